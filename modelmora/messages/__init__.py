@@ -1,0 +1,43 @@
+"""What travels: the frozen, typed messages of every topic."""
+
+from modelmora.messages.content import ChatMessage, Content, ObjectRef, Parameter, Tensor
+from modelmora.messages.control import ControlCommand, ControlVerb, RegistryKind, RegistryRecord
+from modelmora.messages.events import EventKind, LifecycleEvent, ProgressEvent, ProgressStage
+from modelmora.messages.inference import (
+    ErrorInfo,
+    InferenceRequest,
+    InferenceResult,
+    Lane,
+    RequestHead,
+    ResultHead,
+    Source,
+    Status,
+    Timings,
+    outcome_status,
+)
+
+__all__ = [
+    "ChatMessage",
+    "Content",
+    "ControlCommand",
+    "ControlVerb",
+    "ErrorInfo",
+    "EventKind",
+    "InferenceRequest",
+    "InferenceResult",
+    "Lane",
+    "LifecycleEvent",
+    "ObjectRef",
+    "Parameter",
+    "ProgressEvent",
+    "ProgressStage",
+    "RegistryKind",
+    "RegistryRecord",
+    "RequestHead",
+    "ResultHead",
+    "Source",
+    "Status",
+    "Tensor",
+    "Timings",
+    "outcome_status",
+]

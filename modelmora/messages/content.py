@@ -1,0 +1,40 @@
+"""What a request carries in and a result carries out: text, bytes, tensors, references, chat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Parameter: TypeAlias = bool | int | float | str | tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A dense tensor: `data` is little-endian in C order; `dtype` is an OIP name (FP32, INT64…)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """Content that lies in an object store; `size` in bytes, `expires_at` in Unix ms."""
+
+    uri: str
+    sha256: str
+    size: int
+    media_type: str
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+Content: TypeAlias = str | bytes | Tensor | ObjectRef | ChatMessage

@@ -1,0 +1,51 @@
+"""What steers the nodes: the registry's records and the commands of the control topic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class RegistryKind(StrEnum):
+    """What a registry record speaks of."""
+
+    MODEL = "MODEL"
+    ROUTE = "ROUTE"
+    DEFAULT = "DEFAULT"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryRecord:
+    """One fact of the registry; `based_on` is the offset of the record it replaces.
+
+    A record with `present` false says that the model was removed (the topic is compacted).
+    """
+
+    kind: RegistryKind
+    name: str
+    version: str
+    task: str
+    source: str
+    writer: str
+    present: bool = True
+    engine: str | None = None
+    based_on: int | None = None
+
+
+class ControlVerb(StrEnum):
+    """What a control command asks."""
+
+    CANCEL = "CANCEL"
+    LOAD = "LOAD"
+    UNLOAD = "UNLOAD"
+    WARM_UP = "WARM_UP"
+    PIN = "PIN"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlCommand:
+    """One command to whichever node it concerns; CANCEL names a request, the rest a model."""
+
+    verb: ControlVerb
+    target: str
+    principal: str = "local"

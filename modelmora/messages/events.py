@@ -1,0 +1,60 @@
+"""What ModelMora tells about a request under way and about models and nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from modelmora.messages.content import Parameter
+
+
+class ProgressStage(StrEnum):
+    """How far a request has come."""
+
+    ACCEPTED = "ACCEPTED"
+    STARTED = "STARTED"
+    CHUNK = "CHUNK"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """A request's way; `position` is the number of requests ahead, `estimate_ms` until start."""
+
+    request_id: str
+    stage: ProgressStage
+    model: str
+    position: int | None = None
+    estimate_ms: float | None = None
+    chunk: bytes | None = None
+
+
+class EventKind(StrEnum):
+    """What happened to a model or a node; the CloudEvents type is `modelmora.<value>`."""
+
+    REGISTERED = "registered"
+    VERSION_ADDED = "version_added"
+    UNREGISTERED = "unregistered"
+    LOADING = "loading"
+    LOADED = "loaded"
+    LOAD_FAILED = "load_failed"
+    UNLOADED = "unloaded"
+    CRASHED = "crashed"
+    QUARANTINED = "quarantined"
+    HEALTH_CHANGED = "health_changed"
+    NODE_JOINED = "node_joined"
+    NODE_LEFT = "node_left"
+    ROUTE_CHANGED = "route_changed"
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleEvent:
+    """One change of a model or node; `time` in Unix ms, `facts` carry the measured proof."""
+
+    id: str
+    kind: EventKind
+    node: str
+    time: int
+    model: str | None = None
+    version: str | None = None
+    facts: Mapping[str, Parameter] = field(default_factory=dict)

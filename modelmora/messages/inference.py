@@ -1,0 +1,142 @@
+"""The two records that everyone meets: a request and its one outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from modelmora.errors import Code
+from modelmora.messages.content import Content, Parameter
+
+
+class Lane(IntEnum):
+    """Priority lanes, the most urgent first; each is a topic of its own."""
+
+    CRITICAL = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+    @property
+    def label(self) -> str:
+        """The lane's name in topics and APIs."""
+        return self.name.lower()
+
+
+class Status(StrEnum):
+    """How a request ended; all are terminal."""
+
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+    CANCELLED = "CANCELLED"
+    REFUSED = "REFUSED"
+    STOPPED = "STOPPED"
+
+
+_STATUS = {
+    Code.EXPIRED: Status.EXPIRED,
+    Code.CANCELLED: Status.CANCELLED,
+    Code.STOPPED: Status.STOPPED,
+    Code.UNKNOWN_MODEL: Status.REFUSED,
+    Code.UNKNOWN_PARAMETER: Status.REFUSED,
+    Code.INVALID_INPUT: Status.REFUSED,
+    Code.BUSY: Status.REFUSED,
+    Code.STARTING: Status.REFUSED,
+    Code.STOPPING: Status.REFUSED,
+    Code.MODEL_UNAVAILABLE: Status.REFUSED,
+    Code.CANNOT_BE_SERVED: Status.REFUSED,
+}
+
+
+def outcome_status(code: Code) -> Status:
+    """The status under which an error code ends a request."""
+    return _STATUS.get(code, Status.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """A request without its inputs: all that a node needs to place it."""
+
+    request_id: str
+    model: str
+    task: str | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    timeout_ms: int | None = None
+    progress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """What a caller asks; `model` is `name` or `name@version`, or empty with `task` set.
+
+    `timeout_ms` counts from the first append to the broker; None is the node's setting.
+    """
+
+    request_id: str
+    model: str
+    inputs: tuple[Content, ...]
+    task: str | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    timeout_ms: int | None = None
+    progress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """Why there is no result; `retry_after_ms` where trying again can help."""
+
+    code: Code
+    message: str
+    retry_after_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds spent waiting, loading the model, computing, and in all."""
+
+    queue_ms: float = 0.0
+    load_ms: float = 0.0
+    inference_ms: float = 0.0
+    total_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the request's record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultHead:
+    """An outcome without its outputs, which the child has encoded already."""
+
+    request_id: str
+    status: Status
+    model: str
+    version: str
+    source: Source
+    settings: Mapping[str, Parameter] = field(default_factory=dict)
+    error: ErrorInfo | None = None
+    timings: Timings = Timings()
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceResult:
+    """The terminal outcome of one request; `settings` are those used in fact."""
+
+    request_id: str
+    status: Status
+    model: str
+    version: str
+    source: Source
+    settings: Mapping[str, Parameter] = field(default_factory=dict)
+    error: ErrorInfo | None = None
+    timings: Timings = Timings()
+    attempt: int = 1
+    outputs: tuple[Content, ...] = ()

@@ -1,0 +1,43 @@
+"""Bytes to messages and back: Avro single-object encoding of the pinned schemas."""
+
+from modelmora.wire.codec import (
+    decode_control,
+    decode_event,
+    decode_progress,
+    decode_registry,
+    decode_request,
+    decode_request_head,
+    decode_result,
+    encode_control,
+    encode_event,
+    encode_outputs,
+    encode_progress,
+    encode_registry,
+    encode_request,
+    encode_result,
+    encode_result_head,
+    readable_request_id,
+)
+from modelmora.wire.ids import new_request_id, partition_of, time_of
+
+__all__ = [
+    "decode_control",
+    "decode_event",
+    "decode_progress",
+    "decode_registry",
+    "decode_request",
+    "decode_request_head",
+    "decode_result",
+    "encode_control",
+    "encode_event",
+    "encode_outputs",
+    "encode_progress",
+    "encode_registry",
+    "encode_request",
+    "encode_result",
+    "encode_result_head",
+    "new_request_id",
+    "partition_of",
+    "readable_request_id",
+    "time_of",
+]

@@ -1,0 +1,307 @@
+"""Messages to Avro single-object bytes and back; the only place that knows Avro's own types."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from io import BytesIO
+from typing import Any, TypeVar, cast
+
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+
+from modelmora.errors import Code, ModelMoraError, Undecodable
+from modelmora.messages import (
+    ChatMessage,
+    Content,
+    ControlCommand,
+    ControlVerb,
+    ErrorInfo,
+    EventKind,
+    InferenceRequest,
+    InferenceResult,
+    LifecycleEvent,
+    ObjectRef,
+    Parameter,
+    ProgressEvent,
+    ProgressStage,
+    RegistryKind,
+    RegistryRecord,
+    RequestHead,
+    ResultHead,
+    Source,
+    Status,
+    Tensor,
+    Timings,
+)
+from modelmora.wire.schemas import MAGIC, header_of, pinned, read_schema
+
+T = TypeVar("T")
+HEADER = 10
+# What fastavro raises on bytes that are not a value of the schema (fuzzed, see the tests).
+DECODE_FAULTS = (
+    EOFError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    StopIteration,
+    TypeError,
+    UnicodeDecodeError,
+    ValueError,
+)
+_RECORDS: dict[str, type[Any]] = {
+    "modelmora.v1.Tensor": Tensor,
+    "modelmora.v1.ObjectRef": ObjectRef,
+    "modelmora.v1.ChatMessage": ChatMessage,
+}
+_CODES = frozenset(Code)
+_RECORD_NAMES = {cls: name for name, cls in _RECORDS.items()}
+
+
+def _current(name: str) -> tuple[bytes, Any]:
+    schema = read_schema(name)
+    return header_of(schema), parse_schema(copy.deepcopy(schema))
+
+
+def _with_fields(name: str, keep: Callable[[str], bool]) -> Any:
+    """The record of that name with only some of its fields."""
+    schema = copy.deepcopy(read_schema(name))
+    schema["fields"] = [field for field in schema["fields"] if keep(field["name"])]
+    return parse_schema(schema)
+
+
+REQUEST_HEADER, _REQUEST = _current("inference_request")
+RESULT_HEADER, _RESULT = _current("inference_result")
+_REQUEST_HEAD = _with_fields("inference_request", lambda field: field != "inputs")
+_RESULT_HEAD = _with_fields("inference_result", lambda field: field != "outputs")
+_OUTPUTS = _with_fields("inference_result", lambda field: field == "outputs")
+NO_OUTPUTS = b"\x00"  # an empty Avro array
+
+
+def _write(header: bytes, schema: Any, datum: Any) -> bytes:
+    out = BytesIO()
+    out.write(header)
+    schemaless_writer(out, schema, datum)
+    return out.getvalue()
+
+
+def _open(name: str, value: bytes | None) -> Any:
+    """The writer schema of a value; raises Undecodable where there is none to be trusted."""
+    if value is None:
+        raise Undecodable(Code.NULL_VALUE, "the record has no value; send an InferenceRequest")
+    if not value:
+        raise Undecodable(Code.EMPTY_VALUE, "the record's value is empty; send an InferenceRequest")
+    if value[:2] != MAGIC or len(value) < HEADER:
+        raise Undecodable(
+            Code.UNDECODABLE, "the value does not start with Avro's single-object header C3 01"
+        )
+    writer = pinned(name).get(value[:HEADER])
+    if writer is None:
+        raise Undecodable(
+            Code.UNKNOWN_SCHEMA,
+            f"no released schema has the fingerprint {value[2:HEADER].hex()}; "
+            "use schemas/inference_request.avsc",
+        )
+    return writer
+
+
+def _read(name: str, value: bytes | None, reader: Any) -> dict[str, Any]:
+    writer = _open(name, value)
+    stream = BytesIO(cast("bytes", value))
+    stream.seek(HEADER)
+    try:
+        datum = schemaless_reader(
+            stream, writer, reader, return_record_name=True, return_record_name_override=True
+        )
+    except DECODE_FAULTS as error:
+        raise Undecodable(
+            Code.UNDECODABLE, f"the value is not Avro of its schema ({type(error).__name__})"
+        ) from None
+    if stream.tell() != len(cast("bytes", value)):
+        raise Undecodable(Code.TRAILING_BYTES, "bytes follow the value; send one value a record")
+    return cast("dict[str, Any]", datum)
+
+
+def _parameters(values: Mapping[str, Any]) -> dict[str, Parameter]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _plain_parameters(values: Mapping[str, Parameter]) -> dict[str, Any]:
+    for name, value in values.items():
+        # fastavro would write it as a double, which is another number.
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise ValueError(f"parameter {name} has more than 64 bits")
+    # Lists, because fastavro takes a tuple in a union for (branch name, value).
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def _plain_contents(contents: Iterable[Content]) -> list[Any]:
+    return [
+        content
+        if isinstance(content, str | bytes)
+        else (_RECORD_NAMES[type(content)], _shallow(content))
+        for content in contents
+    ]
+
+
+def _contents(values: Iterable[Any]) -> tuple[Content, ...]:
+    return tuple(
+        _RECORDS[value[0]](**_tupled(value[1])) if isinstance(value, tuple) else value
+        for value in values
+    )
+
+
+def _tupled(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _shallow(message: Any) -> dict[str, Any]:
+    plain = {field.name: getattr(message, field.name) for field in fields(message)}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+def encode_request(request: InferenceRequest) -> bytes:
+    """The record value of a request. Raises ValueError for a value Avro cannot hold."""
+    datum = {
+        "request_id": request.request_id,
+        "model": request.model,
+        "task": request.task,
+        "parameters": _plain_parameters(request.parameters),
+        "timeout_ms": request.timeout_ms,
+        "progress": request.progress,
+        "inputs": _plain_contents(request.inputs),
+    }
+    return _write(REQUEST_HEADER, _REQUEST, datum)
+
+
+def decode_request(value: bytes | None) -> InferenceRequest:
+    """The whole request; raises Undecodable."""
+    datum = _read("inference_request", value, _REQUEST)
+    return InferenceRequest(
+        request_id=datum["request_id"],
+        model=datum["model"],
+        task=datum["task"],
+        parameters=_parameters(datum["parameters"]),
+        timeout_ms=datum["timeout_ms"],
+        progress=datum["progress"],
+        inputs=_contents(datum["inputs"]),
+    )
+
+
+def decode_request_head(value: bytes | None) -> RequestHead:
+    """All but the inputs, which are skipped unseen; raises Undecodable with a readable id."""
+    try:
+        datum = _read("inference_request", value, _REQUEST_HEAD)
+    except Undecodable as error:
+        error.request_id = readable_request_id(value)
+        raise
+    if datum["parameters"]:
+        datum["parameters"] = _parameters(datum["parameters"])
+    return RequestHead(**datum)
+
+
+def readable_request_id(value: bytes | None) -> str:
+    """The id of a broken record, or "": its field must decode under a pinned fingerprint."""
+    try:
+        writer = _open("inference_request", value)
+        stream = BytesIO(cast("bytes", value))
+        stream.seek(HEADER)
+        only_id = {**writer, "fields": writer["fields"][:1]}
+        return str(cast("dict[str, Any]", schemaless_reader(stream, only_id, None))["request_id"])
+    except (ModelMoraError, *DECODE_FAULTS):
+        return ""
+
+
+def encode_outputs(outputs: Sequence[Content]) -> bytes:
+    """The Avro array that ends an InferenceResult."""
+    return _write(b"", _OUTPUTS, {"outputs": _plain_contents(outputs)})
+
+
+def encode_result_head(head: ResultHead, outputs: bytes = NO_OUTPUTS) -> bytes:
+    """A result around outputs that are encoded already (`encode_outputs`)."""
+    error, timings, source = head.error, head.timings, head.source
+    datum = {
+        "request_id": head.request_id,
+        "status": head.status,
+        "model": head.model,
+        "version": head.version,
+        "settings": _plain_parameters(head.settings) if head.settings else {},
+        "error": error
+        and {
+            "code": error.code,
+            "message": error.message,
+            "retry_after_ms": error.retry_after_ms,
+        },
+        "timings": {
+            "queue_ms": timings.queue_ms,
+            "load_ms": timings.load_ms,
+            "inference_ms": timings.inference_ms,
+            "total_ms": timings.total_ms,
+        },
+        "source": {
+            "topic": source.topic,
+            "partition": source.partition,
+            "offset": source.offset,
+        },
+        "attempt": head.attempt,
+    }
+    return _write(RESULT_HEADER, _RESULT_HEAD, datum) + outputs
+
+
+def encode_result(result: InferenceResult) -> bytes:
+    """The record value of a result."""
+    head = ResultHead(**{f.name: getattr(result, f.name) for f in fields(ResultHead)})
+    return encode_result_head(head, encode_outputs(result.outputs))
+
+
+def decode_result(value: bytes | None) -> InferenceResult:
+    """The whole result; raises Undecodable."""
+    datum = _read("inference_result", value, _RESULT)
+    error = datum["error"]
+    return InferenceResult(
+        request_id=datum["request_id"],
+        status=Status(datum["status"]),
+        model=datum["model"],
+        version=datum["version"],
+        source=Source(**datum["source"]),
+        settings=_parameters(datum["settings"]),
+        error=error and _error(**error),
+        timings=Timings(**datum["timings"]),
+        attempt=datum["attempt"],
+        outputs=_contents(datum["outputs"]),
+    )
+
+
+def _error(code: str, message: str, retry_after_ms: int | None) -> ErrorInfo:
+    # Nodes are upgraded first: a code of theirs must not make the outcome unreadable.
+    if code not in _CODES:
+        return ErrorInfo(Code.INFERENCE_FAILED, f"{code}: {message}", retry_after_ms)
+    return ErrorInfo(Code(code), message, retry_after_ms)
+
+
+def _codec(
+    name: str, cls: type[T], convert: Mapping[str, Callable[[Any], Any]]
+) -> tuple[Callable[[T], bytes], Callable[[bytes | None], T]]:
+    """Encoder and decoder of a flat message that is off the hot path."""
+    header, schema = _current(name)
+
+    def encode(message: T) -> bytes:
+        datum = _shallow(message)
+        if "facts" in datum:
+            datum["facts"] = _plain_parameters(datum["facts"])
+        return _write(header, schema, datum)
+
+    def decode(value: bytes | None) -> T:
+        datum = _read(name, value, schema)
+        return cls(**{k: convert[k](v) if k in convert else v for k, v in datum.items()})
+
+    return encode, decode
+
+
+encode_progress, decode_progress = _codec("progress_event", ProgressEvent, {"stage": ProgressStage})
+encode_event, decode_event = _codec(
+    "lifecycle_event", LifecycleEvent, {"kind": EventKind, "facts": _parameters}
+)
+encode_registry, decode_registry = _codec("registry_record", RegistryRecord, {"kind": RegistryKind})
+encode_control, decode_control = _codec("control_command", ControlCommand, {"verb": ControlVerb})

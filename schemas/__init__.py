@@ -1,0 +1,1 @@
+"""The shape of every message: the Avro schemas, read through importlib.resources."""

@@ -1,0 +1,29 @@
+"""Hostile bytes: a decoder answers or raises Undecodable, and does neither hang nor crash."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+
+MUTATIONS = 200_000
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.unit.wire.hostile", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def test_mutations_raise_only_undecodable() -> None:
+    done = _run(secrets.token_hex(8), str(MUTATIONS))
+    assert done.returncode == 0, done.stderr
+
+
+def test_bombs_neither_hang_nor_crash() -> None:
+    done = _run("bombs")
+    assert done.returncode == 0, done.stderr
