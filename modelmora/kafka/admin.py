@@ -1,0 +1,182 @@
+"""Creating and describing topics, idempotent, and saying what differs from the table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from modelmora.errors import ConfigurationError, ModelMoraError, Unreachable, WrongCredentials
+from modelmora.kafka.connection import bootstrap_servers, confluent_config
+from modelmora.kafka.topics import (
+    CLUSTER_PARTITIONS,
+    LANE_TOPICS,
+    TABLE,
+    Topic,
+    TopicSpec,
+)
+from modelmora.settings import Settings
+
+WAIT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as the broker has it; `differs` names what is not as the table says."""
+
+    topic: Topic
+    name: str
+    exists: bool
+    partitions: int = 0
+    replication: int = 0
+    differs: tuple[str, ...] = ()
+
+
+def explain(error: KafkaException | KafkaError, servers: str) -> ModelMoraError:
+    """A client error as one line for a person."""
+    fault = error.args[0] if isinstance(error, KafkaException) else error
+    if fault.code() in (
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+    ):
+        return WrongCredentials()
+    if fault.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT):
+        return Unreachable(f"no broker answers at {servers}; is it running, is the address right?")
+    return ModelMoraError(f"the broker at {servers} refused: {fault.str()}")
+
+
+class Admin:
+    """Topics of one namespace on one cluster. Blocking: call it from a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._servers = bootstrap_servers(settings)
+        self._auth_failed = False
+        config = confluent_config(settings) | {"error_cb": self._on_error}
+        try:
+            self._client = AdminClient(config)
+        except (KafkaException, ValueError) as error:
+            raise ConfigurationError(f"the kafka settings cannot be used: {error}") from None
+
+    def _on_error(self, error: KafkaError) -> None:
+        # Refused credentials are only told here, from poll(): the call itself just times out.
+        self._auth_failed |= error.code() == KafkaError._AUTHENTICATION
+
+    def existing(self) -> dict[str, int]:
+        """Partition counts of every topic there is. Raises Unreachable, WrongCredentials."""
+        until = time.monotonic() + WAIT_S
+        while True:
+            try:
+                metadata = self._client.list_topics(timeout=min(1.0, WAIT_S))
+            except KafkaException as error:
+                self._client.poll(0)
+                if self._auth_failed:
+                    raise WrongCredentials from None
+                if time.monotonic() >= until:
+                    raise explain(error, self._servers) from None
+            else:
+                return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+    def describe(self) -> list[TopicState]:
+        """Each topic of the table as it is."""
+        existing = self.existing()
+        names = {topic: topic.full(self._settings.namespace) for topic in TABLE}
+        configs = self._configs(name for name in names.values() if name in existing)
+        lanes = {existing.get(names[topic], 0) for topic in LANE_TOPICS.values()}
+        return [
+            self._state(topic, spec, names[topic], existing, configs, lanes)
+            for topic, spec in TABLE.items()
+        ]
+
+    def create(self) -> list[TopicState]:
+        """Create what is missing, then describe; existing topics are never changed."""
+        namespace = self._settings.namespace
+        existing = self.existing()
+        lanes = [existing[n] for t in LANE_TOPICS.values() if (n := t.full(namespace)) in existing]
+        wanted = lanes[0] if lanes else self._settings.topics.partitions or CLUSTER_PARTITIONS
+        new = [
+            NewTopic(
+                topic.full(namespace),
+                num_partitions=spec.partitions or wanted,
+                replication_factor=self._settings.topics.replication_factor or -1,
+                config=spec.broker_config(),
+            )
+            for topic, spec in TABLE.items()
+            if topic.full(namespace) not in existing
+        ]
+        for future in self._client.create_topics(new).values() if new else ():
+            try:
+                future.result(WAIT_S)
+            except KafkaException as error:
+                # Another node may create the same topics at the same moment.
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise explain(error, self._servers) from None
+        self._await_topics({topic.topic for topic in new})
+        return self.describe()
+
+    def _await_topics(self, names: set[str]) -> None:
+        """A broker knows of a topic a moment after the controller has created it."""
+        until = time.monotonic() + WAIT_S
+        while not names <= self.existing().keys() and time.monotonic() < until:
+            time.sleep(0.05)
+
+    def _configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        try:
+            return {
+                resource.name: {k: entry.value for k, entry in future.result(WAIT_S).items()}
+                for resource, future in (
+                    self._client.describe_configs(resources).items() if resources else ()
+                )
+            }
+        except KafkaException as error:
+            raise explain(error, self._servers) from None
+
+    def _state(
+        self,
+        topic: Topic,
+        spec: TopicSpec,
+        name: str,
+        existing: dict[str, int],
+        configs: dict[str, dict[str, str]],
+        lanes: set[int],
+    ) -> TopicState:
+        if name not in existing:
+            return TopicState(topic, name, exists=False, differs=("missing",))
+        differs = [
+            f"{key} is {configs[name].get(key)}, not {value}"
+            for key, value in spec.broker_config().items()
+            if configs[name].get(key) != value
+        ]
+        if spec.partitions and existing[name] != spec.partitions:
+            differs.append(f"{existing[name]} partitions, not {spec.partitions}")
+        if topic in LANE_TOPICS.values() and len(lanes) > 1:
+            differs.append("the lanes have different partition counts")
+        return TopicState(topic, name, True, existing[name], differs=tuple(differs))
+
+
+def check_lanes(states: Iterable[TopicState]) -> int:
+    """The lanes' common partition count.
+
+    Raises ConfigurationError where a topic is missing, the lanes differ (a model's lanes would
+    land on different nodes) or a lane does not carry the broker's clock (deadlines need it).
+    """
+    by_topic = {state.topic: state for state in states}
+    missing = [state.name for state in by_topic.values() if not state.exists]
+    if missing:
+        raise ConfigurationError(f"{missing[0]} does not exist; run `modelmora topics create`")
+    lanes = [by_topic[topic] for topic in LANE_TOPICS.values()]
+    if len({lane.partitions for lane in lanes}) > 1:
+        counts = ", ".join(f"{lane.name} {lane.partitions}" for lane in lanes)
+        raise ConfigurationError(f"the lanes must have equal partition counts: {counts}")
+    for lane in lanes:
+        wrong = [fault for fault in lane.differs if "timestamp.type" in fault]
+        if wrong:
+            raise ConfigurationError(f"{lane.name}: {wrong[0]}")
+    return lanes[0].partitions

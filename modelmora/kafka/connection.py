@@ -1,0 +1,74 @@
+"""One set of connection settings, said in the words of aiokafka and of librdkafka."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from modelmora.errors import ConfigurationError
+from modelmora.settings import KafkaSettings, Settings
+
+
+def bootstrap_servers(settings: Settings) -> str:
+    """The brokers to ask first; raises ConfigurationError when none is named."""
+    if not settings.bootstrap_servers:
+        raise ConfigurationError(
+            "no broker is named; pass --bootstrap-servers host:port or run `modelmora serve`"
+        )
+    return settings.bootstrap_servers
+
+
+def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext | None:
+    """The TLS context, or None where the protocol has none. Certificates are always verified."""
+    if kafka.security_protocol not in ("SSL", "SASL_SSL"):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=kafka.ssl_cafile)
+        if kafka.ssl_certfile:
+            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
+    except OSError as error:
+        raise ConfigurationError(
+            f"kafka.ssl_cafile, ssl_certfile or ssl_keyfile cannot be used: {error}"
+        ) from None
+    return context
+
+
+def aiokafka_config(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments for aiokafka's clients."""
+    kafka = settings.kafka
+    config: dict[str, Any] = {
+        "bootstrap_servers": bootstrap_servers(settings),
+        "client_id": settings.namespace,
+        "security_protocol": kafka.security_protocol,
+        "ssl_context": ssl_context(kafka),
+    }
+    if kafka.security_protocol.startswith("SASL_"):
+        config |= {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_plain_username": kafka.sasl_username,
+            "sasl_plain_password": kafka.password(),
+        }
+    return config
+
+
+def confluent_config(settings: Settings) -> dict[str, Any]:
+    """Configuration for confluent-kafka's clients (librdkafka property names)."""
+    kafka = settings.kafka
+    config: dict[str, Any] = {
+        "bootstrap.servers": bootstrap_servers(settings),
+        "client.id": settings.namespace,
+        "security.protocol": kafka.security_protocol,
+        "log_level": 0,
+    }
+    if kafka.security_protocol.startswith("SASL_"):
+        config |= {
+            "sasl.mechanism": kafka.sasl_mechanism,
+            "sasl.username": kafka.sasl_username or "",
+            "sasl.password": kafka.password() or "",
+        }
+    files = {
+        "ssl.ca.location": kafka.ssl_cafile,
+        "ssl.certificate.location": kafka.ssl_certfile,
+        "ssl.key.location": kafka.ssl_keyfile,
+    }
+    return config | {name: str(path) for name, path in files.items() if path}

@@ -1,0 +1,253 @@
+"""Writing records until the broker has acknowledged them, through its deaths and our own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
+
+from modelmora.kafka.connection import aiokafka_config
+from modelmora.kafka.topics import DEAD_LETTER_BYTES
+from modelmora.settings import Settings
+
+log = structlog.get_logger(__name__)
+Headers = Sequence[tuple[str, bytes | None]]
+TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+ABANDON_S = 2.0
+NULL = object()
+
+
+def _bytes_or_null(value: object) -> object:
+    return None if value is NULL else value
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The broker's acknowledgement; `timestamp` is its own clock, in Unix ms."""
+
+    partition: int
+    offset: int
+    timestamp: int
+
+
+class TooLarge(Exception):
+    """The broker never takes a record of this size."""
+
+
+Done = Callable[[Written | TooLarge], None]
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One record to write; `done` is called once, on the loop, when that has been decided.
+
+    `alone` is the publisher's own note: it was refused in a batch, perhaps for its neighbours.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    done: Done
+    headers: Headers = ()
+    partition: int | None = None
+    alone: bool = False
+
+
+class Publisher:
+    """Takes records at once, in order, and keeps each until it is acknowledged.
+
+    An idempotent producer can end in a state it never leaves (aiokafka #1017): any failure but
+    an oversized record replaces the producer and writes again whatever was not acknowledged, so
+    a record may be written twice and is never lost.
+    """
+
+    def __init__(self, settings: Settings, *, request_timeout_ms: int = 15_000) -> None:
+        self._config = aiokafka_config(settings) | {
+            "acks": "all",
+            "enable_idempotence": True,
+            "linger_ms": 0,
+            "max_batch_size": 256 * 1024,
+            "max_request_size": DEAD_LETTER_BYTES + 64 * 1024,
+            "request_timeout_ms": request_timeout_ms,
+            # aiokafka refuses a record of neither key nor value, and a dead letter may be one.
+            "value_serializer": _bytes_or_null,
+        }
+        self._queue: deque[Record] = deque()
+        self._inflight: dict[int, Record] = {}
+        self._sequence = 0
+        self._generation = 0
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._broken = False
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+        self.connected = False
+
+    @property
+    def backlog(self) -> int:
+        """Records taken and not yet acknowledged."""
+        return len(self._queue) + len(self._inflight)
+
+    async def start(self) -> None:
+        """Connect once, so that a wrong address is told at the start. Raises KafkaError.
+
+        aiokafka says KafkaConnectionError for refused credentials too; Admin tells them apart.
+        """
+        producer = await self._connect()
+        self._task = asyncio.create_task(self._run(producer), name="publisher")
+
+    def send(self, record: Record) -> None:
+        """Take a record; returns at once."""
+        self._queue.append(record)
+        self._idle.clear()
+        self._wake.set()
+
+    async def flush(self) -> None:
+        """Wait until everything taken so far and since is acknowledged."""
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """Stop writing; what is not acknowledged is given up, as a crash would."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self, producer: AIOKafkaProducer | None) -> None:
+        try:
+            while True:
+                if producer is None:
+                    producer = await self._reconnect()
+                await self._pump(producer)
+                self.connected = False
+                await _abandon(producer)
+                producer = None
+        finally:
+            if producer is not None:
+                await _abandon(producer)
+
+    async def _pump(self, producer: AIOKafkaProducer) -> None:
+        """Hand records to the producer until it breaks."""
+        generation = self._generation
+        while not self._broken:
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            record = self._queue.popleft()
+            self._sequence += 1
+            number = self._sequence
+            self._inflight[number] = record
+            try:
+                if record.alone:
+                    await producer.flush()
+                future = await producer.send(
+                    record.topic,
+                    NULL if record.value is None else record.value,
+                    record.key,
+                    record.partition,
+                    None,
+                    list(record.headers),
+                )
+            except TOO_LARGE:
+                self._finish(number, TooLarge())
+            except Exception as error:  # noqa: BLE001 - asserts too: the task must outlive them
+                self._break(generation, error)
+            else:
+                future.add_done_callback(partial(self._on_ack, number, generation))
+                if record.alone:
+                    await asyncio.wait([future])
+
+    def _on_ack(self, number: int, generation: int, future: asyncio.Future[Any]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if number not in self._inflight:
+            return
+        if isinstance(error, TOO_LARGE) and self._inflight[number].alone:
+            self._finish(number, TooLarge())
+        elif future.cancelled() or error:
+            # The broker refuses whole batches: only a record by itself can be too large.
+            self._inflight[number].alone |= isinstance(error, TOO_LARGE)
+            self._break(generation, error)
+        else:
+            meta = future.result()
+            self._failures = 0
+            self._finish(number, Written(meta.partition, meta.offset, meta.timestamp))
+
+    def _finish(self, number: int, answer: Written | TooLarge) -> None:
+        record = self._inflight.pop(number)
+        try:
+            record.done(answer)
+        except Exception:
+            log.exception("an acknowledgement was not taken", topic=record.topic)
+        if not self._inflight and not self._queue:
+            self._idle.set()
+
+    def _break(self, generation: int, error: BaseException | None) -> None:
+        if generation == self._generation and not self._broken:
+            log.warning("producer replaced", error=repr(error), open=self.backlog)
+            self._broken = True
+            self._wake.set()
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(**self._config)
+        try:
+            await producer.start()
+        except BaseException:
+            await _abandon(producer)
+            raise
+        self.connected = True
+        return producer
+
+    async def _reconnect(self) -> AIOKafkaProducer:
+        self._queue.extendleft(reversed(self._inflight.values()))
+        self._inflight.clear()
+        self._generation += 1
+        self._broken = False
+        while True:
+            # Only an acknowledgement ends the waits: a connection may break at its first record.
+            if self._failures:
+                await asyncio.sleep(RETRY_S[min(self._failures, len(RETRY_S)) - 1])
+            self._failures += 1
+            try:
+                producer = await self._connect()
+            except (KafkaError, OSError) as error:
+                log.debug("broker not reached", error=repr(error))
+            else:
+                log.info("producer connected", open=self.backlog)
+                return producer
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """End a producer for good, with what it still holds.
+
+    Its own stop() waits until everything is written; cut short it leaves a sender behind that
+    writes once the broker is back, behind newer records. Hence the two private names.
+    """
+    with contextlib.suppress(TimeoutError, KafkaError):
+        await asyncio.wait_for(producer.flush(), ABANDON_S)
+        await asyncio.wait_for(producer.stop(), ABANDON_S)
+        return
+    sender = producer._sender.sender_task
+    if sender is not None:
+        # It ends behind the requests under way, which a dead broker fails soon.
+        sender.cancel()
+        await asyncio.wait([sender], timeout=ABANDON_S)
+    with contextlib.suppress(TimeoutError, KafkaError, OSError):
+        await asyncio.wait_for(producer.client.close(), ABANDON_S)
+    while sender is not None and not sender.done():
+        sender.cancel()
+        await asyncio.wait([sender], timeout=0.05)
+    producer._closed = True

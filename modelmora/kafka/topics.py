@@ -1,0 +1,114 @@
+"""The table of topics: the one place that says which exist, how long they keep what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from modelmora.messages import Lane
+from modelmora.settings import MIB, Settings
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+REQUEST_BYTES = 2 * MIB
+DEAD_LETTER_BYTES = REQUEST_BYTES + 128 * 1024
+EMBEDDED_PARTITIONS = 12
+CLUSTER_PARTITIONS = 48
+
+
+class Topic(StrEnum):
+    """The topics of a namespace, by the name behind `<namespace>.`."""
+
+    CRITICAL = "requests.critical"
+    HIGH = "requests.high"
+    NORMAL = "requests.normal"
+    LOW = "requests.low"
+    RESULTS = "results"
+    PROGRESS = "progress"
+    DEAD_LETTERS = "dead-letters"
+    EVENTS = "events"
+    REGISTRY = "registry"
+    CONTROL = "control"
+
+    def full(self, namespace: str) -> str:
+        """The topic's name on the broker."""
+        return f"{namespace}.{self.value}"
+
+
+LANE_TOPICS = {
+    Lane.CRITICAL: Topic.CRITICAL,
+    Lane.HIGH: Topic.HIGH,
+    Lane.NORMAL: Topic.NORMAL,
+    Lane.LOW: Topic.LOW,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """How one topic is made; `partitions` None means as many as the lanes have.
+
+    `content` marks the topics that hold what callers sent or received (invariant I8).
+    """
+
+    key: str
+    value: str
+    retention_ms: int | None
+    partitions: int | None = None
+    content: bool = False
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    def broker_config(self) -> dict[str, str]:
+        """The topic's configuration in Kafka's own names.
+
+        Every topic carries the broker's clock: a client's clock decides nothing here.
+        """
+        config = {"message.timestamp.type": "LogAppendTime", **self.config}
+        if self.retention_ms is not None:
+            config["retention.ms"] = str(self.retention_ms)
+        return config
+
+
+# Retention never deletes the active segment, so short-lived topics need short segments.
+_SHORT_SEGMENTS = {"segment.ms": str(10 * MINUTE)}
+_REQUESTS = TopicSpec(
+    "model name",
+    "InferenceRequest",
+    DAY,
+    content=True,
+    config={"max.message.bytes": str(REQUEST_BYTES)},
+)
+TABLE: Mapping[Topic, TopicSpec] = {
+    Topic.CRITICAL: _REQUESTS,
+    Topic.HIGH: _REQUESTS,
+    Topic.NORMAL: _REQUESTS,
+    Topic.LOW: _REQUESTS,
+    Topic.RESULTS: TopicSpec(
+        "request id",
+        "InferenceResult",
+        HOUR,
+        content=True,
+        config={"max.message.bytes": str(REQUEST_BYTES), **_SHORT_SEGMENTS},
+    ),
+    Topic.PROGRESS: TopicSpec(
+        "request id", "ProgressEvent", HOUR, content=True, config=_SHORT_SEGMENTS
+    ),
+    Topic.DEAD_LETTERS: TopicSpec(
+        "original key",
+        "original bytes",
+        7 * DAY,
+        content=True,
+        config={"max.message.bytes": str(DEAD_LETTER_BYTES)},
+    ),
+    Topic.EVENTS: TopicSpec("model or node", "LifecycleEvent", 7 * DAY),
+    Topic.REGISTRY: TopicSpec(
+        "kind:name@version", "RegistryRecord", None, 1, config={"cleanup.policy": "compact"}
+    ),
+    Topic.CONTROL: TopicSpec("target", "ControlCommand", HOUR, 1, config=_SHORT_SEGMENTS),
+}
+
+
+def lane_topics(settings: Settings) -> dict[str, Lane]:
+    """Full topic names of the lanes."""
+    return {topic.full(settings.namespace): lane for lane, topic in LANE_TOPICS.items()}

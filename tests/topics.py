@@ -1,0 +1,44 @@
+"""What tests of the Kafka room share: topics made, records produced, read and waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.checker.reading import read_records
+
+CAP_S = 90.0
+
+
+def create_topic(servers: str, topic: str, partitions: int = 1, **config: str) -> None:
+    """Create a topic and wait until the broker knows it; `retention_ms` is `retention.ms`."""
+    named = {name.replace("_", "."): value for name, value in config.items()}
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    admin.create_topics([NewTopic(topic, partitions, 1, config=named)])[topic].result(30)
+    until = time.monotonic() + CAP_S
+    while topic not in admin.list_topics(timeout=10).topics:
+        assert time.monotonic() < until, f"{topic} is not there"
+
+
+def produce(servers: str, topic: str, *values: bytes, partition: int = 0) -> None:
+    """Write values and wait until they are acknowledged."""
+    producer = Producer({"bootstrap.servers": servers, "log_level": 0})
+    for value in values:
+        producer.produce(topic, value, partition=partition)
+    assert producer.flush(60) == 0
+
+
+def values_of(servers: str, topic: str) -> list[bytes | None]:
+    """Every value of a topic, in order within a partition."""
+    return [record.value for record in read_records(servers, [topic])]
+
+
+async def until(test: Callable[[], bool]) -> None:
+    """Wait for what has no event of its own."""
+    async with asyncio.timeout(CAP_S):
+        while not test():  # noqa: ASYNC110 - states of others are only to be polled
+            await asyncio.sleep(0.02)
