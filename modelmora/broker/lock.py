@@ -1,0 +1,49 @@
+"""A folder used by one process at a time: flock(2) on a file in it that names the owner."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+
+class FolderLock:
+    """An exclusive lock that ends with the process, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock and write our pid into its file; False when another process has it.
+
+        Raises OSError where the file cannot be written.
+        """
+        file = self.path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+        except BlockingIOError:
+            file.close()
+            return False
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        return True
+
+    def owner(self) -> int | None:
+        """The pid in the file: the owner's, where the lock is held."""
+        with contextlib.suppress(OSError, ValueError):
+            return int(self.path.read_text())
+        return None
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, since removing it would race with the next owner."""
+        if self._file:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,32 @@
+"""The real Kafka of the test session, and a namespace per test so that tests do not meet."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from modelmora.broker import EmbeddedBroker
+from modelmora.errors import ModelMoraError
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """One embedded broker for the whole session; use `broker.bootstrap_servers`.
+
+    A test that kills or stops brokers starts one of its own.
+    """
+    embedded = EmbeddedBroker(tmp_path_factory.mktemp("broker"))
+    try:
+        embedded.start()
+    except ModelMoraError as error:
+        pytest.fail(f"these tests need the embedded broker: {error}", pytrace=False)
+    yield embedded
+    embedded.stop()
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace (topic prefix) that no other test uses."""
+    return f"t{uuid.uuid4().hex[:12]}"
