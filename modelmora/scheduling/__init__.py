@@ -1,0 +1,23 @@
+"""What runs next, which group goes to which child, which model must leave (pure)."""
+
+from modelmora.scheduling.effects import Effects, ItemResult
+from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus, State
+from modelmora.scheduling.policy import Policy
+from modelmora.scheduling.scheduler import Cancelled, Scheduler
+from modelmora.scheduling.work import Group, Position, Work
+
+__all__ = [
+    "Cancelled",
+    "Effects",
+    "Group",
+    "ItemResult",
+    "KillReason",
+    "ModelKey",
+    "ModelSpec",
+    "ModelStatus",
+    "Policy",
+    "Position",
+    "Scheduler",
+    "State",
+    "Work",
+]

@@ -1,0 +1,216 @@
+"""The children of one node: which models are in memory, which are to come, which must go."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from modelmora.scheduling.effects import Effects
+from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, State
+from modelmora.scheduling.policy import Policy
+from modelmora.scheduling.residency import Presence, Resident, Verdict, make_room, overrun
+from modelmora.scheduling.state import Model, Replica, ewma, resident
+
+
+class Fleet:
+    """Models and replicas; loads and ends children, and keeps the ledger of memory.
+
+    The scheduler's own part, with no life outside it. A replica's bytes count from the moment its
+    load is ordered until its exit is reported, so a load never starts on memory that is not back.
+    """
+
+    def __init__(self, effects: Effects, policy: Policy) -> None:
+        self.models: dict[ModelKey, Model] = {}
+        self.replicas: dict[int, Replica] = {}
+        self._claims: dict[ModelKey, Model] = {}
+        self._effects = effects
+        self._policy = policy
+        self._ids = count(1)
+
+    # Models --------------------------------------------------------------------------------------
+
+    def add(self, spec: ModelSpec) -> None:
+        """Know this model; a new specification replaces the old one and its child."""
+        model = self.models.get(spec.key)
+        if model is None:
+            self.models[spec.key] = Model(spec)
+            return
+        model.removed = False
+        if model.spec != spec:
+            model.spec = spec
+            model.measured_bytes = model.failures = model.load_crashes = 0
+            model.retry_at = float("-inf")
+            self.dismiss(model, KillReason.REMOVED)
+
+    def remove(self, model: Model) -> None:
+        """Serve this model no more; it is forgotten once its child has left."""
+        model.removed = True
+        self.dismiss(model, KillReason.REMOVED)
+        self.forget_removed(model)
+
+    def forget_removed(self, model: Model) -> None:
+        """Forget the model if it was removed and has no child."""
+        if model.removed and model.replica is None:
+            del self.models[model.spec.key]
+
+    def want(self, model: Model) -> None:
+        """Have the model loaded although nothing waits for it."""
+        model.retry_at = float("-inf")
+        if model.replica is None or model.replica.state in (State.DRAINING, State.LEAVING):
+            model.wanted = True
+            self.claim(model)
+
+    def claim(self, model: Model) -> None:
+        """Look at this model when room is given out; it has no child, or soon none."""
+        self._claims[model.spec.key] = model
+
+    def fits(self, model: Model, now: float) -> bool:
+        """Whether the budget could hold the model if it were alone with the pinned ones."""
+        if model.replica is not None:
+            return True
+        pinned = [one for one in self.residents(now) if one.presence is Presence.PINNED]
+        plan = make_room(model.need, self._policy.budget_bytes, pinned)
+        return plan.verdict is not Verdict.NEVER
+
+    # Children ------------------------------------------------------------------------------------
+
+    def loaded(self, child: Replica, load_ms: float, now: float) -> None:
+        """The child is ready."""
+        child.state = State.READY
+        child.ready_at = child.heard = child.model.used_at = now
+        child.load_ms = load_ms
+        child.model.load_ms = ewma(child.model.load_ms, load_ms)
+        child.model.failures = child.model.load_crashes = 0
+        child.model.wanted = False
+
+    def measure(self, child: Replica, private_bytes: int) -> None:
+        """Learn what the model really takes: the most that was seen."""
+        if private_bytes > 0:
+            child.model.measured_bytes = max(child.model.measured_bytes, private_bytes)
+            child.bytes = child.model.measured_bytes
+
+    def dismiss(self, model: Model, reason: KillReason) -> None:
+        """Let the model's child leave.
+
+        (1) There is none, or it is leaving: nothing.
+        (2) It is loading: killed.
+        (3) It drains: what it has started is finished, then it is killed; at once if idle.
+        """
+        model.wanted = False
+        child = model.replica
+        # (1) Nothing to end.
+        if child is None or child.state is State.LEAVING:
+            return
+        # (2) Loading.
+        if child.state is State.LOADING:
+            self.kill(child, reason)
+        # (3) Drain; `release_drained` ends it.
+        elif child.state is State.READY:
+            child.state = State.DRAINING
+            child.reason = reason
+
+    def kill(self, child: Replica, reason: KillReason) -> None:
+        """End the child now; it is gone when its exit is reported."""
+        if child.state is not State.LEAVING:
+            child.state = State.LEAVING
+            child.reason = reason
+            self._effects.kill(child.id, reason)
+
+    def release_drained(self) -> None:
+        """Kill the draining children that have nothing left to do."""
+        for child in self.replicas.values():
+            if child.state is State.DRAINING and not child.runs:
+                self.kill(child, child.reason or KillReason.UNLOAD)
+
+    def exited(self, replica: int) -> Replica | None:
+        """The child is gone and its memory is back; None if it is not known."""
+        child = self.replicas.pop(replica, None)
+        if child is None:
+            return None
+        child.model.replica = None
+        self.claim(child.model)
+        return child
+
+    def back_off(self, model: Model, now: float) -> None:
+        """Count a failed load; the next may be tried after a pause that doubles."""
+        model.failures += 1
+        model.load_crashes = 0
+        model.wanted = False
+        model.retry_at = now + self._policy.backoff(model.failures)
+
+    def threads_for(self, child: Replica) -> int:
+        """CPU threads for the next group: an equal share among the children that compute."""
+        if not child.model.spec.needs_cores:
+            return 1
+        others = sum(
+            1
+            for other in self.replicas.values()
+            if other is not child and other.runs and other.model.spec.needs_cores
+        )
+        return max(1, self._policy.cores // (others + 1))
+
+    # Room ----------------------------------------------------------------------------------------
+
+    def residents(self, now: float) -> list[Resident]:
+        """Everything in memory, as `residency` sees it."""
+        return [resident(child, self._policy, now) for child in self.replicas.values()]
+
+    def arrange(self, now: float) -> list[Model]:
+        """Load models, or make room for them; the result can never be loaded.
+
+        (1) Idle models leave if what is loaded has grown beyond the budget.
+        (2) The claims, most urgent first: aged heads, then lane and arrival.
+        (3) Each by the verdict of `make_room`: loaded now; or others are sent away and the room
+            is reserved, so that no later claim takes it; or it has to wait; or never.
+        """
+        # (1) Grown beyond the budget.
+        budget = self._policy.budget_bytes
+        if sum(child.bytes for child in self.replicas.values()) > budget:
+            self._send_away(overrun(budget, self.residents(now)))
+        # (2) The claims in their order.
+        if not self._claims:
+            return []
+        self._claims = {key: model for key, model in self._claims.items() if model.claims}
+        claims = list(self._claims.values())
+        claims.sort(key=lambda model: model.queue.urgency(self._policy, now))
+        # (3) A verdict for each.
+        reserved = 0
+        hopeless: list[Model] = []
+        for model in claims:
+            aged = model.queue.aged_at(self._policy) <= now
+            residents = self.residents(now)
+            plan = make_room(model.need, budget, residents, reserved=reserved, aged=aged)
+            if plan.verdict is Verdict.NOW:
+                self._load(model, now)
+            elif plan.verdict is Verdict.SOON:
+                self._send_away(plan.leave)
+                reserved += model.need
+            elif plan.verdict is Verdict.NEVER:
+                model.wanted = False
+                hopeless.append(model)
+        return hopeless
+
+    def next_wake(self, now: float) -> float:
+        """When a child is overdue, a group may leave, or a claim has aged; infinity = never."""
+        due = [float("inf")]
+        for child in self.replicas.values():
+            due.append(child.overdue_at(self._policy))
+            if child.has_place(self._policy):
+                due.append(child.model.queue.next_group_at(self._policy, now))
+        if self._claims:
+            later = [model.queue.aged_at(self._policy) for model in self._claims.values()]
+            later += [
+                child.ready_at + self._policy.min_residency_s for child in self.replicas.values()
+            ]
+            due += [at for at in later if at > now]
+        return min(due)
+
+    def _load(self, model: Model, now: float) -> None:
+        child = Replica(next(self._ids), model, heard=now, bytes=model.need)
+        self.replicas[child.id] = child
+        model.replica = child
+        self._effects.load(child.id, model.spec)
+
+    def _send_away(self, keys: tuple[ModelKey, ...]) -> None:
+        for key in keys:
+            self.dismiss(self.models[key], KillReason.ROOM)
+        self.release_drained()

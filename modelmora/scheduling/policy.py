@@ -1,0 +1,42 @@
+"""The numbers that steer scheduling; times in seconds, sizes in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All numbers of one scheduler; a test or a simulation changes one and keeps the rest."""
+
+    cores: int = 1
+    budget_bytes: int = 1024 * MIB
+    ageing_s: float = 120.0
+    """How long the head of a (model, lane) queue may be passed over before one group of it runs."""
+    group_requests: int = 128
+    group_bytes: int = 1 * MIB
+    group_wait_s: float = 0.0
+    """How long a group that is not full waits for more; 0 = never."""
+    groups_per_replica: int = 2
+    """One runs, one is prepared. Only these can be repeated after a crash."""
+    load_s: float = 600.0
+    start_to_close_s: float = 300.0
+    """How long a child may work without answering anything."""
+    cancel_grace_s: float = 10.0
+    """The same, once everything in its running group has been cancelled or has expired."""
+    min_residency_s: float = 0.0
+    """How long a loaded model is safe from making room for a model that has not aged."""
+    load_crashes: int = 3
+    """How many children in a row may die while loading before the load counts as failed."""
+    backoff_s: float = 1.0
+    backoff_max_s: float = 60.0
+    solo_crashes: int = 2
+    """How often a work may bring its child down alone before it is failed."""
+    returns: int = 8
+    """How often a work may be handed back untouched by a dying child before it is failed."""
+
+    def backoff(self, failures: int) -> float:
+        """Seconds until a load may be tried again after `failures` (>= 1) failed loads in a row."""
+        return float(min(self.backoff_max_s, self.backoff_s * 2 ** min(failures - 1, 30)))

@@ -1,0 +1,400 @@
+"""The heart: one object that owns what waits and what runs, and decides what happens next."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence, Set
+from enum import Enum, auto
+from itertools import count
+
+from modelmora.errors import Code, NotFound, RequestError
+from modelmora.messages import Lane
+from modelmora.scheduling.admission import admit, outcome, too_large
+from modelmora.scheduling.book import Book
+from modelmora.scheduling.effects import Effects, ItemResult
+from modelmora.scheduling.fleet import Fleet
+from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus, State
+from modelmora.scheduling.policy import Policy
+from modelmora.scheduling.retry import Works, examine
+from modelmora.scheduling.state import Model, Replica, Run, ewma
+from modelmora.scheduling.work import Group, Position, Work
+
+_REMOVED = "its model is not served here any more"
+
+
+class Cancelled(Enum):
+    """What a cancel found."""
+
+    NOT_FOUND = auto()
+    WAITING = auto()
+    RUNNING = auto()
+
+
+class Scheduler:
+    """Decides what runs next, which group goes to which child, which model must leave.
+
+    It has no clock, no tasks and no locks: every method is an event with its time (`now`,
+    monotonic seconds, never falling), runs to its end, and acts only through `Effects`. Each event
+    first ends what has expired, so that no decision is ever taken about expired work.
+    """
+
+    def __init__(self, effects: Effects, policy: Policy) -> None:
+        self._effects = effects
+        self._policy = policy
+        self._fleet = Fleet(effects, policy)
+        self._book = Book()
+        self._group_ids = count(1)
+        self._stopping = False
+
+    # What is known -------------------------------------------------------------------------------
+
+    def add_model(self, spec: ModelSpec, now: float) -> None:
+        """Serve this model; a changed specification lets the running child finish and leave."""
+        self._expire(now)
+        self._fleet.add(spec)
+        self._advance(now)
+
+    def remove_model(self, key: ModelKey, now: float) -> None:
+        """Serve it no more: what waits is answered, what was started may finish."""
+        self._expire(now)
+        model = self._fleet.models.get(key)
+        if model:
+            self._fail_waiting(model, Code.UNKNOWN_MODEL, _REMOVED)
+            self._fleet.remove(model)
+        self._advance(now)
+
+    def pin(self, key: ModelKey, pinned: bool, now: float) -> None:
+        """Keep the model in memory whatever comes, or no longer. Raises NotFound."""
+        self._expire(now)
+        self._known(key).pinned = pinned
+        self._advance(now)
+
+    def load(self, key: ModelKey, now: float) -> State:
+        """Load the model although nothing waits for it, back-off or not. Raises NotFound."""
+        self._expire(now)
+        model = self._known(key)
+        self._fleet.want(model)
+        self._advance(now)
+        return model.state(now)
+
+    def unload(self, key: ModelKey, now: float) -> State:
+        """Give its memory back once its started groups are done. Raises NotFound.
+
+        This is no ban: where requests wait, it is loaded again.
+        """
+        self._expire(now)
+        model = self._known(key)
+        self._fleet.dismiss(model, KillReason.UNLOAD)
+        self._advance(now)
+        return model.state(now)
+
+    def status(self, now: float) -> tuple[ModelStatus, ...]:
+        """All models, for metrics, health and people."""
+        return tuple(model.status(now) for model in self._fleet.models.values())
+
+    # Requests ------------------------------------------------------------------------------------
+
+    def position(self, key: ModelKey, lane: Lane) -> Position:
+        """What a request that comes now would be told, if it is admitted."""
+        model = self._fleet.models.get(key)
+        return model.position(lane) if model else Position(0, None)
+
+    def submit(self, work: Work, now: float) -> bool:
+        """Admit a request, or refuse it through `Effects.failed` and return False.
+
+        Admitted, it waits in its lane; started if its child has a place, loaded if there is room.
+        """
+        self._expire(now)
+        model = self._fleet.models.get(work.model)
+        fits = model is None or self._fleet.fits(model, now)
+        try:
+            model = admit(work, model, now, stopping=self._stopping, fits=fits)
+        except RequestError as error:
+            self._effects.failed(work, error)
+            return False
+        work.queued_at = now
+        self._book.open(work)
+        lane = model.queue.lanes[work.lane]
+        lane.append(work)
+        if model.replica:
+            self._feed(model, now)
+        elif lane.count == 1:  # behind others it does not make the claim more urgent
+            self._fleet.claim(model)
+            self._arrange(now)
+        return True
+
+    def cancel(self, request_id: str, now: float) -> Cancelled:
+        """End all requests of that id; what runs is answered now and stopped in its child."""
+        self._expire(now)
+        found = Cancelled.NOT_FOUND
+        for work in self._book.find(request_id):
+            if work.group is not None:
+                found = Cancelled.RUNNING
+            elif found is Cancelled.NOT_FOUND:
+                found = Cancelled.WAITING
+            self._abandon(work, now)
+            self._fail(work, Code.CANCELLED, "cancelled by request")
+        self._advance(now)
+        return found
+
+    def drop(self, partitions: Set[Hashable], now: float, *, started: bool = True) -> list[Work]:
+        """Forget the work of partitions that another node serves now; it has no outcome here.
+
+        With `started=False` only what waits: the rest can be awaited by `open_groups`. Returns
+        what was forgotten.
+        """
+        self._expire(now)
+        dropped = [
+            work
+            for work in self._book
+            if work.partition in partitions and (started or work.group is None)
+        ]
+        for work in dropped:
+            self._abandon(work, now)
+        self._advance(now)
+        return dropped
+
+    def open_groups(self, partitions: Set[Hashable]) -> frozenset[int]:
+        """The groups in which started work of these partitions is not answered yet."""
+        return frozenset(
+            run.group.id
+            for child in self._fleet.replicas.values()
+            for run in child.runs.values()
+            if any(work.partition in partitions for work in run.open.values())
+        )
+
+    def stop_admission(self) -> None:
+        """Refuse new work from now on; what was admitted goes on."""
+        self._stopping = True
+
+    # Workers -------------------------------------------------------------------------------------
+
+    def on_loaded(self, replica: int, load_ms: float, private_bytes: int, now: float) -> None:
+        """The child has its model; `private_bytes` 0 = not measured yet."""
+        self._expire(now)
+        child = self._fleet.replicas.get(replica)
+        if child is None or child.state is not State.LOADING:
+            return
+        self._fleet.loaded(child, load_ms, now)
+        self._fleet.measure(child, private_bytes)
+        self._feed(child.model, now)
+        self._advance(now)
+
+    def on_load_failed(self, replica: int, message: str, now: float) -> None:
+        """The child cannot load its model: what waits is answered, later requests try again."""
+        self._expire(now)
+        child = self._fleet.replicas.get(replica)
+        if child is None or child.state is not State.LOADING:
+            return
+        self._fleet.kill(child, KillReason.LOAD_FAILED)
+        self._give_up_load(child.model, message, now)
+        self._advance(now)
+
+    def on_started(self, replica: int, group: int, now: float) -> None:
+        """The child has begun to work on the group."""
+        self._expire(now)
+        child = self._fleet.replicas.get(replica)
+        run = child.runs.get(group) if child else None
+        if child is None or run is None:
+            return
+        child.heard = now
+        for work in run.open.values():
+            work.started_at = now
+            self._effects.started(work)
+
+    def on_results(
+        self, replica: int, group: int, results: Sequence[ItemResult], now: float
+    ) -> None:
+        """Items answered; one that nobody waits for any more, or never did, is passed over."""
+        self._expire(now)
+        child = self._fleet.replicas.get(replica)
+        run = child.runs.get(group) if child else None
+        if child is None or run is None:
+            return
+        for result in results:
+            work = run.open.pop(result.index, None)
+            if work is not None:
+                child.heard = now
+                self._book.close(work)
+                self._effects.answered(work, result)
+
+    def on_group_done(self, replica: int, group: int, run_ms: float, now: float) -> None:
+        """The group's place is free; an item it left without an answer has failed."""
+        self._expire(now)
+        child = self._fleet.replicas.get(replica)
+        run = child.runs.pop(group, None) if child else None
+        if child is None or run is None:
+            return
+        child.heard = now
+        child.model.run_ms = ewma(child.model.run_ms, run_ms / len(run.group.works))
+        for work in run.open.values():
+            self._book.close(work)
+            self._fail(work, Code.INFERENCE_FAILED, "the worker finished without an answer to it")
+        self._feed(child.model, now)
+        self._advance(now)
+
+    def on_memory(self, replica: int, private_bytes: int, now: float) -> None:
+        """The child's private memory, measured."""
+        self._expire(now)
+        child = self._fleet.replicas.get(replica)
+        if child:
+            self._fleet.measure(child, private_bytes)
+            self._advance(now)
+
+    def on_exited(self, replica: int, now: float) -> None:
+        """The child has ended and its memory is back.
+
+        (1) Not a child of ours, or reported before: nothing.
+        (2) It died while loading: that is tried again at once, for it need not be the model's
+            fault; after `load_crashes` in a row what waits is answered.
+        (3) It held groups: the first is the suspect, see `retry.examine`.
+        (4) Its model was removed meanwhile: what went back is answered.
+        (5) Then whatever waits for room has a chance, this model included.
+        """
+        self._expire(now)
+        child = self._fleet.exited(replica)
+        # (1) Unknown.
+        if child is None:
+            return
+        # (2) Died while loading.
+        if child.state is State.LOADING:
+            child.model.load_crashes += 1
+            if child.model.load_crashes >= self._policy.load_crashes:
+                self._give_up_load(child.model, "its worker died while loading it", now)
+        # (3) Died at work.
+        self._recover(child)
+        # (4) Removed.
+        if child.model.removed:
+            self._fail_waiting(child.model, Code.UNKNOWN_MODEL, _REMOVED)
+            self._fleet.forget_removed(child.model)
+        # (5) Room.
+        self._advance(now)
+
+    # Time ----------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Do what is due: deadlines, timeouts, full wait windows, aged claims to room."""
+        self._expire(now)
+        for child in tuple(self._fleet.replicas.values()):
+            if child.overdue_at(self._policy) > now:
+                self._feed(child.model, now)
+            elif child.state is State.LOADING:
+                self._fleet.kill(child, KillReason.LOAD_TIMEOUT)
+                self._give_up_load(child.model, "it was not loaded in time", now)
+            else:
+                self._fleet.kill(child, KillReason.RUN_TIMEOUT)
+        self._advance(now)
+
+    def next_wake(self, now: float) -> float | None:
+        """When `tick` is due next if nothing else happens (monotonic s, >= now); None = never."""
+        due = min(self._book.next_deadline(), self._fleet.next_wake(now))
+        return max(now, due) if due < float("inf") else None
+
+    # Decisions -----------------------------------------------------------------------------------
+
+    def _feed(self, model: Model, now: float) -> None:
+        """Hand groups to the model's child.
+
+        (1) Only a ready child gets any, and at most two: one runs, one is prepared.
+        (2) The queue says which works are next, if any are to start now.
+        (3) Threads: the cores shared among the children that compute, this one included.
+        """
+        child = model.replica
+        # (1) A place.
+        while child and child.has_place(self._policy):
+            # (2) Works.
+            works = model.queue.take(self._policy, now)
+            if not works:
+                return
+            if not child.runs:
+                child.heard = now
+            # (3) Threads.
+            threads = self._fleet.threads_for(child)
+            group = Group(next(self._group_ids), model.spec.key, child.id, works, threads)
+            child.runs[group.id] = Run(group, dict(enumerate(works)))
+            model.used_at = now
+            for index, work in enumerate(works):
+                work.group, work.index = group.id, index
+                work.load_ms = child.load_ms_since(work.queued_at)
+            self._effects.run(group)
+
+    def _advance(self, now: float) -> None:
+        """After anything that may have freed a child or its memory."""
+        self._fleet.release_drained()
+        self._arrange(now)
+
+    def _arrange(self, now: float) -> None:
+        """Load what waits for room, and answer what can never have it."""
+        for model in self._fleet.arrange(now):
+            self._fail_waiting(model, Code.CANNOT_BE_SERVED, too_large(model))
+
+    def _recover(self, child: Replica) -> None:
+        """Put the groups of a dead child back, and fail the works that `examine` gives up."""
+        groups: list[Works] = [tuple(run.open.values()) for run in child.runs.values()]
+        child.runs.clear()
+        autopsy = examine(groups, self._policy)
+        for work in (work for works in autopsy.suspects for work in works):
+            work.attempt += 1
+        if autopsy.solo:
+            autopsy.solo.solo_crashes += 1
+        for work in (work for works in autopsy.innocents for work in works):
+            work.returns += 1
+        back = [*autopsy.suspects, *autopsy.innocents]
+        for lane in child.model.queue.lanes:
+            lane.put_back([works for works in back if works[0].lane is lane.lane])
+        for work in (work for works in back for work in works):
+            work.group = None
+        if autopsy.guilty:
+            self._book.close(autopsy.guilty)
+            hung = child.reason is KillReason.RUN_TIMEOUT
+            code = Code.WORKER_TIMEOUT if hung else Code.WORKER_CRASH
+            what = "did not answer in time" if hung else "died"
+            self._fail(autopsy.guilty, code, f"the worker {what} whenever it ran this request")
+        for work in autopsy.spent:
+            self._book.close(work)
+            self._fail(work, Code.RETRIES_SPENT, "its workers died too often before its turn")
+
+    def _give_up_load(self, model: Model, message: str, now: float) -> None:
+        """Answer what waits for a model that cannot be loaded; later requests try again."""
+        self._fleet.back_off(model, now)
+        retry_after_ms = model.retry_after_ms(now)
+        self._fail_waiting(model, Code.MODEL_UNAVAILABLE, message, retry_after_ms)
+
+    # Outcomes ------------------------------------------------------------------------------------
+
+    def _expire(self, now: float) -> None:
+        """Answer what is late, wherever it is."""
+        if self._book.next_deadline() > now:
+            return
+        for work in self._book.expired(now):
+            self._abandon(work, now)
+            self._fail(work, Code.EXPIRED, "its deadline has passed")
+
+    def _abandon(self, work: Work, now: float) -> None:
+        """Take an open work out of its queue or its child; the caller gives its outcome, if any."""
+        self._book.close(work)
+        model = self._fleet.models[work.model]
+        if work.group is None:
+            model.queue.lanes[work.lane].remove(work)
+        elif model.replica:
+            run = model.replica.runs[work.group]
+            del run.open[work.index]
+            if run is model.replica.front and not run.open:
+                model.replica.heard = now
+            self._effects.cancel(work.group, work.index)
+
+    def _fail_waiting(
+        self, model: Model, code: Code, message: str, retry_after_ms: int | None = None
+    ) -> None:
+        for work in model.queue.works():
+            self._book.close(work)
+            model.queue.lanes[work.lane].remove(work)
+            self._effects.failed(work, outcome(work, code, message, retry_after_ms))
+
+    def _fail(self, work: Work, code: Code, message: str) -> None:
+        self._effects.failed(work, outcome(work, code, message))
+
+    def _known(self, key: ModelKey) -> Model:
+        model = self._fleet.models.get(key)
+        if model is None or model.removed:
+            raise NotFound(f"{key[0]}@{key[1]} is not served here; see `modelmora list`")
+        return model

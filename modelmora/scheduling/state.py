@@ -1,0 +1,164 @@
+"""What the scheduler knows: its models, their child processes, the groups these hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil
+
+from modelmora.messages import Lane
+from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, State
+from modelmora.scheduling.policy import Policy
+from modelmora.scheduling.queue import ModelQueue
+from modelmora.scheduling.residency import Presence, Resident
+from modelmora.scheduling.work import Group, Position, Work
+
+_EWMA_WEIGHT = 0.2
+
+
+def ewma(mean: float | None, value: float) -> float:
+    """Exponentially weighted mean (Roberts 1959), weight 0.2; the first value is the mean."""
+    return value if mean is None else mean + _EWMA_WEIGHT * (value - mean)
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A group in a child, and those of its works that still need an answer, by index."""
+
+    group: Group
+    open: dict[int, Work]
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """One child process of a model; `heard` is when it last began or answered something."""
+
+    id: int
+    model: Model
+    heard: float
+    state: State = State.LOADING
+    runs: dict[int, Run] = field(default_factory=dict)
+    reason: KillReason | None = None
+    """Why it was killed; None if it was not."""
+    ready_at: float = float("inf")
+    load_ms: float = 0.0
+    bytes: int = 0
+
+    def has_place(self, policy: Policy) -> bool:
+        """It may be given a group."""
+        return self.state is State.READY and len(self.runs) < policy.groups_per_replica
+
+    @property
+    def front(self) -> Run | None:
+        """The group it works on: children work in order."""
+        return next(iter(self.runs.values()), None)
+
+    def load_ms_since(self, queued_at: float) -> float:
+        """How much of the load a work queued at this time (monotonic s) has waited for."""
+        return max(0.0, min(self.load_ms, (self.ready_at - queued_at) * 1000))
+
+    def overdue_at(self, policy: Policy) -> float:
+        """When (monotonic s) it is killed for silence; infinity while it owes nothing.
+
+        (1) It loads: after `load_s`.
+        (2) It has nothing to do, or is killed already: never.
+        (3) Nobody waits for what it runs any more: after `cancel_grace_s`.
+        (4) It runs: `start_to_close_s` after it last began or answered something.
+        """
+        # (1) Loads.
+        if self.state is State.LOADING:
+            return self.heard + policy.load_s
+        # (2) Owes nothing.
+        if not self.runs or self.state is State.LEAVING:
+            return float("inf")
+        # (3) Runs for nobody.
+        if self.front and not self.front.open:
+            return self.heard + min(policy.cancel_grace_s, policy.start_to_close_s)
+        # (4) Runs.
+        return self.heard + policy.start_to_close_s
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """One model: what waits for it, its child if it has one, and what it was measured to cost."""
+
+    spec: ModelSpec
+    queue: ModelQueue = field(default_factory=ModelQueue)
+    replica: Replica | None = None
+    wanted: bool = False
+    """To be loaded although nothing waits."""
+    pinned: bool = False
+    removed: bool = False
+    measured_bytes: int = 0
+    run_ms: float | None = None
+    """Mean time per item."""
+    load_ms: float | None = None
+    load_crashes: int = 0
+    """Children that died while loading, in a row."""
+    failures: int = 0
+    """Failed loads in a row."""
+    retry_at: float = float("-inf")
+    used_at: float = float("-inf")
+
+    @property
+    def need(self) -> int:
+        """Bytes to reserve: the most that was measured, else the estimate."""
+        return self.measured_bytes or self.spec.estimated_bytes
+
+    @property
+    def claims(self) -> bool:
+        """It should be loaded and is not."""
+        return self.replica is None and (self.wanted or len(self.queue) > 0)
+
+    def state(self, now: float) -> State:
+        """Where the model stands."""
+        if self.replica:
+            return self.replica.state
+        return State.FAILED if now < self.retry_at else State.COLD
+
+    def retry_after_ms(self, now: float) -> int:
+        """Milliseconds until a load may be tried again, rounded up."""
+        return max(0, ceil((self.retry_at - now) * 1000))
+
+    def started(self) -> int:
+        """How many of its works are in its child without an answer."""
+        return sum(len(run.open) for run in self.replica.runs.values()) if self.replica else 0
+
+    def position(self, lane: Lane) -> Position:
+        """What a work that comes now is told; the wait needs one measured run, and load if cold."""
+        ahead = self.queue.ahead_of(lane) + self.started()
+        ready = self.replica is not None and self.replica.state is State.READY
+        load_ms = 0.0 if ready else self.load_ms
+        if self.run_ms is None or load_ms is None:
+            return Position(ahead, None)
+        return Position(ahead, (load_ms + ahead * self.run_ms) / 1000)
+
+    def status(self, now: float) -> ModelStatus:
+        """The model as people see it."""
+        held = self.replica.bytes if self.replica else 0
+        waiting, started = len(self.queue), self.started()
+        idle = self.replica is not None and not waiting and not started
+        since = self.replica.ready_at if self.replica else now
+        idle_s = max(0.0, now - max(self.used_at, since)) if idle else None
+        return ModelStatus(self.spec.key, self.state(now), waiting, started, held, idle_s)
+
+
+def resident(replica: Replica, policy: Policy, now: float) -> Resident:
+    """The replica's model as `residency` sees it.
+
+    (1) Draining or killed: departing. (2) Pinned. (3) Loading. (4) With work: busy.
+    (5) Idle, within its minimum residency: fresh. (6) Idle.
+    """
+    model = replica.model
+    if replica.state in (State.DRAINING, State.LEAVING):
+        presence = Presence.DEPARTING
+    elif model.pinned:
+        presence = Presence.PINNED
+    elif replica.state is State.LOADING:
+        presence = Presence.LOADING
+    elif replica.runs or len(model.queue):
+        presence = Presence.BUSY
+    elif now < replica.ready_at + policy.min_residency_s:
+        presence = Presence.FRESH
+    else:
+        presence = Presence.IDLE
+    return Resident(model.spec.key, replica.bytes, model.used_at, presence)

@@ -1,0 +1,67 @@
+"""What is scheduled: one admitted request (Work), and the works that run together (Group)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modelmora.messages import Lane
+from modelmora.scheduling.model import ModelKey
+
+if TYPE_CHECKING:
+    from modelmora.scheduling.batching import Batch
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One admitted request as the node holds it; times are monotonic seconds, `size` is bytes.
+
+    The caller fills the first part and reads the second; the third belongs to the scheduler.
+    """
+
+    request_id: str
+    model: ModelKey
+    lane: Lane
+    batch_key: Hashable
+    """Only works with equal keys (version, task, parameters) may share a group."""
+    size: int
+    arrived: float
+    deadline: float | None
+    value: bytes
+    source: Hashable
+    partition: Hashable
+    meta: object = None
+
+    attempt: int = 1
+    """1 + how often it was started anew because its child died while working on its group."""
+    started_at: float | None = None
+    load_ms: float = 0.0
+    """The part of its waiting that was spent on loading its model."""
+
+    order: int = 0
+    queued_at: float = 0.0
+    place: Batch | None = None
+    group: int | None = None
+    index: int = 0
+    solo_crashes: int = 0
+    returns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Works handed to one child at once; `threads` is how many CPU threads it may use."""
+
+    id: int
+    model: ModelKey
+    replica: int
+    works: tuple[Work, ...]
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What an admitted request is told: works ahead of it, seconds to wait (None = no measure)."""
+
+    ahead: int
+    wait_s: float | None

@@ -1,0 +1,369 @@
+"""What holds whatever happens, in whatever order: lanes, arrival, budget, one outcome each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from modelmora.errors import RequestError
+from modelmora.messages import Lane
+from modelmora.scheduling import (
+    Group,
+    ItemResult,
+    KillReason,
+    ModelKey,
+    ModelSpec,
+    Policy,
+    Scheduler,
+    Work,
+)
+from tests.unit.scheduling.world import MIB, SIZE, A, Answer, B, C, spec
+
+Queue = tuple[ModelKey, Lane]
+POLICY = Policy(
+    cores=4, budget_bytes=2 * SIZE + MIB, ageing_s=20, group_requests=4, group_bytes=100,
+    load_s=60, start_to_close_s=30, cancel_grace_s=5, min_residency_s=2, returns=3,
+)  # fmt: skip
+SPECS = (spec(A), spec(B), spec(C, 2 * SIZE, needs_cores=False))
+BIG = spec(("big", "1"), 3 * SIZE)
+KEYS = st.sampled_from([A, A, A, B, C, BIG.key])
+
+
+@dataclass
+class Child:
+    """A child as the world knows it, not as the scheduler does."""
+
+    spec: ModelSpec
+    ready: bool = False
+    killed: bool = False
+    groups: dict[int, Group] = field(default_factory=dict)
+
+
+class Referee:
+    """Effects that check every order against the rules, from records of their own."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.now = 0.0
+        self.children: dict[int, Child] = {}
+        self.measured: dict[ModelKey, int] = {}
+        self.waiting: dict[Queue, list[Work]] = {}
+        self.served: dict[Queue, float] = {}
+        self.came: dict[Work, float] = {}
+        self.ends: dict[Work, str] = {}
+        self.dropped: set[Work] = set()
+
+    def need(self, spec: ModelSpec) -> int:
+        return self.measured.get(spec.key) or spec.estimated_bytes
+
+    def load(self, replica: int, spec: ModelSpec) -> None:
+        alive = [child.spec.key for child in self.children.values()]
+        assert spec.key not in alive, "two children of one model"
+        held = sum(self.need(child.spec) for child in self.children.values())
+        assert held + self.need(spec) <= self.policy.budget_bytes, "budget"
+        self.children[replica] = Child(spec)
+
+    def run(self, group: Group) -> None:
+        child = self.children[group.replica]
+        assert child.ready
+        assert not child.killed
+        child.groups[group.id] = group
+        assert len(child.groups) <= 2, "a third group"
+        assert 1 <= group.threads <= self.policy.cores
+        self.check_turn(group)
+        lane = group.works[0].lane
+        for work in group.works:
+            assert work.deadline is None or work.deadline > self.now, "late work started"
+            self.waiting[group.model, lane].remove(work)
+        self.served[group.model, lane] = self.now
+
+    def check_turn(self, group: Group) -> None:
+        first = group.works[0]
+        assert {work.lane for work in group.works} == {first.lane}
+        assert {work.batch_key for work in group.works} == {first.batch_key}
+        assert len(group.works) <= self.policy.group_requests
+        assert len(group.works) == 1 or (
+            sum(work.size for work in group.works) <= self.policy.group_bytes
+        )
+        aged = {lane for lane in Lane if self.aged(group.model, lane)}
+        if aged:
+            assert first.lane in aged, "an aged head was passed over"
+        else:
+            higher = [lane for lane in Lane if lane < first.lane]
+            assert not any(self.waiting.get((group.model, lane)) for lane in higher), "lane order"
+        alike = [
+            work
+            for work in self.waiting[group.model, first.lane]
+            if work.batch_key == first.batch_key
+        ]
+        expected = sorted(alike, key=lambda work: work.order)[: len(group.works)]
+        assert list(group.works) == expected, "arrival order"
+
+    def aged(self, model: ModelKey, lane: Lane) -> bool:
+        """The rule written a second time, from the referee's own records."""
+        heads = [self.came[work] for work in self.waiting.get((model, lane), ())]
+        if not heads:
+            return False
+        passed = max(min(heads), self.served.get((model, lane), float("-inf")))
+        return passed + self.policy.ageing_s <= self.now
+
+    def cancel(self, group: int, index: int) -> None:
+        assert any(group in child.groups for child in self.children.values())
+
+    def kill(self, replica: int, reason: KillReason) -> None:
+        child = self.children[replica]
+        assert not child.killed, "killed twice"
+        if reason in (KillReason.ROOM, KillReason.UNLOAD, KillReason.REMOVED):
+            assert not child.groups, "killed at work"
+        child.killed = True
+
+    def started(self, work: Work) -> None:
+        assert work not in self.ends
+        assert work not in self.dropped
+
+    def answered(self, work: Work, result: ItemResult) -> None:
+        self.end(work, "answered")
+
+    def failed(self, work: Work, error: RequestError) -> None:
+        self.end(work, error.code.value)
+
+    def end(self, work: Work, how: str) -> None:
+        assert work not in self.ends, "a second outcome"
+        assert work not in self.dropped, "an outcome of dropped work"
+        self.ends[work] = how
+        self.leave(work)
+
+    def leave(self, work: Work) -> None:
+        queue = self.waiting.get((work.model, work.lane), [])
+        if work in queue:
+            queue.remove(work)
+
+    def exit(self, replica: int) -> None:
+        """The child is gone; what it held and still needs an answer waits again."""
+        for group in self.children.pop(replica).groups.values():
+            for work in group.works:
+                if work not in self.ends and work not in self.dropped:
+                    self.waiting[work.model, work.lane].append(work)
+
+
+class Life(RuleBasedStateMachine):
+    """Requests, children and operators do as they like; the referee watches."""
+
+    works = Bundle("works")
+
+    @initialize(wait=st.sampled_from([0.0, 0.0, 1.0]))
+    def begin(self, wait: float) -> None:
+        numbers = {name: getattr(POLICY, name) for name in POLICY.__slots__}
+        policy = Policy(**{**numbers, "group_wait_s": wait})
+        self.referee = Referee(policy)
+        self.scheduler = Scheduler(self.referee, policy)
+        self.sent: list[Work] = []
+        for one in (*SPECS, BIG):
+            self.scheduler.add_model(one, self.now)
+
+    @property
+    def now(self) -> float:
+        return self.referee.now
+
+    @rule(
+        target=works,
+        key=KEYS,
+        lane=st.sampled_from(Lane),
+        batch=st.integers(0, 1),
+        size=st.integers(1, 60),
+        timeout=st.none() | st.floats(0, 90),
+        twin=st.booleans(),
+        partition=st.integers(0, 1),
+    )
+    def submit(
+        self,
+        key: ModelKey,
+        lane: Lane,
+        batch: int,
+        size: int,
+        timeout: float | None,
+        twin: bool,
+        partition: int,
+    ) -> Work:
+        number = len(self.sent)
+        name = self.sent[-1].request_id if twin and self.sent else f"r{number}"
+        deadline = None if timeout is None else self.now + timeout
+        work = Work(name, key, lane, batch, size, self.now, deadline, b"", number, partition)
+        self.sent.append(work)
+        self.referee.came[work] = self.now
+        self.referee.waiting.setdefault((key, lane), []).append(work)
+        admitted = self.scheduler.submit(work, self.now)
+        assert admitted or work in self.referee.ends
+        return work
+
+    @rule(work=works)
+    def cancel(self, work: Work) -> None:
+        self.scheduler.cancel(work.request_id, self.now)
+        twins = [one for one in self.sent if one.request_id == work.request_id]
+        assert all(one in self.referee.ends or one in self.referee.dropped for one in twins)
+
+    @rule(partition=st.integers(0, 1), started=st.booleans())
+    def drop(self, partition: int, started: bool) -> None:
+        held = {
+            work
+            for child in self.referee.children.values()
+            for group in child.groups.values()
+            for work in group.works
+        }
+        for work in self.sent:
+            if work.partition == partition and work not in self.referee.ends:
+                late = work.deadline is not None and work.deadline <= self.now
+                if not late and (started or work not in held):
+                    self.referee.dropped.add(work)
+                    self.referee.leave(work)
+        self.scheduler.drop({partition}, self.now, started=started)
+        if started:
+            assert not self.scheduler.open_groups({partition})
+
+    @rule(seconds=st.floats(0, 25), tick=st.booleans())
+    def time_passes(self, seconds: float, tick: bool) -> None:
+        self.referee.now += seconds
+        if tick:
+            self.tick()
+
+    def tick(self) -> None:
+        self.scheduler.tick(self.now)
+        due = self.scheduler.next_wake(self.now)
+        assert due is None or due > self.now, "a tick that leaves something due"
+
+    def pick(self, pick: int) -> tuple[int, Child] | None:
+        children = list(self.referee.children.items())
+        return children[pick % len(children)] if children else None
+
+    @rule(pick=st.integers(0, 9), private=st.sampled_from([0, SIZE // 2, SIZE, SIZE + MIB]))
+    def child_loaded(self, pick: int, private: int) -> None:
+        if chosen := self.pick(pick):
+            replica, child = chosen
+            if not child.ready and not child.killed:
+                child.ready = True
+                self.learn(child, private)
+            self.scheduler.on_loaded(replica, 100.0, private, self.now)
+
+    def learn(self, child: Child, private: int) -> None:
+        if private:
+            known = self.referee.measured.get(child.spec.key, 0)
+            self.referee.measured[child.spec.key] = max(known, private)
+
+    @rule(pick=st.integers(0, 9), private=st.integers(1, 3 * SIZE // 2))
+    def child_measured(self, pick: int, private: int) -> None:
+        if chosen := self.pick(pick):
+            replica, child = chosen
+            self.learn(child, private)
+            self.scheduler.on_memory(replica, private, self.now)
+
+    @rule(pick=st.integers(0, 9))
+    def load_fails(self, pick: int) -> None:
+        if chosen := self.pick(pick):
+            self.scheduler.on_load_failed(chosen[0], "no such file", self.now)
+
+    @rule(pick=st.integers(0, 9))
+    def child_exits(self, pick: int) -> None:
+        if chosen := self.pick(pick):
+            self.exit(chosen[0])
+
+    def exit(self, replica: int) -> None:
+        self.referee.exit(replica)
+        self.scheduler.on_exited(replica, self.now)
+
+    @rule(pick=st.integers(0, 9), which=st.integers(0, 1))
+    def child_starts(self, pick: int, which: int) -> None:
+        if (chosen := self.pick(pick)) and len(chosen[1].groups) > which:
+            self.scheduler.on_started(chosen[0], list(chosen[1].groups)[which], self.now)
+
+    @rule(
+        pick=st.integers(0, 9),
+        which=st.sampled_from([0, 0, 0, 1]),
+        indices=st.lists(st.integers(-1, 5), max_size=6),
+    )
+    def child_answers(self, pick: int, which: int, indices: list[int]) -> None:
+        if (chosen := self.pick(pick)) and len(chosen[1].groups) > which:
+            group = list(chosen[1].groups)[which]
+            answers = [Answer(index) for index in indices]
+            self.scheduler.on_results(chosen[0], group, answers, self.now)
+
+    @rule(pick=st.integers(0, 9), which=st.sampled_from([0, 0, 0, 1]), honest=st.booleans())
+    def child_is_done(self, pick: int, which: int, honest: bool) -> None:
+        if (chosen := self.pick(pick)) and len(chosen[1].groups) > which:
+            self.finish(*chosen, which, honest)
+
+    def finish(self, replica: int, child: Child, which: int, honest: bool) -> None:
+        group = list(child.groups.values())[which]
+        if honest:
+            answers = [Answer(index) for index in range(len(group.works))]
+            self.scheduler.on_results(replica, group.id, answers, self.now)
+        del child.groups[group.id]
+        self.scheduler.on_group_done(replica, group.id, 10.0, self.now)
+
+    @rule(replica=st.integers(0, 30), group=st.integers(0, 60))
+    def child_lies(self, replica: int, group: int) -> None:
+        child = self.referee.children.get(replica)
+        if child is None or group not in child.groups:
+            self.scheduler.on_started(replica, group, self.now)
+            self.scheduler.on_results(replica, group, [Answer(0)], self.now)
+            self.scheduler.on_group_done(replica, group, 1.0, self.now)
+
+    @rule(key=KEYS, verb=st.sampled_from(["load", "unload", "pin", "unpin"]))
+    def operate(self, key: ModelKey, verb: str) -> None:
+        if verb == "load":
+            self.scheduler.load(key, self.now)
+        elif verb == "unload":
+            self.scheduler.unload(key, self.now)
+        else:
+            self.scheduler.pin(key, verb == "pin", self.now)
+
+    @rule(one=st.sampled_from(SPECS), work=consumes(works))
+    def model_is_removed_and_returns(self, one: ModelSpec, work: Work) -> None:
+        self.scheduler.remove_model(one.key, self.now)
+        if one.key not in [child.spec.key for child in self.referee.children.values()]:
+            self.referee.measured.pop(one.key, None)
+            for lane in Lane:
+                self.referee.served.pop((one.key, lane), None)
+        self.scheduler.add_model(one, self.now)
+        self.scheduler.cancel(work.request_id, self.now)
+
+    @invariant()
+    def models_add_up(self) -> None:
+        if hasattr(self, "scheduler"):
+            waiting = sum(status.waiting for status in self.scheduler.status(self.now))
+            assert waiting == sum(len(queue) for queue in self.referee.waiting.values())
+
+    def teardown(self) -> None:
+        """With children that behave from now on, everything ends."""
+        if not hasattr(self, "scheduler"):
+            return
+        for _ in range(2000):
+            if all(work in self.referee.ends or work in self.referee.dropped for work in self.sent):
+                return
+            self.behave()
+        lost = [work for work in self.sent if work not in self.referee.ends]
+        raise AssertionError(f"{len(lost)} requests never ended")
+
+    def behave(self) -> None:
+        for replica, child in list(self.referee.children.items()):
+            if child.killed:
+                self.exit(replica)
+            elif not child.ready:
+                child.ready = True
+                self.scheduler.on_loaded(replica, 100.0, 0, self.now)
+            elif child.groups:
+                self.finish(replica, child, 0, honest=True)
+        due = self.scheduler.next_wake(self.now)
+        self.referee.now = max(self.now + 0.1, due) if due is not None else self.now + 0.1
+        self.tick()
+
+
+Life.TestCase.settings = settings(
+    max_examples=100,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of the scheduler
+)
+TestLife = Life.TestCase

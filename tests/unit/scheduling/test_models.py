@@ -1,0 +1,256 @@
+"""Models: loaded when needed, failed with back-off, unloaded, removed, replaced."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelmora.errors import NotFound
+from modelmora.scheduling import KillReason, ModelKey, Policy, State
+from tests.unit.scheduling.world import MIB, SIZE, A, World, spec
+
+
+def state(world: World, key: ModelKey = A) -> State:
+    """Where a model stands."""
+    return next(one.state for one in world.scheduler.status(world.now) if one.key == key)
+
+
+def test_the_states_of_a_model() -> None:
+    world = World()
+    world.scheduler.add_model(spec(), world.now)
+    assert state(world) is State.COLD
+    world.send()
+    assert state(world) is State.LOADING
+    world.loaded()
+    assert state(world) is State.READY
+    assert world.scheduler.unload(A, world.now) is State.DRAINING
+    world.finish()
+    assert state(world) is State.LEAVING
+    assert world.child().killed is KillReason.UNLOAD
+    world.exit()
+    assert state(world) is State.COLD
+
+
+def test_many_requests_for_a_cold_model_cost_one_load() -> None:
+    world = World()
+    world.scheduler.add_model(spec(), world.now)
+    for _ in range(10):
+        world.send()
+    assert world.loads == [A]
+
+
+def test_a_failed_load_answers_what_waits_and_backs_off() -> None:
+    world = World(Policy(backoff_s=1, backoff_max_s=60))
+    world.scheduler.add_model(spec(), world.now)
+    pauses = []
+    for _ in range(8):
+        first, second = world.send(), world.send()
+        world.scheduler.on_load_failed(world.replica(), "no such file", world.now)
+        assert world.child().killed is KillReason.LOAD_FAILED
+        world.exit()
+        assert world.outcome(first) == world.outcome(second) == "model_unavailable"
+        assert state(world) is State.FAILED
+        refused = world.send()
+        pauses.append(world.error(refused).retry_after_ms)
+        assert world.outcome(refused) == "model_unavailable"
+        world.wait((pauses[-1] or 0) / 1000)
+        assert state(world) is State.COLD
+    assert pauses == [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]
+
+
+def test_requests_between_a_failed_load_and_the_exit_are_refused_too() -> None:
+    world = World()
+    world.scheduler.add_model(spec(), world.now)
+    world.send()
+    world.scheduler.on_load_failed(world.replica(), "no such file", world.now)
+    work = world.send()
+    assert world.outcome(work) == "model_unavailable"
+
+
+def test_a_load_that_takes_too_long_has_failed() -> None:
+    world = World(Policy(load_s=600))
+    world.scheduler.add_model(spec(), world.now)
+    work = world.send()
+    world.wait(599)
+    assert world.child().killed is None
+    world.wait(1)
+    assert world.child().killed is KillReason.LOAD_TIMEOUT
+    assert world.outcome(work) == "model_unavailable"
+    world.exit()
+    assert state(world) is State.FAILED
+
+
+@pytest.mark.parametrize("asked_by", ["request", "operator"])
+def test_a_load_is_tried_again_at_once_when_its_child_dies(asked_by: str) -> None:
+    world = World(Policy(load_crashes=3))
+    world.scheduler.add_model(spec(), world.now)
+    if asked_by == "request":
+        world.send()
+    else:
+        world.scheduler.load(A, world.now)
+    for _ in range(2):
+        world.exit()
+        assert state(world) is State.LOADING
+    world.exit()
+    assert state(world) is State.FAILED
+    assert [end for _, end in world.outcomes] == ["model_unavailable"] * len(world.sent)
+    assert len(world.loads) == 3
+
+
+def test_a_load_that_works_forgets_the_children_that_died() -> None:
+    world = World(Policy(load_crashes=2))
+    world.scheduler.add_model(spec(), world.now)
+    world.send()
+    world.exit()
+    world.loaded()
+    world.exit()
+    world.exit()
+    assert state(world) is State.LOADING
+
+
+def test_a_load_that_works_ends_the_back_off() -> None:
+    world = World()
+    world.scheduler.add_model(spec(), world.now)
+    for _ in range(2):
+        world.send()
+        world.scheduler.on_load_failed(world.replica(), "out of memory", world.now)
+        world.exit()
+        world.wait(60)
+    world.send()
+    world.loaded()
+    world.finish()
+    world.exit()
+    work = world.send()
+    world.scheduler.on_load_failed(world.replica(), "out of memory", world.now)
+    assert world.error(work).retry_after_ms == 1000
+
+
+def test_an_operator_may_load_at_once_in_spite_of_the_back_off() -> None:
+    world = World()
+    world.scheduler.add_model(spec(), world.now)
+    world.send()
+    world.scheduler.on_load_failed(world.replica(), "no such file", world.now)
+    world.exit()
+    assert state(world) is State.FAILED
+    assert world.scheduler.load(A, world.now) is State.LOADING
+    world.loaded()
+    work = world.send()
+    world.finish()
+    assert world.outcome(work) == "answered"
+
+
+def test_load_and_unload_name_known_models_only() -> None:
+    world = World()
+    for verb in (world.scheduler.load, world.scheduler.unload):
+        with pytest.raises(NotFound, match="modelmora list"):
+            verb(A, world.now)
+
+
+def test_loading_a_loaded_model_changes_nothing() -> None:
+    world = World()
+    world.serve(A)
+    assert world.scheduler.load(A, world.now) is State.READY
+    assert world.loads == [A]
+
+
+def test_unload_lets_started_work_finish_and_what_waits_is_served_after_a_new_load() -> None:
+    world = World(Policy(group_requests=1))
+    world.serve(A)
+    works = [world.send() for _ in range(4)]
+    world.scheduler.unload(A, world.now)
+    world.finish()
+    assert world.child().killed is None
+    world.finish()
+    assert world.child().killed is KillReason.UNLOAD
+    assert len(world.ran) == 2
+    world.exit()
+    world.loaded()
+    world.finish()
+    world.finish()
+    assert [world.outcome(work) for work in works] == ["answered"] * 4
+
+
+def test_a_model_that_is_still_loading_can_be_unloaded() -> None:
+    world = World()
+    world.scheduler.add_model(spec(), world.now)
+    world.scheduler.load(A, world.now)
+    assert world.scheduler.unload(A, world.now) is State.LEAVING
+    world.exit()
+    assert state(world) is State.COLD
+    assert world.loads == [A]
+
+
+def test_a_removed_model_answers_what_waits_and_finishes_what_runs() -> None:
+    world = World(Policy(group_requests=1))
+    world.serve(A)
+    works = [world.send() for _ in range(3)]
+    world.scheduler.remove_model(A, world.now)
+    late = world.send()
+    world.finish()
+    world.finish()
+    assert world.child().killed is KillReason.REMOVED
+    world.exit()
+    ends = [world.outcome(work) for work in (*works, late)]
+    assert ends == ["answered", "answered", "unknown_model", "unknown_model"]
+    assert world.scheduler.status(world.now) == ()
+
+
+def test_a_removed_model_whose_child_dies_answers_what_it_held() -> None:
+    world = World()
+    world.serve(A)
+    work = world.send()
+    world.scheduler.remove_model(A, world.now)
+    world.exit()
+    assert world.outcome(work) == "unknown_model"
+    assert world.loads == [A]
+
+
+def test_a_removed_model_may_return_before_its_child_has_left() -> None:
+    world = World()
+    world.serve(A)
+    world.send()
+    world.scheduler.remove_model(A, world.now)
+    world.scheduler.add_model(spec(), world.now)
+    work = world.send()
+    world.finish()
+    world.exit()
+    world.loaded()
+    world.finish()
+    assert world.outcome(work) == "answered"
+
+
+def test_a_changed_specification_replaces_the_child() -> None:
+    world = World()
+    world.serve(A)
+    world.scheduler.add_model(spec(), world.now)
+    assert world.child().killed is None
+    world.scheduler.add_model(spec(size=SIZE + MIB), world.now)
+    assert world.child().killed is KillReason.REMOVED
+    work = world.send()
+    world.exit()
+    assert world.child().spec == spec(size=SIZE + MIB)
+    world.loaded()
+    world.finish()
+    assert world.outcome(work) == "answered"
+
+
+def test_a_changed_specification_is_not_judged_by_the_old_one() -> None:
+    world = World(Policy(budget_bytes=2 * SIZE))
+    world.serve(A)
+    world.scheduler.on_memory(world.replica(), 3 * SIZE, world.now)
+    world.scheduler.unload(A, world.now)
+    world.exit()
+    assert world.outcome(world.send()) == "cannot_be_served"
+    world.scheduler.add_model(spec(size=SIZE + MIB), world.now)
+    world.send()
+    assert state(world) is State.LOADING
+
+
+def test_status_tells_what_waits_what_runs_and_what_it_takes() -> None:
+    world = World(Policy(group_requests=2))
+    world.serve(A)
+    for _ in range(5):
+        world.send()
+    world.scheduler.on_memory(world.replica(), 7 * MIB, world.now)
+    (status,) = world.scheduler.status(world.now)
+    assert (status.state, status.started, status.waiting) == (State.READY, 2, 3)
+    assert status.bytes == 7 * MIB
