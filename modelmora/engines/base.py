@@ -1,0 +1,99 @@
+"""What an engine is: it loads a model, plans requests as rows, runs rows, finishes requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from modelmora.errors import Code, ModelMoraError, RequestError
+from modelmora.messages import Content, InferenceRequest, Parameter
+
+
+class LoadError(ModelMoraError):
+    """A model cannot be loaded; `code` says whether trying again may help."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One unit of work: part `part` of the request with index `index` in its group.
+
+    `cost` is in the engine's own unit (tokens for text); costs are compared, never shown.
+    """
+
+    index: int
+    part: int
+    data: Any
+    cost: int = 1
+
+
+@dataclass(slots=True)
+class Plan:
+    """The micro-batches of a group in the order to run, and the requests that are refused."""
+
+    batches: list[list[Row]] = field(default_factory=list)
+    refused: list[tuple[int, RequestError]] = field(default_factory=list)
+
+
+class Engine(Protocol):
+    """One model in one process. Only `load` and `run` may take long."""
+
+    def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Read the model; returns facts about it. Raises LoadError."""
+        ...
+
+    def use_threads(self, count: int) -> None:
+        """Compute with this many CPU threads from now on."""
+        ...
+
+    def plan(
+        self,
+        requests: Sequence[tuple[int, InferenceRequest]],
+        parameters: Mapping[str, Parameter],
+    ) -> Plan:
+        """Check the requests of a group and cut them into micro-batches of rows.
+
+        A request without rows that is not refused is answered by `finish` at once.
+        """
+        ...
+
+    def run(self, rows: Sequence[Row], parameters: Mapping[str, Parameter]) -> Sequence[Any]:
+        """One output per row. Whatever it raises is tried again with fewer rows."""
+        ...
+
+    def finish(self, request: InferenceRequest, parts: Sequence[Any]) -> Sequence[Content]:
+        """The outputs of a request from its rows' outputs, in the order of the parts."""
+        ...
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out: Python's, torch's on a CPU or on a device."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def texts_of(request: InferenceRequest) -> list[str]:
+    """The inputs of a request that must be one or more strings. Raises RequestError."""
+    texts = [value for value in request.inputs if isinstance(value, str)]
+    if not request.inputs:
+        raise RequestError(Code.INVALID_INPUT, "`inputs` is empty; send one or more strings")
+    if len(texts) != len(request.inputs):
+        wrong = next(i for i, value in enumerate(request.inputs) if not isinstance(value, str))
+        kind = type(request.inputs[wrong]).__name__
+        raise RequestError(
+            Code.INVALID_INPUT, f"input {wrong} is {kind}; this task takes only strings"
+        )
+    return texts
+
+
+def as_batches(rows: Iterable[Row], size: int) -> list[list[Row]]:
+    """Rows in their order, `size` to a batch."""
+    ordered = list(rows)
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)]

@@ -1,0 +1,127 @@
+"""The table of tasks: which engine serves each, what it takes. Pure, so the node may ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from modelmora.errors import Code, RequestError
+from modelmora.messages import ChatMessage, Content, ObjectRef, Parameter, Tensor
+
+
+class InputKind(StrEnum):
+    """The kinds of content that an engine may accept."""
+
+    TEXT = "text"
+    BYTES = "bytes"
+    TENSOR = "tensor"
+    OBJECT = "object"
+    MESSAGE = "message"
+
+
+_KINDS: tuple[tuple[type, InputKind], ...] = (
+    (str, InputKind.TEXT),
+    (bytes, InputKind.BYTES),
+    (Tensor, InputKind.TENSOR),
+    (ObjectRef, InputKind.OBJECT),
+    (ChatMessage, InputKind.MESSAGE),
+)
+_TYPE_NAMES = {bool: "a boolean", int: "an integer", float: "a number", str: "a string"}
+
+
+def kind_of(content: Content) -> InputKind:
+    """The kind of one input or output."""
+    return next(kind for cls, kind in _KINDS if isinstance(content, cls))
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """One accepted parameter; `default` None means that it is left out unless given."""
+
+    type: type[bool] | type[int] | type[float] | type[str]
+    default: Parameter = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def check(self, name: str, value: Parameter) -> None:
+        """Raises RequestError (invalid_input) unless the value is of this type and range."""
+        accepted = (int, float) if self.type is float else (self.type,)
+        if not isinstance(value, accepted) or (isinstance(value, bool) and self.type is not bool):
+            raise RequestError(
+                Code.INVALID_INPUT, f"parameter `{name}` must be {_TYPE_NAMES[self.type]}"
+            )
+        if isinstance(value, int | float) and not (
+            (self.minimum is None or value >= self.minimum)
+            and (self.maximum is None or value <= self.maximum)
+        ):
+            raise RequestError(
+                Code.INVALID_INPUT,
+                f"parameter `{name}` must lie between {self.minimum} and {self.maximum}",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """What the node knows of an engine without importing it.
+
+    `engine` is `module:Class`; `needs_cores` says whether it computes on CPU threads (the test
+    engines do not, so they take none from the others).
+    """
+
+    task: str
+    engine: str
+    parameters: Mapping[str, ParameterSpec] = field(default_factory=dict)
+    inputs: frozenset[InputKind] = frozenset(InputKind)
+    needs_cores: bool = True
+
+
+_MARKER = {"marker": ParameterSpec(str)}
+
+
+def _test(name: str, parameters: Mapping[str, ParameterSpec]) -> EngineEntry:
+    engine = f"modelmora.testing.engines:{name.capitalize()}"
+    return EngineEntry(name, engine, parameters, needs_cores=False)
+
+
+CATALOG: Mapping[str, EngineEntry] = {
+    "txt2embed": EngineEntry(
+        task="txt2embed",
+        engine="modelmora.engines.embedding:Embedding",
+        parameters={"truncate": ParameterSpec(bool, default=False)},
+        inputs=frozenset({InputKind.TEXT}),
+    ),
+}
+# Served only with `testing: true`.
+TESTING: Mapping[str, EngineEntry] = {
+    "echo": _test("echo", {}),
+    "sleep": _test("sleep", {"ms": ParameterSpec(float, 5.0, minimum=0, maximum=600_000)}),
+    "crash": _test("crash", _MARKER),
+    "hang": _test("hang", _MARKER),
+    "oom": _test("oom", _MARKER),
+}
+
+
+def entry_for(task: str, *, testing: bool = False) -> EngineEntry | None:
+    """The engine of a task, or None when this release has none."""
+    return CATALOG.get(task) or (TESTING.get(task) if testing else None)
+
+
+def settings_for(
+    entry: EngineEntry, parameters: Mapping[str, Parameter]
+) -> Mapping[str, Parameter]:
+    """The settings that a request runs with: its parameters over the defaults.
+
+    Raises RequestError: unknown_parameter for a name, invalid_input for a value.
+    """
+    for name, value in parameters.items():
+        spec = entry.parameters.get(name)
+        if spec is None:
+            known = ", ".join(sorted(entry.parameters)) or "none"
+            raise RequestError(
+                Code.UNKNOWN_PARAMETER,
+                f"task {entry.task} takes no `{name[:96]}`; it knows: {known}",
+            )
+        spec.check(name, value)
+    defaults = {k: s.default for k, s in entry.parameters.items() if s.default is not None}
+    return {**defaults, **parameters}

@@ -1,0 +1,1 @@
+"""Fakes and test engines that ship with the package."""

@@ -1,0 +1,25 @@
+"""The processes that run models: one child each, started, fed, watched and ended by the node."""
+
+from modelmora.workers.events import (
+    ExitReason,
+    ExitReport,
+    GroupLike,
+    MetaLike,
+    SpecLike,
+    WorkerEvents,
+    WorkLike,
+)
+from modelmora.workers.protocol import ItemResult
+from modelmora.workers.supervisor import Supervisor
+
+__all__ = [
+    "ExitReason",
+    "ExitReport",
+    "GroupLike",
+    "ItemResult",
+    "MetaLike",
+    "SpecLike",
+    "Supervisor",
+    "WorkLike",
+    "WorkerEvents",
+]

@@ -1,0 +1,155 @@
+"""What the supervisor is given and what it reports, as values and Protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from modelmora.errors import Code
+from modelmora.workers.protocol import ItemResult
+
+
+class SpecLike(Protocol):
+    """The model to load; `engine` is `module:Class`, `path` its folder ("" for test engines)."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+
+    @property
+    def task(self) -> str:
+        """Its task."""
+
+    @property
+    def engine(self) -> str:
+        """Its engine, `module:Class`."""
+
+    @property
+    def path(self) -> str:
+        """Its folder."""
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """Options of the engine."""
+
+
+class MetaLike(Protocol):
+    """What travels beside a request; `parameters` are equal in all works of a group."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Parameters of the request."""
+
+    @property
+    def principal(self) -> str:
+        """Who sent it."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """W3C trace context, if any."""
+
+
+class WorkLike(Protocol):
+    """One request; `value` is the original record value, `meta` is a MetaLike."""
+
+    @property
+    def request_id(self) -> str:
+        """The id given by the caller."""
+
+    @property
+    def value(self) -> bytes:
+        """The original record value."""
+
+    @property
+    def meta(self) -> Any:
+        """A MetaLike."""
+
+
+class GroupLike(Protocol):
+    """Requests that run together on one replica; `id` is unique among the groups of a node."""
+
+    @property
+    def id(self) -> int:
+        """Number of the group."""
+
+    @property
+    def replica(self) -> int:
+        """The replica it is for."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads to compute with."""
+
+    @property
+    def works(self) -> Sequence[WorkLike]:
+        """The requests, in the order of their indices."""
+
+
+class ExitReason(StrEnum):
+    """Why a child is gone."""
+
+    KILLED = "killed"  # by kill() or stop()
+    CRASHED = "crashed"  # it ended by itself, whatever its exit code
+    LIED = "lied"  # it broke the frame protocol and was killed
+    LOAD_FAILED = "load_failed"  # it reported so and ended
+    NOT_STARTED = "not_started"  # there never was a process
+
+
+@dataclass(frozen=True, slots=True)
+class ExitReport:
+    """The end of one child. Bytes; 0 where nothing was measured.
+
+    `private_bytes` is the child's private memory just before the kill (the last sample, if it
+    crashed). `tree_before` and `tree_after` are the summed Pss of node, zygote and all children
+    around a kill, so their difference is what came back. `exit_code` is negative for a signal.
+    """
+
+    reason: ExitReason
+    detail: str
+    exit_code: int | None
+    private_bytes: int = 0
+    tree_before: int = 0
+    tree_after: int = 0
+
+    @property
+    def returned_share(self) -> float | None:
+        """Of the child's private memory, the share seen to be back; None where not measured."""
+        if not (self.private_bytes and self.tree_before):
+            return None
+        return (self.tree_before - self.tree_after) / self.private_bytes
+
+
+class WorkerEvents(Protocol):
+    """The supervisor's reports, called on the loop's thread.
+
+    Each load() is followed by at most one of on_loaded and on_load_failed, and by exactly one
+    on_exited, its last event. Each index of a group is answered at most once: exactly once
+    before on_group_done (a cancelled one by the code `cancelled`, unless it was computed).
+    """
+
+    def on_loaded(self, replica: int, info: Mapping[str, object], load_ms: float) -> None:
+        """The model is ready; `info` holds `private_bytes` and what the engine tells."""
+
+    def on_load_failed(self, replica: int, code: Code, message: str) -> None:
+        """The model cannot be loaded; the child ends by itself."""
+
+    def on_started(self, replica: int, group: int) -> None:
+        """The child begins with a group."""
+
+    def on_results(self, replica: int, group: int, results: Sequence[ItemResult]) -> None:
+        """Some requests of a group are answered."""
+
+    def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
+        """All requests of a group are answered; it took `run_ms` in the child."""
+
+    def on_exited(self, replica: int, report: ExitReport) -> None:
+        """The child is gone."""
+
+    def on_memory(self, replica: int, private_bytes: int) -> None:
+        """Private memory of a child that has worked since the last sample."""

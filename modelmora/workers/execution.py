@@ -1,0 +1,213 @@
+"""Runs one group with an engine: every request is answered once, whatever one of them does."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from modelmora.engines.base import Engine, Plan, Row, is_out_of_memory
+from modelmora.errors import Code, RequestError, Undecodable
+from modelmora.messages import InferenceRequest
+from modelmora.wire import decode_request, encode_outputs
+from modelmora.workers.protocol import OUTPUT_BYTES, Run
+
+log = logging.getLogger("modelmora.child")
+
+
+class Control(Protocol):
+    """What a group asks of the process around it."""
+
+    def poll(self) -> None:
+        """Take in what the node has sent meanwhile; called before each micro-batch."""
+        ...
+
+    def is_cancelled(self, index: int) -> bool:
+        """Whether the node has taken this request back."""
+        ...
+
+    def batch_done(self) -> None:
+        """A micro-batch ended: its answers may leave."""
+        ...
+
+
+# index, Avro outputs or None, error or None, inference ms
+Answer = Callable[[int, bytes | None, RequestError | None, float], None]
+
+
+@dataclass(slots=True)
+class SafeSize:
+    """The largest batch that is known not to run out of memory, learned by running out."""
+
+    limit: int | None = None
+
+    def lower(self, cost: int) -> None:
+        """A batch of this cost ran out of memory."""
+        self.limit = max(1, min(cost, self.limit or cost) // 2)
+
+    def allows(self, cost: int) -> bool:
+        """Whether a batch of this cost may be tried."""
+        return self.limit is None or cost <= self.limit
+
+
+@dataclass(slots=True)
+class _Open:
+    """A request that is not answered yet; `parts` grows as its rows are done."""
+
+    request: InferenceRequest
+    parts: dict[int, Any] = field(default_factory=dict)
+    missing: int = 0
+    ms: float = 0.0
+
+
+class GroupRun:
+    """One group on its way through the engine."""
+
+    def __init__(
+        self, engine: Engine, run: Run, safe: SafeSize, control: Control, answer: Answer
+    ) -> None:
+        self._engine = engine
+        self._run = run
+        self._safe = safe
+        self._control = control
+        self._answer = answer
+        self._open: dict[int, _Open] = {}
+
+    def execute(self) -> None:
+        """Answer every request of the group exactly once; raises nothing of the engine's."""
+        for index, value in enumerate(self._run.values):
+            try:
+                self._open[index] = _Open(decode_request(value))
+            except Undecodable as undecodable:
+                self._answer(index, None, undecodable, 0.0)
+        plan = self._plan([(index, entry.request) for index, entry in self._open.items()])
+        for index, error in plan.refused:
+            self._fail(index, error)
+        for batch in plan.batches:
+            for row in batch:
+                if row.index in self._open:
+                    self._open[row.index].missing += 1
+        for batch in plan.batches:
+            self._control.poll()
+            self._compute(batch)
+            self._control.batch_done()
+        for index in list(self._open):
+            self._finish(index)
+
+    def _plan(self, requests: Sequence[tuple[int, InferenceRequest]]) -> Plan:
+        """The engine's plan; what it cannot plan is halved until the culprit is alone."""
+        if not requests:
+            return Plan()
+        try:
+            return self._engine.plan(requests, self._run.parameters)
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything
+            failed = self._described(error, requests[0][0])
+        if len(requests) == 1:
+            return Plan(refused=[(requests[0][0], failed)])
+        middle = len(requests) // 2
+        left, right = self._plan(requests[:middle]), self._plan(requests[middle:])
+        return Plan(left.batches + right.batches, left.refused + right.refused)
+
+    def _compute(self, batch: Sequence[Row]) -> None:
+        rows = self._live(batch)
+        if not rows:
+            return
+        cost = len(rows) * max(row.cost for row in rows)
+        if len(rows) > 1 and not self._safe.allows(cost):
+            self._halves(rows)
+            return
+        started = time.perf_counter()
+        error = self._try(rows, started)
+        if error is None:
+            return
+        if len(rows) == 1:
+            ms = (time.perf_counter() - started) * 1e3
+            self._open[rows[0].index].ms += ms
+            self._fail(rows[0].index, error)
+            return
+        if error.code is Code.OUT_OF_MEMORY:
+            self._safe.lower(cost)
+        self._halves(rows)
+
+    def _try(self, rows: Sequence[Row], started: float) -> RequestError | None:
+        """Run rows; the error is described here, so that its traceback frees what it held."""
+        try:
+            outputs = self._engine.run(rows, self._run.parameters)
+            if len(outputs) != len(rows):
+                raise ValueError("the engine answered another number of rows")
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything
+            return self._described(error, rows[0].index)
+        ms = (time.perf_counter() - started) * 1e3
+        touched: dict[int, _Open] = {}
+        for row, output in zip(rows, outputs, strict=True):
+            entry = touched[row.index] = self._open[row.index]
+            entry.parts[row.part] = output
+            entry.missing -= 1
+        for index, entry in touched.items():
+            entry.ms += ms
+            if entry.missing == 0:
+                self._finish(index)
+        return None
+
+    def _halves(self, rows: Sequence[Row]) -> None:
+        middle = len(rows) // 2
+        self._compute(rows[:middle])
+        self._compute(rows[middle:])
+
+    def _live(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows whose requests are still wanted."""
+        for index in {row.index for row in rows}:
+            if self._control.is_cancelled(index):
+                self._fail(index, RequestError(Code.CANCELLED, "cancelled before it was computed"))
+        return [row for row in rows if row.index in self._open]
+
+    def _finish(self, index: int) -> None:
+        entry = self._open[index]
+        try:
+            parts = [entry.parts[part] for part in range(len(entry.parts))]
+            outputs = encode_outputs(self._engine.finish(entry.request, parts))
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything
+            self._fail(index, self._described(error, index))
+            return
+        if len(outputs) > OUTPUT_BYTES:
+            self._fail(index, _too_much(len(outputs)))
+            return
+        del self._open[index]
+        self._answer(index, outputs, None, entry.ms)
+
+    def _fail(self, index: int, error: RequestError) -> None:
+        entry = self._open.pop(index, None)
+        if entry is not None:
+            self._answer(index, None, error, entry.ms)
+
+    def _described(self, error: Exception, index: int) -> RequestError:
+        """An engine's exception as an item's error: never its text, which may hold content."""
+        if isinstance(error, RequestError):
+            return error
+        if is_out_of_memory(error):
+            return RequestError(
+                Code.OUT_OF_MEMORY, "the model ran out of memory on this request alone"
+            )
+        where = place_of(error)
+        log.warning("request %s failed: %s", self._run.requests[index].id, where)
+        return RequestError(Code.INFERENCE_FAILED, f"the model failed on this request ({where})")
+
+
+def place_of(error: BaseException) -> str:
+    """An exception's type and the line it came from, without its text."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    kind = type(error).__name__
+    if trace is None:
+        return kind
+    return f"{kind} at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+
+
+def _too_much(size: int) -> RequestError:
+    return RequestError(
+        Code.INFERENCE_FAILED, f"the outputs have {size} bytes and at most {OUTPUT_BYTES} may leave"
+    )

@@ -1,0 +1,267 @@
+"""One child as the node sees it: its socket, its exit, what it owes, and the proof of its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from modelmora.errors import Code
+from modelmora.resources import memory_of, summed_pss
+from modelmora.workers import protocol
+from modelmora.workers.events import (
+    ExitReason,
+    ExitReport,
+    GroupLike,
+    MetaLike,
+    SpecLike,
+    WorkerEvents,
+)
+from modelmora.workers.exits import wait_exit
+from modelmora.workers.protocol import FrameReader, Kind, ProtocolError
+
+# A dead child's socket may hold answers still; one that closed its socket should be ending.
+LAST_WORDS_S = 1.0
+
+
+class Starter(Protocol):
+    """How a child is started (`Launcher`)."""
+
+    async def launch(self) -> tuple[int, socket.socket]:
+        """Start a child; its pid and our end of its socket. Raises OSError."""
+
+    def ended(self, pid: int, code: int | None) -> None:
+        """A child was reaped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all children of a supervisor share; `tree` names the pids whose memory is summed."""
+
+    events: WorkerEvents
+    starter: Starter
+    reader: Executor
+    tree: Callable[[], list[int]]
+
+
+class _Owed:
+    """The answers that a child owes for one group."""
+
+    __slots__ = ("answered", "missing", "started")
+
+    def __init__(self, count: int) -> None:
+        self.answered = bytearray(count)
+        self.missing = count
+        self.started = False
+
+
+class Channel(asyncio.BufferedProtocol):
+    """Receives a child's frames and hands them on; the loop's side of the socket."""
+
+    def __init__(
+        self, take: Callable[[Kind, memoryview], None], lied: Callable[[str], None]
+    ) -> None:
+        self._take = take
+        self._lied = lied
+        self._reader = FrameReader(protocol.TO_NODE)
+        self._transport: asyncio.BaseTransport | None = None
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The loop has the socket."""
+        self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Room for the loop to receive into."""
+        return self._reader.buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes arrived; a broken rule ends the child."""
+        self._reader.received(nbytes)
+        try:
+            for kind, body in self._reader.frames():
+                self._take(kind, body)
+        except ProtocolError as error:
+            self._lied(str(error))
+            # Nothing more is read, so nothing more is buffered.
+            cast("asyncio.Transport", self._transport).abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The child closed its socket, or ended."""
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
+class ChildProcess:
+    """The process of one replica. Every method is to be called on the loop's thread."""
+
+    def __init__(self, replica: int, spec: SpecLike, around: Surroundings) -> None:
+        self.replica = replica
+        self.pid: int | None = None
+        self.private_bytes = 0
+        self.busy = False
+        self._spec = spec
+        self._around = around
+        self._owed: dict[int, _Owed] = {}
+        self._loaded = False
+        self._begun = time.monotonic()
+        self._end: tuple[ExitReason, str] | None = None
+        self._end_asked = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+
+    def run(self, group: GroupLike) -> None:
+        """Send a group, in one write; nothing happens once the child is on its way out."""
+        if self._transport is None or self._end is not None:
+            return
+        metas = [cast("MetaLike", work.meta) for work in group.works]
+        requests = [
+            {"id": work.request_id, "principal": meta.principal, "traceparent": meta.traceparent}
+            for work, meta in zip(group.works, metas, strict=True)
+        ]
+        values = [work.value for work in group.works]
+        parameters = metas[0].parameters if metas else {}
+        frame = protocol.encode_run(group.id, group.threads, parameters, requests, values)
+        self._owed[group.id] = _Owed(len(values))
+        self.busy = True
+        self._transport.write(frame)
+
+    def cancel(self, group: int, index: int) -> None:
+        """Ask for one request back; a group that is done needs none."""
+        if group in self._owed and self._transport is not None:
+            self._transport.write(protocol.encode_cancel(group, index))
+
+    def kill(self, detail: str, reason: ExitReason = ExitReason.KILLED) -> None:
+        """Have the process killed, with memory measured around it; the first reason stands."""
+        if self._end is None:
+            self._end = (reason, detail)
+        self._end_asked.set()
+
+    async def live(self) -> ExitReport:
+        """The child's whole life: start, load, serve, end."""
+        try:
+            self.pid, ours = await self._around.starter.launch()
+        except OSError as error:
+            message = f"no process could be started: {error.strerror}"
+            self._around.events.on_load_failed(self.replica, Code.MODEL_UNAVAILABLE, message)
+            return ExitReport(ExitReason.NOT_STARTED, message, None)
+        channel = Channel(self._take, lambda message: self.kill(message, ExitReason.LIED))
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_unix_connection(lambda: channel, sock=ours)
+        self._transport.write(protocol.encode_json(Kind.LOAD, _order(self._spec)))
+        return await self._watch(self.pid, channel)
+
+    async def _watch(self, pid: int, channel: Channel) -> ExitReport:
+        """Until the child is gone: by itself, or by a kill that was asked for."""
+        exited: asyncio.Future[Any] = asyncio.ensure_future(wait_exit(pid))
+        asked: asyncio.Future[Any] = asyncio.ensure_future(self._end_asked.wait())
+        await asyncio.wait({exited, asked, channel.closed}, return_when=asyncio.FIRST_COMPLETED)
+        private = before = after = 0
+        if asked.done() and not exited.done():
+            private, before = await self._measure(pid)
+            _signal(pid)
+        elif not exited.done():
+            await asyncio.wait({exited, asked}, timeout=LAST_WORDS_S)
+            if not exited.done():
+                _signal(pid)
+        code = await exited
+        asked.cancel()
+        if self._end is None or self._end[0] is ExitReason.LOAD_FAILED:
+            await asyncio.wait({channel.closed}, timeout=LAST_WORDS_S)
+        if self._transport is not None:
+            self._transport.abort()
+        self._around.starter.ended(pid, code)
+        if before:
+            after = await self._tree_without(pid)
+        reason, detail = self._end or (ExitReason.CRASHED, f"it ended with exit code {code}")
+        return ExitReport(reason, detail, code, private or self.private_bytes, before, after)
+
+    async def _measure(self, pid: int) -> tuple[int, int]:
+        pids = self._around.tree()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._around.reader, lambda: (memory_of(pid).private, summed_pss(pids))
+        )
+
+    async def _tree_without(self, pid: int) -> int:
+        pids = [other for other in self._around.tree() if other != pid]
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._around.reader, summed_pss, pids)
+
+    def _take(self, kind: Kind, body: memoryview) -> None:
+        """One frame of the child. Raises ProtocolError when it is not owed."""
+        if self._end is not None:
+            return
+        if kind is Kind.RESULTS:
+            self._take_results(body)
+        elif kind is Kind.STARTED:
+            group = protocol.decode_started(body)
+            owed = self._owing(group)
+            if owed.started:
+                raise ProtocolError("a group that starts twice")
+            owed.started = True
+            self._around.events.on_started(self.replica, group)
+        elif kind is Kind.GROUP_DONE:
+            group, run_ms = protocol.decode_done(body)
+            if self._owing(group).missing:
+                raise ProtocolError("a group that is done before all was answered")
+            del self._owed[group]
+            self._around.events.on_group_done(self.replica, group, run_ms)
+        else:
+            self._take_loaded(kind, protocol.decode_json(body))
+
+    def _take_results(self, body: memoryview) -> None:
+        group, results = protocol.decode_results(body)
+        owed = self._owing(group)
+        answered, count = owed.answered, len(owed.answered)
+        for result in results:
+            index = result.index
+            if index >= count or answered[index]:
+                raise ProtocolError("an answer that nobody asked for")
+            answered[index] = 1
+        owed.missing -= len(results)
+        self._around.events.on_results(self.replica, group, results)
+
+    def _owing(self, group: int) -> _Owed:
+        owed = self._owed.get(group)
+        if owed is None:
+            raise ProtocolError("a frame of an unknown group")
+        return owed
+
+    def _take_loaded(self, kind: Kind, values: Mapping[str, object]) -> None:
+        if self._loaded:
+            raise ProtocolError("a model that is loaded twice")
+        self._loaded = True
+        if kind is Kind.LOAD_FAILED:
+            error = protocol.decode_error(values)
+            self._end = (ExitReason.LOAD_FAILED, error.message)
+            self._around.events.on_load_failed(self.replica, error.code, error.message)
+            return
+        private = values.get("private_bytes")
+        self.private_bytes = private if isinstance(private, int) else 0
+        load_ms = (time.monotonic() - self._begun) * 1e3
+        self._around.events.on_loaded(self.replica, values, load_ms)
+
+
+def _order(spec: SpecLike) -> dict[str, object]:
+    return {
+        "name": spec.name,
+        "version": spec.version,
+        "task": spec.task,
+        "engine": spec.engine,
+        "path": spec.path,
+        "options": dict(spec.options),
+    }
+
+
+def _signal(pid: int) -> None:
+    """SIGKILL to a child that is not reaped yet, so the pid is still its own."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

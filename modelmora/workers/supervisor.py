@@ -1,0 +1,197 @@
+"""Starts, feeds, watches and ends the children of a node, and keeps their zygote alive."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from modelmora.resources import private_memory
+from modelmora.workers import linux
+from modelmora.workers.events import GroupLike, SpecLike, WorkerEvents
+from modelmora.workers.exits import reap
+from modelmora.workers.launch import MODULES, Launcher
+from modelmora.workers.process import ChildProcess, Surroundings
+
+SAMPLE_S = 5.0
+ORPHANS_S = 30.0
+ORPHAN_END_S = 0.02
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """The children of one node. All methods belong to the loop's thread, which must be main.
+
+    `modules` are imported by the zygote; `devices` is the CUDA_VISIBLE_DEVICES that children get
+    (default: this process's own; the zygote never sees a device). `on_zygote` hears the pid of
+    each zygote that starts, and None when one is gone.
+    """
+
+    def __init__(
+        self,
+        events: WorkerEvents,
+        *,
+        modules: Sequence[str] = MODULES,
+        devices: str | None = None,
+        on_zygote: Callable[[int | None], None] | None = None,
+    ) -> None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") if devices is None else devices
+        self._orphans_due = asyncio.Event()
+        self._launcher = Launcher(
+            modules, visible, on_zygote or (lambda _pid: None), self._orphans_due.set
+        )
+        self._events = events
+        self._children: dict[int, ChildProcess] = {}
+        self._lives: set[asyncio.Task[None]] = set()
+        self._housekeeping: asyncio.Task[None] | None = None
+        self._was_subreaper = False
+        self._stopping = False
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """The living zygote, or None."""
+        return self._launcher.zygote_pid
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """Replica -> pid of the living children."""
+        return {r: child.pid for r, child in self._children.items() if child.pid is not None}
+
+    @property
+    def forked(self) -> int:
+        """Children that were forked by the zygote."""
+        return self._launcher.forked
+
+    @property
+    def fresh_starts(self) -> int:
+        """Children that had to start in a fresh interpreter."""
+        return self._launcher.fresh_starts
+
+    @property
+    def zygote_starts(self) -> int:
+        """Zygotes started so far."""
+        return self._launcher.zygote_starts
+
+    async def start(self) -> None:
+        """Start the zygote, without waiting for its imports: loads wait for them."""
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="memory")
+        self._around = Surroundings(self._events, self._launcher, self._reader, self._tree)
+        if linux.supported:
+            self._was_subreaper = linux.is_subreaper()
+            linux.become_subreaper()
+        self._launcher.start()
+        self._housekeeping = asyncio.create_task(self._keep_house())
+
+    async def zygote_ready(self) -> dict[str, object]:
+        """Wait for the zygote's imports; facts: ready_ms, threads, missing modules."""
+        return await self._launcher.ready()
+
+    async def stop(self) -> None:
+        """Kill all children and the zygote, report each, and leave nothing behind."""
+        self._stopping = True
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.gather(self._housekeeping, return_exceptions=True)
+        # Before the children, so that no load is left waiting for the zygote.
+        await self._launcher.stop()
+        for child in self._children.values():
+            child.kill("the node stops")
+        if self._lives:
+            await asyncio.wait(self._lives)
+        if self._housekeeping is not None:
+            while self._clear_orphans():  # noqa: ASYNC110  # /proc has no event
+                await asyncio.sleep(ORPHAN_END_S)
+            self._reader.shutdown()
+        if linux.supported and not self._was_subreaper:
+            linux.become_subreaper(False)
+
+    def load(self, replica: int, spec: SpecLike) -> None:
+        """Start a child for `replica` and load the model into it.
+
+        Raises ValueError while an earlier child of this replica is not reported as exited.
+        """
+        if replica in self._children:
+            raise ValueError(f"replica {replica} has a child")
+        if self._stopping:
+            raise ValueError("the supervisor stops")
+        child = self._children[replica] = ChildProcess(replica, spec, self._around)
+        life = asyncio.create_task(self._live(child))
+        self._lives.add(life)
+        life.add_done_callback(self._lives.discard)
+
+    def run(self, group: GroupLike) -> None:
+        """Give a group to its replica. Raises KeyError when that has no child."""
+        self._children[group.replica].run(group)
+
+    def cancel(self, group_id: int, index: int) -> None:
+        """Ask whichever child has this group to leave out one request, if it still can."""
+        for child in self._children.values():
+            child.cancel(group_id, index)
+
+    def kill(self, replica: int, reason: str) -> None:
+        """Kill a replica's child; `reason` is the report's detail. Nothing if there is none."""
+        child = self._children.get(replica)
+        if child is not None:
+            child.kill(reason)
+
+    async def _live(self, child: ChildProcess) -> None:
+        try:
+            report = await child.live()
+        finally:
+            del self._children[child.replica]
+        self._events.on_exited(child.replica, report)
+
+    def _tree(self) -> list[int]:
+        pids = [os.getpid(), *self.pids.values()]
+        return [*pids, self.zygote_pid] if self.zygote_pid is not None else pids
+
+    async def _keep_house(self) -> None:
+        """Sample the memory of children that worked; reap what became ours by inheritance."""
+        loop = asyncio.get_running_loop()
+        elapsed = 0.0
+        while True:
+            try:
+                # Not wait_for: Python 3.11's may swallow the cancellation that stop() sends.
+                async with asyncio.timeout(SAMPLE_S):
+                    await self._orphans_due.wait()
+            except TimeoutError:
+                elapsed += SAMPLE_S
+            for child in list(self._children.values()):
+                if child.busy and child.pid is not None:
+                    child.busy = False
+                    size = await loop.run_in_executor(self._reader, private_memory, child.pid)
+                    self._sampled(child, size)
+            if self._orphans_due.is_set() or elapsed >= ORPHANS_S:
+                self._orphans_due.clear()
+                elapsed = 0.0
+                if self._clear_orphans():
+                    self._orphans_due.set()
+                    await asyncio.sleep(ORPHAN_END_S)
+
+    def _sampled(self, child: ChildProcess, size: int) -> None:
+        if size and self._children.get(child.replica) is child:
+            child.private_bytes = size
+            self._events.on_memory(child.replica, size)
+
+    def _clear_orphans(self) -> int:
+        """Kill and reap the processes below us that nobody knows; returns how many are left.
+
+        They are helpers of children that ended, and a child whose zygote died before it could
+        name it.
+        """
+        if not linux.supported or self._launcher.forking:
+            return 0
+        known = {*self.pids.values(), self.zygote_pid}
+        left = 0
+        for pid, _session, zombie in linux.children_in_sessions(self._launcher.sessions):
+            if pid in known:
+                continue
+            if zombie:
+                log.info("reaped orphan %d, exit code %s", pid, reap(pid))
+            else:
+                os.kill(pid, signal.SIGKILL)
+                left += 1
+        return left

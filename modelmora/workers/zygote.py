@@ -1,0 +1,129 @@
+"""The zygote process: imports the model libraries once and forks a child for each load.
+
+It stays single threaded and never runs an operation nor asks for a device: a fork taken after
+either gives children that hang in their first operation. It speaks JSON datagrams over the
+socket given to it: {"fork": token, "environment": {...}} with the child's socket attached
+(SCM_RIGHTS) is answered by {"token", "pid"} or {"token", "refused"}.
+
+The child is forked twice, so that the node, a child subreaper, becomes its parent and owns its
+exit code; so a child outlives its zygote.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from modelmora.workers import child, linux
+
+DATAGRAM = 64 << 10
+_PID = struct.Struct("<i")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve forks until the node closes the socket; arguments: fd, node's pid, module names."""
+    control_fd, node, *modules = arguments
+    linux.die_with_parent(int(node))
+    linux.set_process_name("mm-zygote")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=int(control_fd))
+    started = time.monotonic()
+    missing = preload(modules)
+    ready = {
+        "ready_ms": (time.monotonic() - started) * 1e3,
+        "threads": linux.thread_count(),
+        "missing": missing,
+    }
+    control.send(json.dumps({"ready": ready}).encode())
+    while True:
+        data, fds, _flags, _address = socket.recv_fds(control, DATAGRAM, 1)
+        if not data:
+            return
+        request = json.loads(data)
+        try:
+            answer: dict[str, Any] = {"pid": fork(fds[0], int(node), request["environment"])}
+        except OSError as error:
+            answer = {"refused": str(error)}
+        os.close(fds[0])
+        control.send(json.dumps({"token": request["fork"], **answer}).encode())
+
+
+def preload(modules: Sequence[str]) -> list[str]:
+    """Import what models need, where it is installed; returns the names that are not."""
+    missing = []
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            missing.append(name)
+    # Pages that the collector never touches stay shared with the children.
+    gc.collect()
+    gc.freeze()
+    return missing
+
+
+def fork(fd: int, node: int, environment: Mapping[str, str | None]) -> int:
+    """Fork a child that serves the socket `fd`; returns its pid. Raises OSError when it cannot."""
+    threads = linux.thread_count()
+    if threads != 1:
+        raise OSError(f"the zygote has {threads} threads, so a fork is not safe")
+    reader, writer = os.pipe()
+    intermediate = os.fork()
+    if intermediate == 0:
+        _intermediate(fd, node, environment, writer)
+    os.close(writer)
+    try:
+        answer = os.read(reader, _PID.size)
+    finally:
+        os.close(reader)
+        os.waitpid(intermediate, 0)
+    pid = _PID.unpack(answer)[0] if len(answer) == _PID.size else 0
+    if pid <= 0:
+        raise OSError(-pid, os.strerror(-pid), "fork")
+    return int(pid)
+
+
+def _intermediate(
+    fd: int, node: int, environment: Mapping[str, str | None], writer: int
+) -> NoReturn:
+    try:
+        pid = os.fork()
+    except OSError as error:
+        pid = -(error.errno or 1)
+    if pid == 0:
+        _become_child(fd, node, environment)
+    os.write(writer, _PID.pack(pid))
+    os._exit(0)
+
+
+def _become_child(fd: int, node: int, environment: Mapping[str, str | None]) -> NoReturn:
+    """The forked child: adopted by the node, with nothing of the zygote but its memory."""
+    code = 70
+    try:
+        while os.getppid() != node:  # until the intermediate is gone
+            if os.getppid() == 1:
+                os._exit(1)
+            time.sleep(0.0002)
+        linux.close_other_fds({fd})
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for name, value in environment.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        code = child.serve(socket.socket(fileno=fd), node)
+    except BaseException as error:  # noqa: BLE001  # nothing may unwind into the zygote's loop
+        # Its text might hold content of a request.
+        sys.stderr.write(f"modelmora child {os.getpid()}: {type(error).__name__}\n")
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

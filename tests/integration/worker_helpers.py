@@ -1,0 +1,21 @@
+"""An engine that starts a helper process and forgets it, as a careless library might."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelmora.testing.engines import Echo
+
+
+class Parent(Echo):
+    """An echo with a helper process."""
+
+    def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        helper = os.fork()
+        while helper == 0:
+            signal.pause()
+        return {"helper": helper}

@@ -1,0 +1,205 @@
+"""A group is answered once per request, whatever an engine does; with an engine made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelmora.engines.base import Engine, Plan, Row
+from modelmora.errors import Code, RequestError
+from modelmora.messages import Content, InferenceRequest, Parameter
+from modelmora.wire import encode_outputs, encode_request
+from modelmora.workers.execution import GroupRun, SafeSize
+from modelmora.workers.protocol import Run, RunItem
+
+
+class Scripted(Engine):
+    """Cuts every input to a row, `size` rows to a batch, and calls `act` before it echoes."""
+
+    def __init__(self, size: int, act: Callable[[Sequence[str]], None]) -> None:
+        self.size = size
+        self.act = act
+        self.batches: list[list[str]] = []
+
+    def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {}
+
+    def use_threads(self, count: int) -> None:
+        return None
+
+    def plan(
+        self,
+        requests: Sequence[tuple[int, InferenceRequest]],
+        parameters: Mapping[str, Parameter],
+    ) -> Plan:
+        if any("unplannable" in map(str, request.inputs) for _, request in requests):
+            raise ValueError("secret")
+        rows = [
+            Row(index, part, value, len(str(value)))
+            for index, request in requests
+            for part, value in enumerate(request.inputs)
+        ]
+        return Plan([rows[i : i + self.size] for i in range(0, len(rows), self.size)])
+
+    def run(self, rows: Sequence[Row], parameters: Mapping[str, Parameter]) -> Sequence[Any]:
+        texts = [row.data for row in rows]
+        self.batches.append(texts)
+        self.act(texts)
+        return texts
+
+    def finish(self, request: InferenceRequest, parts: Sequence[Any]) -> Sequence[Content]:
+        return tuple(parts)
+
+
+class Outcomes:
+    """The control and the answers of one group."""
+
+    def __init__(self, cancel_at: int = -1, cancel: int = -1) -> None:
+        self.seen: dict[int, bytes | Code] = {}
+        self.messages: dict[int, str] = {}
+        self.polls = 0
+        self.cancel_at, self.cancel = cancel_at, cancel
+
+    def poll(self) -> None:
+        self.polls += 1
+
+    def is_cancelled(self, index: int) -> bool:
+        return index == self.cancel and self.polls > self.cancel_at
+
+    def batch_done(self) -> None:
+        return None
+
+    def answer(
+        self, index: int, outputs: bytes | None, error: RequestError | None, ms: float
+    ) -> None:
+        assert index not in self.seen, "answered twice"
+        assert (outputs is None) != (error is None)
+        self.seen[index] = error.code if error else outputs or b""
+        self.messages[index] = error.message if error else ""
+
+
+def group(requests: Sequence[Sequence[str] | bytes]) -> Run:
+    values = [
+        value
+        if isinstance(value, bytes)
+        else encode_request(
+            InferenceRequest(
+                request_id=f"r{i}",
+                model="m",
+                task=None,
+                parameters={},
+                timeout_ms=None,
+                progress=False,
+                inputs=tuple(value),
+            )
+        )
+        for i, value in enumerate(requests)
+    ]
+    return Run(1, 1, {}, tuple(RunItem(f"r{i}") for i in range(len(values))), tuple(values))
+
+
+def execute(
+    engine: Engine,
+    requests: Sequence[Sequence[str] | bytes],
+    outcomes: Outcomes | None = None,
+    safe: SafeSize | None = None,
+) -> Outcomes:
+    outcomes = outcomes or Outcomes()
+    GroupRun(engine, group(requests), safe or SafeSize(), outcomes, outcomes.answer).execute()
+    assert len(outcomes.seen) == len(requests), "every request is answered"
+    return outcomes
+
+
+def nothing(texts: Sequence[str]) -> None:
+    return None
+
+
+def test_inputs_of_one_request_meet_again_in_their_order() -> None:
+    requests = [["a", "b", "c"], ["d"], ["e", "f"]]
+    outcomes = execute(Scripted(2, nothing), requests)
+    assert outcomes.seen == {i: encode_outputs(tuple(r)) for i, r in enumerate(requests)}
+
+
+def test_a_request_without_inputs_and_without_refusal_is_answered() -> None:
+    assert execute(Scripted(2, nothing), [[], ["a"]]).seen[0] == encode_outputs(())
+
+
+def test_an_undecodable_request_fails_alone_with_its_code() -> None:
+    good = group([["a"]]).values[0]
+    outcomes = execute(Scripted(4, nothing), [["x"], b"", good[:-1], good + b"!", good])
+    assert [outcomes.seen[i] for i in (1, 2, 3)] == [
+        Code.EMPTY_VALUE,
+        Code.UNDECODABLE,
+        Code.TRAILING_BYTES,
+    ]
+    assert outcomes.seen[0] == encode_outputs(("x",))
+    assert outcomes.seen[4] == encode_outputs(("a",))
+
+
+def test_one_bad_request_fails_alone_and_its_content_stays_out_of_the_message() -> None:
+    def act(texts: Sequence[str]) -> None:
+        if "bad" in texts:
+            raise KeyError("the secret words")
+
+    outcomes = execute(Scripted(8, act), [["a"], ["bad", "b"], ["c"], ["unplannable"]])
+    assert outcomes.seen[1] is outcomes.seen[3] is Code.INFERENCE_FAILED
+    assert outcomes.seen[0] == encode_outputs(("a",))
+    assert outcomes.seen[2] == encode_outputs(("c",))
+    assert "KeyError at test_execution.py" in outcomes.messages[1]
+    assert "secret" not in "".join(outcomes.messages.values())
+
+
+def test_an_engine_may_refuse_with_a_code_of_its_own() -> None:
+    def act(texts: Sequence[str]) -> None:
+        if "long" in texts:
+            raise RequestError(Code.INVALID_INPUT, "too long")
+
+    outcomes = execute(Scripted(8, act), [["a"], ["long"]])
+    assert outcomes.seen == {0: encode_outputs(("a",)), 1: Code.INVALID_INPUT}
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("DefaultCPUAllocator: no")])
+def test_out_of_memory_halves_the_batch_and_remembers(fault: Exception) -> None:
+    def act(texts: Sequence[str]) -> None:
+        if len(texts) > 3:
+            raise fault
+
+    engine, safe = Scripted(8, act), SafeSize()
+    requests = [["x"]] * 8
+    assert set(execute(engine, requests, safe=safe).seen.values()) == {encode_outputs(("x",))}
+    assert safe.limit is not None
+    engine.batches.clear()
+    execute(engine, requests, safe=safe)
+    assert [len(batch) for batch in engine.batches] == [2, 2, 2, 2]
+
+
+def test_out_of_memory_alone_is_the_requests_own_error() -> None:
+    def act(texts: Sequence[str]) -> None:
+        if "huge" in texts:
+            raise MemoryError
+
+    outcomes = execute(Scripted(4, act), [["a"], ["huge"], ["b"]])
+    assert outcomes.seen[1] is Code.OUT_OF_MEMORY
+    assert outcomes.seen[2] == encode_outputs(("b",))
+
+
+def test_a_cancel_is_noticed_between_micro_batches() -> None:
+    engine = Scripted(1, nothing)
+    outcomes = execute(engine, [["a"], ["b"], ["c"]], Outcomes(cancel_at=1, cancel=2))
+    assert outcomes.seen[2] is Code.CANCELLED
+    assert engine.batches == [["a"], ["b"]]
+    late = execute(Scripted(1, nothing), [["a"], ["b"]], Outcomes(cancel_at=1, cancel=0))
+    assert late.seen[0] == encode_outputs(("a",)), "computed before the cancel came"
+
+
+def test_an_engine_that_loses_rows_is_caught() -> None:
+    class Forgetful(Scripted):
+        def run(self, rows: Sequence[Row], parameters: Mapping[str, Parameter]) -> Sequence[Any]:
+            return []
+
+    assert set(execute(Forgetful(4, nothing), [["a"], ["b"]]).seen.values()) == {
+        Code.INFERENCE_FAILED
+    }

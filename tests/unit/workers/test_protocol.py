@@ -1,0 +1,122 @@
+"""Frames survive the way there and back, and nothing else passes."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelmora.errors import Code, RequestError
+from modelmora.workers import protocol
+from modelmora.workers.protocol import FrameReader, Kind, ProtocolError
+
+VALUES = st.lists(st.binary(max_size=300), max_size=20)
+
+
+def read_all(
+    stream: bytes, caps: dict[int, int], steps: list[int] | None = None
+) -> list[tuple[Kind, bytes]]:
+    """Feed a stream in pieces and copy out the frames."""
+    reader, found, position, turn = FrameReader(caps), [], 0, 0
+    while position < len(stream):
+        room = reader.buffer()
+        assert len(room) > 0
+        size = min(len(room), steps[turn % len(steps)] if steps else len(room))
+        piece = stream[position : position + size]
+        room[: len(piece)] = piece
+        reader.received(len(piece))
+        position, turn = position + len(piece), turn + 1
+        found += [(kind, bytes(body)) for kind, body in reader.frames()]
+    return found
+
+
+@given(VALUES, st.lists(st.integers(1, 70_000), min_size=1, max_size=4))
+def test_runs_come_through_any_cutting_of_the_stream(values: list[bytes], steps: list[int]) -> None:
+    requests = [
+        {"id": f"r{i}", "principal": "local", "traceparent": None} for i in range(len(values))
+    ]
+    parameters = {"truncate": True, "stop": ["a", "b"]}
+    one = protocol.encode_run(7, 2, parameters, requests, values)
+    frames = read_all(one + protocol.encode_cancel(7, 3) + one, dict(protocol.TO_CHILD), steps)
+    assert [kind for kind, _ in frames] == [Kind.RUN, Kind.CANCEL, Kind.RUN]
+    run = protocol.decode_run(memoryview(frames[2][1]))
+    assert (run.group, run.threads, list(run.values)) == (7, 2, values)
+    assert run.parameters == {"truncate": True, "stop": ("a", "b")}
+    assert [request.id for request in run.requests] == [request["id"] for request in requests]
+    assert protocol.decode_cancel(memoryview(frames[1][1])) == (7, 3)
+
+
+def test_a_frame_larger_than_the_buffer_comes_through_whole_and_the_room_shrinks_again() -> None:
+    big = bytes(range(256)) * (5 << 12)
+    item = protocol.encode_item(0, True, 1.5, big)
+    stream = protocol.encode_results(1, [item])
+    reader = FrameReader(protocol.TO_NODE)
+    position = 0
+    found: list[bytes] = []
+    while position < len(stream):
+        room = reader.buffer()
+        piece = stream[position : position + len(room)]
+        room[: len(piece)] = piece
+        reader.received(len(piece))
+        position += len(piece)
+        for _, body in reader.frames():
+            found += [r.outputs or b"" for r in protocol.decode_results(body)[1]]
+    assert found == [big]
+    assert len(reader.buffer()) <= 64 << 10
+
+
+@given(st.lists(st.tuples(st.binary(max_size=50), st.booleans()), max_size=10))
+def test_results_come_through(entries: list[tuple[bytes, bool]]) -> None:
+    refusal = RequestError(Code.INVALID_INPUT, "no")
+    items = [
+        protocol.encode_item(i, ok, 0.5, payload if ok else protocol.encode_error(refusal))
+        for i, (payload, ok) in enumerate(entries)
+    ]
+    ((kind, body),) = read_all(protocol.encode_results(9, items), dict(protocol.TO_NODE))
+    group, results = protocol.decode_results(memoryview(body))
+    assert (kind, group, len(results)) == (Kind.RESULTS, 9, len(entries))
+    for result, (payload, ok) in zip(results, entries, strict=True):
+        assert result.outputs == (payload if ok else None)
+        assert (result.error is None) == ok
+        assert ok or (result.error is not None and result.error.code is Code.INVALID_INPUT)
+
+
+def test_an_over_long_frame_is_refused_from_its_header_alone() -> None:
+    header = struct.pack("<IB", (32 << 20) + 1, Kind.RESULTS)
+    with pytest.raises(ProtocolError, match="RESULTS frame of 33554433 bytes"):
+        read_all(header, dict(protocol.TO_NODE))
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2, 3, 99, 255])
+def test_a_type_that_may_not_come_this_way_is_refused(kind: int) -> None:
+    with pytest.raises(ProtocolError, match=f"unknown type {kind}"):
+        read_all(struct.pack("<IB", 0, kind), dict(protocol.TO_NODE))
+
+
+@given(st.binary(max_size=400))
+def test_garbage_never_raises_anything_but_a_protocol_error(body: bytes) -> None:
+    for decode in (
+        protocol.decode_results,
+        protocol.decode_run,
+        protocol.decode_json,
+        protocol.decode_done,
+        protocol.decode_started,
+        protocol.decode_cancel,
+    ):
+        try:
+            decode(memoryview(body))
+        except ProtocolError:
+            continue
+
+
+def test_a_lying_count_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(ProtocolError, match="lying count"):
+        protocol.decode_results(memoryview(struct.pack("<QI", 1, 0xFFFFFFFF)))
+
+
+def test_an_item_error_needs_a_known_code() -> None:
+    item = protocol.encode_item(0, False, 0.0, b'{"code": "oops", "message": ""}')
+    with pytest.raises(ProtocolError, match="known code"):
+        protocol.decode_results(memoryview(protocol.encode_results(1, [item]))[5:])
