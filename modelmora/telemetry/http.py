@@ -1,0 +1,86 @@
+"""Serves an ASGI app with uvicorn inside a loop that runs already, signals left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from modelmora.errors import ConfigurationError
+
+BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which neither takes signals nor hides when it has started."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+class HttpServer:
+    """One app on one address; `port` 0 lets the system choose."""
+
+    def __init__(self, app: Any, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=75,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> tuple[str, int]:
+        """Listen; the bound host and port. Raises ConfigurationError when it cannot be had."""
+        listening = self._bind()
+        host, port = listening.getsockname()[:2]
+        self._task = asyncio.create_task(self._server.serve([listening]), name="http")
+        started = asyncio.create_task(self._server.listening.wait())
+        await asyncio.wait((self._task, started), return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            started.cancel()
+            await self._task
+        return str(host), int(port)
+
+    async def stop(self, grace_s: float = 2.0) -> None:
+        """Stop listening; requests under way have `grace_s` to end."""
+        if self._task is None:
+            return
+        self._server.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]
+        self._server.should_exit = True
+        await self._task
+
+    def _bind(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((self._host, self._port))
+            listening.listen(BACKLOG)
+            listening.setblocking(False)
+        except OSError as error:
+            listening.close()
+            raise ConfigurationError(
+                f"{self._host}:{self._port} cannot be listened on ({error.strerror}); "
+                "choose another port"
+            ) from None
+        return listening
