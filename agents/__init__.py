@@ -1,0 +1,1 @@
+"""What Kafka sends us and what we send back."""

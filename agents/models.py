@@ -1,0 +1,130 @@
+"""The node's models: read from settings and folder, told on `registry`, handed to the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import structlog
+
+from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.engines.catalog import EngineEntry, entry_for
+from modelmora.errors import ModelMoraError
+from modelmora.kafka.publisher import Record as Outgoing
+from modelmora.kafka.topics import Topic
+from modelmora.messages import EventKind, RegistryKind, RegistryRecord
+from modelmora.registry.definitions import ModelDefinition, served_or_faults
+from modelmora.registry.sources import resolve, weight_bytes
+from modelmora.registry.watch import fingerprint
+from modelmora.scheduling import ModelSpec
+from modelmora.serving import Service
+from modelmora.settings import Settings
+from modelmora.wire import encode_registry
+
+log = structlog.get_logger(__name__)
+Served = tuple[ModelSpec, EngineEntry]
+
+
+def registry_key(record: RegistryRecord) -> bytes:
+    """The key under which the compacted topic keeps the record."""
+    return f"{record.kind}:{record.name}@{record.version}".encode()
+
+
+class Models:
+    """What this node serves; `refresh` makes folder, service and `registry` agree."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        service: Service,
+        sender: Sender,
+        lifecycle: Lifecycle,
+        writer: str,
+    ) -> None:
+        self._settings = settings
+        self._service = service
+        self._sender = sender
+        self._lifecycle = lifecycle
+        self._writer = writer
+        self._topic = Topic.REGISTRY.full(settings.namespace)
+        self._told: dict[bytes, tuple[RegistryRecord, int | None]] = {}
+        self._seen: object = None
+        self._faults: tuple[str, ...] = ()
+
+    def heard(self, record: RegistryRecord, offset: int) -> None:
+        """A record of the registry, ours or another node's, at its offset."""
+        self._told[registry_key(record)] = (record, offset)
+
+    def refresh(self) -> None:
+        """Look at the folder; if it has changed, serve what it says now."""
+        seen = fingerprint(self._settings)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        found = served_or_faults(self._settings)
+        faults = list(found.faults)
+        models = list(self._specs(found.definitions, faults))
+        if faults != list(self._faults):
+            for fault in faults:
+                log.error("model not served", reason=fault)
+            self._faults = tuple(faults)
+        self._service.serve([served for served, _ in models])
+        self._tell([definition for _, definition in models])
+
+    def _specs(
+        self, definitions: tuple[ModelDefinition, ...], faults: list[str]
+    ) -> Iterator[tuple[Served, ModelDefinition]]:
+        for each in definitions:
+            entry = entry_for(each.task, testing=self._settings.testing)
+            if entry is None:
+                faults.append(f"{each.name}: no engine serves task {each.task}")
+                continue
+            try:
+                path = resolve(each.source)
+            except ModelMoraError as error:
+                faults.append(f"{each.name}: {error}")
+                continue
+            spec = ModelSpec(
+                each.name,
+                each.version,
+                each.task,
+                each.engine or entry.engine,
+                str(path),
+                weight_bytes(path),
+                entry.needs_cores,
+            )
+            yield (spec, entry), each
+
+    def _tell(self, definitions: list[ModelDefinition]) -> None:
+        """Write what is new or changed, and that what we once wrote is gone."""
+        served: dict[bytes, RegistryRecord] = {}
+        for each in definitions:
+            record = RegistryRecord(
+                RegistryKind.MODEL,
+                each.name,
+                each.version,
+                each.task,
+                each.source,
+                self._writer,
+                engine=each.engine,
+            )
+            served[registry_key(record)] = record
+        for key, record in served.items():
+            known = self._told.get(key)
+            if known and replace(known[0], writer=self._writer, based_on=None) == record:
+                continue
+            names = {told.name for told, _ in self._told.values() if told.present}
+            self._write(key, record)
+            kind = EventKind.VERSION_ADDED if record.name in names else EventKind.REGISTERED
+            self._lifecycle.event(kind, (record.name, record.version), {"task": record.task})
+        for key, (told, _) in [*self._told.items()]:
+            if key not in served and told.present and told.writer == self._writer:
+                self._write(key, replace(told, present=False))
+                self._lifecycle.event(EventKind.UNREGISTERED, (told.name, told.version))
+
+    def _write(self, key: bytes, record: RegistryRecord) -> None:
+        _, offset = self._told.get(key, (None, None))
+        written = replace(record, based_on=offset)
+        value = encode_registry(written)
+        self._sender.send(Outgoing(self._topic, key, value, lambda _: None, (), 0))
+        self._told[key] = (written, offset)

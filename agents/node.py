@@ -1,0 +1,256 @@
+"""One node: puts the rooms together, starts them in order, and stops them within a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from typing import Any
+
+import structlog
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from modelmora.agents.app import Consumer, NodeApp, build_app
+from modelmora.agents.control import Control
+from modelmora.agents.health import NodeMetrics, health_app
+from modelmora.agents.intake import Intake
+from modelmora.agents.lifecycle import Lifecycle
+from modelmora.agents.models import Models
+from modelmora.agents.requests import Requests
+from modelmora.agents.results import Results
+from modelmora.agents.watchdog import EXIT_CODE, Watchdog
+from modelmora.kafka.publisher import Publisher
+from modelmora.kafka.pulse import Pulse
+from modelmora.messages import EventKind, Status, Timings
+from modelmora.resources import available_memory
+from modelmora.scheduling import Policy
+from modelmora.serving import BrokerClock, Service
+from modelmora.settings import Settings
+from modelmora.telemetry.http import HttpServer
+from modelmora.telemetry.notify import notify
+from modelmora.workers import Supervisor
+
+log = structlog.get_logger(__name__)
+_MODELS_POLL_S = 0.5
+_MEMORY_SHARE = 0.8
+_ACKNOWLEDGE_S = 5
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The scheduler's numbers from the settings and the machine."""
+    budget = settings.memory.budget_bytes or int(available_memory() * _MEMORY_SHARE)
+    limits, timing = settings.limits, settings.timing
+    return Policy(
+        cores=settings.cores,
+        budget_bytes=budget,
+        ageing_s=timing.ageing_s,
+        group_requests=limits.group_requests,
+        group_bytes=limits.group_bytes,
+        group_wait_s=limits.group_wait_ms / 1000,
+        load_s=timing.load_s,
+        start_to_close_s=timing.start_to_close_s,
+    )
+
+
+class Node:
+    """The node process; `replies` is the partition count of `results` and `progress`."""
+
+    def __init__(self, settings: Settings, replies: int) -> None:
+        self.settings = settings
+        self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
+        self.clock = BrokerClock()
+        self.intake = Intake(settings.limits)
+        self.metrics = NodeMetrics()
+        self.publisher = Publisher(settings)
+        self.lifecycle = Lifecycle(self.publisher, self.name, settings.namespace)
+        results = Results(
+            self.publisher, self.intake, self.clock, self.lifecycle, settings.namespace, replies
+        )
+        results.on_outcome = self._count
+        self.service = Service(
+            results, self.clock, policy_of(settings), settings.timing.request_timeout_ms
+        )
+        self.workers = Supervisor(self.service.listener, on_zygote=self._on_zygote)
+        self.service.use(self.workers)
+        self.models = Models(settings, self.service, self.publisher, self.lifecycle, self.name)
+        self.control = Control(settings, self.service, self.models, self.clock)
+        self.requests = Requests(settings, self.intake, self.service, results, self.clock)
+        self.pulse = Pulse(settings)
+        self.http = HttpServer(
+            health_app(self.checks, self.model_rows, self.metrics),
+            settings.host,
+            settings.node_http_port,
+        )
+        self.app: NodeApp = build_app(
+            settings, self.intake, self.requests.on_batch, self._on_assigned, self._on_revoked
+        )
+        self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._assigned = asyncio.Event()
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._gauges()
+
+    # Life ----------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start every part; returns when requests are being read."""
+        await self.workers.start()
+        await self.pulse.start()
+        await self.publisher.start()
+        # The event's acknowledgement tells the broker's time before the first request is read.
+        self.lifecycle.event(EventKind.NODE_JOINED, facts={"cores": self.settings.cores})
+        await self.publisher.flush()
+        await self.control.start()
+        self.models.refresh()
+        await self.app.start()
+        await self._assigned.wait()
+        await self.workers.zygote_ready()  # before, a first answer would wait for its imports
+        host, port = await self.http.start()
+        address = f"http://{host}:{port}"
+        self._tasks = [
+            asyncio.create_task(self._watch_models(), name="models"),
+            asyncio.create_task(self._watch_consumer(), name="watchdog"),
+        ]
+        notify(ready=True, node_http=address, zygote=self.workers.zygote_pid)
+        log.info("node ready", node=self.name, http=address)
+
+    async def stop(self) -> None:
+        """Finish started work within the drain time, commit, and leave nothing running."""
+        self._stopping = True
+        notify(ready=False)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        partitions = {TP(*each) for each in self.intake.partitions()}
+        await self._on_revoked(partitions)
+        # The children end now: what they leave is not to be judged as if they had crashed.
+        self.service.drop(partitions, started=True)
+        self.lifecycle.event(EventKind.NODE_LEFT)
+        for what, part in (
+            ("faust", self.app.stop()),
+            ("control", self.control.stop()),
+            ("workers", self.workers.stop()),
+            ("publisher", self._flush_and_stop()),
+            ("pulse", self.pulse.stop()),
+            ("http", self.http.stop()),
+        ):
+            try:
+                await asyncio.wait_for(part, 10)
+            except (TimeoutError, KafkaError) as error:
+                log.warning("did not stop cleanly", part=what, error=repr(error))
+
+    async def _flush_and_stop(self) -> None:
+        try:
+            await asyncio.wait_for(self.publisher.flush(), _ACKNOWLEDGE_S)
+        finally:
+            await self.publisher.stop()
+
+    # Rebalances ----------------------------------------------------------------------------------
+
+    async def _on_assigned(self, partitions: set[TP]) -> None:
+        """Take over offsets; what runs for partitions that have gone is forgotten."""
+        consumer: Consumer = self.app.consumer
+        committed = await consumer.committed(partitions) if partitions else {}
+        gone = self.intake.partitions() - committed.keys()
+        self.service.drop(gone, started=True)
+        self.intake.assign(committed)
+        log.info("partitions assigned", owned=len(committed), gone=len(gone))
+        if committed:
+            self._assigned.set()
+
+    async def _on_revoked(self, partitions: set[TP]) -> None:
+        """Finish started work and commit; what only waits is read again by its next owner."""
+        self.intake.close()
+        self.intake.drop(self.service.drop(partitions, started=False))
+        if not await self.service.drain(partitions, self.settings.timing.drain_s):
+            log.warning("started work left uncommitted, it will be run again")
+        try:
+            await asyncio.wait_for(self.publisher.flush(), _ACKNOWLEDGE_S)
+            await asyncio.wait_for(self.app.consumer.commit(), _ACKNOWLEDGE_S)
+        except TimeoutError:
+            log.warning("outcomes not acknowledged in time, they may be repeated")
+        self.intake.settle()
+
+    # Watching ------------------------------------------------------------------------------------
+
+    async def _watch_models(self) -> None:
+        while True:
+            await asyncio.sleep(_MODELS_POLL_S)
+            self.models.refresh()
+
+    async def _watch_consumer(self) -> None:
+        """End the process when Faust has crashed or reads nothing although there is something."""
+        watchdog = Watchdog(self.settings.timing.watchdog_s)
+        while True:
+            await asyncio.sleep(self.settings.timing.watchdog_s / 6)
+            if self.app.crashed:
+                self._fail("the Faust application crashed")
+            if not self.pulse.alive or self.app.rebalancing:
+                watchdog = Watchdog(self.settings.timing.watchdog_s)
+                continue
+            try:
+                readable, positions = await asyncio.wait_for(self.app.consumer.standing(), 10)
+            except (TimeoutError, KafkaError) as error:
+                log.debug("watchdog could not look", error=repr(error))
+                continue
+            stuck = watchdog.stuck(readable, positions, self.intake.gated, time.monotonic())
+            if stuck:
+                self._fail(f"nothing is read from {stuck[0]} {stuck[1]} although records wait")
+
+    def _fail(self, reason: str) -> None:
+        log.error("node ends to be started anew", reason=reason)
+        if not self.failure.done():
+            self.failure.set_result(EXIT_CODE)
+
+    def _on_zygote(self, pid: int | None) -> None:
+        if self._assigned.is_set():
+            notify(zygote=pid)
+
+    # Telling -------------------------------------------------------------------------------------
+
+    def checks(self) -> dict[str, bool]:
+        """What must be true for a request to be served now."""
+        return {
+            "broker": self.pulse.alive and self.publisher.connected,
+            "consumer": self._assigned.is_set() and not self.app.crashed,
+            "workers": self.workers.zygote_pid is not None,
+            "running": not self._stopping,
+        }
+
+    def model_rows(self) -> list[dict[str, Any]]:
+        """Each model with its state, process and memory."""
+        pids = self.workers.pids
+        replicas = self.service.replicas
+        pid_of = {key: pids.get(replica) for replica, key in replicas.items()}
+        return [
+            {
+                "name": status.key[0],
+                "version": status.key[1],
+                "task": self.service.catalogue.specs[status.key].task,
+                "state": status.state.value,
+                "pid": pid_of.get(status.key),
+                "memory_bytes": status.bytes,
+                "waiting": status.waiting,
+                "running": status.started,
+                "idle_s": status.idle_s,
+            }
+            for status in self.service.status()
+            if status.key in self.service.catalogue.specs
+        ]
+
+    def _count(self, status: Status, model: str, timings: Timings) -> None:
+        served = model if self.service.catalogue.named(model) else ""
+        self.metrics.outcome(status, served, timings)
+
+    def _gauges(self) -> None:
+        gauge = self.metrics.gauge
+        intake, workers = self.intake, self.workers
+        gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
+        gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
+        gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))
+        gauge("modelmora_unacknowledged", "Records to write.", lambda: self.publisher.backlog)
+        gauge("modelmora_workers", "Child processes.", lambda: len(workers.pids))
+        gauge("modelmora_fresh_starts_total", "Not forked.", lambda: workers.fresh_starts)
+        gauge("modelmora_zygote_starts_total", "Zygotes started.", lambda: workers.zygote_starts)

@@ -1,0 +1,287 @@
+"""Outcomes: published, acknowledged by the broker, and only then marked done in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from modelmora.agents.deadletters import headers_of, shortened
+from modelmora.agents.lifecycle import Lifecycle
+from modelmora.errors import Code, RequestError
+from modelmora.kafka.publisher import Record as Outgoing
+from modelmora.kafka.publisher import TooLarge, Written
+from modelmora.kafka.topics import Topic
+from modelmora.messages import (
+    ErrorInfo,
+    EventKind,
+    Parameter,
+    ProgressEvent,
+    ProgressStage,
+    ResultHead,
+    Source,
+    Status,
+    Timings,
+    outcome_status,
+)
+from modelmora.scheduling import ModelKey, Position
+from modelmora.serving import BrokerClock, Incoming, Record
+from modelmora.serving.request import ERROR_CODE, TRACEPARENT
+from modelmora.wire import encode_progress, encode_result_head, partition_of
+from modelmora.wire.codec import NO_OUTPUTS
+
+log = structlog.get_logger(__name__)
+
+# These end with the result alone; every other code leaves a dead letter too.
+_RESULT_ONLY = frozenset(
+    {
+        Code.BUSY,
+        Code.STARTING,
+        Code.STOPPING,
+        Code.MODEL_UNAVAILABLE,
+        Code.CANNOT_BE_SERVED,
+        Code.EXPIRED,
+        Code.CANCELLED,
+        Code.STOPPED,
+    }
+)
+
+
+class Sender(Protocol):
+    """Writes records; see `modelmora.kafka.publisher`."""
+
+    def send(self, record: Outgoing) -> None:
+        """Take a record; returns at once."""
+
+
+class Owned(Protocol):
+    """What the outcomes ask of the intake."""
+
+    def owes(self, record: Record) -> bool:
+        """Whether this node still owes the record's outcome."""
+
+    def done(self, record: Record) -> None:
+        """The outcome is acknowledged."""
+
+
+class Results:
+    """The service's `Outcomes`, as records on topics.
+
+    Order of writes: dead letter, result, done. Before the first, whatever belongs to a partition
+    that has moved to another node is dropped: that node gives the outcome.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        owned: Owned,
+        clock: BrokerClock,
+        lifecycle: Lifecycle,
+        namespace: str,
+        partitions: int,
+    ) -> None:
+        self._sender = sender
+        self._owned = owned
+        self._clock = clock
+        self._lifecycle = lifecycle
+        self._partitions = partitions
+        self._results = Topic.RESULTS.full(namespace)
+        self._progress = Topic.PROGRESS.full(namespace)
+        self._dead_letters = Topic.DEAD_LETTERS.full(namespace)
+        self.on_outcome: Callable[[Status, str, Timings], None] = lambda *_: None
+
+    # Outcomes ------------------------------------------------------------------------------------
+
+    def completed(
+        self,
+        request: Incoming,
+        model: ModelKey,
+        outputs: bytes,
+        settings: Mapping[str, Parameter],
+        timings: Timings,
+        attempt: int,
+    ) -> None:
+        """The model's outputs, which the child has encoded."""
+        head = ResultHead(
+            request.head.request_id,
+            Status.COMPLETED,
+            model[0],
+            model[1],
+            request.source,
+            settings,
+            None,
+            timings,
+            attempt,
+        )
+        self._publish(request, head, outputs)
+
+    def failed(
+        self,
+        request: Incoming,
+        model: ModelKey,
+        error: RequestError,
+        timings: Timings,
+        attempt: int,
+        exit_code: int | None = None,
+    ) -> None:
+        """No result, and why; with a dead letter first where the code asks for one."""
+        head = ResultHead(
+            request.head.request_id,
+            outcome_status(error.code),
+            model[0] or request.head.model[:96],
+            model[1],
+            request.source,
+            {},
+            ErrorInfo(error.code, error.message, error.retry_after_ms),
+            timings,
+            attempt,
+        )
+        if error.code in _RESULT_ONLY:
+            self._publish(request, head, NO_OUTPUTS)
+        else:
+            then = partial(self._publish, request, head, NO_OUTPUTS)
+            self._bury(request.record, error, attempt, exit_code, then)
+
+    def undecodable(self, record: Record, error: RequestError) -> None:
+        """A record that is no request: a dead letter, and FAILED where its id is readable."""
+        then: Callable[[], None] = partial(self._owned.done, record)
+        if error.request_id:
+            head = ResultHead(
+                error.request_id,
+                Status.FAILED,
+                "",
+                "",
+                _source_of(record),
+                error=ErrorInfo(error.code, error.message),
+            )
+            then = partial(self._send_result, record, head, NO_OUTPUTS, ())
+        self._bury(record, error, 1, None, then)
+
+    # Progress and events -------------------------------------------------------------------------
+
+    def accepted(self, request: Incoming, model: ModelKey, position: Position) -> None:
+        """It waits: how many are ahead, and for how long if that was ever measured."""
+        wait_ms = None if position.wait_s is None else position.wait_s * 1000
+        self._tell(request, model, ProgressStage.ACCEPTED, position.ahead, wait_ms)
+
+    def started(self, request: Incoming, model: ModelKey) -> None:
+        """Its worker has begun."""
+        self._tell(request, model, ProgressStage.STARTED)
+
+    def event(self, kind: EventKind, model: ModelKey, facts: Mapping[str, Parameter]) -> None:
+        """Something happened to a model."""
+        self._lifecycle.event(kind, model, facts)
+
+    def _tell(
+        self,
+        request: Incoming,
+        model: ModelKey,
+        stage: ProgressStage,
+        position: int | None = None,
+        estimate_ms: float | None = None,
+    ) -> None:
+        request_id = request.head.request_id
+        event = ProgressEvent(request_id, stage, "@".join(model), position, estimate_ms)
+        key = request_id.encode()
+        self._sender.send(
+            Outgoing(
+                self._progress,
+                key,
+                encode_progress(event),
+                lambda _: None,
+                (),
+                partition_of(key, self._partitions),
+            )
+        )
+
+    # Writing -------------------------------------------------------------------------------------
+
+    def _publish(self, request: Incoming, head: ResultHead, outputs: bytes) -> None:
+        self.on_outcome(head.status, head.model, head.timings)
+        trace = request.traceparent
+        headers = ((TRACEPARENT, trace.encode()),) if trace else ()
+        self._send_result(request.record, head, outputs, headers)
+
+    def _send_result(
+        self,
+        record: Record,
+        head: ResultHead,
+        outputs: bytes,
+        headers: tuple[tuple[str, bytes], ...],
+    ) -> None:
+        if not self._owned.owes(record):
+            return
+        if head.error:
+            headers = (*headers, (ERROR_CODE, head.error.code.value.encode()))
+        key = head.request_id.encode()
+        done = partial(self._on_result, record, head)
+        value = encode_result_head(head, outputs)
+        partition = partition_of(key, self._partitions)
+        self._sender.send(Outgoing(self._results, key, value, done, headers, partition))
+
+    def _on_result(
+        self,
+        record: Record,
+        head: ResultHead,
+        answer: Written | TooLarge,
+    ) -> None:
+        if isinstance(answer, Written):
+            self._clock.heard(answer.timestamp)
+            self._owned.done(record)
+            return
+        # Outputs that no topic takes: the request fails with a reason, and says which.
+        error = RequestError(Code.INFERENCE_FAILED, "the outputs are larger than a record may be")
+        info = ErrorInfo(error.code, error.message)
+        smaller = ResultHead(
+            head.request_id[:256],
+            Status.FAILED,
+            head.model,
+            head.version,
+            head.source,
+            {},
+            info,
+            head.timings,
+            head.attempt,
+        )
+        self._bury(
+            record,
+            error,
+            head.attempt,
+            None,
+            partial(self._send_result, record, smaller, NO_OUTPUTS, ()),
+        )
+
+    def _bury(
+        self,
+        record: Record,
+        error: RequestError,
+        attempt: int,
+        exit_code: int | None,
+        then: Callable[[], None],
+    ) -> None:
+        if not self._owned.owes(record):
+            return
+        headers = headers_of(record, error, attempt, exit_code)
+
+        def on_whole(answer: Written | TooLarge) -> None:
+            if isinstance(answer, Written):
+                self._clock.heard(answer.timestamp)
+                then()
+                return
+            value, kept = shortened(record.value, headers)
+            self._sender.send(Outgoing(self._dead_letters, None, value, on_short, kept))
+
+        def on_short(answer: Written | TooLarge) -> None:
+            if isinstance(answer, TooLarge):
+                log.error("dead letter refused even shortened", offset=record.offset)
+            then()
+
+        self._sender.send(
+            Outgoing(self._dead_letters, record.key, record.value, on_whole, tuple(headers))
+        )
+
+
+def _source_of(record: Record) -> Source:
+    return Source(record.topic, record.partition, record.offset)

@@ -1,0 +1,179 @@
+"""Between the scheduler and the world: its effects, and what the workers report back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, cast
+
+import structlog
+
+from modelmora.errors import Code, RequestError
+from modelmora.messages import EventKind, Parameter, Timings
+from modelmora.scheduling import (
+    Group,
+    ItemResult,
+    KillReason,
+    ModelKey,
+    ModelSpec,
+    Scheduler,
+    Work,
+)
+from modelmora.serving.clock import BrokerClock
+from modelmora.serving.request import Incoming, Outcomes
+from modelmora.workers import ExitReason, ExitReport
+from modelmora.workers import ItemResult as WorkerResult
+
+log = structlog.get_logger(__name__)
+
+
+class Workers(Protocol):
+    """The child processes; each call returns at once and is answered by an event."""
+
+    def load(self, replica: int, spec: ModelSpec) -> None:
+        """Start a child and load the model."""
+
+    def run(self, group: Group) -> None:
+        """Hand it a group."""
+
+    def cancel(self, group_id: int, index: int) -> None:
+        """Leave out one request of a group."""
+
+    def kill(self, replica: int, reason: str) -> None:
+        """End the child."""
+
+
+def timings(
+    request: Incoming, clock: BrokerClock, load_ms: float = 0.0, inference_ms: float = 0.0
+) -> Timings:
+    """Where the time of a request went: what is neither load nor inference was waiting."""
+    total = max(clock.now_ms() - request.record.timestamp, load_ms + inference_ms)
+    return Timings(total - load_ms - inference_ms, load_ms, inference_ms, total)
+
+
+class NodeEffects:
+    """The scheduler's `Effects`: orders go to the workers, outcomes and events to `Outcomes`."""
+
+    workers: Workers
+
+    def __init__(self, outcomes: Outcomes, clock: BrokerClock) -> None:
+        self.outcomes = outcomes
+        self.replicas: dict[int, ModelKey] = {}
+        self.exit_codes: dict[ModelKey, int] = {}
+        self._clock = clock
+
+    def load(self, replica: int, spec: ModelSpec) -> None:
+        """Fork a child for the model."""
+        self.replicas[replica] = spec.key
+        self.outcomes.event(EventKind.LOADING, spec.key, {"replica": replica})
+        self.workers.load(replica, spec)
+
+    def run(self, group: Group) -> None:
+        """Hand a group to its child."""
+        self.workers.run(group)
+
+    def cancel(self, group: int, index: int) -> None:
+        """Tell the child that nobody waits for this item."""
+        self.workers.cancel(group, index)
+
+    def kill(self, replica: int, reason: KillReason) -> None:
+        """End a child."""
+        self.workers.kill(replica, reason)
+
+    def started(self, work: Work) -> None:
+        """The child works on it."""
+        request = cast("Incoming", work.meta)
+        if request.head.progress:
+            self.outcomes.started(request, work.model)
+
+    def answered(self, work: Work, result: ItemResult) -> None:
+        """The child has answered: outputs, or an error of this item alone."""
+        request, item = cast("Incoming", work.meta), cast("WorkerResult", result)
+        spent = timings(request, self._clock, work.load_ms, item.inference_ms)
+        if item.error:
+            self.outcomes.failed(request, work.model, item.error, spent, work.attempt)
+            return
+        used = item.settings or request.settings or {}
+        outputs = cast("bytes", item.outputs)
+        self.outcomes.completed(request, work.model, outputs, used, spent, work.attempt)
+
+    def failed(self, work: Work, error: RequestError) -> None:
+        """It ends without an answer of the child."""
+        request = cast("Incoming", work.meta)
+        spent = timings(request, self._clock, work.load_ms)
+        crashed = error.code in (Code.WORKER_CRASH, Code.RETRIES_SPENT)
+        exit_code = self.exit_codes.get(work.model) if crashed else None
+        self.outcomes.failed(request, work.model, error, spent, work.attempt, exit_code)
+
+
+class Listener:
+    """What the workers report, told to the scheduler with its time, and to the world."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        effects: NodeEffects,
+        arm: Callable[[], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._scheduler = scheduler
+        self._effects = effects
+        self._arm = arm
+        self._now = monotonic
+
+    def on_loaded(self, replica: int, info: Mapping[str, object], load_ms: float) -> None:
+        """The model is in memory."""
+        private = info.get("private_bytes")
+        size = private if isinstance(private, int) else 0
+        facts: dict[str, Parameter] = {"load_ms": round(load_ms, 1), "private_bytes": size}
+        self._event(EventKind.LOADED, replica, facts)
+        self._scheduler.on_loaded(replica, load_ms, size, self._now())
+        self._arm()
+
+    def on_load_failed(self, replica: int, code: Code, message: str) -> None:
+        """The child cannot load it."""
+        log.warning("load failed", model=self._effects.replicas.get(replica), reason=message)
+        self._event(EventKind.LOAD_FAILED, replica, {"code": code.value, "message": message})
+        self._scheduler.on_load_failed(replica, message, self._now())
+        self._arm()
+
+    def on_started(self, replica: int, group: int) -> None:
+        """It runs a group."""
+        self._scheduler.on_started(replica, group, self._now())
+
+    def on_results(self, replica: int, group: int, results: Sequence[WorkerResult]) -> None:
+        """Items of a group are answered."""
+        self._scheduler.on_results(replica, group, results, self._now())
+
+    def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
+        """It has a free place."""
+        self._scheduler.on_group_done(replica, group, run_ms, self._now())
+        self._arm()
+
+    def on_exited(self, replica: int, report: ExitReport) -> None:
+        """It is gone; killed on purpose or not, the event carries what was measured."""
+        expected = report.reason in (ExitReason.KILLED, ExitReason.LOAD_FAILED)
+        facts: dict[str, Parameter] = {
+            "reason": report.detail or report.reason.value,
+            "exit_code": report.exit_code,
+            "private_bytes": report.private_bytes,
+            "tree_bytes_before": report.tree_before,
+            "tree_bytes_after": report.tree_after,
+            "returned_share": report.returned_share,
+        }
+        self._event(EventKind.UNLOADED if expected else EventKind.CRASHED, replica, facts)
+        key = self._effects.replicas.pop(replica, None)
+        if key and report.exit_code is not None:
+            self._effects.exit_codes[key] = report.exit_code
+        if not expected:
+            log.warning("worker ended", model=key, reason=report.reason, exit_code=report.exit_code)
+        self._scheduler.on_exited(replica, self._now())
+        self._arm()
+
+    def on_memory(self, replica: int, private_bytes: int) -> None:
+        """Its private memory, sampled."""
+        self._scheduler.on_memory(replica, private_bytes, self._now())
+
+    def _event(self, kind: EventKind, replica: int, facts: Mapping[str, Parameter]) -> None:
+        key = self._effects.replicas.get(replica)
+        if key:
+            self._effects.outcomes.event(kind, key, facts)

@@ -1,0 +1,88 @@
+"""A request as it came from its topic, and whom its outcome is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from modelmora.errors import RequestError
+from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Source, Timings
+from modelmora.scheduling import ModelKey, Position
+
+PRINCIPAL = "modelmora-principal"
+GATEWAY = "modelmora-gateway"
+TRACEPARENT = "traceparent"
+ERROR_CODE = "modelmora-error-code"
+
+
+class Record(Protocol):
+    """A record as the Kafka client hands it over."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(slots=True, eq=False)
+class Incoming:
+    """A decoded request with its record, which its outcome needs once more."""
+
+    record: Record
+    head: RequestHead
+    lane: Lane
+    principal: str = "local"
+    traceparent: str = ""
+    tell: bool = False
+    """Whether it is told that it was accepted."""
+    settings: Mapping[str, Parameter] | None = None
+    """What it runs with: its parameters over the model's defaults; None until it is admitted."""
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """What it asks of the model; equal throughout a group."""
+        return self.head.parameters
+
+    @property
+    def source(self) -> Source:
+        """Where its record lies."""
+        return Source(self.record.topic, self.record.partition, self.record.offset)
+
+
+class Outcomes(Protocol):
+    """What the service tells the world. Nothing here blocks or raises."""
+
+    def completed(
+        self,
+        request: Incoming,
+        model: ModelKey,
+        outputs: bytes,
+        settings: Mapping[str, Parameter],
+        timings: Timings,
+        attempt: int,
+    ) -> None:
+        """The one outcome: the model's outputs, encoded."""
+
+    def failed(
+        self,
+        request: Incoming,
+        model: ModelKey,
+        error: RequestError,
+        timings: Timings,
+        attempt: int,
+        exit_code: int | None = None,
+    ) -> None:
+        """The one outcome: there is no result, for this reason."""
+
+    def accepted(self, request: Incoming, model: ModelKey, position: Position) -> None:
+        """It waits its turn."""
+
+    def started(self, request: Incoming, model: ModelKey) -> None:
+        """Its worker has begun."""
+
+    def event(self, kind: EventKind, model: ModelKey, facts: Mapping[str, Parameter]) -> None:
+        """Something happened to a model."""

@@ -1,0 +1,174 @@
+"""One request in, one outcome out: resolves the model, admits or refuses, and wires the rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence, Set
+from typing import cast
+
+from modelmora.engines.catalog import EngineEntry
+from modelmora.errors import Code, NotFound, RequestError
+from modelmora.scheduling import ModelKey, ModelSpec, ModelStatus, Policy, Scheduler, Work
+from modelmora.serving.clock import BrokerClock
+from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
+from modelmora.serving.models import Catalogue, batch_key
+from modelmora.serving.request import Incoming, Outcomes, Record
+
+Partition = tuple[str, int]
+_REMEMBERED_CANCELS = 100_000
+NO_MODEL = ("", "")
+
+
+class Service:
+    """Requests go in by `accept`, outcomes come out by `Outcomes`; all on one event loop.
+
+    `listener` is to be given to the workers, and they to `use`, before the first request.
+    """
+
+    def __init__(
+        self,
+        outcomes: Outcomes,
+        clock: BrokerClock,
+        policy: Policy,
+        timeout_ms: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.catalogue = Catalogue()
+        self._outcomes = outcomes
+        self._clock = clock
+        self._timeout_ms = timeout_ms
+        self._now = monotonic
+        self._effects = NodeEffects(outcomes, clock)
+        self._scheduler = Scheduler(self._effects, policy)
+        self.listener = Listener(self._scheduler, self._effects, self.arm, monotonic)
+        self._alarm: asyncio.TimerHandle | None = None
+        self._cancelled: OrderedDict[str, None] = OrderedDict()
+
+    def use(self, workers: Workers) -> None:
+        """The workers to act through."""
+        self._effects.workers = workers
+
+    # Requests ------------------------------------------------------------------------------------
+
+    def accept(self, request: Incoming) -> None:
+        """Admit a request or refuse it; either way its outcome follows by `Outcomes`."""
+        now = self._now()
+        key = NO_MODEL
+        try:
+            head = request.head
+            if head.request_id in self._cancelled:
+                raise RequestError(Code.CANCELLED, "cancelled before it was read")
+            key = self.catalogue.resolve(head)
+            request.settings = self.catalogue.settings(key, head.parameters)
+            timeout_ms = self._timeout_ms if head.timeout_ms is None else head.timeout_ms
+            if timeout_ms <= 0:
+                raise RequestError(
+                    Code.INVALID_INPUT, "timeout_ms must be above 0, or null for the default"
+                )
+        except RequestError as error:
+            self._outcomes.failed(request, key, error, timings(request, self._clock), 1)
+            return
+        record = request.record
+        value = record.value or b""
+        work = Work(
+            request_id=head.request_id,
+            model=key,
+            lane=request.lane,
+            batch_key=batch_key(head.parameters),
+            size=len(value),
+            arrived=now,
+            deadline=self._clock.monotonic_at(record.timestamp + timeout_ms),
+            value=value,
+            source=request.source,
+            partition=(record.topic, record.partition),
+            meta=request,
+        )
+        position = self._scheduler.position(key, request.lane) if request.tell else None
+        if self._scheduler.submit(work, now) and position:
+            self._outcomes.accepted(request, key, position)
+
+    def cancel(self, request_id: str) -> None:
+        """End the request wherever it is; also one that has not been read yet."""
+        self._cancelled[request_id] = None
+        if len(self._cancelled) > _REMEMBERED_CANCELS:
+            self._cancelled.popitem(last=False)
+        self._scheduler.cancel(request_id, self._now())
+        self.arm()
+
+    def drop(self, partitions: Set[Partition], *, started: bool) -> list[Record]:
+        """Forget the work of these partitions, without an outcome here; returns its records."""
+        dropped = self._scheduler.drop(partitions, self._now(), started=started)
+        self.arm()
+        return [cast("Incoming", work.meta).record for work in dropped]
+
+    async def drain(self, partitions: Set[Partition], limit_s: float) -> bool:
+        """Wait until the started work of these partitions is answered; False if it takes longer."""
+        end = self._now() + limit_s
+        while self._scheduler.open_groups(partitions):
+            if self._now() >= end:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    def arm(self) -> None:
+        """Set the alarm for the scheduler's next due time; once after each burst of events."""
+        if self._alarm:
+            self._alarm.cancel()
+            self._alarm = None
+        now = self._now()
+        due = self._scheduler.next_wake(now)
+        if due is not None:
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_later(max(0.0, due - now), self._tick)
+
+    def _tick(self) -> None:
+        self._alarm = None
+        self._scheduler.tick(self._now())
+        self.arm()
+
+    # Models --------------------------------------------------------------------------------------
+
+    def serve(self, models: Sequence[tuple[ModelSpec, EngineEntry]]) -> None:
+        """Serve exactly these models from now on."""
+        before = self.catalogue.specs
+        self.catalogue.replace(models)
+        now = self._now()
+        for key, spec in self.catalogue.specs.items():
+            if before.get(key) != spec:
+                self._scheduler.add_model(spec, now)
+        for key in before.keys() - self.catalogue.specs.keys():
+            self._scheduler.remove_model(key, now)
+        self.arm()
+
+    def load(self, key: ModelKey) -> None:
+        """Load a model that nothing waits for. Raises NotFound."""
+        self._scheduler.load(key, self._now())
+        self.arm()
+
+    def unload(self, key: ModelKey) -> None:
+        """Unload a model once its started work is done. Raises NotFound."""
+        self._scheduler.unload(key, self._now())
+        self.arm()
+
+    def pin(self, key: ModelKey) -> None:
+        """Keep a model in memory whatever comes. Raises NotFound."""
+        self._scheduler.pin(key, True, self._now())
+        self.arm()
+
+    def named(self, target: str) -> ModelKey:
+        """The model that `name` or `name@version` means. Raises NotFound."""
+        key = self.catalogue.named(target)
+        if key is None:
+            raise NotFound(f"{target} is not served here; see `modelmora list`")
+        return key
+
+    @property
+    def replicas(self) -> dict[int, ModelKey]:
+        """Which model each child serves."""
+        return self._effects.replicas
+
+    def status(self) -> tuple[ModelStatus, ...]:
+        """All models as they stand."""
+        return self._scheduler.status(self._now())
