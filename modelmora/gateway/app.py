@@ -1,0 +1,147 @@
+"""Wires the gateway: settings to topics, the hall, both doors, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from modelmora.errors import ModelMoraError, Unreachable
+from modelmora.gateway.bridge import Bridge, Layout
+from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.rest import create_app
+from modelmora.gateway.rpc import RpcServer
+from modelmora.kafka.admin import Admin, TopicState, check_lanes
+from modelmora.kafka.connection import bootstrap_servers
+from modelmora.kafka.topics import Topic
+from modelmora.settings import Settings, load_settings
+from modelmora.telemetry import logs
+from modelmora.telemetry.http import HttpServer
+from modelmora.telemetry.notify import notify
+
+log = structlog.get_logger(__name__)
+INTERRUPTED = 130
+DRAIN_S = 5.0
+HEALTH_S = 0.5
+
+
+def layout_of(states: list[TopicState]) -> Layout:
+    """The partition counts; raises ConfigurationError where topics are not as they must be."""
+    lanes = check_lanes(states)
+    counts = {state.topic: state.partitions for state in states}
+    return Layout(
+        lanes=lanes,
+        results=counts[Topic.RESULTS],
+        progress=counts[Topic.PROGRESS],
+        registry=counts[Topic.REGISTRY],
+    )
+
+
+class Gateway:
+    """The hall and its two doors in one loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._bridge: Bridge | None = None
+        self._rest: HttpServer | None = None
+        self._rpc: RpcServer | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self.http = ""
+        self.grpc = ""
+
+    async def start(self) -> None:
+        """Connect and listen. Raises ModelMoraError with its exit code."""
+        settings = self._settings
+        servers = bootstrap_servers(settings)
+        admin = Admin(settings)
+        states = await asyncio.to_thread(admin.create if settings.topics.create else admin.describe)
+        metrics = Metrics()
+        bridge = self._bridge = Bridge(settings, layout_of(states), metrics)
+        try:
+            await bridge.start()
+        except KafkaError as error:
+            raise Unreachable(f"the broker at {servers} failed: {type(error).__name__}") from None
+        request_bytes = settings.limits.request_bytes
+        self._rest = HttpServer(
+            create_app(bridge, metrics, request_bytes), settings.host, settings.http_port
+        )
+        host, port = await self._rest.start()
+        shown = f"[{host}]" if ":" in host else host
+        self.http = f"http://{shown}:{port}"
+        self._rpc = RpcServer(bridge, metrics, request_bytes)
+        self.grpc = f"{shown}:{await self._rpc.start(settings.host, settings.grpc_port)}"
+        await self._rpc.serving(now=not bridge.faults())
+        self._watch = asyncio.create_task(self._follow(bridge, self._rpc), name="health")
+        log.info("gateway ready", http=self.http, grpc=self.grpc, id=bridge.gateway_id)
+
+    async def stop(self) -> None:
+        """Refuse new requests, let those waiting end, then close both doors."""
+        if self._bridge and self._rpc:
+            drain_s = min(self._settings.timing.drain_s, DRAIN_S)
+            await self._rpc.serving(now=False)
+            await self._bridge.drain(drain_s)
+        if self._watch:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        if self._rpc:
+            await self._rpc.stop(1.0)
+        if self._rest:
+            await self._rest.stop()
+        if self._bridge:
+            await self._bridge.stop()
+
+    @staticmethod
+    async def _follow(bridge: Bridge, rpc: RpcServer) -> None:
+        while True:
+            await rpc.serving(now=not bridge.faults())
+            await asyncio.sleep(HEALTH_S)
+
+
+async def serve(settings: Settings) -> int:
+    """Run a gateway until SIGTERM (0) or SIGINT (130)."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def end(code: int) -> None:
+        if not ended.done():
+            ended.set_result(code)
+
+    loop.add_signal_handler(signal.SIGTERM, end, 0)
+    loop.add_signal_handler(signal.SIGINT, end, INTERRUPTED)
+    gateway = Gateway(settings)
+    starting = asyncio.create_task(gateway.start())
+    try:
+        await asyncio.wait((starting, ended), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            notify(ready=True, http=gateway.http, grpc=gateway.grpc)
+            await ended
+        starting.cancel()
+        return ended.result()
+    finally:
+        await asyncio.gather(starting, return_exceptions=True)
+        await gateway.stop()
+
+
+def run() -> int:
+    """The process: the exit code, errors as one line on stderr."""
+    try:
+        settings = load_settings()
+        logs.configure(settings.log)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(serve(settings))
+    except ModelMoraError as error:
+        sys.stderr.write(f"modelmora: {error}\n")
+        return error.exit_code
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: type[asyncio.AbstractEventLoop] = uvloop.Loop
+    return factory

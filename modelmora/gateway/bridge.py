@@ -1,0 +1,347 @@
+"""The hall: a caller's request onto the topics, and its outcome from the topics to the caller."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from modelmora.errors import Code, Undecodable
+from modelmora.gateway.hall import Ask
+from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.models import Directory
+from modelmora.gateway.outcomes import DoorCode, Refusal
+from modelmora.gateway.replies import Replies
+from modelmora.gateway.waiting import End, Waiting, WaitingRoom
+from modelmora.kafka.publisher import Publisher, Record, TooLarge, Written
+from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.topics import LANE_TOPICS, Topic
+from modelmora.messages import (
+    ControlCommand,
+    ControlVerb,
+    InferenceRequest,
+    InferenceResult,
+    ProgressStage,
+    RegistryRecord,
+    Status,
+)
+from modelmora.settings import Settings
+from modelmora.telemetry.logs import bind_request
+from modelmora.wire import (
+    decode_progress,
+    decode_result,
+    encode_control,
+    encode_request,
+    new_request_id,
+    partition_of,
+)
+
+log = structlog.get_logger(__name__)
+ACKNOWLEDGE_S = 2.0  # a produce without answer for so long: the caller is told
+GRACE_S = 1.0  # the node's own EXPIRED is given this long to arrive
+PRINCIPAL = b"local"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Partition counts of the topics the gateway writes to and reads."""
+
+    lanes: int
+    results: int
+    progress: int
+    registry: int = 1
+
+
+class Bridge:
+    """Implements `hall.Hall` over the topics. All of it runs on one loop.
+
+    A request that ends here without an outcome (its caller gone, its time over, its produce
+    given up) is cancelled on `control`; that command may reach the nodes before the request.
+    """
+
+    def __init__(self, settings: Settings, layout: Layout, metrics: Metrics) -> None:
+        self._settings = settings
+        self._layout = layout
+        self._metrics = metrics
+        self._topics = {topic: topic.full(settings.namespace) for topic in Topic}
+        count = min(settings.reply_partitions, layout.results)
+        self._mine = frozenset(random.sample(range(layout.results), count))
+        self._room = WaitingRoom(settings.limits.gateway_waiting)
+        self._publisher = Publisher(settings, request_timeout_ms=5_000)
+        self._replies = Replies(
+            settings, (layout.results, layout.progress), self._on_result, self._on_progress
+        )
+        self._directory = Directory(settings)
+        self._pulse = Pulse(settings)
+        self._held = 0
+        self._silent = False  # a produce was given up and nothing has been acknowledged since
+        self._stopping = False
+        self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
+
+    async def start(self) -> None:
+        """Connect, read the registry, tail the own share of replies. Raises KafkaError."""
+        await self._pulse.start()
+        await self._publisher.start()
+        await self._directory.start(self._layout.registry)
+        await self._replies.start(self._mine)
+        self._metrics.waiting.set_function(lambda: len(self._room))
+        self._metrics.held.set_function(lambda: self._held)
+        self._metrics.broker_up.set_function(lambda: not self._broker_fault())
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new requests and let those waiting end; what remains then is cancelled."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._room.empty()
+        except TimeoutError:
+            for waiting in self._room.all():
+                self._room.settle(
+                    waiting,
+                    Refusal(Code.STOPPING, "the gateway stops; ask again elsewhere or later"),
+                )
+                self._cancel(waiting)
+
+    async def stop(self) -> None:
+        """Write what is left to write, if the broker takes it at once, and disconnect."""
+        try:
+            async with asyncio.timeout(ACKNOWLEDGE_S):
+                await self._publisher.flush()
+        except TimeoutError:
+            log.warning("stopping with unacknowledged records", open=self._publisher.backlog)
+        parts = (self._replies, self._directory, self._pulse, self._publisher)
+        await asyncio.gather(*(part.stop() for part in parts))
+
+    def faults(self) -> tuple[str, ...]:
+        """Why the gateway is not ready; empty when it is."""
+        faults = ("the gateway is stopping",) if self._stopping else ()
+        broker = self._broker_fault()
+        return (*faults, broker) if broker else faults
+
+    def models(self) -> tuple[RegistryRecord, ...]:
+        """The models of the registry, by name and version."""
+        return self._directory.models()
+
+    def hold(self, size: int) -> None:
+        """Count `size` more bytes of content as held here; raises Refusal (busy)."""
+        if self._held + size > self._settings.limits.node_bytes:
+            raise Refusal(Code.BUSY, "too many bytes of requests are held here; try again later")
+        self._held += size
+
+    def release(self, size: int) -> None:
+        """Give back what was held."""
+        self._held -= size
+
+    async def infer(self, ask: Ask) -> InferenceResult:
+        """The completed result; raises Refusal. Cancelling the call cancels the request."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        code = str(Code.CANCELLED)
+        try:
+            end = await self._wait(ask, loop)
+            if isinstance(end, Refusal):
+                raise end
+            if end.status is not Status.COMPLETED:
+                raise _refusal_of(end)
+            code = "completed"
+            return end
+        except Refusal as refusal:
+            code = str(refusal.code)
+            raise
+        finally:
+            self._metrics.answered(ask.door, code, loop.time() - began)
+
+    async def _wait(self, ask: Ask, loop: asyncio.AbstractEventLoop) -> End:
+        self._admit(ask)
+        request_id = ask.request_id or new_request_id(self._layout.results, self._mine)
+        bind_request(request_id, PRINCIPAL.decode(), ask.traceparent)
+        waiting, new = self._room.enter(request_id)
+        caller: asyncio.Future[End] = loop.create_future()
+        waiting.callers.append(caller)
+        timeout_ms = ask.timeout_ms or self._settings.timing.request_timeout_ms
+        expiry = loop.call_later(timeout_ms / 1000 + GRACE_S, self._expire, waiting, caller)
+        try:
+            if new:
+                record = self._encode(request_id, ask)
+                if ask.request_id:
+                    waiting.opening = loop.create_task(self._open(waiting, record))
+                else:
+                    self._send(waiting, record)
+            return await caller
+        finally:
+            expiry.cancel()
+            if self._room.leave(waiting, caller):
+                self._cancel(waiting)
+
+    def _admit(self, ask: Ask) -> None:
+        if self._stopping:
+            raise Refusal(Code.STOPPING, "the gateway is stopping; ask again elsewhere or later")
+        if fault := self._broker_fault():
+            raise Refusal(DoorCode.BROKER_UNREACHABLE, f"{fault}; try again a little later")
+        if not self._directory.knows(ask.model):
+            raise Refusal(Code.UNKNOWN_MODEL, "no such model; GET /models lists those there are")
+        if self._publisher.backlog >= self._settings.limits.gateway_waiting:
+            raise Refusal(Code.BUSY, "too many requests are being written; try again later")
+
+    def _broker_fault(self) -> str | None:
+        if not (self._pulse.alive and self._publisher.connected):
+            return "the broker does not answer"
+        return "the broker does not acknowledge what is written" if self._silent else None
+
+    def _encode(self, request_id: str, ask: Ask) -> Record:
+        try:
+            value = encode_request(
+                InferenceRequest(
+                    request_id,
+                    ask.model,
+                    ask.inputs,
+                    parameters=ask.parameters,
+                    timeout_ms=ask.timeout_ms,
+                )
+            )
+        except ValueError:
+            raise Refusal(
+                Code.INVALID_INPUT, "a value does not fit into a request", request_id=request_id
+            ) from None
+        limit = self._settings.limits.request_bytes
+        if len(value) > limit:
+            raise Refusal(
+                Code.TOO_LARGE,
+                f"the request is {len(value)} bytes as a record and {limit} are allowed",
+                request_id=request_id,
+            )
+        key = ask.model.partition("@")[0].encode()
+        return Record(
+            self._topics[LANE_TOPICS[ask.lane]],
+            key,
+            value,
+            self._acknowledged,
+            [
+                ("modelmora-gateway", self.gateway_id.encode()),
+                ("modelmora-principal", PRINCIPAL),
+                ("traceparent", ask.traceparent.encode()),
+            ],
+            partition_of(key, self._layout.lanes),
+        )
+
+    async def _open(self, waiting: Waiting, record: Record) -> None:
+        """Send the request of a caller's own id, unless its outcome exists already."""
+        request_id = waiting.request_id
+        try:
+            await self._replies.find(request_id)
+            if not waiting.settled:
+                self._send(waiting, record)
+        except (KafkaError, OSError) as error:
+            log.warning("look-back failed", request_id=request_id, error=type(error).__name__)
+            self._room.settle(waiting, _unreachable(request_id))
+        except Refusal as refusal:
+            self._room.settle(waiting, refusal)
+
+    def _send(self, waiting: Waiting, record: Record) -> None:
+        size = len(record.value or b"")
+        self.hold(size)
+        loop = asyncio.get_running_loop()
+        waiting.sent_at = loop.time()
+        waiting.unacknowledged = loop.call_later(ACKNOWLEDGE_S, self._give_up, waiting)
+
+        def acknowledged(answer: Written | TooLarge) -> None:
+            self.release(size)
+            self._acknowledged(answer)
+            if waiting.unacknowledged:
+                waiting.unacknowledged.cancel()
+            if isinstance(answer, TooLarge):
+                self._room.settle(
+                    waiting,
+                    Refusal(
+                        Code.TOO_LARGE,
+                        "the broker does not take a record of this size",
+                        request_id=waiting.request_id,
+                    ),
+                )
+
+        record.done = acknowledged
+        self._publisher.send(record)
+
+    def _acknowledged(self, _answer: Written | TooLarge) -> None:
+        self._silent = False
+
+    def _give_up(self, waiting: Waiting) -> None:
+        # The record may still be written, when the broker is back; so may the cancel behind it.
+        if not waiting.settled:
+            self._silent = True
+            self._room.settle(waiting, _unreachable(waiting.request_id))
+            self._cancel(waiting)
+
+    def _expire(self, waiting: Waiting, caller: asyncio.Future[End]) -> None:
+        if not caller.done():
+            known = "" if waiting.accepted else "; no node accepted it, see `modelmora doctor`"
+            caller.set_result(
+                Refusal(
+                    Code.EXPIRED,
+                    f"the time allowed is over{known}",
+                    request_id=waiting.request_id,
+                )
+            )
+
+    def _cancel(self, waiting: Waiting) -> None:
+        if waiting.sent_at is None:
+            return
+        command = ControlCommand(ControlVerb.CANCEL, waiting.request_id, PRINCIPAL.decode())
+        self._publisher.send(
+            Record(
+                self._topics[Topic.CONTROL],
+                waiting.request_id.encode(),
+                encode_control(command),
+                self._acknowledged,
+                [("modelmora-principal", PRINCIPAL)],
+            )
+        )
+
+    def _on_result(self, record: ConsumerRecord) -> None:
+        waiting = self._room.get(record.key)
+        if waiting is None:
+            return
+        try:
+            self._room.settle(waiting, decode_result(record.value))
+        except (Undecodable, ValueError) as error:
+            log.warning("result skipped", offset=record.offset, error=type(error).__name__)
+
+    def _on_progress(self, record: ConsumerRecord) -> None:
+        waiting = self._room.get(record.key)
+        if waiting is None or waiting.accepted or waiting.sent_at is None:
+            return
+        try:
+            event = decode_progress(record.value)
+        except (Undecodable, ValueError) as error:
+            log.warning("progress skipped", offset=record.offset, error=type(error).__name__)
+            return
+        if event.stage is ProgressStage.ACCEPTED:
+            waiting.accepted = event
+            now = asyncio.get_running_loop().time()
+            self._metrics.accepted.observe(now - waiting.sent_at)
+
+
+def _unreachable(request_id: str) -> Refusal:
+    return Refusal(
+        DoorCode.BROKER_UNREACHABLE,
+        "the broker does not acknowledge the request; try again a little later",
+        request_id=request_id,
+    )
+
+
+def _refusal_of(result: InferenceResult) -> Refusal:
+    error = result.error
+    if error is None:
+        message = f"the request ended as {result.status} without a reason"
+        return Refusal(Code.INFERENCE_FAILED, message, request_id=result.request_id)
+    return Refusal(
+        error.code,
+        error.message,
+        retry_after_ms=error.retry_after_ms,
+        request_id=result.request_id,
+    )

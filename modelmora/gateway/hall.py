@@ -1,0 +1,64 @@
+"""What the doors know of the hall: what they ask, and how it answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from modelmora.errors import Code
+from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.tracing import traceparent_of
+from modelmora.messages import Content, InferenceResult, Lane, Parameter, RegistryRecord
+
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+MAX_TIMEOUT_MS = 24 * 3600 * 1000  # the requests topics keep a record no longer
+LANES = {lane.label: lane for lane in Lane}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request as a door hands it in; `model` is `name` or `name@version`.
+
+    `request_id` is set where the caller brings its own; `timeout_ms` None is the setting.
+    """
+
+    door: str
+    model: str
+    inputs: tuple[Content, ...]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    lane: Lane = Lane.NORMAL
+    timeout_ms: int | None = None
+    request_id: str | None = None
+    traceparent: str = field(default_factory=lambda: traceparent_of(None))
+
+
+class Hall(Protocol):
+    """Where every door leads."""
+
+    async def infer(self, ask: Ask) -> InferenceResult:
+        """The completed result; raises Refusal. Cancelling the call cancels the request."""
+
+    def hold(self, size: int) -> None:
+        """Count `size` more bytes of content as held here; raises Refusal when it is too much."""
+
+    def release(self, size: int) -> None:
+        """Give back what was held."""
+
+    def faults(self) -> tuple[str, ...]:
+        """Why the gateway is not ready; empty when it is."""
+
+    def models(self) -> tuple[RegistryRecord, ...]:
+        """The models of the registry, by name and version."""
+
+
+def check_request_id(given: str | None) -> str | None:
+    """A caller's own id, None where there is none; raises Refusal for one that cannot be used."""
+    if not given:
+        return None
+    if not REQUEST_ID.fullmatch(given):
+        raise Refusal(
+            Code.INVALID_INPUT, "a request id is 1 to 128 visible ASCII characters without spaces"
+        )
+    return given

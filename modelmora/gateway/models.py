@@ -1,0 +1,77 @@
+"""Which models there are: the compacted registry topic, read in full and followed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from aiokafka import ConsumerRecord
+
+from modelmora.errors import Undecodable, Unreachable
+from modelmora.kafka.tail import Tail
+from modelmora.kafka.topics import Topic
+from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.settings import Settings
+from modelmora.wire import decode_registry
+
+log = structlog.get_logger(__name__)
+READ_S = 30.0
+_CALLABLE = (RegistryKind.MODEL, RegistryKind.ROUTE)
+
+
+class Directory:
+    """The registry as this process has read it; complete from the moment `start` returns."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = Topic.REGISTRY.full(settings.namespace)
+        self._tail = Tail(settings, self.handle)
+        self._entries: dict[bytes, tuple[int, RegistryRecord]] = {}
+        self._names: frozenset[str] = frozenset()
+        self._listing: tuple[RegistryRecord, ...] = ()
+
+    async def start(self, partitions: int) -> None:
+        """Read all there is, then follow. Raises Unreachable when that takes too long."""
+        await self._tail.start({self._topic: range(partitions)}, "beginning")
+        try:
+            async with asyncio.timeout(READ_S):
+                await self._tail.caught_up()
+        except TimeoutError:
+            raise Unreachable(f"{self._topic} was not read within {READ_S:.0f} s") from None
+
+    async def stop(self) -> None:
+        """Stop following."""
+        await self._tail.stop()
+
+    def knows(self, model: str) -> bool:
+        """Whether the registry has this `name` or `name@version`."""
+        return model in self._names
+
+    def models(self) -> tuple[RegistryRecord, ...]:
+        """The models, by name and version."""
+        return self._listing
+
+    def handle(self, record: ConsumerRecord) -> None:
+        """Take one record; one that replaces another than the current is stale and ignored."""
+        key = record.key or b""
+        if record.value is None:
+            self._entries.pop(key, None)
+        else:
+            try:
+                fact = decode_registry(record.value)
+            except Undecodable as error:
+                log.warning("registry record skipped", offset=record.offset, code=error.code)
+                return
+            current = self._entries.get(key)
+            if current and fact.based_on is not None and fact.based_on != current[0]:
+                return
+            self._entries[key] = (record.offset, fact)
+        self._index()
+
+    def _index(self) -> None:
+        facts = [fact for _, fact in self._entries.values() if fact.present]
+        callable_ = [fact for fact in facts if fact.kind in _CALLABLE]
+        self._names = frozenset(
+            name for fact in callable_ for name in (fact.name, f"{fact.name}@{fact.version}")
+        )
+        models = (fact for fact in facts if fact.kind is RegistryKind.MODEL)
+        self._listing = tuple(sorted(models, key=lambda fact: (fact.name, fact.version)))

@@ -1,0 +1,86 @@
+"""Codes to status: the one table by which both doors say how a request ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+
+import grpc
+
+from modelmora.errors import Code
+
+
+class DoorCode(StrEnum):
+    """Reasons that only a door knows; they never stand in a record."""
+
+    BROKER_UNREACHABLE = "broker_unreachable"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    INTERNAL = "internal"
+
+
+AnyCode = Code | DoorCode
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a code is said over HTTP and gRPC; `retry_after_ms` where the node names no time."""
+
+    http: HTTPStatus
+    grpc: grpc.StatusCode
+    retry_after_ms: int | None = None
+
+
+class Refusal(Exception):
+    """A request ends at the gateway without a result, for the reason in `code`."""
+
+    def __init__(
+        self,
+        code: AnyCode,
+        message: str,
+        *,
+        retry_after_ms: int | None = None,
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after_ms = retry_after_ms or answer_of(code).retry_after_ms
+        self.request_id = request_id
+
+
+_INVALID = Answer(HTTPStatus.BAD_REQUEST, grpc.StatusCode.INVALID_ARGUMENT)
+_LATER = Answer(HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 1000)
+_FAULT = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, grpc.StatusCode.INTERNAL)
+_NOT_FOUND = Answer(HTTPStatus.NOT_FOUND, grpc.StatusCode.NOT_FOUND)
+
+_ANSWERS: dict[AnyCode, Answer] = {
+    Code.UNKNOWN_MODEL: _NOT_FOUND,
+    Code.UNKNOWN_PARAMETER: _INVALID,
+    Code.INVALID_INPUT: _INVALID,
+    # What a caller's inputs can make of the record; its child finds out when it decodes them.
+    Code.UNDECODABLE: _INVALID,
+    Code.UNKNOWN_SCHEMA: _INVALID,
+    Code.TRAILING_BYTES: _INVALID,
+    Code.EMPTY_VALUE: _INVALID,
+    Code.NULL_VALUE: _INVALID,
+    Code.TOO_LARGE: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, grpc.StatusCode.INVALID_ARGUMENT),
+    Code.BUSY: _LATER,
+    Code.STARTING: _LATER,
+    Code.STOPPING: _LATER,
+    DoorCode.BROKER_UNREACHABLE: Answer(
+        HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 2000
+    ),
+    Code.EXPIRED: Answer(HTTPStatus.GATEWAY_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),
+    Code.CANCELLED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.CANCELLED),
+    DoorCode.NOT_FOUND: _NOT_FOUND,
+    DoorCode.METHOD_NOT_ALLOWED: Answer(
+        HTTPStatus.METHOD_NOT_ALLOWED, grpc.StatusCode.UNIMPLEMENTED
+    ),
+}
+
+
+def answer_of(code: AnyCode) -> Answer:
+    """The statuses of a code; every code not named above is a fault of the server."""
+    return _ANSWERS.get(code, _FAULT)

@@ -1,0 +1,132 @@
+"""The share of `results` and `progress` that this gateway reads, and how it grows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from aiokafka import ConsumerRecord
+
+from modelmora.gateway.lookback import MARGIN_MS, LookBack
+from modelmora.kafka.tail import Handler, Tail
+from modelmora.kafka.topics import Topic
+from modelmora.settings import Settings
+from modelmora.wire import partition_of, time_of
+
+SEEN = 50_000
+
+
+class Seen:
+    """Which ids ended on the tailed partitions, as far as they are remembered."""
+
+    def __init__(self, capacity: int = SEEN, now_ms: Callable[[], int] | None = None) -> None:
+        self._capacity = capacity
+        self._now_ms = now_ms or (lambda: time.time_ns() // 1_000_000)
+        self._ids: dict[bytes, tuple[int, int]] = {}
+        self._since: dict[int, int] = {}
+
+    def begin(self, partitions: Iterable[int]) -> None:
+        """From now on every outcome of these partitions is noted."""
+        self._since |= dict.fromkeys(partitions, self._now_ms())
+
+    def note(self, record: ConsumerRecord) -> None:
+        """One outcome; the oldest is forgotten when there are too many."""
+        self._ids[record.key] = (record.partition, record.timestamp)
+        if len(self._ids) > self._capacity:
+            oldest = next(iter(self._ids))
+            partition, timestamp = self._ids.pop(oldest)
+            if partition in self._since:
+                self._since[partition] = max(self._since[partition], timestamp + 1)
+
+    def surely_none(self, request_id: str, partition: int) -> bool:
+        """Whether this id cannot have ended before: all that could be its outcome was noted."""
+        made, since = time_of(request_id), self._since.get(partition)
+        if made is None or since is None or request_id.encode() in self._ids:
+            return False
+        return made - MARGIN_MS >= since
+
+
+class Replies:
+    """Tails the partitions that minted ids hash to, and those of callers' own ids from then on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        counts: tuple[int, int],
+        on_result: Handler,
+        on_progress: Handler,
+    ) -> None:
+        self._settings = settings
+        self._results, self._progress = counts
+        self._on_result = on_result
+        self._on_progress = on_progress
+        self._results_topic = Topic.RESULTS.full(settings.namespace)
+        self._progress_topic = Topic.PROGRESS.full(settings.namespace)
+        self._look_back = LookBack(settings, self._results_topic, on_result)
+        self._seen = Seen()
+        self._tails: list[Tail] = []
+        self._joined: dict[int, asyncio.Future[None]] = {}
+
+    async def start(self, mine: frozenset[int]) -> None:
+        """Tail these partitions of `results` and what belongs to them of `progress`."""
+        # The same ids hash alike only where the counts are equal.
+        equal = self._results == self._progress
+        await self._tail({self._results_topic: mine}, self._take)
+        await self._tail(
+            {self._progress_topic: mine if equal else range(self._progress)}, self._on_progress
+        )
+        self._seen.begin(mine)
+        loop = asyncio.get_running_loop()
+        for partition in mine:
+            self._joined[partition] = loop.create_future()
+            self._joined[partition].set_result(None)
+
+    async def find(self, request_id: str) -> None:
+        """See to it that this id's outcome reaches `on_result`, whether it exists or will.
+
+        Raises KafkaError.
+        """
+        partition = partition_of(request_id.encode(), self._results)
+        # Tailed before the look-back ends, so no outcome falls between the two.
+        await self._join(partition)
+        if not self._seen.surely_none(request_id, partition):
+            await self._look_back.search(request_id, partition)
+
+    async def stop(self) -> None:
+        """Read no more."""
+        for joining in self._joined.values():
+            joining.cancel()
+        await asyncio.gather(*self._joined.values(), return_exceptions=True)
+        await asyncio.gather(self._look_back.stop(), *(tail.stop() for tail in self._tails))
+
+    async def _join(self, partition: int) -> None:
+        """Tail one partition more, once; many may wait for it and any of them may leave."""
+        joining = self._joined.get(partition)
+        if joining is None or (joining.done() and (joining.cancelled() or joining.exception())):
+            joining = asyncio.create_task(self._tail_both(partition), name="tail-more")
+            self._joined[partition] = joining
+        await asyncio.shield(joining)
+
+    async def _tail_both(self, partition: int) -> None:
+        # Tails of their own: a partition added to a reading consumer waits for its fetch to end.
+        partitions: dict[str, Iterable[int]] = {self._results_topic: [partition]}
+        if self._results == self._progress:
+            partitions[self._progress_topic] = [partition]
+        await self._tail(partitions, self._either)
+        self._seen.begin([partition])
+
+    async def _tail(self, partitions: dict[str, Iterable[int]], handle: Handler) -> None:
+        tail = Tail(self._settings, handle)
+        await tail.start(partitions, "end")
+        self._tails.append(tail)
+
+    def _take(self, record: ConsumerRecord) -> None:
+        self._seen.note(record)
+        self._on_result(record)
+
+    def _either(self, record: ConsumerRecord) -> None:
+        if record.topic == self._results_topic:
+            self._take(record)
+        else:
+            self._on_progress(record)

@@ -1,0 +1,218 @@
+"""The gRPC door: `modelmora.v1.InferenceService` to the hall and back, no logic of its own."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from modelmora.errors import Code, ConfigurationError
+from modelmora.gateway.hall import LANES, MAX_TIMEOUT_MS, Ask, Hall, check_request_id
+from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.outcomes import Refusal, answer_of
+from modelmora.gateway.tensors import BadTensor, check_tensor
+from modelmora.gateway.tracing import traceparent_of
+from modelmora.messages import (
+    ChatMessage,
+    Content,
+    InferenceResult,
+    Lane,
+    ObjectRef,
+    Parameter,
+    Tensor,
+)
+from modelmora.rpc.v1 import inference_pb2 as pb
+from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
+
+SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
+STATUS = health_pb2.HealthCheckResponse
+
+
+class InferenceService(pb_grpc.InferenceServiceServicer):
+    """Implements the service of protos/modelmora/rpc/v1/inference.proto."""
+
+    def __init__(self, hall: Hall, metrics: Metrics) -> None:
+        self._hall = hall
+        self._metrics = metrics
+
+    async def Infer(self, request: Any, context: Any) -> Any:  # noqa: N802  (the proto's name)
+        """Run one request and wait for its outcome; a cancelled call cancels the request."""
+        size, held = request.ByteSize(), 0
+        try:
+            self._hall.hold(size)
+            held = size
+            ask = read_ask(request, dict(context.invocation_metadata()), context.time_remaining())
+        except Refusal as refusal:
+            self._hall.release(held)
+            self._metrics.refused("grpc", refusal.code)
+            await _abort(context, refusal)
+        try:
+            return write_response(await self._hall.infer(ask))
+        except Refusal as refusal:
+            await _abort(context, refusal)
+        finally:
+            self._hall.release(held)
+
+
+async def _abort(context: Any, refusal: Refusal) -> NoReturn:
+    trailing = [("modelmora-error-code", str(refusal.code))]
+    if refusal.request_id:
+        trailing.append(("modelmora-request-id", refusal.request_id))
+    if refusal.retry_after_ms:
+        trailing.append(("modelmora-retry-after-ms", str(refusal.retry_after_ms)))
+    await context.abort(answer_of(refusal.code).grpc, refusal.message, tuple(trailing))
+    raise AssertionError("abort() raises")
+
+
+def read_ask(request: Any, metadata: dict[str, Any], remaining_s: float | None) -> Ask:
+    """The request in a message; raises Refusal that names the field, never its content."""
+    request_id = check_request_id(request.request_id)
+    if request.priority and request.priority not in LANES:
+        raise Refusal(Code.INVALID_INPUT, f"priority is one of {', '.join(LANES)}")
+    if not request.inputs:
+        raise Refusal(Code.INVALID_INPUT, "inputs: one at least is needed")
+    return Ask(
+        "grpc",
+        request.model_name,
+        tuple(_content(part, at) for at, part in enumerate(request.inputs)),
+        parameters={name: _parameter(value) for name, value in request.parameters.items()},
+        lane=LANES[request.priority] if request.priority else Lane.NORMAL,
+        timeout_ms=_timeout_ms(request, remaining_s),
+        request_id=request_id,
+        traceparent=traceparent_of(metadata.get("traceparent")),
+    )
+
+
+def _timeout_ms(request: Any, remaining_s: float | None) -> int | None:
+    """The shorter of the field and the call's deadline."""
+    bounds = []
+    if request.HasField("timeout_ms"):
+        if not 1 <= request.timeout_ms <= MAX_TIMEOUT_MS:
+            raise Refusal(Code.INVALID_INPUT, f"timeout_ms is between 1 and {MAX_TIMEOUT_MS}")
+        bounds.append(int(request.timeout_ms))
+    if remaining_s is not None and remaining_s * 1000 < MAX_TIMEOUT_MS:
+        bounds.append(max(1, int(remaining_s * 1000)))
+    return min(bounds, default=None)
+
+
+def _content(part: Any, at: int) -> Content:
+    match part.WhichOneof("kind"):
+        case "text":
+            return str(part.text)
+        case "data":
+            return bytes(part.data)
+        case "tensor":
+            tensor = part.tensor
+            try:
+                return check_tensor(
+                    Tensor(tensor.name, tensor.dtype, tuple(tensor.shape), tensor.data)
+                )
+            except BadTensor as error:
+                raise Refusal(Code.INVALID_INPUT, f"inputs.{at}: {error}") from None
+        case "object":
+            ref = part.object
+            return ObjectRef(ref.uri, ref.sha256, ref.size, ref.media_type, ref.expires_at)
+        case "message":
+            return ChatMessage(part.message.role, part.message.content)
+    raise Refusal(Code.INVALID_INPUT, f"inputs.{at}: no kind of content is set")
+
+
+def _parameter(value: Any) -> Parameter:
+    kind = value.WhichOneof("kind")
+    if kind is None:
+        return None
+    if kind == "list_value":
+        return tuple(value.list_value.values)
+    parameter: Parameter = getattr(value, kind)
+    return parameter
+
+
+def write_response(result: InferenceResult) -> Any:
+    """The answer of a completed request."""
+    timings = result.timings
+    return pb.InferResponse(
+        request_id=result.request_id,
+        model=result.model,
+        version=result.version,
+        outputs=[_part(content) for content in result.outputs],
+        timings=pb.Timings(
+            queue_ms=timings.queue_ms,
+            load_ms=timings.load_ms,
+            inference_ms=timings.inference_ms,
+            total_ms=timings.total_ms,
+        ),
+    )
+
+
+def _part(content: Content) -> Any:
+    match content:
+        case str():
+            return pb.Content(text=content)
+        case bytes():
+            return pb.Content(data=content)
+        case Tensor(name, dtype, shape, data):
+            return pb.Content(tensor=pb.Tensor(name=name, dtype=dtype, shape=shape, data=data))
+        case ObjectRef(uri, sha256, size, media_type, expires_at):
+            return pb.Content(
+                object=pb.ObjectRef(
+                    uri=uri,
+                    sha256=sha256,
+                    size=size,
+                    media_type=media_type,
+                    expires_at=expires_at,
+                )
+            )
+        case ChatMessage(role, text):
+            return pb.Content(message=pb.ChatMessage(role=role, content=text))
+
+
+class RpcServer:
+    """The gRPC server with health and reflection beside the service."""
+
+    def __init__(self, hall: Hall, metrics: Metrics, request_bytes: int) -> None:
+        self._server = grpc.aio.server(
+            options=(
+                # Without it a taken port is shared in silence.
+                ("grpc.so_reuseport", 0),
+                # Room above the limit, so that our own code tells it to the caller.
+                ("grpc.max_receive_message_length", 2 * request_bytes + (1 << 20)),
+                ("grpc.max_send_message_length", -1),
+            )
+        )
+        pb_grpc.add_InferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            InferenceService(hall, metrics), self._server
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        self._serving: bool | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the bound port. Raises ConfigurationError when it cannot be had."""
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            bound = self._server.add_insecure_port(address)
+        except RuntimeError:
+            bound = 0
+        if not bound:
+            raise ConfigurationError(
+                f"{address} cannot be listened on; is the port taken? Choose another grpc_port"
+            )
+        await self.serving(now=False)
+        await self._server.start()
+        return int(bound)
+
+    async def serving(self, *, now: bool) -> None:
+        """Say through the health service whether requests are served."""
+        if now != self._serving:
+            self._serving = now
+            for name in ("", SERVICE):
+                await self._health.set(name, STATUS.SERVING if now else STATUS.NOT_SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop listening; calls under way have `grace_s` to end."""
+        await self._server.stop(grace_s)

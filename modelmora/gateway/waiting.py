@@ -1,0 +1,91 @@
+"""The requests that callers wait for: ids to futures."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from modelmora.errors import Code
+from modelmora.gateway.outcomes import Refusal
+from modelmora.messages import InferenceResult, ProgressEvent
+
+End = InferenceResult | Refusal
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """One request under way and the callers that wait for it, each with a future of its own."""
+
+    request_id: str
+    callers: list[asyncio.Future[End]] = field(default_factory=list)
+    sent_at: float | None = None
+    unacknowledged: asyncio.TimerHandle | None = None
+    opening: asyncio.Task[None] | None = None
+    accepted: ProgressEvent | None = None
+    settled: bool = False
+
+
+class WaitingRoom:
+    """All requests under way, at most `limit`; the first outcome of an id is kept."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._by_id: dict[bytes, Waiting] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, key: bytes | None) -> Waiting | None:
+        """The request of that id, if someone waits for it."""
+        return self._by_id.get(key) if key else None
+
+    def enter(self, request_id: str) -> tuple[Waiting, bool]:
+        """The request of that id, and whether it is new here. Raises Refusal (busy)."""
+        key = request_id.encode()
+        waiting = self._by_id.get(key)
+        if waiting:
+            return waiting, False
+        if len(self._by_id) >= self._limit:
+            raise Refusal(
+                Code.BUSY, f"{self._limit} requests are waiting here; try again a little later"
+            )
+        waiting = self._by_id[key] = Waiting(request_id)
+        self._empty.clear()
+        return waiting, True
+
+    def settle(self, waiting: Waiting, end: End) -> None:
+        """Tell every caller how it ended; later ends of the same request are ignored."""
+        if waiting.settled:
+            return
+        self._close(waiting)
+        for caller in waiting.callers:
+            if not caller.done():
+                caller.set_result(end)
+
+    def leave(self, waiting: Waiting, caller: asyncio.Future[End]) -> bool:
+        """One caller waits no longer; true when nobody does and no outcome is known."""
+        waiting.callers.remove(caller)
+        if waiting.callers or waiting.settled:
+            return False
+        self._close(waiting)
+        return True
+
+    def all(self) -> tuple[Waiting, ...]:
+        """Every request that someone waits for."""
+        return tuple(self._by_id.values())
+
+    async def empty(self) -> None:
+        """Wait until nobody waits."""
+        await self._empty.wait()
+
+    def _close(self, waiting: Waiting) -> None:
+        waiting.settled = True
+        if waiting.unacknowledged:
+            waiting.unacknowledged.cancel()
+        if waiting.opening:
+            waiting.opening.cancel()
+        self._by_id.pop(waiting.request_id.encode(), None)
+        if not self._by_id:
+            self._empty.set()

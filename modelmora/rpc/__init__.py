@@ -1,0 +1,1 @@
+"""Generated stubs of the gRPC services; written by `python -m grpc_tools.protoc`."""

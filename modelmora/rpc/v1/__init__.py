@@ -1,0 +1,1 @@
+"""Stubs of protos/modelmora/rpc/v1 (package modelmora.v1)."""

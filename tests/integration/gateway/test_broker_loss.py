@@ -1,0 +1,68 @@
+"""The gateway while its broker hangs, is gone, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2
+
+from modelmora.broker import EmbeddedBroker
+from modelmora.kafka.admin import Admin
+from modelmora.rpc.v1 import inference_pb2 as pb
+from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
+from tests.integration.gateway.responder import Responder, responding
+from tests.integration.gateway.rig import CAP_S, cancelled, health_is, running, settings_for
+
+
+async def test_a_broker_that_hangs_then_stops_then_returns(tmp_path: Path, namespace: str) -> None:
+    with EmbeddedBroker(tmp_path) as own:
+        settings = settings_for(own.bootstrap_servers, namespace)
+        await asyncio.to_thread(Admin(settings).create)
+        with responding(own.bootstrap_servers, namespace) as responder:
+            async with (
+                running(settings) as gateway,
+                grpc.aio.insecure_channel(gateway.grpc) as channel,
+                httpx.AsyncClient(base_url=gateway.http, timeout=CAP_S) as rest,
+            ):
+                await through_a_hang(own, rest, channel, responder)
+                await through_a_stop(own, rest, channel)
+
+
+async def through_a_hang(
+    own: EmbeddedBroker, rest: httpx.AsyncClient, channel: Any, responder: Responder
+) -> None:
+    assert own.pid
+    os.kill(own.pid, signal.SIGSTOP)
+    try:
+        given_up = await rest.post("/infer/silent", json={"inputs": "x"})
+        assert (given_up.status_code, given_up.json()["code"]) == (503, "broker_unreachable")
+        assert given_up.headers["retry-after"] == "2"
+    finally:
+        os.kill(own.pid, signal.SIGCONT)
+    await cancelled(responder, given_up.json()["request_id"])
+    await health_is(channel, health_pb2.HealthCheckResponse.SERVING)
+
+
+async def through_a_stop(own: EmbeddedBroker, rest: httpx.AsyncClient, channel: Any) -> None:
+    await own.stop_async()
+    await health_is(channel, health_pb2.HealthCheckResponse.NOT_SERVING)
+    assert (await rest.get("/health/ready")).status_code == 503
+    assert (await rest.get("/health/live")).status_code == 200
+    assert (await rest.get("/health")).json()["status"] == "unavailable"
+    refused = await rest.post("/infer/echo", json={"inputs": "x"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "broker_unreachable")
+    stub = pb_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Infer(pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x")]))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    await own.start_async()
+    await health_is(channel, health_pb2.HealthCheckResponse.SERVING)
+    answer = await rest.post("/infer/echo", json={"inputs": "x"})
+    assert answer.status_code == 200

@@ -1,0 +1,48 @@
+"""The REST door against its own description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import schemathesis
+from hypothesis import settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.rest import create_app
+from tests.unit.gateway.fakes import FakeHall
+
+CHECKS = [
+    not_a_server_error,
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+]
+schema = schemathesis.openapi.from_asgi(
+    "/openapi.json", create_app(FakeHall(limit=1 << 30), Metrics(), 1_000_000)
+)
+
+
+@schema.parametrize()
+@settings(max_examples=40, deadline=None)
+def test_answers_are_as_described(case: schemathesis.Case[Any]) -> None:
+    if case.path.startswith("/infer"):
+        case.path_parameters = {"model_name": "echo"}
+    case.call_and_validate(checks=CHECKS)
+
+
+def test_the_public_paths_are_described() -> None:
+    paths = create_app(FakeHall(), Metrics(), 1).openapi()["paths"]
+    assert set(paths) == {
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/health/models",
+        "/models",
+        "/infer/{model_name}",
+    }

@@ -1,0 +1,144 @@
+"""The small parts of the hall: codes, traces, the waiting room, the registry, what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+import grpc
+import pytest
+from aiokafka import ConsumerRecord
+
+from modelmora.errors import Code
+from modelmora.gateway.models import Directory
+from modelmora.gateway.outcomes import DoorCode, Refusal, answer_of
+from modelmora.gateway.replies import Seen
+from modelmora.gateway.tracing import trace_id_of, traceparent_of
+from modelmora.gateway.waiting import End, WaitingRoom
+from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.settings import Settings
+from modelmora.wire import encode_registry, new_request_id, time_of
+
+MINUTE = 60_000
+
+
+def record(
+    key: bytes, value: bytes | None, offset: int = 0, partition: int = 0, timestamp: int = 0
+) -> ConsumerRecord:
+    return ConsumerRecord("t", partition, offset, timestamp, 1, key, value, None, 0, 0, ())
+
+
+def test_every_code_has_statuses_that_agree() -> None:
+    for code in (*Code, *DoorCode):
+        answer = answer_of(code)
+        assert answer.http >= HTTPStatus.BAD_REQUEST
+        assert (answer.http == 500) == (answer.grpc is grpc.StatusCode.INTERNAL)
+        assert (answer.http == 503) == (answer.retry_after_ms is not None)
+    assert not set(DoorCode) & {str(code) for code in Code}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "",
+        "00-" + "0" * 32 + "-" + "1" * 16 + "-00",
+        "00-" + "1" * 32 + "-" + "0" * 16 + "-00",
+        "01-" + "1" * 32 + "-" + "1" * 16 + "-00",
+        "00-" + "1" * 32 + "-" + "1" * 16 + "-00\n",
+    ],
+)
+def test_a_trace_is_made_where_none_is_valid(given: str | None) -> None:
+    made = traceparent_of(given)
+    assert made != given
+    assert traceparent_of(made) == made
+    assert trace_id_of(made) in made
+
+
+async def test_the_first_end_of_an_id_is_kept() -> None:
+    room = WaitingRoom(10)
+    waiting, new = room.enter("a")
+    same, again = room.enter("a")
+    assert (same is waiting, new, again) == (True, True, False)
+    loop = asyncio.get_running_loop()
+    callers: list[asyncio.Future[End]] = [loop.create_future(), loop.create_future()]
+    waiting.callers.extend(callers)
+    first, second = Refusal(Code.BUSY, "first"), Refusal(Code.EXPIRED, "second")
+    room.settle(waiting, first)
+    room.settle(waiting, second)
+    assert [caller.result() for caller in callers] == [first, first]
+    assert room.get(b"a") is None
+    assert not room.leave(waiting, callers[0])
+    await room.empty()
+
+
+async def test_the_last_caller_to_leave_is_told() -> None:
+    room = WaitingRoom(10)
+    waiting, _ = room.enter("a")
+    loop = asyncio.get_running_loop()
+    callers: list[asyncio.Future[End]] = [loop.create_future(), loop.create_future()]
+    waiting.callers.extend(callers)
+    assert not room.leave(waiting, callers[0])
+    assert len(room) == 1
+    assert room.leave(waiting, callers[1])
+    assert len(room) == 0
+
+
+async def test_a_full_waiting_room_is_busy() -> None:
+    room = WaitingRoom(1)
+    room.enter("a")
+    room.enter("a")
+    with pytest.raises(Refusal) as caught:
+        room.enter("b")
+    assert caught.value.code is Code.BUSY
+
+
+def fact(name: str, *, based_on: int | None = None, present: bool = True) -> bytes:
+    return encode_registry(
+        RegistryRecord(
+            RegistryKind.MODEL, name, "1", "echo", "here", "me", present, based_on=based_on
+        )
+    )
+
+
+async def test_the_directory_follows_the_registry() -> None:
+    directory = Directory(Settings(bootstrap_servers="unused:1"))
+    directory.handle(record(b"MODEL:b@1", fact("b"), 0))
+    directory.handle(record(b"MODEL:a@1", fact("a"), 1))
+    assert [model.name for model in directory.models()] == ["a", "b"]
+    assert directory.knows("a")
+    assert directory.knows("a@1")
+    assert not directory.knows("a@2")
+    assert not directory.knows("")
+    directory.handle(record(b"MODEL:a@1", fact("a", based_on=0, present=False), 2))
+    assert directory.knows("a"), "a record based on another than the current is stale"
+    directory.handle(record(b"MODEL:a@1", fact("a", based_on=1, present=False), 3))
+    assert not directory.knows("a")
+    directory.handle(record(b"MODEL:b@1", None, 4))
+    directory.handle(record(b"MODEL:c@1", b"broken", 5))
+    assert directory.models() == ()
+
+
+def test_seen_is_sure_only_of_what_it_read() -> None:
+    now = time_of(new_request_id()) or 0
+    seen = Seen(2, lambda: now - 6 * MINUTE)
+    fresh = new_request_id()
+    assert not seen.surely_none(fresh, 0), "not tailed"
+    seen.begin([0])
+    assert seen.surely_none(fresh, 0)
+    assert not seen.surely_none("no-time-in-it", 0)
+    seen.note(record(fresh.encode(), b"", timestamp=now))
+    assert not seen.surely_none(fresh, 0), "it ended"
+    other = new_request_id()
+    assert seen.surely_none(other, 0)
+    seen.note(record(b"x", b"", timestamp=now))
+    seen.note(record(b"y", b"", timestamp=now))
+    assert not seen.surely_none(fresh, 0), "forgotten, and so is everything as old"
+    assert not seen.surely_none(other, 0)
+
+
+def test_seen_is_not_sure_of_ids_older_than_the_tail() -> None:
+    now = time_of(new_request_id()) or 0
+    seen = Seen(2, lambda: now - 4 * MINUTE)
+    seen.begin([0])
+    assert not seen.surely_none(new_request_id(), 0)

@@ -1,0 +1,34 @@
+"""The committed stubs are what protoc makes of the protos."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from grpc_tools import protoc
+
+ROOT = Path(__file__).parents[3]
+STUBS = ("inference_pb2.py", "inference_pb2.pyi", "inference_pb2_grpc.py")
+
+
+def test_stubs_are_up_to_date(tmp_path: Path) -> None:
+    outputs = [f"--{kind}_out={tmp_path}" for kind in ("python", "pyi", "grpc_python")]
+    well_known = str(resources.files("grpc_tools") / "_proto")
+    code = protoc.main(
+        [
+            "protoc",
+            f"-I{ROOT / 'protos'}",
+            f"-I{well_known}",
+            *outputs,
+            "modelmora/rpc/v1/inference.proto",
+        ]
+    )
+    assert code == 0
+    for name in STUBS:
+        made = (tmp_path / "modelmora/rpc/v1" / name).read_text()
+        assert (ROOT / "modelmora/rpc/v1" / name).read_text() == made, name
+
+
+def test_the_package_is_the_public_name() -> None:
+    proto = (ROOT / "protos/modelmora/rpc/v1/inference.proto").read_text()
+    assert "\npackage modelmora.v1;\n" in proto

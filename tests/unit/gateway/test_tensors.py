@@ -1,0 +1,119 @@
+"""Tensors as nested lists and bytes, against numpy."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from modelmora.gateway.tensors import SIZES, BadTensor, check_tensor, from_nested, to_nested
+from modelmora.messages import Tensor
+
+NUMPY = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+SHAPES = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+
+
+@pytest.mark.parametrize("dtype", NUMPY)
+@given(data=st.data())
+def test_bytes_and_lists_are_numpys(dtype: str, data: st.DataObject) -> None:
+    array = data.draw(npst.arrays(np.dtype(NUMPY[dtype]).newbyteorder("<"), SHAPES))
+    tensor = Tensor("t", dtype, array.shape, array.tobytes())
+    nested = to_nested(tensor)
+    assert repr(nested) == repr(array.tolist() if array.shape else [array.tolist()])
+    back = from_nested("t", dtype, array.shape, nested)
+    assert np.array_equal(
+        np.frombuffer(back.data, array.dtype), array.ravel(), equal_nan=dtype[0] == "F"
+    )
+
+
+def test_every_type_of_fixed_size_has_a_test() -> None:
+    assert {*NUMPY, "BF16"} == set(SIZES)
+
+
+@given(st.floats(width=32, allow_nan=False))
+def test_bf16_is_rounded_to_nearest_even(value: float) -> None:
+    (word,) = struct.unpack("<I", struct.pack("<f", value))
+    tensor = from_nested("t", "BF16", [1], [value])
+    (half,) = struct.unpack("<H", tensor.data)
+    below, above = word >> 16, (word >> 16) + 1
+    rest = word & 0xFFFF
+    expected = above if rest > 0x8000 or (rest == 0x8000 and below & 1) else below
+    assert half == expected
+    (back,) = to_nested(tensor)
+    assert struct.pack("<f", back) == struct.pack("<I", half << 16)
+
+
+def test_bf16_keeps_nan() -> None:
+    assert math.isnan(to_nested(from_nested("t", "BF16", [1], [math.nan]))[0])
+
+
+@given(st.lists(st.text() | st.binary()))
+def test_bytes_elements(items: list[str | bytes]) -> None:
+    raw = [item.encode() if isinstance(item, str) else item for item in items]
+    data = b"".join(struct.pack("<I", len(item)) + item for item in raw)
+    tensor = Tensor("t", "BYTES", (len(raw),), data)
+    nested = to_nested(tensor)
+    assert from_nested("t", "BYTES", [len(raw)], nested) == tensor
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "data"),
+    [
+        ("FP31", [1], [1]),
+        ("INT8", [1], [128]),
+        ("INT8", [1], [1.0]),
+        ("INT8", [1], [True]),
+        ("BOOL", [1], [1]),
+        ("FP32", [1], ["1"]),
+        ("FP16", [1], [1e9]),
+        ("FP32", [2], [1]),
+        ("FP32", [-1], []),
+        ("FP32", [2, 1], [[1], 2]),
+        ("FP32", [1, 2], [[1], [2]]),
+        ("FP32", [1] * 33, [1]),
+        ("BYTES", [1], [1]),
+        ("BYTES", [1], [{"bytes": "?"}]),
+        ("BYTES", [1], [{"bytes": "", "more": 1}]),
+    ],
+)
+def test_contradictions_are_told(dtype: str, shape: list[int], data: list[Any]) -> None:
+    with pytest.raises(BadTensor):
+        from_nested("t", dtype, shape, data)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        Tensor("t", "FP32", (1,), bytes(5)),
+        Tensor("t", "BYTES", (1,), b"\x02\x00\x00\x00x"),
+        Tensor("t", "BYTES", (2,), b"\x01\x00\x00\x00x"),
+        Tensor("t", "NONE", (1,), b"x"),
+    ],
+)
+def test_bytes_that_do_not_fit_are_told(tensor: Tensor) -> None:
+    with pytest.raises(BadTensor):
+        check_tensor(tensor)
+
+
+def test_a_shape_without_bytes_does_not_become_a_heap_of_lists() -> None:
+    with pytest.raises(BadTensor):
+        to_nested(Tensor("t", "FP32", (1_000_000_000, 0), b""))
