@@ -1,0 +1,50 @@
+"""The settings of this machine, handed to its processes as environment variables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from modelmora.settings import CONFIG_VARIABLE, Settings
+
+PREFIX = "MODELMORA_"
+EMPTY_CONFIG = "settings.yaml"
+EMPTY_CONFIG_TEXT = "# Empty on purpose: `modelmora serve` hands its settings to its processes.\n"
+
+
+def child_environment(
+    settings: Settings, environment: Mapping[str, str], empty_config: Path
+) -> dict[str, str]:
+    """The variables from which `load_settings` makes equal settings in a child.
+
+    Every value that is set is named, `MODELMORA_A__B` for nested ones, so that neither the
+    parent's variables (below its flags) nor a configuration file edited meanwhile show through;
+    `empty_config` takes the file's place. Secrets travel here and nowhere else.
+    """
+    foreign = {
+        name: value for name, value in environment.items() if not name.upper().startswith(PREFIX)
+    }
+    own = dict(_variables(settings, PREFIX))
+    return {**foreign, **own, CONFIG_VARIABLE: str(empty_config)}
+
+
+def _variables(section: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        key = f"{prefix}{name.upper()}"
+        if isinstance(value, BaseModel):
+            yield from _variables(value, f"{key}__")
+        elif value is not None:
+            yield key, _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, list | tuple):
+        return json.dumps([each.model_dump(mode="json") for each in value])
+    return str(value)

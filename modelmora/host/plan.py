@@ -1,0 +1,76 @@
+"""What runs on this machine for a role, and on which ports: decided before anything is started."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelmora.broker.ports import any_ports, require_free
+from modelmora.errors import ConfigurationError
+from modelmora.kafka.topics import EMBEDDED_PARTITIONS
+from modelmora.settings import Settings
+
+NODE = (sys.executable, "-m", "modelmora.agents")
+GATEWAY = (sys.executable, "-m", "modelmora.gateway")
+_PORTS = {"http_port": "REST", "grpc_port": "gRPC", "node_http_port": "the node"}
+_ROLE_PORTS = {
+    "all": ("http_port", "grpc_port", "node_http_port"),
+    "node": ("node_http_port",),
+    "gateway": ("http_port", "grpc_port"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """The programs to run; the tests put small ones in their place."""
+
+    node: Sequence[str] = NODE
+    gateway: Sequence[str] = GATEWAY
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What runs here, in the order of starting, and the settings with their ports settled."""
+
+    settings: Settings
+    own_broker: bool
+    programs: tuple[str, ...]
+
+
+def make_plan(settings: Settings, member_id: str) -> Plan:
+    """Decide the parts, the ports (so that a restarted part gets the same) and the member's name.
+
+    1. A broker of our own runs with role `all` and no bootstrap servers; its topics are small.
+    2. Another role without bootstrap servers is a ConfigurationError, as is a port that is taken.
+    3. The member is named, unless nodes come and go or the settings name it.
+    """
+    own_broker = settings.role == "all" and not settings.bootstrap_servers
+    if not own_broker and not settings.bootstrap_servers:
+        raise ConfigurationError(
+            f"--role {settings.role} needs a Kafka cluster: pass --bootstrap-servers HOST:PORT "
+            "(only --role all starts a broker of its own)"
+        )
+    settled: dict[str, object] = settle_ports(settings)
+    if not settings.dynamic_member and settings.member_id is None:
+        settled["member_id"] = member_id
+    if own_broker and settings.topics.partitions is None:
+        partitions = {"partitions": EMBEDDED_PARTITIONS}
+        settled["topics"] = settings.topics.model_copy(update=partitions)
+    programs = ("node", "gateway") if settings.role == "all" else (settings.role,)
+    return Plan(settings.model_copy(update=settled), own_broker, programs)
+
+
+def settle_ports(settings: Settings) -> dict[str, object]:
+    """A port for each door of the role: those asked for, which must be free, others for 0."""
+    names = _ROLE_PORTS[settings.role]
+    asked = [port for name in names if (port := getattr(settings, name))]
+    if len(set(asked)) < len(asked):
+        raise ConfigurationError(
+            f"ports {', '.join(map(str, asked))}: each of {', '.join(names)} needs its own"
+        )
+    spare = [port for port in any_ports(settings.host, 2 * len(names)) if port not in asked]
+    return {
+        name: require_free(settings.host, getattr(settings, name), _PORTS[name]) or spare.pop()
+        for name in names
+    }

@@ -1,0 +1,59 @@
+"""`<data-dir>/run.json`: where a running instance is found, by the CLI and by others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import psutil
+
+from modelmora.host.folder import write_atomically
+
+NAME = "run.json"
+PROCESSES = ("broker", "node", "gateway", "zygote")
+CLOCK_SLACK_S = 2.0
+
+
+def _nobody() -> dict[str, int | None]:
+    return dict.fromkeys(PROCESSES)
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """The addresses and process ids of one instance; None where its role lacks the part."""
+
+    bootstrap_servers: str
+    http: str | None
+    grpc: str | None
+    node_http: str | None
+    pid: int
+    processes: Mapping[str, int | None] = field(default_factory=_nobody)
+
+
+def write_run(data_dir: Path, info: RunInfo) -> None:
+    """Write or replace run.json, atomically."""
+    write_atomically(data_dir / NAME, json.dumps(asdict(info), indent=2) + "\n")
+
+
+def remove_run(data_dir: Path) -> None:
+    """Remove run.json; it is no error when it is not there."""
+    (data_dir / NAME).unlink(missing_ok=True)
+
+
+def read_run(data_dir: Path) -> RunInfo | None:
+    """The instance that runs on this data folder, or None: no file, unreadable, or stale.
+
+    Stale = its process is gone, or the pid now belongs to a process younger than the file.
+    """
+    path = Path(data_dir) / NAME
+    try:
+        written = path.stat().st_mtime
+        row = json.loads(path.read_text())
+        info = RunInfo(**{**row, "processes": _nobody() | row["processes"]})
+        if psutil.Process(info.pid).create_time() > written + CLOCK_SLACK_S:
+            return None
+    except (OSError, ValueError, TypeError, KeyError, psutil.Error):
+        return None
+    return info

@@ -1,0 +1,153 @@
+"""`modelmora serve`: the folder, the plan, the parts, and the file by which others find us."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from modelmora.broker import EmbeddedBroker
+from modelmora.broker.jars import Progress
+from modelmora.host.environment import EMPTY_CONFIG, EMPTY_CONFIG_TEXT, child_environment
+from modelmora.host.folder import DataFolder, write_atomically
+from modelmora.host.parts import BrokerPart, Part, Program
+from modelmora.host.plan import Commands, Plan, make_plan
+from modelmora.host.runfile import PROCESSES, RunInfo, remove_run, write_run
+from modelmora.host.supervisor import Supervisor
+from modelmora.settings import Settings
+from modelmora.telemetry.logs import configure
+from modelmora.telemetry.notify import Fact
+
+OnReady = Callable[[RunInfo], None]
+log = logging.getLogger(__name__)
+
+
+def run_serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
+    """`serve` with a loop and logs of its own; says the addresses on standard error when ready."""
+    configure(settings.log)
+    return asyncio.run(serve(settings, on_ready=on_ready or _say, progress=_say_progress))
+
+
+async def serve(
+    settings: Settings,
+    *,
+    on_ready: OnReady | None = None,
+    commands: Commands | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Run the role's parts until SIGTERM (0) or SIGINT (130); returns the exit code.
+
+    A node or gateway that refuses its configuration ends everything with its own exit code.
+    Raises ModelMoraError, one line each: bad configuration, port taken, folder unusable or in
+    use, disk full, broker that does not start, part that keeps dying. To be run in the main
+    thread: the parts die with the thread that started them.
+    """
+    folder = DataFolder(settings.data_dir)
+    await asyncio.to_thread(folder.open)
+    try:
+        remove_run(folder.path)
+        plan = make_plan(settings, folder.member_id())
+        machine = _Machine(folder, plan, on_ready or (lambda _info: None))
+        return await machine.run(commands or Commands(), progress)
+    finally:
+        remove_run(folder.path)
+        folder.close()
+
+
+class _Machine:
+    """Starts the parts of a plan and keeps run.json true."""
+
+    def __init__(self, folder: DataFolder, plan: Plan, on_ready: OnReady) -> None:
+        self._folder = folder
+        self._settings = plan.settings.model_copy(update={"data_dir": folder.path})
+        self._plan = plan
+        self._on_ready = on_ready
+        self._written: RunInfo | None = None
+        self._supervisor: Supervisor | None = None
+
+    async def run(self, commands: Commands, progress: Progress | None) -> int:
+        parts: list[Part] = []
+        if self._plan.own_broker:
+            parts.append(BrokerPart(self._broker(progress)))
+        write_atomically(self._folder.path / EMPTY_CONFIG, EMPTY_CONFIG_TEXT)
+        for name in self._plan.programs:
+            command = commands.node if name == "node" else commands.gateway
+            parts.append(Program(name, command, self._environment, self._folder.record))
+        stop_s = self._settings.timing.stop_s
+        self._supervisor = Supervisor(parts, changed=self._changed, stop_s=stop_s)
+        return await self._supervisor.run()
+
+    def _broker(self, progress: Progress | None) -> EmbeddedBroker:
+        return EmbeddedBroker(
+            self._folder.path,
+            self._settings.broker_port,
+            progress=progress,
+            on_spawn=lambda pid: self._folder.record("broker", pid),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        """For a program that starts now; our own broker is ready by then."""
+        servers = self._facts().get("bootstrap_servers") or self._settings.bootstrap_servers
+        settings = self._settings.model_copy(update={"bootstrap_servers": servers})
+        return child_environment(settings, os.environ, self._folder.path / EMPTY_CONFIG)
+
+    def _facts(self) -> dict[str, Fact]:
+        parts = self._supervisor.parts if self._supervisor else ()
+        return {name: fact for part in parts for name, fact in part.facts.items()}
+
+    def _changed(self) -> None:
+        """Write run.json when all parts are ready and it would say something new."""
+        if self._supervisor is None or not self._supervisor.ready:
+            return
+        info = self._info(self._supervisor.parts)
+        if info == self._written:
+            return
+        try:
+            write_run(self._folder.path, info)
+        except OSError as error:
+            # A disk that is full now is no reason to stop what runs; the next change tries again.
+            log.warning("run.json cannot be written: %s", error.strerror or error)
+            return
+        first, self._written = self._written is None, info
+        if first:
+            self._on_ready(info)
+
+    def _info(self, parts: tuple[Part, ...]) -> RunInfo:
+        facts = self._facts()
+        zygote = facts.get("zygote")
+        pids = {part.name: part.pid for part in parts}
+        pids["zygote"] = zygote if isinstance(zygote, int) else None
+        return RunInfo(
+            bootstrap_servers=str(
+                facts.get("bootstrap_servers") or self._settings.bootstrap_servers
+            ),
+            http=_text(facts.get("http")),
+            grpc=_text(facts.get("grpc")),
+            node_http=_text(facts.get("node_http")),
+            pid=os.getpid(),
+            processes={name: pids.get(name) for name in PROCESSES},
+        )
+
+
+def _text(fact: Fact) -> str | None:
+    return None if fact is None else str(fact)
+
+
+def _say(info: RunInfo) -> None:
+    doors = {
+        "REST": info.http,
+        "gRPC": info.grpc,
+        "node": info.node_http,
+        "Kafka": info.bootstrap_servers,
+    }
+    lines = [f"  {name:<6} {address}" for name, address in doors.items() if address]
+    sys.stderr.write("\n".join(["ModelMora is ready; Ctrl-C stops it.", *lines]) + "\n")
+    sys.stderr.flush()
+
+
+def _say_progress(done: int, total: int) -> None:
+    if done % 10 == 0 or done == total:
+        sys.stderr.write(f"Kafka's jars, once only: {done} of {total} fetched\n")
+        sys.stderr.flush()

@@ -1,0 +1,140 @@
+"""Keeps the parts of one machine running: started in order, restarted, stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+from modelmora.errors import ModelMoraError
+from modelmora.host.parts import Part
+from modelmora.host.policy import Exit, GiveUp, History, PassOn, Restart, after_exit
+
+INTERRUPTED = 130
+# Shares of the time to stop by whose end each part, in the order of stopping, must be gone.
+STOP_SHARES = {"gateway": 0.25, "node": 0.85, "broker": 1.0}
+
+log = logging.getLogger(__name__)
+_ENDED = "the %s ended with code %d; it is started again in %.1f s"
+
+
+class Supervisor:
+    """Runs parts until a signal, a fault that restarting cannot heal, or `end`.
+
+    One task per part and the signal handlers share their state on one loop. `changed` is called
+    whenever a part got ready or told something new.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        *,
+        changed: Callable[[], None],
+        stop_s: float,
+        first: str = "broker",
+    ) -> None:
+        self.parts = tuple(parts)
+        self._changed = changed
+        self._stop_s = stop_s
+        self._first = next((part for part in parts if part.name == first), None)
+        self._first_ready = asyncio.Event()
+        self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._stopping = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether every part is."""
+        return all(part.ready for part in self.parts)
+
+    async def run(self) -> int:
+        """Start everything and keep it running; returns the exit code once all has stopped.
+
+        Raises ModelMoraError when the broker cannot be started or a part keeps dying.
+        """
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self._told, number)
+        keepers = [asyncio.create_task(self._keep(part), name=part.name) for part in self.parts]
+        for keeper in keepers:
+            keeper.add_done_callback(self._keeper_done)
+        try:
+            return await self._end
+        finally:
+            await self._stop(keepers)
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    def end(self, code: int) -> None:
+        """Stop everything; `run` returns this code."""
+        if not self._end.done():
+            self._end.set_result(code)
+
+    def fail(self, error: BaseException) -> None:
+        """Stop everything; `run` raises this."""
+        if not self._end.done():
+            self._end.set_exception(error)
+
+    def _told(self, number: signal.Signals) -> None:
+        if self._end.done():
+            # Asked a second time: whoever asks does not want to wait.
+            for part in self.parts:
+                part.kill()
+        self.end(INTERRUPTED if number == signal.SIGINT else 0)
+
+    def _keeper_done(self, keeper: asyncio.Task[None]) -> None:
+        if not keeper.cancelled() and (error := keeper.exception()):
+            self.fail(error)
+
+    async def _keep(self, part: Part) -> None:
+        if self._first not in (None, part):
+            await self._first_ready.wait()
+        history = History()
+        while not self._stopping:
+            exit_ = await self._run_once(part, history)
+            if self._stopping:
+                return
+            history, decision = after_exit(history, exit_, own_broker=self._first is not None)
+            match decision:
+                case PassOn(code):
+                    self.end(code)
+                    return
+                case GiveUp(deaths):
+                    raise ModelMoraError(
+                        f"the {part.name} died {deaths} times in a row without having been "
+                        "ready; its log says why"
+                    )
+                case Restart(pause):
+                    log.warning(_ENDED, part.name, exit_.code, pause)
+                    await asyncio.sleep(pause)
+
+    async def _run_once(self, part: Part, history: History) -> Exit:
+        """One run of a part; a first start that fails with words for people raises them."""
+        began = time.monotonic()
+        try:
+            return await part.run(self._on_changed)
+        except ModelMoraError as error:
+            if not history.ever_ready:
+                raise
+            log.warning("the %s does not start: %s", part.name, error)
+            return Exit(error.exit_code, ready=False, lived_s=time.monotonic() - began)
+
+    def _on_changed(self) -> None:
+        if self._first and self._first.ready:
+            self._first_ready.set()
+        if not self._stopping:
+            self._changed()
+
+    async def _stop(self, keepers: Sequence[asyncio.Task[None]]) -> None:
+        """Gateway, node, broker; who starts or waits to be restarted is not waited for."""
+        self._stopping = True
+        began = time.monotonic()
+        stops = sorted(self.parts, key=lambda part: STOP_SHARES.get(part.name, 1.0))
+        for part in stops:
+            until = began + self._stop_s * STOP_SHARES.get(part.name, 1.0)
+            await part.stop(max(0.0, until - time.monotonic()))
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)

@@ -1,0 +1,178 @@
+"""The supervisor with small programs in the place of node and gateway, and no broker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelmora.errors import ModelMoraError
+from modelmora.host import RunInfo, read_run, serve
+from modelmora.host.plan import Commands
+from modelmora.settings import Settings, Timing
+from tests.programs import COMMANDS, alive, eventually, program
+
+CAP_S = 60
+
+
+def settings(data_dir: Path, **given: Any) -> Settings:
+    ports = {"http_port": 0, "grpc_port": 0, "node_http_port": 0}
+    chosen = {"bootstrap_servers": "127.0.0.1:1", **ports, **given}
+    return Settings(data_dir=data_dir, **chosen)
+
+
+class Instance:
+    """`serve` as a task of this test."""
+
+    def __init__(self, settings: Settings, commands: Commands = COMMANDS) -> None:
+        self.settings = settings
+        self._ready: asyncio.Future[RunInfo] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(
+            serve(settings, on_ready=self._ready.set_result, commands=commands)
+        )
+
+    async def ready(self) -> RunInfo:
+        await asyncio.wait(
+            (self._ready, self.task), timeout=CAP_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        if self.task.done():
+            self.task.result()
+        return self._ready.result()
+
+    async def changed(self, former: RunInfo) -> RunInfo:
+        def look() -> RunInfo | None:
+            now = read_run(self.settings.data_dir)
+            return now if now != former else None
+
+        now = await asyncio.to_thread(eventually, look, "run.json says something new")
+        assert now
+        return now
+
+    async def ended(self) -> int:
+        return await asyncio.wait_for(self.task, CAP_S)
+
+
+def contents(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def pids(info: RunInfo) -> list[int]:
+    return [pid for pid in info.processes.values() if pid is not None]
+
+
+async def test_ready_found_and_stopped(tmp_path: Path) -> None:
+    instance = Instance(settings(tmp_path))
+    info = await instance.ready()
+    assert read_run(tmp_path) == info
+    assert info.pid == os.getpid()
+    assert info.processes["broker"] is None
+    assert info.processes["zygote"] == info.processes["node"]
+    assert info.http
+    assert info.http.startswith("http://127.0.0.1:")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await instance.ended() == 0
+    assert not any(alive(pid) for pid in pids(info))
+    assert not (tmp_path / "run.json").exists()
+    assert not (tmp_path / "host.json").exists()
+
+
+async def test_interrupted(tmp_path: Path) -> None:
+    instance = Instance(settings(tmp_path))
+    await instance.ready()
+    os.kill(os.getpid(), signal.SIGINT)
+    assert await instance.ended() == 130
+
+
+@pytest.mark.parametrize(("role", "other"), [("node", "gateway"), ("gateway", "node")])
+async def test_one_role(tmp_path: Path, role: str, other: str) -> None:
+    instance = Instance(settings(tmp_path, role=role))
+    info = await instance.ready()
+    assert info.processes[role]
+    assert info.processes[other] is None
+    assert (info.http is None) == (role == "node")
+    assert (info.node_http is None) == (role == "gateway")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await instance.ended() == 0
+
+
+async def test_a_killed_part_comes_back_on_its_ports_alone(tmp_path: Path) -> None:
+    instance = Instance(settings(tmp_path))
+    before = await instance.ready()
+    gateway = before.processes["gateway"]
+    assert gateway
+    os.kill(gateway, signal.SIGKILL)
+    after = await instance.changed(before)
+    assert after.processes["gateway"] != gateway
+    assert after.processes["node"] == before.processes["node"]
+    assert (after.http, after.grpc) == (before.http, before.grpc)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await instance.ended() == 0
+
+
+@pytest.mark.parametrize("code", [2, 4])
+async def test_a_node_that_says_why_is_passed_on(
+    tmp_path: Path, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    commands = Commands(node=program("refusing", str(code)), gateway=COMMANDS.gateway)
+    assert await Instance(settings(tmp_path), commands).ended() == code
+    assert capfd.readouterr().err == f"refusing with {code}\n"
+
+
+async def test_gives_up_on_a_part_that_never_gets_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelmora.host.policy.FIRST_PAUSE_S", 0.001)
+    commands = Commands(node=("sh", "-c", "exit 1"), gateway=COMMANDS.gateway)
+    with pytest.raises(ModelMoraError, match="the node died 10 times in a row") as caught:
+        await Instance(settings(tmp_path), commands).ended()
+    assert caught.value.exit_code == 1
+
+
+async def test_a_part_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+    stubborn = ("sh", "-c", 'trap "" TERM; exec ' + " ".join(program("gateway")))
+    commands = Commands(node=COMMANDS.node, gateway=stubborn)
+    instance = Instance(settings(tmp_path, timing=Timing(stop_s=1)), commands)
+    info = await instance.ready()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await instance.ended() == 0
+    assert not any(alive(pid) for pid in pids(info))
+
+
+async def test_stopped_before_it_is_ready(tmp_path: Path) -> None:
+    commands = Commands(node=program("silent"), gateway=COMMANDS.gateway)
+    instance = Instance(settings(tmp_path), commands)
+
+    def started() -> bool:
+        recorded = tmp_path / "host.json"
+        return recorded.exists() and "gateway" in recorded.read_text()
+
+    await asyncio.to_thread(eventually, started, "both parts are started")
+    assert not (tmp_path / "run.json").exists()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await instance.ended()
+
+
+async def test_a_second_instance_is_refused(tmp_path: Path) -> None:
+    instance = Instance(settings(tmp_path))
+    info = await instance.ready()
+    with pytest.raises(ModelMoraError, match="in use by process") as caught:
+        await Instance(settings(tmp_path)).ended()
+    assert caught.value.exit_code == 2
+    assert read_run(tmp_path) == info
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await instance.ended() == 0
+
+
+async def test_secrets_are_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELMORA_KAFKA__SASL_PASSWORD", "hunter2")
+    instance = Instance(settings(tmp_path))
+    await instance.ready()
+    written = contents(tmp_path)
+    assert written
+    assert b"hunter2" not in written
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await instance.ended() == 0
