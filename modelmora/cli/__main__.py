@@ -1,0 +1,9 @@
+"""`python -m modelmora.cli` is the `modelmora` command."""
+
+from __future__ import annotations
+
+import sys
+
+from modelmora.cli.app import main
+
+sys.exit(main())

@@ -1,0 +1,116 @@
+"""The command line as a whole: its verbs, and errors turned into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module, metadata
+from typing import Annotated
+
+import typer
+
+from modelmora.errors import ModelMoraError
+
+INTERRUPTED = 130
+DEBUG_VARIABLE = "MODELMORA_LOG__LEVEL"
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+VERBS = {
+    "serve": ("Run", "serve:serve"),
+    "broker": ("Run", "broker:broker"),
+    "demo": ("Run", "demo:demo"),
+    "bench": ("Run", "bench:bench"),
+    "infer": ("Use", "infer:infer"),
+    "install": ("Use", "models:install"),
+    "list": ("Use", "models:list_models"),
+    "ps": ("Look", "ps:ps"),
+    "trace": ("Look", "trace:trace"),
+    "events": ("Look", "events:events"),
+    "dlq": ("Look", "dlq:app"),
+    "doctor": ("Look", "doctor:doctor"),
+    "topics": ("Kafka", "topics:app"),
+    "groups": ("Kafka", "groups:app"),
+    "config": ("Settings", "config:app"),
+}
+"""Per verb the panel of the help that it stands in, and where it is."""
+
+
+def build(only: str | None = None) -> typer.Typer:
+    """The command with all its verbs, or with one: the others' imports would double its start."""
+    app = typer.Typer(
+        name="modelmora",
+        help="The Kafka-native model server: requests in on topics, one outcome per request.",
+        epilog="Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 not found, "
+        "4 broker or gateway unreachable, 130 interrupted.",
+        invoke_without_command=True,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for verb, (panel, where) in VERBS.items():
+        if only not in (None, verb):
+            continue
+        module, _, name = where.partition(":")
+        target = getattr(import_module(f"modelmora.cli.{module}"), name)
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=verb, rich_help_panel=panel)
+        else:
+            context = PASS_ON if verb == "bench" else None
+            app.command(verb, rich_help_panel=panel, context_settings=context)(target)
+    return app
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    # Having options of its own also keeps typer from folding a single verb into the command.
+    if version:
+        typer.echo(metadata.version("modelmora"))
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code, never raises but for a fault of our own."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app = build(given[0] if given and given[0] in VERBS else None)
+        code = app(given, prog_name="modelmora", standalone_mode=False)
+        sys.stdout.flush()
+    except ModelMoraError as error:
+        return _fail(str(error), error.exit_code, error)
+    except typer.TyperException as error:
+        # Without a message it is a call without arguments, and the help has been printed.
+        message = error.format_message()
+        return _fail(_usage(error), error.exit_code, error) if message else error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except (BrokenPipeError, SystemExit) as error:
+        # The reader (`| head`) has seen enough; typer makes an exit of it, as of completion.
+        return _closed() if isinstance(error, BrokenPipeError) else int(error.code or 0)
+    except Exception as error:  # noqa: BLE001  a person sees one line, never a traceback
+        told = f"unexpected {type(error).__name__}: {error}; {DEBUG_VARIABLE}=debug tells more"
+        return _fail(told, 1, error)
+    return code if isinstance(code, int) else 0
+
+
+def _closed() -> int:
+    """Nobody reads stdout any more; without this Python complains about it while it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _usage(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "modelmora"
+    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+
+
+def _fail(message: str, code: int, error: Exception) -> int:
+    if os.environ.get(DEBUG_VARIABLE, "").lower() == "debug":
+        import traceback
+
+        traceback.print_exception(error)
+    line = " ".join(message.split())
+    sys.stderr.write(f"modelmora: {line}\n")
+    return code

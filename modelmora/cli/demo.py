@@ -1,0 +1,258 @@
+"""`modelmora demo`: the whole path on this machine, from Kafka to an answer, in a minute."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from modelmora.cli.options import JsonOption
+from modelmora.cli.output import duration, print_json, say, shorten, talk
+from modelmora.cli.reading import Reader
+from modelmora.cli.showcase import Asker, Showcase, counts, ending_as_interrupt
+from modelmora.errors import ModelMoraError, Unreachable
+from modelmora.host.runfile import RunInfo
+from modelmora.kafka.topics import Topic
+from modelmora.messages import InferenceRequest, InferenceResult, Status, Tensor
+from modelmora.registry.definitions import MINILM
+from modelmora.settings import Settings
+from modelmora.wire import encode_request, new_request_id
+
+SENTENCES = (
+    "You can reset a forgotten password from the sign-in page.",
+    "Parcels within the country arrive in two to three working days.",
+    "Unworn shoes can be sent back free of charge for thirty days.",
+    "The invoice is attached to the mail that confirms your order.",
+    "Our shop in the old town is open until eight on Saturdays.",
+    "Gift cards never expire and can be used in several steps.",
+    "If a product breaks within two years, we repair or replace it.",
+    "We accept credit cards, bank transfer and payment on delivery.",
+    "The rain jacket keeps you dry, but it is not made for snow.",
+    "Wash woollen jumpers by hand in cold water, and dry them flat.",
+    "Change the delivery address in your account before we ship.",
+    "Two-step verification protects your account with a second code.",
+)
+QUESTION = "I cannot log in any more, what should I do?"
+WARM_CALLS = 20
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A sentence and its cosine similarity to the question."""
+
+    similarity: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the demo did; times in ms."""
+
+    model: str
+    question: str
+    matches: tuple[Match, ...]
+    topics: dict[str, int]
+    dead_letter: str
+    ready_ms: float
+    cold_ms: float
+    cold_load_ms: float
+    batch_ms: float
+    warm_p50_ms: float
+
+
+def demo(json: JsonOption = False) -> None:
+    """Start everything in a temporary folder, search real sentences, stop everything."""
+    with ending_as_interrupt(), tempfile.TemporaryDirectory(prefix="modelmora-demo-") as folder:
+        fetch_kafka()
+        began = time.perf_counter()
+        showcase = Showcase(Path(folder))
+        try:
+            with doing("starting Kafka, a node and a gateway"):
+                info = showcase.start()
+            ready_ms = _since(began)
+            with doing(
+                f"sending {len(SENTENCES)} sentences through Kafka, a question through REST"
+            ):
+                report = run(info, ready_ms)
+        finally:
+            with doing("stopping everything"):
+                showcase.stop()
+    if json:
+        print_json(asdict(report))
+    else:
+        for line in lines_of(report):
+            typer.echo(line)
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """A spinner on a terminal, a plain line elsewhere."""
+    console = talk()
+    if not console.is_terminal:
+        say(f"{what} ...")
+        yield
+        return
+    with console.status(what + " …"):
+        yield
+
+
+def fetch_kafka() -> None:
+    """Have Kafka's jars here before anything is started, with progress the first time."""
+    from modelmora.broker.jars import ensure_jars
+
+    def progress(done: int, total: int) -> None:
+        if done in (0, total) or done % 10 == 0:
+            say(f"fetching Kafka, once: {done} of {total} files")
+
+    ensure_jars(progress=progress)
+
+
+def run(info: RunInfo, ready_ms: float) -> Report:
+    """Ask the running instance, and measure."""
+    settings = Settings(bootstrap_servers=info.bootstrap_servers)
+    requests = [
+        InferenceRequest(new_request_id(), MINILM.name, (sentence,)) for sentence in SENTENCES
+    ]
+    with Reader(settings) as reader:
+        asker = Asker(settings, reader)
+        first, *others = requests
+        began = time.perf_counter()
+        asker.send([encode_request(first)], MINILM.name)
+        answers = asker.answers([first.request_id])
+        cold_ms = _since(began)
+        began = time.perf_counter()
+        asker.send([encode_request(request) for request in others], MINILM.name)
+        answers |= asker.answers([request.request_id for request in others])
+        batch_ms = _since(began)
+        broken = InferenceRequest(new_request_id(), MINILM.name, ("cut in the middle",))
+        asker.send([encode_request(broken)[:-5]], MINILM.name)
+        refused = asker.answers([broken.request_id])[broken.request_id]
+        question, warm_p50_ms = ask_by_rest(info)
+        with Reader(settings) as counting:
+            topics = counts(counting, settings)
+    vectors = [vector_of(answers[request.request_id]) for request in requests]
+    return Report(
+        model=MINILM.name,
+        question=QUESTION,
+        matches=tuple(rank(question, SENTENCES, vectors)),
+        topics=topics,
+        dead_letter=str(refused.error.code) if refused.error else "",
+        ready_ms=ready_ms,
+        cold_ms=cold_ms,
+        cold_load_ms=answers[first.request_id].timings.load_ms,
+        batch_ms=batch_ms,
+        warm_p50_ms=warm_p50_ms,
+    )
+
+
+def ask_by_rest(info: RunInfo) -> tuple[list[float], float]:
+    """The question's embedding, and the median time of further calls in ms."""
+    if info.http is None:
+        raise Unreachable("the instance has no gateway")
+    import httpx
+
+    spent = []
+    with httpx.Client(base_url=info.http, timeout=60, trust_env=False) as client:
+        for _ in range(1 + WARM_CALLS):
+            began = time.perf_counter()
+            answer = client.post(f"/infer/{MINILM.name}", json={"inputs": [QUESTION]})
+            spent.append(_since(began))
+            if not answer.is_success:
+                raise ModelMoraError(f"the gateway answered {answer.status_code}: {answer.text}")
+    vector: list[float] = answer.json()["outputs"][0]["data"][0]
+    return vector, statistics.median(spent[1:])
+
+
+def vector_of(result: InferenceResult) -> list[float]:
+    """The one embedding in a result. Raises ModelMoraError where there is none."""
+    if result.status is not Status.COMPLETED:
+        reason = result.error.message if result.error else "no reason given"
+        raise ModelMoraError(f"a sentence ended {result.status}: {reason}")
+    output = result.outputs[0]
+    if not isinstance(output, Tensor) or output.dtype != "FP32":
+        raise ModelMoraError("the answer is not an FP32 tensor")
+    numbers = array("f", output.data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tolist()
+
+
+def cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    """Cosine similarity; 0 where a vector has no direction."""
+    norms = math.hypot(*a) * math.hypot(*b)
+    return math.fsum(x * y for x, y in zip(a, b, strict=True)) / norms if norms else 0.0
+
+
+def rank(
+    question: Sequence[float], sentences: Sequence[str], vectors: Sequence[Sequence[float]]
+) -> list[Match]:
+    """The sentences, the most similar to the question first."""
+    matches = [
+        Match(cosine(question, vector), sentence)
+        for sentence, vector in zip(sentences, vectors, strict=True)
+    ]
+    return sorted(matches, key=lambda match: -match.similarity)
+
+
+def lines_of(report: Report) -> Iterator[str]:
+    """The report for people, at most 80 columns wide."""
+    yield ""
+    yield f'Asked through REST:  "{report.question}"'
+    yield f"Found among {len(report.matches)} sentences that went through Kafka ({report.model}):"
+    for match in report.matches[:SHOWN]:
+        yield f"  {match.similarity:5.2f}  {shorten(match.sentence, 70)}"
+    yield ""
+    yield "What is on the topics now:"
+    told: dict[str, Any] = {
+        str(Topic.NORMAL): "sentences, questions, one broken on purpose",
+        str(Topic.RESULTS): "exactly one outcome for each of them",
+        str(Topic.PROGRESS): "told to those who wait at the gateway: accepted",
+        str(Topic.DEAD_LETTERS): f"the broken one, byte for byte: {report.dead_letter}",
+        str(Topic.EVENTS): "what happened to models and nodes",
+        str(Topic.REGISTRY): "which models are served",
+    }
+    for topic, meaning in told.items():
+        yield f"  {topic:<16} {report.topics.get(topic, 0):>5}  {meaning}"
+    yield ""
+    yield "How long it took:"
+    yield f"  {duration(report.ready_ms):>8}  until Kafka, node and gateway were ready"
+    yield (
+        f"  {duration(report.cold_ms):>8}  first answer, of it {duration(report.cold_load_ms)} "
+        "to load torch, once, and the model"
+    )
+    yield f"  {duration(report.batch_ms):>8}  the other {len(report.matches) - 1} sentences"
+    yield f"  {duration(report.warm_p50_ms):>8}  a question through REST (median of {WARM_CALLS})"
+    yield ""
+    command = own_command()
+    yield "Everything is stopped again. To go on:"
+    yield f"  {command} serve"
+    yield "and in another terminal:"
+    yield f'  {command} infer {report.model} "any text"'
+    yield f"  {command} ps"
+    yield "Look around with topics list, events, dlq list, trace REQUEST_ID, doctor."
+
+
+def own_command() -> str:
+    """How this command is called from here: by its name, else by its path."""
+    beside = Path(sys.executable).parent / "modelmora"
+    if shutil.which("modelmora") or not beside.exists():
+        return "modelmora"
+    relative = os.path.relpath(beside)
+    return str(beside) if relative.startswith("..") else relative
+
+
+def _since(began: float) -> float:
+    return (time.perf_counter() - began) * 1000

@@ -1,0 +1,117 @@
+"""`modelmora events`: what happened to models and nodes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from modelmora.cli.instance import connected
+from modelmora.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    ServersOption,
+    settings_of,
+)
+from modelmora.cli.output import clock, node_name, print_json, print_table, size
+from modelmora.cli.reading import Reader, Record
+from modelmora.errors import Undecodable
+from modelmora.kafka.topics import Topic
+from modelmora.wire import decode_event
+
+ATTRIBUTE = "ce_"
+
+
+def events(
+    last: Annotated[
+        int, typer.Option("--last", metavar="N", min=0, help="The newest so many.")
+    ] = 50,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")
+    ] = False,
+    bootstrap_servers: ServersOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the events of models and nodes, oldest first (CloudEvents on the events topic)."""
+    settings = connected(settings_of(config, data_dir, bootstrap_servers))
+    with Reader(settings) as reader:
+        places = reader.places(Topic.EVENTS.full(settings.namespace))
+        ends = reader.ends(places)
+        found = list(reader.read(reader.newest(places, last))) if last else []
+        told = [as_json(record) for record in sorted(found, key=lambda r: r.timestamp)][-last:]
+        if not follow:
+            _print(told, json=json)
+            return
+        for event in told:
+            _print_line(event, json=json)
+        for record in reader.follow(ends):
+            if record:
+                _print_line(as_json(record), json=json)
+
+
+def as_json(record: Record) -> dict[str, Any]:
+    """An event with its CloudEvents attributes (Kafka binding 1.0, binary mode)."""
+    attributes = {
+        name.removeprefix(ATTRIBUTE): (value or b"").decode("utf-8", "replace")
+        for name, value in record.headers
+        if name.startswith(ATTRIBUTE)
+    }
+    told: dict[str, Any] = {
+        "id": attributes.get("id"),
+        "type": attributes.get("type"),
+        "source": attributes.get("source"),
+        "time": record.timestamp,
+        "place": record.place,
+    }
+    try:
+        event = decode_event(record.value)
+    except Undecodable as error:
+        return told | {"fault": error.message}
+    return told | {
+        "kind": str(event.kind),
+        "model": event.model,
+        "version": event.version,
+        "node": event.node,
+        "facts": dict(event.facts),
+    }
+
+
+def _cells(event: dict[str, Any]) -> tuple[str, str, str, str]:
+    model = (
+        f"{event['model']}@{event['version']}"
+        if event.get("model")
+        else node_name(event.get("node", ""))
+    )
+    kind = event.get("kind") or f"not readable: {event.get('fault')}"
+    return clock(event["time"]), kind, model, facts_line(event.get("facts", {}))
+
+
+def facts_line(facts: dict[str, Any]) -> str:
+    """The facts of an event on one line, bytes in units that read well; unknown ones left out."""
+    return " ".join(f"{n}={_fact(n, value)}" for n, value in facts.items() if value is not None)
+
+
+def _fact(name: str, value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if name.endswith("_bytes"):
+            return (size(value) or "").replace(" ", "")
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _print(told: list[dict[str, Any]], *, json: bool) -> None:
+    if json:
+        print_json(told)
+    else:
+        print_table(("TIME", "EVENT", "MODEL OR NODE", "FACTS"), [_cells(event) for event in told])
+
+
+def _print_line(event: dict[str, Any], *, json: bool) -> None:
+    if json:
+        print_json(event, line=True)
+    else:
+        when, kind, model, facts = _cells(event)
+        typer.echo(f"{when}  {kind:<14} {model}  {facts}".rstrip())

@@ -1,0 +1,229 @@
+"""`modelmora groups`: who reads the lanes, how far they are, which node has which model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from modelmora.cli.instance import connected
+from modelmora.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    ServersOption,
+    settings_of,
+)
+from modelmora.cli.output import node_name, print_json, print_table, say
+from modelmora.cli.reading import WAIT_S, Place, Reader
+from modelmora.errors import NotFound
+from modelmora.kafka.admin import explain
+from modelmora.kafka.connection import confluent_config
+from modelmora.kafka.topics import LANE_TOPICS, Topic
+from modelmora.messages import Lane, RegistryKind, RegistryRecord
+from modelmora.settings import Settings
+from modelmora.wire import decode_registry, partition_of
+
+app = typer.Typer(help="Consumer groups: list, describe.", no_args_is_help=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a group and what it reads."""
+
+    id: str
+    host: str
+    places: frozenset[Place]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One partition of the lanes: who has it, what waits in each lane, which models live on it.
+
+    `lag` counts records behind the committed offset; some of them may be done already. None =
+    nothing was ever committed there.
+    """
+
+    partition: int
+    owner: str | None
+    lag: Mapping[str, int | None]
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group as the broker has it."""
+
+    name: str
+    state: str
+    members: tuple[Member, ...]
+    shares: tuple[Share, ...]
+
+
+class Groups:
+    """Asks the broker about groups. Blocking; raises Unreachable, WrongCredentials, NotFound."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._servers = settings.bootstrap_servers or ""
+        self._client = AdminClient(confluent_config(settings))
+
+    def names(self) -> list[tuple[str, str]]:
+        """Every group with its state."""
+        listing = self._result(self._client.list_consumer_groups(request_timeout=WAIT_S))
+        return sorted((g.group_id, g.state.name.lower()) for g in listing.valid)
+
+    def describe(self, name: str) -> Group:
+        """One group over the lanes of the namespace."""
+        if name not in dict(self.names()):
+            raise NotFound(f"there is no group {name}; see `modelmora groups list`")
+        asked = self._client.describe_consumer_groups([name], request_timeout=WAIT_S)
+        told = self._result(asked[name])
+        members = tuple(
+            Member(
+                member.group_instance_id or member.client_id,
+                member.host.lstrip("/"),
+                frozenset(
+                    (tp.topic, tp.partition)
+                    for tp in (member.assignment.topic_partitions if member.assignment else ())
+                ),
+            )
+            for member in told.members
+        )
+        with Reader(self._settings) as reader:
+            lanes = reader.places(*(t.full(self._settings.namespace) for t in LANE_TOPICS.values()))
+            models = served_models(reader, self._settings)
+        shares = shares_of(self._settings.namespace, lanes, members, self._lag(name, lanes), models)
+        return Group(name, told.state.name.lower(), members, tuple(shares))
+
+    def _lag(self, name: str, lanes: list[Place]) -> dict[Place, int | None]:
+        asked = self._client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)])
+        committed = {
+            (tp.topic, tp.partition): tp.offset
+            for tp in self._result(asked[name]).topic_partitions
+            if tp.offset >= 0
+        }
+        ends = self._client.list_offsets(
+            {TopicPartition(*place): OffsetSpec.latest() for place in lanes}, request_timeout=WAIT_S
+        )
+        high = {(tp.topic, tp.partition): self._result(end).offset for tp, end in ends.items()}
+        return {
+            place: high[place] - committed[place] if place in committed else None for place in lanes
+        }
+
+    def _result(self, future: Any) -> Any:
+        try:
+            return future.result(WAIT_S)
+        except KafkaException as error:
+            raise explain(error, self._servers) from None
+
+
+def served_models(reader: Reader, settings: Settings) -> list[str]:
+    """The names of the models that the registry topic says are served."""
+    places = reader.places(Topic.REGISTRY.full(settings.namespace))
+    latest: dict[bytes | None, RegistryRecord | None] = {}
+    for record in reader.read(reader.since(places, None)):
+        latest[record.key] = decode_registry(record.value) if record.value else None
+    return sorted(
+        {r.name for r in latest.values() if r and r.present and r.kind is RegistryKind.MODEL}
+    )
+
+
+def shares_of(
+    namespace: str,
+    lanes: Iterable[Place],
+    members: Iterable[Member],
+    lag: Mapping[Place, int | None],
+    models: Iterable[str],
+) -> list[Share]:
+    """The partitions of the lanes side by side, since one node has a partition of all of them.
+
+    Where lanes of a partition are on different nodes, the owner names them all.
+    """
+    places = list(lanes)
+    topics = {topic.full(namespace): lane for lane, topic in LANE_TOPICS.items()}
+    count = 1 + max((partition for _, partition in places), default=-1)
+    at: dict[int, list[str]] = {}
+    for name in models:
+        at.setdefault(partition_of(name.encode(), count), []).append(name)
+    shares = []
+    for number in range(count):
+        here = [place for place in places if place[1] == number]
+        owners = sorted({m.id for m in members for place in here if place in m.places})
+        by_lane = {topics[place[0]].label: lag.get(place) for place in here}
+        shares.append(Share(number, ", ".join(owners) or None, by_lane, tuple(at.get(number, ()))))
+    return shares
+
+
+@app.command("list")
+def list_groups(
+    bootstrap_servers: ServersOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the consumer groups of the cluster."""
+    names = Groups(connected(settings_of(config, data_dir, bootstrap_servers))).names()
+    if json:
+        print_json([{"name": name, "state": state} for name, state in names])
+    else:
+        print_table(("GROUP", "STATE"), names)
+
+
+@app.command("describe")
+def describe_group(
+    group: Annotated[
+        str | None, typer.Argument(metavar="GROUP", help="The group (that of the nodes).")
+    ] = None,
+    bootstrap_servers: ServersOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Describe a group: its members, who has each partition and model, and what waits."""
+    settings = connected(settings_of(config, data_dir, bootstrap_servers))
+    told = Groups(settings).describe(group or settings.group)
+    if json:
+        print_json(_as_json(told))
+        return
+    print_table(
+        ("MEMBER", "HOST", "PARTITIONS"),
+        [(node_name(m.id), m.host, len(m.places)) for m in told.members],
+        right=("PARTITIONS",),
+    )
+    typer.echo("")
+    print_table(
+        ("PART", *(lane.name for lane in Lane), "OWNER", "MODELS"),
+        [
+            (
+                share.partition,
+                *(share.lag.get(lane.label) for lane in Lane),
+                share.owner and ", ".join(map(node_name, share.owner.split(", "))),
+                " ".join(share.models) or None,
+            )
+            for share in told.shares
+        ],
+        right=("PART", *(lane.name for lane in Lane)),
+    )
+    waiting = sum(lag or 0 for share in told.shares for lag in share.lag.values())
+    say(f"{told.name} is {told.state}; {waiting} records behind (- = nothing committed yet)")
+
+
+def _as_json(group: Group) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        "state": group.state,
+        "members": [
+            {"id": m.id, "host": m.host, "partitions": [f"{t}:{p}" for t, p in sorted(m.places)]}
+            for m in group.members
+        ],
+        "partitions": [asdict(share) for share in group.shares],
+    }

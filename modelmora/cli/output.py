@@ -1,0 +1,137 @@
+"""What people and programs read: data on stdout, talk on stderr, plain where nobody looks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Cell = str | int | float | None
+NOTHING = "-"
+
+
+def data() -> Console:
+    """The console of stdout. Made anew each time, since tests and pipes replace the stream."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def talk() -> Console:
+    """The console of stderr: what is said to a person and is no data."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """One line of talk; brackets in it are no markup."""
+    talk().print(message, markup=False)
+
+
+def print_json(value: Any, *, line: bool = False) -> None:
+    """One JSON document on stdout; `line` for one of many, each on a line of its own."""
+    option = 0 if line else orjson.OPT_INDENT_2
+    text = orjson.dumps(value, option=option | orjson.OPT_NON_STR_KEYS, default=str).decode()
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterable[str] = ()
+) -> None:
+    """A table: ruled and folded to the width on a terminal, aligned plain columns elsewhere."""
+    cells = [[NOTHING if cell is None else str(cell) for cell in row] for row in rows]
+    to_right = set(right)
+    console = data()
+    if not console.is_terminal:
+        _print_plain(columns, cells, to_right)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in to_right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    console.print(table, soft_wrap=False)
+
+
+STYLES = {
+    "COMPLETED": "green",
+    "FAILED": "red",
+    "REFUSED": "yellow",
+    "EXPIRED": "yellow",
+    "CANCELLED": "yellow",
+    "STOPPED": "yellow",
+    "crashed": "red",
+    "quarantined": "red",
+    "load_failed": "red",
+    "loaded": "green",
+    "ok": "green",
+    "note": "yellow",
+    "WRONG": "bold red",
+}
+
+
+def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
+    lines = [list(columns), *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        aligned = (
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, cell, width in zip(columns, line, widths, strict=True)
+        )
+        sys.stdout.write("  ".join(aligned).rstrip() + "\n")
+    sys.stdout.flush()
+
+
+def clock(milliseconds: int) -> str:
+    """A Unix time in ms as local date and time."""
+    local = datetime.fromtimestamp(milliseconds / 1000).astimezone()
+    return local.strftime("%m-%d %H:%M:%S.") + f"{milliseconds % 1000:03d}"
+
+
+def minute(milliseconds: int) -> str:
+    """A Unix time in ms as local date and time, to the minute."""
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%m-%d %H:%M")
+
+
+def iso(milliseconds: int) -> str:
+    """A Unix time in ms as RFC 3339 in local time."""
+    return (
+        datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(timespec="milliseconds")
+    )
+
+
+def size(count: float | None) -> str | None:
+    """Bytes in a unit that reads well."""
+    if count is None:
+        return None
+    for unit in ("B", "kB", "MB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def duration(milliseconds: float) -> str:
+    """A time span in a unit that reads well."""
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.1f} ms"
+    seconds = milliseconds / 1000
+    for unit, length, most in (("s", 1, 120), ("min", 60, 60), ("h", 3600, 48)):
+        if seconds < most * length:
+            return f"{seconds:.1f} s" if unit == "s" else f"{seconds / length:.3g} {unit}"
+    return f"{seconds / 86_400:.3g} d"
+
+
+def node_name(name: str) -> str:
+    """A node's name as people tell nodes apart: `node-` and eight digits of its UUID."""
+    return name[:13] + "…" if len(name) > 24 else name
+
+
+def shorten(text: str, width: int) -> str:
+    """At most `width` characters, the cut shown."""
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,36 @@
+"""`modelmora ps`: the models of the running node, what they hold and what waits for them."""
+
+from __future__ import annotations
+
+from modelmora.cli.instance import call, node_url
+from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, settings_of
+from modelmora.cli.output import duration, print_json, print_table, size
+
+COLUMNS = ("NAME", "VERSION", "STATE", "PID", "RAM", "WAITING", "RUNNING", "IDLE")
+
+
+def ps(
+    data_dir: DataDirOption = None, config: ConfigOption = None, json: JsonOption = False
+) -> None:
+    """Show the models of the running node: state, process, memory, queue."""
+    models = call("GET", node_url(settings_of(config, data_dir)) + "/health/models")
+    if json:
+        print_json(models)
+        return
+    print_table(
+        COLUMNS,
+        [
+            (
+                model["name"],
+                model["version"],
+                model["state"],
+                model.get("pid"),
+                size(model.get("memory_bytes") or None),
+                model.get("waiting"),
+                model.get("running"),
+                None if model.get("idle_s") is None else duration(model["idle_s"] * 1000),
+            )
+            for model in models
+        ],
+        right=("PID", "RAM", "WAITING", "RUNNING", "IDLE"),
+    )

@@ -1,0 +1,154 @@
+"""`modelmora topics`: which topics there are, and making those that are missing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from modelmora.cli.instance import connected
+from modelmora.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    ServersOption,
+    settings_of,
+)
+from modelmora.cli.output import duration, print_json, print_table, say
+from modelmora.cli.reading import Reader
+from modelmora.errors import NotFound
+from modelmora.kafka.admin import Admin, TopicState
+from modelmora.kafka.topics import TABLE, Topic
+
+app = typer.Typer(help="Topics: list, create, describe.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_topics(
+    bootstrap_servers: ServersOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the topics of the namespace, and what is not as it should be."""
+    _print(Admin(connected(settings_of(config, data_dir, bootstrap_servers))).describe(), json=json)
+
+
+@app.command("create")
+def create_topics(
+    bootstrap_servers: ServersOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Create the topics that are missing; those that exist are left as they are."""
+    admin = Admin(connected(settings_of(config, data_dir, bootstrap_servers)))
+    missing = {state.topic for state in admin.describe() if not state.exists}
+    states = admin.create() if missing else admin.describe()
+    _print(states, json=json, created=missing)
+    say(f"{len(missing)} created, {len(states) - len(missing)} were there")
+    differing = [state.name for state in states if state.differs]
+    if differing:
+        say(f"not as they should be: {', '.join(differing)}; see `modelmora topics describe`")
+    return 1 if differing else 0
+
+
+@app.command("describe")
+def describe_topics(
+    topic: Annotated[
+        list[str] | None, typer.Argument(metavar="TOPIC", help="Full or short names (all).")
+    ] = None,
+    bootstrap_servers: ServersOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Describe topics: what they hold, for how long, how much, and what differs."""
+    settings = connected(settings_of(config, data_dir, bootstrap_servers))
+    known = {str(t): t for t in TABLE} | {t.full(settings.namespace): t for t in TABLE}
+    for name in topic or ():
+        if name not in known:
+            raise NotFound(
+                f"{name} is no topic of {settings.namespace}; see `modelmora topics list`"
+            )
+    wanted = {known[name] for name in topic} if topic else set(TABLE)
+    states = [state for state in Admin(settings).describe() if state.topic in wanted]
+    with Reader(settings) as reader:
+        described = [describe(state, held(reader, state)) for state in states]
+    if json:
+        print_json(described)
+        return
+    for row in described:
+        _print_description(row)
+
+
+def held(reader: Reader, state: TopicState) -> int | None:
+    """How many offsets a topic holds; of a compacted one fewer records may be left."""
+    if not state.exists:
+        return None
+    bounds = [reader.bounds((state.name, number)) for number in range(state.partitions)]
+    return sum(high - low for low, high in bounds)
+
+
+def describe(state: TopicState, records: int | None) -> dict[str, Any]:
+    """A topic as `--json` tells it."""
+    spec = TABLE[state.topic]
+    return {
+        "name": state.name,
+        "exists": state.exists,
+        "partitions": state.partitions,
+        "records": records,
+        "key": spec.key,
+        "value": spec.value,
+        "retention_ms": spec.retention_ms,
+        "content": spec.content,
+        "config": spec.broker_config(),
+        "differs": list(state.differs),
+    }
+
+
+def _print_description(row: dict[str, Any]) -> None:
+    kept = "compacted" if row["retention_ms"] is None else duration(row["retention_ms"])
+    content = "content of callers" if row["content"] else "no content"
+    typer.echo(row["name"])
+    if row["exists"]:
+        typer.echo(f"  {row['partitions']} partitions, {row['records']} records, {kept}, {content}")
+    typer.echo(f"  key {row['key']}, value {row['value']}")
+    typer.echo(f"  {', '.join(f'{key}={value}' for key, value in row['config'].items())}")
+    for fault in row["differs"]:
+        typer.echo(f"  differs: {fault}")
+
+
+def _print(
+    states: list[TopicState], *, json: bool, created: set[Topic] | frozenset[Topic] = frozenset()
+) -> None:
+    if json:
+        print_json(
+            [
+                {
+                    "name": state.name,
+                    "exists": state.exists,
+                    "partitions": state.partitions,
+                    "created": state.topic in created,
+                    "differs": list(state.differs),
+                }
+                for state in states
+            ]
+        )
+        return
+    print_table(
+        ("TOPIC", "PARTITIONS", "KEPT", "STATE"),
+        [(s.name, s.partitions or None, _kept(s), _state(s, s.topic in created)) for s in states],
+        right=("PARTITIONS",),
+    )
+
+
+def _kept(state: TopicState) -> str:
+    retention = TABLE[state.topic].retention_ms
+    return "compacted" if retention is None else duration(retention)
+
+
+def _state(state: TopicState, created: bool) -> str:
+    if state.differs:
+        return "; ".join(state.differs)
+    return "created" if created else "ok"

@@ -1,0 +1,178 @@
+"""`modelmora trace`: every record of one request over all topics, as a timeline without content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+
+from modelmora.cli.instance import connected
+from modelmora.cli.letters import DeadLetter
+from modelmora.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    ServersOption,
+    settings_of,
+)
+from modelmora.cli.output import clock, duration, iso, print_json, print_table, say, size
+from modelmora.cli.reading import Place, Reader, Record
+from modelmora.errors import NotFound, Undecodable
+from modelmora.kafka.topics import LANE_TOPICS, Topic
+from modelmora.messages import InferenceResult, ProgressEvent
+from modelmora.settings import Settings
+from modelmora.wire import (
+    decode_control,
+    decode_progress,
+    decode_request_head,
+    decode_result,
+    partition_of,
+    readable_request_id,
+    time_of,
+)
+
+LOOK_BACK_MS = 5 * 60_000
+"""Clocks of callers differ from the broker's by less than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One record on the way of a request; `time` in Unix ms by the broker's clock."""
+
+    time: int
+    topic: str
+    place: str
+    what: str
+
+
+def trace(
+    request_id: Annotated[str, typer.Argument(metavar="REQUEST_ID", help="The request's id.")],
+    bootstrap_servers: ServersOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Follow one request over all topics: request, progress, outcome, dead letter, cancel."""
+    settings = connected(settings_of(config, data_dir, bootstrap_servers))
+    with Reader(settings) as reader:
+        steps = steps_of(reader, settings, request_id)
+    if not steps:
+        raise NotFound(
+            f"no topic has a record of {request_id}; requests are kept 24 h, outcomes 1 h"
+        )
+    if json:
+        print_json([asdict(step) | {"time": iso(step.time)} for step in steps])
+        return
+    first = steps[0].time
+    print_table(
+        ("AFTER", "TOPIC", "AT", "WHAT"),
+        [(f"{step.time - first} ms", step.topic, step.place, step.what) for step in steps],
+        right=("AFTER",),
+    )
+    say(f"from {clock(first)}")
+
+
+def steps_of(reader: Reader, settings: Settings, request_id: str) -> list[Step]:
+    """All records of a request in the order of the broker's clock.
+
+    Its id leads to one partition of results and of progress. The request may lie anywhere on the
+    lanes, its dead letter anywhere on theirs. A UUIDv7 tells from when on to look.
+    """
+    namespace = settings.namespace
+    minted = time_of(request_id)
+    start = None if minted is None else minted - LOOK_BACK_MS
+    places: list[Place] = []
+    for topic in (Topic.RESULTS, Topic.PROGRESS):
+        name = topic.full(namespace)
+        count = len(reader.places(name))
+        places.append((name, partition_of(request_id.encode(), count)))
+    anywhere = (*LANE_TOPICS.values(), Topic.DEAD_LETTERS, Topic.CONTROL)
+    places += reader.places(*(topic.full(namespace) for topic in anywhere))
+    needle = request_id.encode()
+    found = [
+        record
+        # A command or a result may stand under another key, never without the id in its bytes.
+        for record in reader.read(reader.since(places, start))
+        if needle in (record.value or b"")
+    ]
+    steps = [step for record in found for step in _steps(record, namespace, request_id)]
+    return sorted(steps, key=lambda step: (step.time, _ORDER[step.topic]))
+
+
+_ORDER = {str(topic): rank for rank, topic in enumerate((*LANE_TOPICS.values(), Topic.CONTROL))} | {
+    str(Topic.PROGRESS): 10,
+    str(Topic.DEAD_LETTERS): 11,
+    str(Topic.RESULTS): 12,
+}
+_LANES = {str(topic): lane for lane, topic in LANE_TOPICS.items()}
+
+
+def _steps(record: Record, namespace: str, request_id: str) -> Iterator[Step]:
+    topic = record.topic.removeprefix(f"{namespace}.")
+    what = describe(topic, record, request_id)
+    if what is not None:
+        yield Step(record.timestamp, topic, f"{record.partition}:{record.offset}", what)
+
+
+def describe(topic: str, record: Record, request_id: str) -> str | None:
+    """What a record says of the request, without content; None where it is another's."""
+    if topic in _LANES:
+        return _request(record) if readable_request_id(record.value) == request_id else None
+    if topic == Topic.DEAD_LETTERS:
+        if readable_request_id(record.value) != request_id:
+            return None
+        letter = DeadLetter(record)
+        return f"{letter.code}: {letter.reason} (from {letter.source_place})"
+    try:
+        if topic == Topic.RESULTS:
+            result = decode_result(record.value)
+            return _result(result) if result.request_id == request_id else None
+        if topic == Topic.PROGRESS:
+            event = decode_progress(record.value)
+            return _progress(event) if event.request_id == request_id else None
+        command = decode_control(record.value)
+        return f"{command.verb} by {command.principal}" if command.target == request_id else None
+    except Undecodable as error:
+        # Only records with the id in their bytes come here.
+        return f"not readable ({error.message})"
+
+
+def _request(record: Record) -> str:
+    parts = [
+        size(len(record.value or b"")) or "",
+        f"by {record.header('modelmora-principal') or 'local'}",
+    ]
+    if record.header("modelmora-gateway"):
+        parts.append("through the gateway")
+    if trace_parent := record.header("traceparent"):
+        parts.append(f"trace {trace_parent.split('-')[1] if '-' in trace_parent else trace_parent}")
+    try:
+        head = decode_request_head(record.value)
+    except Undecodable as error:
+        return ", ".join([f"broken: {error.code}", *parts])
+    if head.timeout_ms is not None:
+        parts.append(f"timeout {duration(head.timeout_ms)}")
+    return ", ".join([f"for {head.model or head.task}", *parts])
+
+
+def _progress(event: ProgressEvent) -> str:
+    parts: list[Any] = [event.stage.lower()]
+    if event.position is not None:
+        parts.append(f"{event.position} ahead")
+    if event.estimate_ms is not None:
+        parts.append(f"start in {duration(event.estimate_ms)}")
+    return ", ".join(parts)
+
+
+def _result(result: InferenceResult) -> str:
+    if result.error:
+        return f"{result.status} {result.error.code}: {result.error.message}"
+    spent = result.timings
+    return (
+        f"{result.status} by {result.model}@{result.version}: "
+        f"queue {duration(spent.queue_ms)}, load {duration(spent.load_ms)}, "
+        f"inference {duration(spent.inference_ms)}, total {duration(spent.total_ms)}, "
+        f"attempt {result.attempt}"
+    )

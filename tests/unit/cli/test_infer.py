@@ -1,0 +1,128 @@
+"""`infer` asks the gateway and prints its answer, or says why there is none."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelmora.cli.infer import lines_of, read_parameter, shortened
+from modelmora.errors import ConfigurationError
+from tests.unit.cli.runs import Cli, door, pretend_running
+
+ANSWER = {
+    "request_id": "id-1",
+    "model": "m",
+    "version": "1",
+    "outputs": [{"name": "embedding", "dtype": "FP32", "shape": [1, 8], "data": [[0.5] * 8]}],
+    "timings": {"queue_ms": 0.0, "load_ms": 1500.0, "inference_ms": 12.5, "total_ms": 1512.5},
+}
+
+
+def test_it_sends_what_was_given_and_shortens_vectors_for_people(cli: Cli, tmp_path: Path) -> None:
+    with door({"/infer/m": (200, ANSWER)}) as gateway:
+        pretend_running(tmp_path / ".modelmora", http=gateway.url)
+        ran = cli(
+            *("infer", "m", "one", "two", "--param", "truncate=true", "--param", "x=1.5"),
+            *("--priority", "high", "--timeout", "2.5"),
+        )
+    assert ran.code == 0
+    assert gateway.asked == [
+        (
+            "/infer/m",
+            {
+                "inputs": ["one", "two"],
+                "parameters": {"truncate": True, "x": 1.5},
+                "priority": "high",
+                "timeout_ms": 2500,
+            },
+        )
+    ]
+    assert ran.out.splitlines()[0] == "embedding FP32 [1, 8]"
+    assert ran.out.endswith("+0.5000 +0.5000 … (8)\n")
+    assert ran.err == "m@1  load 1.5 s, inference 12 ms, total 1.5 s  id id-1\n"
+
+
+def test_json_is_the_answer_as_it_came(cli: Cli) -> None:
+    with door({"/infer/m": (200, ANSWER)}) as gateway:
+        assert cli("infer", "m", "text", "--url", gateway.url, "--json").json == ANSWER
+
+
+def test_lines_of_standard_input_are_inputs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments in (["m", "-"], ["m"]):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("first\n\nsecond\n"))
+        with door({"/infer/m": (200, ANSWER)}) as gateway:
+            assert cli("infer", *arguments, "--url", gateway.url).code == 0
+        assert gateway.asked[0][1]["inputs"] == ["first", "second"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert cli("infer", "m", "-").code == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "code", "told"),
+    [
+        (404, {"code": "unknown_model", "detail": "m is not served"}, 3, "m is not served"),
+        (400, {"code": "invalid_input", "detail": "too long"}, 1, "invalid_input: too long"),
+        (503, {"code": "busy", "detail": "full"}, 1, "busy: full"),
+        (503, {"code": "broker_unreachable", "detail": "no broker"}, 4, "no broker"),
+        (502, ["no problem+json"], 4, "502"),
+    ],
+)
+def test_a_refusal_is_one_line_and_its_exit_code(
+    cli: Cli, status: int, problem: Any, code: int, told: str
+) -> None:
+    with door({"/infer/m": (status, problem)}) as gateway:
+        ran = cli("infer", "m", "text", "--url", gateway.url)
+    assert ran.code == code
+    assert told in ran.err
+    assert (ran.out, ran.err.count("\n")) == ("", 1)
+
+
+def test_a_gateway_that_is_gone_is_exit_code_4(cli: Cli) -> None:
+    with door({}) as gateway:
+        gone = gateway.url
+    ran = cli("infer", "m", "text", "--url", gone)
+    assert ran.code == 4
+    assert "cannot be reached" in ran.err
+
+
+@pytest.mark.parametrize("given", ["novalue", "=x", ""])
+def test_a_parameter_must_be_key_and_value(given: str) -> None:
+    with pytest.raises(ConfigurationError, match="KEY=VALUE"):
+        read_parameter(given)
+
+
+def test_a_time_limit_of_nothing_is_refused(cli: Cli) -> None:
+    assert cli("infer", "m", "text", "--url", "http://127.0.0.1:1", "--timeout", "0").code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("1", 1),
+        ("1.5", 1.5),
+        ("false", False),
+        ("null", None),
+        ("text", "text"),
+        ("a=b", "a=b"),
+        ('["a","b"]', ["a", "b"]),
+        ('"1"', "1"),
+        ('{"a":1}', '{"a":1}'),
+        ("NaN", "NaN"),
+        ("", ""),
+    ],
+)
+def test_the_value_of_a_parameter_is_json_where_it_can_be(given: str, value: object) -> None:
+    assert read_parameter(f"key={given}") == ("key", value)
+
+
+def test_outputs_for_people() -> None:
+    assert lines_of("text") == ["text"]
+    assert lines_of({"bytes": "AAAA"}) == ["3 bytes; --json shows them"]
+    assert lines_of({"role": "user", "content": "ü"}) == ['{"role": "user", "content": "ü"}']
+    flat = {"name": "n", "dtype": "INT64", "shape": [2], "data": [1, 2]}
+    assert lines_of(flat) == ["n INT64 [2]", "  1 2"]
+    assert shortened([0.123456] * 6) == " ".join(["+0.1235"] * 6)
