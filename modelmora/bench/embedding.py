@@ -1,0 +1,99 @@
+"""How much of the model's own speed is left when it is served, for equal and mixed lengths."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+from typing import Any
+
+from modelmora.bench.report import Figure, at_least
+from modelmora.bench.stage import Stage, appended_s, requests_of
+from modelmora.registry.definitions import MINILM
+from modelmora.registry.sources import resolve
+
+ROUNDS = 3
+MODEL = MINILM.name
+
+
+@contextlib.contextmanager
+def ceiling() -> Iterator[Callable[[str], Any]]:
+    """The model alone in a process of its own, with all cores; idle while it is not asked."""
+    threads = str(len(os.sched_getaffinity(0)))
+    command = [sys.executable, "-m", "modelmora.bench.ceiling", str(resolve(MINILM.source))]
+    process = subprocess.Popen(
+        [*command, threads],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+    )
+    source, target = process.stdout, process.stdin
+    assert source is not None
+    assert target is not None
+
+    def ask(command: str) -> Any:
+        target.write(command + "\n")
+        target.flush()
+        return json.loads(source.readline())
+
+    try:
+        yield ask
+    finally:
+        target.close()
+        process.wait(30)
+        source.close()
+
+
+def embeddings(stage: Stage) -> list[Figure]:
+    """Sentences a second through the topics beside the model run directly, interleaved."""
+    seen: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        seen.setdefault(name, []).append(value)
+
+    with ceiling() as ask:
+        texts = ask("texts")
+        _served(stage, texts["fixed"][:64])
+        ask("fixed")
+        for _ in range(ROUNDS):
+            note("ceiling", ask("fixed"))
+            note("fixed", _served(stage, texts["fixed"]))
+            for rule in ("sorted", "single"):
+                note(rule, ask(rule))
+            note("mixed", _served(stage, texts["mixed"]))
+        note("arrival", ask("arrival"))
+    rates = {name: median(values) for name, values in seen.items()}
+    best = max(rates["sorted"], rates["single"])
+    mixed = {name: rates[name] for name in ("mixed", "sorted", "single", "arrival")}
+    return [
+        Figure(
+            "embed.fixed_vs_ceiling",
+            rates["fixed"] / rates["ceiling"],
+            "ratio",
+            at_least(0.9),
+            rates["ceiling"],
+            {"served /s": rates["fixed"], "alone /s": rates["ceiling"]},
+        ),
+        Figure("embed.mixed_vs_best", rates["mixed"] / best, "ratio", at_least(0.9), best, mixed),
+        Figure(
+            "embed.mixed_vs_arrival",
+            rates["mixed"] / rates["arrival"],
+            "ratio",
+            at_least(3),
+            rates["arrival"],
+            mixed,
+        ),
+    ]
+
+
+def _served(stage: Stage, texts: Sequence[str]) -> float:
+    tail = stage.tail("modelmora.results")
+    began = stage.send(requests_of(MODEL, texts))
+    answers = tail.take(len(texts))
+    tail.close()
+    return len(texts) / (max(appended_s(message) for message in answers) - began)

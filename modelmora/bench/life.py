@@ -1,0 +1,108 @@
+"""What loading and unloading cost: time to the first answer, memory that comes back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from statistics import median
+from typing import Any
+
+from modelmora.bench.embedding import MODEL
+from modelmora.bench.report import Figure, at_least, at_most
+from modelmora.bench.stage import Stage, requests_of
+from modelmora.messages import ControlVerb
+from modelmora.registry.definitions import MINILM
+from modelmora.registry.sources import resolve
+from modelmora.resources import summed_pss
+
+ROUNDS = 3
+CYCLES = 50
+WARM_UP_CYCLES = 10
+MB = 1e6
+FRESH = """
+import sys
+from transformers import AutoModel, AutoTokenizer
+import torch
+folder = sys.argv[1]
+tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+with torch.inference_mode():
+    model(**tokenizer(["hello"], return_tensors="pt")).last_hidden_state.mean(1)
+"""
+
+
+def base_memory(stage: Stage) -> Figure:
+    """Proportional memory of all processes but the broker, before any model is loaded."""
+    parts = {name: stage.pid(name) for name in ("node", "gateway", "zygote")}
+    pids = {**parts, "supervisor": int(stage.run.pid)}
+    beside = {f"{name} MB": summed_pss([pid]) / MB for name, pid in pids.items()}
+    return Figure("base.pss_mb", summed_pss(pids.values()) / MB, "MB", at_most(1000), beside=beside)
+
+
+def cold_start(stage: Stage) -> Figure:
+    """From the request for an unloaded model to its answer, beside a fresh interpreter."""
+    warm, fresh = [], []
+    for _ in range(ROUNDS):
+        _unload(stage)
+        tail = stage.tail("modelmora.results")
+        began = time.time()
+        stage.send(requests_of(MODEL, ["hello"]))
+        tail.take(1)
+        warm.append(time.time() - began)
+        tail.close()
+        began = time.time()
+        command = [sys.executable, "-c", FRESH, str(resolve(MINILM.source))]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        fresh.append(time.time() - began)
+    return Figure(
+        "cold.first_answer_vs_fresh",
+        median(warm) / median(fresh),
+        "ratio",
+        at_most(0.1),
+        median(fresh),
+        {"served s": median(warm), "fresh s": median(fresh)},
+    )
+
+
+def unloads(stage: Stage) -> list[Figure]:
+    """Growth of node and zygote over load and unload cycles, and the memory given back."""
+    shares: list[float] = []
+    held: list[int] = []
+    pids = [stage.pid("node"), stage.pid("zygote")]
+    _unload(stage)
+    for _ in range(CYCLES):
+        tail = stage.tail("modelmora.events")
+        stage.command(ControlVerb.LOAD, MODEL)
+        tail.event("loaded", MODEL)
+        facts = _unload(stage)
+        shares.append(float(facts["returned_share"]))
+        held.append(summed_pss(pids))
+        tail.close()
+    after_warm_up = held[WARM_UP_CYCLES:]
+    growth = (after_warm_up[-1] - after_warm_up[0]) / (len(after_warm_up) - 1) / MB
+    return [
+        Figure(
+            "unload.growth_mb_per_cycle",
+            growth,
+            "MB",
+            at_most(0.1),
+            beside={"cycles": CYCLES, "held MB": held[-1] / MB},
+        ),
+        Figure(
+            "unload.returned_share",
+            min(1.0, median(shares)),
+            "ratio",
+            at_least(0.99),
+            beside={"least": min(shares)},
+        ),
+    ]
+
+
+def _unload(stage: Stage) -> dict[str, Any]:
+    """Unload the model if it is loaded; the proof that the event carries."""
+    tail = stage.tail("modelmora.events")
+    stage.command(ControlVerb.LOAD, MODEL)
+    stage.command(ControlVerb.UNLOAD, MODEL)
+    facts = dict(tail.event("unloaded", MODEL).facts)
+    tail.close()
+    return facts

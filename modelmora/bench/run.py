@@ -1,0 +1,65 @@
+"""Runs all measurements in one go and tells what came out."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from modelmora.bench.embedding import embeddings
+from modelmora.bench.latency import latencies
+from modelmora.bench.life import base_memory, cold_start, unloads
+from modelmora.bench.priority import critical, queue
+from modelmora.bench.rate import echo_rate
+from modelmora.bench.report import Figure, show, write
+from modelmora.bench.stage import serving
+
+ONLY = ("base", "queue", "echo", "latency", "embed", "cold", "unload", "critical")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print the table, write bench.json; 1 when `--check` is given and a goal missed."""
+    parser = argparse.ArgumentParser(prog="modelmora bench", description=main.__doc__)
+    parser.add_argument("--only", nargs="+", choices=ONLY, default=ONLY, metavar="WHAT")
+    parser.add_argument("--output", type=Path, default=Path("bench.json"))
+    parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
+    options = parser.parse_args(arguments)
+    talk = Console(stderr=True)
+    figures = measure(set(options.only), talk)
+    show(figures, Console())
+    write(figures, options.output)
+    talk.print(f"written to {options.output}")
+    missed = [figure.name for figure in figures if not figure.goal.reached(figure.value)]
+    return 1 if options.check and missed else 0
+
+
+def measure(only: set[str], talk: Console) -> list[Figure]:
+    """The figures that are asked for, in the order that disturbs them least."""
+    figures: list[Figure] = []
+
+    def add(what: str, *found: Figure) -> None:
+        figures.extend(found)
+        talk.print(f"[dim]{what} measured[/]")
+
+    if "queue" in only:
+        add("queue", *queue())
+    if only - {"queue"}:
+        with tempfile.TemporaryDirectory(prefix="modelmora-bench-") as folder:
+            with serving(Path(folder)) as stage:
+                if "base" in only:
+                    add("base memory", base_memory(stage))
+                if "echo" in only:
+                    add("echo rate", echo_rate(stage))
+                if "latency" in only:
+                    add("latency", *latencies(stage))
+                if "embed" in only:
+                    add("embedding", *embeddings(stage))
+                if "cold" in only:
+                    add("cold start", cold_start(stage))
+                if "unload" in only:
+                    add("unloading", *unloads(stage))
+                if "critical" in only:
+                    add("critical lane", critical(stage))
+    return figures
