@@ -1,0 +1,53 @@
+# `make demo` and `make test` are all that is needed; both set up .venv by themselves.
+# PYTHON=/path/to/python3 chooses the interpreter, ARGS="..." goes to pytest or the benchmark.
+
+PY := .venv/bin/python
+UV_VERSION := 0.13.9
+COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types docs package lock bench faults clean
+export PYTHON
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## set up .venv (the others do it by themselves)
+	@.ci/setup
+
+demo: setup ## start broker, node and gateway, search real sentences, stop everything again
+	@.venv/bin/modelmora demo
+
+test: setup ## run all tests, real Kafka included, with coverage
+	@rm -f .coverage .coverage.*
+	$(PY) -m pytest -m "not faults" --cov --cov-report=term $(ARGS)
+
+lint: setup ## check style, format and the import direction of the rooms
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	.venv/bin/lint-imports
+
+types: setup ## check types, strictly, in package and tests
+	$(PY) -m mypy
+
+docs: setup ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
+package: setup ## build sdist and wheel into dist/ and try the wheel in an empty environment
+	@.ci/package
+
+lock: setup ## bring requirements*.lock up to date with pyproject.toml (UPGRADE=1: newest versions)
+	$(COMPILE) --extra node --extra engines --extra broker --extra dev pyproject.toml \
+		-o requirements.lock
+	echo "uv==$(UV_VERSION)" | $(COMPILE) - -o requirements-setup.lock
+
+bench: setup ## measure; prints a table and writes bench.json
+	@.venv/bin/modelmora bench $(ARGS)
+
+faults: setup ## kill everything many times and check every outcome (minutes)
+	$(PY) -m pytest -m faults $(ARGS)
+
+clean: ## remove what was built; the environment (.venv) and your data (.modelmora) stay
+	rm -rf build dist site .make .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache \
+		.hypothesis .import_linter_cache *.egg-info bench.json

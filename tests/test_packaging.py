@@ -1,0 +1,174 @@
+"""What is shipped: every package, every data file, nothing else; and the lock that installs it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+LOCKED_EXTRAS = ("node", "engines", "broker", "dev")
+MAPPED = {"modelmora.agents": "agents", "modelmora.schemas": "schemas"}
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def tracked_files() -> list[str]:
+    """Files of the checkout that git does not ignore, as paths below its root."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return [path for path in listing.stdout.split("\0") if path and (ROOT / path).exists()]
+
+
+def copy_checkout(target: Path) -> None:
+    """A fresh checkout: what is built from it cannot pick up leftovers of earlier builds."""
+    for path in tracked_files():
+        copied = target / path
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / path).is_symlink():
+            copied.symlink_to((ROOT / path).readlink())
+        else:
+            copied.write_bytes((ROOT / path).read_bytes())
+
+
+def build(source: Path, target: Path, kind: str) -> Path:
+    """Build `source` without network; returns the one file made."""
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", kind, "--outdir", target, source],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (made,) = target.iterdir()
+    return made
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkout")
+    copy_checkout(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Path to bytes of everything in the wheel that is built from a checkout."""
+    return contents(build(checkout, tmp_path_factory.mktemp("wheel"), "--wheel"))
+
+
+def test_every_package_is_listed(project: dict[str, Any]) -> None:
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for path in (ROOT / "modelmora").rglob("__init__.py")
+        if not path.is_relative_to(ROOT / "modelmora" / "agents")
+    }
+    listed = project["tool"]["setuptools"]["packages"]
+    assert set(listed) == found | set(MAPPED)
+    assert len(listed) == len(set(listed))
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    folders = {path.parent for path in (ROOT / "modelmora").rglob("*.py")}
+    assert [str(f) for f in sorted(folders) if not (f / "__init__.py").is_file()] == []
+
+
+def test_agents_is_linked() -> None:
+    link = ROOT / "modelmora" / "agents"
+    assert link.is_symlink()
+    assert str(link.readlink()) == "../agents"
+
+
+def test_wheel_holds_the_code_and_nothing_else(wheel: dict[str, bytes]) -> None:
+    code = {
+        (f"modelmora/{path}" if path.startswith(("agents/", "schemas/")) else path)
+        for path in tracked_files()
+        if path.endswith(".py") and path.startswith(("modelmora/", "agents/", "schemas/"))
+    }
+    assert {name for name in wheel if name.endswith(".py")} == code
+    tops = {name.split("/")[0] for name in wheel}
+    assert {top.partition("-")[0] for top in tops} == {"modelmora"}
+
+
+def test_wheel_holds_the_data(wheel: dict[str, bytes]) -> None:
+    schemas = {f"modelmora/schemas/{p.name}" for p in (ROOT / "schemas").glob("*.avsc")}
+    assert len(schemas) == 8
+    expected = schemas | {
+        "modelmora/broker/jars.sha256",
+        "modelmora/py.typed",
+        "modelmora/schemas/history.json",
+    }
+    assert expected <= set(wheel)
+    licences = [name for name in wheel if name.endswith("/licenses/LICENSE")]
+    assert len(licences) == 1
+
+
+def test_wheel_from_sdist_is_the_same(
+    wheel: dict[str, bytes], checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    sdist = build(checkout, tmp_path_factory.mktemp("sdist"), "--sdist")
+    unpacked = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(unpacked, filter="data")
+    (source,) = unpacked.iterdir()
+    assert (source / "tests" / "test_packaging.py").is_file()
+    assert (source / "Makefile").is_file()
+    again = contents(build(source, tmp_path_factory.mktemp("again"), "--wheel"))
+    assert again == wheel
+
+
+def locked() -> dict[str, list[Version]]:
+    pins = re.findall(
+        r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE
+    )
+    versions: dict[str, list[Version]] = {}
+    for name, version in pins:
+        versions.setdefault(canonicalize_name(name), []).append(Version(version))
+    return versions
+
+
+def test_lock_meets_the_project(project: dict[str, Any]) -> None:
+    lines = list(project["project"]["dependencies"])
+    for extra in LOCKED_EXTRAS:
+        lines += project["project"]["optional-dependencies"][extra]
+    versions = locked()
+    unmet = [
+        line
+        for line in map(Requirement, lines)
+        if not any(
+            line.specifier.contains(v) for v in versions.get(canonicalize_name(line.name), ())
+        )
+    ]
+    assert [str(line) for line in unmet] == [], "run `make lock`"
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-setup.lock"])
+def test_locks_pin_hashes_and_name_no_host(name: str) -> None:
+    text = (ROOT / name).read_text()
+    entries = re.split(r"\n(?=\S)", text.strip())
+    assert entries
+    assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+    assert "://" not in text

@@ -1,0 +1,142 @@
+"""`.ci/setup`, which `make` runs first: what it says on machines that lack something."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+GB = 1 << 20  # in the KB that df counts
+
+
+class Machine:
+    """A project folder and a PATH on which every program that matters can be replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project = folder / "project"
+        self.bin = folder / "bin"
+        self.cache = folder / "cache"
+        (self.project / ".ci").mkdir(parents=True)
+        self.bin.mkdir()
+        shutil.copy(ROOT / ".ci" / "setup", self.project / ".ci")
+        for name in ("requirements.lock", "requirements-setup.lock", "pyproject.toml"):
+            (self.project / name).write_text(f"# {name}\n")
+        self.disk(100 * GB)
+
+    def program(self, name: str, text: str) -> None:
+        """Put a shell script before everything else on the PATH."""
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def disk(self, free_kb: int) -> None:
+        self.program("df", f"echo Filesystem; echo /dev/one 1 1 {free_kb} 1% /")
+
+    def python(self, name: str, version: str, *, venv: bool = True) -> None:
+        """A Python of that version; making an environment ends the set-up with exit code 77."""
+        major, minor = version.split(".")
+        old = int((int(major), int(minor)) < (3, 11))
+        self.program(
+            name,
+            f'case "$*" in *ensurepip*) exit {int(not venv)};; '
+            f'*version_info*) echo {version}; exit {old};; "-m venv"*) exit 77;; esac',
+        )
+
+    def set_up(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [".ci/setup"],
+            cwd=self.project,
+            env={
+                "PATH": f"{self.bin}{os.pathsep}/usr/bin{os.pathsep}/bin",
+                "HOME": str(self.cache),
+                "XDG_CACHE_HOME": str(self.cache),
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def only_old_ones(machine: Machine) -> None:
+    for name in ("python3.13", "python3.12", "python3.11", "python3"):
+        machine.python(name, "3.9")
+
+
+def test_no_new_enough_python(machine: Machine) -> None:
+    only_old_ones(machine)
+    done = machine.set_up()
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: no Python 3.11 or newer: install one, or name it with PYTHON=/path/to/python3\n"
+    )
+
+
+def test_named_python_is_too_old(machine: Machine) -> None:
+    machine.python("mine", "3.10")
+    machine.python("python3.11", "3.11")
+    done = machine.set_up(PYTHON="mine")
+    assert done.returncode == 1
+    assert "no Python 3.11 or newer at mine:" in done.stderr
+
+
+def test_python_without_venv(machine: Machine) -> None:
+    only_old_ones(machine)
+    machine.python("python3.12", "3.12", venv=False)
+    done = machine.set_up()
+    assert done.returncode == 1
+    assert "error: Python 3.12 lacks its venv module: apt install python3.12-venv" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_one_without_venv_is_passed_over(machine: Machine) -> None:
+    only_old_ones(machine)
+    machine.python("python3.13", "3.13", venv=False)
+    machine.python("python3", "3.11")
+    done = machine.set_up()
+    assert done.returncode == 77
+    assert f"[1/3] making .venv with {machine.bin}/python3;" in done.stderr
+
+
+def test_too_little_disk(machine: Machine) -> None:
+    machine.disk(3 * GB)
+    done = machine.set_up()
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: the environment in .venv needs about 7.0 GB more and . has 3.0 GB free: "
+        "make room, or move the project or XDG_CACHE_HOME to a larger disk\n"
+    )
+
+
+def test_nothing_to_do(machine: Machine) -> None:
+    machine.disk(0)
+    (machine.project / ".venv").mkdir()
+    inputs = "".join(
+        f"# {name}\n" for name in ("requirements.lock", "requirements-setup.lock", "pyproject.toml")
+    )
+    key = subprocess.run(
+        ["sha256sum"],
+        input=f"{inputs}{machine.project.resolve()}\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (machine.project / ".venv" / ".set-up").write_text(key)
+    done = machine.set_up()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-setup.lock", "pyproject.toml"])
+def test_a_change_is_noticed(machine: Machine, name: str) -> None:
+    test_nothing_to_do(machine)
+    (machine.project / name).write_text("# changed\n")
+    assert machine.set_up().returncode == 1
