@@ -1,0 +1,32 @@
+"""Checks the delivery invariants on any cluster: `python -m tests.checker --help`."""
+
+from tests.checker.evidence import (
+    DeadLetter,
+    Evidence,
+    Expected,
+    Outcome,
+    Place,
+    Request,
+    Sample,
+    read_ids,
+)
+from tests.checker.judge import Verdict, Violation, judge
+from tests.checker.reading import Cluster, gather
+from tests.checker.sampler import Sampler
+
+__all__ = [
+    "Cluster",
+    "DeadLetter",
+    "Evidence",
+    "Expected",
+    "Outcome",
+    "Place",
+    "Request",
+    "Sample",
+    "Sampler",
+    "Verdict",
+    "Violation",
+    "gather",
+    "judge",
+    "read_ids",
+]

@@ -1,0 +1,107 @@
+"""What the checker judges: plain values read from the topics and from the producer's file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+Partition = tuple[str, int]
+
+
+def digest(value: bytes | None) -> str | None:
+    """The sha256 of a record's key or value, hexadecimal; None stands for null."""
+    return None if value is None else hashlib.sha256(value).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One line of the producer's file; `place` is known only where no id can be read."""
+
+    request_id: str
+    topic: str
+    sha256: str | None
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A record of a request topic; `request_id` is empty where none can be read."""
+
+    place: Place
+    request_id: str
+    key: bytes | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A record of `results`, lying at `at`; `code` is empty when there was no error."""
+
+    at: Place
+    request_id: str
+    status: str
+    code: str
+    source: Place
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record of `dead-letters`; `source` is None where its headers do not tell."""
+
+    at: Place
+    source: Place | None
+    code: str
+    key: bytes | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Committed offsets of the request topics, then the end offsets of the outcome topics.
+
+    In this order: whatever the commits passed must lie below these ends.
+    """
+
+    committed: Mapping[Partition, int]
+    ends: Mapping[Partition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is judged; `allowed_repeats` None means that repeats are only counted."""
+
+    expected: tuple[Expected, ...]
+    requests: tuple[Request, ...]
+    outcomes: tuple[Outcome, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    samples: tuple[Sample, ...] = ()
+    allowed_repeats: int | None = None
+
+
+def read_ids(path: Path) -> tuple[Expected, ...]:
+    """The producer's file: one JSON object a line."""
+    return tuple(_expected(json.loads(line)) for line in path.read_text().splitlines() if line)
+
+
+def _expected(line: Mapping[str, str | int | None]) -> Expected:
+    topic, sha256 = str(line["topic"]), line["sha256"]
+    place = None
+    if "offset" in line:
+        place = Place(topic, int(line["partition"] or 0), int(line["offset"] or 0))
+    return Expected(str(line["request_id"]), topic, None if sha256 is None else str(sha256), place)

@@ -1,0 +1,197 @@
+"""The judgement: which delivery invariants the evidence breaks. Pure; see docs/architecture.md.
+
+1. Every id of the file has an outcome, and every record that carries it has exactly one distinct
+   outcome: equal id, status and code for one source (I1). Repeats are counted (I3).
+2. A record without a readable id has a dead letter, all of one code (I1).
+3. A failure that must be dead-lettered is, and every dead letter has the record's very bytes.
+4. No sample's committed offset passes a request that had no outcome in the log then (I2).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from tests.checker.evidence import (
+    DeadLetter,
+    Evidence,
+    Expected,
+    Outcome,
+    Partition,
+    Place,
+    Request,
+    Sample,
+)
+
+DEAD_LETTERED = frozenset(
+    (
+        "undecodable",
+        "unknown_schema",
+        "trailing_bytes",
+        "empty_value",
+        "null_value",
+        "too_large",
+        "unknown_model",
+        "unknown_parameter",
+        "invalid_input",
+        "worker_crash",
+        "worker_timeout",
+        "out_of_memory",
+        "retries_spent",
+        "inference_failed",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken promise: `kind` is a stable word, `what` says which record."""
+
+    kind: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Every violation, and counts for the summary."""
+
+    violations: tuple[Violation, ...]
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Index:
+    requests: dict[Place, Request]
+    by_id: dict[str, list[Request]]
+    outcomes: dict[Place, list[Outcome]]
+    letters: dict[Place, list[DeadLetter]]
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> _Index:
+        by_id: dict[str, list[Request]] = defaultdict(list)
+        outcomes: dict[Place, list[Outcome]] = defaultdict(list)
+        letters: dict[Place, list[DeadLetter]] = defaultdict(list)
+        for request in evidence.requests:
+            by_id[request.request_id].append(request)
+        for outcome in evidence.outcomes:
+            outcomes[outcome.source].append(outcome)
+        for letter in evidence.dead_letters:
+            if letter.source:
+                letters[letter.source].append(letter)
+        requests = {request.place: request for request in evidence.requests}
+        return cls(requests, by_id, outcomes, letters)
+
+    def answers(self, request: Request) -> list[Place]:
+        """Where the outcomes of a request lie."""
+        if request.request_id:
+            return [found.at for found in self.outcomes.get(request.place, ())]
+        return [found.at for found in self.letters.get(request.place, ())]
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Every violation in the evidence, ordered by check."""
+    index = _Index.of(evidence)
+    repeats = sum(len(found) - 1 for found in index.outcomes.values())
+    violations = [
+        *_missing(evidence.expected, index),
+        *_distinct(index),
+        *_dead_letters(evidence, index),
+        *_commits(evidence.samples, index),
+    ]
+    if evidence.allowed_repeats is not None and repeats > evidence.allowed_repeats:
+        what = f"{repeats} outcomes are repeats, {evidence.allowed_repeats} are allowed"
+        violations.append(Violation("repeats", what))
+    counts = {
+        "expected": len(evidence.expected),
+        "requests": len(evidence.requests),
+        "outcomes": len(evidence.outcomes),
+        "dead_letters": len(evidence.dead_letters),
+        "repeats": repeats,
+        "samples": len(evidence.samples),
+        "violations": len(violations),
+        **{f"status.{k}": n for k, n in Counter(o.status for o in evidence.outcomes).items()},
+    }
+    return Verdict(tuple(violations), counts)
+
+
+def _missing(expected: Iterable[Expected], index: _Index) -> Iterator[Violation]:
+    """Check 1 and 2, from the producer's side: nothing is lost, nothing was changed."""
+    answered = {o.request_id for found in index.outcomes.values() for o in found}
+    for line in expected:
+        if line.place:
+            if not index.letters.get(line.place):
+                yield Violation("lost", f"{line.place} has no dead letter")
+            continue
+        records = [r for r in index.by_id.get(line.request_id, ()) if r.place.topic == line.topic]
+        if line.request_id not in answered:
+            yield Violation("lost", f"{line.request_id} has no outcome")
+        for request in records:
+            if not index.outcomes.get(request.place) and line.request_id in answered:
+                yield Violation("lost", f"{line.request_id} has no outcome of {request.place}")
+        if records and all(request.sha256 != line.sha256 for request in records):
+            yield Violation("altered", f"{line.request_id} is not on {line.topic} as it was sent")
+
+
+def _distinct(index: _Index) -> Iterator[Violation]:
+    """Check 1: one distinct outcome per record, and none without a record."""
+    for source, found in index.outcomes.items():
+        kinds = {(o.request_id, o.status, o.code) for o in found}
+        if len(kinds) > 1:
+            told = " and ".join(sorted(f"{i} {s} {c}".rstrip() for i, s, c in kinds))
+            yield Violation("distinct", f"{source} ended as {told}")
+        request = index.requests.get(source)
+        if request is None:
+            yield Violation("stray", f"{found[0].request_id} ended, of no record at {source}")
+        elif any(o.request_id != request.request_id for o in found):
+            yield Violation("stray", f"{source} is {request.request_id!r}, its outcome is not")
+
+
+def _dead_letters(evidence: Evidence, index: _Index) -> Iterator[Violation]:
+    """Checks 2 and 3."""
+    for letter in evidence.dead_letters:
+        if letter.source is None or not letter.code:
+            yield Violation("headers", f"the dead letter {letter.at} does not say whence or why")
+            continue
+        request = index.requests.get(letter.source)
+        if request is None:
+            yield Violation("stray", f"the dead letter {letter.at} has no record {letter.source}")
+        elif (request.key, request.sha256) != (letter.key, letter.sha256):
+            yield Violation("altered", f"the dead letter {letter.at} is not {letter.source}")
+    for source, letters in index.letters.items():
+        request = index.requests.get(source)
+        codes = sorted({letter.code for letter in letters})
+        if request and not request.request_id and len(codes) > 1:
+            yield Violation("distinct", f"{source} is dead-lettered as {' and '.join(codes)}")
+    for source, found in index.outcomes.items():
+        codes = sorted({letter.code for letter in index.letters.get(source, ())})
+        for code in sorted({o.code for o in found} & DEAD_LETTERED):
+            if code not in codes:
+                yield Violation("unlettered", f"{source} failed as {code} without a dead letter")
+
+
+def _commits(samples: tuple[Sample, ...], index: _Index) -> Iterator[Violation]:
+    """Check 4. Ends only rise, so the first sample that passes a request decides."""
+    ends: dict[Partition, list[int]] = {}
+    commits: dict[Partition, list[int]] = {}
+    for partition in {p for sample in samples for p in sample.ends}:
+        ends[partition] = list(accumulate((s.ends.get(partition, 0) for s in samples), max))
+    for partition in {p for sample in samples for p in sample.committed}:
+        each = (s.committed.get(partition, 0) for s in samples)
+        commits[partition] = list(accumulate(each, max))
+    for request in index.requests.values():
+        place = request.place
+        passed = bisect_right(commits.get(place[:2], []), place.offset)
+        if passed >= len(commits.get(place[:2], [])):
+            continue
+        answers = [at for at in index.answers(request) if at[:2] in ends]
+        seen = (bisect_right(ends[at[:2]], at.offset) for at in answers)
+        answered = min(seen, default=len(samples))
+        if answered > passed:
+            what = f"{place} ({request.request_id or 'no id'}) was passed without an outcome"
+            yield Violation("commit", f"{what} in sample {passed}")

@@ -1,0 +1,240 @@
+"""Reading the evidence from a cluster with confluent-kafka and fastavro, nothing of our own."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+from fastavro import parse_schema, schemaless_reader
+
+from tests.checker.evidence import (
+    DeadLetter,
+    Evidence,
+    Expected,
+    Outcome,
+    Partition,
+    Place,
+    Request,
+    Sample,
+    digest,
+)
+from tests.single_object import header
+
+LANES = ("critical", "high", "normal", "low")
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+WAIT_S = 15.0
+
+
+def _versions(name: str) -> dict[bytes, Any]:
+    history = json.loads((SCHEMAS / "history.json").read_text())[name]
+    return {header(schema): parse_schema(schema) for schema in history}
+
+
+REQUESTS = _versions("inference_request")
+RESULTS = _versions("inference_result")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it lies in a topic; header values are bytes, None where null."""
+
+    place: Place
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes | None]
+    timestamp: int
+
+
+def request_topics(namespace: str) -> list[str]:
+    """The full names of the lanes."""
+    return [f"{namespace}.requests.{lane}" for lane in LANES]
+
+
+def outcome_topics(namespace: str) -> list[str]:
+    """The full names of the topics where requests end."""
+    return [f"{namespace}.results", f"{namespace}.dead-letters"]
+
+
+class Cluster:
+    """Offsets of one cluster: what a group has committed, where topics end. Close it.
+
+    A consumer asks for the commits: librdkafka 2.16's admin call crashes the process when the
+    group's coordinator is just starting.
+    """
+
+    def __init__(self, servers: str, group: str = "checker") -> None:
+        config = {"bootstrap.servers": servers, "log_level": 0}
+        self._admin = AdminClient(config)
+        self._consumer = Consumer(config | {"group.id": group, "enable.auto.commit": False})
+
+    def partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
+        """Every partition of those topics that exist. Raises KafkaException."""
+        known = self._admin.list_topics(timeout=WAIT_S).topics
+        return [
+            TopicPartition(topic, number)
+            for topic in topics
+            if topic in known
+            for number in known[topic].partitions
+        ]
+
+    def ends(self, topics: Iterable[str]) -> dict[Partition, int]:
+        """The high watermark of every partition. Raises KafkaException."""
+        wanted = {partition: OffsetSpec.latest() for partition in self.partitions(topics)}
+        if not wanted:
+            return {}
+        asked: dict[TopicPartition, Future[Any]] = self._admin.list_offsets(
+            wanted, request_timeout=WAIT_S
+        )
+        return {(tp.topic, tp.partition): f.result(WAIT_S).offset for tp, f in asked.items()}
+
+    def committed(self, topics: Iterable[str]) -> dict[Partition, int]:
+        """What the group has committed; nothing where it has not. Raises KafkaException."""
+        wanted = self.partitions(topics)
+        found = self._consumer.committed(wanted, WAIT_S) if wanted else []
+        return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+
+    def sample(self, namespace: str) -> Sample:
+        """One sample, commits first. Raises KafkaException."""
+        committed = self.committed(request_topics(namespace))
+        return Sample(committed, self.ends(outcome_topics(namespace)))
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._consumer.close()
+
+
+def read_records(servers: str, topics: Iterable[str]) -> Iterator[Record]:
+    """Every record from the beginning to where each partition ends now."""
+    with closing(Cluster(servers)) as cluster:
+        ends = {p: end for p, end in cluster.ends(topics).items() if end}
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": "checker",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(*p, OFFSET_BEGINNING) for p in ends])
+        while ends:
+            for message in consumer.consume(1000, 0.1):
+                partition = (message.topic(), message.partition())
+                error = message.error()
+                reached = message.offset()
+                if error is None:
+                    reached += 1
+                    if reached <= ends.get(partition, 0):
+                        yield _record(message)
+                elif error.code() != KafkaError._PARTITION_EOF:
+                    if error.retriable():
+                        continue
+                    raise KafkaException(error)
+                if reached >= ends.get(partition, reached + 1):
+                    del ends[partition]
+    finally:
+        consumer.close()
+
+
+def _record(message: Message) -> Record:
+    return Record(
+        Place(message.topic(), message.partition(), message.offset()),
+        message.key(),
+        message.value(),
+        dict(message.headers() or ()),
+        message.timestamp()[1],
+    )
+
+
+def readable_id(value: bytes | None) -> str:
+    """The id of a request record; empty unless it is whole under a released fingerprint."""
+    schema = REQUESTS.get((value or b"")[:10])
+    if schema is None or value is None:
+        return ""
+    first = {**schema, "fields": schema["fields"][:1]}
+    try:
+        return str(_read(value, first)["request_id"])
+    except (EOFError, ValueError, IndexError, struct.error):
+        return ""
+
+
+def _read(value: bytes, schema: Any) -> dict[str, Any]:
+    stream = BytesIO(value)
+    stream.seek(10)
+    datum: Any = schemaless_reader(stream, schema, None)
+    return dict(datum)
+
+
+def as_request(record: Record) -> Request:
+    """A record of a request topic."""
+    return Request(record.place, readable_id(record.value), record.key, digest(record.value))
+
+
+def as_outcome(record: Record) -> Outcome:
+    """A record of `results`; whatever cannot be read there is a fault of ours, so this raises."""
+    value = record.value or b""
+    datum = _read(value, RESULTS[value[:10]])
+    error, source = datum["error"], datum["source"]
+    return Outcome(
+        record.place,
+        datum["request_id"],
+        datum["status"],
+        error["code"] if error else "",
+        Place(source["topic"], source["partition"], source["offset"]),
+    )
+
+
+def as_dead_letter(record: Record) -> DeadLetter:
+    """A record of `dead-letters`."""
+    text = {name: (value or b"").decode(errors="replace") for name, value in record.headers.items()}
+    try:
+        source = Place(
+            text["__connect.errors.topic"],
+            int(text["__connect.errors.partition"]),
+            int(text["__connect.errors.offset"]),
+        )
+    except (KeyError, ValueError):
+        source = None
+    code = text.get("modelmora-error-code", "")
+    return DeadLetter(record.place, source, code, record.key, digest(record.value))
+
+
+def gather(
+    servers: str,
+    group: str,
+    namespace: str,
+    expected: tuple[Expected, ...],
+    *,
+    samples: tuple[Sample, ...] = (),
+    allowed_repeats: int | None = None,
+) -> Evidence:
+    """All evidence there is now, one more sample included. Raises KafkaException."""
+    results, dead_letters = outcome_topics(namespace)
+    with closing(Cluster(servers, group)) as cluster:
+        last = cluster.sample(namespace)
+    return Evidence(
+        expected,
+        tuple(map(as_request, read_records(servers, request_topics(namespace)))),
+        tuple(map(as_outcome, read_records(servers, [results]))),
+        tuple(map(as_dead_letter, read_records(servers, [dead_letters]))),
+        (*samples, last),
+        allowed_repeats,
+    )

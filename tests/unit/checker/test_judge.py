@@ -1,0 +1,192 @@
+"""The judgement finds every kind of planted violation, and nothing in clean evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.checker import (
+    DeadLetter,
+    Evidence,
+    Expected,
+    Outcome,
+    Place,
+    Request,
+    Sample,
+    judge,
+)
+from tests.checker.evidence import digest
+
+LANE, RESULTS, LETTERS = "m.requests.normal", "m.results", "m.dead-letters"
+
+
+def _place(offset: int) -> Place:
+    return Place(LANE, 0, offset)
+
+
+def _request(offset: int, request_id: str) -> Request:
+    return Request(_place(offset), request_id, b"model", digest(request_id.encode()))
+
+
+def _outcome(at: int, request_id: str, source: int) -> Outcome:
+    return Outcome(Place(RESULTS, 0, at), request_id, "COMPLETED", "", _place(source))
+
+
+def _letter(at: int, source: Request, code: str) -> DeadLetter:
+    return DeadLetter(Place(LETTERS, 0, at), source.place, code, source.key, source.sha256)
+
+
+def _expected(request: Request) -> Expected:
+    place = None if request.request_id else request.place
+    return Expected(request.request_id, LANE, request.sha256, place)
+
+
+GOOD, FAILED, UNREADABLE, TWICE = (
+    _request(0, "good"),
+    _request(1, "failed"),
+    _request(2, ""),
+    _request(3, "good"),
+)
+REQUESTS = (GOOD, FAILED, UNREADABLE, TWICE)
+OUTCOMES = (
+    _outcome(0, "good", 0),
+    replace(_outcome(1, "failed", 1), status="FAILED", code="worker_crash"),
+    _outcome(2, "good", 3),
+)
+LETTER_FAILED = _letter(0, FAILED, "worker_crash")
+LETTER_UNREADABLE = _letter(1, UNREADABLE, "undecodable")
+
+
+def _sample(committed: int, results: int, letters: int) -> Sample:
+    return Sample({(LANE, 0): committed}, {(RESULTS, 0): results, (LETTERS, 0): letters})
+
+
+CLEAN = Evidence(
+    (_expected(GOOD), _expected(FAILED), _expected(UNREADABLE)),
+    REQUESTS,
+    OUTCOMES,
+    (LETTER_FAILED, LETTER_UNREADABLE),
+    (_sample(0, 0, 0), _sample(1, 1, 0), _sample(3, 2, 2), _sample(4, 3, 2)),
+    allowed_repeats=0,
+)
+
+
+def _kinds(evidence: Evidence) -> list[str]:
+    return [violation.kind for violation in judge(evidence).violations]
+
+
+def test_clean_evidence_has_no_violation() -> None:
+    verdict = judge(CLEAN)
+    assert verdict.violations == ()
+    assert verdict.counts["requests"] == 4
+    assert verdict.counts["repeats"] == 0
+    assert verdict.counts["status.COMPLETED"] == 2
+
+
+def test_a_request_without_an_outcome_is_lost() -> None:
+    quiet = replace(CLEAN, samples=())
+    assert _kinds(replace(quiet, outcomes=OUTCOMES[:1] + OUTCOMES[2:])) == ["lost"]
+
+
+def test_an_id_that_never_reached_the_log_is_lost() -> None:
+    ghost = Expected("ghost", LANE, digest(b"ghost"))
+    assert _kinds(replace(CLEAN, expected=(*CLEAN.expected, ghost))) == ["lost"]
+
+
+def test_the_second_record_of_an_id_needs_an_outcome_of_its_own() -> None:
+    assert _kinds(replace(CLEAN, outcomes=OUTCOMES[:2], samples=())) == ["lost"]
+
+
+def test_an_unreadable_record_without_a_dead_letter_is_lost() -> None:
+    quiet = replace(CLEAN, samples=())
+    assert _kinds(replace(quiet, dead_letters=(LETTER_FAILED,))) == ["lost"]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        replace(OUTCOMES[0], at=Place(RESULTS, 0, 9), status="EXPIRED", code="expired"),
+        replace(OUTCOMES[1], at=Place(RESULTS, 0, 9), code="busy"),
+    ],
+    ids=["status", "code"],
+)
+def test_two_distinct_outcomes_are_seen(second: Outcome) -> None:
+    evidence = replace(CLEAN, outcomes=(*OUTCOMES, second), allowed_repeats=None)
+    assert _kinds(evidence) == ["distinct"]
+
+
+def test_two_codes_for_an_unreadable_record_are_seen() -> None:
+    second = replace(LETTER_UNREADABLE, at=Place(LETTERS, 0, 9), code="empty_value")
+    evidence = replace(CLEAN, dead_letters=(*CLEAN.dead_letters, second))
+    assert _kinds(evidence) == ["distinct"]
+
+
+def test_an_outcome_of_no_record_is_seen() -> None:
+    assert _kinds(replace(CLEAN, outcomes=(*OUTCOMES, _outcome(3, "x", 77)))) == ["stray"]
+
+
+def test_an_outcome_of_another_record_is_seen() -> None:
+    crossed = (replace(OUTCOMES[0], request_id="failed"), *OUTCOMES[1:])
+    assert "stray" in _kinds(replace(CLEAN, outcomes=crossed))
+
+
+def test_repeats_are_counted_and_limited() -> None:
+    repeat = replace(OUTCOMES[0], at=Place(RESULTS, 0, 9))
+    evidence = replace(CLEAN, outcomes=(*OUTCOMES, repeat))
+    assert _kinds(evidence) == ["repeats"]
+    allowed = judge(replace(evidence, allowed_repeats=1))
+    assert allowed.violations == ()
+    assert allowed.counts["repeats"] == 1
+    assert _kinds(replace(evidence, allowed_repeats=None)) == []
+
+
+def test_a_failure_without_its_dead_letter_is_seen() -> None:
+    assert _kinds(replace(CLEAN, dead_letters=(LETTER_UNREADABLE,))) == ["unlettered"]
+    other = replace(LETTER_FAILED, code="worker_timeout")
+    assert _kinds(replace(CLEAN, dead_letters=(other, LETTER_UNREADABLE))) == ["unlettered"]
+
+
+@pytest.mark.parametrize("change", [{"sha256": digest(b"other")}, {"sha256": None}, {"key": None}])
+def test_altered_bytes_are_seen(change: dict[str, Any]) -> None:
+    altered = replace(LETTER_FAILED, **change)
+    assert _kinds(replace(CLEAN, dead_letters=(altered, LETTER_UNREADABLE))) == ["altered"]
+
+
+def test_a_record_other_than_the_one_sent_is_seen() -> None:
+    other = replace(_expected(FAILED), sha256=digest(b"what was sent"))
+    assert _kinds(replace(CLEAN, expected=(other,))) == ["altered"]
+
+
+@pytest.mark.parametrize("change", [{"source": None}, {"code": ""}])
+def test_a_dead_letter_that_does_not_tell_is_seen(change: dict[str, Any]) -> None:
+    mute = replace(LETTER_FAILED, at=Place(LETTERS, 0, 9), **change)
+    assert _kinds(replace(CLEAN, dead_letters=(*CLEAN.dead_letters, mute))) == ["headers"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "passed"),
+    [
+        ((_sample(1, 0, 0), _sample(4, 3, 2)), "@0"),  # ahead for one sample
+        ((_sample(2, 1, 2),), "@1"),
+        ((_sample(3, 2, 1),), "@2"),  # by id on results, by place on dead letters
+        ((_sample(4, 2, 2),), "@3"),
+        ((_sample(2, 1, 2), _sample(0, 3, 2)), "@1"),  # a commit taken back was still one
+    ],
+)
+def test_a_commit_ahead_of_an_outcome_is_seen(samples: tuple[Sample, ...], passed: str) -> None:
+    violations = judge(replace(CLEAN, samples=samples)).violations
+    assert [v.kind for v in violations] == ["commit"]
+    assert passed in violations[0].what
+
+
+def test_the_first_of_two_repeats_is_what_counts_for_a_commit() -> None:
+    repeat = replace(OUTCOMES[0], at=Place(RESULTS, 0, 9))
+    evidence = replace(CLEAN, outcomes=(repeat, *OUTCOMES), allowed_repeats=None)
+    assert judge(evidence).violations == ()
+
+
+def test_commits_of_partitions_without_records_are_fine() -> None:
+    sample = Sample({("m.requests.low", 7): 0}, {(RESULTS, 0): 3, (LETTERS, 0): 2})
+    assert judge(replace(CLEAN, samples=(sample,))).violations == ()
