@@ -102,8 +102,17 @@ class PartitionLedger:
         return tuple(each for each in (*self._open, *self._running) if each not in self._dropped)
 
     def finished(self) -> Iterator[int]:
-        """The offsets that have their outcome, as far as no commit needs to pass them."""
+        """The offsets that have their outcome, from the last commit on."""
+        if self._committed is not None and self.next_offset is not None:
+            yield from range(self._committed.offset, self._reached(self.next_offset))
+        yield from self._above()
+
+    def _reached(self, next_offset: int) -> int:
+        return self._begun[0] if self._begun else next_offset
+
+    def _above(self) -> Iterator[int]:
         yield from (each for each in self._begun if each not in self._open)
+        # Finished before a restart and not read again yet: a commit must not forget them.
         yield from self._skip
 
     @property
@@ -115,9 +124,8 @@ class PartitionLedger:
         """What to commit now, or None when that has been committed already."""
         if not self._changed or self.next_offset is None:
             return None
-        offset = self._begun[0] if self._begun else self.next_offset
-        # Also those finished before a restart and not read again yet: they must not be forgotten.
-        finished = (each for each in self.finished() if each > offset)
+        offset = self._reached(self.next_offset)
+        finished = (each for each in self._above() if each >= offset)
         commit = Commit(offset, metadata_of(offset, finished))
         return None if commit == self._committed else commit
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any
 
 import structlog
@@ -21,17 +24,16 @@ from aiokafka.errors import (
 from modelmora.kafka.connection import aiokafka_config
 from modelmora.kafka.topics import DEAD_LETTER_BYTES
 from modelmora.settings import Settings
+from modelmora.wire import partition_of
 
 log = structlog.get_logger(__name__)
 Headers = Sequence[tuple[str, bytes | None]]
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 ABANDON_S = 2.0
-NULL = object()
-
-
-def _bytes_or_null(value: object) -> object:
-    return None if value is NULL else value
+REQUEST_BYTES = DEAD_LETTER_BYTES + 64 * 1024
+Place = tuple[str, int]
+"""(topic, partition)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,34 @@ class Record:
     alone: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Records of one partition on their way together."""
+
+    builder: Any
+    number: int
+    records: list[Record] = field(default_factory=list)
+
+    def append(self, record: Record) -> bool:
+        """Take the record in; False when the batch is full."""
+        now_ms = time.time_ns() // 1_000_000
+        headers = list(record.headers)
+        taken = self.builder.append(
+            timestamp=now_ms, key=record.key, value=record.value, headers=headers
+        )
+        if taken is None:
+            return False
+        self.records.append(record)
+        return True
+
+
 class Publisher:
     """Takes records at once, in order, and keeps each until it is acknowledged.
 
-    An idempotent producer can end in a state it never leaves (aiokafka #1017): any failure but
-    an oversized record replaces the producer and writes again whatever was not acknowledged, so
-    a record may be written twice and is never lost.
+    What waits is handed to the producer as one batch per partition: a future per record costs
+    more than all the rest. An idempotent producer can end in a state it never leaves (aiokafka
+    #1017): any failure but an oversized record replaces the producer and writes again whatever
+    was not acknowledged, so a record may be written twice and is never lost.
     """
 
     def __init__(self, settings: Settings, *, request_timeout_ms: int = 15_000) -> None:
@@ -80,14 +104,12 @@ class Publisher:
             "enable_idempotence": True,
             "linger_ms": 0,
             "max_batch_size": 256 * 1024,
-            "max_request_size": DEAD_LETTER_BYTES + 64 * 1024,
+            "max_request_size": REQUEST_BYTES,
             "request_timeout_ms": request_timeout_ms,
-            # aiokafka refuses a record of neither key nor value, and a dead letter may be one.
-            "value_serializer": _bytes_or_null,
         }
         self._queue: deque[Record] = deque()
-        self._inflight: dict[int, Record] = {}
-        self._sequence = 0
+        self._inflight: dict[int, list[Record]] = {}
+        self._batches = count()
         self._generation = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -100,13 +122,10 @@ class Publisher:
     @property
     def backlog(self) -> int:
         """Records taken and not yet acknowledged."""
-        return len(self._queue) + len(self._inflight)
+        return len(self._queue) + sum(map(len, self._inflight.values()))
 
     async def start(self) -> None:
-        """Connect once, so that a wrong address is told at the start. Raises KafkaError.
-
-        aiokafka says KafkaConnectionError for refused credentials too; Admin tells them apart.
-        """
+        """Connect once, so that a wrong address or password is told at the start."""
         producer = await self._connect()
         self._task = asyncio.create_task(self._run(producer), name="publisher")
 
@@ -140,54 +159,71 @@ class Publisher:
                 await _abandon(producer)
 
     async def _pump(self, producer: AIOKafkaProducer) -> None:
-        """Hand records to the producer until it breaks."""
+        """Hand records to the producer, round after round, until it breaks."""
         generation = self._generation
         while not self._broken:
             if not self._queue:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            record = self._queue.popleft()
-            self._sequence += 1
-            number = self._sequence
-            self._inflight[number] = record
             try:
-                if record.alone:
-                    await producer.flush()
-                future = await producer.send(
-                    record.topic,
-                    NULL if record.value is None else record.value,
-                    record.key,
-                    record.partition,
-                    None,
-                    list(record.headers),
-                )
-            except TOO_LARGE:
-                self._finish(number, TooLarge())
+                for place, batch in (await self._form(producer)).items():
+                    await self._hand_over(producer, generation, place, batch)
             except Exception as error:  # noqa: BLE001 - asserts too: the task must outlive them
                 self._break(generation, error)
-            else:
-                future.add_done_callback(partial(self._on_ack, number, generation))
-                if record.alone:
-                    await asyncio.wait([future])
+
+    async def _form(self, producer: AIOKafkaProducer) -> dict[Place, Batch]:
+        """Take what waits into one batch per partition, up to the first that is full.
+
+        A record is in `_inflight` from here on, so that a failure finds it.
+        """
+        batches: dict[Place, Batch] = {}
+        while self._queue:
+            record = self._queue[0]
+            if _size(record) > REQUEST_BYTES:
+                self._queue.popleft()
+                self._answer(record, TooLarge())
+                continue
+            place = (record.topic, await _partition(producer, record))
+            batch = batches.get(place)
+            if batch is None:
+                batch = batches[place] = Batch(producer.create_batch(), next(self._batches))
+                self._inflight[batch.number] = batch.records
+            elif record.alone or batch.records[0].alone:
+                break
+            if not batch.append(record):
+                break
+            self._queue.popleft()
+        return batches
+
+    async def _hand_over(
+        self, producer: AIOKafkaProducer, generation: int, place: Place, batch: Batch
+    ) -> None:
+        topic, partition = place
+        future = await producer.send_batch(batch.builder, topic, partition=partition)
+        future.add_done_callback(partial(self._on_ack, batch.number, generation))
 
     def _on_ack(self, number: int, generation: int, future: asyncio.Future[Any]) -> None:
         error = None if future.cancelled() else future.exception()
-        if number not in self._inflight:
+        records = self._inflight.get(number)
+        if records is None:
             return
-        if isinstance(error, TOO_LARGE) and self._inflight[number].alone:
-            self._finish(number, TooLarge())
+        if isinstance(error, TOO_LARGE) and len(records) == 1:
+            del self._inflight[number]
+            self._answer(records[0], TooLarge())
         elif future.cancelled() or error:
             # The broker refuses whole batches: only a record by itself can be too large.
-            self._inflight[number].alone |= isinstance(error, TOO_LARGE)
+            for record in records:
+                record.alone |= isinstance(error, TOO_LARGE)
             self._break(generation, error)
         else:
             meta = future.result()
             self._failures = 0
-            self._finish(number, Written(meta.partition, meta.offset, meta.timestamp))
+            del self._inflight[number]
+            for offset, record in enumerate(records, meta.offset):
+                self._answer(record, Written(meta.partition, offset, meta.timestamp))
 
-    def _finish(self, number: int, answer: Written | TooLarge) -> None:
-        record = self._inflight.pop(number)
+    def _answer(self, record: Record, answer: Written | TooLarge) -> None:
         try:
             record.done(answer)
         except Exception:
@@ -212,7 +248,8 @@ class Publisher:
         return producer
 
     async def _reconnect(self) -> AIOKafkaProducer:
-        self._queue.extendleft(reversed(self._inflight.values()))
+        again = [record for records in self._inflight.values() for record in records]
+        self._queue.extendleft(reversed(again))
         self._inflight.clear()
         self._generation += 1
         self._broken = False
@@ -251,3 +288,21 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
         sender.cancel()
         await asyncio.wait([sender], timeout=0.05)
     producer._closed = True
+
+
+async def _partition(producer: AIOKafkaProducer, record: Record) -> int:
+    """The record's partition; by its key like Java's client, or any."""
+    if record.partition is not None:
+        return record.partition
+    partitions = len(await producer.partitions_for(record.topic))
+    if record.key is None:
+        return random.randrange(partitions)  # noqa: S311 - a spread, no secret
+    return partition_of(record.key, partitions)
+
+
+def _size(record: Record) -> int:
+    """Bytes of the record without Kafka's own few."""
+    size = len(record.key or b"") + len(record.value or b"")
+    if record.headers:
+        size += sum(len(name) + len(value or b"") for name, value in record.headers)
+    return size
