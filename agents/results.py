@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
@@ -33,6 +34,7 @@ from modelmora.wire import encode_progress, encode_result_head, partition_of
 from modelmora.wire.codec import NO_OUTPUTS
 
 log = structlog.get_logger(__name__)
+ACCEPTED_AFTER_S = 0.01
 
 # These end with the result alone; every other code leaves a dead letter too.
 _RESULT_ONLY = frozenset(
@@ -141,6 +143,7 @@ class Results:
         if error.code in _RESULT_ONLY:
             self._publish(request, head, NO_OUTPUTS)
         else:
+            request.ended = True
             then = partial(self._publish, request, head, NO_OUTPUTS)
             self._bury(request.record, error, attempt, exit_code, then)
 
@@ -162,9 +165,19 @@ class Results:
     # Progress and events -------------------------------------------------------------------------
 
     def accepted(self, request: Incoming, model: ModelKey, position: Position) -> None:
-        """It waits: how many are ahead, and for how long if that was ever measured."""
-        wait_ms = None if position.wait_s is None else position.wait_s * 1000
-        self._tell(request, model, ProgressStage.ACCEPTED, position.ahead, wait_ms)
+        """It waits: how many are ahead, and for how long if that was ever measured.
+
+        Told after a moment, and not at all if the outcome came first: a record written just
+        before the outcome would hold it up by a whole round trip to the broker.
+        """
+        asyncio.get_running_loop().call_later(
+            ACCEPTED_AFTER_S, self._tell_accepted, request, model, position
+        )
+
+    def _tell_accepted(self, request: Incoming, model: ModelKey, position: Position) -> None:
+        if not request.ended:
+            wait_ms = None if position.wait_s is None else position.wait_s * 1000
+            self._tell(request, model, ProgressStage.ACCEPTED, position.ahead, wait_ms)
 
     def started(self, request: Incoming, model: ModelKey) -> None:
         """Its worker has begun."""
@@ -199,6 +212,7 @@ class Results:
     # Writing -------------------------------------------------------------------------------------
 
     def _publish(self, request: Incoming, head: ResultHead, outputs: bytes) -> None:
+        request.ended = True
         self.on_outcome(head.status, head.model, head.timings)
         trace = request.traceparent
         headers = ((TRACEPARENT, trace.encode()),) if trace else ()

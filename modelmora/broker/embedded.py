@@ -244,7 +244,6 @@ class EmbeddedBroker:
             start_new_session=True,
         )
         self._process = process
-        self._on_spawn(process.pid)
 
         def ended() -> None:
             process.wait()
@@ -253,6 +252,7 @@ class EmbeddedBroker:
 
         if process.stdout:
             self._log.pump(process.stdout, ended)
+        self._on_spawn(process.pid)
 
     def _await_ready(self, until: float) -> None:
         """Wait for Kafka's own word, then for an answer on the wire; death ends both at once."""

@@ -41,6 +41,8 @@ class Incoming:
     """Whether it is told that it was accepted."""
     settings: Mapping[str, Parameter] | None = None
     """What it runs with: its parameters over the model's defaults; None until it is admitted."""
+    ended: bool = False
+    """Whether its outcome is on its way."""
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

@@ -26,6 +26,8 @@ from typing import Any, NoReturn
 from modelmora.workers import child, linux
 
 DATAGRAM = 64 << 10
+# transformers imports these where they are installed, 70 MB for training metrics.
+UNWANTED = ("scipy", "sklearn")
 _PID = struct.Struct("<i")
 
 
@@ -60,11 +62,15 @@ def main(arguments: Sequence[str]) -> None:
 def preload(modules: Sequence[str]) -> list[str]:
     """Import what models need, where it is installed; returns the names that are not."""
     missing = []
+    hidden = [name for name in UNWANTED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None = not to be had
     for name in modules:
         try:
             importlib.import_module(name)
         except ImportError:
             missing.append(name)
+    for name in hidden:
+        del sys.modules[name]
     # Pages that the collector never touches stay shared with the children.
     gc.collect()
     gc.freeze()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import http.server
 import sys
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +57,15 @@ class Maven:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
         target.with_name(target.name + ".sha1").write_text(hashlib.sha1(content).hexdigest())
+
+
+@pytest.fixture(autouse=True)
+def connections_of_jgo_collected() -> Iterator[None]:
+    """It leaves refused responses to the garbage collector, which may warn in any later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

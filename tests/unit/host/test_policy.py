@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from modelmora.host.policy import (
     DEATHS_TO_GIVE_UP,
     LONGEST_PAUSE_S,
+    Decision,
     Exit,
     GiveUp,
     History,
@@ -22,8 +23,9 @@ STEADY = Exit(code=-9, ready=True, lived_s=60.0)
 SHORT = Exit(code=-9, ready=True, lived_s=0.5)
 
 
-def follow(exits: list[Exit]) -> list[object]:
-    history, decisions = History(), []
+def follow(exits: list[Exit]) -> list[Decision]:
+    history = History()
+    decisions: list[Decision] = []
     for exit_ in exits:
         history, decision = after_exit(history, exit_, own_broker=True)
         decisions.append(decision)

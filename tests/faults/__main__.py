@@ -1,0 +1,40 @@
+"""The fault programme by hand: exit code 0 when nothing is violated, else 1."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.faults.programme import Plan, run
+
+
+def main(argv: list[str]) -> int:
+    """Read the options, run, judge."""
+    whole = Plan()
+    parser = argparse.ArgumentParser("python -m tests.faults", description=__doc__)
+    parser.add_argument("--requests", type=int, default=whole.requests)
+    for name in ("child", "zygote", "node", "broker"):
+        parser.add_argument(f"--kills-{name}", type=int, default=getattr(whole, name))
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
+    parser.add_argument("--folder", type=Path, help="kept; default: one that is deleted")
+    options = parser.parse_args(argv)
+    plan = Plan(
+        options.requests,
+        options.kills_child,
+        options.kills_zygote,
+        options.kills_node,
+        options.kills_broker,
+        options.seed,
+    )
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        return 1 if run(plan, options.folder).verdict.violations else 0
+    with tempfile.TemporaryDirectory(prefix="modelmora-faults-") as folder:
+        return 1 if run(plan, Path(folder)).verdict.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

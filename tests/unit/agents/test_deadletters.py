@@ -1,0 +1,55 @@
+"""Dead letters: the headers, and what is kept of a record that is too large."""
+
+from __future__ import annotations
+
+import hashlib
+
+from modelmora.agents.deadletters import KEPT_BYTES, headers_of, shortened
+from modelmora.errors import Code, RequestError, Undecodable
+from modelmora.testing.fakes import FakeRecord
+
+RECORD = FakeRecord(
+    "ns.requests.low", 3, 42, key=b"k", value=b"v" * 100_000, headers=[("theirs", None)]
+)
+
+
+def test_the_headers_say_whence_and_why() -> None:
+    headers = headers_of(RECORD, RequestError(Code.WORKER_CRASH, "it died"), 3, -9)
+    assert headers[0] == ("theirs", None)
+    assert dict(headers[1:]) == {
+        "__connect.errors.topic": b"ns.requests.low",
+        "__connect.errors.partition": b"3",
+        "__connect.errors.offset": b"42",
+        "__connect.errors.stage": b"TASK_PUT",
+        "__connect.errors.class.name": b"modelmora",
+        "__connect.errors.exception.class.name": b"RequestError",
+        "__connect.errors.exception.message": b"it died",
+        "modelmora-error-code": b"worker_crash",
+        "modelmora-attempt": b"3",
+        "modelmora-worker-exit-code": b"-9",
+    }
+
+
+def test_what_never_ran_has_no_exit_code() -> None:
+    headers = dict(headers_of(RECORD, Undecodable(Code.EMPTY_VALUE, "empty"), 1, None))
+    assert headers["__connect.errors.stage"] == b"VALUE_CONVERTER"
+    assert headers["__connect.errors.exception.class.name"] == b"Undecodable"
+    assert "modelmora-worker-exit-code" not in headers
+
+
+def test_a_record_that_no_topic_takes_is_shortened() -> None:
+    headers = headers_of(RECORD, RequestError(Code.TOO_LARGE, "too large"), 1, None)
+    value, kept = shortened(RECORD.value, headers)
+    assert value == b"v" * KEPT_BYTES
+    names = dict(kept)
+    assert names["modelmora-sha256"] == hashlib.sha256(RECORD.value or b"").hexdigest().encode()
+    assert names["modelmora-size"] == b"100000"
+    assert names["modelmora-error-code"] == b"too_large"
+    assert names["__connect.errors.offset"] == b"42"
+    assert "theirs" not in names, "they may be what made it too large"
+
+
+def test_a_null_value_is_shortened_to_nothing() -> None:
+    value, kept = shortened(None, [])
+    assert value == b""
+    assert dict(kept)["modelmora-size"] == b"0"

@@ -1,0 +1,132 @@
+"""Models and the registry: what is written, when, and when it is written again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelmora.agents.lifecycle import Lifecycle
+from modelmora.agents.models import Models
+from modelmora.messages import EventKind, RegistryRecord
+from modelmora.scheduling import Policy
+from modelmora.serving import BrokerClock, Service
+from modelmora.settings import Settings
+from modelmora.testing.fakes import FakeOutcomes, FakeSender, FakeWorkers
+from modelmora.wire import decode_event, decode_registry
+
+TESTS = {"crash", "echo", "hang", "oom", "sleep"}
+
+
+class Desk:
+    """The models of one node over one folder; its loop is that of the test."""
+
+    def __init__(self, folder: Path, writer: str = "n1") -> None:
+        self.folder = folder
+        self.sender = FakeSender()
+        settings = Settings(data_dir=folder, namespace="ns", testing=True)
+        self.service = Service(FakeOutcomes(), BrokerClock(), Policy(), 1000)
+        self.service.use(FakeWorkers())
+        lifecycle = Lifecycle(self.sender, writer, "ns")
+        self.models = Models(settings, self.service, self.sender, lifecycle, writer)
+        self.offset = 0
+
+    def install(self, name: str, version: str = "1", *, task: str = "echo") -> Path:
+        path = self.folder / "models" / name / f"{version}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {self.folder}\n"
+        path.write_text(text)
+        return path
+
+    def written(self) -> list[RegistryRecord]:
+        """The registry records since the last look; they come back as the broker gives them."""
+        records = [decode_registry(s.value) for s in self.sender.sent if s.topic == "ns.registry"]
+        for record in records:
+            self.models.heard(record, self.offset)
+            self.offset += 1
+        return records
+
+    def told(self) -> list[tuple[EventKind, str | None]]:
+        events = [decode_event(s.value) for s in self.sender.sent if s.topic == "ns.events"]
+        return [(event.kind, event.model) for event in events]
+
+    def served(self) -> set[str]:
+        return {name for name, _ in self.service.catalogue.specs}
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> Desk:
+    """Its own models only: with one installed, the packaged one is not served."""
+    made = Desk(tmp_path)
+    made.install("first")
+    made.models.refresh()
+    return made
+
+
+async def test_each_model_is_written_once(desk: Desk) -> None:
+    assert {record.name for record in desk.written()} == desk.served() == {*TESTS, "first"}
+    assert {kind for kind, _ in desk.told()} == {EventKind.REGISTERED}
+    desk.sender.sent.clear()
+    desk.models.refresh()
+    assert desk.sender.sent == []
+
+
+async def test_a_new_version_is_added(desk: Desk) -> None:
+    desk.written()
+    desk.sender.sent.clear()
+    desk.install("first", "2")
+    desk.models.refresh()
+    assert [(record.name, record.version) for record in desk.written()] == [("first", "2")]
+    assert desk.told() == [(EventKind.VERSION_ADDED, "first")]
+    assert desk.service.named("first") == ("first", "2")
+
+
+async def test_a_changed_model_is_written_again_over_its_record(desk: Desk) -> None:
+    (first,) = [n for n, record in enumerate(desk.written()) if record.name == "first"]
+    desk.sender.sent.clear()
+    desk.install("first", task="sleep")
+    desk.models.refresh()
+    (record,) = desk.written()
+    assert (record.task, record.based_on) == ("sleep", first)
+
+
+async def test_a_removed_model_is_told_and_not_served(desk: Desk) -> None:
+    desk.written()
+    path = desk.install("second")
+    desk.models.refresh()
+    desk.sender.sent.clear()
+    path.unlink()
+    desk.models.refresh()
+    (record,) = desk.written()
+    assert (record.name, record.present, record.based_on) == ("second", False, None)
+    assert desk.told() == [(EventKind.UNREGISTERED, "second")]
+    assert "second" not in desk.served()
+
+
+async def test_what_another_node_has_written_is_not_written_again(
+    desk: Desk, tmp_path: Path
+) -> None:
+    other = Desk(tmp_path, "n2")
+    for number, record in enumerate(desk.written()):
+        other.models.heard(record, number)
+    other.models.refresh()
+    assert other.sender.sent == []
+    assert other.served() == desk.served()
+
+
+async def test_another_nodes_model_is_not_withdrawn(tmp_path: Path) -> None:
+    ours, theirs = Desk(tmp_path / "a"), Desk(tmp_path / "b", "n2")
+    theirs.install("theirs")
+    theirs.models.refresh()
+    for number, record in enumerate(theirs.written()):
+        ours.models.heard(record, number)
+    ours.install("ours")
+    ours.models.refresh()
+    assert {record.name for record in ours.written() if not record.present} == set()
+
+
+async def test_a_broken_definition_hides_no_other(desk: Desk) -> None:
+    desk.install("broken").write_text("name: [")
+    desk.install("taskless", task="no-such-task")
+    desk.models.refresh()
+    assert desk.served() == {*TESTS, "first"}

@@ -1,0 +1,182 @@
+"""From records to the service: what is admitted, what is buried, what is passed over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from modelmora.agents.intake import Intake
+from modelmora.agents.requests import LostRecord, Requests
+from modelmora.errors import Code, RequestError
+from modelmora.kafka.unreadable import Unreadable
+from modelmora.messages import InferenceRequest, Lane
+from modelmora.scheduling import Policy
+from modelmora.serving import BrokerClock, Incoming, Record, Service
+from modelmora.settings import Limits, Settings
+from modelmora.testing.fakes import UNIX_MS, FakeOutcomes, FakeRecord, FakeTime
+from modelmora.wire import encode_request
+
+LIMIT = 5000
+
+
+class Hall(Service):
+    """A service that only notes what it is given."""
+
+    def __init__(self, clock: BrokerClock) -> None:
+        super().__init__(FakeOutcomes(), clock, Policy(), 1000)
+        self.accepted: list[Incoming] = []
+        self.bursts = 0
+
+    def accept(self, request: Incoming) -> None:
+        self.accepted.append(request)
+
+    def arm(self) -> None:
+        self.bursts += 1
+
+
+@dataclass
+class Desk:
+    """Requests with a service and burials that are written down."""
+
+    buried: list[tuple[Record, RequestError]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        limits = Limits(request_bytes=LIMIT)
+        settings = Settings(namespace="ns", limits=limits)
+        self.intake = Intake(limits)
+        self.intake.assign({(f"ns.requests.{lane.label}", 0): (0, "") for lane in Lane})
+        self.clock = BrokerClock(FakeTime())
+        self.service = Hall(self.clock)
+        self.requests = Requests(settings, self.intake, self.service, self, self.clock)
+
+    def undecodable(self, record: Record, error: RequestError) -> None:
+        self.buried.append((record, error))
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def record(
+    offset: int = 0,
+    value: bytes | None = None,
+    lane: Lane = Lane.NORMAL,
+    headers: tuple[tuple[str, bytes | None], ...] = (),
+    **fields: bool | str,
+) -> FakeRecord:
+    if value is None:
+        whole = {"request_id": f"r{offset}", "model": "echo", "inputs": ("a",), **fields}
+        value = encode_request(InferenceRequest(**whole))  # type: ignore[arg-type]
+    return FakeRecord(f"ns.requests.{lane.label}", 0, offset, value=value, headers=headers)
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+async def test_a_request_comes_in_with_its_lane(desk: Desk, lane: Lane) -> None:
+    await desk.requests.on_batch([record(lane=lane)])
+    (request,) = desk.service.accepted
+    assert (request.head.request_id, request.lane) == ("r0", lane)
+    assert (request.principal, request.traceparent, request.tell) == ("local", "", False)
+    assert desk.clock.now_ms() == UNIX_MS
+    assert desk.buried == []
+    assert desk.service.bursts == 1
+
+
+async def test_headers_travel_along(desk: Desk) -> None:
+    headers = (
+        ("modelmora-principal", b"alice"),
+        ("traceparent", b"00-1-2-01"),
+        ("modelmora-gateway", b"g1"),
+    )
+    await desk.requests.on_batch([record(headers=headers)])
+    (request,) = desk.service.accepted
+    assert (request.principal, request.traceparent, request.tell) == ("alice", "00-1-2-01", True)
+
+
+async def test_strange_headers_do_no_harm(desk: Desk) -> None:
+    headers = (("modelmora-principal", None), ("traceparent", b"\xff" * 999), ("other", b""))
+    await desk.requests.on_batch([record(headers=headers)])
+    (request,) = desk.service.accepted
+    assert request.principal == "local"
+    assert len(request.traceparent) == 256
+
+
+async def test_who_asked_for_progress_is_told(desk: Desk) -> None:
+    await desk.requests.on_batch(
+        [record(progress=True), record(1, progress=True, headers=(("a", b""),))]
+    )
+    assert [request.tell for request in desk.service.accepted] == [True, True]
+
+
+WHOLE = record().value or b""
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "request_id"),
+    [
+        (b"", Code.EMPTY_VALUE, ""),
+        (b"\x00\x00\x00\x00\x01xyz", Code.UNDECODABLE, ""),
+        (WHOLE[:2] + bytes(8) + WHOLE[10:], Code.UNKNOWN_SCHEMA, ""),
+        (WHOLE[:-2], Code.UNDECODABLE, "r0"),
+        (WHOLE + b"more", Code.TRAILING_BYTES, "r0"),
+        (WHOLE + bytes(LIMIT), Code.TOO_LARGE, "r0"),
+        (bytes(LIMIT + 1), Code.TOO_LARGE, ""),
+        (WHOLE[:11], Code.UNDECODABLE, ""),
+    ],
+)
+async def test_what_is_no_request_is_buried(
+    desk: Desk, value: bytes, code: Code, request_id: str
+) -> None:
+    broken = record(0, value)
+    await desk.requests.on_batch([broken, record(1)])
+    ((buried, error),) = desk.buried
+    assert buried is broken
+    assert (error.code, error.request_id) == (code, request_id)
+    assert [request.head.request_id for request in desk.service.accepted] == ["r1"]
+
+
+async def test_a_null_value_is_buried(desk: Desk) -> None:
+    broken = record()
+    broken.value = None
+    await desk.requests.on_batch([broken])
+    assert desk.buried[0][1].code is Code.NULL_VALUE
+
+
+async def test_an_empty_id_is_no_id(desk: Desk) -> None:
+    await desk.requests.on_batch([record(request_id="")])
+    ((_, error),) = desk.buried
+    assert (error.code, error.request_id) == (Code.UNDECODABLE, "")
+
+
+async def test_an_unreadable_record_is_buried_by_its_place(desk: Desk) -> None:
+    topic = "ns.requests.low"
+    await desk.requests.on_batch([Unreadable(topic, 0, 4), record(5, lane=Lane.LOW)])
+    ((lost, error),) = desk.buried
+    assert lost == LostRecord(topic, 0, 4)
+    assert (error.code, error.request_id) == (Code.UNDECODABLE, "")
+    assert len(desk.service.accepted) == 1
+    assert desk.intake.owes(lost)
+
+
+async def test_a_record_is_taken_once(desk: Desk) -> None:
+    await desk.requests.on_batch([record(0), record(1)])
+    await desk.requests.on_batch([record(0), record(1), record(2)])
+    assert [request.record.offset for request in desk.service.accepted] == [0, 1, 2]
+
+
+async def test_an_assignment_ends_a_batch_under_way(desk: Desk) -> None:
+    """Whatever was not taken yet lies behind an offset that is read again."""
+    again = {("ns.requests.normal", 0): (0, "")}
+    accept = desk.service.accept
+
+    def rebalance(request: Incoming) -> None:
+        accept(request)
+        if len(desk.service.accepted) == 250:
+            desk.intake.drop([one.record for one in desk.service.accepted])
+            desk.intake.assign(again)
+
+    desk.service.accept = rebalance  # type: ignore[method-assign]
+    await desk.requests.on_batch([record(offset) for offset in range(300)])
+    assert len(desk.service.accepted) == 250
+    assert desk.intake.next_offset(("ns.requests.normal", 0)) == 0

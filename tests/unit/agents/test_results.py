@@ -1,0 +1,204 @@
+"""Outcomes: which records each code leaves, in which order, and when the offset is done."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelmora.agents.lifecycle import Lifecycle
+from modelmora.agents.results import Results
+from modelmora.errors import Code, RequestError, Undecodable
+from modelmora.messages import ProgressStage, Source, Status, Timings, outcome_status
+from modelmora.scheduling import Position
+from modelmora.serving import BrokerClock, Incoming, Record
+from modelmora.testing.fakes import UNIX_MS, FakeRecord, FakeSender, FakeTime, incoming
+from modelmora.wire import decode_progress, decode_result, encode_outputs, partition_of
+
+MODEL = ("echo", "1")
+TIMES = Timings(1.0, 2.0, 3.0, 6.0)
+RESULTS, LETTERS = "ns.results", "ns.dead-letters"
+RESULT_ONLY = {
+    Code.BUSY,
+    Code.STARTING,
+    Code.STOPPING,
+    Code.MODEL_UNAVAILABLE,
+    Code.CANNOT_BE_SERVED,
+    Code.EXPIRED,
+    Code.CANCELLED,
+    Code.STOPPED,
+}
+
+
+class Desk:
+    """The results of one node, and the broker behind them."""
+
+    def __init__(self) -> None:
+        self.sender = FakeSender()
+        self.clock = BrokerClock(FakeTime())
+        self.ended: list[int] = []
+        self.gone: set[int] = set()
+        lifecycle = Lifecycle(self.sender, "n1", "ns")
+        self.results = Results(self.sender, self, self.clock, lifecycle, "ns", 4)
+
+    def owes(self, record: Record) -> bool:
+        return record.offset not in self.gone
+
+    def done(self, record: Record) -> None:
+        self.ended.append(record.offset)
+
+    def complete(self, request: Incoming) -> None:
+        self.results.completed(request, MODEL, encode_outputs(["a"]), {"ms": 5.0}, TIMES, 1)
+
+    def fail(self, request: Incoming, code: Code, exit_code: int | None = None) -> None:
+        error = RequestError(code, "why", retry_after_ms=7)
+        self.results.failed(request, MODEL, error, TIMES, 2, exit_code)
+
+    def topics(self) -> list[str]:
+        return [sent.topic for sent in self.sender.sent]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_an_outcome_is_done_when_the_broker_has_it(desk: Desk) -> None:
+    request = incoming("r1", record=FakeRecord("ns.requests.low", 3, 42))
+    request.traceparent = "00-1-2-01"
+    desk.complete(request)
+    (sent,) = desk.sender.sent
+    assert (sent.topic, sent.key, sent.partition) == (RESULTS, b"r1", partition_of(b"r1", 4))
+    assert sent.headers == (("traceparent", b"00-1-2-01"),)
+    result = decode_result(sent.value)
+    assert (result.request_id, result.status, result.error) == ("r1", Status.COMPLETED, None)
+    assert (result.model, result.version, result.attempt) == ("echo", "1", 1)
+    assert (result.settings, result.timings) == ({"ms": 5.0}, TIMES)
+    assert result.source == Source("ns.requests.low", 3, 42)
+    assert result.outputs == ("a",)
+    assert desk.ended == []
+    desk.sender.acknowledge()
+    assert desk.ended == [42]
+    assert desk.clock.now_ms() == UNIX_MS
+
+
+def test_dead_letter_then_result_then_done(desk: Desk) -> None:
+    record = FakeRecord("ns.requests.low", 3, 42, key=b"k", value=b"value")
+    desk.fail(incoming(record=record), Code.WORKER_CRASH, -9)
+    assert desk.topics() == [LETTERS]
+    (letter,) = desk.sender.sent
+    assert (letter.key, letter.value) == (b"k", b"value")
+    assert dict(letter.headers)["modelmora-worker-exit-code"] == b"-9"
+    desk.sender.acknowledge()
+    assert desk.topics() == [LETTERS, RESULTS]
+    assert desk.ended == []
+    sent = desk.sender.acknowledge()
+    assert desk.ended == [42]
+    assert dict(sent.headers) == {"modelmora-error-code": b"worker_crash"}
+    result = decode_result(sent.value)
+    assert result.error is not None
+    assert (result.status, result.error.code, result.error.retry_after_ms, result.attempt) == (
+        Status.FAILED,
+        Code.WORKER_CRASH,
+        7,
+        2,
+    )
+
+
+@pytest.mark.parametrize("code", sorted(Code))
+def test_what_each_code_leaves(desk: Desk, code: Code) -> None:
+    desk.fail(incoming(), code)
+    desk.sender.acknowledge_all()
+    assert desk.topics() == ([RESULTS] if code in RESULT_ONLY else [LETTERS, RESULTS])
+    assert decode_result(desk.sender.sent[-1].value).status is outcome_status(code)
+    assert desk.ended == [0]
+
+
+def test_a_record_without_an_id_leaves_a_dead_letter_alone(desk: Desk) -> None:
+    desk.results.undecodable(FakeRecord(offset=9), Undecodable(Code.EMPTY_VALUE, "empty"))
+    assert desk.ended == []
+    desk.sender.acknowledge_all()
+    assert desk.topics() == [LETTERS]
+    assert desk.ended == [9]
+
+
+def test_a_broken_record_with_an_id_fails_too(desk: Desk) -> None:
+    error = Undecodable(Code.TRAILING_BYTES, "4 bytes too many", request_id="r7")
+    desk.results.undecodable(FakeRecord(offset=9), error)
+    desk.sender.acknowledge_all()
+    assert desk.topics() == [LETTERS, RESULTS]
+    result = decode_result(desk.sender.sent[-1].value)
+    assert (result.request_id, result.status) == ("r7", Status.FAILED)
+    assert desk.ended == [9]
+
+
+def test_a_result_that_no_topic_takes_fails_with_a_reason(desk: Desk) -> None:
+    desk.complete(incoming("r1"))
+    desk.sender.refuse()
+    assert desk.ended == []
+    desk.sender.acknowledge_all()
+    assert desk.topics() == [RESULTS, LETTERS, RESULTS]
+    result = decode_result(desk.sender.sent[-1].value)
+    assert result.error is not None
+    assert (result.request_id, result.error.code) == ("r1", Code.INFERENCE_FAILED)
+    assert desk.ended == [0]
+
+
+def test_a_dead_letter_that_no_topic_takes_is_shortened(desk: Desk) -> None:
+    record = FakeRecord(offset=5, value=b"x" * 100_000)
+    desk.results.undecodable(record, Undecodable(Code.TOO_LARGE, "too large"))
+    desk.sender.refuse()
+    short = desk.sender.sent[-1]
+    assert short.topic == LETTERS
+    assert short.value == b"x" * 65_536
+    assert "modelmora-sha256" in dict(short.headers)
+    assert desk.ended == []
+    desk.sender.acknowledge()
+    assert desk.ended == [5]
+
+
+def test_even_the_shortened_one_may_be_refused(desk: Desk) -> None:
+    desk.results.undecodable(FakeRecord(offset=5), Undecodable(Code.TOO_LARGE, "too large"))
+    desk.sender.refuse()
+    desk.sender.refuse()
+    assert desk.ended == [5]
+
+
+@pytest.mark.parametrize("code", [Code.EXPIRED, Code.WORKER_CRASH])
+def test_another_nodes_request_gets_nothing_here(desk: Desk, code: Code) -> None:
+    desk.gone.add(0)
+    desk.complete(incoming())
+    desk.fail(incoming(), code)
+    desk.results.undecodable(FakeRecord(), Undecodable(Code.EMPTY_VALUE, "empty"))
+    assert desk.sender.sent == []
+
+
+def test_a_request_that_goes_between_its_two_records_gets_no_result_here(desk: Desk) -> None:
+    desk.fail(incoming(), Code.WORKER_CRASH)
+    desk.gone.add(0)
+    desk.sender.acknowledge()
+    assert desk.topics() == [LETTERS]
+    assert desk.ended == []
+
+
+def test_progress_goes_where_the_result_will_go(desk: Desk) -> None:
+    desk.results.accepted(incoming("r1"), MODEL, Position(3, 0.25))
+    desk.results.started(incoming("r1"), MODEL)
+    accepted, started = desk.sender.sent
+    assert {sent.topic for sent in desk.sender.sent} == {"ns.progress"}
+    assert accepted.partition == started.partition == partition_of(b"r1", 4)
+    told = decode_progress(accepted.value)
+    assert (told.stage, told.model, told.position, told.estimate_ms) == (
+        ProgressStage.ACCEPTED,
+        "echo@1",
+        3,
+        250.0,
+    )
+    assert decode_progress(started.value).stage is ProgressStage.STARTED
+    desk.sender.acknowledge_all()
+    assert desk.ended == []
+
+
+def test_a_request_for_no_model_says_which_was_asked_for(desk: Desk) -> None:
+    error = RequestError(Code.UNKNOWN_MODEL, "not served")
+    desk.results.failed(incoming(model="x" * 300), ("", ""), error, TIMES, 1)
+    desk.sender.acknowledge_all()
+    assert decode_result(desk.sender.sent[-1].value).model == "x" * 96

@@ -1,0 +1,113 @@
+"""The catalogue: which model a name, a version or a task means, and what parameters it takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelmora.engines.catalog import entry_for
+from modelmora.errors import Code, RequestError
+from modelmora.messages import Parameter, RequestHead
+from modelmora.scheduling import ModelKey, ModelSpec
+from modelmora.serving import Catalogue
+from modelmora.serving.models import batch_key
+
+
+def catalogue(*models: tuple[str, str, str]) -> Catalogue:
+    made = Catalogue()
+    served = []
+    for name, version, task in models:
+        entry = entry_for(task, testing=True)
+        assert entry is not None
+        served.append((ModelSpec(name, version, task, entry.engine, "/m", 1, False), entry))
+    made.replace(served)
+    return made
+
+
+SERVED = catalogue(
+    ("b", "1", "echo"),
+    ("b", "10", "echo"),
+    ("b", "9", "echo"),
+    ("a", "2024-x", "sleep"),
+    ("c", "1", "sleep"),
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "found"),
+    [
+        ("b@9", None, ("b", "9")),
+        ("b", None, ("b", "10")),
+        ("b", "echo", ("b", "10")),
+        ("", "echo", ("b", "10")),
+        ("", "sleep", ("a", "2024-x")),
+    ],
+)
+def test_what_is_meant(model: str, task: str | None, found: ModelKey) -> None:
+    assert SERVED.resolve(RequestHead("r", model, task)) == found
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "code"),
+    [
+        ("x", None, Code.UNKNOWN_MODEL),
+        ("b@2", None, Code.UNKNOWN_MODEL),
+        ("", None, Code.UNKNOWN_MODEL),
+        ("", "txt2img", Code.UNKNOWN_MODEL),
+        ("@", "echo", Code.UNKNOWN_MODEL),
+        ("b", "sleep", Code.INVALID_INPUT),
+    ],
+)
+def test_what_is_refused(model: str, task: str | None, code: Code) -> None:
+    with pytest.raises(RequestError) as refused:
+        SERVED.resolve(RequestHead("r", model, task))
+    assert refused.value.code is code
+
+
+def test_a_name_with_nothing_behind_its_at_is_the_newest() -> None:
+    assert SERVED.named("b@") == ("b", "10")
+
+
+def test_what_was_served_before_is_not_served_now() -> None:
+    made = catalogue(("a", "1", "echo"))
+    made.replace([])
+    assert made.named("a") is None
+    assert made.specs == {}
+
+
+def test_defaults_and_parameters_become_settings() -> None:
+    assert SERVED.settings(("c", "1"), {}) == {"ms": 5.0}
+    assert SERVED.settings(("c", "1"), {"ms": 7}) == {"ms": 7}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        ({"temperature": 1.0}, Code.UNKNOWN_PARAMETER),
+        ({"ms": "fast"}, Code.INVALID_INPUT),
+        ({"ms": True}, Code.INVALID_INPUT),
+        ({"ms": -1}, Code.INVALID_INPUT),
+        ({"ms": float("nan")}, Code.INVALID_INPUT),
+        ({"ms": float("inf")}, Code.INVALID_INPUT),
+        ({"ms": ("1",)}, Code.INVALID_INPUT),
+        ({"ms": None}, Code.INVALID_INPUT),
+    ],
+)
+def test_parameters_that_are_refused(parameters: dict[str, Parameter], code: Code) -> None:
+    with pytest.raises(RequestError) as refused:
+        SERVED.settings(("c", "1"), parameters)
+    assert refused.value.code is code
+
+
+def test_only_equal_parameters_of_equal_types_share_a_group() -> None:
+    assert batch_key({"a": 1, "b": "x"}) == batch_key({"b": "x", "a": 1})
+    different: list[dict[str, Parameter]] = [
+        {},
+        {"a": 1},
+        {"a": 1.0},
+        {"a": True},
+        {"a": "1"},
+        {"a": None},
+        {"a": ("1",)},
+        {"b": 1},
+    ]
+    assert len({batch_key(each) for each in different}) == len(different)

@@ -1,0 +1,277 @@
+"""The service with fakes around it: every request that goes in has one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from modelmora.engines.catalog import EngineEntry, entry_for
+from modelmora.errors import Code, NotFound, RequestError
+from modelmora.messages import EventKind
+from modelmora.scheduling import ModelSpec, Policy
+from modelmora.serving import BrokerClock, Service
+from modelmora.testing.fakes import (
+    UNIX_MS,
+    FakeOutcomes,
+    FakeRecord,
+    FakeTime,
+    FakeWorkers,
+    incoming,
+)
+from modelmora.workers import ExitReason, ExitReport, ItemResult
+
+CAP_S = 60
+ECHO, SLEEP = ("echo", "1"), ("sleep", "1")
+
+
+def model(task: str) -> tuple[ModelSpec, EngineEntry]:
+    entry = entry_for(task, testing=True)
+    assert entry is not None
+    return ModelSpec(task, "1", task, entry.engine, "/m", 1, False), entry
+
+
+@dataclass
+class Hall:
+    """A service whose clocks and children obey the test."""
+
+    outcomes: FakeOutcomes = field(default_factory=FakeOutcomes)
+    workers: FakeWorkers = field(default_factory=FakeWorkers)
+    time: FakeTime = field(default_factory=FakeTime)
+
+    def __post_init__(self) -> None:
+        self.clock = BrokerClock(self.time)
+        self.clock.heard(UNIX_MS)
+        self.service = Service(self.outcomes, self.clock, Policy(), 60_000, self.time)
+        self.workers.events = self.service.listener
+        self.service.use(self.workers)
+        self.service.serve([model("echo"), model("sleep")])
+
+    @property
+    def told(self) -> list[tuple[str, str, str]]:
+        return self.outcomes.told
+
+    def child(self) -> int:
+        return list(self.workers.loads)[-1]
+
+    def exited(self, reason: ExitReason, code: int = -9) -> None:
+        report = ExitReport(reason, "gone", code, 100, 1000, 900)
+        self.service.listener.on_exited(self.child(), report)
+
+
+@pytest.fixture
+async def hall() -> Hall:
+    return Hall()
+
+
+async def test_a_request_is_answered(hall: Hall) -> None:
+    hall.service.accept(incoming("r1", "sleep"))
+    assert list(hall.workers.loads.values()) == [model("sleep")[0]]
+    hall.workers.loaded()
+    hall.time.now += 0.5
+    hall.workers.answer()
+    assert hall.told == [("completed", "r1", "")]
+    assert hall.outcomes.settings["r1"] == {"ms": 5.0}
+    spent = hall.outcomes.timings["r1"]
+    assert spent.total_ms == pytest.approx(500)
+    assert spent.queue_ms + spent.load_ms + spent.inference_ms == pytest.approx(500)
+    assert [kind for kind, _, _ in hall.outcomes.events] == [EventKind.LOADING, EventKind.LOADED]
+
+
+async def test_who_waits_is_told(hall: Hall) -> None:
+    for number in range(3):
+        hall.service.accept(incoming(f"r{number}", tell=True))
+    assert [what for what, _, _ in hall.told] == ["accepted"] * 3
+    assert [hall.outcomes.positions[f"r{n}"].ahead for n in range(3)] == [0, 1, 2]
+    assert hall.outcomes.positions["r0"].wait_s is None, "nothing was ever measured"
+
+
+async def test_who_asked_for_progress_hears_of_the_start(hall: Hall) -> None:
+    hall.service.accept(incoming("r1", progress=True))
+    hall.service.accept(incoming("r2"))
+    hall.workers.loaded()
+    hall.workers.answer()
+    assert [told for told in hall.told if told[0] == "started"] == [("started", "r1", "")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"model": "nobody"}, Code.UNKNOWN_MODEL),
+        ({"task": "sleep"}, Code.INVALID_INPUT),
+        ({"parameters": {"x": 1}}, Code.UNKNOWN_PARAMETER),
+        ({"model": "sleep", "parameters": {"ms": "1"}}, Code.INVALID_INPUT),
+        ({"timeout_ms": 0}, Code.INVALID_INPUT),
+        ({"timeout_ms": -5}, Code.INVALID_INPUT),
+    ],
+)
+async def test_a_request_is_refused_at_the_door(
+    hall: Hall, fields: dict[str, object], code: Code
+) -> None:
+    hall.service.accept(incoming("r1", **fields))  # type: ignore[arg-type]
+    assert hall.told == [("failed", "r1", code.value)]
+    assert hall.workers.loads == {}
+
+
+async def test_a_cancel_may_come_before_its_request(hall: Hall) -> None:
+    hall.service.cancel("r1")
+    hall.service.accept(incoming("r1"))
+    hall.service.accept(incoming("r2"))
+    assert hall.told == [("failed", "r1", "cancelled")]
+
+
+async def test_a_cancel_ends_what_waits_and_what_runs(hall: Hall) -> None:
+    hall.service.accept(incoming("r1"))
+    hall.service.cancel("r1")
+    assert hall.told == [("failed", "r1", "cancelled")]
+    hall.service.accept(incoming("r2"))
+    hall.workers.loaded()
+    hall.service.cancel("r2")
+    (group,) = hall.workers.groups
+    assert hall.told[1:] == [("failed", "r2", "cancelled")]
+    assert hall.workers.cancels == [(group.id, 0)]
+    hall.workers.answer()
+    assert len(hall.told) == 2, "its answer comes too late"
+
+
+async def test_both_records_of_one_id_are_cancelled(hall: Hall) -> None:
+    for offset in range(2):
+        hall.service.accept(incoming("r1", record=FakeRecord(offset=offset)))
+    hall.service.cancel("r1")
+    assert hall.told == [("failed", "r1", "cancelled")] * 2
+
+
+async def test_only_so_many_cancels_are_remembered(hall: Hall) -> None:
+    for number in range(100_001):
+        hall.service.cancel(f"r{number}")
+    hall.service.accept(incoming("r0"))
+    hall.service.accept(incoming("r100000"))
+    assert hall.told == [("failed", "r100000", "cancelled")]
+
+
+async def test_a_deadline_counts_from_the_append(hall: Hall) -> None:
+    old = FakeRecord(timestamp=UNIX_MS - 10_000)
+    hall.service.accept(incoming("r1", record=old, timeout_ms=10_000))
+    assert hall.told == [("failed", "r1", "expired")]
+    hall.service.accept(incoming("r2", record=old, timeout_ms=10_001))
+    assert len(hall.told) == 1
+
+
+async def test_the_default_timeout_is_the_setting(hall: Hall) -> None:
+    hall.service.accept(incoming("r1", record=FakeRecord(timestamp=UNIX_MS - 60_000)))
+    assert hall.told == [("failed", "r1", "expired")]
+
+
+async def test_what_waits_expires_without_any_other_event(hall: Hall) -> None:
+    expired = asyncio.Event()
+    hall.outcomes.on_told = expired.set
+    hall.service.accept(incoming("r1", timeout_ms=5))
+    hall.time.now += 0.005
+    hall.service.arm()
+    await asyncio.wait_for(expired.wait(), CAP_S)
+    assert hall.told == [("failed", "r1", "expired")]
+
+
+async def test_the_longest_timeout_that_can_be_asked_for(hall: Hall) -> None:
+    hall.service.accept(incoming("r1", timeout_ms=2**63 - 1))
+    hall.service.arm()
+    assert hall.told == []
+
+
+async def test_before_the_first_timestamp_nothing_expires() -> None:
+    hall = Hall()
+    clock = BrokerClock(hall.time)
+    service = Service(hall.outcomes, clock, Policy(), 1, hall.time)
+    service.use(hall.workers)
+    service.serve([model("echo")])
+    service.accept(incoming("r1", timeout_ms=1))
+    service.arm()
+    assert hall.told == []
+
+
+async def test_an_error_of_one_item_is_its_own(hall: Hall) -> None:
+    for name in ("r1", "r2"):
+        hall.service.accept(incoming(name))
+    hall.workers.loaded()
+    group = next(group for group in hall.workers.groups if len(group.works) == 2)
+    results = [
+        ItemResult(0, None, RequestError(Code.INVALID_INPUT, "too long"), 0.0),
+        ItemResult(1, b"\x00", None, 1.0),
+    ]
+    hall.service.listener.on_results(group.replica, group.id, results)
+    assert hall.told == [("failed", "r1", "invalid_input"), ("completed", "r2", "")]
+    assert hall.outcomes.exit_codes["r1"] is None
+
+
+async def test_poison_is_failed_with_the_exit_code(hall: Hall) -> None:
+    hall.service.accept(incoming("r1"))
+    for _ in range(2):
+        hall.workers.loads = dict([list(hall.workers.loads.items())[-1]])
+        hall.workers.loaded()
+        hall.exited(ExitReason.CRASHED)
+    assert hall.told == [("failed", "r1", "worker_crash")]
+    assert hall.outcomes.exit_codes["r1"] == -9
+    kinds = [kind for kind, _, _ in hall.outcomes.events]
+    assert kinds.count(EventKind.CRASHED) == 2
+
+
+async def test_an_unload_carries_its_proof(hall: Hall) -> None:
+    hall.service.load(ECHO)
+    hall.workers.loaded()
+    hall.service.unload(ECHO)
+    assert hall.workers.kills == [(hall.child(), "unload")]
+    hall.exited(ExitReason.KILLED)
+    kind, key, facts = hall.outcomes.events[-1]
+    assert (kind, key) == (EventKind.UNLOADED, ECHO)
+    assert facts["returned_share"] == 1.0
+    assert (facts["tree_bytes_before"], facts["tree_bytes_after"]) == (1000, 900)
+
+
+async def test_a_failed_load_is_told_to_those_who_wait(hall: Hall) -> None:
+    hall.service.accept(incoming("r1"))
+    hall.service.listener.on_load_failed(hall.child(), Code.MODEL_UNAVAILABLE, "no weights")
+    assert hall.told == [("failed", "r1", "model_unavailable")]
+    assert (hall.outcomes.errors["r1"].retry_after_ms or 0) > 0
+
+
+async def test_dropped_work_has_no_outcome_here(hall: Hall) -> None:
+    theirs = FakeRecord(partition=1)
+    hall.service.accept(incoming("r1"))
+    hall.service.accept(incoming("r2", record=theirs))
+    (dropped,) = hall.service.drop({("modelmora.requests.normal", 1)}, started=False)
+    assert dropped is theirs
+    hall.workers.loaded()
+    hall.workers.answer()
+    assert hall.told == [("completed", "r1", "")]
+
+
+async def test_draining_waits_for_what_was_started(hall: Hall) -> None:
+    partition = {("modelmora.requests.normal", 0)}
+    hall.service.accept(incoming("r1"))
+    assert await hall.service.drain(partition, 0), "it only waits"
+    hall.workers.loaded()
+    assert not await hall.service.drain(partition, 0)
+    draining = asyncio.create_task(hall.service.drain(partition, CAP_S))
+    await asyncio.sleep(0)
+    hall.workers.answer()
+    assert await asyncio.wait_for(draining, CAP_S)
+
+
+async def test_what_is_served_no_more_is_refused(hall: Hall) -> None:
+    hall.service.accept(incoming("r1"))
+    hall.service.serve([model("sleep")])
+    hall.service.accept(incoming("r2"))
+    assert hall.told == [("failed", "r1", "unknown_model"), ("failed", "r2", "unknown_model")]
+    with pytest.raises(NotFound):
+        hall.service.named("echo")
+    with pytest.raises(NotFound):
+        hall.service.load(ECHO)
+
+
+async def test_commands_for_models(hall: Hall) -> None:
+    assert hall.service.named("echo") == ECHO
+    hall.service.pin(ECHO)
+    hall.service.load(ECHO)
+    assert hall.service.replicas == {hall.child(): ECHO}
+    assert {status.key for status in hall.service.status()} == {ECHO, SLEEP}
