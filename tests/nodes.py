@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -10,11 +9,16 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tests.programs import ROOT
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from modelmora.messages import InferenceResult, LifecycleEvent, Source
+from modelmora.wire import decode_event, decode_result
+from tests.programs import ROOT, eventually
 
 READY_S = 120.0
 PARTITIONS = 4
@@ -50,6 +54,7 @@ class NodeProcess:
         self._environment = others | {FOREIGN + key: str(value) for key, value in own.items()}
         self.log = folder / f"{name}.log"
         self.facts: dict[str, Any] = {}
+        self._logged = 0
         self._ready = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._listener: threading.Thread | None = None
@@ -60,6 +65,7 @@ class NodeProcess:
         self._ready.clear()
         self.facts = {}
         with self.log.open("ab") as log:
+            self._logged = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "modelmora.agents"],
                 env=self._environment | {"MODELMORA_NOTIFY_FD": str(writing)},
@@ -108,11 +114,16 @@ class NodeProcess:
 
     def get(self, path: str) -> Any:
         """A JSON answer of the node's own port; None where nobody answers."""
+        text = self.text(path)
+        return json.loads(text) if text else None
+
+    def text(self, path: str) -> str:
+        """An answer of the node's own port; empty where nobody answers."""
         try:
             with urllib.request.urlopen(self.facts["node_http"] + path, timeout=5) as answer:
-                return json.load(answer)
+                return str(answer.read().decode())
         except (OSError, KeyError):
-            return None
+            return ""
 
     def stop(self, cap_s: float = 60) -> int:
         """SIGTERM; the exit code."""
@@ -137,13 +148,9 @@ class NodeProcess:
         """The end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def events(self) -> list[dict[str, Any]]:
-        """Its log, decoded."""
-        found = []
-        for line in self.log.read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return found
+    def log_since_start(self) -> str:
+        """What it has logged in this life."""
+        return self.log.read_text(errors="replace")[self._logged :]
 
     def __enter__(self) -> Self:
         return self.start().wait_ready()
@@ -151,3 +158,79 @@ class NodeProcess:
     def __exit__(self, *_: object) -> None:
         if self.running:
             self.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes | None]
+
+    @property
+    def code(self) -> str:
+        """Why it ended there."""
+        return (self.headers["modelmora-error-code"] or b"").decode()
+
+    @property
+    def source(self) -> Source:
+        """Where the record lay."""
+        where = (
+            self.headers[f"__connect.errors.{name}"] for name in ("topic", "partition", "offset")
+        )
+        topic, partition, offset = ((each or b"").decode() for each in where)
+        return Source(topic, int(partition), int(offset))
+
+
+class Observer:
+    """Reads a namespace's outcomes and events from the beginning; they stay in its lists."""
+
+    def __init__(self, servers: str, namespace: str) -> None:
+        self.results: dict[str, list[InferenceResult]] = {}
+        self.letters: dict[Source, list[Letter]] = {}
+        self.events: list[LifecycleEvent] = []
+        self._takes = {
+            f"{namespace}.results": self._take_result,
+            f"{namespace}.dead-letters": self._take_letter,
+            f"{namespace}.events": self._take_event,
+        }
+        settings = {"bootstrap.servers": servers, "group.id": "observer", "log_level": 0}
+        self._consumer = Consumer(settings | {"enable.auto.commit": False})
+        known = self._consumer.list_topics(timeout=30).topics
+        self._consumer.assign(
+            [TopicPartition(t, p, 0) for t in self._takes for p in known[t].partitions]
+        )
+
+    def until(self, seen: Callable[[], bool], what: str) -> None:
+        """Read until it is seen."""
+
+        def look() -> bool:
+            for message in self._consumer.consume(1000, 0.2):
+                if message.error() is None:
+                    self._takes[message.topic()](message)
+            return seen()
+
+        eventually(look, what, READY_S)
+
+    def answers(self, ids: Iterable[str]) -> list[InferenceResult]:
+        """One outcome for each id, waited for; fails where one has more."""
+        wanted = list(ids)
+        self.until(lambda: self.results.keys() >= set(wanted), "every outcome")
+        assert all(len(self.results[each]) == 1 for each in wanted)
+        return [self.results[each][0] for each in wanted]
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._consumer.close()
+
+    def _take_result(self, message: Message) -> None:
+        result = decode_result(message.value())
+        self.results.setdefault(result.request_id, []).append(result)
+
+    def _take_letter(self, message: Message) -> None:
+        letter = Letter(message.key(), message.value(), dict(message.headers() or ()))
+        self.letters.setdefault(letter.source, []).append(letter)
+
+    def _take_event(self, message: Message) -> None:
+        self.events.append(decode_event(message.value()))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from modelmora.bench.embedding import MODEL
 from modelmora.bench.report import Figure, at_least, at_most
 from modelmora.bench.stage import Stage, requests_of
+from modelmora.errors import ModelMoraError
 from modelmora.messages import ControlVerb
 from modelmora.registry.definitions import MINILM
 from modelmora.registry.sources import resolve
@@ -76,7 +78,7 @@ def unloads(stage: Stage) -> list[Figure]:
         tail.event("loaded", MODEL)
         facts = _unload(stage)
         shares.append(float(facts["returned_share"]))
-        held.append(summed_pss(pids))
+        held.append(sum(map(_anonymous, pids)))
         tail.close()
     after_warm_up = held[WARM_UP_CYCLES:]
     growth = (after_warm_up[-1] - after_warm_up[0]) / (len(after_warm_up) - 1) / MB
@@ -96,6 +98,14 @@ def unloads(stage: Stage) -> list[Figure]:
             beside={"least": min(shares)},
         ),
     ]
+
+
+def _anonymous(pid: int) -> int:
+    """Resident anonymous bytes: what a leak would add to, whoever else maps the same files."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise ModelMoraError(f"process {pid} has no RssAnon; this needs Linux")
 
 
 def _unload(stage: Stage) -> dict[str, Any]:

@@ -150,9 +150,9 @@ class Programme:
         foreign.flush(CAP_S)
         time.sleep(self._chance.random() * PAUSE_S)
         if what == "child":
-            os.kill(eventually(lambda: self._child(foreign), "a child to kill", CAP_S), 9)
+            eventually(lambda: self._kill_child(foreign), "a child to kill", CAP_S)
         elif what == "zygote":
-            zygote = eventually(lambda: self._kept.zygote, "a zygote to kill", CAP_S)
+            zygote = eventually(lambda: self._kept.zygote, "a zygote to kill", CAP_S) or 0
             with suppress(ProcessLookupError):
                 os.kill(zygote, signal.SIGKILL)
             eventually(lambda: self._kept.zygote not in (None, zygote), "another zygote", CAP_S)
@@ -165,8 +165,8 @@ class Programme:
             self._broker.start()
         self._killed[what] = self._killed.get(what, 0) + 1
 
-    def _child(self, foreign: Foreign) -> int | None:
-        """The process of a model that works; where none does, one is given some work."""
+    def _kill_child(self, foreign: Foreign) -> bool:
+        """Kill the process of a model that works; where none does, one is given some work."""
         self._keep_node()
         rows = sorted(self._kept.models().items())
         busy = [row["pid"] for _, row in rows if row["pid"] and row["running"] + row["waiting"]]
@@ -174,7 +174,11 @@ class Programme:
             foreign.send("normal", draft("sleep", ["for a kill"], {"ms": 50.0}))
             foreign.flush(CAP_S)
             busy = [row["pid"] for _, row in rows if row["pid"]]
-        return self._chance.choice(busy) if busy else None
+        try:
+            os.kill(self._chance.choice(busy), signal.SIGKILL)
+        except (IndexError, ProcessLookupError):
+            return False
+        return True
 
     def _keep_node(self) -> None:
         """What the host's supervisor does: start the node again when it has ended."""

