@@ -18,6 +18,11 @@ from modelmora.registry.sources import resolve
 
 ROUNDS = 3
 MODEL = MINILM.name
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 @contextlib.contextmanager
@@ -30,7 +35,7 @@ def ceiling() -> Iterator[Callable[[str], Any]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        env={**os.environ, **QUIET},
     )
     source, target = process.stdout, process.stdin
     assert source is not None

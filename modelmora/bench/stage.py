@@ -31,6 +31,7 @@ class Stage:
 
     run: Any
     folder: Path
+    _producer: Producer | None = None
 
     @property
     def bootstrap_servers(self) -> str:
@@ -45,16 +46,18 @@ class Stage:
         return int(pid)
 
     def producer(self) -> Producer:
-        """A librdkafka producer with Java's partitioner."""
-        return Producer(
-            {
-                "bootstrap.servers": self.bootstrap_servers,
-                "linger.ms": 1,
-                "partitioner": "murmur2_random",
-                "queue.buffering.max.messages": 1_000_000,
-                "log_level": 0,
-            }
-        )
+        """A librdkafka producer with Java's partitioner, connected once."""
+        if self._producer is None:
+            self._producer = Producer(
+                {
+                    "bootstrap.servers": self.bootstrap_servers,
+                    "linger.ms": 1,
+                    "partitioner": "murmur2_random",
+                    "queue.buffering.max.messages": 1_000_000,
+                    "log_level": 0,
+                }
+            )
+        return self._producer
 
     def topic(self, name: str) -> str:
         """A fresh topic beside the instance's own."""

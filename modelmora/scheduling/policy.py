@@ -21,6 +21,8 @@ class Policy:
     """How long a group that is not full waits for more; 0 = never."""
     groups_per_replica: int = 2
     """One runs, one is prepared. Only these can be repeated after a crash."""
+    prepare_ahead_s: float = 0.05
+    """How long before the end of a group the next one is prepared, going by its mean run time."""
     load_s: float = 600.0
     start_to_close_s: float = 300.0
     """How long a child may work without answering anything."""

@@ -99,10 +99,7 @@ class Scheduler:
         return model.position(lane) if model else Position(0, None)
 
     def submit(self, work: Work, now: float) -> bool:
-        """Admit a request, or refuse it through `Effects.failed` and return False.
-
-        Admitted, it waits in its lane; started if its child has a place, loaded if there is room.
-        """
+        """Admit a request, start or load what it needs; False: refused, by `Effects.failed`."""
         self._expire(now)
         model = self._fleet.models.get(work.model)
         fits = model is None or self._fleet.fits(model, now)
@@ -216,6 +213,7 @@ class Scheduler:
                 child.heard = now
                 self._book.close(work)
                 self._effects.answered(work, result)
+        self._feed(child.model, now)
 
     def on_group_done(self, replica: int, group: int, run_ms: float, now: float) -> None:
         """The group's place is free; an item it left without an answer has failed."""
@@ -294,7 +292,7 @@ class Scheduler:
     def _feed(self, model: Model, now: float) -> None:
         """Hand groups to the model's child.
 
-        (1) Only a ready child gets any, and at most two: one runs, one is prepared.
+        (1) Only a ready child gets any, and at most two: one runs, one is prepared, late.
         (2) The queue says which works are next, if any are to start now.
         (3) Threads: the cores shared among the children that compute, this one included.
         """
@@ -318,7 +316,7 @@ class Scheduler:
             self._effects.run(group)
 
     def _advance(self, now: float) -> None:
-        """After anything that may have freed a child or its memory."""
+        """After whatever may have freed a child or memory."""
         self._fleet.release_drained()
         self._arrange(now)
 

@@ -44,8 +44,22 @@ class Replica:
     bytes: int = 0
 
     def has_place(self, policy: Policy) -> bool:
-        """It may be given a group."""
-        return self.state is State.READY and len(self.runs) < policy.groups_per_replica
+        """It may be given a group.
+
+        (1) Only a ready child, and never more than `groups_per_replica`.
+        (2) One that has nothing to do: yes.
+        (3) One that runs a group: when that will soon be done, or its model was never measured.
+            What comes until then can still overtake, or join the next group.
+        """
+        # (1) Ready, not full.
+        if self.state is not State.READY or len(self.runs) >= policy.groups_per_replica:
+            return False
+        # (2) Idle.
+        if not self.runs or self.model.run_ms is None:
+            return True
+        # (3) Soon done.
+        unanswered = sum(len(run.open) for run in self.runs.values())
+        return unanswered * self.model.run_ms <= policy.prepare_ahead_s * 1000
 
     @property
     def front(self) -> Run | None:

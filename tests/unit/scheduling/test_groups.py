@@ -35,6 +35,25 @@ def test_a_child_holds_two_groups_and_no_more() -> None:
     assert ids(world.child().groups[1].works) == ["r3", "r4", "r5"]
 
 
+def test_the_next_group_is_prepared_shortly_before_the_end_of_a_long_one() -> None:
+    world = World(Policy(prepare_ahead_s=0.05))
+    world.serve(A)
+    world.send()
+    world.finish(run_ms=20)  # so an item takes 20 ms
+    for number in range(10):
+        world.send(name=f"low{number}", lane=Lane.LOW)
+    assert [len(group.works) for group in world.child().groups] == [1, 1], "short ones at once"
+    world.finish(run_ms=20)
+    world.finish(run_ms=20)
+    assert [len(group.works) for group in world.child().groups] == [8]
+    world.send(name="late", lane=Lane.LOW)
+    world.send(name="urgent", lane=Lane.CRITICAL)
+    world.answer(indices=range(5))
+    assert len(world.child().groups) == 1, "60 ms are left of it"
+    world.answer(indices=[5])
+    assert [ids(group.works) for group in world.child().groups[1:]] == [["urgent"]]
+
+
 def test_lanes_come_before_arrival() -> None:
     world = World()
     world.serve(A)
