@@ -1,7 +1,7 @@
 """The model alone, in a process of its own: what this machine could do without a server.
 
-Reads one command a line and prints one JSON line: `texts`, `fixed`, `arrival`, `single`,
-`sorted`. Rates are sentences a second with the given number of threads.
+Reads one command a line and prints one JSON line: first `texts FIXED MIXED` (how many), then
+`fixed`, `arrival`, `single` or `sorted`. Rates are sentences a second with so many threads.
 """
 
 from __future__ import annotations
@@ -67,17 +67,21 @@ class Ceiling:
         self._torch = torch
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._model: Any = AutoModel.from_pretrained(folder).eval()
-        words = [
+        self._words = sorted(
             word
             for word in self._tokenizer.get_vocab()
             if word.isascii() and word.isalpha() and word.islower() and len(word) > 2
-        ]
-        words.sort()
-        ratio = LONGEST / SHORTEST
+        )
+        self.fixed: list[str] = []
+        self.mixed: list[str] = []
+
+    def choose_texts(self, fixed: int, mixed: int) -> None:
+        """So many of equal length, and so many of 8 to 256 tokens, log-uniform."""
         chosen = random.Random(7)
-        mixed = [round(SHORTEST * ratio ** chosen.random()) for _ in range(MIXED_TEXTS)]
-        self.fixed = texts_of(words, [FIXED_TOKENS] * FIXED_TEXTS, 1)
-        self.mixed = texts_of(words, mixed, 2)
+        ratio = LONGEST / SHORTEST
+        lengths = [round(SHORTEST * ratio ** chosen.random()) for _ in range(mixed)]
+        self.fixed = texts_of(self._words, [FIXED_TOKENS] * fixed, 1)
+        self.mixed = texts_of(self._words, lengths, 2)
 
     def rate(self, texts: list[str], rule: str) -> float:
         """Sentences a second, tokenizing and pooling included."""
@@ -96,9 +100,10 @@ def main() -> None:
     """Answer commands until the input ends."""
     ceiling = Ceiling(sys.argv[1], int(sys.argv[2]))
     for line in sys.stdin:
-        command = line.strip()
+        command, *counts = line.split()
         answer: Any
         if command == "texts":
+            ceiling.choose_texts(*map(int, counts))
             answer = {"fixed": ceiling.fixed, "mixed": ceiling.mixed}
         elif command == "fixed":
             answer = ceiling.rate(ceiling.fixed, "arrival")

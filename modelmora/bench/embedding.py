@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
+from modelmora.bench.ceiling import FIXED_TEXTS, MIXED_TEXTS
 from modelmora.bench.report import Figure, at_least
 from modelmora.bench.stage import Stage, appended_s, requests_of
 from modelmora.registry.definitions import MINILM
@@ -62,10 +63,10 @@ def embeddings(stage: Stage) -> list[Figure]:
         seen.setdefault(name, []).append(value)
 
     with ceiling() as ask:
-        texts = ask("texts")
+        texts = ask(f"texts {stage.scaled(FIXED_TEXTS, 40)} {stage.scaled(MIXED_TEXTS, 20)}")
         _served(stage, texts["fixed"][:64])
         ask("fixed")
-        for _ in range(ROUNDS):
+        for _ in range(stage.scaled(ROUNDS)):
             note("ceiling", ask("fixed"))
             note("fixed", _served(stage, texts["fixed"]))
             for rule in ("sorted", "single"):

@@ -32,10 +32,10 @@ def latencies(stage: Stage) -> list[Figure]:
     source, target = stage.topic(f"{name}-in"), stage.topic(f"{name}-out")
     rest, rpc, plain = [], [], []
     with bare(stage, "faust", source, target):
-        for _ in range(ROUNDS):
-            plain.append(asyncio.run(_round_trips(stage.bootstrap_servers, source, target)))
-            rest.append(_median_ms(_rest_caller(stage)))
-            rpc.append(_median_ms(_rpc_caller(stage)))
+        for _ in range(stage.scaled(ROUNDS)):
+            plain.append(asyncio.run(_round_trips(stage, source, target)))
+            rest.append(_median_ms(_rest_caller(stage), stage.scaled(CALLS, 3)))
+            rpc.append(_median_ms(_rpc_caller(stage), stage.scaled(CALLS, 3)))
     faust_ms = median(plain)
     ratio = at_most(2)
     return [
@@ -88,11 +88,11 @@ def _rpc_caller(stage: Stage) -> Callable[[], float]:
     return call
 
 
-def _median_ms(call: Callable[[], float]) -> float:
+def _median_ms(call: Callable[[], float], calls: int) -> float:
     for _ in range(WARM_UP):
         call()
     times = []
-    for _ in range(CALLS):
+    for _ in range(calls):
         began = time.perf_counter()
         call()
         times.append(time.perf_counter() - began)
@@ -103,7 +103,7 @@ def _overhead(stage: Stage) -> Figure:
     """The 99th percentile of what REST adds to the model's own time, at 50 calls a second."""
     call = _rest_caller(stage)
     added = []
-    for _ in range(PACED_CALLS):
+    for _ in range(stage.scaled(PACED_CALLS, 3)):
         began = time.perf_counter()
         inference_ms = call()
         took_s = time.perf_counter() - began
@@ -118,10 +118,11 @@ def _overhead(stage: Stage) -> Figure:
     )
 
 
-async def _round_trips(servers: str, source: str, target: str) -> float:
+async def _round_trips(stage: Stage, source: str, target: str) -> float:
     """Median ms from a produce to the reply's arrival, one at a time, aiokafka on this side."""
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+    servers, calls = stage.bootstrap_servers, stage.scaled(CALLS, 3)
     consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
     producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=0)
     await consumer.start()
@@ -133,7 +134,7 @@ async def _round_trips(servers: str, source: str, target: str) -> float:
         for tp in partitions:
             await consumer.position(tp)
         times = []
-        for number in range(WARM_UP + CALLS):
+        for number in range(WARM_UP + calls):
             began = time.perf_counter()
             await producer.send(source, TEXT.encode(), b"echo")
             await consumer.getone()

@@ -44,7 +44,7 @@ def base_memory(stage: Stage) -> Figure:
 def cold_start(stage: Stage) -> Figure:
     """From the request for an unloaded model to its answer, beside a fresh interpreter."""
     warm, fresh = [], []
-    for _ in range(ROUNDS):
+    for _ in range(stage.scaled(ROUNDS)):
         _unload(stage)
         tail = stage.tail("modelmora.results")
         began = time.time()
@@ -72,7 +72,8 @@ def unloads(stage: Stage) -> list[Figure]:
     held: list[int] = []
     pids = [stage.pid("node"), stage.pid("zygote")]
     _unload(stage)
-    for _ in range(CYCLES):
+    cycles = stage.scaled(CYCLES, 3)
+    for _ in range(cycles):
         tail = stage.tail("modelmora.events")
         stage.command(ControlVerb.LOAD, MODEL)
         tail.event("loaded", MODEL)
@@ -80,7 +81,7 @@ def unloads(stage: Stage) -> list[Figure]:
         shares.append(float(facts["returned_share"]))
         held.append(sum(map(_anonymous, pids)))
         tail.close()
-    after_warm_up = held[WARM_UP_CYCLES:]
+    after_warm_up = held[min(WARM_UP_CYCLES, cycles - 2) :]
     growth = (after_warm_up[-1] - after_warm_up[0]) / (len(after_warm_up) - 1) / MB
     return [
         Figure(
@@ -88,7 +89,7 @@ def unloads(stage: Stage) -> list[Figure]:
             growth,
             "MB",
             at_most(0.1),
-            beside={"cycles": CYCLES, "held MB": held[-1] / MB},
+            beside={"cycles": cycles, "held MB": held[-1] / MB},
         ),
         Figure(
             "unload.returned_share",

@@ -81,10 +81,10 @@ def critical(stage: Stage) -> Figure:
     """
     tail = stage.tail("modelmora.results")
     _wait_s(stage, tail)  # loads the model
-    idle = [_wait_s(stage, tail) for _ in range(IDLE_CALLS)]
-    stage.send(requests_of("sleep", ["x"] * WAITING, ms=SLEEP_MS), lane="low")
-    worked_off = [appended_s(message) for message in tail.take(5 * GROUP)]
-    loaded = [_wait_s(stage, tail) for _ in range(CALLS)]
+    idle = [_wait_s(stage, tail) for _ in range(stage.scaled(IDLE_CALLS, 3))]
+    stage.send(requests_of("sleep", ["x"] * stage.scaled(WAITING), ms=SLEEP_MS), lane="low")
+    worked_off = [appended_s(message) for message in tail.take(stage.scaled(5 * GROUP, 20))]
+    loaded = [_wait_s(stage, tail) for _ in range(stage.scaled(CALLS, 3))]
     tail.close()
     # What a group takes in fact, which is a little more than its sleeps.
     group_s = GROUP * (worked_off[-1] - worked_off[0]) / (len(worked_off) - 1)

@@ -24,7 +24,7 @@ def echo_rate(stage: Stage) -> Figure:
     """
     rates: dict[str, list[float]] = {"modelmora": [], "faust": [], "aiokafka": [], "confluent": []}
     _warm(stage)
-    for _ in range(ROUNDS):
+    for _ in range(stage.scaled(ROUNDS)):
         rates["modelmora"].append(_modelmora(stage))
         for kind in ("faust", "aiokafka", "confluent"):
             rates[kind].append(_bare(stage, kind))
@@ -47,11 +47,12 @@ def _warm(stage: Stage) -> None:
 
 
 def _modelmora(stage: Stage) -> float:
+    count = stage.scaled(RECORDS)
     tail = stage.tail("modelmora.results")
     with stage.frozen(stage.pid("node")) as go:
-        stage.send(requests_of("echo", [TEXT] * RECORDS))
+        stage.send(requests_of("echo", [TEXT] * count))
         began = go()
-        answers = tail.take(RECORDS)
+        answers = tail.take(count)
     tail.close()
     return _rate(began, [appended_s(message) for message in answers])
 
@@ -59,7 +60,8 @@ def _modelmora(stage: Stage) -> float:
 def _bare(stage: Stage, kind: str) -> float:
     name = f"bench-{kind}-{uuid4().hex[:8]}"
     source, target = stage.topic(f"{name}-in"), stage.topic(f"{name}-out")
-    values = [encode_request(request) for request in requests_of("echo", [TEXT] * RECORDS)]
+    count = stage.scaled(RECORDS)
+    values = [encode_request(request) for request in requests_of("echo", [TEXT] * count)]
     with bare(stage, kind, source, target) as pid, stage.frozen(pid) as go:
         tail = stage.tail(target)
         producer = stage.producer()
@@ -68,7 +70,7 @@ def _bare(stage: Stage, kind: str) -> float:
             producer.poll(0)
         producer.flush(60)
         began = go()
-        answers = tail.take(RECORDS)
+        answers = tail.take(count)
         tail.close()
     return _rate(began, [appended_s(message) for message in answers])
 

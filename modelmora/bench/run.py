@@ -16,6 +16,7 @@ from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
 from modelmora.bench.stage import serving
 
+QUICK = 0.02
 ONLY = ("base", "queue", "echo", "latency", "embed", "cold", "unload", "critical")
 
 
@@ -24,10 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="modelmora bench", description=main.__doc__)
     parser.add_argument("--only", nargs="+", choices=ONLY, default=ONLY, metavar="WHAT")
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
+    parser.add_argument("--quick", action="store_true", help="see that all works; no figures")
     parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
     options = parser.parse_args(arguments)
     talk = Console(stderr=True)
-    figures = measure(set(options.only), talk)
+    figures = measure(set(options.only), talk, QUICK if options.quick else 1.0)
     show(figures, Console())
     write(figures, options.output)
     talk.print(f"written to {options.output}")
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if options.check and missed else 0
 
 
-def measure(only: set[str], talk: Console) -> list[Figure]:
+def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
     """The figures that are asked for, in the order that disturbs them least."""
     figures: list[Figure] = []
 
@@ -47,7 +49,7 @@ def measure(only: set[str], talk: Console) -> list[Figure]:
         add("queue", *queue())
     if only - {"queue"}:
         with tempfile.TemporaryDirectory(prefix="modelmora-bench-") as folder:
-            with serving(Path(folder)) as stage:
+            with serving(Path(folder), scale) as stage:
                 if "base" in only:
                     add("base memory", base_memory(stage))
                 if "echo" in only:

@@ -31,12 +31,17 @@ class Stage:
 
     run: Any
     folder: Path
+    scale: float = 1.0
     _producer: Producer | None = None
 
     @property
     def bootstrap_servers(self) -> str:
         """Its broker."""
         return str(self.run.bootstrap_servers)
+
+    def scaled(self, count: int, least: int = 1) -> int:
+        """As many as that in a full run; fewer in a quick one, which shows that all works."""
+        return max(least, int(count * self.scale))
 
     def pid(self, name: str) -> int:
         """The process of a part: node, gateway, zygote, broker."""
@@ -168,7 +173,7 @@ def requests_of(model: str, texts: Sequence[str], **parameters: Any) -> list[Inf
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Stage]:
+def serving(folder: Path, scale: float = 1.0) -> Iterator[Stage]:
     """Start broker, node and gateway with the test models; stop them at the end."""
     command = [sys.executable, "-m", "modelmora.cli", "serve", "--testing", "--data-dir"]
     ports = ["--http-port", "0", "--grpc-port", "0", "--node-http-port", "0"]
@@ -180,7 +185,7 @@ def serving(folder: Path) -> Iterator[Stage]:
         env={**os.environ, "MODELMORA_LOG__LEVEL": "warning"},
     )
     try:
-        yield Stage(_ready(process, folder), folder)
+        yield Stage(_ready(process, folder), folder, scale)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

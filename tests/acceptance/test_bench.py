@@ -1,0 +1,35 @@
+"""The benchmark from end to end, with counts too small for figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = {
+    "base.pss_mb",
+    "cold.first_answer_vs_fresh",
+    "critical.p99_over_batch",
+    "echo.rate_vs_faust",
+    "embed.fixed_vs_ceiling",
+    "embed.mixed_vs_arrival",
+    "embed.mixed_vs_best",
+    "grpc.p50_vs_faust",
+    "overhead.p99_ms",
+    "queue.ops_vs_asyncio",
+    "queue.violations",
+    "rest.p50_vs_faust",
+    "unload.growth_mb_per_cycle",
+    "unload.returned_share",
+}
+
+
+def test_a_quick_run_takes_every_figure(tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "modelmora.cli", "bench", "--quick", "--output", str(output)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert ran.returncode == 0, ran.stderr
+    results = json.loads(output.read_text())["results"]
+    assert {result["name"] for result in results} == NAMES
+    assert "echo.rate_vs_faust" in ran.stdout
