@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from typing import NoReturn
 
 import structlog
 import uvloop
@@ -15,15 +16,15 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from modelmora.agents.node import Node
 from modelmora.errors import ModelMoraError, Unreachable
 from modelmora.kafka.admin import Admin, check_lanes
-from modelmora.kafka.topics import Topic
+from modelmora.kafka.schema_registry import Schemas
 from modelmora.settings import Settings, load_settings
 from modelmora.telemetry.logs import configure
 
 log = structlog.get_logger(__name__)
 
 
-def prepare_topics(settings: Settings) -> int:
-    """Create the topics where that is allowed; returns the partition count of `results`.
+def prepare_topics(settings: Settings) -> None:
+    """Create the topics where that is allowed.
 
     Raises ConfigurationError where they are not as they must be, Unreachable without a broker.
     """
@@ -33,28 +34,30 @@ def prepare_topics(settings: Settings) -> int:
     for state in states:
         for fault in state.differs:
             log.warning("topic differs from the table", topic=state.name, what=fault)
-    return next(state.partitions for state in states if state.topic is Topic.RESULTS)
 
 
 async def run(settings: Settings) -> int:
     """Run one node until it is told to stop; returns the exit code."""
-    replies = await asyncio.to_thread(prepare_topics, settings)
-    node = Node(settings, replies)
+    await asyncio.to_thread(prepare_topics, settings)
+    schemas = Schemas.of(settings)
+    if schemas:
+        await asyncio.to_thread(schemas.register)
+    node = Node(settings, schemas)
     stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _stop, stop)
-    # Nothing that hangs may keep a stopping node alive: the deadline ends it whatever happens.
     try:
         starting = asyncio.create_task(node.start())
-        stop.add_done_callback(lambda _: starting.cancel())
+        for end in (stop, node.failure):
+            end.add_done_callback(lambda _: starting.cancel())
         with contextlib.suppress(asyncio.CancelledError):
             await starting
             await asyncio.wait({stop, node.failure}, return_when=asyncio.FIRST_COMPLETED)
     except KafkaConnectionError as error:
         raise Unreachable(f"no broker answers at {settings.bootstrap_servers}") from error
     finally:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(node.stop(), settings.timing.stop_s)
+        # What hangs may not keep a stopping node alive, not even by ignoring its cancellation.
+        await asyncio.wait({asyncio.create_task(node.stop())}, timeout=settings.timing.stop_s)
     return node.failure.result() if node.failure.done() else 0
 
 
@@ -63,13 +66,13 @@ def _stop(stop: asyncio.Future[int]) -> None:
         stop.set_result(0)
 
 
-def main() -> None:
-    """Start the node with the settings of the environment; never returns."""
+async def live() -> NoReturn:
+    """Run a node with the settings of the environment, then end the process."""
     code = 1
     try:
         settings = load_settings()
         configure(settings.log)
-        code = uvloop.run(run(settings))
+        code = await run(settings)
     except ModelMoraError as error:
         sys.stderr.write(f"modelmora: {error}\n")
         code = error.exit_code
@@ -81,8 +84,14 @@ def main() -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        # Faust's threads can outlive the loop after a failure; the process must not.
+        # Faust's threads and the clients of a dead broker can outlive the loop, or hold up its
+        # end for minutes; the process must not wait for them.
         os._exit(code)
+
+
+def main() -> None:
+    """Start the node; never returns."""
+    uvloop.run(live())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from modelmora.agents.intake import Intake
+from modelmora.agents.intake import Batch, Intake
 from modelmora.kafka.connection import bootstrap_servers, ssl_context
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import PARSE_FAULTS, step_over
@@ -46,6 +46,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
         consumer = super()._create_consumer(loop)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        consumer._isolation_level = "read_committed"  # what was aborted was never asked
         return consumer
 
 
@@ -55,6 +56,7 @@ class Consumer(driver.Consumer):
     app: NodeApp
     logger = logging.getLogger("faust.consumer")  # else its start and stop would be ours
     _stands_for: int | None = None
+    _handed: dict[TP, int]  # the offsets behind what was handed over
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -91,8 +93,10 @@ class Consumer(driver.Consumer):
                 return
             tp = TP(partition.topic, partition.partition)
             if records:
-                message = self._to_message(tp, _Last(tp, records[-1].offset))
-                message.value = records
+                last = records[-1].offset
+                message = self._to_message(tp, _Last(tp, last))
+                message.value = Batch(self._handed.get(tp, 0), records)
+                self._handed[tp] = last + 1
                 yield tp, message
         if self._is_of(epoch):
             self._stands_for = epoch
@@ -116,6 +120,7 @@ class Consumer(driver.Consumer):
             return False
         # Faust drops what lies before the last offset that it has seen.
         self._read_offset.update(positions)
+        self._handed = positions
         return True
 
     async def _step_over(self, active: set[TP]) -> Mapping[Any, Any]:
@@ -139,6 +144,11 @@ class Consumer(driver.Consumer):
             return False
         self.app.intake.on_committed(commits)
         return True
+
+    async def commit_now(self) -> None:
+        """Commit what the ledger says by now; `commit` would only join one that is under way."""
+        await self.maybe_wait_for_commit_to_finish()
+        await self.commit()
 
     async def verify_all_partitions_active(self) -> None:
         """Faust's livelock detector looks at acks, and there are none here (see the watchdog)."""
@@ -226,7 +236,7 @@ def _credentials(settings: Settings) -> Any:
 def build_app(
     settings: Settings,
     intake: Intake,
-    on_batch: Callable[[list[Any]], Awaitable[None]],
+    on_batch: Callable[[Batch], Awaitable[None]],
     on_assigned: Callable[[set[TP]], Awaitable[None]],
     on_revoked: Callable[[set[TP]], Awaitable[None]],
 ) -> NodeApp:

@@ -7,10 +7,11 @@ from aiokafka import ConsumerRecord
 
 from modelmora.agents.models import Models
 from modelmora.errors import NotFound, Undecodable
+from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.messages import ControlCommand, ControlVerb
-from modelmora.serving import BrokerClock, Service
+from modelmora.serving import Service
 from modelmora.settings import Settings
 from modelmora.wire import decode_control, decode_registry
 
@@ -25,15 +26,18 @@ class Control:
     """
 
     def __init__(
-        self, settings: Settings, service: Service, models: Models, clock: BrokerClock
+        self,
+        settings: Settings,
+        service: Service,
+        models: Models,
+        schemas: Schemas | None = None,
     ) -> None:
         self._control = Topic.CONTROL.full(settings.namespace)
         self._registry = Topic.REGISTRY.full(settings.namespace)
         self._service = service
         self._models = models
-        self._clock = clock
         self._live = False
-        self._tail = Tail(settings, self._on_record)
+        self._tail = Tail(settings, self._on_record, schemas)
 
     async def start(self) -> None:
         """Read everything there is, then go on reading."""
@@ -46,7 +50,6 @@ class Control:
         await self._tail.stop()
 
     def _on_record(self, record: ConsumerRecord) -> None:
-        self._clock.heard(record.timestamp)
         try:
             if record.topic == self._registry:
                 if record.value is not None:

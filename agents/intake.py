@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import NamedTuple
 
 from modelmora.agents.ledger import Commit, Ledger, Partition, PartitionLedger
+from modelmora.kafka.unreadable import Unreadable
 from modelmora.serving import Record
 from modelmora.settings import Limits
+
+
+class Batch(NamedTuple):
+    """What one fetch has brought of one partition, in offset order; never empty."""
+
+    after: int
+    """The offset behind the batch before it."""
+    records: Sequence[Record | Unreadable]
 
 
 class Intake:
@@ -28,8 +38,6 @@ class Intake:
         self.epoch = 0
         """The number of the assignment; a fetch that saw another number is not to be used."""
         self._committing = False
-        self.fetched = 0
-        """Records read so far; the watchdog sees by it whether reading goes on."""
 
     def begin(self, record: Record) -> bool:
         """Enter a record. False: it is in flight here, was finished before, or is not ours."""
@@ -37,9 +45,8 @@ class Intake:
         ledger = self._ledger.get(partition)
         if ledger is None or not self.reading:
             return False
-        self.fetched += 1
         before = ledger.open_bytes
-        fresh = ledger.begin(record.offset, len(record.value or b""))
+        fresh = ledger.begin(record.offset, _size(record))
         self._bytes += ledger.open_bytes - before
         if self._full(ledger):
             self.gated.add(partition)
@@ -49,6 +56,17 @@ class Intake:
         """Whether the record's outcome is still to be given here."""
         ledger = self._ledger.get((record.topic, record.partition))
         return ledger is not None and ledger.is_open(record.offset)
+
+    def follows(self, partition: Partition, after: int) -> bool:
+        """Whether everything below `after` was taken, as far as there is anything.
+
+        If not, records were handed over and got lost on the way; reading then goes back to them.
+        """
+        next_offset = self.next_offset(partition)
+        if next_offset is None or next_offset >= after:
+            return True
+        self.epoch += 1
+        return False
 
     def done(self, record: Record) -> None:
         """The record's outcome is acknowledged."""
@@ -147,3 +165,11 @@ class Intake:
                 and ledger.open_bytes <= limits.partition_bytes // 2
             ):
                 self.gated.discard(each)
+
+
+def _size(record: Record) -> int:
+    """Bytes of the record that wait here: its value, and headers as far as it has any."""
+    size = len(record.value or b"")
+    if record.headers:
+        size += sum(len(name) + len(value or b"") for name, value in record.headers)
+    return size

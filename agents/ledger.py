@@ -42,6 +42,7 @@ class PartitionLedger:
     _running: set[int] = field(default_factory=set)
     _dropped: set[int] = field(default_factory=set)
     _committed: Commit | None = None
+    _asked: Commit | None = None
     _changed: bool = False
 
     def restore(
@@ -57,10 +58,11 @@ class PartitionLedger:
         rebalance: they will be read again and must not run twice.
         """
         self.next_offset = offset
-        self._committed = Commit(offset, metadata)
-        self._running = {each for each in running if each >= offset}
+        self._committed = self._asked = Commit(offset, metadata)
         self._skip = set(finished_in(offset, metadata))
         self._skip.update(each for each in finished if each >= offset)
+        # What another node has ended meanwhile is owed no more.
+        self._running = {each for each in running if each >= offset} - self._skip
 
     def begin(self, offset: int, size: int) -> bool:
         """Enter an offset (size in bytes). False: it is in flight here, or was finished before."""
@@ -122,17 +124,19 @@ class PartitionLedger:
 
     def to_commit(self) -> Commit | None:
         """What to commit now, or None when that has been committed already."""
-        if not self._changed or self.next_offset is None:
+        is_told = not self._changed and self._asked is self._committed
+        if is_told or self.next_offset is None:
             return None
         offset = self._reached(self.next_offset)
         finished = (each for each in self._above() if each >= offset)
         commit = Commit(offset, metadata_of(offset, finished))
-        return None if commit == self._committed else commit
+        self._changed = False
+        self._asked = self._committed if commit == self._committed else commit
+        return None if self._asked is self._committed else commit
 
     def committed(self, commit: Commit) -> None:
         """The broker has taken the commit."""
         self._committed = commit
-        self._changed = self.to_commit() is not None
 
     def _sweep(self) -> None:
         self._changed = True

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 
 from modelmora.kafka.publisher import Record as Outgoing
+from modelmora.kafka.publisher import TooLarge, Written
 from modelmora.kafka.topics import Topic
 from modelmora.messages import EventKind, LifecycleEvent, Parameter
 from modelmora.wire import encode_event
@@ -44,10 +45,17 @@ def cloud_event(event: LifecycleEvent, source: str) -> list[tuple[str, bytes]]:
 
 
 class Lifecycle:
-    """Writes the events of one node."""
+    """Writes the events of one node; `heard` is told the broker's time (Unix ms) of each."""
 
-    def __init__(self, sender: Sender, node: str, namespace: str) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        node: str,
+        namespace: str,
+        heard: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._sender = sender
+        self._heard = heard
         self._node = node
         self._topic = Topic.EVENTS.full(namespace)
         self._source = f"/{namespace}/nodes/{node}"
@@ -72,4 +80,8 @@ class Lifecycle:
         log.info(kind.value, model=name, version=version, **event.facts)
         key = (name or self._node).encode()
         headers = cloud_event(event, self._source)
-        self._sender.send(Outgoing(self._topic, key, encode_event(event), lambda _: None, headers))
+        self._sender.send(Outgoing(self._topic, key, encode_event(event), self._answer, headers))
+
+    def _answer(self, answer: Written | TooLarge) -> None:
+        if isinstance(answer, Written):
+            self._heard(answer.timestamp)

@@ -81,7 +81,8 @@ class Models:
                 continue
             try:
                 path = resolve(each.source)
-            except ModelMoraError as error:
+                size = weight_bytes(path)
+            except (ModelMoraError, OSError) as error:
                 faults.append(f"{each.name}: {error}")
                 continue
             spec = ModelSpec(
@@ -90,7 +91,7 @@ class Models:
                 each.task,
                 each.engine or entry.engine,
                 str(path),
-                weight_bytes(path),
+                size,
                 entry.needs_cores,
             )
             yield (spec, entry), each

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
@@ -23,6 +24,7 @@ from modelmora.agents.results import Results
 from modelmora.agents.watchdog import EXIT_CODE, Watchdog
 from modelmora.kafka.publisher import Publisher
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.schema_registry import Schemas
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.resources import available_memory
 from modelmora.scheduling import Policy
@@ -36,6 +38,7 @@ log = structlog.get_logger(__name__)
 _MODELS_POLL_S = 0.5
 _MEMORY_SHARE = 0.8
 _ACKNOWLEDGE_S = 5
+_STOP_S = 7
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -54,19 +57,42 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-class Node:
-    """The node process; `replies` is the partition count of `results` and `progress`."""
+async def _all_within(**parts: Coroutine[Any, Any, None]) -> None:
+    """Stop parts at once; one that takes too long, or does not heed its cancellation, is left."""
+    tasks = {asyncio.create_task(part, name=name) for name, part in parts.items()}
+    done, late = await asyncio.wait(tasks, timeout=_STOP_S)
+    for task in late:
+        task.cancel()
+        log.warning("did not stop in time", part=task.get_name())
+    for task in done:
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("did not stop cleanly", part=task.get_name(), error=repr(error))
 
-    def __init__(self, settings: Settings, replies: int) -> None:
+
+class Node:
+    """The node process.
+
+    Outcomes have a publisher of their own: a topic for progress or events that is missing, or
+    refused to us, must not hold them up.
+    """
+
+    def __init__(self, settings: Settings, schemas: Schemas | None = None) -> None:
         self.settings = settings
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
         self.clock = BrokerClock()
         self.intake = Intake(settings.limits)
         self.metrics = NodeMetrics()
-        self.publisher = Publisher(settings)
-        self.lifecycle = Lifecycle(self.publisher, self.name, settings.namespace)
+        framing = schemas.framing if schemas else None
+        self.publisher = Publisher(settings, framing=framing)
+        self.teller = Publisher(settings, framing=framing)
+        self.lifecycle = Lifecycle(self.teller, self.name, settings.namespace, self.clock.heard)
         results = Results(
-            self.publisher, self.intake, self.clock, self.lifecycle, settings.namespace, replies
+            self.publisher,
+            self.teller,
+            self.intake,
+            self.clock,
+            self.lifecycle,
+            settings.namespace,
         )
         results.on_outcome = self._count
         self.service = Service(
@@ -74,9 +100,9 @@ class Node:
         )
         self.workers = Supervisor(self.service.listener, on_zygote=self._on_zygote)
         self.service.use(self.workers)
-        self.models = Models(settings, self.service, self.publisher, self.lifecycle, self.name)
-        self.control = Control(settings, self.service, self.models, self.clock)
-        self.requests = Requests(settings, self.intake, self.service, results, self.clock)
+        self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
+        self.control = Control(settings, self.service, self.models, schemas)
+        self.requests = Requests(settings, self.intake, self.service, results, self.clock, schemas)
         self.pulse = Pulse(settings)
         self.http = HttpServer(
             health_app(self.checks, self.model_rows, self.metrics),
@@ -88,6 +114,7 @@ class Node:
         )
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._assigned = asyncio.Event()
+        self._ready = False
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
@@ -96,23 +123,23 @@ class Node:
 
     async def start(self) -> None:
         """Start every part; returns when requests are being read."""
+        # First, so that a node that waits long for partitions is seen to live.
+        host, port = await self.http.start()
+        address = f"http://{host}:{port}"
         await self.workers.start()
         await self.pulse.start()
         await self.publisher.start()
+        await self.teller.start()
         # The event's acknowledgement tells the broker's time before the first request is read.
         self.lifecycle.event(EventKind.NODE_JOINED, facts={"cores": self.settings.cores})
-        await self.publisher.flush()
+        await self._acknowledged(self.teller)
         await self.control.start()
         self.models.refresh()
         await self.app.start()
+        self._watch(models=self._watch_models(), consumer=self._watch_consumer())
         await self._assigned.wait()
         await self.workers.zygote_ready()  # before, a first answer would wait for its imports
-        host, port = await self.http.start()
-        address = f"http://{host}:{port}"
-        self._tasks = [
-            asyncio.create_task(self._watch_models(), name="models"),
-            asyncio.create_task(self._watch_consumer(), name="watchdog"),
-        ]
+        self._ready = True
         notify(ready=True, node_http=address, zygote=self.workers.zygote_pid)
         log.info("node ready", node=self.name, http=address)
 
@@ -128,24 +155,28 @@ class Node:
         # The children end now: what they leave is not to be judged as if they had crashed.
         self.service.drop(partitions, started=True)
         self.lifecycle.event(EventKind.NODE_LEFT)
-        for what, part in (
-            ("faust", self.app.stop()),
-            ("control", self.control.stop()),
-            ("workers", self.workers.stop()),
-            ("publisher", self._flush_and_stop()),
-            ("pulse", self.pulse.stop()),
-            ("http", self.http.stop()),
-        ):
-            try:
-                await asyncio.wait_for(part, 10)
-            except (TimeoutError, KafkaError) as error:
-                log.warning("did not stop cleanly", part=what, error=repr(error))
+        await _all_within(
+            faust=self.app.stop(), control=self.control.stop(), workers=self.workers.stop()
+        )
+        # Last, for the others' ends are told too.
+        await _all_within(
+            publisher=self._flush_and_stop(self.publisher),
+            teller=self._flush_and_stop(self.teller),
+            pulse=self.pulse.stop(),
+            http=self.http.stop(),
+        )
 
-    async def _flush_and_stop(self) -> None:
+    async def _flush_and_stop(self, publisher: Publisher) -> None:
         try:
-            await asyncio.wait_for(self.publisher.flush(), _ACKNOWLEDGE_S)
+            await self._acknowledged(publisher)
         finally:
-            await self.publisher.stop()
+            await publisher.stop()
+
+    async def _acknowledged(self, publisher: Publisher) -> None:
+        try:
+            await asyncio.wait_for(publisher.flush(), _ACKNOWLEDGE_S)
+        except TimeoutError:
+            log.warning("records not acknowledged in time", open=publisher.backlog)
 
     # Rebalances ----------------------------------------------------------------------------------
 
@@ -155,6 +186,9 @@ class Node:
         committed = await consumer.committed(partitions) if partitions else {}
         gone = self.intake.partitions() - committed.keys()
         self.service.drop(gone, started=True)
+        self.requests.drop(gone)
+        if self._stopping:
+            return  # whatever was read now would be nobody's
         self.intake.assign(committed)
         log.info("partitions assigned", owned=len(committed), gone=len(gone))
         if committed:
@@ -164,16 +198,28 @@ class Node:
         """Finish started work and commit; what only waits is read again by its next owner."""
         self.intake.close()
         self.intake.drop(self.service.drop(partitions, started=False))
+        self.intake.drop(self.requests.drop(partitions))
         if not await self.service.drain(partitions, self.settings.timing.drain_s):
             log.warning("started work left uncommitted, it will be run again")
-        try:
-            await asyncio.wait_for(self.publisher.flush(), _ACKNOWLEDGE_S)
-            await asyncio.wait_for(self.app.consumer.commit(), _ACKNOWLEDGE_S)
-        except TimeoutError:
-            log.warning("outcomes not acknowledged in time, they may be repeated")
+        consumer: Consumer = self.app.consumer
+        for step in (self.publisher.flush, consumer.commit_now):
+            try:
+                await asyncio.wait_for(step(), _ACKNOWLEDGE_S)
+            except TimeoutError:
+                log.warning("outcomes not acknowledged in time, they may be repeated")
         self.intake.settle()
 
     # Watching ------------------------------------------------------------------------------------
+
+    def _watch(self, **watches: Coroutine[Any, Any, None]) -> None:
+        self._tasks = [asyncio.create_task(each, name=name) for name, each in watches.items()]
+        for task in self._tasks:
+            task.add_done_callback(self._unwatched)
+
+    def _unwatched(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a watch has ended", watch=task.get_name(), exc_info=error)
+            self._fail(f"nobody watches the {task.get_name()} any more")
 
     async def _watch_models(self) -> None:
         while True:
@@ -216,7 +262,7 @@ class Node:
             "broker": self.pulse.alive and self.publisher.connected,
             "consumer": self._assigned.is_set() and not self.app.crashed,
             "workers": self.workers.zygote_pid is not None,
-            "running": not self._stopping,
+            "running": self._ready and not self._stopping,
         }
 
     def model_rows(self) -> list[dict[str, Any]]:
@@ -250,7 +296,8 @@ class Node:
         gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
         gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
         gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))
-        gauge("modelmora_unacknowledged", "Records to write.", lambda: self.publisher.backlog)
+        gauge("modelmora_unacknowledged", "Outcomes to write.", lambda: self.publisher.backlog)
+        gauge("modelmora_untold", "Progress and events to write.", lambda: self.teller.backlog)
         gauge("modelmora_workers", "Child processes.", lambda: len(workers.pids))
         gauge("modelmora_fresh_starts_total", "Not forked.", lambda: workers.fresh_starts)
         gauge("modelmora_zygote_starts_total", "Zygotes started.", lambda: workers.zygote_starts)

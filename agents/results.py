@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -30,7 +31,7 @@ from modelmora.messages import (
 from modelmora.scheduling import ModelKey, Position
 from modelmora.serving import BrokerClock, Incoming, Record
 from modelmora.serving.request import ERROR_CODE, TRACEPARENT
-from modelmora.wire import encode_progress, encode_result_head, partition_of
+from modelmora.wire import encode_progress, encode_result_head
 from modelmora.wire.codec import NO_OUTPUTS
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,7 @@ class Owned(Protocol):
 
 
 class Results:
-    """The service's `Outcomes`, as records on topics.
+    """The service's `Outcomes`, as records on topics; progress goes by a sender of its own.
 
     Order of writes: dead letter, result, done. Before the first, whatever belongs to a partition
     that has moved to another node is dropped: that node gives the outcome.
@@ -78,17 +79,17 @@ class Results:
     def __init__(
         self,
         sender: Sender,
+        teller: Sender,
         owned: Owned,
         clock: BrokerClock,
         lifecycle: Lifecycle,
         namespace: str,
-        partitions: int,
     ) -> None:
         self._sender = sender
+        self._teller = teller
         self._owned = owned
         self._clock = clock
         self._lifecycle = lifecycle
-        self._partitions = partitions
         self._results = Topic.RESULTS.full(namespace)
         self._progress = Topic.PROGRESS.full(namespace)
         self._dead_letters = Topic.DEAD_LETTERS.full(namespace)
@@ -197,17 +198,8 @@ class Results:
     ) -> None:
         request_id = request.head.request_id
         event = ProgressEvent(request_id, stage, "@".join(model), position, estimate_ms)
-        key = request_id.encode()
-        self._sender.send(
-            Outgoing(
-                self._progress,
-                key,
-                encode_progress(event),
-                lambda _: None,
-                (),
-                partition_of(key, self._partitions),
-            )
-        )
+        value = encode_progress(event)
+        self._teller.send(Outgoing(self._progress, request_id.encode(), value, lambda _: None))
 
     # Writing -------------------------------------------------------------------------------------
 
@@ -232,8 +224,7 @@ class Results:
         key = head.request_id.encode()
         done = partial(self._on_result, record, head)
         value = encode_result_head(head, outputs)
-        partition = partition_of(key, self._partitions)
-        self._sender.send(Outgoing(self._results, key, value, done, headers, partition))
+        self._sender.send(Outgoing(self._results, key, value, done, headers))
 
     def _on_result(
         self,
@@ -245,27 +236,16 @@ class Results:
             self._clock.heard(answer.timestamp)
             self._owned.done(record)
             return
+        if head.error:  # without outputs it is the id that no topic takes
+            cut = replace(head, request_id=head.request_id[:256])
+            self._send_result(record, cut, NO_OUTPUTS, ())
+            return
         # Outputs that no topic takes: the request fails with a reason, and says which.
         error = RequestError(Code.INFERENCE_FAILED, "the outputs are larger than a record may be")
         info = ErrorInfo(error.code, error.message)
-        smaller = ResultHead(
-            head.request_id[:256],
-            Status.FAILED,
-            head.model,
-            head.version,
-            head.source,
-            {},
-            info,
-            head.timings,
-            head.attempt,
-        )
-        self._bury(
-            record,
-            error,
-            head.attempt,
-            None,
-            partial(self._send_result, record, smaller, NO_OUTPUTS, ()),
-        )
+        smaller = replace(head, status=Status.FAILED, settings={}, error=info)
+        then = partial(self._send_result, record, smaller, NO_OUTPUTS, ())
+        self._bury(record, error, head.attempt, None, then)
 
     def _bury(
         self,
@@ -284,7 +264,8 @@ class Results:
                 self._clock.heard(answer.timestamp)
                 then()
                 return
-            value, kept = shortened(record.value, headers)
+            ours = headers[len(record.headers) :]  # the record's may be as large as they like
+            value, kept = shortened(record.value, ours)
             self._sender.send(Outgoing(self._dead_letters, None, value, on_short, kept))
 
         def on_short(answer: Written | TooLarge) -> None:

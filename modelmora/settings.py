@@ -67,15 +67,33 @@ class KafkaSettings(Section):
 
     def password(self) -> str | None:
         """The SASL password, from its file where one is named."""
-        if self.sasl_password_file:
-            try:
-                return self.sasl_password_file.read_text().strip()
-            except OSError as error:
-                raise ConfigurationError(
-                    f"kafka.sasl_password_file {self.sasl_password_file} cannot be read: "
-                    f"{error.strerror}"
-                ) from None
-        return self.sasl_password.get_secret_value() if self.sasl_password else None
+        return _secret("kafka.sasl_password_file", self.sasl_password_file, self.sasl_password)
+
+
+class SchemaRegistrySettings(Section):
+    """A schema registry with Confluent's interface; without `url` nothing asks for one."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^(https?|mock)://[^@\s]+$")] | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    ssl_cafile: Path | None = None
+    register_schemas: bool = True
+    write: bool = True
+    wait_s: float = Field(10, gt=0)
+
+    def secret(self) -> str | None:
+        """The password, from its file where one is named."""
+        return _secret("schema_registry.password_file", self.password_file, self.password)
+
+
+def _secret(setting: str, file: Path | None, given: SecretStr | None) -> str | None:
+    if file:
+        try:
+            return file.read_text().strip()
+        except OSError as error:
+            raise ConfigurationError(f"{setting} {file} cannot be read: {error.strerror}") from None
+    return given.get_secret_value() if given else None
 
 
 class TopicSettings(Section):
@@ -150,6 +168,7 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1)] | None = None
     reply_partitions: Annotated[int, Field(ge=1)] = 1
     kafka: KafkaSettings = KafkaSettings()
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
     topics: TopicSettings = TopicSettings()
     limits: Limits = Limits()
     timing: Timing = Timing()

@@ -87,6 +87,10 @@ class NodeProcess:
                 if self.facts.get("ready"):
                     self._ready.set()
 
+    def ready(self, within_s: float) -> bool:
+        """Whether it reads requests, now or soon."""
+        return self._ready.wait(within_s)
+
     def wait_ready(self, cap_s: float = READY_S) -> Self:
         """Wait until it reads requests."""
         assert self._ready.wait(cap_s), f"the node is not ready:\n{self.tail()}"

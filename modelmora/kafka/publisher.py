@@ -24,7 +24,7 @@ from aiokafka.errors import (
 from modelmora.kafka.connection import aiokafka_config
 from modelmora.kafka.topics import DEAD_LETTER_BYTES
 from modelmora.settings import Settings
-from modelmora.wire import partition_of
+from modelmora.wire import Framing, partition_of
 
 log = structlog.get_logger(__name__)
 Headers = Sequence[tuple[str, bytes | None]]
@@ -98,7 +98,13 @@ class Publisher:
     was not acknowledged, so a record may be written twice and is never lost.
     """
 
-    def __init__(self, settings: Settings, *, request_timeout_ms: int = 15_000) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        request_timeout_ms: int = 15_000,
+        framing: Framing | None = None,
+    ) -> None:
         self._config = aiokafka_config(settings) | {
             "acks": "all",
             "enable_idempotence": True,
@@ -107,6 +113,7 @@ class Publisher:
             "max_request_size": REQUEST_BYTES,
             "request_timeout_ms": request_timeout_ms,
         }
+        self._framing = framing
         self._queue: deque[Record] = deque()
         self._inflight: dict[int, list[Record]] = {}
         self._batches = count()
@@ -130,7 +137,9 @@ class Publisher:
         self._task = asyncio.create_task(self._run(producer), name="publisher")
 
     def send(self, record: Record) -> None:
-        """Take a record; returns at once."""
+        """Take a record, write it as the schema registry has its topic; returns at once."""
+        if self._framing:
+            record.value = self._framing.framed(record.topic, record.value)
         self._queue.append(record)
         self._idle.clear()
         self._wake.set()
@@ -178,13 +187,17 @@ class Publisher:
         A record is in `_inflight` from here on, so that a failure finds it.
         """
         batches: dict[Place, Batch] = {}
+        partitions: dict[str, int] = {}
         while self._queue:
             record = self._queue[0]
             if _size(record) > REQUEST_BYTES:
                 self._queue.popleft()
                 self._answer(record, TooLarge())
                 continue
-            place = (record.topic, await _partition(producer, record))
+            topic = record.topic
+            if topic not in partitions:
+                partitions[topic] = len(await producer.partitions_for(topic))
+            place = (topic, _partition(record, partitions[topic]))
             batch = batches.get(place)
             if batch is None:
                 batch = batches[place] = Batch(producer.create_batch(), next(self._batches))
@@ -260,7 +273,7 @@ class Publisher:
             self._failures += 1
             try:
                 producer = await self._connect()
-            except (KafkaError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - as in _pump
                 log.debug("broker not reached", error=repr(error))
             else:
                 log.info("producer connected", open=self.backlog)
@@ -290,11 +303,10 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
     producer._closed = True
 
 
-async def _partition(producer: AIOKafkaProducer, record: Record) -> int:
-    """The record's partition; by its key like Java's client, or any."""
-    if record.partition is not None:
+def _partition(record: Record, partitions: int) -> int:
+    """The record's own partition, where the topic has it; else by its key like Java's client."""
+    if record.partition is not None and record.partition < partitions:
         return record.partition
-    partitions = len(await producer.partitions_for(record.topic))
     if record.key is None:
         return random.randrange(partitions)  # noqa: S311 - a spread, no secret
     return partition_of(record.key, partitions)

@@ -6,7 +6,6 @@ import asyncio
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
 
 from modelmora.kafka.connection import aiokafka_config
 from modelmora.settings import Settings
@@ -50,7 +49,7 @@ class Pulse:
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     await consumer.topics()
-            except (KafkaError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whoever stops asking says `alive` for ever
                 self._turn(alive=False, error=type(error).__name__)
             else:
                 self._turn(alive=True)

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from modelmora.kafka.connection import aiokafka_config
+from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.unreadable import PARSE_FAULTS, Unreadable, step_over
 from modelmora.settings import Settings
 
@@ -23,11 +24,12 @@ RETRY_S = 0.5
 class Tail:
     """Reads whole partitions and calls `handle` for each record, in order, on the loop.
 
-    `handle` should not raise; an int as start is a Unix time in ms. Reading goes on through the
+    `handle` should not raise, and gets values in single-object encoding where `schemas` knows them
+    in Confluent's; an int as start is a Unix time in ms. Reading goes on through the
     broker's deaths: aiokafka reconnects and keeps its positions.
     """
 
-    def __init__(self, settings: Settings, handle: Handler) -> None:
+    def __init__(self, settings: Settings, handle: Handler, schemas: Schemas | None = None) -> None:
         self._config = aiokafka_config(settings) | {
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
@@ -35,6 +37,7 @@ class Tail:
             "metadata_max_age_ms": 30_000,
         }
         self._handle = handle
+        self._schemas = schemas
         self._consumer: AIOKafkaConsumer | None = None
         self._next: dict[TopicPartition, int | None] = {}
         self._ends: dict[TopicPartition, int] = {}
@@ -96,6 +99,8 @@ class Tail:
             for tp, records in batches.items():
                 for record in records:
                     self._next[tp] = record.offset + 1
+                    if self._schemas and not isinstance(record, Unreadable):
+                        record.value = await self._schemas.readable(record.value)
                     self._give(record)
 
     def _give(self, record: ConsumerRecord | Unreadable) -> None:

@@ -120,16 +120,16 @@ def read_definition(path: Path) -> ModelDefinition:
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
         config = ModelConfig.model_validate(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{path}{line} is not valid YAML; {remedy}") from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise ConfigurationError(f"{path}: {field}: {first['msg']}; {remedy}") from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    except Exception as error:  # noqa: BLE001 - the parser raises whatever it stumbles over
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{path}{line} is not valid YAML; {remedy}") from None
     if (config.name, config.version) != (path.parent.name, path.stem):
         raise ConfigurationError(
             f"{path} describes {config.name}@{config.version}, not the model of its path; {remedy}"

@@ -24,13 +24,21 @@ def resolve(source: str) -> Path:
         return Path(__file__).parent
     if source.startswith(PACKAGE):
         return _package_folder(source.removeprefix(PACKAGE).strip())
-    folder = Path(source).expanduser()
-    if not source or not folder.is_dir():
+    folder = _folder(source)
+    if folder is None:
         raise NotFound(
             f"there is no folder `{source}`; pass the path of a model's folder or "
             "package:<distribution>"
         )
     return folder.absolute()
+
+
+def _folder(path: str) -> Path | None:
+    try:
+        folder = Path(path).expanduser()
+        return folder if path and folder.is_dir() else None
+    except (OSError, RuntimeError):  # a name that is too long, a user that is not there
+        return None
 
 
 def _package_folder(name: str) -> Path:

@@ -43,6 +43,8 @@ class Incoming:
     """What it runs with: its parameters over the model's defaults; None until it is admitted."""
     ended: bool = False
     """Whether its outcome is on its way."""
+    value: bytes | None = None
+    """The record's value in single-object encoding, where it came in another."""
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

@@ -71,7 +71,7 @@ class Service:
             self._outcomes.failed(request, key, error, timings(request, self._clock), 1)
             return
         record = request.record
-        value = record.value or b""
+        value = record.value or b""  # limits are those of the bytes on the topic
         work = Work(
             request_id=head.request_id,
             model=key,
@@ -80,7 +80,7 @@ class Service:
             size=len(value),
             arrived=now,
             deadline=self._clock.monotonic_at(record.timestamp + timeout_ms),
-            value=value,
+            value=request.value or value,
             source=request.source,
             partition=(record.topic, record.partition),
             meta=request,

@@ -1,4 +1,4 @@
-"""Bytes to messages and back: Avro single-object encoding of the pinned schemas."""
+"""Bytes to messages and back: Avro of the pinned schemas, single-object or Confluent's framing."""
 
 from modelmora.wire.codec import (
     decode_control,
@@ -18,9 +18,11 @@ from modelmora.wire.codec import (
     encode_result_head,
     readable_request_id,
 )
+from modelmora.wire.framing import Framing, id_of, is_framed
 from modelmora.wire.ids import new_request_id, partition_of, time_of
 
 __all__ = [
+    "Framing",
     "decode_control",
     "decode_event",
     "decode_progress",
@@ -36,6 +38,8 @@ __all__ = [
     "encode_request",
     "encode_result",
     "encode_result_head",
+    "id_of",
+    "is_framed",
     "new_request_id",
     "partition_of",
     "readable_request_id",

@@ -94,7 +94,11 @@ def _open(name: str, value: bytes | None) -> Any:
         raise Undecodable(Code.EMPTY_VALUE, "the record's value is empty; send an InferenceRequest")
     if value[:2] != MAGIC or len(value) < HEADER:
         raise Undecodable(
-            Code.UNDECODABLE, "the value does not start with Avro's single-object header C3 01"
+            Code.UNDECODABLE,
+            "the value is in Confluent's wire format, and its schema id is not known here; "
+            "see schema_registry.url"
+            if value[0] == 0
+            else "the value does not start with Avro's single-object header C3 01",
         )
     writer = pinned(name).get(value[:HEADER])
     if writer is None:

@@ -9,7 +9,14 @@ from importlib import resources
 from typing import Any
 
 from fastavro import parse_schema
-from fastavro.schema import fingerprint, to_parsing_canonical_form
+from fastavro.schema import (
+    SchemaParseException,
+    UnknownType,
+    fingerprint,
+    to_parsing_canonical_form,
+)
+
+from modelmora.wire.lint import MAX_BYTES
 
 MAGIC = b"\xc3\x01"
 NAMES = (
@@ -21,6 +28,16 @@ NAMES = (
     "metric_sample",
     "progress_event",
     "registry_record",
+)
+# What text that is no Avro schema makes json and fastavro raise.
+_SCHEMA_FAULTS = (
+    AttributeError,
+    KeyError,
+    RecursionError,
+    SchemaParseException,
+    TypeError,
+    UnknownType,
+    ValueError,
 )
 
 
@@ -53,3 +70,27 @@ def header_of(schema: dict[str, Any]) -> bytes:
 def pinned(name: str) -> Mapping[bytes, Any]:
     """Writer schemas by their 10-byte header; nothing else is ever decoded."""
     return {header_of(schema): parse_schema(schema) for schema in read_history()[name]}
+
+
+@cache
+def _headers() -> Mapping[str, bytes]:
+    """The header of every schema ever released, by its canonical form."""
+    history = read_history()
+    return {
+        to_parsing_canonical_form(schema): header_of(schema)
+        for name in NAMES
+        for schema in history[name]
+    }
+
+
+def pinned_header(text: str | None) -> bytes | None:
+    """The header of the pinned schema that this JSON is; None for any other text.
+
+    Equal means equal in Avro's Parsing Canonical Form, which is what a fingerprint stands for.
+    """
+    if not text or len(text) > MAX_BYTES:
+        return None
+    try:
+        return _headers().get(to_parsing_canonical_form(json.loads(text)))
+    except _SCHEMA_FAULTS:
+        return None

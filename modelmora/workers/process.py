@@ -117,7 +117,7 @@ class ChildProcess:
 
     def run(self, group: GroupLike) -> None:
         """Send a group, in one write; nothing happens once the child is on its way out."""
-        if self._transport is None or self._end is not None:
+        if self._transport is None or self._end is not None or self._transport.is_closing():
             return
         metas = [cast("MetaLike", work.meta) for work in group.works]
         requests = [
@@ -133,7 +133,7 @@ class ChildProcess:
 
     def cancel(self, group: int, index: int) -> None:
         """Ask for one request back; a group that is done needs none."""
-        if group in self._owed and self._transport is not None:
+        if group in self._owed and self._transport and not self._transport.is_closing():
             self._transport.write(protocol.encode_cancel(group, index))
 
     def kill(self, detail: str, reason: ExitReason = ExitReason.KILLED) -> None:
@@ -153,7 +153,8 @@ class ChildProcess:
         channel = Channel(self._take, lambda message: self.kill(message, ExitReason.LIED))
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_unix_connection(lambda: channel, sock=ours)
-        self._transport.write(protocol.encode_json(Kind.LOAD, _order(self._spec)))
+        if not self._transport.is_closing():
+            self._transport.write(protocol.encode_json(Kind.LOAD, _order(self._spec)))
         return await self._watch(self.pid, channel)
 
     async def _watch(self, pid: int, channel: Channel) -> ExitReport:

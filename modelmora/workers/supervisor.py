@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from modelmora.resources import private_memory
 from modelmora.workers import linux
-from modelmora.workers.events import GroupLike, SpecLike, WorkerEvents
+from modelmora.workers.events import ExitReason, ExitReport, GroupLike, SpecLike, WorkerEvents
 from modelmora.workers.exits import reap
 from modelmora.workers.launch import MODULES, Launcher
 from modelmora.workers.process import ChildProcess, Surroundings
@@ -140,6 +140,11 @@ class Supervisor:
     async def _live(self, child: ChildProcess) -> None:
         try:
             report = await child.live()
+        except Exception:
+            # Its requests must not wait for ever; the process, if any, is an orphan from here on.
+            log.exception("lost sight of replica %d", child.replica)
+            report = ExitReport(ExitReason.CRASHED, "the node lost sight of it", None)
+            self._orphans_due.set()
         finally:
             del self._children[child.replica]
         self._events.on_exited(child.replica, report)

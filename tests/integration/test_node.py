@@ -164,16 +164,19 @@ def test_poison_fails_alone(
 
 def test_a_cancel_reaches_every_place(station: Station) -> None:
     """What runs, what waits, and what is not even sent yet."""
-    long = {"ms": 2000.0}
-    runs, waits, keeps = (draft("sleep", [text], long) for text in ("runs", "waits", "keeps"))
+    # Of different parameters, so that each is a group: one runs, one is prepared, one waits.
+    runs, keeps, waits = (
+        draft("sleep", [text], {"ms": ms})
+        for text, ms in (("runs", 6000.0), ("keeps", 20.0), ("waits", 21.0))
+    )
     unseen = draft("echo", ["unseen"])
-    station.send(runs)
-    eventually(lambda: station.node.models()["sleep"]["running"] == 1, "a running request")
-    # Of other parameters, so that it is another group; the place behind it is taken by `keeps`.
-    station.send(keeps)
-    eventually(lambda: station.node.models()["sleep"]["running"] == 2, "a prepared request")
-    station.send(waits)
-    eventually(lambda: station.node.models()["sleep"]["waiting"] == 1, "a waiting request")
+    station.send(runs, keeps, waits)
+
+    def as_meant() -> bool:
+        row = station.node.models()["sleep"]
+        return (row["running"], row["waiting"]) == (2, 1)
+
+    eventually(as_meant, "two started requests and a waiting one")
     station.command(
         ControlVerb.CANCEL, unseen.request_id, waits.request_id, runs.request_id, "nobody's"
     )

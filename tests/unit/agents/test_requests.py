@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
-from modelmora.agents.intake import Intake
+from modelmora.agents.intake import Batch, Intake
 from modelmora.agents.requests import LostRecord, Requests
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.unreadable import Unreadable
@@ -53,6 +54,9 @@ class Desk:
     def undecodable(self, record: Record, error: RequestError) -> None:
         self.buried.append((record, error))
 
+    async def read(self, records: Sequence[Record | Unreadable], after: int = 0) -> None:
+        await self.requests.on_batch(Batch(after, records))
+
 
 @pytest.fixture
 def desk() -> Desk:
@@ -74,7 +78,7 @@ def record(
 
 @pytest.mark.parametrize("lane", list(Lane))
 async def test_a_request_comes_in_with_its_lane(desk: Desk, lane: Lane) -> None:
-    await desk.requests.on_batch([record(lane=lane)])
+    await desk.read([record(lane=lane)])
     (request,) = desk.service.accepted
     assert (request.head.request_id, request.lane) == ("r0", lane)
     assert (request.principal, request.traceparent, request.tell) == ("local", "", False)
@@ -89,23 +93,21 @@ async def test_headers_travel_along(desk: Desk) -> None:
         ("traceparent", b"00-1-2-01"),
         ("modelmora-gateway", b"g1"),
     )
-    await desk.requests.on_batch([record(headers=headers)])
+    await desk.read([record(headers=headers)])
     (request,) = desk.service.accepted
     assert (request.principal, request.traceparent, request.tell) == ("alice", "00-1-2-01", True)
 
 
 async def test_strange_headers_do_no_harm(desk: Desk) -> None:
     headers = (("modelmora-principal", None), ("traceparent", b"\xff" * 999), ("other", b""))
-    await desk.requests.on_batch([record(headers=headers)])
+    await desk.read([record(headers=headers)])
     (request,) = desk.service.accepted
     assert request.principal == "local"
     assert len(request.traceparent) == 256
 
 
 async def test_who_asked_for_progress_is_told(desk: Desk) -> None:
-    await desk.requests.on_batch(
-        [record(progress=True), record(1, progress=True, headers=(("a", b""),))]
-    )
+    await desk.read([record(progress=True), record(1, progress=True, headers=(("a", b""),))])
     assert [request.tell for request in desk.service.accepted] == [True, True]
 
 
@@ -129,7 +131,7 @@ async def test_what_is_no_request_is_buried(
     desk: Desk, value: bytes, code: Code, request_id: str
 ) -> None:
     broken = record(0, value)
-    await desk.requests.on_batch([broken, record(1)])
+    await desk.read([broken, record(1)])
     ((buried, error),) = desk.buried
     assert buried is broken
     assert (error.code, error.request_id) == (code, request_id)
@@ -139,19 +141,19 @@ async def test_what_is_no_request_is_buried(
 async def test_a_null_value_is_buried(desk: Desk) -> None:
     broken = record()
     broken.value = None
-    await desk.requests.on_batch([broken])
+    await desk.read([broken])
     assert desk.buried[0][1].code is Code.NULL_VALUE
 
 
 async def test_an_empty_id_is_no_id(desk: Desk) -> None:
-    await desk.requests.on_batch([record(request_id="")])
+    await desk.read([record(request_id="")])
     ((_, error),) = desk.buried
     assert (error.code, error.request_id) == (Code.UNDECODABLE, "")
 
 
 async def test_an_unreadable_record_is_buried_by_its_place(desk: Desk) -> None:
     topic = "ns.requests.low"
-    await desk.requests.on_batch([Unreadable(topic, 0, 4), record(5, lane=Lane.LOW)])
+    await desk.read([Unreadable(topic, 0, 4), record(5, lane=Lane.LOW)])
     ((lost, error),) = desk.buried
     assert lost == LostRecord(topic, 0, 4)
     assert (error.code, error.request_id) == (Code.UNDECODABLE, "")
@@ -160,8 +162,8 @@ async def test_an_unreadable_record_is_buried_by_its_place(desk: Desk) -> None:
 
 
 async def test_a_record_is_taken_once(desk: Desk) -> None:
-    await desk.requests.on_batch([record(0), record(1)])
-    await desk.requests.on_batch([record(0), record(1), record(2)])
+    await desk.read([record(0), record(1)])
+    await desk.read([record(0), record(1), record(2)])
     assert [request.record.offset for request in desk.service.accepted] == [0, 1, 2]
 
 
@@ -177,6 +179,37 @@ async def test_an_assignment_ends_a_batch_under_way(desk: Desk) -> None:
             desk.intake.assign(again)
 
     desk.service.accept = rebalance  # type: ignore[method-assign]
-    await desk.requests.on_batch([record(offset) for offset in range(300)])
+    await desk.read([record(offset) for offset in range(300)])
     assert len(desk.service.accepted) == 250
     assert desk.intake.next_offset(("ns.requests.normal", 0)) == 0
+
+
+async def test_a_fault_of_ours_costs_no_other_request(desk: Desk) -> None:
+    accept = desk.service.accept
+
+    def faulty(request: Incoming) -> None:
+        if request.head.request_id == "r1":
+            raise RuntimeError
+        accept(request)
+
+    desk.service.accept = faulty  # type: ignore[method-assign]
+    await desk.read([record(0), record(1), record(2)])
+    assert [request.head.request_id for request in desk.service.accepted] == ["r0", "r2"]
+    ((buried, error),) = desk.buried
+    assert (buried.offset, error.code, error.request_id) == (1, Code.INFERENCE_FAILED, "r1")
+
+
+async def test_a_batch_that_got_lost_is_read_again(desk: Desk) -> None:
+    await desk.read([record(0), record(1)])
+    epoch = desk.intake.epoch
+    await desk.read([record(5)], after=5)
+    assert len(desk.service.accepted) == 2
+    assert desk.intake.epoch != epoch, "the consumer goes back"
+    await desk.read([record(2), record(3), record(4), record(5)], after=2)
+    assert len(desk.service.accepted) == 6
+
+
+async def test_a_hole_in_the_log_is_no_loss(desk: Desk) -> None:
+    await desk.read([record(0), record(1)])
+    await desk.read([record(7)], after=2)
+    assert len(desk.service.accepted) == 3

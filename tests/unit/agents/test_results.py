@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from modelmora.agents.lifecycle import Lifecycle
@@ -11,7 +13,7 @@ from modelmora.messages import ProgressStage, Source, Status, Timings, outcome_s
 from modelmora.scheduling import Position
 from modelmora.serving import BrokerClock, Incoming, Record
 from modelmora.testing.fakes import UNIX_MS, FakeRecord, FakeSender, FakeTime, incoming
-from modelmora.wire import decode_progress, decode_result, encode_outputs, partition_of
+from modelmora.wire import decode_progress, decode_result, encode_outputs
 
 MODEL = ("echo", "1")
 TIMES = Timings(1.0, 2.0, 3.0, 6.0)
@@ -33,11 +35,12 @@ class Desk:
 
     def __init__(self) -> None:
         self.sender = FakeSender()
+        self.teller = FakeSender()
         self.clock = BrokerClock(FakeTime())
         self.ended: list[int] = []
         self.gone: set[int] = set()
         lifecycle = Lifecycle(self.sender, "n1", "ns")
-        self.results = Results(self.sender, self, self.clock, lifecycle, "ns", 4)
+        self.results = Results(self.sender, self.teller, self, self.clock, lifecycle, "ns")
 
     def owes(self, record: Record) -> bool:
         return record.offset not in self.gone
@@ -66,7 +69,7 @@ def test_an_outcome_is_done_when_the_broker_has_it(desk: Desk) -> None:
     request.traceparent = "00-1-2-01"
     desk.complete(request)
     (sent,) = desk.sender.sent
-    assert (sent.topic, sent.key, sent.partition) == (RESULTS, b"r1", partition_of(b"r1", 4))
+    assert (sent.topic, sent.key) == (RESULTS, b"r1")
     assert sent.headers == (("traceparent", b"00-1-2-01"),)
     result = decode_result(sent.value)
     assert (result.request_id, result.status, result.error) == ("r1", Status.COMPLETED, None)
@@ -179,12 +182,15 @@ def test_a_request_that_goes_between_its_two_records_gets_no_result_here(desk: D
     assert desk.ended == []
 
 
-def test_progress_goes_where_the_result_will_go(desk: Desk) -> None:
-    desk.results.accepted(incoming("r1"), MODEL, Position(3, 0.25))
+async def test_progress_is_told_by_a_sender_of_its_own(desk: Desk) -> None:
     desk.results.started(incoming("r1"), MODEL)
-    accepted, started = desk.sender.sent
-    assert {sent.topic for sent in desk.sender.sent} == {"ns.progress"}
-    assert accepted.partition == started.partition == partition_of(b"r1", 4)
+    desk.results.accepted(incoming("r1"), MODEL, Position(3, 0.25))
+    async with asyncio.timeout(60):
+        while len(desk.teller.sent) < 2:  # noqa: ASYNC110 - it is told after a moment
+            await asyncio.sleep(0.001)
+    started, accepted = desk.teller.sent
+    assert {(sent.topic, sent.key) for sent in desk.teller.sent} == {("ns.progress", b"r1")}
+    assert desk.sender.sent == []
     told = decode_progress(accepted.value)
     assert (told.stage, told.model, told.position, told.estimate_ms) == (
         ProgressStage.ACCEPTED,
@@ -195,6 +201,18 @@ def test_progress_goes_where_the_result_will_go(desk: Desk) -> None:
     assert decode_progress(started.value).stage is ProgressStage.STARTED
     desk.sender.acknowledge_all()
     assert desk.ended == []
+
+
+async def test_who_has_the_outcome_is_not_told_that_it_waits(desk: Desk) -> None:
+    ended, waits = incoming("r1"), incoming("r2")
+    for request in (ended, waits):
+        desk.results.accepted(request, MODEL, Position(0, None))
+    desk.complete(ended)
+    async with asyncio.timeout(60):
+        while not desk.teller.sent:  # noqa: ASYNC110 - it is told after a moment
+            await asyncio.sleep(0.001)
+    assert [sent.key for sent in desk.teller.sent] == [b"r2"]
+    assert desk.topics() == [RESULTS]
 
 
 def test_a_request_for_no_model_says_which_was_asked_for(desk: Desk) -> None:
