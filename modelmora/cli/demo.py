@@ -231,7 +231,7 @@ def lines_of(report: Report) -> Iterator[str]:
     yield f"  {duration(report.ready_ms):>8}  until Kafka, node and gateway were ready"
     yield (
         f"  {duration(report.cold_ms):>8}  first answer, of it {duration(report.cold_load_ms)} "
-        "to load torch, once, and the model"
+        "to load the model"
     )
     yield f"  {duration(report.batch_ms):>8}  the other {len(report.matches) - 1} sentences"
     yield f"  {duration(report.warm_p50_ms):>8}  a question through REST (median of {WARM_CALLS})"

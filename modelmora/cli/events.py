@@ -67,7 +67,7 @@ def as_json(record: Record) -> dict[str, Any]:
         "place": record.place,
     }
     try:
-        event = decode_event(record.value)
+        event = decode_event(record.plain)
     except Undecodable as error:
         return told | {"fault": error.message}
     return told | {

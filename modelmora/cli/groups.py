@@ -131,7 +131,7 @@ def served_models(reader: Reader, settings: Settings) -> list[str]:
     places = reader.places(Topic.REGISTRY.full(settings.namespace))
     latest: dict[bytes | None, RegistryRecord | None] = {}
     for record in reader.read(reader.since(places, None)):
-        latest[record.key] = decode_registry(record.value) if record.value else None
+        latest[record.key] = decode_registry(record.plain) if record.value else None
     return sorted(
         {r.name for r in latest.values() if r and r.present and r.kind is RegistryKind.MODEL}
     )

@@ -32,7 +32,7 @@ class DeadLetter:
     @property
     def request_id(self) -> str:
         """The id in its bytes, "" where none is readable."""
-        return readable_request_id(self.record.value)
+        return readable_request_id(self.record.plain)
 
     @property
     def code(self) -> str:

@@ -17,10 +17,13 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from modelmora.errors import NotFound, Unreachable, WrongCredentials
+from modelmora.cli.output import say
+from modelmora.errors import NotFound, Undecodable, Unreachable, WrongCredentials
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
+from modelmora.kafka.schema_registry import Schemas
 from modelmora.settings import Settings
+from modelmora.wire import is_framed
 
 WAIT_S = 15.0
 POLL_S = 0.2
@@ -47,6 +50,13 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
+    translated: bytes | None = None
+    """The value in single-object encoding, where it lies there in Confluent's wire format."""
+
+    @property
+    def plain(self) -> bytes | None:
+        """The value as the codec takes it."""
+        return self.value if self.translated is None else self.translated
 
     @property
     def place(self) -> str:
@@ -70,6 +80,8 @@ class Reader:
     def __init__(self, settings: Settings) -> None:
         self._servers = bootstrap_servers(settings)
         self._auth_failed = False
+        self._schemas = Schemas.of(settings)
+        self._silent = False
         self._consumer = Consumer(
             confluent_config(settings)
             | {
@@ -92,6 +104,8 @@ class Reader:
         at: TracebackType | None,
     ) -> None:
         self._consumer.close()
+        if self._schemas:
+            self._schemas.close()
 
     def _on_error(self, error: KafkaError) -> None:
         self._auth_failed |= error.code() == KafkaError._AUTHENTICATION
@@ -147,7 +161,7 @@ class Reader:
                 place = (message.topic(), message.partition())
                 if not message.error():
                     if message.offset() < ends.get(place, 0):
-                        yield _record(message)
+                        yield self._record(message)
                     # Producers may be faster than we read: what came later is not waited for.
                     if message.offset() + 1 >= ends.get(place, 0):
                         ends.pop(place, None)
@@ -169,7 +183,7 @@ class Reader:
                 yield None
             for message in messages:
                 if not message.error():
-                    yield _record(message)
+                    yield self._record(message)
                 elif message.error().code() != KafkaError._PARTITION_EOF:
                     raise self._fault(message.error())
 
@@ -182,6 +196,26 @@ class Reader:
             return None
         record = next(self.read({(topic, partition): offset}), None)
         return record if record and record.offset == offset else None
+
+    def _record(self, message: Any) -> Record:
+        return _record(message, self._translated(message.value()))
+
+    def _translated(self, value: bytes | None) -> bytes | None:
+        """The value in single-object encoding where only the schema registry can tell it."""
+        if self._schemas is None or value is None or not is_framed(value):
+            return None
+        try:
+            found = self._schemas.plain(value)
+            if found is None and not self._silent:
+                self._schemas.ask(value)
+                found = self._schemas.plain(value)
+        except Undecodable:
+            return None
+        except Unreachable as error:
+            self._silent = True
+            say(f"{error} Records in its format are shown as not readable.")
+            return None
+        return found
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask, again while the brokers are still choosing who leads a partition."""
@@ -208,7 +242,7 @@ class Reader:
         return messages
 
 
-def _record(message: Any) -> Record:
+def _record(message: Any, translated: bytes | None) -> Record:
     return Record(
         topic=message.topic(),
         partition=message.partition(),
@@ -217,4 +251,5 @@ def _record(message: Any) -> Record:
         key=message.key(),
         value=message.value(),
         headers=tuple((name, value) for name, value in message.headers() or ()),
+        translated=translated,
     )

@@ -150,7 +150,7 @@ class Asker:
         until = time.monotonic() + ANSWER_S
         for record in self._answers:
             if record:
-                result = decode_result(record.value)
+                result = decode_result(record.plain)
                 if result.request_id in wanted:
                     found.setdefault(result.request_id, result)
             if len(found) == len(wanted):

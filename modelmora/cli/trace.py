@@ -119,20 +119,20 @@ def _steps(record: Record, namespace: str, request_id: str) -> Iterator[Step]:
 def describe(topic: str, record: Record, request_id: str) -> str | None:
     """What a record says of the request, without content; None where it is another's."""
     if topic in _LANES:
-        return _request(record) if readable_request_id(record.value) == request_id else None
+        return _request(record) if readable_request_id(record.plain) == request_id else None
     if topic == Topic.DEAD_LETTERS:
-        if readable_request_id(record.value) != request_id:
+        if readable_request_id(record.plain) != request_id:
             return None
         letter = DeadLetter(record)
         return f"{letter.code}: {letter.reason} (from {letter.source_place})"
     try:
         if topic == Topic.RESULTS:
-            result = decode_result(record.value)
+            result = decode_result(record.plain)
             return _result(result) if result.request_id == request_id else None
         if topic == Topic.PROGRESS:
-            event = decode_progress(record.value)
+            event = decode_progress(record.plain)
             return _progress(event) if event.request_id == request_id else None
-        command = decode_control(record.value)
+        command = decode_control(record.plain)
         return f"{command.verb} by {command.principal}" if command.target == request_id else None
     except Undecodable as error:
         # Only records with the id in their bytes come here.
@@ -149,7 +149,7 @@ def _request(record: Record) -> str:
     if trace_parent := record.header("traceparent"):
         parts.append(f"trace {trace_parent.split('-')[1] if '-' in trace_parent else trace_parent}")
     try:
-        head = decode_request_head(record.value)
+        head = decode_request_head(record.plain)
     except Undecodable as error:
         return ", ".join([f"broken: {error.code}", *parts])
     if head.timeout_ms is not None:

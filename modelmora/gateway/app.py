@@ -16,6 +16,7 @@ from modelmora.gateway.rest import create_app
 from modelmora.gateway.rpc import RpcServer
 from modelmora.kafka.admin import Admin, TopicState, check_lanes
 from modelmora.kafka.connection import bootstrap_servers
+from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings, load_settings
 from modelmora.telemetry import logs
@@ -45,6 +46,7 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._schemas: Schemas | None = None
         self._bridge: Bridge | None = None
         self._rest: HttpServer | None = None
         self._rpc: RpcServer | None = None
@@ -58,8 +60,11 @@ class Gateway:
         servers = bootstrap_servers(settings)
         admin = Admin(settings)
         states = await asyncio.to_thread(admin.create if settings.topics.create else admin.describe)
+        schemas = self._schemas = Schemas.of(settings)
+        if schemas:
+            await asyncio.to_thread(schemas.register)
         metrics = Metrics()
-        bridge = self._bridge = Bridge(settings, layout_of(states), metrics)
+        bridge = self._bridge = Bridge(settings, layout_of(states), metrics, schemas)
         try:
             await bridge.start()
         except KafkaError as error:
@@ -92,6 +97,8 @@ class Gateway:
             await self._rest.stop()
         if self._bridge:
             await self._bridge.stop()
+        if self._schemas:
+            self._schemas.close()
 
     @staticmethod
     async def _follow(bridge: Bridge, rpc: RpcServer) -> None:

@@ -20,6 +20,7 @@ from modelmora.gateway.replies import Replies
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
 from modelmora.kafka.publisher import Publisher, Record, TooLarge, Written
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import (
     ControlCommand,
@@ -64,7 +65,13 @@ class Bridge:
     given up) is cancelled on `control`; that command may reach the nodes before the request.
     """
 
-    def __init__(self, settings: Settings, layout: Layout, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        layout: Layout,
+        metrics: Metrics,
+        schemas: Schemas | None = None,
+    ) -> None:
         self._settings = settings
         self._layout = layout
         self._metrics = metrics
@@ -72,11 +79,16 @@ class Bridge:
         count = min(settings.reply_partitions, layout.results)
         self._mine = frozenset(random.sample(range(layout.results), count))
         self._room = WaitingRoom(settings.limits.gateway_waiting)
-        self._publisher = Publisher(settings, request_timeout_ms=5_000)
+        framing = schemas.framing if schemas else None
+        self._publisher = Publisher(settings, request_timeout_ms=5_000, framing=framing)
         self._replies = Replies(
-            settings, (layout.results, layout.progress), self._on_result, self._on_progress
+            settings,
+            (layout.results, layout.progress),
+            self._on_result,
+            self._on_progress,
+            schemas,
         )
-        self._directory = Directory(settings)
+        self._directory = Directory(settings, schemas)
         self._pulse = Pulse(settings)
         self._held = 0
         self._silent = False  # a produce was given up and nothing has been acknowledged since

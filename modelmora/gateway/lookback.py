@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from modelmora.kafka.connection import aiokafka_config
+from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Handler
 from modelmora.settings import Settings
 from modelmora.wire import time_of
@@ -29,7 +30,9 @@ class LookBack:
     Not a Tail: its consumer is kept between passes and waits for nothing when it has read all.
     """
 
-    def __init__(self, settings: Settings, topic: str, handle: Handler) -> None:
+    def __init__(
+        self, settings: Settings, topic: str, handle: Handler, schemas: Schemas | None = None
+    ) -> None:
         self._config = aiokafka_config(settings) | {
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
@@ -37,6 +40,7 @@ class LookBack:
         }
         self._topic = topic
         self._handle = handle
+        self._schemas = schemas
         self._consumer: AIOKafkaConsumer | None = None
         self._open: list[_Search] = []
         self._task: asyncio.Task[None] | None = None
@@ -101,5 +105,7 @@ class LookBack:
         while [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
             for records in (await consumer.getmany(timeout_ms=100)).values():
                 for record in records:
+                    if self._schemas:
+                        record.value = await self._schemas.readable(record.value)
                     self._handle(record)
         consumer.unsubscribe()

@@ -8,6 +8,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from modelmora.errors import Undecodable, Unreachable
+from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.messages import RegistryKind, RegistryRecord
@@ -22,9 +23,9 @@ _CALLABLE = (RegistryKind.MODEL, RegistryKind.ROUTE)
 class Directory:
     """The registry as this process has read it; complete from the moment `start` returns."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, schemas: Schemas | None = None) -> None:
         self._topic = Topic.REGISTRY.full(settings.namespace)
-        self._tail = Tail(settings, self.handle)
+        self._tail = Tail(settings, self.handle, schemas)
         self._entries: dict[bytes, tuple[int, RegistryRecord]] = {}
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()

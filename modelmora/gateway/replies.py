@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from aiokafka import ConsumerRecord
 
 from modelmora.gateway.lookback import MARGIN_MS, LookBack
+from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Handler, Tail
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
@@ -56,14 +57,16 @@ class Replies:
         counts: tuple[int, int],
         on_result: Handler,
         on_progress: Handler,
+        schemas: Schemas | None = None,
     ) -> None:
         self._settings = settings
+        self._schemas = schemas
         self._results, self._progress = counts
         self._on_result = on_result
         self._on_progress = on_progress
         self._results_topic = Topic.RESULTS.full(settings.namespace)
         self._progress_topic = Topic.PROGRESS.full(settings.namespace)
-        self._look_back = LookBack(settings, self._results_topic, on_result)
+        self._look_back = LookBack(settings, self._results_topic, on_result, schemas)
         self._seen = Seen()
         self._tails: list[Tail] = []
         self._joined: dict[int, asyncio.Future[None]] = {}
@@ -117,7 +120,7 @@ class Replies:
         self._seen.begin([partition])
 
     async def _tail(self, partitions: dict[str, Iterable[int]], handle: Handler) -> None:
-        tail = Tail(self._settings, handle)
+        tail = Tail(self._settings, handle, self._schemas)
         await tail.start(partitions, "end")
         self._tails.append(tail)
 

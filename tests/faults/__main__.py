@@ -19,6 +19,7 @@ def main(argv: list[str]) -> int:
     for name in ("child", "zygote", "node", "broker"):
         parser.add_argument(f"--kills-{name}", type=int, default=getattr(whole, name))
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
+    parser.add_argument("--nodes", type=int, default=whole.nodes)
     parser.add_argument("--folder", type=Path, help="kept; default: one that is deleted")
     options = parser.parse_args(argv)
     plan = Plan(
@@ -28,6 +29,7 @@ def main(argv: list[str]) -> int:
         options.kills_node,
         options.kills_broker,
         options.seed,
+        options.nodes,
     )
     if options.folder:
         options.folder.mkdir(parents=True, exist_ok=True)

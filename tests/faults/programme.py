@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Plan:
     node: int = 10
     broker: int = 3
     seed: int = 1
+    nodes: int = 1
 
     @property
     def kills(self) -> list[str]:
@@ -95,10 +96,13 @@ class Programme:
         began = time.monotonic()
         self._broker.start()
         try:
-            with self._node() as self._kept, self._sampler() as sampler:
+            with ExitStack() as stack:
+                self._nodes = [stack.enter_context(node) for node in self._made()]
+                sampler = stack.enter_context(self._sampler())
                 self._send_and_kill()
                 eventually(self._all_committed, "all requests committed", CAP_S)
-                assert self._kept.stop() == 0, self._kept.tail()
+                for node in self._nodes:
+                    assert node.stop() == 0, node.tail()
             evidence = gather(
                 self._broker.bootstrap_servers,
                 GROUP,
@@ -112,12 +116,11 @@ class Programme:
         seconds = time.monotonic() - began
         return Report(self.plan, judge(evidence), seconds, sampler.missed, self._killed)
 
-    @contextmanager
-    def _node(self) -> Iterator[NodeProcess]:
-        settings = {"LIMITS__GROUP_REQUESTS": GROUP_REQUESTS, "LOG__LEVEL": "info"}
+    def _made(self) -> Iterator[NodeProcess]:
+        settings = {"LIMITS__GROUP_REQUESTS": GROUP_REQUESTS}
         servers = self._broker.bootstrap_servers
-        with NodeProcess(servers, NAMESPACE, self._folder, settings=settings) as node:
-            yield node
+        for number in range(1, self.plan.nodes + 1):
+            yield NodeProcess(servers, NAMESPACE, self._folder, f"n{number}", settings)
 
     def _sampler(self) -> Sampler:
         return Sampler(self._broker.bootstrap_servers, GROUP, NAMESPACE)
@@ -146,19 +149,17 @@ class Programme:
 
     def _kill(self, what: str, foreign: Foreign) -> None:
         """Kill it at some moment of its work; what takes no time here is started again."""
-        self._keep_node()
+        self._keep_nodes()
         foreign.flush(CAP_S)
         time.sleep(self._chance.random() * PAUSE_S)
+        node = self._chance.choice(self._nodes)
         if what == "child":
             eventually(lambda: self._kill_child(foreign), "a child to kill", CAP_S)
         elif what == "zygote":
-            zygote = eventually(lambda: self._kept.zygote, "a zygote to kill", CAP_S) or 0
-            with suppress(ProcessLookupError):
-                os.kill(zygote, signal.SIGKILL)
-            eventually(lambda: self._kept.zygote not in (None, zygote), "another zygote", CAP_S)
+            eventually(lambda: self._kill_zygote(node), "another zygote", CAP_S)
         elif what == "node":
-            self._kept.kill()
-            self._kept.start()
+            node.kill()
+            node.start()
         else:
             self._broker.kill()
             time.sleep(self._chance.random() * PAUSE_S)
@@ -167,32 +168,44 @@ class Programme:
 
     def _kill_child(self, foreign: Foreign) -> bool:
         """Kill the process of a model that works; where none does, one is given some work."""
-        self._keep_node()
-        rows = sorted(self._kept.models().items())
-        busy = [row["pid"] for _, row in rows if row["pid"] and row["running"] + row["waiting"]]
+        self._keep_nodes()
+        rows = [row for node in self._nodes for _, row in sorted(node.models().items())]
+        busy = [row["pid"] for row in rows if row["pid"] and row["running"] + row["waiting"]]
         if not busy:
             foreign.send("normal", draft("sleep", ["for a kill"], {"ms": 50.0}))
             foreign.flush(CAP_S)
-            busy = [row["pid"] for _, row in rows if row["pid"]]
+            busy = [row["pid"] for row in rows if row["pid"]]
         try:
             os.kill(self._chance.choice(busy), signal.SIGKILL)
         except (IndexError, ProcessLookupError):
             return False
         return True
 
-    def _keep_node(self) -> None:
-        """What the host's supervisor does: start the node again when it has ended."""
-        while True:
-            if not self._kept.running:
-                self._killed["ended by itself"] = self._killed.get("ended by itself", 0) + 1
-                self._kept.start()
-            with suppress(AssertionError):
-                self._kept.wait_ready(1.0)
-                return
+    def _kill_zygote(self, node: NodeProcess) -> bool:
+        """Kill it and wait for the next one; False where there was none."""
+        zygote = node.zygote
+        if zygote is None:
+            return False
+        try:
+            os.kill(zygote, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        eventually(lambda: node.zygote not in (None, zygote), "another zygote", CAP_S)
+        return True
+
+    def _keep_nodes(self) -> None:
+        """What the host's supervisor does: start a node again when it has ended."""
+        for node in self._nodes:
+            eventually(lambda node=node: self._keep(node), "a node that is ready", CAP_S)  # type: ignore[misc]
+
+    def _keep(self, node: NodeProcess) -> bool:
+        if not node.running:
+            self._killed["ended by itself"] = self._killed.get("ended by itself", 0) + 1
+            node.start()
+        return node.ready(1.0)
 
     def _all_committed(self) -> bool:
-        if not self._kept.running:
-            self._keep_node()
+        self._keep_nodes()
         topics = request_topics(NAMESPACE)
         try:
             with closing(Cluster(self._broker.bootstrap_servers, GROUP)) as cluster:
