@@ -37,6 +37,9 @@ from modelmora.workers import Supervisor
 log = structlog.get_logger(__name__)
 _MODELS_POLL_S = 0.5
 _MEMORY_SHARE = 0.8
+# One more than it takes to find a poison: children are killed from outside too, and a request
+# that met two such deaths alone is innocent.
+_SOLO_CRASHES = 3
 _ACKNOWLEDGE_S = 5
 _STOP_S = 7
 
@@ -54,6 +57,7 @@ def policy_of(settings: Settings) -> Policy:
         group_wait_s=limits.group_wait_ms / 1000,
         load_s=timing.load_s,
         start_to_close_s=timing.start_to_close_s,
+        solo_crashes=_SOLO_CRASHES,
     )
 
 

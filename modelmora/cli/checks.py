@@ -91,8 +91,10 @@ def extras(settings: Settings) -> Iterator[Finding]:
 
 
 def _is_there(module: str) -> bool:
-    # Faust puts a module without a spec in its own place once it is imported.
-    return module in sys.modules or find_spec(module) is not None
+    try:
+        return find_spec(module) is not None
+    except ValueError:  # imported, and without a spec: so Faust's own stand-in
+        return True
 
 
 def folder(settings: Settings) -> Finding:
