@@ -111,7 +111,7 @@ class Limits(Section):
     partition_requests: int = Field(10_000, ge=1)
     partition_bytes: int = Field(64 * MIB, ge=1)
     node_bytes: int = Field(256 * MIB, ge=1)
-    group_requests: int = Field(128, ge=1, le=65_535)
+    group_requests: int = Field(256, ge=1, le=65_535)
     group_bytes: int = Field(1 * MIB, ge=1)
     group_wait_ms: float = Field(0, ge=0)
     gateway_waiting: int = Field(10_000, ge=1)

@@ -25,12 +25,13 @@ from modelmora.scheduling import (
     Work,
 )
 from modelmora.scheduling.queue import ModelQueue
+from modelmora.settings import Limits
 
 WAITING = 50_000
 CALLS = 40
 IDLE_CALLS = 100
 SLEEP_MS = 5.0
-GROUP = 128
+GROUP = Limits().group_requests
 WORKS = 100_000
 SPEC = ModelSpec("bench", "1", "bench", "none", "", 0, needs_cores=False)
 

@@ -15,7 +15,7 @@ START = 1024
 _FULL = 0.6
 _SAMPLES = 6
 _MARGIN = 1.05
-_REST = 64
+_REST = 512
 
 
 def pack(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -41,16 +41,18 @@ class Budget:
 
     `current` is the budget to use now. Of the full batches observed, tokens per second (padding
     not counted) are averaged at the best budget known, then at a neighbour; the neighbour is kept
-    if it is 5 % faster. After a try that failed in both directions it rests for 64 batches, so
-    that what trying costs stays small and a change of the machine is noticed.
+    if it is 5 % faster. It rests for `rest` batches first, and again after a try that failed in
+    both directions, so that what trying costs stays small and a change of the machine is noticed.
     """
 
-    def __init__(self, start: int = START, choices: Sequence[int] = BUDGETS) -> None:
+    def __init__(
+        self, start: int = START, choices: Sequence[int] = BUDGETS, rest: int = _REST
+    ) -> None:
         self._choices = sorted({*choices, start})
         self._best = self._trying = self._choices.index(start)
         self._rate = 0.0
         self._failed = 0
-        self._rest = 0
+        self._rest = self._pause = rest
         self._tokens = self._seconds = 0.0
         self._samples = 0
         self._direction = 1
@@ -100,4 +102,4 @@ class Budget:
                 return
             self._failed += 1
             self._direction = -self._direction
-        self._trying, self._failed, self._rest = self._best, 0, _REST
+        self._trying, self._failed, self._rest = self._best, 0, self._pause

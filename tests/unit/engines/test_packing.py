@@ -54,7 +54,7 @@ def test_learning_stays_where_nothing_is_clearly_better_and_seldom_tries() -> No
 
 
 def test_batches_that_are_not_full_teach_nothing() -> None:
-    budget = Budget()
+    budget = Budget(rest=0)
     for _ in range(500):
         budget.observe(100, 100, 1.0)
     assert budget.current == budget.best == 1024
