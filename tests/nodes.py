@@ -26,7 +26,7 @@ FOREIGN = "MODELMORA_"
 
 
 class NodeProcess:
-    """`python -m modelmora.agents` with the test models; its log lies in `<folder>/<name>.log`.
+    """`python -m modelmora.node` with the test models; its log lies in `<folder>/<name>.log`.
 
     `settings` are variables without their prefix. It can be started again after it has ended.
     """
@@ -67,7 +67,7 @@ class NodeProcess:
         with self.log.open("ab") as log:
             self._logged = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "modelmora.agents"],
+                [sys.executable, "-m", "modelmora.node"],
                 env=self._environment | {"MODELMORA_NOTIFY_FD": str(writing)},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from modelmora.errors import ConfigurationError
 from modelmora.kafka.topics import EMBEDDED_PARTITIONS
 from modelmora.settings import Settings
 
-NODE = (sys.executable, "-m", "modelmora.agents")
+NODE = (sys.executable, "-m", "modelmora.node")
 GATEWAY = (sys.executable, "-m", "modelmora.gateway")
 _PORTS = {"http_port": "REST", "grpc_port": "gRPC", "node_http_port": "the node"}
 _ROLE_PORTS = {

@@ -2,39 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.work import Work
-
-
-class Batch:
-    """Waiting works that may share a group, oldest first; any of them leaves in O(1)."""
-
-    __slots__ = ("bytes", "preset", "works")
-
-    def __init__(self, works: tuple[Work, ...] = (), *, preset: bool = False) -> None:
-        self.works: OrderedDict[int, Work] = OrderedDict()
-        self.bytes = 0
-        self.preset = preset
-        for work in works:
-            self.add(work)
-
-    def add(self, work: Work) -> None:
-        """Put the work last."""
-        self.works[work.order] = work
-        self.bytes += work.size
-        work.place = self
-
-    def remove(self, work: Work) -> None:
-        """Take the work out, wherever it stands."""
-        del self.works[work.order]
-        self.bytes -= work.size
-        work.place = None
-
-    def head(self) -> Work:
-        """The oldest work; the batch is not empty."""
-        return next(iter(self.works.values()))
+from modelmora.scheduling.work import Batch, Work
 
 
 def opens_at(batch: Batch, policy: Policy) -> float:

@@ -7,9 +7,9 @@ from collections.abc import Hashable
 from heapq import heappop, heappush, heapreplace
 
 from modelmora.messages import Lane
-from modelmora.scheduling.batching import Batch, opens_at, take_group
+from modelmora.scheduling.batching import opens_at, take_group
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.work import Work
+from modelmora.scheduling.work import Batch, Work
 
 Urgency = tuple[int, float, int]
 """Sorts what comes first first: aged heads, then lane and arrival, then nothing waiting."""

@@ -1,16 +1,13 @@
-"""What is scheduled: one admitted request (Work), and the works that run together (Group)."""
+"""One admitted request (Work), those that may share a group (Batch), those that do (Group)."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from modelmora.messages import Lane
 from modelmora.scheduling.model import ModelKey
-
-if TYPE_CHECKING:
-    from modelmora.scheduling.batching import Batch
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +43,35 @@ class Work:
     index: int = 0
     solo_crashes: int = 0
     returns: int = 0
+
+
+class Batch:
+    """Waiting works that may share a group, oldest first; any of them leaves in O(1)."""
+
+    __slots__ = ("bytes", "preset", "works")
+
+    def __init__(self, works: tuple[Work, ...] = (), *, preset: bool = False) -> None:
+        self.works: OrderedDict[int, Work] = OrderedDict()
+        self.bytes = 0
+        self.preset = preset
+        for work in works:
+            self.add(work)
+
+    def add(self, work: Work) -> None:
+        """Put the work last."""
+        self.works[work.order] = work
+        self.bytes += work.size
+        work.place = self
+
+    def remove(self, work: Work) -> None:
+        """Take the work out, wherever it stands."""
+        del self.works[work.order]
+        self.bytes -= work.size
+        work.place = None
+
+    def head(self) -> Work:
+        """The oldest work; the batch is not empty."""
+        return next(iter(self.works.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelmora.agents.ledger import Partition
-from modelmora.agents.watchdog import Watchdog
+from modelmora.node.watchdog import Watchdog
 
 P, Q = ("lane", 0), ("lane", 1)
 

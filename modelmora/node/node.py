@@ -11,21 +11,21 @@ from typing import Any
 
 import structlog
 from aiokafka.errors import KafkaError
-from faust.types import TP
 
 from modelmora.agents.app import Consumer, NodeApp, build_app
 from modelmora.agents.control import Control
-from modelmora.agents.health import NodeMetrics, health_app
 from modelmora.agents.intake import Intake
+from modelmora.agents.ledger import Partition
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models import Models
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
-from modelmora.agents.watchdog import EXIT_CODE, Watchdog
 from modelmora.kafka.publisher import Publisher
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.messages import EventKind, Status, Timings
+from modelmora.node.health import NodeMetrics, health_app
+from modelmora.node.watchdog import EXIT_CODE, Watchdog
 from modelmora.resources import available_memory
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Service
@@ -154,7 +154,7 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        partitions = {TP(*each) for each in self.intake.partitions()}
+        partitions = self.intake.partitions()
         await self._on_revoked(partitions)
         # The children end now: what they leave is not to be judged as if they had crashed.
         self.service.drop(partitions, started=True)
@@ -184,7 +184,7 @@ class Node:
 
     # Rebalances ----------------------------------------------------------------------------------
 
-    async def _on_assigned(self, partitions: set[TP]) -> None:
+    async def _on_assigned(self, partitions: set[Partition]) -> None:
         """Take over offsets; what runs for partitions that have gone is forgotten."""
         consumer: Consumer = self.app.consumer
         committed = await consumer.committed(partitions) if partitions else {}
@@ -198,7 +198,7 @@ class Node:
         if committed:
             self._assigned.set()
 
-    async def _on_revoked(self, partitions: set[TP]) -> None:
+    async def _on_revoked(self, partitions: set[Partition]) -> None:
         """Finish started work and commit; what only waits is read again by its next owner."""
         self.intake.close()
         self.intake.drop(self.service.drop(partitions, started=False))

@@ -1,4 +1,4 @@
-"""`python -m modelmora.agents`: the node as a process of its own."""
+"""`python -m modelmora.node`: the node as a process of its own."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import structlog
 import uvloop
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from modelmora.agents.node import Node
 from modelmora.errors import ModelMoraError, Unreachable
 from modelmora.kafka.admin import Admin, check_lanes
 from modelmora.kafka.schema_registry import Schemas
+from modelmora.node.node import Node
 from modelmora.settings import Settings, load_settings
 from modelmora.telemetry.logs import configure
 

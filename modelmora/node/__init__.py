@@ -1,0 +1,1 @@
+"""The node process: its parts put together, its health, and who watches them."""
