@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from modelmora.agents.intake import Batch, Intake
-from modelmora.agents.ledger import Partition
+from modelmora.agents.intake import Intake
 from modelmora.agents.unresolved import Unresolved
 from modelmora.errors import Code, RequestError, Undecodable
+from modelmora.kafka.group import Batch, Partition
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import Unreadable
@@ -24,6 +24,16 @@ from modelmora.wire import decode_request_head, readable_request_id
 
 log = structlog.get_logger(__name__)
 _BREATH = 250  # records between two looks at the rest of the event loop
+
+
+class Reader(Protocol):
+    """Who reads the partitions; see `modelmora.kafka.group.Member`."""
+
+    def read(self, places: Mapping[Partition, tuple[int, int]]) -> None:
+        """Read each partition from its (epoch, offset) on."""
+
+    def gate(self, gated: Iterable[Partition]) -> None:
+        """Read exactly these partitions no further for now."""
 
 
 class Burials(Protocol):
@@ -40,6 +50,7 @@ class LostRecord:
     topic: str
     partition: int
     offset: int
+    epoch: int
     timestamp: int = 0
     key: bytes | None = None
     value: bytes | None = None
@@ -48,6 +59,8 @@ class LostRecord:
 
 class Requests:
     """Takes each fetched batch apart; every record ends up with the service or as a dead letter."""
+
+    reader: Reader
 
     def __init__(
         self,
@@ -66,26 +79,65 @@ class Requests:
         self._clock = clock
         self._schemas = schemas
         self._unresolved = Unresolved(schemas, self._resolved) if schemas else None
+        self._gated: set[Partition] = set()
+        self._closed = False
 
     async def on_batch(self, batch: Batch) -> None:
         """One event of the agent: a batch of one partition. Never raises."""
-        first = batch.records[0]
-        if not self._intake.follows((first.topic, first.partition), batch.after):
-            log.error("records were lost on their way here; they are read again")
+        partition, intake = batch.partition, self._intake
+        if not self._follows(batch):
             return
-        epoch = self._intake.epoch
         for number, record in enumerate(batch.records, 1):
             self._guarded(record)
             if number % _BREATH == 0:
                 self._service.arm()
+                self._shed()
                 await asyncio.sleep(0)
-                if self._intake.epoch != epoch:
-                    break  # the rest is read again under the new assignment
+                # Meanwhile it may have gone to another node, or have to be read again.
+                if self._closed or not intake.follows(partition, batch.epoch, record.offset + 1):
+                    break
         self._service.arm()
+        self._shed()
+        self.regate()
 
-    def drop(self, partitions: Set[Partition]) -> list[Record]:
-        """Forget the records of these partitions that wait for their schema; returns them."""
-        return self._unresolved.drop(partitions) if self._unresolved else []
+    def _follows(self, batch: Batch) -> bool:
+        partition, intake = batch.partition, self._intake
+        if self._closed or intake.epoch(partition) != batch.epoch:
+            return False  # it is somebody else's now
+        if not intake.follows(partition, batch.epoch, batch.after):
+            intake.astray(partition)
+            self.regate()
+            return False
+        return True
+
+    def _shed(self) -> None:
+        """Have waiting work leave memory where it blocks a higher lane."""
+        if victims := self._intake.to_shed():
+            dropped = self._service.drop(victims, started=False)
+            if self._unresolved:
+                dropped += self._unresolved.drop(victims)
+            self._intake.shed(dropped)
+            log.info("waiting work left memory, it is read again later", requests=len(dropped))
+
+    def regate(self) -> None:
+        """Have the reader follow the gates, and go back where something is to be read again."""
+        intake, gated = self._intake, set(self._intake.gated)
+        if gated != self._gated:
+            self.reader.gate(gated)
+            self._gated = gated
+        for partition in intake.strays() - gated:
+            offset, epoch = intake.rewind(partition), intake.epoch(partition)
+            if offset is not None and epoch is not None:
+                self.reader.read({partition: (epoch, offset)})
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._closed = True
+
+    def drop(self, partitions: Set[Partition]) -> None:
+        """Forget the records of these partitions that wait for their schema."""
+        if self._unresolved:
+            self._unresolved.drop(partitions)
 
     def _guarded(
         self, found: Record | Unreadable, take: Callable[[Record], None] | None = None
@@ -186,7 +238,7 @@ class Requests:
 
 def _of(found: Record | Unreadable) -> Record:
     if isinstance(found, Unreadable):
-        return LostRecord(found.topic, found.partition, found.offset)
+        return LostRecord(found.topic, found.partition, found.offset, found.epoch)
     return found
 
 

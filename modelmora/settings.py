@@ -54,7 +54,10 @@ class ModelConfig(Section):
 
 
 class KafkaSettings(Section):
-    """How to reach a cluster; mapped alike for Faust, aiokafka and confluent-kafka."""
+    """How to reach a cluster; mapped alike for aiokafka and confluent-kafka.
+
+    `group_protocol` auto is KIP-848 (`consumer`) where the brokers have it, else `classic`.
+    """
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
@@ -64,6 +67,7 @@ class KafkaSettings(Section):
     ssl_cafile: Path | None = None
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
+    group_protocol: Literal["auto", "consumer", "classic"] = "auto"
 
     def password(self) -> str | None:
         """The SASL password, from its file where one is named."""

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from aiokafka import AIOKafkaProducer
+from aiokafka.record._crc32c import crc
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -30,6 +32,22 @@ def produce(servers: str, topic: str, *values: bytes, partition: int = 0) -> Non
     for value in values:
         producer.produce(topic, value, partition=partition)
     assert producer.flush(60) == 0
+
+
+async def produce_unreadable(servers: str, topic: str, partition: int = 0) -> int:
+    """Write a record with a header name that is no UTF-8, as no client does; its offset."""
+    producer = AIOKafkaProducer(bootstrap_servers=servers)
+    await producer.start()
+    batch = producer.create_batch()
+    batch.append(timestamp=None, key=None, value=b"unreadable", headers=[("zz", b"")])
+    raw = bytearray(batch._build())
+    at = raw.index(b"zz")
+    raw[at : at + 2] = b"\xff\xfe"
+    raw[17:21] = crc(bytes(raw[21:])).to_bytes(4, "big")
+    batch._buffer = raw
+    placed = await (await producer.send_batch(batch, topic, partition=partition))
+    await producer.stop()
+    return int(placed.offset)
 
 
 def values_of(servers: str, topic: str) -> list[bytes | None]:

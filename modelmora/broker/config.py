@@ -71,6 +71,9 @@ def server_properties(ports: Ports, data: Path) -> str:
         "log.dirs": data,
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": 0,
+        # What a group may ask for; Kafka's own lower bounds (5 s, 45 s) make a slow failover.
+        "group.consumer.min.heartbeat.interval.ms": 500,
+        "group.consumer.min.session.timeout.ms": 1_000,
         # One node holds the only copy of Kafka's own topics; few partitions make them fast to load.
         "offsets.topic.replication.factor": 1,
         "offsets.topic.num.partitions": 8,

@@ -23,6 +23,7 @@ class Unreadable:
     topic: str
     partition: int
     offset: int
+    epoch: int = 0
 
 
 Batch = list[ConsumerRecord | Unreadable]

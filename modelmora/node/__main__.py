@@ -34,6 +34,8 @@ def prepare_topics(settings: Settings) -> None:
     for state in states:
         for fault in state.differs:
             log.warning("topic differs from the table", topic=state.name, what=fault)
+    if settings.topics.create and (refusal := admin.configure_group()):
+        log.warning("the group keeps the broker's session and heartbeat", reason=refusal)
 
 
 async def run(settings: Settings) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from prometheus_client import CollectorRegistry, Gauge, Metric, generate_latest
+from prometheus_client import Counter as CounterOf
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
@@ -57,7 +58,20 @@ class NodeMetrics(Collector):
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._total: defaultdict[str, Tally] = defaultdict(Tally)
         self._inference: defaultdict[str, Tally] = defaultdict(Tally)
+        self._odd = CounterOf(
+            "modelmora_odd_commits", "Commits that did not fit the log.", ("what",),
+            registry=self.registry,
+        )
+        self._unread = CounterOf(
+            "modelmora_records_deleted_unread", "Offsets that retention passed before us.",
+            registry=self.registry,
+        )
         self.registry.register(self)
+
+    def odd(self, what: str, unread: int) -> None:
+        """A commit did not fit the log; so many offsets were deleted before anybody read them."""
+        self._odd.labels(what).inc()
+        self._unread.inc(unread)
 
     def outcome(self, status: Status, model: str, timings: Timings) -> None:
         """A request has ended; `model` is "" unless it is served here."""

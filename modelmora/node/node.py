@@ -6,26 +6,32 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import structlog
-from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
 
-from modelmora.agents.app import Consumer, NodeApp, build_app
+from modelmora.agents.app import NodeApp, build_app
+from modelmora.agents.beginning import Oddity
 from modelmora.agents.control import Control
 from modelmora.agents.intake import Intake
-from modelmora.agents.ledger import Partition
+from modelmora.agents.lease import Lease
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models import Models
+from modelmora.agents.partitions import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
+from modelmora.errors import Unreachable
+from modelmora.kafka.group import Member, Partition
 from modelmora.kafka.publisher import Publisher
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
+from modelmora.kafka.standing import Standing
+from modelmora.kafka.topics import Topic, lane_topics
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
-from modelmora.node.watchdog import EXIT_CODE, Watchdog
+from modelmora.node.path import Look, Path, look
 from modelmora.resources import available_memory
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Service
@@ -41,7 +47,13 @@ _MEMORY_SHARE = 0.8
 # that met two such deaths alone is innocent.
 _SOLO_CRASHES = 3
 _ACKNOWLEDGE_S = 5
-_STOP_S = 7
+_STOP_S = 12
+_GATES_S = 0.02
+_LOOK_S = 1.0
+PROGRESS_WAITING = 20_000
+EXIT_CODE = 70
+"""The node cannot go on, and is to be started anew."""
+TWIN_EXIT_CODE = 2
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -76,27 +88,29 @@ async def _all_within(**parts: Coroutine[Any, Any, None]) -> None:
 class Node:
     """The node process.
 
-    Outcomes have a publisher of their own: a topic for progress or events that is missing, or
-    refused to us, must not hold them up.
+    Outcomes have a publisher of their own: they wait for the group's lease, and nothing else does.
     """
 
     def __init__(self, settings: Settings, schemas: Schemas | None = None) -> None:
         self.settings = settings
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
         self.clock = BrokerClock()
-        self.intake = Intake(settings.limits)
         self.metrics = NodeMetrics()
+        namespace, lanes = settings.namespace, lane_topics(settings)
+        self.intake = Intake(settings.limits, lanes)
+        self.lease = Lease(settings.timing.session_timeout_s)
         framing = schemas.framing if schemas else None
-        self.publisher = Publisher(settings, framing=framing)
-        self.teller = Publisher(settings, framing=framing)
-        self.lifecycle = Lifecycle(self.teller, self.name, settings.namespace, self.clock.heard)
+        self.publisher = Publisher(
+            settings,
+            timeout_s=self.lease.write_s,
+            framing=framing,
+            may_publish=self.lease.holds,
+        )
+        bounds = {Topic.PROGRESS.full(namespace): PROGRESS_WAITING}
+        self.teller = Publisher(settings, framing=framing, bounds=bounds)
+        self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.heard)
         results = Results(
-            self.publisher,
-            self.teller,
-            self.intake,
-            self.clock,
-            self.lifecycle,
-            settings.namespace,
+            self.publisher, self.teller, self.intake, self.clock, self.lifecycle, namespace
         )
         results.on_outcome = self._count
         self.service = Service(
@@ -107,17 +121,31 @@ class Node:
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         self.control = Control(settings, self.service, self.models, schemas)
         self.requests = Requests(settings, self.intake, self.service, results, self.clock, schemas)
+        self.app: NodeApp = build_app(settings, self.requests.on_batch)
+        self.standing = Standing(settings)
+        self.partitions = Partitions(
+            self.intake,
+            self.lease,
+            self.standing,
+            Topic.RESULTS.full(namespace),
+            self,
+            on_batches=self.app.feed.put,
+            on_odd=self._on_odd,
+            on_failed=self._fail,
+            plain=framing.plain if framing else lambda value: value,
+        )
+        self.member = Member(settings, self.name, lanes, self.partitions)
+        self.partitions.reader = self.requests.reader = self.member
+        self.app.feed.taken = self.member.taken
+        self.path = Path(self.name, settings.timing.session_timeout_s, time.monotonic())
         self.pulse = Pulse(settings)
         self.http = HttpServer(
             health_app(self.checks, self.model_rows, self.metrics),
             settings.host,
             settings.node_http_port,
         )
-        self.app: NodeApp = build_app(
-            settings, self.intake, self.requests.on_batch, self._on_assigned, self._on_revoked
-        )
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._assigned = asyncio.Event()
+        self._joined = asyncio.Event()
         self._ready = False
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -140,24 +168,36 @@ class Node:
         await self.control.start()
         self.models.refresh()
         await self.app.start()
-        self._watch(models=self._watch_models(), consumer=self._watch_consumer())
-        await self._assigned.wait()
+        await self.app.feed.reading.wait()
+        self.member.start()
+        self._watch(
+            models=self._watch_models(),
+            commits=self._watch_commits(),
+            gates=self._watch_gates(),
+            path=self._watch_path(),
+        )
+        await self._joined.wait()
         await self.workers.zygote_ready()  # before, a first answer would wait for its imports
         self._ready = True
         notify(ready=True, node_http=address, zygote=self.workers.zygote_pid)
-        log.info("node ready", node=self.name, http=address)
+        log.info("node ready", node=self.name, http=address, partitions=len(self._owned))
 
     async def stop(self) -> None:
         """Finish started work within the drain time, commit, and leave nothing running."""
         self._stopping = True
         notify(ready=False)
+        self.requests.close()
+        self.service.drop(self._owned, started=False)
+        if not await self.service.drain(self._owned, self.settings.timing.drain_s):
+            log.warning("started work left uncommitted, it will be run again")
+        await self._acknowledged(self.publisher)
+        await self.member.stop()  # which gives everything back, with a last commit
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        partitions = self.intake.partitions()
-        await self._on_revoked(partitions)
+        self.partitions.close()
         # The children end now: what they leave is not to be judged as if they had crashed.
-        self.service.drop(partitions, started=True)
+        self.forget(self._owned)
         self.lifecycle.event(EventKind.NODE_LEFT)
         await _all_within(
             faust=self.app.stop(), control=self.control.stop(), workers=self.workers.stop()
@@ -182,36 +222,26 @@ class Node:
         except TimeoutError:
             log.warning("records not acknowledged in time", open=publisher.backlog)
 
-    # Rebalances ----------------------------------------------------------------------------------
+    # What the partitions ask ---------------------------------------------------------------------
 
-    async def _on_assigned(self, partitions: set[Partition]) -> None:
-        """Take over offsets; what runs for partitions that have gone is forgotten."""
-        consumer: Consumer = self.app.consumer
-        committed = await consumer.committed(partitions) if partitions else {}
-        gone = self.intake.partitions() - committed.keys()
-        self.service.drop(gone, started=True)
-        self.requests.drop(gone)
-        if self._stopping:
-            return  # whatever was read now would be nobody's
-        self.intake.assign(committed)
-        log.info("partitions assigned", owned=len(committed), gone=len(gone))
-        if committed:
-            self._assigned.set()
+    def forget(self, partitions: set[Partition]) -> None:
+        """Drop all work of these partitions, started or not, without an outcome."""
+        self.service.drop(partitions, started=True)
+        self.requests.drop(partitions)
 
-    async def _on_revoked(self, partitions: set[Partition]) -> None:
-        """Finish started work and commit; what only waits is read again by its next owner."""
-        self.intake.close()
-        self.intake.drop(self.service.drop(partitions, started=False))
-        self.intake.drop(self.requests.drop(partitions))
-        if not await self.service.drain(partitions, self.settings.timing.drain_s):
-            log.warning("started work left uncommitted, it will be run again")
-        consumer: Consumer = self.app.consumer
-        for step in (self.publisher.flush, consumer.commit_now):
-            try:
-                await asyncio.wait_for(step(), _ACKNOWLEDGE_S)
-            except TimeoutError:
-                log.warning("outcomes not acknowledged in time, they may be repeated")
-        self.intake.settle()
+    async def written(self) -> None:
+        """Wait until the outcomes that were handed over are acknowledged or given up."""
+        await self.publisher.flush()
+
+    def since_ms(self) -> float:
+        """The broker's time (Unix ms) up to which every outcome written is counted as done."""
+        return self.clock.now_ms() - self.publisher.oldest_s() * 1000
+
+    def _on_odd(self, what: Oddity, partition: Partition, facts: Mapping[str, int]) -> None:
+        self.metrics.odd(what, facts["unread"])
+        topic, number = partition
+        told = {"what": what.value, "topic": topic, "partition": number, **facts}
+        self.lifecycle.event(EventKind.HEALTH_CHANGED, facts=told)
 
     # Watching ------------------------------------------------------------------------------------
 
@@ -230,41 +260,86 @@ class Node:
             await asyncio.sleep(_MODELS_POLL_S)
             self.models.refresh()
 
-    async def _watch_consumer(self) -> None:
-        """End the process when Faust has crashed or reads nothing although there is something."""
-        watchdog = Watchdog(self.settings.timing.watchdog_s)
+    async def _watch_commits(self) -> None:
         while True:
-            await asyncio.sleep(self.settings.timing.watchdog_s / 6)
+            await asyncio.sleep(self.settings.timing.commit_interval_s)
+            self.partitions.commit()
+
+    async def _watch_gates(self) -> None:
+        """Open and close gates; outputs that nobody takes hold up all reading (invariant I5)."""
+        limit = self.settings.limits.node_bytes
+        while True:
+            await asyncio.sleep(_GATES_S)
+            self.intake.hold = self.publisher.backlog_bytes > limit
+            self.requests.regate()
+
+    async def _watch_path(self) -> None:
+        """Look at the group and at the lanes from outside, as somebody who waits would."""
+        lanes = frozenset(lane_topics(self.settings))
+        while True:
             if self.app.crashed:
                 self._fail("the Faust application crashed")
-            if not self.pulse.alive or self.app.rebalancing:
-                watchdog = Watchdog(self.settings.timing.watchdog_s)
-                continue
+            if self.partitions.taken_over.is_set():
+                self._joined.set()
             try:
-                readable, positions = await asyncio.wait_for(self.app.consumer.standing(), 10)
-            except (TimeoutError, KafkaError) as error:
-                log.debug("watchdog could not look", error=repr(error))
-                continue
-            stuck = watchdog.stuck(readable, positions, self.intake.gated, time.monotonic())
-            if stuck:
-                self._fail(f"nothing is read from {stuck[0]} {stuck[1]} although records wait")
+                seen = await self.partitions.ask(
+                    look, self.standing, self.settings.group, lanes, self._owned
+                )
+            except (KafkaException, Unreachable) as error:
+                log.debug("could not look at the group", error=str(error))
+            else:
+                self._judge(seen)
+                await self._look_closer()
+            await asyncio.sleep(_LOOK_S)
 
-    def _fail(self, reason: str) -> None:
-        log.error("node ends to be started anew", reason=reason)
+    def _judge(self, seen: Look) -> None:
+        now = time.monotonic()
+        positions = {p: at for p in self._owned if (at := self.intake.next_offset(p)) is not None}
+        self.path.saw(seen, self.member.id, positions, self.intake.gated, now)
+        if self.path.in_group and not positions and not seen.unowned:
+            self._joined.set()  # on standby: every partition has an owner
+        if self.path.is_twin(now):
+            self._fail(
+                f"another node runs as {self.name}: was its data folder copied? "
+                "Give one of them another member_id, or start it with --dynamic-member",
+                TWIN_EXIT_CODE,
+            )
+
+    async def _look_closer(self) -> None:
+        """A partition of ours that seems stuck: records, or only marks of transactions?"""
+        now, limit = time.monotonic(), self.settings.timing.watchdog_s
+        for partition, since in [*self.path.unread.items()]:
+            at = self.intake.next_offset(partition)
+            if at is None or now - since < limit:
+                continue
+            if await self.partitions.ask(self.standing.anything, partition, at):
+                self._fail(f"nothing is read from {partition[0]} {partition[1]}, records wait")
+            else:
+                self.path.read(partition)
+
+    @property
+    def _owned(self) -> set[Partition]:
+        return self.intake.partitions()
+
+    def _fail(self, reason: str, code: int = EXIT_CODE) -> None:
+        log.error("the node ends", reason=reason)
         if not self.failure.done():
-            self.failure.set_result(EXIT_CODE)
+            self.failure.set_result(code)
 
     def _on_zygote(self, pid: int | None) -> None:
-        if self._assigned.is_set():
+        if self._ready:
             notify(zygote=pid)
 
     # Telling -------------------------------------------------------------------------------------
 
     def checks(self) -> dict[str, bool]:
         """What must be true for a request to be served now."""
+        patience_s = self.settings.timing.watchdog_s / 2
         return {
             "broker": self.pulse.alive and self.publisher.connected,
-            "consumer": self._assigned.is_set() and not self.app.crashed,
+            "group": self.lease.holds() if self._owned else self.path.in_group,
+            "requests": self.path.unread_s(time.monotonic()) < patience_s,
+            "outcomes": self.publisher.oldest_s() < patience_s,
             "workers": self.workers.zygote_pid is not None,
             "running": self._ready and not self._stopping,
         }

@@ -75,6 +75,7 @@ REQUEST_HEADER, _REQUEST = _current("inference_request")
 RESULT_HEADER, _RESULT = _current("inference_result")
 _REQUEST_HEAD = _with_fields("inference_request", lambda field: field != "inputs")
 _RESULT_HEAD = _with_fields("inference_result", lambda field: field != "outputs")
+_RESULT_SOURCE = _with_fields("inference_result", lambda field: field == "source")
 _OUTPUTS = _with_fields("inference_result", lambda field: field == "outputs")
 NO_OUTPUTS = b"\x00"  # an empty Avro array
 
@@ -275,6 +276,11 @@ def decode_result(value: bytes | None) -> InferenceResult:
         attempt=datum["attempt"],
         outputs=_contents(datum["outputs"]),
     )
+
+
+def decode_result_source(value: bytes | None) -> Source:
+    """Where the request of a result lay, all else unseen; raises Undecodable."""
+    return Source(**_read("inference_result", value, _RESULT_SOURCE)["source"])
 
 
 def _error(code: str, message: str, retry_after_ms: int | None) -> ErrorInfo:

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import aiokafka
 import pytest
-from aiokafka.record._crc32c import crc
 from confluent_kafka import Producer
 
 from modelmora.broker import EmbeddedBroker
@@ -109,22 +107,12 @@ async def test_a_header_name_that_is_no_text(station: Station) -> None:
     topic = f"{station.namespace}.requests.normal"
     before, after = ([draft("echo", [text]) for _ in range(5)] for text in ("before", "after"))
     station.send(*before)
-    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=station.servers)
-    await producer.start()
-    batch = producer.create_batch()
-    batch.append(timestamp=None, key=None, value=b"unreadable", headers=[("zz", b"")])
-    raw = bytearray(batch._build())
-    at = raw.index(b"zz")
-    raw[at : at + 2] = b"\xff\xfe"
-    raw[17:21] = crc(bytes(raw[21:])).to_bytes(4, "big")
-    batch._buffer = raw
     partition = station.foreign.sent[-1].partition
-    placed = await (await producer.send_batch(batch, topic, partition=partition))
-    await producer.stop()
+    offset = await produce_unreadable(station.servers, topic, partition)
     answers = await asyncio.to_thread(station.ask, *after)
     station.seen.answers([each.request_id for each in before])
     assert {answer.status for answer in answers} == {Status.COMPLETED}
-    source = Source(topic, partition, placed.offset)
+    source = Source(topic, partition, offset)
     station.seen.until(lambda: source in station.seen.letters, "its dead letter")
     (letter,) = station.seen.letters[source]
     assert (letter.key, letter.value, letter.code) == (None, None, "undecodable")

@@ -1,0 +1,53 @@
+"""Where the reading of a partition begins, and what it means when a commit does not fit the log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Oddity(StrEnum):
+    """A commit that does not fit the log."""
+
+    LOG_CUT_BACK = "log_cut_back"
+    """The log ends before it: a broker has lost records, and has given their offsets anew."""
+    DELETED_UNREAD = "deleted_unread"
+    """The log begins behind it: records were deleted before anybody read them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The offset to read from; whether what was finished above it still stands."""
+
+    offset: int
+    trusts: bool = True
+    oddity: Oddity | None = None
+    unread: int = 0
+    """How many offsets were deleted unread."""
+
+
+def beginning(committed: int | None, first: int, end: int, written_since: int | None) -> Beginning:
+    """Decide where to begin; nothing that was acknowledged to a producer is passed in silence.
+
+    `first` and `end` bound the log; `written_since` is the first offset written since the commit
+    (the log's end where nothing was), None where the time of the commit is not known.
+
+    (1) Never committed: from the first record.
+    (2) Committed beyond the end: from the first record written since, for offsets below the commit
+        may be new ones. Where the time is unknown, from the first record. What was finished
+        says nothing about new records at the same offsets.
+    (3) Committed before the first record: from that; what is missing is counted.
+    (4) Else where it was committed.
+    """
+    # (1)
+    if committed is None:
+        return Beginning(first)
+    # (2)
+    if committed > end:
+        offset = first if written_since is None else max(first, min(written_since, end))
+        return Beginning(offset, trusts=False, oddity=Oddity.LOG_CUT_BACK)
+    # (3)
+    if committed < first:
+        return Beginning(first, oddity=Oddity.DELETED_UNREAD, unread=first - committed)
+    # (4)
+    return Beginning(committed)

@@ -1,0 +1,302 @@
+"""The partitions of this node: taken over where the last owner stopped, given back in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from confluent_kafka import KafkaException, Message
+
+from modelmora.agents.beginning import Beginning, Oddity, beginning
+from modelmora.agents.intake import Intake
+from modelmora.agents.lease import Lease
+from modelmora.agents.ledger import Commit, read_metadata
+from modelmora.errors import Undecodable, Unreachable
+from modelmora.kafka.group import Batch, Commits, Partition
+from modelmora.kafka.standing import Standing
+from modelmora.wire import decode_result_source
+
+log = structlog.get_logger(__name__)
+RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+SLACK_MS = 2_000  # by which an estimate of the broker's time may run ahead
+_ACKNOWLEDGE_S = 1.5
+
+T = TypeVar("T")
+Told = Callable[[Oddity, Partition, Mapping[str, int]], None]
+Plain = Callable[[bytes | None], bytes | None]
+
+
+class Reader(Protocol):
+    """The member of the group; see `modelmora.kafka.group`."""
+
+    committing: bool
+
+    def read(self, places: Mapping[Partition, tuple[int, int]]) -> None:
+        """Read each partition from its (epoch, offset) on."""
+
+    def commit(self, commits: Commits) -> None:
+        """Have the group commit."""
+
+
+class Work(Protocol):
+    """What is done with what was read."""
+
+    def forget(self, partitions: set[Partition]) -> None:
+        """Drop all work of these partitions, started or not, without an outcome."""
+
+    async def written(self) -> None:
+        """Wait until the outcomes that were handed over are acknowledged or given up."""
+
+    def since_ms(self) -> float:
+        """The broker's time (Unix ms) up to which every outcome written is counted as done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a partition's reading begins and why; the offsets that have their outcome."""
+
+    begin: Beginning
+    committed: int
+    first: int
+    end: int
+    finished: frozenset[int] = frozenset()
+
+
+class Partitions:
+    """The `Owner` of a member of the group (see `modelmora.kafka.group`).
+
+    A new owner first reads the outcomes written since the last commit, so that it gives no second
+    one; a former owner gives none after its lease.
+    """
+
+    reader: Reader
+
+    def __init__(
+        self,
+        intake: Intake,
+        lease: Lease,
+        standing: Standing,
+        results: str,
+        work: Work,
+        *,
+        on_batches: Callable[[Sequence[Batch]], None],
+        on_odd: Told = lambda *_: None,
+        on_failed: Callable[[str], None] = lambda _: None,
+        plain: Plain = lambda value: value,
+    ) -> None:
+        self._intake = intake
+        self._lease = lease
+        self._standing = standing
+        self._results = results
+        self._work = work
+        self._plain = plain
+        self.on_batches = on_batches
+        self.on_failed = on_failed
+        self._on_odd = on_odd
+        self._epochs: dict[Partition, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        # One thread, for the client that asks is not made for two.
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="standing")
+        self.taken_over = asyncio.Event()
+
+    def close(self) -> None:
+        """Take nothing over any more."""
+        for task in self._tasks:
+            task.cancel()
+        self._asking.submit(self._standing.close)
+        self._asking.shutdown(wait=False)
+
+    async def ask(self, question: Callable[..., T], *arguments: object) -> T:
+        """Ask the broker, in the one thread that may. Raises KafkaException, Unreachable."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._asking, question, *arguments)
+
+    # The group's word ----------------------------------------------------------------------------
+
+    def on_assigned(self, epochs: Mapping[Partition, int]) -> None:
+        """Find out where to begin, then read."""
+        self._epochs |= epochs
+        self._start(self._take_over(dict(epochs)))
+
+    async def on_revoked(self, partitions: set[Partition]) -> Commits:
+        """Drop their work, see what is being written to its end, and say what was done."""
+        self._forget(partitions)
+        self._intake.leave(partitions)
+        try:
+            await asyncio.wait_for(self._work.written(), _ACKNOWLEDGE_S)
+        except TimeoutError:
+            log.warning("outcomes not acknowledged in time, they may be repeated")
+        since = self._since_ms()
+        commits = {p: c for p in partitions if (c := self._intake.commit_of(p, since))}
+        self._intake.revoke(partitions)
+        return commits
+
+    def on_lost(self, partitions: set[Partition]) -> None:
+        """Others have them already, so nothing is written for them any more."""
+        self._lease.lapse()
+        self._forget(partitions)
+        self._intake.revoke(partitions)
+
+    def on_stuck(self, partition: Partition, epoch: int, reason: str) -> None:
+        """Look at the log, and read on where there is something."""
+        log.warning("nothing to read there", partition=partition, reason=reason)
+        self._start(self._get_on(partition, epoch))
+
+    def on_committed(self, commits: Commits, asked_at: float, error: str | None) -> None:
+        """A confirmed commit is a lease, too."""
+        if error:
+            log.warning("commit failed, will be tried again", error=error)
+            return
+        self._lease.confirmed(asked_at)
+        self._intake.on_committed({p: Commit(*each) for p, each in commits.items()})
+
+    # Committing ----------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Have committed what has changed; where nothing has, renew the lease when it is due."""
+        if self.reader.committing:
+            return
+        since = self._since_ms()
+        commits = self._intake.to_commit(since)
+        if not commits and self._lease.is_due:
+            some = next(iter(self._intake.partitions()), None)
+            commit = some and self._intake.commit_of(some, since)
+            commits = {some: commit} if some and commit else {}
+        if commits:
+            self.reader.commit(commits)
+
+    def _since_ms(self) -> int:
+        return max(0, round(self._work.since_ms() - SLACK_MS))
+
+    # Taking over ---------------------------------------------------------------------------------
+
+    async def _take_over(self, epochs: dict[Partition, int]) -> None:
+        places: Mapping[Partition, Place] = {}
+        for attempt in count():
+            epochs = self._present(epochs)
+            try:
+                places = await self.ask(self._places, set(epochs))
+                break
+            except (KafkaException, Unreachable) as error:
+                log.warning("where to begin is not known yet", error=str(error))
+                await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        starts: dict[Partition, tuple[int, int]] = {}
+        for partition, epoch in self._present(epochs).items():
+            place = places[partition]
+            offset = place.begin.offset
+            self._intake.assign(partition, epoch, offset, place.finished)
+            starts[partition] = epoch, offset
+            self._tell_odd(partition, place)
+        self.reader.read(starts)
+        log.info("partitions taken over", taken=len(starts), owned=len(self._epochs))
+        self.commit()
+        self.taken_over.set()
+
+    async def _get_on(self, partition: Partition, epoch: int) -> None:
+        """Reading stands at an offset that is not there.
+
+        (1) Records before the first were deleted unread: counted, and read on from that.
+        (2) The log ends before it: it was cut back, so the partition is taken over anew.
+        (3) Else it is there by now.
+        """
+        first = end = 0
+        for attempt in count():
+            try:
+                first, end = (await self.ask(self._standing.bounds, [partition]))[partition]
+                break
+            except (KafkaException, KeyError):
+                await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        position = self._intake.next_offset(partition)
+        if self._epochs.get(partition) != epoch or position is None:
+            return
+        # (1)
+        if position < first:
+            begin = Beginning(first, oddity=Oddity.DELETED_UNREAD, unread=first - position)
+            self._tell_odd(partition, Place(begin, position, first, end))
+        # (2)
+        elif position > end:
+            self._forget({partition})
+            self._intake.revoke({partition})
+            self._epochs[partition] = epoch
+            await self._take_over({partition: epoch})
+            return
+        # (3)
+        self.reader.read({partition: (epoch, max(position, first))})
+
+    def _present(self, epochs: Mapping[Partition, int]) -> dict[Partition, int]:
+        return {p: epoch for p, epoch in epochs.items() if self._epochs.get(p) == epoch}
+
+    def _forget(self, partitions: set[Partition]) -> None:
+        for partition in partitions:
+            self._epochs.pop(partition, None)
+        self._work.forget(partitions)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="partitions")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("partitions were not taken over", exc_info=error)
+            self.on_failed("partitions were not taken over")
+
+    def _tell_odd(self, partition: Partition, place: Place) -> None:
+        begin = place.begin
+        if begin.oddity is None:
+            return
+        facts = {
+            "position": place.committed,
+            "first": place.first,
+            "end": place.end,
+            "begins_at": begin.offset,
+            "unread": begin.unread,
+        }
+        log.error("the commit does not fit the log", what=begin.oddity, at=partition, **facts)
+        self._on_odd(begin.oddity, partition, facts)
+
+    # In the asking thread ------------------------------------------------------------------------
+
+    def _places(self, partitions: set[Partition]) -> dict[Partition, Place]:
+        committed = self._standing.committed(partitions)
+        bounds = self._standing.bounds(partitions)
+        known = {p: read_metadata(*each) for p, each in committed.items()}
+        since = {p: ms for p, (ms, _) in known.items() if ms is not None}
+        beyond = {p for p, (offset, _) in committed.items() if offset > bounds[p][1]}
+        written = self._standing.at({p: since[p] for p in beyond & since.keys()})
+        ended = self._outcomes(since) if since else {}
+        places: dict[Partition, Place] = {}
+        for partition in partitions:
+            first, end = bounds[partition]
+            offset, _ = committed.get(partition, (None, ""))
+            time_known = partition in since
+            begin = beginning(
+                offset, first, end, written.get(partition, end) if time_known else None
+            )
+            finished = frozenset[int]()
+            if begin.trusts and partition in known:
+                finished = frozenset(known[partition][1]) | ended.get(partition, frozenset())
+            shown = first if offset is None else offset
+            places[partition] = Place(begin, shown, first, end, finished)
+        return places
+
+    def _outcomes(self, since: Mapping[Partition, int]) -> dict[Partition, set[int]]:
+        """Offsets of these partitions whose outcome was written since their commits."""
+        found: defaultdict[Partition, set[int]] = defaultdict(set)
+
+        def take(message: Message) -> None:
+            try:
+                source = decode_result_source(self._plain(message.value()))
+            except Undecodable:
+                return  # not ours
+            found[source.topic, source.partition].add(source.offset)
+
+        self._standing.read(self._results, min(since.values()), take)
+        return {partition: found[partition] for partition in since}

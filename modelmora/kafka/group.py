@@ -1,0 +1,448 @@
+"""One member of a consumer group: librdkafka in a thread of its own, batches handed to the loop.
+
+The group's protocol is the broker's own (KIP-848) with the range assignor, which keeps partition n
+of all lanes together and leaves kept partitions alone; or the classic protocol with the same
+assignor, where every rebalance takes all partitions for a moment.
+
+Each partition has an epoch, new at each assignment. Whatever is known of a partition is known of
+one epoch, so nothing of an earlier one can be taken for the present.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from modelmora.errors import ConfigurationError
+from modelmora.kafka.connection import confluent_config
+from modelmora.kafka.unreadable import Unreadable
+from modelmora.settings import Settings
+
+log = structlog.get_logger(__name__)
+Partition = tuple[str, int]
+"""(topic, number)."""
+Commits = Mapping[Partition, tuple[int, str]]
+"""Offset and metadata to commit for each partition."""
+POLL_S = 0.02
+FETCH_WAIT_MS = 100
+BATCH_RECORDS = 1000
+HANDED_OVER = 8  # fetches that may lie between this thread and the loop
+REVOKE_S = 2.0  # the most that letting go of a partition may hold up those that stay
+POLL_INTERVAL_MS = 86_400_000  # a member whose partitions are all gated must stay one
+OUT_OF_RANGE = (
+    KafkaError._AUTO_OFFSET_RESET,
+    KafkaError.OFFSET_OUT_OF_RANGE,
+    KafkaError._LOG_TRUNCATION,
+)
+# A fatal error hides its cause's code, so its text must do.
+UNSUPPORTED = "API version not supported"
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """A record of a partition of ours; `timestamp` is the broker's, in Unix ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    epoch: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+class Batch(NamedTuple):
+    """What one fetch has brought of one partition, in offset order; never empty."""
+
+    partition: Partition
+    epoch: int
+    after: int
+    """The offset behind the batch before it."""
+    records: Sequence[Record | Unreadable]
+
+
+class Owner(Protocol):
+    """Whoever works on the partitions; all of it is called on the loop."""
+
+    def on_assigned(self, epochs: Mapping[Partition, int]) -> None:
+        """These are ours now; each is read from when `Member.read` says where."""
+
+    async def on_revoked(self, partitions: set[Partition]) -> Commits:
+        """These go to another member. What is returned in time is committed before they do."""
+
+    def on_lost(self, partitions: set[Partition]) -> None:
+        """These belong to another member already."""
+
+    def on_batches(self, batches: Sequence[Batch]) -> None:
+        """What one fetch has brought; `Member.taken` is to be called once for all of it."""
+
+    def on_stuck(self, partition: Partition, epoch: int, reason: str) -> None:
+        """There is nothing to read where the partition's reading stands."""
+
+    def on_committed(self, commits: Commits, asked_at: float, error: str | None) -> None:
+        """The group has confirmed a commit that was asked for at a monotonic time, or not."""
+
+    def on_failed(self, reason: str) -> None:
+        """The member has ended for good."""
+
+
+def group_config(settings: Settings, protocol: str) -> dict[str, Any]:
+    """Configuration of a member, in librdkafka's names; `protocol` is `consumer` or `classic`."""
+    session_ms = round(settings.timing.session_timeout_s * 1000)
+    theirs = (
+        {"group.protocol": "consumer", "group.remote.assignor": "range"}
+        if protocol == "consumer"
+        else {
+            "group.protocol": "classic",
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": session_ms,
+            "heartbeat.interval.ms": max(500, round(session_ms * 0.3)),
+        }
+    )
+    return confluent_config(settings) | {
+        "group.id": settings.group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",  # whoever knows what was committed decides
+        "isolation.level": "read_committed",  # what was aborted was never asked
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
+        "fetch.min.bytes": 1,
+        "topic.metadata.refresh.interval.ms": 5_000,
+        "max.poll.interval.ms": POLL_INTERVAL_MS,
+        "queued.max.messages.kbytes": 16_384,
+        "queued.min.messages": 5_000,
+        **theirs,
+    }
+
+
+class Member:
+    """A member of the nodes' group. Only its own thread touches the consumer."""
+
+    def __init__(
+        self, settings: Settings, name: str, topics: Iterable[str], owner: Owner
+    ) -> None:
+        self._settings = settings
+        self._name = name
+        self._topics = list(topics)
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="group", daemon=True)
+        self._orders: deque[Callable[[], None]] = deque()
+        self._room = threading.Semaphore(HANDED_OVER)
+        self._stopping = threading.Event()
+        self._asked: tuple[Commits, float] | None = None
+        # The thread's own:
+        self._consumer: Consumer | None = None
+        self._epoch = 0
+        self._epochs: dict[Partition, int] = {}
+        self._next: dict[Partition, int] = {}
+        self._gated: set[Partition] = set()
+        self._paused: set[Partition] = set()
+        self._failure: KafkaError | None = None
+        self.protocol = "consumer" if settings.kafka.group_protocol == "auto" else (
+            settings.kafka.group_protocol
+        )
+        self.id = ""
+
+    # From the loop -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Join the group."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Give everything back, leave the group, end the thread."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join, 10)
+
+    def read(self, places: Mapping[Partition, tuple[int, int]]) -> None:
+        """Read each partition from its (epoch, offset) on, as long as the epoch is the present."""
+        self._orders.append(partial(self._read, dict(places)))
+
+    def gate(self, gated: Iterable[Partition]) -> None:
+        """Read exactly these partitions no further for now."""
+        self._orders.append(partial(self._gate, set(gated)))
+
+    def taken(self) -> None:
+        """What one fetch has brought is taken in; there is room for another."""
+        self._room.release()
+
+    @property
+    def committing(self) -> bool:
+        """Whether a commit is under way."""
+        return self._asked is not None
+
+    def commit(self, commits: Commits) -> None:
+        """Ask the group to commit; one at a time, `Owner.on_committed` tells what came of it."""
+        self._asked = commits, time.monotonic()
+        self._orders.append(self._commit)
+
+    # The thread ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._join()
+            self._leave()
+        except Exception as error:
+            log.exception("the group's reader failed")
+            self._tell(self._owner.on_failed, f"the group's reader failed: {error!r}")
+
+    def _join(self) -> None:
+        """Be a member until told to stop, or until the broker does not know this protocol."""
+        self._failure = None
+        config = group_config(self._settings, self.protocol)
+        config |= {"client.id": self._name, "error_cb": self._on_error, "on_commit": self._on_commit}
+        try:
+            self._consumer = Consumer(config, logger=logging.getLogger("librdkafka"))
+        except (KafkaException, ValueError) as error:
+            raise ConfigurationError(f"the kafka settings cannot be used: {error}") from None
+        self._consumer.subscribe(
+            self._topics,
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+        while not self._stopping.is_set() and self._failure is None:
+            self._turn()
+        if self._failure is not None:
+            self._fall_back(self._failure)
+
+    def _fall_back(self, error: KafkaError) -> None:
+        self._leave()
+        can_fall_back = self._settings.kafka.group_protocol == "auto"
+        if UNSUPPORTED in error.str() and self.protocol == "consumer" and can_fall_back:
+            log.warning("the broker lacks KIP-848; the classic group protocol is used instead")
+            self.protocol = "classic"
+            return
+        self._stopping.set()
+        self._tell(self._owner.on_failed, f"the group refuses this member: {error.str()}")
+
+    def _leave(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close()
+
+    def _turn(self) -> None:
+        """Obey what was ordered, then fetch once and hand over what came."""
+        while self._orders:
+            self._orders.popleft()()
+        if not self._room.acquire(timeout=POLL_S):
+            return
+        handed = False
+        consumer = self._client
+        batches: dict[tuple[str, int, int], list[Record | Unreadable]] = {}
+        # Two calls: the first waits for one record only, the second takes what lies ready. A
+        # rebalance inside the second must not put its epoch on what the first has brought.
+        messages = consumer.consume(1, POLL_S)
+        if messages:
+            self._sort(messages, batches)
+            self._sort(consumer.consume(BATCH_RECORDS, 0), batches)
+            handed = self._hand_over(batches)
+        if not handed:
+            self._room.release()
+
+    @property
+    def _client(self) -> Consumer:
+        assert self._consumer is not None  # noqa: S101 - only used between join and leave
+        return self._consumer
+
+    def _sort(
+        self,
+        messages: Sequence[Message],
+        batches: dict[tuple[str, int, int], list[Record | Unreadable]],
+    ) -> None:
+        epochs, started = self._epochs, self._next
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._hear(message, error)
+                continue
+            topic, number = message.topic(), message.partition()
+            partition = (topic, number)
+            if partition not in started:
+                continue
+            epoch = epochs[partition]
+            record = _record(message, topic, number, epoch)
+            batch = batches.get((topic, number, epoch))
+            if batch is None:
+                batches[topic, number, epoch] = [record]
+            else:
+                batch.append(record)
+
+    def _hand_over(self, batches: Mapping[tuple[str, int, int], list[Record | Unreadable]]) -> bool:
+        """Give the batches to the loop as one; False where none is of the present."""
+        found: list[Batch] = []
+        for (topic, number, epoch), records in batches.items():
+            partition = (topic, number)
+            after = self._next.get(partition)
+            if after is None or self._epochs.get(partition) != epoch:
+                continue
+            self._next[partition] = records[-1].offset + 1
+            found.append(Batch(partition, epoch, after, records))
+        if found:
+            self._tell(self._owner.on_batches, found)
+        return bool(found)
+
+    def _hear(self, message: Message, error: KafkaError) -> None:
+        partition = (message.topic(), message.partition())
+        if error.code() in OUT_OF_RANGE and partition in self._next:
+            del self._next[partition]
+            self._tell(self._owner.on_stuck, partition, self._epochs[partition], error.str())
+        else:
+            self._on_error(error)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._FATAL:
+            self._failure = self._failure or error
+        log.debug("the group's consumer has met an error", error=error.str())
+
+    # Rebalances: brief, for what is kept stands still meanwhile --------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        epochs: dict[Partition, int] = {}
+        for each in partitions:
+            self._epoch += 1
+            epochs[each.topic, each.partition] = self._epoch
+        self._epochs |= epochs
+        # Paused at any offset until it is known where to begin.
+        places = [TopicPartition(*partition, 0) for partition in epochs]
+        if self.protocol == "consumer":
+            consumer.incremental_assign(places)
+        else:
+            consumer.assign(places)
+        consumer.pause(places)
+        self._paused |= epochs.keys()
+        self.id = consumer.memberid() or ""
+        self._tell(self._owner.on_assigned, epochs)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = self._forget(partitions)
+        commits = self._ask(self._owner.on_revoked(gone))
+        if not commits:
+            return
+        try:
+            consumer.commit(offsets=_offsets(commits), asynchronous=False)
+        except KafkaException as error:
+            log.warning("what was done is not committed, it may be repeated", error=str(error))
+
+    def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = self._forget(partitions)
+        log.warning("partitions lost: the group had not heard of this member", lost=len(gone))
+        self._tell(self._owner.on_lost, gone)
+
+    def _forget(self, partitions: list[TopicPartition]) -> set[Partition]:
+        gone = {(each.topic, each.partition) for each in partitions}
+        for partition in gone:
+            self._epochs.pop(partition, None)
+            self._next.pop(partition, None)
+        self._paused -= gone
+        return gone
+
+    def _ask(self, question: Coroutine[Any, Any, Commits]) -> Commits:
+        """The loop's answer, if it comes in time."""
+        try:
+            answer: Future[Commits] = asyncio.run_coroutine_threadsafe(question, self._loop)
+            return answer.result(REVOKE_S)
+        except (NotInTime, RuntimeError):
+            log.warning("partitions are given back without a last commit, work may be repeated")
+            return {}
+
+    # Orders --------------------------------------------------------------------------------------
+
+    def _read(self, places: dict[Partition, tuple[int, int]]) -> None:
+        found = {
+            partition: offset
+            for partition, (epoch, offset) in places.items()
+            if self._epochs.get(partition) == epoch
+        }
+        if not found:
+            return
+        self._next |= found
+        consumer = self._client
+        # A seek would fail where reading has stopped at an offset that is not there.
+        if self.protocol == "consumer":
+            consumer.incremental_unassign([TopicPartition(*each) for each in found])
+            consumer.incremental_assign([TopicPartition(*p, offset) for p, offset in found.items()])
+            touched = found.keys()
+        else:
+            consumer.assign([TopicPartition(*p, self._next.get(p, 0)) for p in self._epochs])
+            touched = self._epochs.keys()
+        # Whether a pause outlives this is librdkafka's business: it is said anew.
+        consumer.pause([TopicPartition(*partition) for partition in touched])
+        self._paused |= touched
+        self._gate(self._gated)
+
+    def _gate(self, gated: set[Partition]) -> None:
+        self._gated = gated
+        wanted = {p for p in self._epochs if p in gated or p not in self._next}
+        closed, opened = wanted - self._paused, self._paused - wanted
+        if closed:
+            self._client.pause([TopicPartition(*partition) for partition in closed])
+        if opened:
+            self._client.resume([TopicPartition(*partition) for partition in opened])
+        self._paused = wanted
+
+    def _commit(self) -> None:
+        asked = self._asked
+        if asked is None:
+            return
+        try:
+            self._client.commit(offsets=_offsets(asked[0]), asynchronous=True)
+        except KafkaException as error:
+            self._committed(error.args[0].str())
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        faults = [each.error for each in partitions if each.error is not None]
+        fault = error or (faults[0] if faults else None)
+        if self._asked is not None:
+            self._committed(fault.str() if fault else None)
+
+    def _committed(self, error: str | None) -> None:
+        self._tell(self._on_committed, error)
+
+    def _on_committed(self, error: str | None) -> None:
+        if self._asked is not None:
+            (commits, at), self._asked = self._asked, None
+            self._owner.on_committed(commits, at, error)
+
+    def _tell(self, what: Callable[..., object], *arguments: object) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(what, *arguments)
+
+
+def _record(message: Message, topic: str, number: int, epoch: int) -> Record | Unreadable:
+    try:
+        headers = message.headers()
+    except (UnicodeDecodeError, SystemError):  # the second is how confluent-kafka says the first
+        return Unreadable(topic, number, message.offset(), epoch)
+    return Record(
+        topic,
+        number,
+        message.offset(),
+        epoch,
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        headers or (),
+    )
+
+
+def _offsets(commits: Commits) -> list[TopicPartition]:
+    return [
+        TopicPartition(topic, number, offset, metadata)
+        for (topic, number), (offset, metadata) in commits.items()
+    ]

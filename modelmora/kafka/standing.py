@@ -1,0 +1,142 @@
+"""Where partitions stand on the broker: what a group has committed, what lies on them, since when.
+
+Blocking: call it from a thread, and only from one at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from modelmora.errors import Unreachable
+from modelmora.kafka.connection import confluent_config
+from modelmora.kafka.group import Partition
+from modelmora.settings import Settings
+
+ANSWER_S = 10.0
+PEEK_S = 3.0
+READ_RECORDS = 1000
+
+
+class Standing:
+    """Asks about a group's partitions without being a member of the group."""
+
+    def __init__(self, settings: Settings) -> None:
+        config = confluent_config(settings)
+        self._admin = AdminClient(config)
+        self._consumer = Consumer(
+            config
+            | {
+                "group.id": settings.group,
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 50,
+                "queued.max.messages.kbytes": 16_384,
+            }
+        )
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._consumer.close()
+
+    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
+        """Offset and metadata of what the group has committed. Raises KafkaException."""
+        wanted = [TopicPartition(*each) for each in partitions]
+        found = self._consumer.committed(wanted, ANSWER_S) if wanted else []
+        return {
+            (each.topic, each.partition): (each.offset, each.metadata or "")
+            for each in found
+            if each.offset >= 0
+        }
+
+    def bounds(
+        self, partitions: Iterable[Partition], *, committed: bool = False
+    ) -> dict[Partition, tuple[int, int]]:
+        """First and end offset of each partition that there is, aborted and open records included.
+
+        With `committed` the end is that of what a reader of committed records gets.
+        Raises KafkaException.
+        """
+        wanted = list(partitions)
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        first = self._offsets(dict.fromkeys(wanted, OffsetSpec.earliest()), level)
+        end = self._offsets(dict.fromkeys(wanted, OffsetSpec.latest()), level)
+        return {each: (first[each], end[each]) for each in first.keys() & end.keys()}
+
+    def at(self, times: Mapping[Partition, int]) -> dict[Partition, int]:
+        """The first offset of each partition at or after its time (Unix ms), where there is one.
+
+        Raises KafkaException.
+        """
+        asked = {each: OffsetSpec.for_timestamp(ms) for each, ms in times.items()}
+        found = self._offsets(asked, IsolationLevel.READ_UNCOMMITTED)
+        return {each: offset for each, offset in found.items() if offset >= 0}
+
+    def _offsets(
+        self, asked: Mapping[Partition, OffsetSpec], level: IsolationLevel
+    ) -> dict[Partition, int]:
+        if not asked:
+            return {}
+        specs = {TopicPartition(*each): spec for each, spec in asked.items()}
+        answers = self._admin.list_offsets(
+            specs, isolation_level=level, request_timeout=ANSWER_S
+        )
+        return {
+            (each.topic, each.partition): answer.result(ANSWER_S).offset
+            for each, answer in answers.items()
+        }
+
+    def partitions(self, topic: str) -> list[Partition]:
+        """The partitions of a topic, none where there is no such topic. Raises KafkaException."""
+        found = self._consumer.list_topics(topic, ANSWER_S).topics[topic]
+        return [] if found.error else [(topic, number) for number in found.partitions]
+
+    def read(self, topic: str, since_ms: int, take: Callable[[Message], None]) -> None:
+        """Give every committed record of a topic since a time (Unix ms), up to its present end.
+
+        Raises KafkaException, and Unreachable where the end is not reached.
+        """
+        partitions = self.partitions(topic)
+        began = self.at(dict.fromkeys(partitions, since_ms))
+        ends = self.bounds(began, committed=True)
+        left = {each: ends[each][1] for each, at in began.items() if at < ends[each][1]}
+        if not left:
+            return
+        self._consumer.assign([TopicPartition(*each, began[each]) for each in left])
+        try:
+            for message in self._messages(left):
+                take(message)
+        finally:
+            self._consumer.unassign()
+
+    def _messages(self, left: dict[Partition, int]) -> Iterator[Message]:
+        """Records up to the ends in `left`, which is used up."""
+        heard = time.monotonic()
+        while left:
+            for message in self._consumer.consume(READ_RECORDS, 0.05):
+                if message.error() is None:
+                    heard = time.monotonic()
+                    yield message
+            for each in self._consumer.position([TopicPartition(*each) for each in left]):
+                if each.offset >= left[each.topic, each.partition]:
+                    del left[each.topic, each.partition]
+            if time.monotonic() - heard > ANSWER_S:
+                raise Unreachable("the end of a topic is not reached; is a transaction left open?")
+
+    def anything(self, partition: Partition, offset: int) -> bool:
+        """Whether a reader of committed records gets one from this offset on."""
+        self._consumer.assign([TopicPartition(*partition, offset)])
+        try:
+            return any(each.error() is None for each in self._consumer.consume(1, PEEK_S))
+        finally:
+            self._consumer.unassign()
+
+    def members(self, group: str) -> Any:
+        """The group as the broker describes it. Raises KafkaException."""
+        found = self._admin.describe_consumer_groups([group], request_timeout=ANSWER_S)
+        return found[group].result(ANSWER_S)
+
