@@ -1,175 +1,302 @@
-"""What this node holds of each partition: its ledger, whether it is full, who owns it."""
+"""What this node holds of each partition: its ledger, whether it may be read, what must leave."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from math import inf
 
-from modelmora.agents.ledger import Commit, Ledger, Partition, PartitionLedger
-from modelmora.kafka.unreadable import Unreadable
+from modelmora.agents.ledger import WINDOW, Commit, PartitionLedger
+from modelmora.kafka.group import Partition
+from modelmora.messages import Lane
 from modelmora.serving import Record
 from modelmora.settings import Limits
 
-
-class Batch(NamedTuple):
-    """What one fetch has brought of one partition, in offset order; never empty."""
-
-    after: int
-    """The offset behind the batch before it."""
-    records: Sequence[Record | Unreadable]
+REQUEST_COST = 1700
+"""Bytes that a request costs in memory beside its value and headers."""
+SHARES = {Lane.CRITICAL: 1.0, Lane.HIGH: 0.9, Lane.NORMAL: 0.75, Lane.LOW: 0.5}
+"""How full, of `node_bytes`, the node may be for a lane to be read: the rest is for higher ones."""
 
 
 class Intake:
     """The partitions of this node. Bounds what waits (invariant I5).
 
     A partition is gated when its open requests reach `partition_requests` or `partition_bytes`,
-    or the node's reach `node_bytes`, and opened again at half of that.
+    or its window is full; a lane when all open requests reach its share of `node_bytes`. Gates
+    open at half of that. What blocks a higher lane is shed: see `to_shed`.
 
-    Records are taken only between an assignment and its end (`assign`, `close`): one that comes
-    in between lies behind the wrong offset and would let a commit pass what was not read.
+    A record belongs to the epoch that it was read in; to another of the same partition it is
+    unknown.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, lanes: Mapping[str, Lane]) -> None:
+        """`lanes` is the lane of each topic that may be assigned."""
         self._limits = limits
-        self._ledger = Ledger()
+        self._lanes = lanes
+        self._ledgers: dict[Partition, PartitionLedger] = {}
         self._bytes = 0
+        self._closes = {lane: int(share * limits.node_bytes) for lane, share in SHARES.items()}
+        self._closed: set[Lane] = set()
+        self._named: set[Partition] = set()
+        self._changed: dict[Partition, Commit | None] = {}
+        self._hold = False
         self.gated: set[Partition] = set()
-        self.reading = False
-        self.epoch = 0
-        """The number of the assignment; a fetch that saw another number is not to be used."""
-        self._committing = False
+        """Not to be read now."""
+        self._watch()
+
+    # Ownership -----------------------------------------------------------------------------------
+
+    def assign(
+        self,
+        partition: Partition,
+        epoch: int,
+        offset: int,
+        finished: Iterable[int] = (),
+        since_ms: int = 0,
+    ) -> None:
+        """Own a partition from now on, from this offset.
+
+        `finished` offsets have their outcome already; `since_ms` is what the commit said, and
+        matters only while they reach beyond the window.
+        """
+        self.revoke([partition])
+        ledger = PartitionLedger(epoch, offset, finished, since_ms)
+        self._ledgers[partition] = ledger
+        if ledger.head != offset:
+            self._changed[partition] = None
+        self._gate(partition, ledger)
+
+    def revoke(self, partitions: Iterable[Partition]) -> None:
+        """These are not ours any more; outcomes of their records are owed no more."""
+        for partition in partitions:
+            if ledger := self._ledgers.pop(partition, None):
+                self._bytes -= ledger.bytes
+            self._changed.pop(partition, None)
+            self._named.discard(partition)
+            self.gated.discard(partition)
+        if self._bytes <= self._next_open:
+            self._on_less()
+
+    def leave(self, partitions: Iterable[Partition]) -> None:
+        """These are about to go: what is written already still counts, nothing more is owed."""
+        for partition in partitions:
+            if ledger := self._ledgers.get(partition):
+                ledger.leaving = True
+
+    def partitions(self) -> set[Partition]:
+        """What this node owns."""
+        return set(self._ledgers)
+
+    def epoch(self, partition: Partition) -> int | None:
+        """The epoch it is owned in; None when it is not."""
+        ledger = self._ledgers.get(partition)
+        return ledger.epoch if ledger else None
+
+    # Reading -------------------------------------------------------------------------------------
+
+    def follows(self, partition: Partition, epoch: int, after: int) -> bool:
+        """Whether a batch of this epoch, read from `after`, may be used now.
+
+        Not if anything below `after` was not taken: it got lost on the way, or was shed; reading
+        then goes back to `next_offset`. To be asked before each batch, and again within one
+        wherever others had a turn.
+        """
+        ledger = self._ledgers.get(partition)
+        return ledger is not None and ledger.epoch == epoch and ledger.follows(after)
+
+    def next_offset(self, partition: Partition) -> int | None:
+        """Where to read from: all below was taken. None when it is not owned."""
+        ledger = self._ledgers.get(partition)
+        return ledger.next if ledger else None
+
+    def stray(self, partition: Partition) -> None:
+        """Records were handed over and got lost on the way: reading has to go back."""
+        if ledger := self._ledgers.get(partition):
+            ledger.stray()
+
+    def rewind(self, partition: Partition) -> int | None:
+        """Where reading has to go back to once the gate is open, told once; None: it goes on."""
+        ledger = self._ledgers.get(partition)
+        return ledger.rewind() if ledger else None
 
     def begin(self, record: Record) -> bool:
-        """Enter a record. False: it is in flight here, was finished before, or is not ours."""
+        """Enter a record. False: it is in flight here, was finished before, or is not ours.
+
+        False also for what lies behind something that has to be read again first.
+        """
         partition = (record.topic, record.partition)
-        ledger = self._ledger.get(partition)
-        if ledger is None or not self.reading:
+        ledger = self._ledgers.get(partition)
+        if ledger is None or ledger.epoch != record.epoch:
             return False
-        before = ledger.open_bytes
-        fresh = ledger.begin(record.offset, _size(record))
-        self._bytes += ledger.open_bytes - before
-        if self._full(ledger):
-            self.gated.add(partition)
+        head = ledger.head
+        cost = _cost(record)
+        fresh = ledger.begin(record.offset, cost)
+        if ledger.head != head:
+            self._changed[partition] = None
+        if fresh:
+            self._bytes += cost
+        if not ledger.full and self._is_full(ledger):
+            ledger.full = True
+            self._gate(partition, ledger)
+        if self._bytes >= self._next_close:
+            self._on_more()
         return fresh
+
+    # Outcomes ------------------------------------------------------------------------------------
 
     def owes(self, record: Record) -> bool:
         """Whether the record's outcome is still to be given here."""
-        ledger = self._ledger.get((record.topic, record.partition))
-        return ledger is not None and ledger.is_open(record.offset)
-
-    def follows(self, partition: Partition, after: int) -> bool:
-        """Whether everything below `after` was taken, as far as there is anything.
-
-        If not, records were handed over and got lost on the way; reading then goes back to them.
-        """
-        next_offset = self.next_offset(partition)
-        if next_offset is None or next_offset >= after:
-            return True
-        self.epoch += 1
-        return False
+        ledger = self._ledgers.get((record.topic, record.partition))
+        return (
+            ledger is not None
+            and ledger.epoch == record.epoch
+            and record.offset in ledger.open
+            and not ledger.leaving
+        )
 
     def done(self, record: Record) -> None:
         """The record's outcome is acknowledged."""
         partition = (record.topic, record.partition)
-        ledger = self._ledger.get(partition)
-        if ledger is None:
+        ledger = self._ledgers.get(partition)
+        if ledger is None or ledger.epoch != record.epoch:
             return
-        before = ledger.open_bytes
-        ledger.done(record.offset)
-        self._bytes += ledger.open_bytes - before
-        if self.gated:
-            self._open_gates()
+        if cost := ledger.done(record.offset):
+            self._changed[partition] = None
+            self._less(partition, ledger, cost)
 
-    def assign(self, committed: Mapping[Partition, tuple[int, str]]) -> None:
-        """Own exactly these partitions, each from its committed offset and metadata.
+    def to_commit(self, since_ms: int) -> dict[Partition, Commit]:
+        """What is to be committed of partitions where something changed since the broker took it.
 
-        Work that was started before and still runs goes on; it will be read again, not run again.
+        `since_ms`: the broker's time, such that all older outcomes of ours were marked done.
         """
-        old, self._ledger = self._ledger, Ledger()
-        self.gated.clear()
-        self._bytes = 0
-        for partition, (offset, metadata) in committed.items():
-            before = old.get(partition)
-            running = before.running() if before else ()
-            finished = before.finished() if before else ()
-            self._ledger.own(partition).restore(offset, metadata, running, finished)
-        self.epoch += 1
-        self.reading = self._committing = True
+        for partition in self._changed:
+            self._changed[partition] = self._ledgers[partition].commit(since_ms)
+        return {partition: commit for partition, commit in self._changed.items() if commit}
 
-    def close(self) -> None:
-        """Take no more records until the next assignment; those taken may end, and be committed."""
-        self.reading = False
-
-    def settle(self) -> None:
-        """Commit no more until the next assignment: what was committed is what others read."""
-        self._committing = False
-
-    def drop(self, records: Iterable[Record]) -> None:
-        """Nobody here works on these any more: whoever owns them next reads them again."""
-        for record in records:
-            if ledger := self._ledger.get((record.topic, record.partition)):
-                ledger.drop(record.offset)
-
-    def next_offset(self, partition: Partition) -> int | None:
-        """The lowest offset that was not read yet; None when nothing was."""
-        ledger = self._ledger.get(partition)
-        return ledger.next_offset if ledger else None
-
-    def to_commit(self, partitions: Set[Partition]) -> dict[Partition, Commit]:
-        """What is to be committed now."""
-        if not self._committing:
-            return {}
-        return {
-            partition: commit
-            for partition in partitions
-            if (ledger := self._ledger.get(partition)) and (commit := ledger.to_commit())
-        }
+    def commit_of(self, partition: Partition, since_ms: int) -> Commit | None:
+        """What to commit of one partition, changed or not; None when it is not owned."""
+        ledger = self._ledgers.get(partition)
+        commit = ledger.commit(since_ms) if ledger else None
+        if partition in self._changed:
+            self._changed[partition] = commit
+        return commit
 
     def on_committed(self, commits: Mapping[Partition, Commit]) -> None:
         """The broker has taken these commits."""
         for partition, commit in commits.items():
-            if ledger := self._ledger.get(partition):
-                ledger.committed(commit)
+            if self._changed.get(partition) == commit:
+                del self._changed[partition]
 
-    def partitions(self) -> set[Partition]:
-        """What this node owns."""
-        return set(self._ledger)
+    # Room ----------------------------------------------------------------------------------------
+
+    def to_shed(self) -> set[Partition]:
+        """The partitions whose waiting work is to leave memory now, and be read again later.
+
+        (1) The highest lane that is closed asks, for what it takes to open it.
+        (2) Only lower lanes give: the lowest first, and of one lane what holds most.
+        (3) Each is named once until its lane opens: what it still holds has been started.
+        """
+        # (1)
+        asker = min(self._closed, default=Lane.CRITICAL)
+        excess = self._bytes - self._closes[asker] // 2
+        # (2)
+        lower = [
+            (self._lanes[partition[0]], ledger.bytes, partition)
+            for partition, ledger in self._ledgers.items()
+            if ledger.bytes and self._lanes[partition[0]] > asker
+        ]
+        victims = set[Partition]()
+        for _, held, partition in sorted(lower, reverse=True) if self._closed else ():
+            if excess <= 0:
+                break
+            # (3)
+            if partition not in self._named:
+                victims.add(partition)
+                excess -= held
+        self._named |= victims
+        return victims
+
+    def shed(self, records: Iterable[Record]) -> None:
+        """These left memory without an outcome: they are owed again, and read again later."""
+        for record in records:
+            partition = (record.topic, record.partition)
+            ledger = self._ledgers.get(partition)
+            if ledger and ledger.epoch == record.epoch:
+                self._less(partition, ledger, ledger.shed(record.offset))
+
+    @property
+    def hold(self) -> bool:
+        """Whether nothing at all is to be read."""
+        return self._hold
+
+    @hold.setter
+    def hold(self, hold: bool) -> None:
+        if hold != self._hold:
+            self._hold = hold
+            self._on_gates()
 
     @property
     def open_requests(self) -> int:
-        """Requests read that owe their outcome."""
-        return sum(self._ledger[partition].open_count for partition in self._ledger)
+        """Requests in memory that owe their outcome."""
+        return sum(len(ledger.open) for ledger in self._ledgers.values())
 
     @property
     def open_bytes(self) -> int:
-        """Bytes of those."""
+        """What those cost."""
         return self._bytes
 
-    def _full(self, ledger: PartitionLedger) -> bool:
+    def _is_full(self, ledger: PartitionLedger) -> bool:
         limits = self._limits
         return (
-            ledger.open_count >= limits.partition_requests
-            or ledger.open_bytes >= limits.partition_bytes
-            or self._bytes >= limits.node_bytes
+            len(ledger.open) >= limits.partition_requests
+            or ledger.bytes >= limits.partition_bytes
+            or ledger.window >= WINDOW
         )
 
-    def _open_gates(self) -> None:
-        if self._bytes > self._limits.node_bytes // 2:
-            return
-        # Any partition may have been gated for the node's sake, so all are looked at.
+    def _has_room(self, ledger: PartitionLedger) -> bool:
         limits = self._limits
-        for each in [*self.gated]:
-            ledger = self._ledger.get(each)
-            if ledger is None or (
-                ledger.open_count <= limits.partition_requests // 2
-                and ledger.open_bytes <= limits.partition_bytes // 2
-            ):
-                self.gated.discard(each)
+        return not ledger.open or (
+            len(ledger.open) <= limits.partition_requests // 2
+            and ledger.bytes <= limits.partition_bytes // 2
+            and ledger.window <= WINDOW // 2
+        )
+
+    def _less(self, partition: Partition, ledger: PartitionLedger, cost: int) -> None:
+        self._bytes -= cost
+        if ledger.full and self._has_room(ledger):
+            ledger.full = False
+            self._gate(partition, ledger)
+        if self._bytes <= self._next_open:
+            self._on_less()
+
+    def _on_more(self) -> None:
+        self._closed |= {lane for lane, limit in self._closes.items() if self._bytes >= limit}
+        self._on_gates()
+
+    def _on_less(self) -> None:
+        self._closed -= {lane for lane, limit in self._closes.items() if self._bytes <= limit // 2}
+        self._named = {each for each in self._named if self._lanes[each[0]] in self._closed}
+        self._on_gates()
+
+    def _on_gates(self) -> None:
+        self._watch()
+        for partition, ledger in self._ledgers.items():
+            self._gate(partition, ledger)
+
+    def _watch(self) -> None:
+        closed, limits = self._closed, self._closes
+        self._next_close = min((limits[lane] for lane in limits if lane not in closed), default=inf)
+        self._next_open = max((limits[lane] // 2 for lane in closed), default=-1)
+
+    def _gate(self, partition: Partition, ledger: PartitionLedger) -> None:
+        if self._hold or ledger.full or self._lanes[partition[0]] in self._closed:
+            self.gated.add(partition)
+        else:
+            self.gated.discard(partition)
 
 
-def _size(record: Record) -> int:
-    """Bytes of the record that wait here: its value, and headers as far as it has any."""
-    size = len(record.value or b"")
+def _cost(record: Record) -> int:
+    """Bytes that the record costs while it is open."""
+    cost = REQUEST_COST + len(record.value or b"")
     if record.headers:
-        size += sum(len(name) + len(value or b"") for name, value in record.headers)
-    return size
+        cost += sum(len(name) + len(value or b"") for name, value in record.headers)
+    return cost

@@ -1,25 +1,27 @@
 """The offset ledger: which offsets have their outcome, and so how far it is safe to commit.
 
 The committed offset of a partition is its first offset without an acknowledged outcome (invariant
-I2). Offsets finished above it travel in the commit's metadata, so that a restart repeats almost
-nothing: prefix `mm1:`, then base85 of a zlib-compressed bitmap whose bit i stands for the committed
-offset + i. The broker refuses metadata over 4,096 bytes; a longer bitmap is left out.
+I2). Offsets finished above it travel in the commit's metadata, so that a new owner repeats almost
+nothing: `mm2:<since_ms>:<bitmap>`, where `since_ms` is the broker's time (Unix ms) from which on
+outcomes may be missing in the bitmap, and the bitmap is base85 of zlib of bytes, the lowest bit of
+the first byte being the committed offset rounded down to a multiple of eight; "" is no bit at all.
+`mm1:<bitmap>` (bit 0 is the committed offset itself) is read, and not written any more.
 """
 
 from __future__ import annotations
 
 import base64
 import zlib
-from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import NamedTuple
 
-Partition = tuple[str, int]
-"""(topic, number)."""
-PREFIX = "mm1:"
-METADATA_BYTES = 4096
-_BITMAP_BYTES = 1 << 20  # of a bitmap read back: far beyond what 4,096 bytes can honestly hold
+METADATA_BYTES = 4000
+"""Of one commit. The broker refuses more than 4,096, and librdkafka adds a NUL."""
+WINDOW = 25_000
+"""Offsets from the committed one to the highest begun: any bitmap of them fits the metadata."""
+_WINDOW_BYTES = WINDOW // 8 + 1
+_BITMAP_BYTES = 1 << 17  # read back at most: a million offsets, of nodes that had no window
+_PREFIX, _OLD_PREFIX = "mm2:", "mm1:"
 
 
 class Commit(NamedTuple):
@@ -29,164 +31,202 @@ class Commit(NamedTuple):
     metadata: str
 
 
-@dataclass(slots=True, eq=False)
 class PartitionLedger:
-    """The offsets of one partition, begun in order and finished in any order."""
+    """The offsets of one partition in one epoch, begun in order and finished in any order.
 
-    next_offset: int | None = None
-    """The lowest offset not begun; None before the first."""
-    open_bytes: int = 0
-    _begun: deque[int] = field(default_factory=deque)
-    _open: dict[int, int] = field(default_factory=dict)
-    _skip: set[int] = field(default_factory=set)
-    _running: set[int] = field(default_factory=set)
-    _dropped: set[int] = field(default_factory=set)
-    _committed: Commit | None = None
-    _asked: Commit | None = None
-    _changed: bool = False
+    An offset from `head` on is done (its bit is set), open (it owes its outcome here), or still
+    to be read. Below `next` there is none of the last kind.
+    """
 
-    def restore(
-        self,
-        offset: int,
-        metadata: str,
-        running: Iterable[int] = (),
-        finished: Iterable[int] = (),
+    __slots__ = (
+        "_astray",
+        "_base",
+        "_bits",
+        "_refused",
+        "_since_ms",
+        "_told",
+        "bytes",
+        "epoch",
+        "full",
+        "head",
+        "leaving",
+        "next",
+        "open",
+    )
+
+    def __init__(
+        self, epoch: int, offset: int, finished: Iterable[int] = (), since_ms: int = 0
     ) -> None:
-        """Take over what was committed.
+        self.epoch = epoch
+        self.head = self.next = offset
+        self.open: dict[int, int] = {}
+        """What each open offset costs, in bytes."""
+        self.bytes = 0
+        self.full = False
+        self.leaving = False
+        """It goes to another owner, and gets no more outcomes from here."""
+        self._base = offset & ~7
+        self._bits = bytearray()
+        self._refused = 0
+        self._since_ms = since_ms
+        self._astray = self._told = False
+        for each in finished:
+            if 0 <= each - offset < _BITMAP_BYTES * 8:
+                self._mark(each)
+        self._advance()
 
-        `running` and `finished` are offsets that this node went on with, or ended, through a
-        rebalance: they will be read again and must not run twice.
-        """
-        self.next_offset = offset
-        self._committed = self._asked = Commit(offset, metadata)
-        self._skip = set(finished_in(offset, metadata))
-        self._skip.update(each for each in finished if each >= offset)
-        # What another node has ended meanwhile is owed no more.
-        self._running = {each for each in running if each >= offset} - self._skip
-
-    def begin(self, offset: int, size: int) -> bool:
-        """Enter an offset (size in bytes). False: it is in flight here, or was finished before."""
-        if self.next_offset is not None and offset < self.next_offset:
+    def follows(self, after: int) -> bool:
+        """Whether everything below `after` was taken; if so, reading goes on from there."""
+        if after > self.next:
             return False
-        self.next_offset = offset + 1
-        self._begun.append(offset)
-        if offset in self._skip:
-            self._skip.discard(offset)
-            self._sweep()
-            return False
-        self._open[offset] = size
-        self.open_bytes += size
-        if offset in self._running:
-            self._running.discard(offset)
-            return False
+        self._astray = False
         return True
 
-    def done(self, offset: int) -> None:
-        """The offset's outcome has been acknowledged by the broker."""
-        size = self._open.pop(offset, None)
-        if size is not None:
-            self.open_bytes -= size
-            self._sweep()
-        elif offset in self._running:
-            self._running.discard(offset)
-            self._skip.add(offset)
+    def begin(self, offset: int, cost: int) -> bool:
+        """Enter an offset that costs so many bytes (above 0). False: it is not to be run.
 
-    def is_open(self, offset: int) -> bool:
-        """Whether the offset still owes its outcome here."""
-        return offset in self._open or offset in self._running
+        (1) It is in flight or finished, or reading has to go back first.
+        (2) Offsets that were passed over are not in the log any more: nobody waits for them.
+        (3) It lies beyond the window: reading has to come back to it.
+        (4) It was finished before it was read, or came back while in flight.
+        """
+        # (1)
+        if offset < self.next or self._astray:
+            return False
+        # (2)
+        if offset > self.next and not self.open:
+            self._jump(offset)
+        # (3)
+        if offset - self.head >= WINDOW:
+            self._refused = offset + 1
+            self._go_back()
+            return False
+        # (2)
+        if offset > self.next:
+            for each in range(self.next, offset):
+                if each not in self.open:
+                    self._mark(each)
+            self._advance()
+        self.next = offset + 1
+        # (4)
+        if offset in self.open:
+            return False
+        if self._is_done(offset):
+            self._advance()
+            return False
+        self.open[offset] = cost
+        self.bytes += cost
+        return True
 
-    def drop(self, offset: int) -> None:
-        """Nobody here works on the offset any more; it stays open, so no commit passes it."""
-        self._dropped.add(offset)
+    def done(self, offset: int) -> int:
+        """The offset's outcome is acknowledged; what it cost, 0 if it was not open."""
+        cost = self.open.pop(offset, 0)
+        if cost:
+            self.bytes -= cost
+            self._mark(offset)
+            if offset == self.head:
+                self._advance()
+        return cost
 
-    def running(self) -> tuple[int, ...]:
-        """The offsets whose outcome is on its way here."""
-        return tuple(each for each in (*self._open, *self._running) if each not in self._dropped)
+    def shed(self, offset: int) -> int:
+        """An open offset has left memory and is to be read again; what it cost, else 0."""
+        cost = self.open.pop(offset, 0)
+        if cost:
+            self.bytes -= cost
+            self.next = min(self.next, offset)
+            self._refused = 0
+            self._go_back()
+        return cost
 
-    def finished(self) -> Iterator[int]:
-        """The offsets that have their outcome, from the last commit on."""
-        if self._committed is not None and self.next_offset is not None:
-            yield from range(self._committed.offset, self._reached(self.next_offset))
-        yield from self._above()
-
-    def _reached(self, next_offset: int) -> int:
-        return self._begun[0] if self._begun else next_offset
-
-    def _above(self) -> Iterator[int]:
-        yield from (each for each in self._begun if each not in self._open)
-        # Finished before a restart and not read again yet: a commit must not forget them.
-        yield from self._skip
+    def rewind(self) -> int | None:
+        """Where reading has to go back to, told once; None: it goes on."""
+        if self._told or not self._astray:
+            return None
+        self._told = True
+        return self.next
 
     @property
-    def open_count(self) -> int:
-        """How many offsets owe their outcome."""
-        return len(self._open)
+    def window(self) -> int:
+        """How many offsets the bitmap has to hold, with the one that was refused."""
+        return max(self.next, self._refused) - self.head
 
-    def to_commit(self) -> Commit | None:
-        """What to commit now, or None when that has been committed already."""
-        is_told = not self._changed and self._asked is self._committed
-        if is_told or self.next_offset is None:
-            return None
-        offset = self._reached(self.next_offset)
-        finished = (each for each in self._above() if each >= offset)
-        commit = Commit(offset, metadata_of(offset, finished))
-        self._changed = False
-        self._asked = self._committed if commit == self._committed else commit
-        return None if self._asked is self._committed else commit
+    def commit(self, since_ms: int) -> Commit:
+        """What to commit now. `since_ms`: older outcomes than that have all been marked done."""
+        self._trim()
+        bits = self._bits[:_WINDOW_BYTES]
+        if len(self._bits) > _WINDOW_BYTES:
+            # Finished by an owner before us, farther than fits: to be looked for as it was then.
+            since_ms = min(since_ms, self._since_ms)
+        if bits:
+            bits[0] &= 0xFF << (self.head & 7)
+        return Commit(self.head, metadata_of(since_ms, bits))
 
-    def committed(self, commit: Commit) -> None:
-        """The broker has taken the commit."""
-        self._committed = commit
+    def stray(self) -> None:
+        """Something below what comes next was not taken: reading has to go back."""
+        if not self._astray:
+            self._go_back()
 
-    def _sweep(self) -> None:
-        self._changed = True
-        begun, still_open = self._begun, self._open
-        while begun and begun[0] not in still_open:
-            begun.popleft()
+    def _go_back(self) -> None:
+        self._astray, self._told = True, False
 
+    def _is_done(self, offset: int) -> bool:
+        place = offset - self._base
+        return place >> 3 < len(self._bits) and bool(self._bits[place >> 3] >> (place & 7) & 1)
 
-class Ledger:
-    """The ledgers of all partitions this node owns."""
+    def _mark(self, offset: int) -> None:
+        place = offset - self._base
+        missing = (place >> 3) + 1 - len(self._bits)
+        if missing > 0:
+            self._bits.extend(bytes(missing))
+        self._bits[place >> 3] |= 1 << (place & 7)
 
-    def __init__(self) -> None:
-        self._partitions: dict[Partition, PartitionLedger] = {}
+    def _advance(self) -> None:
+        bits, place = self._bits, self.head - self._base
+        end = len(bits) * 8
+        while place < end and bits[place >> 3] >> (place & 7) & 1:
+            place += 1
+        self.head = self._base + place
+        self.next = max(self.next, self.head)
 
-    def __getitem__(self, partition: Partition) -> PartitionLedger:
-        return self._partitions[partition]
+    def _jump(self, offset: int) -> None:
+        self.head = self.next = offset
+        self._trim()
+        self._advance()
 
-    def get(self, partition: Partition) -> PartitionLedger | None:
-        """The partition's ledger, or None when it is not owned."""
-        return self._partitions.get(partition)
-
-    def __iter__(self) -> Iterator[Partition]:
-        return iter(self._partitions)
-
-    def own(self, partition: Partition) -> PartitionLedger:
-        """The partition's ledger, new if it was not owned."""
-        return self._partitions.setdefault(partition, PartitionLedger())
-
-
-def metadata_of(offset: int, finished: Iterable[int]) -> str:
-    """The finished offsets above a committed one as commit metadata; "" for none or too many."""
-    bits = bytearray()
-    for each in finished:
-        place = each - offset
-        if place >> 3 >= len(bits):
-            bits.extend(bytes((place >> 3) + 1 - len(bits)))
-        bits[place >> 3] |= 1 << (place & 7)
-    if not bits:
-        return ""
-    text = PREFIX + base64.b85encode(zlib.compress(bytes(bits), 6)).decode()
-    return text if len(text) <= METADATA_BYTES else ""
+    def _trim(self) -> None:
+        passed = (self.head - self._base) >> 3
+        del self._bits[:passed]
+        self._base += passed * 8
 
 
-def finished_in(offset: int, metadata: str) -> Iterable[int]:
-    """The offsets in commit metadata; none for metadata that is not ours or is damaged."""
-    if not metadata.startswith(PREFIX):
-        return ()
+def metadata_of(since_ms: int, bits: bytes | bytearray) -> str:
+    """Commit metadata of a bitmap; any of a whole window fits METADATA_BYTES."""
+    bits = bits.rstrip(b"\0")
+    packed = base64.b85encode(zlib.compress(bits)).decode() if bits else ""
+    return f"{_PREFIX}{since_ms}:{packed}"
+
+
+def read_metadata(offset: int, metadata: str) -> tuple[int | None, tuple[int, ...]]:
+    """`since_ms` and the finished offsets in commit metadata; (None, ()) of foreign or damaged."""
+    metadata = metadata.rstrip("\0")
     try:
-        packed = base64.b85decode(metadata[len(PREFIX) :])
-        bits = zlib.decompressobj().decompress(packed, _BITMAP_BYTES)
+        if metadata.startswith(_OLD_PREFIX):
+            return None, _offsets(offset, metadata[len(_OLD_PREFIX) :], offset)
+        if metadata.startswith(_PREFIX):
+            since_ms, _, packed = metadata[len(_PREFIX) :].partition(":")
+            if since_ms.isascii() and since_ms.isdigit():
+                return int(since_ms), _offsets(offset & ~7, packed, offset)
     except (ValueError, zlib.error):
+        pass
+    return None, ()
+
+
+def _offsets(base: int, packed: str, offset: int) -> tuple[int, ...]:
+    if not packed:
         return ()
-    return (offset + place for place in range(len(bits) * 8) if bits[place >> 3] >> (place & 7) & 1)
+    unpacker = zlib.decompressobj()
+    bits = unpacker.decompress(base64.b85decode(packed), _BITMAP_BYTES)
+    if not unpacker.eof:
+        raise ValueError("cut short, or more than any node writes")
+    places = (place for place in range(len(bits) * 8) if bits[place >> 3] >> (place & 7) & 1)
+    return tuple(base + place for place in places if base + place >= offset)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -45,14 +45,14 @@ def cloud_event(event: LifecycleEvent, source: str) -> list[tuple[str, bytes]]:
 
 
 class Lifecycle:
-    """Writes the events of one node; `heard` is told the broker's time (Unix ms) of each."""
+    """Writes the events of one node; `heard` is told the broker's time (Unix ms) and partition."""
 
     def __init__(
         self,
         sender: Sender,
         node: str,
         namespace: str,
-        heard: Callable[[int], None] = lambda _: None,
+        heard: Callable[[int, Hashable], None] = lambda *_: None,
     ) -> None:
         self._sender = sender
         self._heard = heard
@@ -84,4 +84,4 @@ class Lifecycle:
 
     def _answer(self, answer: Written | TooLarge) -> None:
         if isinstance(answer, Written):
-            self._heard(answer.timestamp)
+            self._heard(answer.timestamp, (self._topic, answer.partition))

@@ -84,17 +84,18 @@ class Requests:
 
     async def on_batch(self, batch: Batch) -> None:
         """One event of the agent: a batch of one partition. Never raises."""
-        partition, intake = batch.partition, self._intake
         if not self._follows(batch):
             return
-        for number, record in enumerate(batch.records, 1):
-            self._guarded(record)
+        for number, found in enumerate(batch.records, 1):
+            self._guarded(_record_of(found))
             if number % _BREATH == 0:
                 self._service.arm()
                 self._shed()
                 await asyncio.sleep(0)
                 # Meanwhile it may have gone to another node, or have to be read again.
-                if self._closed or not intake.follows(partition, batch.epoch, record.offset + 1):
+                if self._closed or not self._intake.follows(
+                    batch.partition, batch.epoch, found.offset + 1
+                ):
                     break
         self._service.arm()
         self._shed()
@@ -105,7 +106,7 @@ class Requests:
         if self._closed or intake.epoch(partition) != batch.epoch:
             return False  # it is somebody else's now
         if not intake.follows(partition, batch.epoch, batch.after):
-            intake.astray(partition)
+            intake.stray(partition)
             self.regate()
             return False
         return True
@@ -125,7 +126,7 @@ class Requests:
         if gated != self._gated:
             self.reader.gate(gated)
             self._gated = gated
-        for partition in intake.strays() - gated:
+        for partition in intake.partitions() - gated:
             offset, epoch = intake.rewind(partition), intake.epoch(partition)
             if offset is not None and epoch is not None:
                 self.reader.read({partition: (epoch, offset)})
@@ -139,25 +140,20 @@ class Requests:
         if self._unresolved:
             self._unresolved.drop(partitions)
 
-    def _guarded(
-        self, found: Record | Unreadable, take: Callable[[Record], None] | None = None
-    ) -> None:
+    def _guarded(self, record: Record, take: Callable[[Record], None] | None = None) -> None:
         """Whatever is wrong with us and one record, the others go on, and it gets an outcome."""
         try:
-            if take:
-                take(_of(found))
-            else:
-                self.on_record(found)
+            (take or self.on_record)(record)
         except Exception:
-            log.exception("a request was not taken", topic=found.topic, offset=found.offset)
-            record, request_id = _of(found), ""
+            log.exception("a request was not taken", topic=record.topic, offset=record.offset)
+            request_id = ""
             if record.value is not None:
                 request_id = readable_request_id(self._readable(record.value))
             message = "the node failed to take the request; its log says why"
             error = RequestError(Code.INFERENCE_FAILED, message, request_id=request_id)
             self._burials.undecodable(record, error)
 
-    def on_record(self, found: Record | Unreadable) -> None:
+    def on_record(self, record: Record) -> None:
         """Admit one record, or bury it.
 
         (1) Read again after a rebalance, or finished before a restart: nothing to do.
@@ -166,16 +162,15 @@ class Requests:
         (4) Its schema id is not known yet: taken up again when the registry has been asked.
         (5) A request: the service admits or refuses it.
         """
-        record = _of(found)
         # (1)
         if not self._intake.begin(record):
             return
         # (2)
-        if isinstance(found, Unreadable):
+        if isinstance(record, LostRecord):
             message = "a header name is not UTF-8; the record cannot be read"
             self._burials.undecodable(record, RequestError(Code.UNDECODABLE, message))
             return
-        self._clock.heard(record.timestamp)
+        self._clock.heard(record.timestamp, (record.topic, record.partition))
         self._take(record)
 
     def _take(self, record: Record) -> None:
@@ -236,7 +231,7 @@ class Requests:
         )
 
 
-def _of(found: Record | Unreadable) -> Record:
+def _record_of(found: Record | Unreadable) -> Record:
     if isinstance(found, Unreadable):
         return LostRecord(found.topic, found.partition, found.offset, found.epoch)
     return found

@@ -233,7 +233,7 @@ class Results:
         answer: Written | TooLarge,
     ) -> None:
         if isinstance(answer, Written):
-            self._clock.heard(answer.timestamp)
+            self._clock.acknowledged(answer.timestamp, (self._results, answer.partition))
             self._owned.done(record)
             return
         if head.error:  # without outputs it is the id that no topic takes
@@ -261,7 +261,7 @@ class Results:
 
         def on_whole(answer: Written | TooLarge) -> None:
             if isinstance(answer, Written):
-                self._clock.heard(answer.timestamp)
+                self._clock.acknowledged(answer.timestamp, (self._dead_letters, answer.partition))
                 then()
                 return
             ours = headers[len(record.headers) :]  # the record's may be as large as they like

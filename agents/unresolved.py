@@ -9,8 +9,8 @@ from typing import Protocol
 
 import structlog
 
-from modelmora.agents.ledger import Partition
 from modelmora.errors import Code, RequestError
+from modelmora.kafka.group import Partition
 from modelmora.serving import Record
 from modelmora.wire import id_of
 

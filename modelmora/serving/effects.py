@@ -46,7 +46,9 @@ def timings(
     request: Incoming, clock: BrokerClock, load_ms: float = 0.0, inference_ms: float = 0.0
 ) -> Timings:
     """Where the time of a request went: what is neither load nor inference was waiting."""
-    total = max(clock.now_ms() - request.record.timestamp, load_ms + inference_ms)
+    record = request.record
+    now_ms = clock.now_ms((record.topic, record.partition))
+    total = max(now_ms - record.timestamp, load_ms + inference_ms)
     return Timings(total - load_ms - inference_ms, load_ms, inference_ms, total)
 
 

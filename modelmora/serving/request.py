@@ -21,6 +21,8 @@ class Record(Protocol):
 
     topic: str
     partition: int
+    epoch: int
+    """Of its partition here, new with each assignment."""
     offset: int
     timestamp: int
     key: bytes | None

@@ -71,6 +71,7 @@ class Service:
             self._outcomes.failed(request, key, error, timings(request, self._clock), 1)
             return
         record = request.record
+        partition = (record.topic, record.partition)
         value = record.value or b""  # limits are those of the bytes on the topic
         work = Work(
             request_id=head.request_id,
@@ -79,10 +80,10 @@ class Service:
             batch_key=batch_key(head.parameters),
             size=len(value),
             arrived=now,
-            deadline=self._clock.monotonic_at(record.timestamp + timeout_ms),
+            deadline=self._clock.monotonic_at(record.timestamp + timeout_ms, partition),
             value=request.value or value,
             source=request.source,
-            partition=(record.topic, record.partition),
+            partition=partition,
             meta=request,
         )
         position = self._scheduler.position(key, request.lane) if request.tell else None

@@ -35,6 +35,7 @@ class FakeRecord:
     partition: int = 0
     offset: int = 0
     timestamp: int = UNIX_MS
+    epoch: int = 0
     key: bytes | None = b"echo"
     value: bytes | None = b""
     headers: Sequence[tuple[str, bytes | None]] = ()

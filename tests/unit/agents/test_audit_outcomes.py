@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from modelmora.agents.intake import Intake
-from modelmora.agents.ledger import PartitionLedger, metadata_of
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.results import Results
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.publisher import TooLarge, Written
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.serving import BrokerClock, Record
-from modelmora.settings import Limits
 from modelmora.testing.fakes import UNIX_MS, FakeRecord, FakeSender, FakeTime, incoming
 from modelmora.wire import decode_result, encode_outputs
 
@@ -81,30 +78,13 @@ def test_headers_that_only_look_like_ours_are_not_kept_in_a_shortened_letter(des
 
 def test_an_acknowledged_event_tells_the_brokers_time() -> None:
     sender, clock = FakeSender(), BrokerClock(FakeTime())
-    Lifecycle(sender, "n1", "ns", clock.heard).event(EventKind.NODE_JOINED)
+    Lifecycle(sender, "n1", "ns", clock.acknowledged).event(EventKind.NODE_JOINED)
     sender.sent[0].done(Written(0, 0, UNIX_MS))
     assert clock.now_ms() == UNIX_MS
 
 
 def test_an_event_that_no_topic_takes_tells_nothing() -> None:
     sender, clock = FakeSender(), BrokerClock(FakeTime())
-    Lifecycle(sender, "n1", "ns", clock.heard).event(EventKind.NODE_JOINED)
+    Lifecycle(sender, "n1", "ns", clock.acknowledged).event(EventKind.NODE_JOINED)
     sender.sent[0].done(TooLarge())
     assert clock.now_ms() == float("-inf")
-
-
-def test_headers_fill_a_partition_too() -> None:
-    intake = Intake(Limits(partition_bytes=1000))
-    intake.assign({("lane", 0): (0, "")})
-    record = FakeRecord("lane", 0, 0, value=b"x", headers=[("h", b"y" * 1000), ("none", None)])
-    intake.begin(record)
-    assert intake.gated == {("lane", 0)}
-    intake.done(record)
-    assert (intake.open_bytes, intake.gated) == (0, set())
-
-
-def test_what_another_node_has_ended_is_not_owed_here_any_more() -> None:
-    ledger = PartitionLedger()
-    ledger.restore(5, metadata_of(5, [7]), running=[7, 9])
-    assert not ledger.is_open(7)
-    assert ledger.is_open(9)

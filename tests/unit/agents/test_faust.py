@@ -30,7 +30,7 @@ async def nothing(*_: object) -> None:
 @pytest.fixture
 async def app() -> AsyncIterator[NodeApp]:
     settings = Settings(bootstrap_servers="127.0.0.1:1", namespace="ns", dynamic_member=True)
-    made = build_app(settings, Intake(settings.limits), nothing, nothing, nothing)
+    made = build_app(settings, Intake(settings.limits, {}), nothing, nothing, nothing)
     yield made
     made.consumer._thread.thread_loop.close()
 

@@ -1,58 +1,123 @@
-"""The intake: what it takes, when a partition is full, and what a rebalance leaves of it."""
+"""The intake: what it takes, what is full, and what leaves memory for the sake of what."""
 
 from __future__ import annotations
 
-from modelmora.agents.intake import Intake
+import pytest
+
+from modelmora.agents.intake import REQUEST_COST, Intake
+from modelmora.agents.ledger import WINDOW, Commit, read_metadata
+from modelmora.messages import Lane
 from modelmora.settings import Limits
 from modelmora.testing.fakes import FakeRecord
 
-A, B = ("lane", 0), ("lane", 1)
+A, B = ("normal", 0), ("normal", 1)
+LANES = {lane.label: lane for lane in Lane}
 
 
-def record(offset: int, size: int = 10, partition: int = 0) -> FakeRecord:
-    return FakeRecord("lane", partition, offset, value=b"x" * size)
+def record(
+    offset: int, cost: int = 2000, partition: int = 0, lane: str = "normal", epoch: int = 1
+) -> FakeRecord:
+    value = b"x" * (cost - REQUEST_COST)
+    return FakeRecord(lane, partition, offset, value=value, epoch=epoch)
 
 
-def intake(**limits: int) -> Intake:
-    made = Intake(Limits.model_validate(limits))
-    made.assign({A: (0, ""), B: (0, "")})
+def intake(*partitions: tuple[str, int], **limits: int) -> Intake:
+    made = Intake(Limits.model_validate(limits), LANES)
+    for partition in partitions or (A, B):
+        made.assign(partition, 1, 0)
     return made
 
 
-def test_nothing_is_taken_before_the_first_assignment() -> None:
-    fresh = Intake(Limits())
-    assert not fresh.reading
+# Ownership ----------------------------------------------------------------------------------------
+
+
+def test_only_what_is_ours_is_taken() -> None:
+    fresh = Intake(Limits(), LANES)
     assert not fresh.begin(record(0))
-    fresh.assign({A: (0, "")})
+    fresh.assign(A, 1, 0)
     assert fresh.begin(record(0))
-    assert not fresh.begin(record(0, partition=1)), "not ours"
-    assert fresh.partitions() == {A}
+    assert not fresh.begin(record(0, partition=1))
+    assert (fresh.partitions(), fresh.epoch(A), fresh.epoch(B)) == ({A}, 1, None)
 
 
-def test_a_record_between_two_assignments_is_left_for_the_next_reading() -> None:
+def test_what_went_to_another_node_is_not_owed() -> None:
+    taken = intake()
+    taken.begin(record(0, partition=1))
+    taken.done(record(0, partition=1))
+    taken.begin(record(1, partition=1))
+    taken.revoke([B])
+    assert not taken.owes(record(1, partition=1))
+    taken.done(record(1, partition=1))
+    taken.shed([record(1, partition=1)])
+    assert (taken.next_offset(B), taken.rewind(B), taken.commit_of(B, 0)) == (None, None, None)
+    assert taken.to_commit(0) == {}
+    assert (taken.open_bytes, taken.open_requests) == (0, 0)
+
+
+def test_an_outcome_of_an_earlier_epoch_is_not_taken_for_the_present_one() -> None:
     taken = intake()
     taken.begin(record(0))
-    epoch = taken.epoch
-    taken.close()
-    assert not taken.begin(record(1))
-    assert taken.next_offset(A) == 1
+    taken.revoke([A])
+    taken.assign(A, 2, 0)
+    assert not taken.begin(record(0)), "fetched before"
+    assert taken.begin(record(0, epoch=2))
+    assert not taken.owes(record(0))
     taken.done(record(0))
-    assert taken.to_commit({A}) == {A: (1, "")}
-    taken.assign({A: (1, "")})
-    assert taken.epoch != epoch
-    assert taken.begin(record(1))
+    taken.shed([record(0)])
+    assert taken.owes(record(0, epoch=2))
+    assert taken.to_commit(0) == {}
+    assert not taken.follows(A, 1, 0)
+    assert taken.follows(A, 2, 1)
 
 
-def test_nothing_is_committed_once_the_partitions_are_given_away() -> None:
+def test_the_others_notice_nothing() -> None:
     taken = intake()
     taken.begin(record(0))
+    taken.revoke([B])
+    taken.assign(("normal", 2), 2, 0)
+    assert taken.owes(record(0))
+    assert taken.follows(A, 1, 1)
+
+
+# Commits ------------------------------------------------------------------------------------------
+
+
+def test_only_a_change_is_committed_until_the_broker_took_it() -> None:
+    taken = intake()
+    taken.begin(record(0))
+    assert taken.to_commit(5) == {}
     taken.done(record(0))
-    taken.close()
-    taken.settle()
-    assert taken.to_commit({A, B}) == {}
-    taken.assign({A: (0, "")})
-    assert not taken.begin(record(0)), "it has its outcome, though that was not committed"
-    assert taken.to_commit({A}) == {A: (1, "")}
+    commits = taken.to_commit(5)
+    assert commits == {A: (1, "mm2:5:")}
+    assert taken.to_commit(5) == commits, "the broker did not take it"
+    taken.on_committed({**commits, ("gone", 3): commits[A]})
+    assert taken.to_commit(6) == {}
+    assert taken.commit_of(A, 6) == (1, "mm2:6:")
+    assert taken.commit_of(B, 6) == (0, "mm2:6:")
+
+
+def test_a_late_answer_to_a_commit_hides_no_change() -> None:
+    taken = intake()
+    for offset in range(2):
+        taken.begin(record(offset))
+    taken.done(record(0))
+    first = taken.to_commit(0)
+    taken.done(record(1))
+    taken.on_committed(first)
+    assert taken.to_commit(0) == {A: (2, "mm2:0:")}
+
+
+def test_what_was_found_finished_is_committed() -> None:
+    taken = intake()
+    taken.assign(A, 2, 0, [0, 1, 3])
+    assert taken.to_commit(0)[A].offset == 2
+    taken.on_committed(taken.to_commit(0))
+    taken.begin(record(2, epoch=2))
+    taken.done(record(2, epoch=2))
+    assert taken.to_commit(0)[A] == Commit(4, "mm2:0:")
+
+
+# A partition's own limits -------------------------------------------------------------------------
 
 
 def test_a_gate_closes_at_the_limit_and_opens_at_half() -> None:
@@ -69,71 +134,199 @@ def test_a_gate_closes_at_the_limit_and_opens_at_half() -> None:
 
 
 def test_a_gate_closes_by_bytes() -> None:
-    taken = intake(partition_bytes=100)
-    taken.begin(record(0, 99))
+    taken = intake(partition_bytes=4000)
+    taken.begin(record(0, 2200))
     assert taken.gated == set()
-    taken.begin(record(1, 1))
+    taken.begin(record(1, 1800))
     assert taken.gated == {A}
-    taken.done(record(1, 1))
+    taken.done(record(1))
     assert taken.gated == {A}
-    taken.done(record(0, 99))
+    taken.done(record(0))
     assert taken.gated == set()
 
 
-def test_the_node_as_a_whole_has_a_limit() -> None:
-    taken = intake(node_bytes=100)
-    taken.begin(record(0, 60))
-    taken.begin(record(0, 50, partition=1))
-    assert taken.gated == {B}
-    assert taken.open_bytes == 110
-    taken.done(record(0, 60))
-    assert taken.gated == set()
-    assert taken.open_bytes == 50
-
-
-def test_a_gate_opens_although_its_own_partition_has_nothing_open() -> None:
-    taken = intake(node_bytes=100, partition_requests=1)
-    taken.begin(record(0, 100, partition=1))
-    taken.begin(record(0, 10))
-    taken.done(record(0, 10))
-    assert taken.gated == {A, B}
-    taken.done(record(0, 100, partition=1))
-    assert taken.gated == set()
-
-
-def test_an_assignment_opens_the_gates_and_counts_anew() -> None:
-    taken = intake(partition_requests=2)
-    for offset in range(2):
-        taken.begin(record(offset))
-    taken.close()
-    taken.drop([record(0)])
-    taken.assign({A: (0, "")})
-    assert taken.gated == set()
-    assert taken.open_bytes == 0
-    assert taken.begin(record(0)), "dropped, so it runs again"
-    assert not taken.begin(record(1)), "it still runs"
-    assert taken.owes(record(1))
-    assert taken.gated == {A}
-    assert taken.open_bytes == 20
-
-
-def test_what_went_to_another_node_is_not_owed() -> None:
+def test_small_requests_cost_more_than_their_bytes() -> None:
     taken = intake()
-    taken.begin(record(0, partition=1))
-    taken.assign({A: (0, "")})
-    assert not taken.owes(record(0, partition=1))
-    taken.done(record(0, partition=1))
-    taken.drop([record(0, partition=1)])
-    assert taken.next_offset(B) is None
-    assert taken.to_commit({A, B}) == {}
+    headers = [("h", b"y" * 1000), ("none", None)]
+    taken.begin(FakeRecord("normal", 0, 0, value=b"x", headers=headers, epoch=1))
+    assert taken.open_bytes == 1700 + 1 + 1001 + 4
+    taken.begin(FakeRecord("normal", 0, 1, value=None, epoch=1))
+    assert taken.open_bytes == 2 * 1700 + 1 + 1001 + 4
 
 
-def test_only_a_change_is_committed() -> None:
+def test_a_full_window_gates_until_its_head_moves() -> None:
+    taken = intake(partition_requests=10 * WINDOW, partition_bytes=1 << 40, node_bytes=1 << 40)
+    for offset in range(WINDOW):
+        assert A not in taken.gated
+        assert taken.begin(record(offset))
+        if offset:
+            taken.done(record(offset))
+    assert taken.gated == {A}
+    assert not taken.begin(record(WINDOW))
+    assert taken.commit_of(A, 0) is not None
+    taken.done(record(0))
+    assert taken.gated == set()
+    assert taken.rewind(A) == WINDOW
+    assert taken.follows(A, 1, WINDOW)
+    assert taken.begin(record(WINDOW))
+
+
+def test_a_hole_across_the_window_waits_for_what_is_open() -> None:
     taken = intake()
     taken.begin(record(0))
-    assert taken.to_commit({A}) == {}
+    taken.begin(record(1))
+    far = record(3 * WINDOW)
+    assert not taken.begin(far)
+    assert taken.gated == {A}
     taken.done(record(0))
-    commits = taken.to_commit({A, B})
-    taken.on_committed(commits)
-    assert taken.to_commit({A, B}) == {}
-    taken.on_committed({("gone", 3): commits[A]})
+    assert taken.gated == {A}
+    taken.done(record(1))
+    assert taken.gated == set()
+    assert taken.rewind(A) == 2
+    assert taken.follows(A, 1, 2)
+    assert taken.begin(far)
+
+
+# The node's limit ---------------------------------------------------------------------------------
+
+
+def test_a_slow_model_does_not_keep_a_higher_lane_from_being_read() -> None:
+    """As seen: 300 waiting requests of 900 kB, and critical ones unanswered for 90 s."""
+    partitions = [("normal", number) for number in range(12)]
+    taken = intake(*partitions, ("critical", 0), ("high", 0))
+    for number in range(300):
+        _, partition = partitions[number % 12]
+        if partitions[partition] not in taken.gated:
+            assert taken.begin(record(number // 12, 900_000, partition))
+    assert taken.gated == {*partitions}
+    for offset in range(100):
+        assert taken.begin(record(offset, 100_000, 0, "critical"))
+    assert taken.gated == {*partitions}
+
+
+def test_each_lane_has_its_share_and_opens_at_half_of_it() -> None:
+    taken = intake(*((lane.label, 0) for lane in Lane), node_bytes=20_000)
+    closed = [("low", 0)], [("normal", 0)], [("high", 0)], [("critical", 0)]
+    gated: set[tuple[str, int]] = set()
+    for offset, cost in enumerate((10_000, 5_000, 3_000, 2_000)):
+        assert taken.gated == gated
+        taken.begin(record(offset, cost, 0, "critical"))
+        gated |= {*closed[offset]}
+    assert taken.gated == gated
+    taken.done(record(0, 10_000, 0, "critical"))
+    assert taken.gated == gated - {("critical", 0)}
+    taken.done(record(2, 3_000, 0, "critical"))
+    assert taken.gated == {("low", 0)}
+    taken.done(record(1, 5_000, 0, "critical"))
+    assert taken.gated == set()
+
+
+def test_the_lowest_lane_gives_first_and_what_holds_most() -> None:
+    low = [("low", number) for number in range(3)]
+    taken = intake(A, *low, ("critical", 0), node_bytes=100_000)
+    for number, cost in enumerate((10_000, 30_000, 12_000)):
+        taken.begin(record(0, cost, number, "low"))
+    assert taken.to_shed() == set(), "low does not give for low"
+    taken.begin(record(0, 23_000))
+    assert taken.gated == {A, *low}
+    assert taken.to_shed() == {("low", 1), ("low", 2)}, "normal opens at 37,500 of 75,000"
+    taken.shed(record(0, partition=number, lane="low") for number in (1, 2))
+    assert taken.gated == {*low}
+    assert taken.to_shed() == set(), "low does not give for low"
+    taken.begin(record(0, 67_000, 0, "critical"))
+    assert taken.to_shed() == {("low", 0), A}
+    assert taken.to_shed() == set(), "each is named once"
+    assert taken.open_bytes == 100_000, "that of normal has been started"
+    assert not taken.owes(record(0, partition=1, lane="low"))
+
+
+def test_a_higher_lane_never_gives_for_a_lower_one() -> None:
+    taken = intake(A, ("high", 0), ("critical", 0), node_bytes=10_000)
+    taken.begin(record(0, 5_000, 0, "critical"))
+    taken.begin(record(0, 3_000, 0, "high"))
+    assert taken.gated == {A}
+    assert taken.to_shed() == set()
+
+
+def shed_and_full() -> Intake:
+    """Of low's offsets 0 to 9 two and three are done, five is being run, the others were shed."""
+    taken = intake(("low", 0), ("critical", 0), node_bytes=50_000)
+    for offset in range(10):
+        assert taken.begin(record(offset, 2_000, 0, "low"))
+    for offset in (2, 3):
+        taken.done(record(offset, 2_000, 0, "low"))
+    taken.begin(record(0, 34_000, 0, "critical"))
+    assert taken.to_shed() == {("low", 0)}
+    taken.shed(record(offset, 2_000, 0, "low") for offset in (0, 1, 4, 6, 7, 8, 9))
+    return taken
+
+
+def test_what_was_shed_is_read_again_once_there_is_room() -> None:
+    taken = shed_and_full()
+    low = ("low", 0)
+    assert taken.gated == {low, ("critical", 0)}
+    commit = taken.commit_of(low, 0)
+    assert commit is not None
+    assert (commit.offset, read_metadata(*commit)[1]) == (0, (2, 3))
+    assert not taken.follows(low, 1, 10), "a batch that was under way"
+    assert not taken.begin(record(10, 2_000, 0, "low"))
+    taken.done(record(0, 34_000, 0, "critical"))
+    assert taken.gated == set()
+    assert taken.rewind(low) == 0
+    assert taken.rewind(low) is None
+    assert taken.follows(low, 1, 0)
+    again = {offset for offset in range(12) if taken.begin(record(offset, 2_000, 0, "low"))}
+    assert again == {0, 1, 4, 6, 7, 8, 9, 10, 11}
+    for offset in range(12):
+        taken.done(record(offset, 2_000, 0, "low"))
+    assert taken.commit_of(low, 0) == Commit(12, "mm2:0:")
+    assert taken.open_bytes == 0
+
+
+def test_what_is_being_read_again_may_be_lost_or_shed_again() -> None:
+    taken = shed_and_full()
+    low = ("low", 0)
+    taken.done(record(0, 34_000, 0, "critical"))
+    assert taken.rewind(low) == 0
+    assert taken.follows(low, 1, 0)
+    for offset in (0, 1):
+        assert taken.begin(record(offset, 2_000, 0, "low"))
+    assert not taken.follows(low, 1, 6), "the batch from 2 to 5 got lost"
+    assert taken.next_offset(low) == 2
+    taken.shed([record(1, 2_000, 0, "low")])
+    assert taken.next_offset(low) == taken.rewind(low) == 1
+
+
+def test_what_retention_took_meanwhile_is_waited_for_by_nobody() -> None:
+    taken = shed_and_full()
+    low = ("low", 0)
+    taken.done(record(0, 34_000, 0, "critical"))
+    assert taken.rewind(low) == 0
+    assert taken.follows(low, 1, 0)
+    assert taken.begin(record(8, 2_000, 0, "low"))
+    commit = taken.commit_of(low, 0)
+    assert commit is not None
+    assert commit.offset == 5, "that one is still being run"
+
+
+def test_a_hold_gates_everything_while_it_lasts() -> None:
+    taken = intake(partition_requests=1)
+    taken.begin(record(0))
+    taken.hold = True
+    assert taken.gated == {A, B}
+    taken.assign(("high", 0), 1, 0)
+    assert ("high", 0) in taken.gated
+    taken.done(record(0))
+    assert A in taken.gated
+    taken.hold = False
+    assert taken.gated == set()
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+def test_losing_what_is_large_opens_the_gates(lane: Lane) -> None:
+    big = (lane.label, 5)
+    taken = intake(A, big, node_bytes=10_000)
+    taken.begin(record(0, 10_000, 5, lane.label))
+    assert taken.gated == {A, big}
+    taken.revoke([big])
+    assert taken.gated == set()

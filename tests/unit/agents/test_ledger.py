@@ -13,25 +13,29 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from modelmora.agents.ledger import (
     METADATA_BYTES,
-    PREFIX,
+    WINDOW,
     Commit,
-    Ledger,
     PartitionLedger,
-    finished_in,
     metadata_of,
+    read_metadata,
 )
 
 
-def _ledger(offset: int = 0, metadata: str = "") -> PartitionLedger:
-    ledger = PartitionLedger()
-    ledger.restore(offset, metadata)
-    return ledger
+def _old(*places: int) -> str:
+    """Metadata as nodes before this one wrote it; places count from the committed offset."""
+    bits = sum(1 << place for place in places)
+    packed = zlib.compress(bits.to_bytes(max(places) // 8 + 1, "little"))
+    return "mm1:" + base64.b85encode(packed).decode()
+
+
+def _finished(commit: Commit) -> list[int]:
+    return [*read_metadata(*commit)[1]]
 
 
 class Partition(RuleBasedStateMachine):
-    """A partition read by a node that crashes, restarts and lives through rebalances.
+    """A partition whose node sheds, loses batches, crashes, and is told what others have done.
 
-    `answered` is what the broker has: an offset in it owes nothing, any other must be run again.
+    `answered` is what the broker has: an offset in it owes nothing, any other must be run.
     `known` is what the node knows of that; a commit must keep all of it.
     """
 
@@ -44,22 +48,35 @@ class Partition(RuleBasedStateMachine):
         self.commit = Commit(0, "")
         self.known: set[int] = set()
         self.promised: set[int] = set()
-        self.ledger = _ledger()
+        self.ledger = PartitionLedger(1, 0)
         self.position = 0
+        self.lost = False
 
     @rule(count=st.integers(1, 20))
     def read(self, count: int) -> None:
-        for offset in range(self.position, self.position + count):
-            if offset in self.holes:
-                continue
-            fresh = self.ledger.begin(offset, 1)
-            if fresh:
+        if not self.ledger.follows(self.position):
+            assert self.lost, "only what was shed or lost is read again"
+            self.position = self.ledger.next
+            assert self.ledger.follows(self.position)
+        self.lost = False
+        for _ in range(count):
+            offset = self.position
+            while offset in self.holes:
+                offset += 1
+            self.position = offset + 1
+            if self.ledger.begin(offset, 1):
                 assert offset not in self.running, "run twice at once"
+                assert offset not in self.known, "run again"
                 self.running.add(offset)
             else:
-                assert offset in self.running or offset in self.answered, "passed over"
+                assert offset in self.running or offset in self.known, "passed over"
+        self.end = max(self.end, self.position)
+
+    @rule(count=st.integers(1, 20))
+    def lose_a_batch(self, count: int) -> None:
         self.position += count
         self.end = max(self.end, self.position)
+        self.lost = True
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
@@ -68,58 +85,60 @@ class Partition(RuleBasedStateMachine):
         self.running.discard(offset)
         self.answered.add(offset)
         self.known.add(offset)
-        self.ledger.done(offset)
-        assert not self.ledger.is_open(offset)
+        assert self.ledger.done(offset) == 1
+        assert self.ledger.done(offset) == 0
+        assert offset not in self.ledger.open
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def shed(self, data: st.DataObject) -> None:
+        for offset in data.draw(st.sets(st.sampled_from(sorted(self.running)), min_size=1)):
+            self.running.discard(offset)
+            assert self.ledger.shed(offset) == 1
+        behind = self.ledger.next
+        assert not self.ledger.begin(behind + 1, 1), "what lies between has to be read first"
+        assert self.ledger.rewind() == behind
+        assert self.ledger.rewind() is None, "told once"
+        self.lost = True
 
     @rule()
     def commit_now(self) -> None:
-        commit = self.ledger.to_commit()
-        if commit is None:
-            return
-        self.commit = commit
+        self.commit = self.ledger.commit(7)
         self.promised = set(self.known)
-        self.ledger.committed(commit)
-        assert self.ledger.to_commit() is None
 
     @rule(gap=st.integers(1, 5))
     def skip_what_is_not_there(self, gap: int) -> None:
         """Offsets of transaction markers: no consumer ever sees them."""
-        if self.position < self.end:
-            return
-        self.holes |= set(range(self.position, self.position + gap))
+        self.holes |= set(range(self.end, self.end + gap))
         self.answered |= self.holes
-        self.position += gap
-
-    @rule()
-    def crash(self) -> None:
-        """Everything in memory is gone; reading starts at the commit."""
-        self.running.clear()
-        self.ledger = _ledger(*self.commit)
-        self.position = self.commit.offset
-        self.known = {*range(self.commit.offset), *finished_in(*self.commit)}
-        assert self.promised <= self.known, "what had ended before the commit would be repeated"
+        self.end += gap
 
     @rule(data=st.data())
-    def rebalance(self, data: st.DataObject) -> None:
-        """What waits is dropped, what was started goes on, reading starts at the commit."""
-        dropped = data.draw(st.sets(st.sampled_from(sorted(self.running)))) if self.running else ()
-        for offset in dropped:
-            self.ledger.drop(offset)
-            self.running.discard(offset)
-        before, self.ledger = self.ledger, PartitionLedger()
-        self.ledger.restore(*self.commit, running=before.running(), finished=before.finished())
+    def crash(self, data: st.DataObject) -> None:
+        """Everything in memory is gone; the next owner may be told of more outcomes."""
+        self.running.clear()
+        since_ms, finished = read_metadata(*self.commit)
+        assert since_ms in (7, None)
+        told = data.draw(st.sets(st.sampled_from(sorted(self.answered)))) if self.answered else ()
+        told = {each for each in told if each >= self.commit.offset}
+        self.ledger = PartitionLedger(2, self.commit.offset, {*finished, *told})
         self.position = self.commit.offset
+        self.known = {*range(self.commit.offset), *finished, *told}
+        assert self.promised <= self.known | self.holes, "repeated though committed"
+        self.lost = False
 
     @invariant()
     def no_commit_passes_an_unfinished_offset(self) -> None:
-        commit = self.ledger.to_commit() or self.commit
+        commit = self.ledger.commit(7)
         assert set(range(commit.offset)) <= self.answered
-        assert set(finished_in(*commit)) <= self.answered
+        assert set(_finished(commit)) <= self.answered
+        assert self.known <= {*range(commit.offset), *_finished(commit)}
 
     @invariant()
     def what_runs_is_owed(self) -> None:
-        assert all(self.ledger.is_open(offset) for offset in self.running)
-        assert self.ledger.open_bytes == self.ledger.open_count
+        assert self.ledger.open.keys() == self.running
+        assert self.ledger.bytes == len(self.running)
+        assert self.ledger.next >= self.ledger.head
 
 
 TestPartition = Partition.TestCase
@@ -127,61 +146,123 @@ TestPartition = Partition.TestCase
 
 @given(st.integers(0, 200), st.randoms(use_true_random=False))
 def test_a_restart_skips_exactly_what_was_finished(count: int, chance: random.Random) -> None:
-    ledger = _ledger(7)
+    ledger = PartitionLedger(1, 7)
     offsets = range(7, 7 + count)
     for offset in offsets:
         assert ledger.begin(offset, 1)
     finished = {offset for offset in offsets if chance.random() < 0.5}
     for offset in chance.sample(sorted(finished), len(finished)):
         ledger.done(offset)
-    commit = ledger.to_commit() or Commit(7, "")
+    commit = ledger.commit(0)
     assert set(range(7, commit.offset)) <= finished
-    again = _ledger(*commit)
+    again = PartitionLedger(2, commit.offset, _finished(commit))
     begun = {offset for offset in range(commit.offset, 7 + count) if again.begin(offset, 1)}
     assert begun == set(offsets) - finished
 
 
 def test_a_second_commit_does_not_forget_what_is_not_read_again_yet() -> None:
-    ledger = _ledger(10, metadata_of(10, [15, 90]))
+    ledger = PartitionLedger(1, 10, [15, 90])
     for offset in (10, 11):
         assert ledger.begin(offset, 1)
     ledger.done(10)
-    commit = ledger.to_commit()
-    assert commit is not None
+    commit = ledger.commit(0)
     assert commit.offset == 11
-    assert list(finished_in(*commit)) == [15, 90]
+    assert _finished(commit) == [15, 90]
 
 
-def test_what_ended_while_a_rebalance_went_on_is_not_run_again() -> None:
-    before = _ledger()
-    for offset in range(4):
-        before.begin(offset, 1)
-    before.done(2)
-    after = PartitionLedger()
-    after.restore(0, "", before.running(), before.finished())
-    after.done(1)
-    assert [after.begin(offset, 1) for offset in range(5)] == [False, False, False, False, True]
-    assert after.is_open(0)
-    assert not after.is_open(1)
-    after.done(0)
-    assert after.to_commit() == Commit(3, "")
+def test_what_others_have_finished_moves_the_commit_before_it_is_read() -> None:
+    ledger = PartitionLedger(1, 5, [5, 6, 8])
+    assert (ledger.next, ledger.commit(0).offset) == (7, 7)
+    assert [ledger.begin(offset, 1) for offset in range(5, 10)] == [False] * 2 + [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_an_offset_below_the_next_is_not_begun_twice() -> None:
-    ledger = _ledger(5)
+    ledger = PartitionLedger(1, 5)
     assert not ledger.begin(4, 1)
     assert ledger.begin(5, 1)
     assert not ledger.begin(5, 1)
-    assert ledger.open_count == 1
+    assert len(ledger.open) == 1
 
 
-def test_metadata_is_dropped_when_the_broker_would_refuse_it() -> None:
+# Window -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [0, 7])
+def test_the_worst_window_fits_the_metadata(start: int) -> None:
+    """Half of it finished, at random: no such bitmap is left out, as it was above 25,000 before."""
     chance = random.Random(1)
-    half = [offset for offset in range(40_000) if chance.random() < 0.5]
-    assert metadata_of(0, half) == ""
-    fitting = metadata_of(0, half[:8000])
-    assert 0 < len(fitting) <= METADATA_BYTES
-    assert list(finished_in(0, fitting)) == half[:8000]
+    ledger = PartitionLedger(1, start)
+    offset = start
+    while ledger.begin(offset, 1):
+        offset += 1
+    assert offset - start == WINDOW
+    finished = {each for each in range(start + 1, offset) if chance.random() < 0.5}
+    for each in finished:
+        ledger.done(each)
+    commit = ledger.commit(1_800_000_000_000)
+    assert len(commit.metadata) <= METADATA_BYTES
+    assert read_metadata(*commit) == (1_800_000_000_000, tuple(sorted(finished)))
+
+
+def test_what_lies_beyond_the_window_is_read_again_when_there_is_room() -> None:
+    ledger = PartitionLedger(1, 0)
+    for offset in range(WINDOW):
+        ledger.begin(offset, 1)
+    assert not ledger.begin(WINDOW, 1)
+    assert not ledger.begin(WINDOW + 1, 1)
+    assert ledger.rewind() == WINDOW
+    assert not ledger.follows(WINDOW + 1)
+    ledger.done(0)
+    assert not ledger.begin(WINDOW, 1), "a batch of before reading went back"
+    assert ledger.follows(WINDOW)
+    assert ledger.begin(WINDOW, 1)
+    assert not ledger.begin(WINDOW + 1, 1)
+
+
+def test_a_long_hole_is_no_window() -> None:
+    ledger = PartitionLedger(1, 3, [1_000_000])
+    assert ledger.begin(999_999, 1)
+    assert ledger.commit(0).offset == 999_999
+    ledger.done(999_999)
+    assert ledger.commit(0) == Commit(1_000_001, "mm2:0:")
+
+
+def test_what_does_not_fit_is_looked_for_as_before() -> None:
+    """Nodes without a window may have finished more than the bitmap holds."""
+    ledger = PartitionLedger(1, 0, [1, WINDOW + 100], since_ms=50)
+    assert read_metadata(*ledger.commit(90)) == (50, (1,))
+    ledger.begin(0, 1)
+    ledger.done(0)
+    ledger.begin(200, 1)
+    assert read_metadata(*ledger.commit(90)) == (90, (WINDOW + 100,))
+
+
+# Metadata -----------------------------------------------------------------------------------------
+
+
+def test_time_is_told_without_a_bitmap_too() -> None:
+    assert PartitionLedger(1, 5).commit(123) == Commit(5, "mm2:123:")
+    assert read_metadata(5, "mm2:123:") == (123, ())
+    assert read_metadata(5, "mm2:123:\x00") == (123, ()), "librdkafka's client adds a NUL"
+
+
+@given(st.integers(0, 10**6), st.sets(st.integers(0, 3000)), st.integers(0, 2**45))
+def test_metadata_comes_back(offset: int, places: set[int], since_ms: int) -> None:
+    finished = {offset + 1 + place for place in places}
+    commit = PartitionLedger(1, offset, finished).commit(since_ms)
+    assert commit.offset == offset
+    assert read_metadata(*commit) == (since_ms, tuple(sorted(finished)))
+
+
+def test_what_older_nodes_have_committed_is_read() -> None:
+    assert read_metadata(13, _old(2, 9, 40)) == (None, (15, 22, 53))
+
+
+_GOOD = metadata_of(5, b"\x10\x01")
 
 
 @pytest.mark.parametrize(
@@ -189,33 +270,26 @@ def test_metadata_is_dropped_when_the_broker_would_refuse_it() -> None:
     [
         "",
         "another tool's note",
-        "mm2:" + metadata_of(0, [1])[len(PREFIX) :],
-        PREFIX,
-        PREFIX + "\x00",
-        PREFIX + "no base85 \x7f",
-        PREFIX + base64.b85encode(b"no zlib").decode(),
-        PREFIX + "ü",
+        "mm3:" + _GOOD[4:],
+        "mm1:",
+        "mm1:\x00",
+        "mm1:no base85 \x7f",
+        "mm1:ü",
+        "mm1:" + base64.b85encode(b"no zlib").decode(),
+        "mm2:",
+        "mm2:x:",
+        "mm2:-1:",
+        "mm2:²:",
+        "mm2:5:no base85 \x7f",
+        "mm2:5:" + base64.b85encode(b"no zlib").decode(),
+        _GOOD[:-5],
+        "mm2:5:" + base64.b85encode(zlib.compress(bytes(64 << 20))).decode(),
     ],
 )
 def test_foreign_and_damaged_metadata_is_ignored(metadata: str) -> None:
-    assert list(finished_in(3, metadata)) == []
-    assert _ledger(3, metadata).begin(3, 1)
+    assert read_metadata(3, metadata) == (None, ())
 
 
-@given(st.text(max_size=200))
-def test_no_metadata_is_an_error(text: str) -> None:
-    assert all(offset >= 3 for offset in finished_in(3, PREFIX + text))
-
-
-def test_a_bomb_in_metadata_is_not_unpacked() -> None:
-    bomb = PREFIX + base64.b85encode(zlib.compress(bytes(64 << 20))).decode()
-    assert list(finished_in(0, bomb)) == []
-
-
-def test_a_ledger_knows_only_what_it_owns() -> None:
-    ledger = Ledger()
-    ledger.own(("t", 0)).restore(0, "")
-    ledger[("t", 0)].begin(0, 10)
-    assert ledger[("t", 0)].open_bytes == 10
-    assert ledger.get(("t", 1)) is None
-    assert list(ledger) == [("t", 0)]
+@given(st.sampled_from(["mm1:", "mm2:", "mm2:1:"]), st.text(max_size=200))
+def test_no_metadata_is_an_error(prefix: str, text: str) -> None:
+    assert all(offset >= 3 for offset in read_metadata(3, prefix + text)[1])

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from modelmora.agents.intake import Batch, Intake
+from modelmora.agents.intake import Intake
+from modelmora.kafka.group import Batch
 from modelmora.agents.requests import LostRecord, Requests
 from modelmora.errors import Code, RequestError
+from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import InferenceRequest, Lane
 from modelmora.scheduling import Policy
@@ -45,8 +47,9 @@ class Desk:
     def __post_init__(self) -> None:
         limits = Limits(request_bytes=LIMIT)
         settings = Settings(namespace="ns", limits=limits)
-        self.intake = Intake(limits)
-        self.intake.assign({(f"ns.requests.{lane.label}", 0): (0, "") for lane in Lane})
+        self.intake = Intake(limits, lane_topics(settings))
+        for lane in Lane:
+            self.intake.assign((f"ns.requests.{lane.label}", 0), 0, 0)
         self.clock = BrokerClock(FakeTime())
         self.service = Hall(self.clock)
         self.requests = Requests(settings, self.intake, self.service, self, self.clock)
@@ -55,7 +58,8 @@ class Desk:
         self.buried.append((record, error))
 
     async def read(self, records: Sequence[Record | Unreadable], after: int = 0) -> None:
-        await self.requests.on_batch(Batch(after, records))
+        partition = (records[0].topic, records[0].partition)
+        await self.requests.on_batch(Batch(partition, 0, after, records))
 
 
 @pytest.fixture
@@ -82,7 +86,7 @@ async def test_a_request_comes_in_with_its_lane(desk: Desk, lane: Lane) -> None:
     (request,) = desk.service.accepted
     assert (request.head.request_id, request.lane) == ("r0", lane)
     assert (request.principal, request.traceparent, request.tell) == ("local", "", False)
-    assert desk.clock.now_ms() == UNIX_MS
+    assert desk.clock.now_ms((f"ns.requests.{lane.label}", 0)) == UNIX_MS
     assert desk.buried == []
     assert desk.service.bursts == 1
 
@@ -155,7 +159,7 @@ async def test_an_unreadable_record_is_buried_by_its_place(desk: Desk) -> None:
     topic = "ns.requests.low"
     await desk.read([Unreadable(topic, 0, 4), record(5, lane=Lane.LOW)])
     ((lost, error),) = desk.buried
-    assert lost == LostRecord(topic, 0, 4)
+    assert lost == LostRecord(topic, 0, 0, 4)
     assert (error.code, error.request_id) == (Code.UNDECODABLE, "")
     assert len(desk.service.accepted) == 1
     assert desk.intake.owes(lost)
@@ -169,14 +173,12 @@ async def test_a_record_is_taken_once(desk: Desk) -> None:
 
 async def test_an_assignment_ends_a_batch_under_way(desk: Desk) -> None:
     """Whatever was not taken yet lies behind an offset that is read again."""
-    again = {("ns.requests.normal", 0): (0, "")}
     accept = desk.service.accept
 
     def rebalance(request: Incoming) -> None:
         accept(request)
         if len(desk.service.accepted) == 250:
-            desk.intake.drop([one.record for one in desk.service.accepted])
-            desk.intake.assign(again)
+            desk.intake.assign(("ns.requests.normal", 0), 1, 0)
 
     desk.service.accept = rebalance  # type: ignore[method-assign]
     await desk.read([record(offset) for offset in range(300)])
@@ -201,10 +203,9 @@ async def test_a_fault_of_ours_costs_no_other_request(desk: Desk) -> None:
 
 async def test_a_batch_that_got_lost_is_read_again(desk: Desk) -> None:
     await desk.read([record(0), record(1)])
-    epoch = desk.intake.epoch
     await desk.read([record(5)], after=5)
     assert len(desk.service.accepted) == 2
-    assert desk.intake.epoch != epoch, "the consumer goes back"
+    assert desk.intake.next_offset(("ns.requests.normal", 0)) == 2
     await desk.read([record(2), record(3), record(4), record(5)], after=2)
     assert len(desk.service.accepted) == 6
 

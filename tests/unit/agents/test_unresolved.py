@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-from modelmora.agents.intake import Batch, Intake
+from modelmora.agents.intake import Intake
+from modelmora.kafka.group import Batch
 from modelmora.agents.requests import Requests
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.schema_registry import Schemas
+from modelmora.kafka.topics import lane_topics
 from modelmora.messages import InferenceRequest, Lane
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Incoming, Record, Service
@@ -81,8 +83,9 @@ class Desk:
         settings = Settings(namespace="ns", limits=limits)
         self.registry = Registry(settings, self.client)
         self.registry.register()
-        self.intake = Intake(limits)
-        self.intake.assign({(f"ns.requests.{lane.label}", 0): (0, "") for lane in Lane})
+        self.intake = Intake(limits, lane_topics(settings))
+        for lane in Lane:
+            self.intake.assign((f"ns.requests.{lane.label}", 0), 0, 0)
         clock = BrokerClock(FakeTime())
         self.service = Hall(clock)
         self.requests = Requests(settings, self.intake, self.service, self, clock, self.registry)
@@ -93,7 +96,8 @@ class Desk:
         self.service.moved.set()
 
     async def read(self, *records: Record) -> None:
-        await self.requests.on_batch(Batch(0, records))
+        partition = (records[0].topic, records[0].partition)
+        await self.requests.on_batch(Batch(partition, 0, 0, records))
 
     async def settled(self, count: int) -> None:
         """Wait until so many records are admitted or buried."""

@@ -40,7 +40,7 @@ async def node() -> AsyncIterator[Node]:
 
 async def test_an_assignment_opens_the_intake(node: Node) -> None:
     await node._on_assigned({LANE})
-    assert node.intake.reading
+    assert node.intake.partitions() == {LANE}
 
 
 async def test_an_assignment_while_the_node_stops_does_not(node: Node) -> None:
@@ -48,7 +48,7 @@ async def test_an_assignment_while_the_node_stops_does_not(node: Node) -> None:
     node._stopping = True
     await node._on_revoked({LANE})
     await node._on_assigned({LANE})
-    assert not node.intake.reading
+    assert node.intake.partitions() == set()
 
 
 async def test_what_is_acknowledged_is_committed_although_the_rest_is_late(

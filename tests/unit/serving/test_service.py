@@ -42,7 +42,7 @@ class Hall:
 
     def __post_init__(self) -> None:
         self.clock = BrokerClock(self.time)
-        self.clock.heard(UNIX_MS)
+        self.clock.acknowledged(UNIX_MS, ("results", 0))
         self.service = Service(self.outcomes, self.clock, Policy(), 60_000, self.time)
         self.workers.events = self.service.listener
         self.service.use(self.workers)
