@@ -29,13 +29,15 @@ _ACKNOWLEDGE_S = 1.5
 
 T = TypeVar("T")
 Told = Callable[[Oddity, Partition, Mapping[str, int]], None]
-Plain = Callable[[bytes | None], bytes | None]
+Plain = Callable[[bytes], bytes | None]
 
 
 class Reader(Protocol):
     """The member of the group; see `modelmora.kafka.group`."""
 
-    committing: bool
+    @property
+    def committing(self) -> bool:
+        """Whether a commit is under way."""
 
     def read(self, places: Mapping[Partition, tuple[int, int]]) -> None:
         """Read each partition from its (epoch, offset) on."""
@@ -88,7 +90,7 @@ class Partitions:
         on_batches: Callable[[Sequence[Batch]], None],
         on_odd: Told = lambda *_: None,
         on_failed: Callable[[str], None] = lambda _: None,
-        plain: Plain = lambda value: value,
+        plain: Plain | None = None,
     ) -> None:
         self._intake = intake
         self._lease = lease
@@ -293,7 +295,10 @@ class Partitions:
 
         def take(message: Message) -> None:
             try:
-                source = decode_result_source(self._plain(message.value()))
+                value = message.value()
+                if self._plain and value:
+                    value = self._plain(value)
+                source = decode_result_source(value)
             except Undecodable:
                 return  # not ours
             found[source.topic, source.partition].add(source.offset)

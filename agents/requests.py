@@ -114,9 +114,7 @@ class Requests:
     def _shed(self) -> None:
         """Have waiting work leave memory where it blocks a higher lane."""
         if victims := self._intake.to_shed():
-            dropped = self._service.drop(victims, started=False)
-            if self._unresolved:
-                dropped += self._unresolved.drop(victims)
+            dropped = self._service.drop(victims, started=False) + self.drop(victims)
             self._intake.shed(dropped)
             log.info("waiting work left memory, it is read again later", requests=len(dropped))
 
@@ -135,10 +133,9 @@ class Requests:
         """Take nothing more."""
         self._closed = True
 
-    def drop(self, partitions: Set[Partition]) -> None:
-        """Forget the records of these partitions that wait for their schema."""
-        if self._unresolved:
-            self._unresolved.drop(partitions)
+    def drop(self, partitions: Set[Partition]) -> list[Record]:
+        """Forget the records of these partitions that wait for their schema; returns them."""
+        return self._unresolved.drop(partitions) if self._unresolved else []
 
     def _guarded(self, record: Record, take: Callable[[Record], None] | None = None) -> None:
         """Whatever is wrong with us and one record, the others go on, and it gets an outcome."""

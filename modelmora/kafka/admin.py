@@ -111,7 +111,7 @@ class Admin:
         try:
             self._client.incremental_alter_configs([group])[group].result(WAIT_S)
         except KafkaException as error:
-            return error.args[0].str()
+            return str(error.args[0].str())
         return None
 
     def describe(self) -> list[TopicState]:

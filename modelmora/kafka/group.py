@@ -130,9 +130,7 @@ def group_config(settings: Settings, protocol: str) -> dict[str, Any]:
 class Member:
     """A member of the nodes' group. Only its own thread touches the consumer."""
 
-    def __init__(
-        self, settings: Settings, name: str, topics: Iterable[str], owner: Owner
-    ) -> None:
+    def __init__(self, settings: Settings, name: str, topics: Iterable[str], owner: Owner) -> None:
         self._settings = settings
         self._name = name
         self._topics = list(topics)
@@ -151,8 +149,10 @@ class Member:
         self._gated: set[Partition] = set()
         self._paused: set[Partition] = set()
         self._failure: KafkaError | None = None
-        self.protocol = "consumer" if settings.kafka.group_protocol == "auto" else (
-            settings.kafka.group_protocol
+        self.protocol = (
+            "consumer"
+            if settings.kafka.group_protocol == "auto"
+            else (settings.kafka.group_protocol)
         )
         self.id = ""
 
@@ -205,7 +205,11 @@ class Member:
         """Be a member until told to stop, or until the broker does not know this protocol."""
         self._failure = None
         config = group_config(self._settings, self.protocol)
-        config |= {"client.id": self._name, "error_cb": self._on_error, "on_commit": self._on_commit}
+        config |= {
+            "client.id": self._name,
+            "error_cb": self._on_error,
+            "on_commit": self._on_commit,
+        }
         try:
             self._consumer = Consumer(config, logger=logging.getLogger("librdkafka"))
         except (KafkaException, ValueError) as error:

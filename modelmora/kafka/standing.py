@@ -82,9 +82,7 @@ class Standing:
         if not asked:
             return {}
         specs = {TopicPartition(*each): spec for each, spec in asked.items()}
-        answers = self._admin.list_offsets(
-            specs, isolation_level=level, request_timeout=ANSWER_S
-        )
+        answers = self._admin.list_offsets(specs, isolation_level=level, request_timeout=ANSWER_S)
         return {
             (each.topic, each.partition): answer.result(ANSWER_S).offset
             for each, answer in answers.items()
@@ -139,4 +137,3 @@ class Standing:
         """The group as the broker describes it. Raises KafkaException."""
         found = self._admin.describe_consumer_groups([group], request_timeout=ANSWER_S)
         return found[group].result(ANSWER_S)
-

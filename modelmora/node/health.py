@@ -59,11 +59,14 @@ class NodeMetrics(Collector):
         self._total: defaultdict[str, Tally] = defaultdict(Tally)
         self._inference: defaultdict[str, Tally] = defaultdict(Tally)
         self._odd = CounterOf(
-            "modelmora_odd_commits", "Commits that did not fit the log.", ("what",),
+            "modelmora_odd_commits",
+            "Commits that did not fit the log.",
+            ("what",),
             registry=self.registry,
         )
         self._unread = CounterOf(
-            "modelmora_records_deleted_unread", "Offsets that retention passed before us.",
+            "modelmora_records_deleted_unread",
+            "Offsets that retention passed before us.",
             registry=self.registry,
         )
         self.registry.register(self)

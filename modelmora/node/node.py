@@ -132,7 +132,7 @@ class Node:
             on_batches=self.app.feed.put,
             on_odd=self._on_odd,
             on_failed=self._fail,
-            plain=framing.plain if framing else lambda value: value,
+            plain=framing.plain if framing else None,
         )
         self.member = Member(settings, self.name, lanes, self.partitions)
         self.partitions.reader = self.requests.reader = self.member

@@ -63,7 +63,10 @@ class NotingOwner:
         for batch in batches:
             assert batch.epoch == self.epochs[batch.partition]
             for each in batch.records:
-                (self.records if isinstance(each, Record) else self.unreadable).append(each)
+                if isinstance(each, Record):
+                    self.records.append(each)
+                else:
+                    self.unreadable.append(each)
             self._rig.places[batch.partition] = batch.records[-1].offset + 1
         self.member.taken()
 

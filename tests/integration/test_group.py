@@ -1,4 +1,4 @@
-"""The consumer group on a real broker: joins, leaves, topics that change, offsets that do not fit."""
+"""The consumer group on a real broker: joins, leaves, topics and offsets that change."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition
 
-import modelmora.broker.embedded as embedded
-from modelmora.broker import EmbeddedBroker
+from modelmora.broker import EmbeddedBroker, config, embedded
 from modelmora.kafka.admin import Admin
 from modelmora.kafka.unreadable import Unreadable
 from tests.integration.group_rig import Rig, until
@@ -162,12 +161,13 @@ async def test_a_header_name_that_is_not_utf_8_costs_only_its_record(rig: Rig) -
 async def test_a_broker_without_the_new_protocol_is_met_with_the_old(
     tmp_path: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    properties = embedded.server_properties
+    properties = config.server_properties
     monkeypatch.setattr(
         embedded,
         "server_properties",
-        lambda *arguments: properties(*arguments)
-        + "group.coordinator.rebalance.protocols=classic\n",
+        lambda *arguments: (
+            properties(*arguments) + "group.coordinator.rebalance.protocols=classic\n"
+        ),
     )
     broker = EmbeddedBroker(tmp_path)
     broker.start()

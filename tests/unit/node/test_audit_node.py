@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from faust.types import TP
+from modelmora.node.watchdog import EXIT_CODE
 
 from modelmora.node import __main__ as program
 from modelmora.node.node import Node
-from modelmora.node.watchdog import EXIT_CODE
 from modelmora.settings import Settings
 
 LANE = TP("modelmora.requests.low", 0)

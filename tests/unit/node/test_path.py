@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from modelmora.node.watchdog import Watchdog
 
 from modelmora.agents.ledger import Partition
-from modelmora.node.watchdog import Watchdog
 
 P, Q = ("lane", 0), ("lane", 1)
 
