@@ -13,8 +13,8 @@ from typing import Protocol
 
 import structlog
 
+from modelmora.kafka.publisher import Answer, Written
 from modelmora.kafka.publisher import Record as Outgoing
-from modelmora.kafka.publisher import TooLarge, Written
 from modelmora.kafka.topics import Topic
 from modelmora.messages import EventKind, LifecycleEvent, Parameter
 from modelmora.wire import encode_event
@@ -82,6 +82,6 @@ class Lifecycle:
         headers = cloud_event(event, self._source)
         self._sender.send(Outgoing(self._topic, key, encode_event(event), self._answer, headers))
 
-    def _answer(self, answer: Written | TooLarge) -> None:
+    def _answer(self, answer: Answer) -> None:
         if isinstance(answer, Written):
             self._heard(answer.timestamp, (self._topic, answer.partition))

@@ -13,8 +13,8 @@ import structlog
 from modelmora.agents.deadletters import headers_of, shortened
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import Code, RequestError
+from modelmora.kafka.publisher import Answer, Dropped, TooLarge, Written
 from modelmora.kafka.publisher import Record as Outgoing
-from modelmora.kafka.publisher import TooLarge, Written
 from modelmora.kafka.topics import Topic
 from modelmora.messages import (
     ErrorInfo,
@@ -72,8 +72,8 @@ class Owned(Protocol):
 class Results:
     """The service's `Outcomes`, as records on topics; progress goes by a sender of its own.
 
-    Order of writes: dead letter, result, done. Before the first, whatever belongs to a partition
-    that has moved to another node is dropped: that node gives the outcome.
+    Order of writes: dead letter, result, done. Whatever belongs to a partition that has moved to
+    another node is dropped, here or on its way to the broker: that node gives the outcome.
     """
 
     def __init__(
@@ -224,14 +224,15 @@ class Results:
         key = head.request_id.encode()
         done = partial(self._on_result, record, head)
         value = encode_result_head(head, outputs)
-        self._sender.send(Outgoing(self._results, key, value, done, headers))
+        self._send(record, Outgoing(self._results, key, value, done, headers))
 
-    def _on_result(
-        self,
-        record: Record,
-        head: ResultHead,
-        answer: Written | TooLarge,
-    ) -> None:
+    def _send(self, record: Record, outgoing: Outgoing) -> None:
+        outgoing.wanted = partial(self._owned.owes, record)
+        self._sender.send(outgoing)
+
+    def _on_result(self, record: Record, head: ResultHead, answer: Answer) -> None:
+        if isinstance(answer, Dropped):
+            return
         if isinstance(answer, Written):
             self._clock.acknowledged(answer.timestamp, (self._results, answer.partition))
             self._owned.done(record)
@@ -259,23 +260,26 @@ class Results:
             return
         headers = headers_of(record, error, attempt, exit_code)
 
-        def on_whole(answer: Written | TooLarge) -> None:
+        def on_whole(answer: Answer) -> None:
+            if isinstance(answer, Dropped):
+                return
             if isinstance(answer, Written):
                 self._clock.acknowledged(answer.timestamp, (self._dead_letters, answer.partition))
                 then()
                 return
             ours = headers[len(record.headers) :]  # the record's may be as large as they like
             value, kept = shortened(record.value, ours)
-            self._sender.send(Outgoing(self._dead_letters, None, value, on_short, kept))
+            self._send(record, Outgoing(self._dead_letters, None, value, on_short, kept))
 
-        def on_short(answer: Written | TooLarge) -> None:
+        def on_short(answer: Answer) -> None:
+            if isinstance(answer, Dropped):
+                return
             if isinstance(answer, TooLarge):
                 log.error("dead letter refused even shortened", offset=record.offset)
             then()
 
-        self._sender.send(
-            Outgoing(self._dead_letters, record.key, record.value, on_whole, tuple(headers))
-        )
+        letter = Outgoing(self._dead_letters, record.key, record.value, on_whole, tuple(headers))
+        self._send(record, letter)
 
 
 def _source_of(record: Record) -> Source:

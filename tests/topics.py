@@ -26,6 +26,15 @@ def create_topic(servers: str, topic: str, partitions: int = 1, **config: str) -
         assert time.monotonic() < until, f"{topic} is not there"
 
 
+def delete_topic(servers: str, topic: str) -> None:
+    """Delete a topic and wait until the broker knows."""
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    admin.delete_topics([topic])[topic].result(30)
+    until = time.monotonic() + CAP_S
+    while topic in admin.list_topics(timeout=10).topics:
+        assert time.monotonic() < until, f"{topic} is still there"
+
+
 def produce(servers: str, topic: str, *values: bytes, partition: int = 0) -> None:
     """Write values and wait until they are acknowledged."""
     producer = Producer({"bootstrap.servers": servers, "log_level": 0})

@@ -18,7 +18,7 @@ from modelmora.gateway.models import Directory
 from modelmora.gateway.outcomes import DoorCode, Refusal
 from modelmora.gateway.replies import Replies
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
-from modelmora.kafka.publisher import Publisher, Record, TooLarge, Written
+from modelmora.kafka.publisher import Answer, Publisher, Record, TooLarge
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import LANE_TOPICS, Topic
@@ -76,11 +76,12 @@ class Bridge:
         self._layout = layout
         self._metrics = metrics
         self._topics = {topic: topic.full(settings.namespace) for topic in Topic}
+        self._lanes = {self._topics[topic] for topic in LANE_TOPICS.values()}
         count = min(settings.reply_partitions, layout.results)
         self._mine = frozenset(random.sample(range(layout.results), count))
         self._room = WaitingRoom(settings.limits.gateway_waiting)
         framing = schemas.framing if schemas else None
-        self._publisher = Publisher(settings, request_timeout_ms=5_000, framing=framing)
+        self._publisher = Publisher(settings, framing=framing)
         self._replies = Replies(
             settings,
             (layout.results, layout.progress),
@@ -197,7 +198,7 @@ class Bridge:
             raise Refusal(DoorCode.BROKER_UNREACHABLE, f"{fault}; try again a little later")
         if not self._directory.knows(ask.model):
             raise Refusal(Code.UNKNOWN_MODEL, "no such model; GET /models lists those there are")
-        if self._publisher.backlog >= self._settings.limits.gateway_waiting:
+        if self._publisher.backlog_of(self._lanes) >= self._settings.limits.gateway_waiting:
             raise Refusal(Code.BUSY, "too many requests are being written; try again later")
 
     def _broker_fault(self) -> str | None:
@@ -261,7 +262,7 @@ class Bridge:
         waiting.sent_at = loop.time()
         waiting.unacknowledged = loop.call_later(ACKNOWLEDGE_S, self._give_up, waiting)
 
-        def acknowledged(answer: Written | TooLarge) -> None:
+        def acknowledged(answer: Answer) -> None:
             self.release(size)
             self._acknowledged(answer)
             if waiting.unacknowledged:
@@ -279,7 +280,7 @@ class Bridge:
         record.done = acknowledged
         self._publisher.send(record)
 
-    def _acknowledged(self, _answer: Written | TooLarge) -> None:
+    def _acknowledged(self, _answer: Answer) -> None:
         self._silent = False
 
     def _give_up(self, waiting: Waiting) -> None:

@@ -3,313 +3,380 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
-from typing import Any
+from typing import NamedTuple
 
 import structlog
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    KafkaError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-)
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message
 
-from modelmora.kafka.connection import aiokafka_config
-from modelmora.kafka.topics import DEAD_LETTER_BYTES
+from modelmora.kafka.producing import BATCH_BYTES, Client
 from modelmora.settings import Settings
-from modelmora.wire import Framing, partition_of
+from modelmora.wire import Framing
 
 log = structlog.get_logger(__name__)
 Headers = Sequence[tuple[str, bytes | None]]
-TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
-RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-ABANDON_S = 2.0
-REQUEST_BYTES = DEAD_LETTER_BYTES + 64 * 1024
-Place = tuple[str, int]
-"""(topic, partition)."""
+WINDOW = 2_000
+WINDOW_BYTES = 4 << 20
+FENCE_S = 0.05
+RETRY_S = (0.1, 0.2, 0.5, 1.0)
+_TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
+_TOLD_TO_LET_GO = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._FATAL}
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """The broker's acknowledgement; `timestamp` is its own clock, in Unix ms."""
+class Written(NamedTuple):
+    """The broker's acknowledgement.
+
+    `timestamp` is its own clock in Unix ms, 0 where the topic does not carry it; `offset` is -1
+    where the broker had the record already and has forgotten where.
+    """
 
     partition: int
     offset: int
     timestamp: int
 
 
-class TooLarge(Exception):
+@dataclass(frozen=True, slots=True)
+class TooLarge:
     """The broker never takes a record of this size."""
 
 
-Done = Callable[[Written | TooLarge], None]
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """It was not written: nobody wanted it any more, or newer ones of its topic took its place."""
+
+
+Answer = Written | TooLarge | Dropped
 
 
 @dataclass(slots=True, eq=False)
 class Record:
     """One record to write; `done` is called once, on the loop, when that has been decided.
 
-    `alone` is the publisher's own note: it was refused in a batch, perhaps for its neighbours.
+    It goes to `partition`, or by its key where that is None or the topic lacks it. `wanted` is
+    asked each time right before the record is handed to the producer.
     """
 
     topic: str
     key: bytes | None
     value: bytes | None
-    done: Done
+    done: Callable[[Answer], None]
     headers: Headers = ()
     partition: int | None = None
-    alone: bool = False
+    wanted: Callable[[], bool] | None = None
+    since: float = field(default=0.0, init=False)
+    """When it was taken (monotonic, s): also its place among those of its topic."""
+    size: int = field(default=0, init=False)
+    alone: bool = field(default=False, init=False)
+    """It was refused in a batch, perhaps for its neighbours."""
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
-    """Records of one partition on their way together."""
+class Flow:
+    """The records of one topic: those that wait, those under way, those that came back."""
 
-    builder: Any
-    number: int
-    records: list[Record] = field(default_factory=list)
+    topic: str
+    bound: int | None
+    waiting: deque[Record] = field(default_factory=deque)
+    under_way: dict[Record, None] = field(default_factory=dict)
+    again: list[Record] = field(default_factory=list)
+    bytes: int = 0
+    """Bytes under way."""
+    single: bool = False
+    """What is under way goes alone."""
+    fault: str | None = None
+    """Why the topic is parked: one record at a time asks whether it flows again."""
+    failures: int = 0
+    resume: float = 0.0
 
-    def append(self, record: Record) -> bool:
-        """Take the record in; False when the batch is full."""
-        now_ms = time.time_ns() // 1_000_000
-        headers = list(record.headers)
-        taken = self.builder.append(
-            timestamp=now_ms, key=record.key, value=record.value, headers=headers
-        )
-        if taken is None:
-            return False
-        self.records.append(record)
-        return True
+    def __len__(self) -> int:
+        return len(self.waiting) + len(self.under_way) + len(self.again)
+
+    def room(self, now: float) -> int:
+        """How many records may be handed over.
+
+        What came back goes first and in its old order, so it waits for all that is under way.
+        """
+        if self.under_way and (self.again or self.single or self.fault):
+            return 0
+        if self.again:
+            self.again.sort(key=lambda record: record.since)
+            self.waiting.extendleft(reversed(self.again))
+            self.again.clear()
+        if now < self.resume:
+            return 0
+        return 1 if self.fault else WINDOW - len(self.under_way)
+
+    def oldest(self) -> float:
+        """When the oldest record was taken; infinity where there is none."""
+        queues = (self.under_way, self.again, self.waiting)
+        return min((next(iter(queue)).since for queue in queues if queue), default=float("inf"))
 
 
 class Publisher:
-    """Takes records at once, in order, and keeps each until it is acknowledged.
+    """Takes records at once and keeps each until it is decided; runs on one loop.
 
-    What waits is handed to the producer as one batch per partition: a future per record costs
-    more than all the rest. An idempotent producer can end in a state it never leaves (aiokafka
-    #1017): any failure but an oversized record replaces the producer and writes again whatever
-    was not acknowledged, so a record may be written twice and is never lost.
+    The producer holds few records of each topic, the rest waits here: whether a record is still
+    wanted, and whether this process may publish at all, is asked at the last moment. What the
+    producer gives back is asked again, so a record may be written twice and is never lost.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
-        request_timeout_ms: int = 15_000,
+        timeout_s: float = 4.0,
         framing: Framing | None = None,
+        may_publish: Callable[[], bool] | None = None,
+        drop_oldest: Mapping[str, int] | None = None,
     ) -> None:
-        self._config = aiokafka_config(settings) | {
-            "acks": "all",
-            "enable_idempotence": True,
-            "linger_ms": 0,
-            "max_batch_size": 256 * 1024,
-            "max_request_size": REQUEST_BYTES,
-            "request_timeout_ms": request_timeout_ms,
-        }
+        """`timeout_s` is how long the producer may try by itself before it gives a record back.
+
+        While `may_publish` is false nothing is handed over. `drop_oldest` names the topics of
+        which so many records may wait; the oldest of more are dropped.
+        """
+        self._connect = partial(Client, settings, timeout_s, self._on_fatal, self._on_connected)
         self._framing = framing
-        self._queue: deque[Record] = deque()
-        self._inflight: dict[int, list[Record]] = {}
-        self._batches = count()
-        self._generation = 0
-        self._wake = asyncio.Event()
+        self._may_publish = may_publish
+        self._bounds = drop_oldest or {}
+        self._flows: dict[str, Flow] = {}
+        self._reports: deque[tuple[Record, KafkaError | None, Written]] = deque()
+        self._client: Client | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._replacing: asyncio.Task[None] | None = None
+        self._pumping = self._settling = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._broken = False
-        self._failures = 0
-        self._task: asyncio.Task[None] | None = None
+        self.backlog = 0
+        """Records taken and not yet decided."""
+        self.backlog_bytes = 0
         self.connected = False
 
     @property
-    def backlog(self) -> int:
-        """Records taken and not yet acknowledged."""
-        return len(self._queue) + sum(map(len, self._inflight.values()))
+    def parked(self) -> dict[str, str]:
+        """The topics that take nothing, and why."""
+        return {flow.topic: flow.fault for flow in self._flows.values() if flow.fault}
+
+    def backlog_of(self, topics: Collection[str]) -> int:
+        """Records of these topics taken and not yet decided."""
+        return sum(len(self._flows[topic]) for topic in topics if topic in self._flows)
+
+    def oldest_s(self, topics: Collection[str] | None = None) -> float:
+        """Age of the oldest undecided record, of these topics or of all; 0 when there is none."""
+        flows = [flow for flow in self._flows.values() if topics is None or flow.topic in topics]
+        return max(0.0, time.monotonic() - min(map(Flow.oldest, flows), default=float("inf")))
 
     async def start(self) -> None:
-        """Connect once, so that a wrong address or password is told at the start."""
-        producer = await self._connect()
-        self._task = asyncio.create_task(self._run(producer), name="publisher")
+        """Connect once; raises Unreachable, WrongCredentials, ConfigurationError."""
+        self._loop = asyncio.get_running_loop()
+        client = await asyncio.to_thread(self._connect)
+        try:
+            await asyncio.to_thread(client.check)
+        except BaseException:
+            await asyncio.to_thread(client.end)
+            raise
+        self._use(client)
 
     def send(self, record: Record) -> None:
         """Take a record, write it as the schema registry has its topic; returns at once."""
         if self._framing:
             record.value = self._framing.framed(record.topic, record.value)
-        self._queue.append(record)
+        flow = self._flows.get(record.topic)
+        if flow is None:
+            flow = Flow(record.topic, self._bounds.get(record.topic))
+            self._flows[record.topic] = flow
+        record.size = size = _size(record)
+        record.since = time.monotonic()
+        flow.waiting.append(record)
+        self.backlog += 1
+        self.backlog_bytes += size
         self._idle.clear()
-        self._wake.set()
+        if flow.bound is not None and len(flow.waiting) > flow.bound:
+            self._answer(flow.waiting.popleft(), Dropped())
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at once whether something can be handed over."""
+        if self._client and self._loop and not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
 
     async def flush(self) -> None:
-        """Wait until everything taken so far and since is acknowledged."""
+        """Wait until everything taken so far and since is decided."""
         await self._idle.wait()
 
     async def stop(self) -> None:
-        """Stop writing; what is not acknowledged is given up, as a crash would."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Stop writing; what is not acknowledged soon is given up, as a crash would."""
+        if self._replacing:
+            await asyncio.gather(self._replacing, return_exceptions=True)
+        client, self._client = self._client, None
+        self.connected = False
+        if client:
+            await asyncio.to_thread(client.end)
+            self._settle()
 
-    async def _run(self, producer: AIOKafkaProducer | None) -> None:
-        try:
-            while True:
-                if producer is None:
-                    producer = await self._reconnect()
-                await self._pump(producer)
-                self.connected = False
-                await _abandon(producer)
-                producer = None
-        finally:
-            if producer is not None:
-                await _abandon(producer)
+    # Handing over --------------------------------------------------------------------------------
 
-    async def _pump(self, producer: AIOKafkaProducer) -> None:
-        """Hand records to the producer, round after round, until it breaks."""
-        generation = self._generation
-        while not self._broken:
-            if not self._queue:
-                self._wake.clear()
-                await self._wake.wait()
+    def _pump(self) -> None:
+        self._pumping = False
+        now = time.monotonic()
+        for flow in self._flows.values():
+            if self._client is None or not self._hand_over(self._client, flow, flow.room(now)):
+                return
+
+    def _hand_over(self, client: Client, flow: Flow, room: int) -> bool:
+        """Hand over what there is and may go; False where the fence is closed."""
+        waiting, may_publish = flow.waiting, self._may_publish
+        while waiting and room > 0 and flow.bytes < WINDOW_BYTES:
+            record = waiting[0]
+            if record.wanted and not record.wanted():
+                self._answer(waiting.popleft(), Dropped())
                 continue
+            if may_publish and not may_publish():
+                self._wake_in(FENCE_S)
+                return False
+            if record.alone and flow.under_way:
+                break
             try:
-                for place, batch in (await self._form(producer)).items():
-                    await self._hand_over(producer, generation, place, batch)
-            except Exception as error:  # noqa: BLE001 - asserts too: the task must outlive them
-                self._break(generation, error)
+                client.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    -1 if record.partition is None else record.partition,
+                    partial(self._on_report, record),
+                    headers=list(record.headers) if record.headers else None,
+                )
+            except BufferError:  # looked at again when the producer has given something back
+                break
+            except KafkaException as error:
+                self._failed(flow, waiting.popleft(), error.args[0])
+                self.wake()
+                break
+            flow.under_way[waiting.popleft()] = None
+            flow.bytes += record.size
+            flow.single = record.alone
+            room = 0 if record.alone else room - 1
+        return True
 
-    async def _form(self, producer: AIOKafkaProducer) -> dict[Place, Batch]:
-        """Take what waits into one batch per partition, up to the first that is full.
+    def _wake_in(self, seconds: float) -> None:
+        if self._loop:
+            self._loop.call_later(seconds, self.wake)
 
-        A record is in `_inflight` from here on, so that a failure finds it.
-        """
-        batches: dict[Place, Batch] = {}
-        partitions: dict[str, int] = {}
-        while self._queue:
-            record = self._queue[0]
-            if _size(record) > REQUEST_BYTES:
-                self._queue.popleft()
-                self._answer(record, TooLarge())
+    # Answers -------------------------------------------------------------------------------------
+
+    def _on_report(self, record: Record, error: KafkaError | None, message: Message) -> None:
+        """Called by the polling thread."""
+        kind, stamp = message.timestamp()
+        stamp = stamp if kind == TIMESTAMP_LOG_APPEND_TIME else 0
+        written = Written(message.partition(), message.offset(), stamp)
+        self._reports.append((record, error, written))
+        if not self._settling:
+            self._settling = True
+            self._call(self._settle)
+
+    def _settle(self) -> None:
+        self._settling = False
+        flows, reports = self._flows, self._reports
+        while reports:
+            record, error, written = reports.popleft()
+            flow = flows[record.topic]
+            del flow.under_way[record]
+            flow.bytes -= record.size
+            if error:
+                self._failed(flow, record, error)
                 continue
-            topic = record.topic
-            if topic not in partitions:
-                partitions[topic] = len(await producer.partitions_for(topic))
-            place = (topic, _partition(record, partitions[topic]))
-            batch = batches.get(place)
-            if batch is None:
-                batch = batches[place] = Batch(producer.create_batch(), next(self._batches))
-                self._inflight[batch.number] = batch.records
-            elif record.alone or batch.records[0].alone:
-                break
-            if not batch.append(record):
-                break
-            self._queue.popleft()
-        return batches
+            if flow.fault:
+                log.info("topic flows again", topic=flow.topic, open=len(flow))
+                flow.fault, flow.failures = None, 0
+            self._answer(record, written)
+        self.wake()
 
-    async def _hand_over(
-        self, producer: AIOKafkaProducer, generation: int, place: Place, batch: Batch
-    ) -> None:
-        topic, partition = place
-        future = await producer.send_batch(batch.builder, topic, partition=partition)
-        future.add_done_callback(partial(self._on_ack, batch.number, generation))
-
-    def _on_ack(self, number: int, generation: int, future: asyncio.Future[Any]) -> None:
-        error = None if future.cancelled() else future.exception()
-        records = self._inflight.get(number)
-        if records is None:
-            return
-        if isinstance(error, TOO_LARGE) and len(records) == 1:
-            del self._inflight[number]
-            self._answer(records[0], TooLarge())
-        elif future.cancelled() or error:
-            # The broker refuses whole batches: only a record by itself can be too large.
-            for record in records:
-                record.alone |= isinstance(error, TOO_LARGE)
-            self._break(generation, error)
-        else:
-            meta = future.result()
-            self._failures = 0
-            del self._inflight[number]
-            for offset, record in enumerate(records, meta.offset):
-                self._answer(record, Written(meta.partition, offset, meta.timestamp))
-
-    def _answer(self, record: Record, answer: Written | TooLarge) -> None:
+    def _answer(self, record: Record, answer: Answer) -> None:
+        self.backlog -= 1
+        self.backlog_bytes -= record.size
         try:
             record.done(answer)
         except Exception:
             log.exception("an acknowledgement was not taken", topic=record.topic)
-        if not self._inflight and not self._queue:
+        if not self.backlog:
             self._idle.set()
 
-    def _break(self, generation: int, error: BaseException | None) -> None:
-        if generation == self._generation and not self._broken:
-            log.warning("producer replaced", error=repr(error), open=self.backlog)
-            self._broken = True
-            self._wake.set()
+    def _failed(self, flow: Flow, record: Record, error: KafkaError) -> None:
+        """Decide what follows a failure; the record waits again unless it is too large for ever.
 
-    async def _connect(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(**self._config)
-        try:
-            await producer.start()
-        except BaseException:
-            await _abandon(producer)
-            raise
+        1. Too large: so is every record that goes alone; one among others is tried alone.
+        2. A partition that the topic lacks: by key.
+        3. A fatal error: another producer. Given back on our own order: nothing.
+        4. Not taken in time: the producer gives back what it has not sent, to keep the order.
+        5. Anything else is the topic's own trouble, and parks it.
+        """
+        code = error.code()
+        if code in _TOO_LARGE and (record.alone or record.size >= BATCH_BYTES):
+            self._answer(record, TooLarge())
+            return
+        flow.again.append(record)
+        if code in _TOO_LARGE:
+            record.alone = True
+        elif code == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
+            record.partition = None
+        elif error.fatal():
+            self._replace()
+        elif code == KafkaError._MSG_TIMED_OUT:
+            if self._client:
+                self._client.take_back()
+        elif code not in _TOLD_TO_LET_GO:
+            self._park(flow, error)
+
+    def _park(self, flow: Flow, error: KafkaError) -> None:
+        now = time.monotonic()
+        if now < flow.resume:
+            return  # one of many that failed together
+        if not flow.fault:
+            log.error("topic parked", topic=flow.topic, reason=error.str(), open=len(flow))
+        flow.fault = error.str()
+        pause = RETRY_S[min(flow.failures, len(RETRY_S) - 1)]
+        flow.failures += 1
+        flow.resume = now + pause
+        self._wake_in(pause)
+
+    # The producer --------------------------------------------------------------------------------
+
+    def _use(self, client: Client) -> None:
+        self._client = client
         self.connected = True
-        return producer
+        self.wake()
 
-    async def _reconnect(self) -> AIOKafkaProducer:
-        again = [record for records in self._inflight.values() for record in records]
-        self._queue.extendleft(reversed(again))
-        self._inflight.clear()
-        self._generation += 1
-        self._broken = False
-        while True:
-            # Only an acknowledgement ends the waits: a connection may break at its first record.
-            if self._failures:
-                await asyncio.sleep(RETRY_S[min(self._failures, len(RETRY_S)) - 1])
-            self._failures += 1
-            try:
-                producer = await self._connect()
-            except Exception as error:  # noqa: BLE001 - as in _pump
-                log.debug("broker not reached", error=repr(error))
-            else:
-                log.info("producer connected", open=self.backlog)
-                return producer
+    def _on_connected(self, connected: bool) -> None:
+        """Called by the polling thread."""
+        log.warning("broker answers again" if connected else "broker does not answer")
+        self.connected = connected
 
+    def _on_fatal(self) -> None:
+        """Called by the polling thread."""
+        self._call(self._replace)
 
-async def _abandon(producer: AIOKafkaProducer) -> None:
-    """End a producer for good, with what it still holds.
+    def _call(self, function: Callable[[], None]) -> None:
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function)
 
-    Its own stop() waits until everything is written; cut short it leaves a sender behind that
-    writes once the broker is back, behind newer records. Hence the two private names.
-    """
-    with contextlib.suppress(TimeoutError, KafkaError):
-        await asyncio.wait_for(producer.flush(), ABANDON_S)
-        await asyncio.wait_for(producer.stop(), ABANDON_S)
-        return
-    sender = producer._sender.sender_task
-    if sender is not None:
-        # It ends behind the requests under way, which a dead broker fails soon.
-        sender.cancel()
-        await asyncio.wait([sender], timeout=ABANDON_S)
-    with contextlib.suppress(TimeoutError, KafkaError, OSError):
-        await asyncio.wait_for(producer.client.close(), ABANDON_S)
-    while sender is not None and not sender.done():
-        sender.cancel()
-        await asyncio.wait([sender], timeout=0.05)
-    producer._closed = True
+    def _replace(self) -> None:
+        """An idempotent producer never leaves a fatal error: another takes what it holds."""
+        client, self._client = self._client, None
+        if client and self._loop:
+            log.warning("producer replaced", open=self.backlog)
+            self._replacing = self._loop.create_task(self._renew(client), name="publisher")
 
-
-def _partition(record: Record, partitions: int) -> int:
-    """The record's own partition, where the topic has it; else by its key like Java's client."""
-    if record.partition is not None and record.partition < partitions:
-        return record.partition
-    if record.key is None:
-        return random.randrange(partitions)  # noqa: S311 - a spread, no secret
-    return partition_of(record.key, partitions)
+    async def _renew(self, client: Client) -> None:
+        await asyncio.to_thread(client.end)
+        self._settle()
+        for flow in self._flows.values():  # nothing, unless the producer's end took too long
+            flow.again.extend(flow.under_way)
+            flow.under_way.clear()
+            flow.bytes = 0
+        self._use(await asyncio.to_thread(self._connect))
 
 
 def _size(record: Record) -> int:

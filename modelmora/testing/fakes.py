@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelmora.errors import RequestError
+from modelmora.kafka.publisher import Dropped, TooLarge, Written
 from modelmora.kafka.publisher import Record as Outgoing
-from modelmora.kafka.publisher import TooLarge, Written
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Timings
 from modelmora.scheduling import Group, ModelKey, ModelSpec, Position
 from modelmora.serving import Incoming
@@ -85,6 +85,12 @@ class FakeSender:
         """The oldest record that waits is too large."""
         record = self.waiting.pop(0)
         record.done(TooLarge())
+        return record
+
+    def drop(self) -> Outgoing:
+        """The oldest record that waits is not wanted any more."""
+        record = self.waiting.pop(0)
+        record.done(Dropped())
         return record
 
 

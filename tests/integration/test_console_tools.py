@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from modelmora.broker import EmbeddedBroker, ensure_jars
-from modelmora.kafka.publisher import Publisher, Record, TooLarge, Written
+from modelmora.kafka.publisher import Answer, Publisher, Record
 from modelmora.settings import Settings
 from tests.topics import CAP_S, create_topic
 
@@ -43,7 +43,7 @@ async def test_the_console_consumer_reads_our_record_with_its_headers(
     servers, topic = broker.bootstrap_servers, f"{namespace}.results"
     await asyncio.to_thread(create_topic, servers, topic)
     publisher = Publisher(Settings(bootstrap_servers=servers, namespace=namespace))
-    answers: list[Written | TooLarge] = []
+    answers: list[Answer] = []
     await publisher.start()
     headers = [("modelmora-error-code", b"busy"), ("traceparent", b"00-0-0-01")]
     publisher.send(Record(topic, b"the key", b"the value", answers.append, headers))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import (
@@ -23,6 +23,7 @@ from modelmora.errors import ConfigurationError, Unreachable, WrongCredentials
 from modelmora.kafka import admin
 from modelmora.kafka.admin import Admin, TopicState, check_lanes
 from modelmora.kafka.connection import aiokafka_config, confluent_config
+from modelmora.kafka.publisher import Publisher
 from modelmora.kafka.topics import CLUSTER_PARTITIONS, LANE_TOPICS, TABLE, Topic
 from modelmora.settings import KafkaSettings, Settings, TopicSettings
 from tests.topics import create_topic, produce
@@ -163,9 +164,12 @@ async def test_a_password_opens_all_three_clients_and_a_wrong_one_none(
     monkeypatch.setattr(admin, "WAIT_S", 5.0)
     with pytest.raises(WrongCredentials):
         Admin(wrong).create()
-    producer = AIOKafkaProducer(**aiokafka_config(wrong))
+    publisher = Publisher(wrong)
+    with pytest.raises(WrongCredentials):
+        await publisher.start()
+    tail = AIOKafkaConsumer(**aiokafka_config(wrong))
     try:
         with pytest.raises(KafkaConnectionError):
-            await producer.start()
+            await tail.start()
     finally:
-        await producer.stop()
+        await tail.stop()

@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import Producer
 
 from modelmora.broker import EmbeddedBroker
-from modelmora.kafka.publisher import Publisher, Record, TooLarge, Written
+from modelmora.kafka.publisher import Answer, Publisher, Record, TooLarge, Written
 from modelmora.settings import Settings
 from modelmora.wire import new_request_id, partition_of
 from tests.checker.reading import read_records
@@ -39,7 +39,7 @@ class Answers:
     """Collects what `done` was called with, per value."""
 
     def __init__(self) -> None:
-        self.of: dict[bytes, list[Written | TooLarge]] = {}
+        self.of: dict[bytes, list[Answer]] = {}
 
     def record(self, topic: str, value: bytes, **fields: Any) -> Record:
         answers = self.of.setdefault(value, [])
@@ -135,7 +135,7 @@ async def test_an_oversized_record_is_told_and_the_others_go_on(settings: Settin
 async def test_a_record_of_neither_key_nor_value_is_written(settings: Settings) -> None:
     servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.null"
     create_topic(servers, topic)
-    answers: list[Written | TooLarge] = []
+    answers: list[Answer] = []
     async with publishing(settings) as publisher:
         publisher.send(Record(topic, None, None, answers.append))
         publisher.send(Record(topic, None, b"", answers.append))
@@ -149,7 +149,7 @@ async def test_an_answer_that_is_not_taken_stops_nobody(settings: Settings) -> N
     servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.raise"
     create_topic(servers, topic, max_message_bytes="100000")
 
-    def fail(answer: Written | TooLarge) -> None:
+    def fail(answer: Answer) -> None:
         raise RuntimeError("planted")
 
     answers = Answers()
@@ -167,7 +167,7 @@ async def test_flush_waits_for_what_answers_send(settings: Settings) -> None:
     answers = Answers()
     async with publishing(settings) as publisher:
 
-        def then(answer: Written | TooLarge) -> None:
+        def then(answer: Answer) -> None:
             publisher.send(answers.record(topic, b"second"))
 
         publisher.send(Record(topic, b"k", b"first", then))
@@ -178,7 +178,7 @@ async def test_flush_waits_for_what_answers_send(settings: Settings) -> None:
 async def test_records_to_a_topic_that_comes_later_are_written(settings: Settings) -> None:
     servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.later"
     answers = Answers()
-    async with publishing(settings, request_timeout_ms=1000) as publisher:
+    async with publishing(settings, timeout_s=1) as publisher:
         publisher.send(answers.record(topic, b"early"))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(publisher.flush(), 2)
@@ -218,12 +218,12 @@ async def test_nothing_is_lost_when_the_broker_is_killed(
 async def test_a_long_outage_neither_wedges_nor_reorders(
     mortal: EmbeddedBroker, namespace: str
 ) -> None:
-    """Longer than the request timeout, with more waiting than a batch holds."""
+    """Longer than the producer tries by itself, with more waiting than it is given."""
     settings = Settings(bootstrap_servers=mortal.bootstrap_servers, namespace=namespace)
     topic = f"{namespace}.outage"
     create_topic(mortal.bootstrap_servers, topic)
     answers = Answers()
-    async with publishing(settings, request_timeout_ms=1000) as publisher:
+    async with publishing(settings, timeout_s=1) as publisher:
         publisher.send(answers.record(topic, b"first"))
         await asyncio.wait_for(publisher.flush(), CAP_S)
         await asyncio.to_thread(mortal.kill)
@@ -248,7 +248,7 @@ async def test_a_frozen_broker_loses_nothing(mortal: EmbeddedBroker, namespace: 
     topic = f"{namespace}.frozen"
     create_topic(mortal.bootstrap_servers, topic)
     answers = Answers()
-    async with publishing(settings, request_timeout_ms=1000) as publisher:
+    async with publishing(settings, timeout_s=1) as publisher:
         publisher.send(answers.record(topic, b"first"))
         await asyncio.wait_for(publisher.flush(), CAP_S)
         assert mortal.pid
@@ -271,14 +271,14 @@ async def test_stopping_without_a_broker_ends(
     topic = f"{namespace}.stop"
     create_topic(mortal.bootstrap_servers, topic)
     answers = Answers()
-    async with publishing(settings, request_timeout_ms=1000) as publisher:
+    async with publishing(settings, timeout_s=1) as publisher:
         publisher.send(answers.record(topic, b"first"))
         await asyncio.wait_for(publisher.flush(), CAP_S)
         await asyncio.to_thread(mortal.kill)
         for number in range(1000):
             publisher.send(answers.record(topic, b"%06d" % number + b"." * 1000))
         if moment == "in flight":
-            await until(lambda: bool(publisher._inflight))
+            await until(lambda: bool(publisher._flows[topic].under_way))
         else:
             await until(lambda: not publisher.connected)
         async with asyncio.timeout(CAP_S):

@@ -182,6 +182,27 @@ def test_a_request_that_goes_between_its_two_records_gets_no_result_here(desk: D
     assert desk.ended == []
 
 
+@pytest.mark.parametrize("code", [Code.EXPIRED, Code.WORKER_CRASH])
+def test_an_outcome_is_wanted_as_long_as_it_is_owed(desk: Desk, code: Code) -> None:
+    desk.fail(incoming(record=FakeRecord(offset=7)), code)
+    (sent,) = desk.sender.sent
+    assert sent.wanted
+    assert sent.wanted()
+    desk.gone.add(7)
+    assert not sent.wanted()
+    desk.sender.drop()
+    assert desk.sender.sent == [sent]
+    assert desk.ended == []
+
+
+def test_a_shortened_dead_letter_is_dropped_like_a_whole_one(desk: Desk) -> None:
+    desk.results.undecodable(FakeRecord(offset=5), Undecodable(Code.TOO_LARGE, "too large"))
+    desk.sender.refuse()
+    short = desk.sender.drop()
+    assert short.wanted
+    assert desk.ended == []
+
+
 async def test_progress_is_told_by_a_sender_of_its_own(desk: Desk) -> None:
     desk.results.started(incoming("r1"), MODEL)
     desk.results.accepted(incoming("r1"), MODEL, Position(3, 0.25))

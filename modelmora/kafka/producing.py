@@ -1,0 +1,127 @@
+"""One librdkafka producer and the thread that polls it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from modelmora.errors import ConfigurationError, WrongCredentials
+from modelmora.kafka.admin import explain
+from modelmora.kafka.connection import bootstrap_servers, confluent_config
+from modelmora.kafka.topics import DEAD_LETTER_BYTES
+from modelmora.settings import Settings
+
+REQUEST_BYTES = DEAD_LETTER_BYTES + 64 * 1024
+BATCH_BYTES = 256 * 1024
+"""A record that is larger goes alone."""
+POLL_S = 0.1
+ASK_S = 0.5
+START_S = 10.0
+END_S = 1.0
+
+
+class Client:
+    """An idempotent producer; reports and callbacks come in the thread that polls it.
+
+    Raises ConfigurationError where the settings cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        timeout_s: float,
+        on_fatal: Callable[[], None],
+        on_connected: Callable[[bool], None],
+    ) -> None:
+        self._servers = bootstrap_servers(settings)
+        self._on_fatal = on_fatal
+        self._on_connected = on_connected
+        self._connected = True
+        self._refused = self._doubtful = self._late = self._ending = False
+        config = confluent_config(settings) | {
+            "error_cb": self._on_error,
+            "acks": "all",
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "linger.ms": 0,
+            "batch.size": BATCH_BYTES,
+            "message.max.bytes": REQUEST_BYTES,
+            "message.timeout.ms": int(timeout_s * 1000),
+            "request.timeout.ms": int(timeout_s * 1000),
+            "queue.buffering.max.messages": 100_000,
+            "queue.buffering.max.kbytes": 64 * 1024,
+            "allow.auto.create.topics": False,
+            "topic.metadata.propagation.max.ms": 1_000,
+            "topic.metadata.refresh.interval.ms": 5_000,
+            "reconnect.backoff.max.ms": 1_000,
+            "socket.nagle.disable": True,
+        }
+        try:
+            self._producer = Producer(config)
+        except (KafkaException, ValueError) as error:
+            raise ConfigurationError(f"the kafka settings cannot be used: {error}") from None
+        self.produce = self._producer.produce
+        """As in `confluent_kafka.Producer`; itself, for there is one call for each record."""
+        self._thread = threading.Thread(target=self._poll, name="producer", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Ask the broker something. Raises Unreachable, WrongCredentials. Blocking."""
+        until = time.monotonic() + START_S
+        while True:
+            try:
+                self._producer.list_topics(timeout=1.0)
+            except KafkaException as error:
+                if self._refused:
+                    raise WrongCredentials from None
+                if time.monotonic() >= until:
+                    raise explain(error, self._servers) from None
+            else:
+                return
+
+    def take_back(self) -> None:
+        """Give back what has not been sent, and ask whether the broker is there."""
+        self._late = True
+
+    def end(self) -> None:
+        """Await what is being sent a moment, give all else back, leave nothing. Blocking."""
+        self._ending = True
+        self._thread.join()
+
+    def _poll(self) -> None:
+        while not self._ending:
+            self._producer.poll(POLL_S)
+            if self._late:
+                self._late, self._doubtful = False, True
+                self._producer.purge(in_flight=False, blocking=False)
+            if self._doubtful:
+                self._ask()
+        self._producer.purge(in_flight=False)
+        self._producer.flush(END_S)
+        self._producer.purge()
+        self._producer.flush(END_S)
+        # Here, for the last reference waits for the threads of librdkafka.
+        del self.produce, self._producer
+
+    def _ask(self) -> None:
+        try:
+            self._producer.list_topics(timeout=ASK_S)
+        except KafkaException:
+            self._turn(connected=False)
+        else:
+            self._doubtful = False
+            self._turn(connected=True)
+
+    def _turn(self, *, connected: bool) -> None:
+        if connected != self._connected:
+            self._connected = connected
+            self._on_connected(connected)
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._refused |= error.code() == KafkaError._AUTHENTICATION
+        self._doubtful |= error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION)
+        if error.fatal():
+            self._on_fatal()
