@@ -174,7 +174,8 @@ class Partitions:
             self.reader.commit(commits)
 
     def _since_ms(self) -> int:
-        return max(0, round(self._work.since_ms() - SLACK_MS))
+        since = self._work.since_ms()  # minus infinity while the broker has told no time
+        return round(since - SLACK_MS) if since > SLACK_MS else 0
 
     # Taking over ---------------------------------------------------------------------------------
 

@@ -106,9 +106,9 @@ class Node:
             framing=framing,
             may_publish=self.lease.holds,
         )
-        bounds = {Topic.PROGRESS.full(namespace): PROGRESS_WAITING}
-        self.teller = Publisher(settings, framing=framing, bounds=bounds)
-        self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.heard)
+        waiting = {Topic.PROGRESS.full(namespace): PROGRESS_WAITING}
+        self.teller = Publisher(settings, framing=framing, drop_oldest=waiting)
+        self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.acknowledged)
         results = Results(
             self.publisher, self.teller, self.intake, self.clock, self.lifecycle, namespace
         )
@@ -289,7 +289,7 @@ class Node:
                 log.debug("could not look at the group", error=str(error))
             else:
                 self._judge(seen)
-                await self._look_closer()
+                await self._look_closer(seen)
             await asyncio.sleep(_LOOK_S)
 
     def _judge(self, seen: Look) -> None:
@@ -305,7 +305,7 @@ class Node:
                 TWIN_EXIT_CODE,
             )
 
-    async def _look_closer(self) -> None:
+    async def _look_closer(self, seen: Look) -> None:
         """A partition of ours that seems stuck: records, or only marks of transactions?"""
         now, limit = time.monotonic(), self.settings.timing.watchdog_s
         for partition, since in [*self.path.unread.items()]:
@@ -315,7 +315,7 @@ class Node:
             if await self.partitions.ask(self.standing.anything, partition, at):
                 self._fail(f"nothing is read from {partition[0]} {partition[1]}, records wait")
             else:
-                self.path.read(partition)
+                self.path.read(partition, seen.bounds[partition][1])
 
     @property
     def _owned(self) -> set[Partition]:

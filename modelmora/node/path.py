@@ -62,6 +62,7 @@ class Path:
     in_group: bool = False
     unread: dict[Partition, float] = field(default_factory=dict)
     """Partitions with records that nobody reads, and since when."""
+    _read_to: dict[Partition, int] = field(default_factory=dict)
     _positions: dict[Partition, int] = field(default_factory=dict)
     _twin_since: float | None = None
 
@@ -84,17 +85,23 @@ class Path:
         }
         unread: dict[Partition, float] = {}
         for each, (first, end) in seen.bounds.items():
-            position = max(stands.get(each, end), first)
+            read_to = self._read_to.get(each, 0)
+            # Beyond the end it was said of an earlier topic of that name.
+            position = max(stands.get(each, end), first, read_to if read_to <= end else 0)
             if position < end:
                 moved = self._positions.get(each) != position
                 unread[each] = now if moved else self.unread.get(each, now)
                 self._positions[each] = position
         self.unread = unread
         twin = any(m.name == self.name and m.id != member_id for m in seen.members)
-        self._twin_since = (self._twin_since or now) if twin and self.in_group else None
+        if not (twin and self.in_group):
+            self._twin_since = None
+        elif self._twin_since is None:
+            self._twin_since = now
 
-    def read(self, partition: Partition) -> None:
-        """Nothing that a reader would get lies on the partition after all."""
+    def read(self, partition: Partition, end: int) -> None:
+        """Nothing that a reader would get lies below this offset after all."""
+        self._read_to[partition] = end
         self.unread.pop(partition, None)
 
     def unread_s(self, now: float) -> float:

@@ -25,8 +25,8 @@ from modelmora.settings import Settings
 from modelmora.wire import encode_control
 from tests.foreign import Draft, Foreign, draft
 from tests.nodes import NodeProcess, Observer
-from tests.topics import produce_unreadable
 from tests.programs import eventually
+from tests.topics import produce_unreadable
 
 MARKER = "poison"
 

@@ -1,51 +1,97 @@
-"""The watchdog: what counts as stuck."""
+"""What a node concludes from looking at its group: unread partitions, twins, membership."""
 
 from __future__ import annotations
 
-import pytest
-from modelmora.node.watchdog import Watchdog
+from modelmora.kafka.group import Partition
+from modelmora.node.path import GroupMember, Look, Path
 
-from modelmora.agents.ledger import Partition
-
-P, Q = ("lane", 0), ("lane", 1)
-
-
-@pytest.fixture
-def watchdog() -> Watchdog:
-    return Watchdog(30)
+OURS: Partition = ("lane", 0)
+NOBODYS: Partition = ("lane", 1)
+ME = GroupMember("id-1", "n1")
 
 
-def look(
-    watchdog: Watchdog,
-    now: float,
-    at: int,
-    *,
-    first: int = 0,
-    end: int = 10,
-    gated: set[Partition] | None = None,
-) -> Partition | None:
-    return watchdog.stuck({P: (first, end), Q: (0, 0)}, {P: at, Q: 0}, gated or set(), now)
+def path() -> Path:
+    return Path("n1", session_s=10, began=0)
 
 
-def test_records_that_nobody_reads(watchdog: Watchdog) -> None:
-    assert look(watchdog, 0, 5) is None
-    assert look(watchdog, 29, 5) is None
-    assert look(watchdog, 30, 5) == P
+def seen(
+    *members: GroupMember,
+    bounds: dict[Partition, tuple[int, int]] | None = None,
+    unowned: frozenset[Partition] = frozenset(),
+    committed: dict[Partition, int] | None = None,
+) -> Look:
+    return Look(frozenset(members), unowned, bounds or {}, committed or {})
 
 
-def test_a_position_that_moves(watchdog: Watchdog) -> None:
-    assert [look(watchdog, 29.0 * i, i) for i in range(9)] == [None] * 9
+def test_membership_is_what_the_group_says() -> None:
+    looked = path()
+    looked.saw(seen(ME), "id-1", {}, set(), 1)
+    assert looked.in_group
+    looked.saw(seen(GroupMember("id-9", "n9")), "id-1", {}, set(), 2)
+    assert not looked.in_group
 
 
-def test_nothing_to_read(watchdog: Watchdog) -> None:
-    assert [look(watchdog, 31.0 * i, 10) for i in range(3)] == [None] * 3
+def test_a_partition_is_unread_while_records_lie_on_it_and_nothing_moves() -> None:
+    looked = path()
+    for now in (10, 40):
+        looked.saw(seen(ME, bounds={OURS: (0, 8)}), "id-1", {OURS: 5}, set(), now)
+    assert looked.unread == {OURS: 10}
+    assert looked.unread_s(40) == 30
+    looked.saw(seen(ME, bounds={OURS: (0, 9)}), "id-1", {OURS: 8}, set(), 41)
+    assert looked.unread_s(41) == 0
+    looked.saw(seen(ME, bounds={OURS: (0, 9)}), "id-1", {OURS: 9}, set(), 42)
+    assert looked.unread == {}
 
 
-def test_deleted_by_retention(watchdog: Watchdog) -> None:
-    assert [look(watchdog, 31.0 * i, 3, first=10) for i in range(3)] == [None] * 3
+def test_a_gated_partition_waits_on_purpose() -> None:
+    looked = path()
+    for now in (10, 400):
+        looked.saw(seen(ME, bounds={OURS: (0, 8)}), "id-1", {OURS: 5}, {OURS}, now)
+    assert looked.unread == {}
 
 
-def test_a_gated_partition(watchdog: Watchdog) -> None:
-    assert [look(watchdog, 31.0 * i, 5, gated={P}) for i in range(3)] == [None] * 3
-    assert look(watchdog, 100, 5) is None, "the gate has just opened"
-    assert look(watchdog, 130, 5) == P
+def test_a_partition_that_nobody_has_is_unread_from_what_was_committed() -> None:
+    looked = path()
+    alone = seen(ME, bounds={NOBODYS: (0, 3)}, unowned=frozenset({NOBODYS}))
+    looked.saw(alone, "id-1", {}, set(), 10)
+    looked.saw(alone, "id-1", {}, set(), 307)
+    assert looked.unread_s(307) == 297
+    done = seen(
+        ME, bounds={NOBODYS: (0, 3)}, unowned=frozenset({NOBODYS}), committed={NOBODYS: 3}
+    )
+    looked.saw(done, "id-1", {}, set(), 308)
+    assert looked.unread == {}
+
+
+def test_what_retention_took_is_not_waited_for() -> None:
+    looked = path()
+    looked.saw(seen(ME, bounds={OURS: (8, 8)}), "id-1", {OURS: 5}, set(), 10)
+    assert looked.unread == {}
+
+
+def test_marks_of_transactions_are_no_records() -> None:
+    looked = path()
+    looked.saw(seen(ME, bounds={OURS: (0, 8)}), "id-1", {OURS: 7}, set(), 10)
+    looked.read(OURS, 8)
+    looked.saw(seen(ME, bounds={OURS: (0, 8)}), "id-1", {OURS: 7}, set(), 50)
+    assert looked.unread == {}
+    looked.saw(seen(ME, bounds={OURS: (0, 9)}), "id-1", {OURS: 7}, set(), 51)
+    assert looked.unread == {OURS: 51}
+
+
+def test_the_younger_of_two_nodes_with_one_name_ends() -> None:
+    twin = GroupMember("id-2", "n1")
+    young, old = path(), path()
+    young.saw(seen(ME, twin), "id-1", {}, set(), 2)
+    assert not young.is_twin(12)
+    assert young.is_twin(16)
+    old.saw(seen(ME, twin), "id-1", {}, set(), 1000)
+    assert not old.is_twin(1016)
+    assert old.is_twin(1061)
+
+
+def test_a_former_self_that_still_counts_as_a_member_is_no_twin_for_long() -> None:
+    looked = path()
+    looked.saw(seen(ME, GroupMember("killed", "n1")), "id-1", {}, set(), 2)
+    looked.saw(seen(ME), "id-1", {}, set(), 11)
+    assert not looked.is_twin(60)
