@@ -14,15 +14,18 @@ from modelmora.settings import Limits
 REQUEST_COST = 1700
 """Bytes that a request costs in memory beside its value and headers."""
 SHARES = {Lane.CRITICAL: 1.0, Lane.HIGH: 0.9, Lane.NORMAL: 0.75, Lane.LOW: 0.5}
-"""How full, of `node_bytes`, the node may be for a lane to be read: the rest is for higher ones."""
+"""How full, of `node_bytes`, the node may be for a lane to be open: the rest is for higher ones."""
+FLOOR = 1 / 256
+"""What a partition of a closed lane may hold, of `node_bytes`: nobody is ever starved."""
 
 
 class Intake:
     """The partitions of this node. Bounds what waits (invariant I5).
 
     A partition is gated when its open requests reach `partition_requests` or `partition_bytes`,
-    or its window is full; a lane when all open requests reach its share of `node_bytes`. Gates
-    open at half of that. What blocks a higher lane is shed: see `to_shed`.
+    or its window is full. A lane is closed when all open requests reach its share of `node_bytes`:
+    its partitions may then hold no more than the floor. Both end at half of that. What keeps a
+    higher lane closed is shed: see `to_shed`.
 
     A record belongs to the epoch that it was read in; to another of the same partition it is
     unknown.
@@ -35,6 +38,7 @@ class Intake:
         self._ledgers: dict[Partition, PartitionLedger] = {}
         self._bytes = 0
         self._closes = {lane: int(share * limits.node_bytes) for lane, share in SHARES.items()}
+        self._floor = max(1, min(int(FLOOR * limits.node_bytes), limits.partition_bytes))
         self._closed: set[Lane] = set()
         self._named: set[Partition] = set()
         self._changed: dict[Partition, Commit | None] = {}
@@ -63,7 +67,7 @@ class Intake:
         self._ledgers[partition] = ledger
         if ledger.head != offset:
             self._changed[partition] = None
-        self._gate(partition, ledger)
+        self._fill(partition, ledger)
 
     def revoke(self, partitions: Iterable[Partition]) -> None:
         """These are not ours any more; outcomes of their records are owed no more."""
@@ -192,7 +196,8 @@ class Intake:
         """The partitions whose waiting work is to leave memory now, and be read again later.
 
         (1) The highest lane that is closed asks, for what it takes to open it.
-        (2) Only lower lanes give: the lowest first, and of one lane what holds most.
+        (2) Only lower lanes give, what is above the floor: the lowest first, and of one lane the
+        partition that holds most.
         (3) Each is named once until its lane opens: what it still holds has been started.
         """
         # (1)
@@ -202,7 +207,7 @@ class Intake:
         lower = [
             (self._lanes[partition[0]], ledger.bytes, partition)
             for partition, ledger in self._ledgers.items()
-            if ledger.bytes and self._lanes[partition[0]] > asker
+            if ledger.bytes > self._floor and self._lanes[partition[0]] > asker
         ]
         victims = set[Partition]()
         for _, held, partition in sorted(lower, reverse=True) if self._closed else ():
@@ -232,7 +237,8 @@ class Intake:
     def hold(self, hold: bool) -> None:
         if hold != self._hold:
             self._hold = hold
-            self._on_gates()
+            for partition, ledger in self._ledgers.items():
+                self._gate(partition, ledger)
 
     @property
     def open_requests(self) -> int:
@@ -248,7 +254,7 @@ class Intake:
         limits = self._limits
         return (
             len(ledger.open) >= limits.partition_requests
-            or ledger.bytes >= limits.partition_bytes
+            or ledger.bytes >= ledger.most_bytes
             or ledger.window >= WINDOW
         )
 
@@ -256,7 +262,7 @@ class Intake:
         limits = self._limits
         return not ledger.open or (
             len(ledger.open) <= limits.partition_requests // 2
-            and ledger.bytes <= limits.partition_bytes // 2
+            and ledger.bytes <= ledger.most_bytes // 2
             and ledger.window <= WINDOW // 2
         )
 
@@ -270,25 +276,31 @@ class Intake:
 
     def _on_more(self) -> None:
         self._closed |= {lane for lane, limit in self._closes.items() if self._bytes >= limit}
-        self._on_gates()
+        self._on_lanes()
 
     def _on_less(self) -> None:
         self._closed -= {lane for lane, limit in self._closes.items() if self._bytes <= limit // 2}
         self._named = {each for each in self._named if self._lanes[each[0]] in self._closed}
-        self._on_gates()
+        self._on_lanes()
 
-    def _on_gates(self) -> None:
+    def _on_lanes(self) -> None:
         self._watch()
         for partition, ledger in self._ledgers.items():
-            self._gate(partition, ledger)
+            self._fill(partition, ledger)
 
     def _watch(self) -> None:
         closed, limits = self._closed, self._closes
         self._next_close = min((limits[lane] for lane in limits if lane not in closed), default=inf)
         self._next_open = max((limits[lane] // 2 for lane in closed), default=-1)
 
+    def _fill(self, partition: Partition, ledger: PartitionLedger) -> None:
+        is_closed = self._lanes[partition[0]] in self._closed
+        ledger.most_bytes = self._floor if is_closed else self._limits.partition_bytes
+        ledger.full = not self._has_room(ledger) if ledger.full else self._is_full(ledger)
+        self._gate(partition, ledger)
+
     def _gate(self, partition: Partition, ledger: PartitionLedger) -> None:
-        if self._hold or ledger.full or self._lanes[partition[0]] in self._closed:
+        if self._hold or ledger.full:
             self.gated.add(partition)
         else:
             self.gated.discard(partition)

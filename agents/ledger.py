@@ -50,6 +50,7 @@ class PartitionLedger:
         "full",
         "head",
         "leaving",
+        "most_bytes",
         "next",
         "open",
     )
@@ -62,6 +63,8 @@ class PartitionLedger:
         self.open: dict[int, int] = {}
         """What each open offset costs, in bytes."""
         self.bytes = 0
+        self.most_bytes = 0
+        """How many may be open; kept here for whoever sees to it, like the next."""
         self.full = False
         self.leaving = False
         """It goes to another owner, and gets no more outcomes from here."""
@@ -123,9 +126,11 @@ class PartitionLedger:
         cost = self.open.pop(offset, 0)
         if cost:
             self.bytes -= cost
-            self._mark(offset)
             if offset == self.head:
+                self.head = offset + 1
                 self._advance()
+            else:
+                self._mark(offset)
         return cost
 
     def shed(self, offset: int) -> int:
@@ -182,7 +187,9 @@ class PartitionLedger:
 
     def _advance(self) -> None:
         bits, place = self._bits, self.head - self._base
-        end = len(bits) * 8
+        end = len(bits) << 3
+        if place >= end:
+            return
         while place < end and bits[place >> 3] >> (place & 7) & 1:
             place += 1
         self.head = self._base + place

@@ -36,7 +36,7 @@ class BrokerClock:
     def acknowledged(self, unix_ms: int, partition: Hashable) -> None:
         """The timestamp, Unix milliseconds, of a record just written to the partition."""
         if self._written.add(unix_ms, partition, self._monotonic()):
-            self._all = self._written.smallest()
+            self._all = min(self._written.best.values())
 
     def now_ms(self, partition: Hashable = None) -> float:
         """The broker's time, Unix milliseconds: a partition's, or what holds for all.
@@ -50,19 +50,19 @@ class BrokerClock:
         return (unix_ms - self._ahead_ms(partition)) / 1000
 
     def _ahead_ms(self, partition: Hashable) -> float:
-        return max(self._read.of(partition), self._all)
+        return max(self._read.best.get(partition, -inf), self._all)
 
 
 class _Estimates:
     """How far broker timestamps are ahead of our monotonic clock, ms: the largest per key.
 
-    Two halves of a minute are kept. They are turned when something is heard, so what was known
-    before a long silence holds until there is something newer.
+    `best` is that of the present half minute and the one before. Halves are turned when something
+    is heard, so what was known before a long silence holds until there is something newer.
     """
 
     def __init__(self) -> None:
-        self._now: dict[Hashable, float] = {}
-        self._before: dict[Hashable, float] = {}
+        self.best: dict[Hashable, float] = {}
+        self._half: dict[Hashable, float] = {}
         self._until = -inf
 
     def add(self, unix_ms: int, key: Hashable, now: float) -> bool:
@@ -70,18 +70,11 @@ class _Estimates:
         turned = now >= self._until
         if turned:
             recent = now < self._until + _HALF_S
-            self._before, self._now = (self._now if recent else {}), {}
+            self.best, self._half = (self._half if recent else {}), {}
             self._until = (self._until if recent else now) + _HALF_S
         ahead = unix_ms - now * 1000
-        if ahead <= self._now.get(key, -inf):
+        if ahead <= self._half.get(key, -inf):
             return turned
-        self._now[key] = ahead
+        self._half[key] = ahead
+        self.best[key] = max(ahead, self.best.get(key, -inf))
         return True
-
-    def of(self, key: Hashable) -> float:
-        """The estimate of one key; minus infinity when nothing was heard."""
-        return max(self._now.get(key, -inf), self._before.get(key, -inf))
-
-    def smallest(self) -> float:
-        """The smallest estimate of all keys."""
-        return min(self.of(key) for key in self._now.keys() | self._before.keys())

@@ -205,20 +205,47 @@ def test_a_slow_model_does_not_keep_a_higher_lane_from_being_read() -> None:
 
 
 def test_each_lane_has_its_share_and_opens_at_half_of_it() -> None:
-    taken = intake(*((lane.label, 0) for lane in Lane), node_bytes=20_000)
-    closed = [("low", 0)], [("normal", 0)], [("high", 0)], [("critical", 0)]
-    gated: set[tuple[str, int]] = set()
-    for offset, cost in enumerate((10_000, 5_000, 3_000, 2_000)):
+    low, normal, high, critical = ((lane.label, 0) for lane in reversed(Lane))
+    taken = intake(low, normal, high, critical, node_bytes=100_000)
+    for lane in Lane:
+        taken.begin(record(0, 2_000, 0, lane.label))
+    gated = set[tuple[str, int]]()
+    for offset, cost, full in (
+        (1, 42_000, low),
+        (2, 25_000, normal),
+        (3, 15_000, high),
+        (4, 10_000, critical),
+    ):
         assert taken.gated == gated
         taken.begin(record(offset, cost, 0, "critical"))
-        gated |= {*closed[offset]}
-    assert taken.gated == gated
-    taken.done(record(0, 10_000, 0, "critical"))
-    assert taken.gated == gated - {("critical", 0)}
-    taken.done(record(2, 3_000, 0, "critical"))
-    assert taken.gated == {("low", 0)}
-    taken.done(record(1, 5_000, 0, "critical"))
-    assert taken.gated == set()
+        gated.add(full)
+        assert taken.gated == gated
+    for offset, cost, open_again in (
+        (1, 42_000, set[tuple[str, int]]()),
+        (4, 10_000, {critical}),
+        (3, 15_000, {high, normal}),
+        (2, 25_000, {low}),
+    ):
+        taken.done(record(offset, cost, 0, "critical"))
+        gated -= open_again
+        assert taken.gated == gated
+
+
+def test_a_partition_that_holds_nothing_is_read_however_full_the_node_is() -> None:
+    """So nobody starves: a little of everything waits here and ages."""
+    taken = intake(A, B, ("low", 0), node_bytes=1_000_000)
+    taken.begin(record(0, 1_000_000))
+    assert taken.gated == {A}
+    for offset in range(2):
+        assert B not in taken.gated
+        taken.begin(record(offset, 2_000, 1))
+    assert taken.gated == {A, B}
+    taken.done(record(0, 2_000, 1))
+    assert taken.gated == {A, B}
+    taken.done(record(1, 2_000, 1))
+    assert taken.gated == {A}
+    taken.begin(record(0, 3_000, 0, "low"))
+    assert taken.to_shed() == set(), "so little is left in peace"
 
 
 def test_the_lowest_lane_gives_first_and_what_holds_most() -> None:
@@ -231,7 +258,7 @@ def test_the_lowest_lane_gives_first_and_what_holds_most() -> None:
     assert taken.gated == {A, *low}
     assert taken.to_shed() == {("low", 1), ("low", 2)}, "normal opens at 37,500 of 75,000"
     taken.shed(record(0, partition=number, lane="low") for number in (1, 2))
-    assert taken.gated == {*low}
+    assert taken.gated == {low[0]}
     assert taken.to_shed() == set(), "low does not give for low"
     taken.begin(record(0, 67_000, 0, "critical"))
     assert taken.to_shed() == {("low", 0), A}
@@ -241,8 +268,9 @@ def test_the_lowest_lane_gives_first_and_what_holds_most() -> None:
 
 
 def test_a_higher_lane_never_gives_for_a_lower_one() -> None:
-    taken = intake(A, ("high", 0), ("critical", 0), node_bytes=10_000)
-    taken.begin(record(0, 5_000, 0, "critical"))
+    taken = intake(A, ("high", 0), ("critical", 0), node_bytes=20_000)
+    taken.begin(record(0))
+    taken.begin(record(0, 10_000, 0, "critical"))
     taken.begin(record(0, 3_000, 0, "high"))
     assert taken.gated == {A}
     assert taken.to_shed() == set()
@@ -326,6 +354,7 @@ def test_a_hold_gates_everything_while_it_lasts() -> None:
 def test_losing_what_is_large_opens_the_gates(lane: Lane) -> None:
     big = (lane.label, 5)
     taken = intake(A, big, node_bytes=10_000)
+    taken.begin(record(0))
     taken.begin(record(0, 10_000, 5, lane.label))
     assert taken.gated == {A, big}
     taken.revoke([big])
