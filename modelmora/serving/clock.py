@@ -39,7 +39,7 @@ class BrokerClock:
             self._all = min(self._written.best.values())
 
     def now_ms(self, partition: Hashable = None) -> float:
-        """The broker's time, Unix milliseconds: a partition's, or what holds for all.
+        """The broker's time, Unix milliseconds: a partition's, or the one that holds for all.
 
         Minus infinity before the first timestamp.
         """

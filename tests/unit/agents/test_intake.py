@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelmora.agents.intake import REQUEST_COST, Intake
 from modelmora.agents.ledger import WINDOW, Commit, read_metadata
@@ -245,7 +247,49 @@ def test_a_partition_that_holds_nothing_is_read_however_full_the_node_is() -> No
     taken.done(record(1, 2_000, 1))
     assert taken.gated == {A}
     taken.begin(record(0, 3_000, 0, "low"))
-    assert taken.to_shed() == set(), "so little is left in peace"
+    assert taken.to_shed() == {A}, "what holds so little is left in peace"
+
+
+KINDS = st.sampled_from(["read", "read", "done", "shed", "revoke", "assign"])
+PLACES = st.sampled_from([(lane.label, number) for lane in Lane for number in range(2)])
+
+
+@given(st.lists(st.tuples(KINDS, PLACES, st.integers(REQUEST_COST, 9_000)), max_size=100))
+def test_counts_are_right_and_every_gate_opens_again(
+    steps: list[tuple[str, tuple[str, int], int]],
+) -> None:
+    taken = intake(node_bytes=40_000, partition_bytes=12_000, partition_requests=5)
+    epochs = {A: 1, B: 1}
+    held: list[FakeRecord] = []
+    for number, (kind, place, cost) in enumerate(steps, 2):
+        ours = [one for one in held if (one.topic, one.partition) == place]
+        if kind == "assign":
+            epochs[place] = number
+            taken.assign(place, number, 0)
+        elif kind == "revoke":
+            epochs.pop(place, None)
+            taken.revoke([place])
+        elif kind == "read" and place in epochs and place not in taken.gated:
+            offset = taken.next_offset(place)
+            assert offset is not None
+            taken.rewind(place)
+            assert taken.follows(place, epochs[place], offset)
+            one = record(offset, cost, place[1], place[0], epochs[place])
+            held += [one] if taken.begin(one) else []
+        elif kind == "done" and ours:
+            taken.done(ours[0])
+        elif kind == "shed":
+            victims = taken.to_shed()
+            assert all(LANES[topic] > Lane.CRITICAL for topic, _ in victims)
+            taken.shed(one for one in held if (one.topic, one.partition) in victims)
+        held = [one for one in held if taken.owes(one)]
+        assert taken.open_requests == len(held)
+        assert taken.open_bytes == sum(REQUEST_COST + len(one.value or b"") for one in held)
+        assert taken.gated <= {(one.topic, one.partition) for one in held}
+        assert taken.partitions() == epochs.keys()
+    for one in held:
+        taken.done(one)
+    assert (taken.gated, taken.open_bytes) == (set(), 0)
 
 
 def test_the_lowest_lane_gives_first_and_what_holds_most() -> None:

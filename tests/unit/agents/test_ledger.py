@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from modelmora.agents import ledger as module
 from modelmora.agents.ledger import (
     METADATA_BYTES,
     WINDOW,
@@ -51,6 +52,11 @@ class Partition(RuleBasedStateMachine):
         self.ledger = PartitionLedger(1, 0)
         self.position = 0
         self.lost = False
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(module, "WINDOW", 30)
+
+    def teardown(self) -> None:
+        self.patch.undo()
 
     @rule(count=st.integers(1, 20))
     def read(self, count: int) -> None:
@@ -64,12 +70,17 @@ class Partition(RuleBasedStateMachine):
             while offset in self.holes:
                 offset += 1
             self.position = offset + 1
+            head = self.ledger.head
             if self.ledger.begin(offset, 1):
                 assert offset not in self.running, "run twice at once"
                 assert offset not in self.known, "run again"
                 self.running.add(offset)
-            else:
-                assert offset in self.running or offset in self.known, "passed over"
+            elif offset not in self.running and offset not in self.known:
+                assert offset - head >= 30, "passed over"
+                assert self.ledger.next <= offset
+                assert self.ledger.rewind() == self.ledger.next
+                self.lost = True
+                break
         self.end = max(self.end, self.position)
 
     @rule(count=st.integers(1, 20))
