@@ -64,7 +64,7 @@ class PartitionLedger:
         """What each open offset costs, in bytes."""
         self.bytes = 0
         self.most_bytes = 0
-        """How many may be open; kept here for whoever sees to it, like the next."""
+        """The limit of those, and whether this or another is reached: seen to by the intake."""
         self.full = False
         self.leaving = False
         """It goes to another owner, and gets no more outcomes from here."""
@@ -213,9 +213,9 @@ def metadata_of(since_ms: int, bits: bytes | bytearray) -> str:
     return f"{_PREFIX}{since_ms}:{packed}"
 
 
-def read_metadata(offset: int, metadata: str) -> tuple[int | None, tuple[int, ...]]:
+def read_metadata(offset: int, metadata: str | None) -> tuple[int | None, tuple[int, ...]]:
     """`since_ms` and the finished offsets in commit metadata; (None, ()) of foreign or damaged."""
-    metadata = metadata.rstrip("\0")
+    metadata = (metadata or "").rstrip("\0")
     try:
         if metadata.startswith(_OLD_PREFIX):
             return None, _offsets(offset, metadata[len(_OLD_PREFIX) :], offset)

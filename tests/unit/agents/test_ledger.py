@@ -279,6 +279,7 @@ _GOOD = metadata_of(5, b"\x10\x01")
 @pytest.mark.parametrize(
     "metadata",
     [
+        None,
         "",
         "another tool's note",
         "mm3:" + _GOOD[4:],
@@ -297,7 +298,7 @@ _GOOD = metadata_of(5, b"\x10\x01")
         "mm2:5:" + base64.b85encode(zlib.compress(bytes(64 << 20))).decode(),
     ],
 )
-def test_foreign_and_damaged_metadata_is_ignored(metadata: str) -> None:
+def test_foreign_and_damaged_metadata_is_ignored(metadata: str | None) -> None:
     assert read_metadata(3, metadata) == (None, ())
 
 
