@@ -24,7 +24,7 @@ WINDOW_BYTES = 4 << 20
 FENCE_S = 0.05
 RETRY_S = (0.1, 0.2, 0.5, 1.0)
 _TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
-_TOLD_TO_LET_GO = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._FATAL}
+_GIVEN_BACK = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
 
 class Written(NamedTuple):
@@ -147,7 +147,7 @@ class Publisher:
         self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._replacing: asyncio.Task[None] | None = None
-        self._pumping = self._settling = False
+        self._pumping = self._settling = self._watching = False
         self._idle = asyncio.Event()
         self._idle.set()
         self.backlog = 0
@@ -157,8 +157,8 @@ class Publisher:
 
     @property
     def parked(self) -> dict[str, str]:
-        """The topics that take nothing, and why."""
-        return {flow.topic: flow.fault for flow in self._flows.values() if flow.fault}
+        """The topics that take nothing although records wait, and why."""
+        return {flow.topic: flow.fault for flow in self._flows.values() if flow.fault and len(flow)}
 
     def backlog_of(self, topics: Collection[str]) -> int:
         """Records of these topics taken and not yet decided."""
@@ -172,7 +172,7 @@ class Publisher:
     async def start(self) -> None:
         """Connect once; raises Unreachable, WrongCredentials, ConfigurationError."""
         self._loop = asyncio.get_running_loop()
-        client = await asyncio.to_thread(self._connect)
+        client = self._connect()
         try:
             await asyncio.to_thread(client.check)
         except BaseException:
@@ -223,7 +223,7 @@ class Publisher:
     def _pump(self) -> None:
         self._pumping = False
         now = time.monotonic()
-        for flow in self._flows.values():
+        for flow in [*self._flows.values()]:  # an answer may begin another
             if self._client is None or not self._hand_over(self._client, flow, flow.room(now)):
                 return
 
@@ -236,7 +236,9 @@ class Publisher:
                 self._answer(waiting.popleft(), Dropped())
                 continue
             if may_publish and not may_publish():
-                self._wake_in(FENCE_S)
+                if not self._watching:
+                    self._watching = True
+                    self._later(FENCE_S, self._watch)
                 return False
             if record.alone and flow.under_way:
                 break
@@ -261,9 +263,13 @@ class Publisher:
             room = 0 if record.alone else room - 1
         return True
 
-    def _wake_in(self, seconds: float) -> None:
+    def _watch(self) -> None:
+        self._watching = False
+        self.wake()
+
+    def _later(self, seconds: float, function: Callable[[], None]) -> None:
         if self._loop:
-            self._loop.call_later(seconds, self.wake)
+            self._loop.call_later(seconds, function)
 
     # Answers -------------------------------------------------------------------------------------
 
@@ -322,12 +328,12 @@ class Publisher:
             record.alone = True
         elif code == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
             record.partition = None
-        elif error.fatal():
+        elif error.fatal() or code == KafkaError._FATAL:
             self._replace()
         elif code == KafkaError._MSG_TIMED_OUT:
             if self._client:
                 self._client.take_back()
-        elif code not in _TOLD_TO_LET_GO:
+        elif code not in _GIVEN_BACK:
             self._park(flow, error)
 
     def _park(self, flow: Flow, error: KafkaError) -> None:
@@ -340,7 +346,7 @@ class Publisher:
         pause = RETRY_S[min(flow.failures, len(RETRY_S) - 1)]
         flow.failures += 1
         flow.resume = now + pause
-        self._wake_in(pause)
+        self._later(pause, self.wake)
 
     # The producer --------------------------------------------------------------------------------
 
@@ -376,7 +382,7 @@ class Publisher:
             flow.again.extend(flow.under_way)
             flow.under_way.clear()
             flow.bytes = 0
-        self._use(await asyncio.to_thread(self._connect))
+        self._use(self._connect())
 
 
 def _size(record: Record) -> int:
