@@ -1,4 +1,4 @@
-"""A node as a process of its own, for tests that watch it, stop it and kill it."""
+"""Nodes and gateways as processes of their own, for tests that watch, stop and kill them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,36 +23,33 @@ from tests.programs import ROOT, eventually
 
 READY_S = 120.0
 PARTITIONS = 4
+SESSION_S = 6
 FOREIGN = "MODELMORA_"
 
 
-class NodeProcess:
-    """`python -m modelmora.node` with the test models; its log lies in `<folder>/<name>.log`.
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """SIGSTOP; SIGCONT at the end, whatever happens."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+class Program:
+    """`python -m <module>` as a process; its log lies in `<folder>/<name>.log`.
 
     `settings` are variables without their prefix. It can be started again after it has ended.
     """
 
-    def __init__(
-        self,
-        servers: str,
-        namespace: str,
-        folder: Path,
-        name: str = "n1",
-        settings: Mapping[str, object] | None = None,
-    ) -> None:
-        own = {
-            "BOOTSTRAP_SERVERS": servers,
-            "NAMESPACE": namespace,
-            "DATA_DIR": folder,
-            "MEMBER_ID": name,
-            "TESTING": "true",
-            "TOPICS__PARTITIONS": PARTITIONS,
-            "NODE_HTTP_PORT": 0,
-            "TIMING__SESSION_TIMEOUT_S": 6,
-            **(settings or {}),
-        }
+    module = ""
+
+    def __init__(self, folder: Path, name: str, settings: Mapping[str, object]) -> None:
         others = {key: text for key, text in os.environ.items() if not key.startswith(FOREIGN)}
-        self._environment = others | {FOREIGN + key: str(value) for key, value in own.items()}
+        own = {FOREIGN + key: str(value) for key, value in settings.items()}
+        self._environment = others | own
         self.log = folder / f"{name}.log"
         self.facts: dict[str, Any] = {}
         self._logged = 0
@@ -67,7 +65,7 @@ class NodeProcess:
         with self.log.open("ab") as log:
             self._logged = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "modelmora.node"],
+                [sys.executable, "-m", self.module],
                 env=self._environment | {"MODELMORA_NOTIFY_FD": str(writing)},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -88,12 +86,12 @@ class NodeProcess:
                     self._ready.set()
 
     def ready(self, within_s: float) -> bool:
-        """Whether it reads requests, now or soon."""
+        """Whether it serves, now or soon."""
         return self._ready.wait(within_s)
 
     def wait_ready(self, cap_s: float = READY_S) -> Self:
-        """Wait until it reads requests."""
-        assert self._ready.wait(cap_s), f"the node is not ready:\n{self.tail()}"
+        """Wait until it serves."""
+        assert self._ready.wait(cap_s), f"{self.log.stem} is not ready:\n{self.tail()}"
         return self
 
     @property
@@ -106,28 +104,6 @@ class NodeProcess:
     def running(self) -> bool:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
-
-    @property
-    def zygote(self) -> int | None:
-        """The zygote's process id."""
-        return self.facts.get("zygote")
-
-    def models(self) -> dict[str, dict[str, Any]]:
-        """The rows of `/health/models`, by name; empty where nobody answers."""
-        return {row["name"]: row for row in self.get("/health/models") or ()}
-
-    def get(self, path: str) -> Any:
-        """A JSON answer of the node's own port; None where nobody answers."""
-        text = self.text(path)
-        return json.loads(text) if text else None
-
-    def text(self, path: str) -> str:
-        """An answer of the node's own port; empty where nobody answers."""
-        try:
-            with urllib.request.urlopen(self.facts["node_http"] + path, timeout=5) as answer:
-                return str(answer.read().decode())
-        except (OSError, KeyError):
-            return ""
 
     def stop(self, cap_s: float = 60) -> int:
         """SIGTERM; the exit code."""
@@ -162,6 +138,76 @@ class NodeProcess:
     def __exit__(self, *_: object) -> None:
         if self.running:
             self.kill()
+
+
+class NodeProcess(Program):
+    """A node with the test models."""
+
+    module = "modelmora.node"
+
+    def __init__(
+        self,
+        servers: str,
+        namespace: str,
+        folder: Path,
+        name: str = "n1",
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        own = {
+            "BOOTSTRAP_SERVERS": servers,
+            "NAMESPACE": namespace,
+            "DATA_DIR": folder,
+            "MEMBER_ID": name,
+            "TESTING": "true",
+            "TOPICS__PARTITIONS": PARTITIONS,
+            "NODE_HTTP_PORT": 0,
+            "TIMING__SESSION_TIMEOUT_S": SESSION_S,
+        }
+        super().__init__(folder, name, own | dict(settings or {}))
+
+    @property
+    def zygote(self) -> int | None:
+        """The zygote's process id."""
+        return self.facts.get("zygote")
+
+    def models(self) -> dict[str, dict[str, Any]]:
+        """The rows of `/health/models`, by name; empty where nobody answers."""
+        return {row["name"]: row for row in self.get("/health/models") or ()}
+
+    def get(self, path: str) -> Any:
+        """A JSON answer of the node's own port; None where nobody answers."""
+        text = self.text(path)
+        return json.loads(text) if text else None
+
+    def text(self, path: str) -> str:
+        """An answer of the node's own port; empty where nobody answers."""
+        try:
+            with urllib.request.urlopen(self.facts["node_http"] + path, timeout=5) as answer:
+                return str(answer.read().decode())
+        except (OSError, KeyError):
+            return ""
+
+
+class GatewayProcess(Program):
+    """A gateway on ports of its choice."""
+
+    module = "modelmora.gateway"
+
+    def __init__(self, servers: str, namespace: str, folder: Path) -> None:
+        own = {
+            "BOOTSTRAP_SERVERS": servers,
+            "NAMESPACE": namespace,
+            "DATA_DIR": folder,
+            "TOPICS__PARTITIONS": PARTITIONS,
+            "HTTP_PORT": 0,
+            "GRPC_PORT": 0,
+        }
+        super().__init__(folder, "gateway", own)
+
+    @property
+    def http(self) -> str:
+        """The address of its REST door."""
+        return str(self.facts["http"])
 
 
 @dataclass(frozen=True, slots=True)

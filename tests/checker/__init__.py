@@ -2,12 +2,15 @@
 
 from tests.checker.evidence import (
     DeadLetter,
+    Delivery,
     Evidence,
     Expected,
+    Fault,
     Outcome,
     Place,
     Request,
     Sample,
+    Told,
     read_ids,
 )
 from tests.checker.judge import Verdict, Violation, judge
@@ -17,13 +20,16 @@ from tests.checker.sampler import Sampler
 __all__ = [
     "Cluster",
     "DeadLetter",
+    "Delivery",
     "Evidence",
     "Expected",
+    "Fault",
     "Outcome",
     "Place",
     "Request",
     "Sample",
     "Sampler",
+    "Told",
     "Verdict",
     "Violation",
     "gather",

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from confluent_kafka import KafkaException
 
-from tests.checker import Sampler, Verdict, gather, judge, read_ids
+from tests.checker import Delivery, Sampler, Verdict, gather, judge, read_ids
 from tests.checker.evidence import Sample
 
 
@@ -23,7 +23,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     ids = "one JSON line {request_id, topic, sha256} per request"
     parser.add_argument("--ids", required=True, type=Path, metavar="FILE", help=ids)
     parser.add_argument("--namespace", default="modelmora")
-    parser.add_argument("--allow-repeats", type=int, metavar="N")
+    once = "exactly_once: no outcome may be repeated"
+    parser.add_argument("--delivery", type=Delivery, default=Delivery.AT_LEAST_ONCE, help=once)
     watch = "first sample commits, for so long or while that process lives"
     parser.add_argument("--watch", metavar="PIDFILE|SECONDS", help=watch)
     parser.add_argument("--json", action="store_true")
@@ -62,7 +63,7 @@ def main(argv: list[str]) -> int:
             options.namespace,
             read_ids(options.ids),
             samples=_watch(options),
-            allowed_repeats=options.allow_repeats,
+            delivery=options.delivery,
         )
     except (KafkaException, OSError) as error:
         print(f"the evidence cannot be read: {error}", file=sys.stderr)

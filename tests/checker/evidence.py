@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,13 +52,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A record of `results`, lying at `at`; `code` is empty when there was no error."""
+    """A record of `results`, lying at `at`; `code` is empty when there was no error.
+
+    `appended` is the broker's clock, in seconds.
+    """
 
     at: Place
     request_id: str
     status: str
     code: str
     source: Place
+    appended: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +80,61 @@ class DeadLetter:
 class Sample:
     """Committed offsets of the request topics, then the end offsets of the outcome topics.
 
-    In this order: whatever the commits passed must lie below these ends.
+    In this order: whatever the commits passed must lie below these ends. A commit that is new here
+    was made between `after`, when the look before began, and `at` (seconds).
     """
 
     committed: Mapping[Partition, int]
     ends: Mapping[Partition, int]
+    after: float = field(default=0.0, compare=False)
+    at: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A crash, or a freeze that may lose partitions, which began `at` (seconds).
+
+    `started` is how many requests may have been started, and not ended, on all that it hit.
+    """
+
+    what: str
+    at: float
+    started: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a caller of the gateway was told, `at` a time in seconds.
+
+    `code` is the error's, empty for a result, None where there was no answer or a wrong one;
+    `what` says it in words. `request_id` is empty where the gateway named none.
+    """
+
+    request_id: str
+    code: str | None
+    what: str
+    at: float
+
+
+class Delivery(StrEnum):
+    """What the nodes promise to those who read committed outcomes."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    EXACTLY_ONCE = "exactly_once"
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is judged; `allowed_repeats` None means that repeats are only counted."""
+    """All that is judged; `faults` None means that repeats at least once are only counted."""
 
     expected: tuple[Expected, ...]
     requests: tuple[Request, ...]
     outcomes: tuple[Outcome, ...]
     dead_letters: tuple[DeadLetter, ...]
     samples: tuple[Sample, ...] = ()
-    allowed_repeats: int | None = None
+    faults: tuple[Fault, ...] | None = None
+    told: tuple[Told, ...] = ()
+    delivery: Delivery = Delivery.AT_LEAST_ONCE
 
 
 def read_ids(path: Path) -> tuple[Expected, ...]:

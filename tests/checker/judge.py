@@ -1,10 +1,12 @@
 """The judgement: which delivery invariants the evidence breaks. Pure; see docs/architecture.md.
 
 1. Every id of the file has an outcome, and every record that carries it has exactly one distinct
-   outcome: equal id, status and code for one source (I1). Repeats are counted (I3).
+   outcome: equal id, status and code for one source (I1).
 2. A record without a readable id has a dead letter, all of one code (I1).
 3. A failure that must be dead-lettered is, and every dead letter has the record's very bytes.
 4. No sample's committed offset passes a request that had no outcome in the log then (I2).
+5. Every repeated outcome has its crash, see `repeats.py` (I3); exactly once, there are none.
+6. Every caller was told something, and it is what `results` says.
 """
 
 from __future__ import annotations
@@ -17,14 +19,16 @@ from itertools import accumulate
 
 from tests.checker.evidence import (
     DeadLetter,
+    Delivery,
     Evidence,
-    Expected,
     Outcome,
     Partition,
     Place,
     Request,
     Sample,
+    Told,
 )
+from tests.checker.repeats import repeated, unexplained
 
 DEAD_LETTERED = frozenset(
     (
@@ -44,6 +48,12 @@ DEAD_LETTERED = frozenset(
         "inference_failed",
     )
 )
+# What the gateway says of a request that it did not write, or does not know to be written.
+DOOR = frozenset(("busy", "stopping", "broker_unreachable"))
+EXPIRED = "expired"
+# The gateway ends a caller's wait by itself; it cannot know of what was appended only now.
+OVER = frozenset((EXPIRED, "cancelled"))
+DELIVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,10 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Every violation, and counts for the summary."""
+    """Every violation, and counts for the summary.
+
+    `lost`, `contradicting` and `repeated` are what I1 and I3 are about.
+    """
 
     violations: tuple[Violation, ...]
     counts: dict[str, int] = field(default_factory=dict)
@@ -97,33 +110,38 @@ class _Index:
 def judge(evidence: Evidence) -> Verdict:
     """Every violation in the evidence, ordered by check."""
     index = _Index.of(evidence)
-    repeats = sum(len(found) - 1 for found in index.outcomes.values())
     violations = [
-        *_missing(evidence.expected, index),
+        *_missing(evidence, index),
         *_distinct(index),
         *_dead_letters(evidence, index),
         *_commits(evidence.samples, index),
+        *_repeats(evidence),
+        *_told(evidence.told, index),
     ]
-    if evidence.allowed_repeats is not None and repeats > evidence.allowed_repeats:
-        what = f"{repeats} outcomes are repeats, {evidence.allowed_repeats} are allowed"
-        violations.append(Violation("repeats", what))
+    kinds = Counter(violation.kind for violation in violations)
     counts = {
         "expected": len(evidence.expected),
         "requests": len(evidence.requests),
         "outcomes": len(evidence.outcomes),
         "dead_letters": len(evidence.dead_letters),
-        "repeats": repeats,
+        "told": len(evidence.told),
         "samples": len(evidence.samples),
+        "lost": kinds["lost"],
+        "contradicting": kinds["contradicting"],
+        "repeated": len(repeated(evidence.outcomes)),
         "violations": len(violations),
         **{f"status.{k}": n for k, n in Counter(o.status for o in evidence.outcomes).items()},
     }
     return Verdict(tuple(violations), counts)
 
 
-def _missing(expected: Iterable[Expected], index: _Index) -> Iterator[Violation]:
-    """Check 1 and 2, from the producer's side: nothing is lost, nothing was changed."""
-    answered = {o.request_id for found in index.outcomes.values() for o in found}
-    for line in expected:
+def _missing(evidence: Evidence, index: _Index) -> Iterator[Violation]:
+    """Check 1 and 2, from the producers' side: nothing is lost, nothing was changed."""
+    answered = {outcome.request_id for outcome in evidence.outcomes}
+    for one in evidence.told:
+        if one.request_id and one.request_id in index.by_id and one.request_id not in answered:
+            yield Violation("lost", f"{one.request_id} has no outcome")
+    for line in evidence.expected:
         if line.place:
             if not index.letters.get(line.place):
                 yield Violation("lost", f"{line.place} has no dead letter")
@@ -144,7 +162,7 @@ def _distinct(index: _Index) -> Iterator[Violation]:
         kinds = {(o.request_id, o.status, o.code) for o in found}
         if len(kinds) > 1:
             told = " and ".join(sorted(f"{i} {s} {c}".rstrip() for i, s, c in kinds))
-            yield Violation("distinct", f"{source} ended as {told}")
+            yield Violation("contradicting", f"{source} ended as {told}")
         request = index.requests.get(source)
         if request is None:
             yield Violation("stray", f"{found[0].request_id} ended, of no record at {source}")
@@ -167,7 +185,7 @@ def _dead_letters(evidence: Evidence, index: _Index) -> Iterator[Violation]:
         request = index.requests.get(source)
         codes = sorted({letter.code for letter in letters})
         if request and not request.request_id and len(codes) > 1:
-            yield Violation("distinct", f"{source} is dead-lettered as {' and '.join(codes)}")
+            yield Violation("contradicting", f"{source} is dead-lettered as {' and '.join(codes)}")
     for source, found in index.outcomes.items():
         codes = sorted({letter.code for letter in index.letters.get(source, ())})
         for code in sorted({o.code for o in found} & DEAD_LETTERED):
@@ -195,3 +213,45 @@ def _commits(samples: tuple[Sample, ...], index: _Index) -> Iterator[Violation]:
         if answered > passed:
             what = f"{place} ({request.request_id or 'no id'}) was passed without an outcome"
             yield Violation("commit", f"{what} in sample {passed}")
+
+
+def _repeats(evidence: Evidence) -> Iterator[Violation]:
+    """Check 5."""
+    if evidence.delivery is Delivery.EXACTLY_ONCE:
+        found = repeated(evidence.outcomes)
+        what = [f"{again.source} ended again at {again.at}" for _, again in found]
+        letters = Counter(letter.source for letter in evidence.dead_letters)
+        what += [
+            f"{source} has {count} dead letters" for source, count in letters.items() if count > 1
+        ]
+    elif evidence.faults is not None:
+        what = list(unexplained(evidence.outcomes, evidence.samples, evidence.faults))
+    else:
+        what = []
+    yield from (Violation("repeated", each) for each in what)
+
+
+def _told(told: Iterable[Told], index: _Index) -> Iterator[Violation]:
+    """Check 6. What a door says of itself is no word on the outcome."""
+    first: dict[str, Outcome] = {}
+    for found in index.outcomes.values():
+        for outcome in found:
+            known = first.setdefault(outcome.request_id, outcome)
+            if outcome.at < known.at:
+                first[outcome.request_id] = outcome
+    for one in told:
+        ended = first.get(one.request_id)
+        if one.code is None:
+            yield Violation("untold", f"{one.request_id or 'a caller'}: {one.what}")
+        elif one.code in DOOR:
+            continue
+        elif one.code == EXPIRED:
+            if ended and ended.appended < one.at - DELIVERY_S and ended.code not in OVER:
+                yield Violation("untrue", _untrue(one, ended))
+        elif ended is None or ended.code != one.code:
+            yield Violation("untrue", _untrue(one, ended))
+
+
+def _untrue(told: Told, ended: Outcome | None) -> str:
+    how = f"{ended.status} {ended.code}".rstrip() if ended else "without an outcome"
+    return f"{told.request_id} was told {told.code or 'a result'} and ended {how}"

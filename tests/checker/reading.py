@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
@@ -15,6 +16,7 @@ from typing import Any
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
@@ -25,13 +27,16 @@ from fastavro import parse_schema, schemaless_reader
 
 from tests.checker.evidence import (
     DeadLetter,
+    Delivery,
     Evidence,
     Expected,
+    Fault,
     Outcome,
     Partition,
     Place,
     Request,
     Sample,
+    Told,
     digest,
 )
 from tests.single_object import header
@@ -93,13 +98,14 @@ class Cluster:
             for number in known[topic].partitions
         ]
 
-    def ends(self, topics: Iterable[str]) -> dict[Partition, int]:
-        """The high watermark of every partition. Raises KafkaException."""
+    def ends(self, topics: Iterable[str], *, committed: bool = False) -> dict[Partition, int]:
+        """Where every partition ends, or what is committed of it. Raises KafkaException."""
+        levels = (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED)
         wanted = {partition: OffsetSpec.latest() for partition in self.partitions(topics)}
         if not wanted:
             return {}
         asked: dict[TopicPartition, Future[Any]] = self._admin.list_offsets(
-            wanted, request_timeout=WAIT_S
+            wanted, request_timeout=WAIT_S, isolation_level=levels[committed]
         )
         return {(tp.topic, tp.partition): f.result(WAIT_S).offset for tp, f in asked.items()}
 
@@ -109,10 +115,18 @@ class Cluster:
         found = self._consumer.committed(wanted, WAIT_S) if wanted else []
         return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
 
-    def sample(self, namespace: str) -> Sample:
-        """One sample, commits first. Raises KafkaException."""
+    def all_committed(self, namespace: str) -> bool:
+        """Whether every request there is lies below its commit. Raises KafkaException."""
+        topics = request_topics(namespace)
+        ends, committed = self.ends(topics), self.committed(topics)
+        return bool(ends) and all(committed.get(p, 0) >= end for p, end in ends.items())
+
+    def sample(self, namespace: str, after: float = 0.0) -> Sample:
+        """One sample, commits first; the look before began at `after`. Raises KafkaException."""
         committed = self.committed(request_topics(namespace))
-        return Sample(committed, self.ends(outcome_topics(namespace)))
+        # An outcome in a transaction lies there before its commit can be seen.
+        ends = self.ends(outcome_topics(namespace))
+        return Sample(committed, ends, after, time.time())
 
     def close(self) -> None:
         """Leave the cluster."""
@@ -120,14 +134,15 @@ class Cluster:
 
 
 def read_records(servers: str, topics: Iterable[str]) -> Iterator[Record]:
-    """Every record from the beginning to where each partition ends now."""
+    """Every committed record from the beginning to where each partition ends now."""
     with closing(Cluster(servers)) as cluster:
-        ends = {p: end for p, end in cluster.ends(topics).items() if end}
+        ends = {p: end for p, end in cluster.ends(topics, committed=True).items() if end}
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
             "group.id": "checker",
             "enable.auto.commit": False,
+            "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "log_level": 0,
@@ -199,6 +214,7 @@ def as_outcome(record: Record) -> Outcome:
         datum["status"],
         error["code"] if error else "",
         Place(source["topic"], source["partition"], source["offset"]),
+        record.timestamp / 1000,
     )
 
 
@@ -224,9 +240,14 @@ def gather(
     expected: tuple[Expected, ...],
     *,
     samples: tuple[Sample, ...] = (),
-    allowed_repeats: int | None = None,
+    faults: tuple[Fault, ...] | None = None,
+    told: tuple[Told, ...] = (),
+    delivery: Delivery = Delivery.AT_LEAST_ONCE,
 ) -> Evidence:
-    """All evidence there is now, one more sample included. Raises KafkaException."""
+    """All evidence that can be read as committed now, one more sample included.
+
+    Raises KafkaException.
+    """
     results, dead_letters = outcome_topics(namespace)
     with closing(Cluster(servers, group)) as cluster:
         last = cluster.sample(namespace)
@@ -236,5 +257,7 @@ def gather(
         tuple(map(as_outcome, read_records(servers, [results]))),
         tuple(map(as_dead_letter, read_records(servers, [dead_letters]))),
         (*samples, last),
-        allowed_repeats,
+        faults,
+        told,
+        delivery,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -54,12 +55,15 @@ class Sampler:
         self._cluster.close()
 
     def _run(self) -> None:
+        before = 0.0
         while not self._stopped.is_set():
+            began = time.time()
             try:
-                sample = self._cluster.sample(self._namespace)
+                sample = self._cluster.sample(self._namespace, before)
             except (KafkaException, TimeoutError):
                 self.missed += 1
             else:
+                before = began
                 if not self._samples or sample != self._samples[-1]:
                     with self._changed:
                         self._samples.append(sample)

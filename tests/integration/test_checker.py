@@ -21,7 +21,7 @@ from modelmora.messages import ErrorInfo, InferenceResult, Source, outcome_statu
 from modelmora.messages import Status as EndedAs
 from modelmora.settings import Settings, TopicSettings
 from modelmora.wire import encode_result
-from tests.checker import Cluster, Sampler, gather, judge, read_ids
+from tests.checker import Cluster, Delivery, Sampler, gather, judge, read_ids
 from tests.checker.reading import request_topics
 from tests.foreign import LANES, Broken, Foreign, Sent, draft
 from tests.foreign import main as send_mixture
@@ -129,7 +129,7 @@ def test_answered_requests_of_every_kind_are_clean(world: World) -> None:
     for one in world.sent:
         world.answer(one)
     world.commit(world.sent)
-    assert world.check(allowed_repeats=0) == []
+    assert world.check(delivery=Delivery.EXACTLY_ONCE) == []
     with closing(Cluster(world.servers, world.group)) as cluster:
         assert len(cluster.sample(world.namespace).committed) == 4
     done = world.by_hand()
@@ -143,11 +143,11 @@ def test_the_command_tells_each_violation_in_a_line(world: World) -> None:
     world.answer(good)
     world.answer(good)
     world.commit([lost])
-    done = world.by_hand("--allow-repeats", "0")
+    done = world.by_hand("--delivery", "exactly_once")
     assert done.returncode == 1
     *violations, summary = done.stdout.splitlines()
     assert sorted(line.split(":")[0] for line in violations) == [
-        "commit", "lost", "lost", "repeats",
+        "commit", "lost", "lost", "repeated",
     ]  # fmt: skip
     assert lost.draft.request_id in done.stdout
     assert f"{null.topic}[{null.partition}]@{null.offset}" in done.stdout
@@ -159,7 +159,7 @@ def test_the_command_tells_each_violation_in_a_line(world: World) -> None:
 @pytest.mark.parametrize(
     ("broken", "code", "value", "kind"),
     [
-        (None, "busy", b"same", "distinct"),
+        (None, "busy", b"same", "contradicting"),
         (Broken.TRAILING_BYTES, None, b"other", "altered"),
         (Broken.EMPTY, None, None, "altered"),
         (Broken.NULL, None, b"", "altered"),

@@ -9,12 +9,15 @@ import pytest
 
 from tests.checker import (
     DeadLetter,
+    Delivery,
     Evidence,
     Expected,
+    Fault,
     Outcome,
     Place,
     Request,
     Sample,
+    Told,
     judge,
 )
 from tests.checker.evidence import digest
@@ -55,6 +58,7 @@ OUTCOMES = (
     replace(_outcome(1, "failed", 1), status="FAILED", code="worker_crash"),
     _outcome(2, "good", 3),
 )
+EXPIRED = replace(OUTCOMES[0], status="EXPIRED", code="expired")
 LETTER_FAILED = _letter(0, FAILED, "worker_crash")
 LETTER_UNREADABLE = _letter(1, UNREADABLE, "undecodable")
 
@@ -69,7 +73,6 @@ CLEAN = Evidence(
     OUTCOMES,
     (LETTER_FAILED, LETTER_UNREADABLE),
     (_sample(0, 0, 0), _sample(1, 1, 0), _sample(3, 2, 2), _sample(4, 3, 2)),
-    allowed_repeats=0,
 )
 
 
@@ -81,7 +84,7 @@ def test_clean_evidence_has_no_violation() -> None:
     verdict = judge(CLEAN)
     assert verdict.violations == ()
     assert verdict.counts["requests"] == 4
-    assert verdict.counts["repeats"] == 0
+    assert verdict.counts["repeated"] == 0
     assert verdict.counts["status.COMPLETED"] == 2
 
 
@@ -113,14 +116,14 @@ def test_an_unreadable_record_without_a_dead_letter_is_lost() -> None:
     ids=["status", "code"],
 )
 def test_two_distinct_outcomes_are_seen(second: Outcome) -> None:
-    evidence = replace(CLEAN, outcomes=(*OUTCOMES, second), allowed_repeats=None)
-    assert _kinds(evidence) == ["distinct"]
+    evidence = replace(CLEAN, outcomes=(*OUTCOMES, second))
+    assert _kinds(evidence) == ["contradicting"]
 
 
 def test_two_codes_for_an_unreadable_record_are_seen() -> None:
     second = replace(LETTER_UNREADABLE, at=Place(LETTERS, 0, 9), code="empty_value")
     evidence = replace(CLEAN, dead_letters=(*CLEAN.dead_letters, second))
-    assert _kinds(evidence) == ["distinct"]
+    assert _kinds(evidence) == ["contradicting"]
 
 
 def test_an_outcome_of_no_record_is_seen() -> None:
@@ -132,14 +135,53 @@ def test_an_outcome_of_another_record_is_seen() -> None:
     assert "stray" in _kinds(replace(CLEAN, outcomes=crossed))
 
 
-def test_repeats_are_counted_and_limited() -> None:
+def test_exactly_once_repeats_nothing() -> None:
+    once = replace(CLEAN, delivery=Delivery.EXACTLY_ONCE)
+    assert _kinds(once) == []
     repeat = replace(OUTCOMES[0], at=Place(RESULTS, 0, 9))
-    evidence = replace(CLEAN, outcomes=(*OUTCOMES, repeat))
-    assert _kinds(evidence) == ["repeats"]
-    allowed = judge(replace(evidence, allowed_repeats=1))
-    assert allowed.violations == ()
-    assert allowed.counts["repeats"] == 1
-    assert _kinds(replace(evidence, allowed_repeats=None)) == []
+    assert _kinds(replace(once, outcomes=(*OUTCOMES, repeat))) == ["repeated"]
+    letter = replace(LETTER_FAILED, at=Place(LETTERS, 0, 9))
+    assert _kinds(replace(once, dead_letters=(*CLEAN.dead_letters, letter))) == ["repeated"]
+
+
+def test_at_least_once_a_repeat_needs_a_fault_where_the_faults_are_known() -> None:
+    repeat = replace(OUTCOMES[0], at=Place(RESULTS, 0, 9))
+    counted = replace(CLEAN, outcomes=(*OUTCOMES, repeat))
+    assert judge(counted).counts["repeated"] == 1
+    assert _kinds(counted) == []
+    assert _kinds(replace(counted, faults=())) == ["repeated"]
+    assert _kinds(replace(counted, faults=(Fault("kill", 0.0, 0),))) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome", "kinds"),
+    [
+        ("", OUTCOMES[0], []),
+        ("", EXPIRED, ["untrue"]),
+        ("", None, ["untrue"]),
+        (None, OUTCOMES[0], ["untold"]),
+        ("busy", None, []),
+        ("expired", EXPIRED, []),
+        ("expired", OUTCOMES[0], ["untrue"]),
+        ("expired", replace(OUTCOMES[0], appended=50.0), []),
+        ("unknown_model", OUTCOMES[0], ["untrue"]),
+        ("broker_unreachable", OUTCOMES[0], []),
+    ],
+)
+def test_what_a_caller_was_told_is_what_results_says(
+    code: str | None, outcome: Outcome | None, kinds: list[str]
+) -> None:
+    outcomes = (outcome, *OUTCOMES[1:]) if outcome else ()
+    told = (Told("good" if outcome else "", code, "told", at=40.0),)
+    evidence = replace(CLEAN, outcomes=outcomes or OUTCOMES, told=told, samples=())
+    assert _kinds(evidence) == kinds
+
+
+def test_a_caller_whose_record_has_no_outcome_is_lost() -> None:
+    told = (Told("failed", "broker_unreachable", "told", at=40.0),)
+    left = (OUTCOMES[0], OUTCOMES[2])
+    evidence = replace(CLEAN, expected=(), outcomes=left, told=told, samples=())
+    assert _kinds(evidence) == ["lost"]
 
 
 def test_a_failure_without_its_dead_letter_is_seen() -> None:
@@ -183,7 +225,7 @@ def test_a_commit_ahead_of_an_outcome_is_seen(samples: tuple[Sample, ...], passe
 
 def test_the_first_of_two_repeats_is_what_counts_for_a_commit() -> None:
     repeat = replace(OUTCOMES[0], at=Place(RESULTS, 0, 9))
-    evidence = replace(CLEAN, outcomes=(repeat, *OUTCOMES), allowed_repeats=None)
+    evidence = replace(CLEAN, outcomes=(repeat, *OUTCOMES))
     assert judge(evidence).violations == ()
 
 
