@@ -15,7 +15,7 @@ from modelmora.errors import ModelMoraError
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
     """One embedded broker for the whole session; use `broker.bootstrap_servers`.
 
-    A test that kills or stops brokers starts one of its own.
+    A test that kills, stops or freezes a broker uses `mortal`.
     """
     embedded = EmbeddedBroker(tmp_path_factory.mktemp("broker"))
     try:
@@ -24,6 +24,22 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]
         pytest.fail(f"these tests need the embedded broker: {error}", pytrace=False)
     yield embedded
     embedded.stop()
+
+
+@pytest.fixture(scope="session")
+def killable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """The broker behind `mortal`: formatted once, started again where a test has killed it."""
+    embedded = EmbeddedBroker(tmp_path_factory.mktemp("mortal"))
+    yield embedded
+    embedded.stop()
+
+
+@pytest.fixture
+def mortal(killable: EmbeddedBroker) -> EmbeddedBroker:
+    """A running broker that a test may kill, stop and freeze; it need not start it again."""
+    if not killable.running:
+        killable.start()
+    return killable
 
 
 @pytest.fixture

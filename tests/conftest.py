@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.brokers import broker, namespace
+from tests.brokers import broker, killable, mortal, namespace
 
-__all__ = ["broker", "namespace"]
+__all__ = ["broker", "killable", "mortal", "namespace"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
+    OFFSET_INVALID,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -107,7 +108,11 @@ class Cluster:
         asked: dict[TopicPartition, Future[Any]] = self._admin.list_offsets(
             wanted, request_timeout=WAIT_S, isolation_level=levels[committed]
         )
-        return {(tp.topic, tp.partition): f.result(WAIT_S).offset for tp, f in asked.items()}
+        ends = {(tp.topic, tp.partition): f.result(WAIT_S).offset for tp, f in asked.items()}
+        # librdkafka says so, and not by an error, when its broker dies meanwhile.
+        if OFFSET_INVALID in ends.values():
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return ends
 
     def committed(self, topics: Iterable[str]) -> dict[Partition, int]:
         """What the group has committed; nothing where it has not. Raises KafkaException."""

@@ -57,6 +57,12 @@ class Plan:
     nodes: int = 1
     delivery: Delivery = Delivery.AT_LEAST_ONCE
 
+    def __str__(self) -> str:
+        kills = " ".join(f"{part}={count}" for part, count in self.kills.items())
+        freezes = " ".join(f"{part}={count}" for part, count in self.freezes.items())
+        size = f"requests={self.requests} nodes={self.nodes} delivery={self.delivery}"
+        return f"seed={self.seed} {size}, kills: {kills}, freezes: {freezes}"
+
     @property
     def strikes(self) -> list[Strike]:
         """The faults in their order; every second freeze of a part is a long one."""

@@ -49,7 +49,8 @@ class Report:
     def __str__(self) -> str:
         counts = " ".join(f"{name}={count}" for name, count in self.verdict.counts.items())
         struck = ", ".join(f"{name} {count}" for name, count in sorted(self.struck.items()))
-        return f"faults seed={self.plan.seed} {self.seconds:.0f} s: {struck}; {counts}"
+        plan = f"seed={self.plan.seed} nodes={self.plan.nodes} {self.plan.delivery}"
+        return f"faults {plan} {self.seconds:.0f} s: {struck}; {counts}"
 
 
 class Programme:

@@ -184,10 +184,10 @@ def test_port_taken(tmp_path: Path) -> None:
             EmbeddedBroker(tmp_path, port).start()
 
 
-def test_folder_in_use(own: EmbeddedBroker, tmp_path: Path) -> None:
+def test_folder_in_use(broker: EmbeddedBroker) -> None:
     with pytest.raises(ConfigurationError, match=f"process {os.getpid()}"):
-        EmbeddedBroker(tmp_path).start()
-    assert own.running
+        EmbeddedBroker(broker.folder.parent).start()
+    assert broker.running
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -206,18 +206,16 @@ def test_commits_behind_outcomes_are_clean_at_any_moment(world: World) -> None:
     assert world.check(samples=sampler.samples) == []
 
 
-def test_the_sampler_goes_on_when_the_broker_is_gone(tmp_path: Path, namespace: str) -> None:
-    with (
-        EmbeddedBroker(tmp_path) as own,
-        Sampler(own.bootstrap_servers, "g", namespace, interval_s=0.05) as sampler,
-    ):
+def test_the_sampler_goes_on_when_the_broker_is_gone(
+    mortal: EmbeddedBroker, namespace: str
+) -> None:
+    servers = mortal.bootstrap_servers
+    with Sampler(servers, "g", namespace, interval_s=0.05) as sampler:
         assert sampler.wait_for(1, CAP_S)
-        own.kill()
-        own.start()
+        mortal.kill()
+        mortal.start()
         settings = Settings(
-            bootstrap_servers=own.bootstrap_servers,
-            namespace=namespace,
-            topics=TopicSettings(partitions=1),
+            bootstrap_servers=servers, namespace=namespace, topics=TopicSettings(partitions=1)
         )
         Admin(settings).create()
         assert sampler.wait_for(2, CAP_S)

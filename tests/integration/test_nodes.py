@@ -174,23 +174,18 @@ def test_a_stop_before_it_is_ready(yard: Yard) -> None:
     assert yard.verdict().violations == ()
 
 
-def test_a_stop_without_a_broker(tmp_path: Path) -> None:
+def test_a_stop_without_a_broker(mortal: EmbeddedBroker, namespace: str, tmp_path: Path) -> None:
     """It ends by itself, within its deadline; what it could not tell is told by the next node."""
-    broker = EmbeddedBroker(tmp_path)
-    broker.start()
-    try:
-        yard = Yard(broker, "ns", tmp_path)
-        with yard.node(LIMITS__GROUP_REQUESTS=8) as node:
-            yard.send(draft("sleep", [f"{n}"], {"ms": 10.0}) for n in range(200))
-            eventually(lambda: node.models()["sleep"]["running"], "work under way", CAP_S)
-            broker.kill()
-            assert node.stop() == 0, node.tail()
-            broker.start()
-            node.start().wait_ready()
-            yard.answered()
-        assert yard.verdict(repeats=100).violations == ()
-    finally:
-        broker.stop()
+    yard = Yard(mortal, namespace, tmp_path)
+    with yard.node(LIMITS__GROUP_REQUESTS=8) as node:
+        yard.send(draft("sleep", [f"{n}"], {"ms": 10.0}) for n in range(200))
+        eventually(lambda: node.models()["sleep"]["running"], "work under way", CAP_S)
+        mortal.kill()
+        assert node.stop() == 0, node.tail()
+        mortal.start()
+        node.start().wait_ready()
+        yard.answered()
+    assert yard.verdict(repeats=100).violations == ()
 
 
 def test_two_nodes_share_stop_die_and_come_back(yard: Yard) -> None:

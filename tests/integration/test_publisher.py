@@ -6,10 +6,9 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,13 +25,6 @@ from tests.topics import CAP_S, create_topic, until, values_of
 @pytest.fixture
 def settings(broker: EmbeddedBroker, namespace: str) -> Settings:
     return Settings(bootstrap_servers=broker.bootstrap_servers, namespace=namespace)
-
-
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    """A broker of this test's own, to be killed."""
-    with EmbeddedBroker(tmp_path) as own:
-        yield own
 
 
 class Answers:

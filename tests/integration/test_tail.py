@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiokafka
@@ -21,13 +20,6 @@ from tests.topics import CAP_S, create_topic, produce
 @pytest.fixture
 def settings(broker: EmbeddedBroker, namespace: str) -> Settings:
     return Settings(bootstrap_servers=broker.bootstrap_servers, namespace=namespace)
-
-
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    """A broker of this test's own, to be killed."""
-    with EmbeddedBroker(tmp_path) as own:
-        yield own
 
 
 class Seen:

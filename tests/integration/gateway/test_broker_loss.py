@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -21,18 +20,19 @@ from tests.integration.gateway.responder import Responder, responding
 from tests.integration.gateway.rig import CAP_S, cancelled, health_is, running, settings_for
 
 
-async def test_a_broker_that_hangs_then_stops_then_returns(tmp_path: Path, namespace: str) -> None:
-    with EmbeddedBroker(tmp_path) as own:
-        settings = settings_for(own.bootstrap_servers, namespace)
-        await asyncio.to_thread(Admin(settings).create)
-        with responding(own.bootstrap_servers, namespace) as responder:
-            async with (
-                running(settings) as gateway,
-                grpc.aio.insecure_channel(gateway.grpc) as channel,
-                httpx.AsyncClient(base_url=gateway.http, timeout=CAP_S) as rest,
-            ):
-                await through_a_hang(own, rest, channel, responder)
-                await through_a_stop(own, rest, channel)
+async def test_a_broker_that_hangs_then_stops_then_returns(
+    mortal: EmbeddedBroker, namespace: str
+) -> None:
+    settings = settings_for(mortal.bootstrap_servers, namespace)
+    await asyncio.to_thread(Admin(settings).create)
+    with responding(mortal.bootstrap_servers, namespace) as responder:
+        async with (
+            running(settings) as gateway,
+            grpc.aio.insecure_channel(gateway.grpc) as channel,
+            httpx.AsyncClient(base_url=gateway.http, timeout=CAP_S) as rest,
+        ):
+            await through_a_hang(mortal, rest, channel, responder)
+            await through_a_stop(mortal, rest, channel)
 
 
 async def through_a_hang(
