@@ -127,6 +127,7 @@ class Limits(Section):
 class Timing(Section):
     """Times in seconds unless the name says ms."""
 
+    broker_s: float = Field(15, gt=0)
     request_timeout_ms: int = Field(600_000, ge=1)
     ageing_s: float = Field(120, gt=0)
     load_s: float = Field(600, gt=0)

@@ -40,6 +40,11 @@ class Ports:
         aside.replace(path)
 
 
+def ports_file(data_dir: Path) -> Path:
+    """Where they are kept."""
+    return data_dir / "kafka" / "ports.json"
+
+
 def choose_ports(asked: int, kept: Ports | None) -> Ports:
     """Decide the ports of this start.
 

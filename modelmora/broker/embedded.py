@@ -24,6 +24,7 @@ from modelmora.broker.config import (
     choose_ports,
     java_environment,
     java_options,
+    ports_file,
     server_properties,
 )
 from modelmora.broker.jars import Progress, ensure_jars
@@ -60,6 +61,7 @@ class EmbeddedBroker:
     ) -> None:
         self.folder = Path(data_dir).absolute() / "kafka"
         self.log_path = self.folder / "kafka.log"
+        self._ports_file = ports_file(Path(data_dir))
         self._fixed_port = port
         self._cache = cache
         self._progress = progress
@@ -178,13 +180,13 @@ class EmbeddedBroker:
         java = _java()
         self._make_folder()
         class_path = ensure_jars(cache=self._cache, progress=self._report)
-        ports = choose_ports(self._fixed_port, Ports.read(self.folder / "ports.json"))
+        ports = choose_ports(self._fixed_port, Ports.read(self._ports_file))
         properties = self.folder / "server.properties"
         run = [java, *java_options(self.folder), "-cp", class_path]
         data = self.folder / "data"
         try:
             properties.write_text(server_properties(ports, data))
-            ports.write(self.folder / "ports.json")
+            ports.write(self._ports_file)
         except OSError as error:
             raise _folder_fault(self.folder, error) from None
         if not (data / "meta.properties").exists():

@@ -66,7 +66,8 @@ class EngineEntry:
     """What the node knows of an engine without importing it.
 
     `engine` is `module:Class`; `needs_cores` says whether it computes on CPU threads (the test
-    engines do not, so they take none from the others).
+    engines do not, so they take none from the others). `modules` are imported once for all its
+    processes, before they start.
     """
 
     task: str
@@ -74,8 +75,20 @@ class EngineEntry:
     parameters: Mapping[str, ParameterSpec] = field(default_factory=dict)
     inputs: frozenset[InputKind] = frozenset(InputKind)
     needs_cores: bool = True
+    modules: tuple[str, ...] = ()
 
 
+# The real model modules, since transformers imports them only when a model of theirs is made.
+_SENTENCES = (
+    "torch",
+    "transformers",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.tokenization_bert",
+    "safetensors.torch",
+    "modelmora.engines.embedding",
+)
 _MARKER = {"marker": ParameterSpec(str)}
 
 
@@ -90,6 +103,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         engine="modelmora.engines.embedding:Embedding",
         parameters={"truncate": ParameterSpec(bool, default=False)},
         inputs=frozenset({InputKind.TEXT}),
+        modules=_SENTENCES,
     ),
 }
 # Served only with `testing: true`.

@@ -24,6 +24,7 @@ class Part(Protocol):
     """One process kept running; all of it is used from the loop's thread only."""
 
     name: str
+    waits_for_broker: bool  # is started only when our own broker is ready
     ready: bool
     facts: dict[str, Fact]
 
@@ -51,10 +52,13 @@ class Program:
         self,
         name: str,
         command: Sequence[str],
-        environment: Callable[[], Mapping[str, str]],
+        environment: Mapping[str, str],
         on_spawn: Callable[[str, int], None],
+        *,
+        waits_for_broker: bool,
     ) -> None:
         self.name = name
+        self.waits_for_broker = waits_for_broker
         self.ready = False
         self.facts: dict[str, Fact] = {}
         self._command = tuple(command)
@@ -93,7 +97,7 @@ class Program:
     async def _spawn(self, writing: int) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             *tethered(self._command),
-            env={**self._environment(), VARIABLE: str(writing)},
+            env={**self._environment, VARIABLE: str(writing)},
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=(writing,),
             start_new_session=True,
@@ -150,6 +154,7 @@ class BrokerPart:
     """The embedded broker; ready when it answers."""
 
     name = "broker"
+    waits_for_broker = False
 
     def __init__(self, broker: EmbeddedBroker) -> None:
         self.ready = False
@@ -167,7 +172,6 @@ class BrokerPart:
         try:
             await self._broker.start_async()
             self.ready = True
-            self.facts = {"bootstrap_servers": self._broker.bootstrap_servers}
             changed()
             code = await asyncio.to_thread(self._broker.wait)
             return Exit(code or 0, ready=True, lived_s=time.monotonic() - began)

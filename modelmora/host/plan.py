@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelmora.broker.config import HOST, Ports, choose_ports, ports_file
 from modelmora.broker.ports import any_ports, require_free
 from modelmora.errors import ConfigurationError
 from modelmora.kafka.topics import EMBEDDED_PARTITIONS
@@ -42,6 +44,8 @@ def make_plan(settings: Settings, member_id: str) -> Plan:
     """Decide the parts, the ports (so that a restarted part gets the same) and the member's name.
 
     1. A broker of our own runs with role `all` and no bootstrap servers; its topics are small.
+       Its address is known before it runs, and whoever needs it waits for it without end: we
+       stop everything should it not start.
     2. Another role without bootstrap servers is a ConfigurationError, as is a port that is taken.
     3. The member is named, unless nodes come and go or the settings name it.
     """
@@ -54,11 +58,21 @@ def make_plan(settings: Settings, member_id: str) -> Plan:
     settled: dict[str, object] = settle_ports(settings)
     if not settings.dynamic_member and settings.member_id is None:
         settled["member_id"] = member_id
-    if own_broker and settings.topics.partitions is None:
-        partitions = {"partitions": EMBEDDED_PARTITIONS}
-        settled["topics"] = settings.topics.model_copy(update=partitions)
+    if own_broker:
+        settled |= _own_broker(settings)
     programs = ("node", "gateway") if settings.role == "all" else (settings.role,)
     return Plan(settings.model_copy(update=settled), own_broker, programs)
+
+
+def _own_broker(settings: Settings) -> dict[str, object]:
+    ports = choose_ports(settings.broker_port, Ports.read(ports_file(settings.data_dir)))
+    partitions = settings.topics.partitions or EMBEDDED_PARTITIONS
+    return {
+        "broker_port": ports.client,
+        "bootstrap_servers": f"{HOST}:{ports.client}",
+        "topics": settings.topics.model_copy(update={"partitions": partitions}),
+        "timing": settings.timing.model_copy(update={"broker_s": math.inf}),
+    }
 
 
 def settle_ports(settings: Settings) -> dict[str, object]:

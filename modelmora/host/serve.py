@@ -71,10 +71,21 @@ class _Machine:
         parts: list[Part] = []
         if self._plan.own_broker:
             parts.append(BrokerPart(self._broker(progress)))
-        write_atomically(self._folder.path / EMPTY_CONFIG, EMPTY_CONFIG_TEXT)
+        config = self._folder.path / EMPTY_CONFIG
+        write_atomically(config, EMPTY_CONFIG_TEXT)
+        environment = child_environment(self._settings, os.environ, config)
         for name in self._plan.programs:
             command = commands.node if name == "node" else commands.gateway
-            parts.append(Program(name, command, self._environment, self._folder.record))
+            parts.append(
+                Program(
+                    name,
+                    command,
+                    environment,
+                    self._folder.record,
+                    # A node has enough to do meanwhile: it imports the model libraries.
+                    waits_for_broker=name != "node",
+                )
+            )
         stop_s = self._settings.timing.stop_s
         self._supervisor = Supervisor(parts, changed=self._changed, stop_s=stop_s)
         return await self._supervisor.run()
@@ -86,12 +97,6 @@ class _Machine:
             progress=progress,
             on_spawn=lambda pid: self._folder.record("broker", pid),
         )
-
-    def _environment(self) -> dict[str, str]:
-        """For a program that starts now; our own broker is ready by then."""
-        servers = self._facts().get("bootstrap_servers") or self._settings.bootstrap_servers
-        settings = self._settings.model_copy(update={"bootstrap_servers": servers})
-        return child_environment(settings, os.environ, self._folder.path / EMPTY_CONFIG)
 
     def _facts(self) -> dict[str, Fact]:
         parts = self._supervisor.parts if self._supervisor else ()
@@ -120,9 +125,7 @@ class _Machine:
         pids = {part.name: part.pid for part in parts}
         pids["zygote"] = zygote if isinstance(zygote, int) else None
         return RunInfo(
-            bootstrap_servers=str(
-                facts.get("bootstrap_servers") or self._settings.bootstrap_servers
-            ),
+            bootstrap_servers=str(self._settings.bootstrap_servers),
             http=_text(facts.get("http")),
             grpc=_text(facts.get("grpc")),
             node_http=_text(facts.get("node_http")),

@@ -1,4 +1,4 @@
-"""Keeps the parts of one machine running: started in order, restarted, stopped in reverse."""
+"""Keeps the parts of one machine running: started, restarted, stopped in order."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ class Supervisor:
         *,
         changed: Callable[[], None],
         stop_s: float,
-        first: str = "broker",
     ) -> None:
         self.parts = tuple(parts)
         self._changed = changed
         self._stop_s = stop_s
-        self._first = next((part for part in parts if part.name == first), None)
-        self._first_ready = asyncio.Event()
+        self._broker = next((part for part in parts if part.name == "broker"), None)
+        self._broker_ready = asyncio.Event()
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._stopping = False
 
@@ -89,14 +88,14 @@ class Supervisor:
             self.fail(error)
 
     async def _keep(self, part: Part) -> None:
-        if self._first not in (None, part):
-            await self._first_ready.wait()
+        if self._broker is not None and part.waits_for_broker:
+            await self._broker_ready.wait()
         history = History()
         while not self._stopping:
             exit_ = await self._run_once(part, history)
             if self._stopping:
                 return
-            history, decision = after_exit(history, exit_, own_broker=self._first is not None)
+            history, decision = after_exit(history, exit_, own_broker=self._broker is not None)
             match decision:
                 case PassOn(code):
                     self.end(code)
@@ -122,8 +121,8 @@ class Supervisor:
             return Exit(error.exit_code, ready=False, lived_s=time.monotonic() - began)
 
     def _on_changed(self) -> None:
-        if self._first and self._first.ready:
-            self._first_ready.set()
+        if self._broker and self._broker.ready:
+            self._broker_ready.set()
         if not self._stopping:
             self._changed()
 

@@ -28,6 +28,8 @@ from modelmora.kafka.topics import (
 from modelmora.settings import Settings
 
 WAIT_S = 15.0
+RECONNECT_MS = 200
+"""A broker that is just starting is found soon; librdkafka's own pauses grow to 10 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,10 @@ class Admin:
         self._settings = settings
         self._servers = bootstrap_servers(settings)
         self._auth_failed = False
-        config = confluent_config(settings) | {"error_cb": self._on_error}
+        config = confluent_config(settings) | {
+            "error_cb": self._on_error,
+            "reconnect.backoff.max.ms": RECONNECT_MS,
+        }
         try:
             self._client = AdminClient(config)
         except (KafkaException, ValueError) as error:
@@ -77,10 +82,11 @@ class Admin:
 
     def existing(self) -> dict[str, int]:
         """Partition counts of every topic there is. Raises Unreachable, WrongCredentials."""
-        until = time.monotonic() + WAIT_S
+        wait_s = self._settings.timing.broker_s
+        until = time.monotonic() + wait_s
         while True:
             try:
-                metadata = self._client.list_topics(timeout=min(1.0, WAIT_S))
+                metadata = self._client.list_topics(timeout=min(1.0, wait_s))
             except KafkaException as error:
                 self._client.poll(0)
                 if self._auth_failed:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
@@ -26,12 +27,19 @@ class Standing:
     """Asks about a group's partitions without being a member of the group."""
 
     def __init__(self, settings: Settings) -> None:
-        config = confluent_config(settings)
-        self._admin = AdminClient(config)
-        self._consumer = Consumer(
-            config
+        """Connects with the first question."""
+        self._settings = settings
+
+    @cached_property
+    def _admin(self) -> AdminClient:
+        return AdminClient(confluent_config(self._settings))
+
+    @cached_property
+    def _consumer(self) -> Consumer:
+        return Consumer(
+            confluent_config(self._settings)
             | {
-                "group.id": settings.group,
+                "group.id": self._settings.group,
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 50,

@@ -40,11 +40,12 @@ def prepare_topics(settings: Settings) -> None:
 
 async def run(settings: Settings) -> int:
     """Run one node until it is told to stop; returns the exit code."""
-    await asyncio.to_thread(prepare_topics, settings)
     schemas = Schemas.of(settings)
+    node = Node(settings, schemas)
+    await node.begin()
+    await asyncio.to_thread(prepare_topics, settings)
     if schemas:
         await asyncio.to_thread(schemas.register)
-    node = Node(settings, schemas)
     stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _stop, stop)

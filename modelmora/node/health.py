@@ -25,6 +25,7 @@ from modelmora.messages import Status, Timings
 # Bucket bounds in seconds, as OpenTelemetry's generative-AI conventions have them.
 BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 Checks = Callable[[], Mapping[str, bool]]
+WaitingFor = Callable[[], str | None]
 ModelRows = Callable[[], list[dict[str, Any]]]
 
 
@@ -113,7 +114,9 @@ class NodeMetrics(Collector):
         Gauge(name, text, registry=self.registry).set_function(value)
 
 
-def health_app(checks: Checks, models: ModelRows, metrics: NodeMetrics) -> Starlette:
+def health_app(
+    checks: Checks, waiting_for: WaitingFor, models: ModelRows, metrics: NodeMetrics
+) -> Starlette:
     """`/health`, `/health/live`, `/health/ready`, `/health/models`, `/metrics`."""
 
     def answer(content: Any, ok: bool = True) -> Response:
@@ -126,7 +129,8 @@ def health_app(checks: Checks, models: ModelRows, metrics: NodeMetrics) -> Starl
     async def ready(_: Request) -> Response:
         found = dict(checks())
         ok = all(found.values())
-        return answer({"status": "ready" if ok else "not ready", "checks": found}, ok)
+        status = "ready" if ok else "not ready"
+        return answer({"status": status, "checks": found, "waiting_for": waiting_for()}, ok)
 
     async def rows(_: Request) -> Response:
         return answer(models())

@@ -32,6 +32,7 @@ from modelmora.kafka.topics import Topic, lane_topics
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.path import Look, Path, look
+from modelmora.registry.definitions import modules_of
 from modelmora.resources import available_memory
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Service
@@ -140,11 +141,13 @@ class Node:
         self.path = Path(self.name, settings.timing.session_timeout_s, time.monotonic())
         self.pulse = Pulse(settings)
         self.http = HttpServer(
-            health_app(self.checks, self.model_rows, self.metrics),
+            health_app(self.checks, lambda: self.waiting_for, self.model_rows, self.metrics),
             settings.host,
             settings.node_http_port,
         )
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.waiting_for: str | None = None
+        self._address = ""
         self._joined = asyncio.Event()
         self._ready = False
         self._stopping = False
@@ -153,12 +156,18 @@ class Node:
 
     # Life ----------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Start every part; returns when requests are being read."""
-        # First, so that a node that waits long for partitions is seen to live.
+    async def begin(self) -> None:
+        """Start what needs no broker: health, and the zygote, whose imports take longest."""
+        # First, so that a node that waits long is seen to live.
         host, port = await self.http.start()
-        address = f"http://{host}:{port}"
+        self._address = f"http://{host}:{port}"
+        notify(node_http=self._address)
+        self.workers.preload(modules_of(self.settings))
         await self.workers.start()
+        self._wait_for("broker")
+
+    async def start(self) -> None:
+        """Start every other part; returns when requests are being read."""
         await self.pulse.start()
         await self.publisher.start()
         await self.teller.start()
@@ -176,11 +185,17 @@ class Node:
             gates=self._watch_gates(),
             path=self._watch_path(),
         )
+        self._wait_for("partitions")
         await self._joined.wait()
-        await self.workers.zygote_ready()  # before, a first answer would wait for its imports
-        self._ready = True
-        notify(ready=True, node_http=address, zygote=self.workers.zygote_pid)
-        log.info("node ready", node=self.name, http=address, partitions=len(self._owned))
+        self._wait_for("imports of the models")  # before, a first answer would wait for them
+        await self.workers.zygote_ready()
+        self._ready, self.waiting_for = True, None
+        notify(ready=True, zygote=self.workers.zygote_pid)
+        log.info("node ready", node=self.name, http=self._address, partitions=len(self._owned))
+
+    def _wait_for(self, what: str) -> None:
+        self.waiting_for = what
+        log.info("node is not ready yet", waiting_for=what)
 
     async def stop(self) -> None:
         """Finish started work within the drain time, commit, and leave nothing running."""

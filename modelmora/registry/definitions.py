@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from modelmora.engines.catalog import TESTING
+from modelmora.engines.catalog import TESTING, entry_for
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.registry.sources import BUILT_IN, PACKAGE, resolve
 from modelmora.settings import ModelConfig, Settings
@@ -52,6 +52,13 @@ class Served:
 
     definitions: tuple[ModelDefinition, ...]
     faults: tuple[str, ...] = ()
+
+
+def modules_of(settings: Settings) -> tuple[str, ...]:
+    """What the engines of the served models import."""
+    tasks = [definition.task for definition in served_or_faults(settings).definitions]
+    entries = (entry_for(task, testing=settings.testing) for task in tasks)
+    return tuple(name for entry in entries if entry for name in entry.modules)
 
 
 def models_folder(settings: Settings) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, cast
 
 import structlog
@@ -27,7 +27,10 @@ log = structlog.get_logger(__name__)
 
 
 class Workers(Protocol):
-    """The child processes; each call returns at once and is answered by an event."""
+    """The child processes; each order returns at once and is answered by an event."""
+
+    def preload(self, modules: Iterable[str]) -> None:
+        """Import these before a child is started that needs them."""
 
     def load(self, replica: int, spec: ModelSpec) -> None:
         """Start a child and load the model."""

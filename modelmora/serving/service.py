@@ -135,6 +135,7 @@ class Service:
         """Serve exactly these models from now on."""
         before = self.catalogue.specs
         self.catalogue.replace(models)
+        self._effects.workers.preload(name for _, entry in models for name in entry.modules)
         now = self._now()
         for key, spec in self.catalogue.specs.items():
             if before.get(key) != spec:

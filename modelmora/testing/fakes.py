@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelmora.errors import RequestError
@@ -103,6 +103,11 @@ class FakeWorkers:
     groups: list[Group] = field(default_factory=list)
     cancels: list[tuple[int, int]] = field(default_factory=list)
     kills: list[tuple[int, str]] = field(default_factory=list)
+    preloaded: set[str] = field(default_factory=set)
+
+    def preload(self, modules: Iterable[str]) -> None:
+        """Note the modules."""
+        self.preloaded |= set(modules)
 
     def load(self, replica: int, spec: ModelSpec) -> None:
         """Note the order."""

@@ -6,14 +6,14 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from modelmora.resources import private_memory
 from modelmora.workers import linux
 from modelmora.workers.events import ExitReason, ExitReport, GroupLike, SpecLike, WorkerEvents
 from modelmora.workers.exits import reap
-from modelmora.workers.launch import MODULES, Launcher
+from modelmora.workers.launch import Launcher
 from modelmora.workers.process import ChildProcess, Surroundings
 
 SAMPLE_S = 5.0
@@ -25,24 +25,21 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """The children of one node. All methods belong to the loop's thread, which must be main.
 
-    `modules` are imported by the zygote; `devices` is the CUDA_VISIBLE_DEVICES that children get
-    (default: this process's own; the zygote never sees a device). `on_zygote` hears the pid of
-    each zygote that starts, and None when one is gone.
+    `devices` is the CUDA_VISIBLE_DEVICES that children get (default: this process's own; the
+    zygote never sees a device). `on_zygote` hears the pid of each zygote from which children are
+    forked from then on, and None when there is none.
     """
 
     def __init__(
         self,
         events: WorkerEvents,
         *,
-        modules: Sequence[str] = MODULES,
         devices: str | None = None,
         on_zygote: Callable[[int | None], None] | None = None,
     ) -> None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") if devices is None else devices
         self._orphans_due = asyncio.Event()
-        self._launcher = Launcher(
-            modules, visible, on_zygote or (lambda _pid: None), self._orphans_due.set
-        )
+        self._launcher = Launcher(visible, on_zygote or (lambda _pid: None), self._orphans_due.set)
         self._events = events
         self._children: dict[int, ChildProcess] = {}
         self._lives: set[asyncio.Task[None]] = set()
@@ -84,6 +81,10 @@ class Supervisor:
             linux.become_subreaper()
         self._launcher.start()
         self._housekeeping = asyncio.create_task(self._keep_house())
+
+    def preload(self, modules: Iterable[str]) -> None:
+        """Have the zygote import these; one that runs without them is replaced in its time."""
+        self._launcher.preload(modules)
 
     async def zygote_ready(self) -> dict[str, object]:
         """Wait for the zygote's imports; facts: ready_ms, threads, missing modules."""
@@ -150,8 +151,7 @@ class Supervisor:
         self._events.on_exited(child.replica, report)
 
     def _tree(self) -> list[int]:
-        pids = [os.getpid(), *self.pids.values()]
-        return [*pids, self.zygote_pid] if self.zygote_pid is not None else pids
+        return [os.getpid(), *self.pids.values(), *self._launcher.zygote_pids]
 
     async def _keep_house(self) -> None:
         """Sample the memory of children that worked; reap what became ours by inheritance."""
@@ -189,7 +189,7 @@ class Supervisor:
         """
         if not linux.supported or self._launcher.forking:
             return 0
-        known = {*self.pids.values(), self.zygote_pid}
+        known = {*self.pids.values(), *self._launcher.zygote_pids}
         left = 0
         for pid, _session, zombie in linux.children_in_sessions(self._launcher.sessions):
             if pid in known:

@@ -3,7 +3,7 @@
 It stays single threaded and never runs an operation nor asks for a device: a fork taken after
 either gives children that hang in their first operation. It speaks JSON datagrams over the
 socket given to it: {"fork": token, "environment": {...}} with the child's socket attached
-(SCM_RIGHTS) is answered by {"token", "pid"} or {"token", "refused"}.
+(SCM_RIGHTS) is answered by {"token", "pid"} or {"token", "refused"}, {"ping"} by {"alive"}.
 
 The child is forked twice, so that the node, a child subreaper, becomes its parent and owns its
 exit code; so a child outlives its zygote.
@@ -51,6 +51,9 @@ def main(arguments: Sequence[str]) -> None:
         if not data:
             return
         request = json.loads(data)
+        if "ping" in request:
+            control.send(b'{"alive": true}')
+            continue
         try:
             answer: dict[str, Any] = {"pid": fork(fds[0], int(node), request["environment"])}
         except OSError as error:

@@ -20,12 +20,12 @@ import psutil
 import pytest
 import uvloop
 
+from modelmora.engines import CATALOG
 from modelmora.errors import Code
 from modelmora.messages import InferenceResult, ResultHead, Source, Status, Tensor, Timings
 from modelmora.resources import summed_pss
 from modelmora.wire import decode_result, encode_outputs, encode_result_head
 from modelmora.workers import ExitReason, Supervisor
-from modelmora.workers.launch import MODULES
 from tests.integration.worker_rig import (
     CAP_S,
     Group,
@@ -255,7 +255,7 @@ def figure(name: str, seconds: float) -> None:
 
 async def embeds_and_gives_its_memory_back() -> None:
     """Load MiniLM, compare with the library, unload with proof; twice, to see it warm."""
-    async with supervised(modules=MODULES) as (supervisor, recorder):
+    async with supervised(modules=CATALOG["txt2embed"].modules) as (supervisor, recorder):
         facts = await supervisor.zygote_ready()
         assert (facts["threads"], facts["missing"]) == (1, [])
         for replica in (1, 2):

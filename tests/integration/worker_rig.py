@@ -158,10 +158,10 @@ async def supervised(
     recorder = Recorder()
     supervisor = Supervisor(
         recorder,
-        modules=modules,
         on_zygote=recorder.on_zygote,
         devices=options.get("devices"),
     )
+    supervisor.preload(modules)
     await supervisor.start()
     try:
         yield supervisor, recorder

@@ -76,6 +76,9 @@ async def test_a_node_that_fails_while_it_starts_ends(monkeypatch: pytest.Monkey
             self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             self.stopped = False
 
+        async def begin(self) -> None:
+            pass
+
         async def start(self) -> None:
             self.failure.set_result(EXIT_CODE)
             await asyncio.Event().wait()
