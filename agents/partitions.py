@@ -92,7 +92,7 @@ class Partitions:
         on_failed: Callable[[str], None] = lambda _: None,
         plain: Plain | None = None,
     ) -> None:
-        self._intake = intake
+        self.intake = intake
         self._lease = lease
         self._standing = standing
         self._results = results
@@ -124,26 +124,27 @@ class Partitions:
     def on_assigned(self, epochs: Mapping[Partition, int]) -> None:
         """Find out where to begin, then read."""
         self._epochs |= epochs
-        self._start(self._take_over(dict(epochs)))
+        if epochs:
+            self._start(self._take_over(dict(epochs)))
 
     async def on_revoked(self, partitions: set[Partition]) -> Commits:
         """Drop their work, see what is being written to its end, and say what was done."""
         self._forget(partitions)
-        self._intake.leave(partitions)
+        self.intake.leave(partitions)
         try:
             await asyncio.wait_for(self._work.written(), _ACKNOWLEDGE_S)
         except TimeoutError:
             log.warning("outcomes not acknowledged in time, they may be repeated")
         since = self._since_ms()
-        commits = {p: c for p in partitions if (c := self._intake.commit_of(p, since))}
-        self._intake.revoke(partitions)
+        commits = {p: c for p in partitions if (c := self.intake.commit_of(p, since))}
+        self.intake.revoke(partitions)
         return commits
 
     def on_lost(self, partitions: set[Partition]) -> None:
         """Others have them already, so nothing is written for them any more."""
         self._lease.lapse()
         self._forget(partitions)
-        self._intake.revoke(partitions)
+        self.intake.revoke(partitions)
 
     def on_stuck(self, partition: Partition, epoch: int, reason: str) -> None:
         """Look at the log, and read on where there is something."""
@@ -156,7 +157,7 @@ class Partitions:
             log.warning("commit failed, will be tried again", error=error)
             return
         self._lease.confirmed(asked_at)
-        self._intake.on_committed({p: Commit(*each) for p, each in commits.items()})
+        self.intake.on_committed({p: Commit(*each) for p, each in commits.items()})
 
     # Committing ----------------------------------------------------------------------------------
 
@@ -165,10 +166,10 @@ class Partitions:
         if self.reader.committing:
             return
         since = self._since_ms()
-        commits = self._intake.to_commit(since)
+        commits = self.intake.to_commit(since)
         if not commits and self._lease.is_due:
-            some = next(iter(self._intake.partitions()), None)
-            commit = some and self._intake.commit_of(some, since)
+            some = next(iter(self.intake.partitions()), None)
+            commit = some and self.intake.commit_of(some, since)
             commits = {some: commit} if some and commit else {}
         if commits:
             self.reader.commit(commits)
@@ -193,7 +194,7 @@ class Partitions:
         for partition, epoch in self._present(epochs).items():
             place = places[partition]
             offset = place.begin.offset
-            self._intake.assign(partition, epoch, offset, place.finished)
+            self.intake.assign(partition, epoch, offset, place.finished)
             starts[partition] = epoch, offset
             self._tell_odd(partition, place)
         self.reader.read(starts)
@@ -215,7 +216,7 @@ class Partitions:
                 break
             except (KafkaException, KeyError):
                 await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
-        position = self._intake.next_offset(partition)
+        position = self.intake.next_offset(partition)
         if self._epochs.get(partition) != epoch or position is None:
             return
         # (1)
@@ -225,7 +226,7 @@ class Partitions:
         # (2)
         elif position > end:
             self._forget({partition})
-            self._intake.revoke({partition})
+            self.intake.revoke({partition})
             self._epochs[partition] = epoch
             await self._take_over({partition: epoch})
             return

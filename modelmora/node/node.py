@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaException
 
 from modelmora.agents.app import NodeApp, build_app
 from modelmora.agents.beginning import Oddity
@@ -22,7 +20,6 @@ from modelmora.agents.models import Models
 from modelmora.agents.partitions import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
-from modelmora.errors import Unreachable
 from modelmora.kafka.group import Member, Partition
 from modelmora.kafka.publisher import Publisher
 from modelmora.kafka.pulse import Pulse
@@ -31,7 +28,7 @@ from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import Topic, lane_topics
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
-from modelmora.node.path import Look, Path, look
+from modelmora.node.lookout import EXIT_CODE, Lookout
 from modelmora.registry.definitions import modules_of
 from modelmora.resources import available_memory
 from modelmora.scheduling import Policy
@@ -50,11 +47,7 @@ _SOLO_CRASHES = 3
 _ACKNOWLEDGE_S = 5
 _STOP_S = 12
 _GATES_S = 0.02
-_LOOK_S = 1.0
 PROGRESS_WAITING = 20_000
-EXIT_CODE = 70
-"""The node cannot go on, and is to be started anew."""
-TWIN_EXIT_CODE = 2
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -138,7 +131,9 @@ class Node:
         self.member = Member(settings, self.name, lanes, self.partitions)
         self.partitions.reader = self.requests.reader = self.member
         self.app.feed.taken = self.member.taken
-        self.path = Path(self.name, settings.timing.session_timeout_s, time.monotonic())
+        self.lookout = Lookout(
+            settings, self.name, self.partitions, self.member, self.standing, self._fail
+        )
         self.pulse = Pulse(settings)
         self.http = HttpServer(
             health_app(self.checks, lambda: self.waiting_for, self.model_rows, self.metrics),
@@ -148,7 +143,6 @@ class Node:
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.waiting_for: str | None = None
         self._address = ""
-        self._joined = asyncio.Event()
         self._ready = False
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -183,10 +177,10 @@ class Node:
             models=self._watch_models(),
             commits=self._watch_commits(),
             gates=self._watch_gates(),
-            path=self._watch_path(),
+            path=self.lookout.run(),
         )
         self._wait_for("partitions")
-        await self._joined.wait()
+        await self.lookout.joined.wait()
         self._wait_for("imports of the models")  # before, a first answer would wait for them
         await self.workers.zygote_ready()
         self._ready, self.waiting_for = True, None
@@ -285,52 +279,10 @@ class Node:
         limit = self.settings.limits.node_bytes
         while True:
             await asyncio.sleep(_GATES_S)
-            self.intake.hold = self.publisher.backlog_bytes > limit
-            self.requests.regate()
-
-    async def _watch_path(self) -> None:
-        """Look at the group and at the lanes from outside, as somebody who waits would."""
-        lanes = frozenset(lane_topics(self.settings))
-        while True:
             if self.app.crashed:
                 self._fail("the Faust application crashed")
-            if self.partitions.taken_over.is_set():
-                self._joined.set()
-            try:
-                seen = await self.partitions.ask(
-                    look, self.standing, self.settings.group, lanes, self._owned
-                )
-            except (KafkaException, Unreachable) as error:
-                log.debug("could not look at the group", error=str(error))
-            else:
-                self._judge(seen)
-                await self._look_closer(seen)
-            await asyncio.sleep(_LOOK_S)
-
-    def _judge(self, seen: Look) -> None:
-        now = time.monotonic()
-        positions = {p: at for p in self._owned if (at := self.intake.next_offset(p)) is not None}
-        self.path.saw(seen, self.member.id, positions, self.intake.gated, now)
-        if self.path.in_group and not positions and not seen.unowned:
-            self._joined.set()  # on standby: every partition has an owner
-        if self.path.is_twin(now):
-            self._fail(
-                f"another node runs as {self.name}: was its data folder copied? "
-                "Give one of them another member_id, or start it with --dynamic-member",
-                TWIN_EXIT_CODE,
-            )
-
-    async def _look_closer(self, seen: Look) -> None:
-        """A partition of ours that seems stuck: records, or only marks of transactions?"""
-        now, limit = time.monotonic(), self.settings.timing.watchdog_s
-        for partition, since in [*self.path.unread.items()]:
-            at = self.intake.next_offset(partition)
-            if at is None or now - since < limit:
-                continue
-            if await self.partitions.ask(self.standing.anything, partition, at):
-                self._fail(f"nothing is read from {partition[0]} {partition[1]}, records wait")
-            else:
-                self.path.read(partition, seen.bounds[partition][1])
+            self.intake.hold = self.publisher.backlog_bytes > limit
+            self.requests.regate()
 
     @property
     def _owned(self) -> set[Partition]:
@@ -352,8 +304,8 @@ class Node:
         patience_s = self.settings.timing.watchdog_s / 2
         return {
             "broker": self.pulse.alive and self.publisher.connected,
-            "group": self.lease.holds() if self._owned else self.path.in_group,
-            "requests": self.path.unread_s(time.monotonic()) < patience_s,
+            "group": self.lease.holds() if self._owned else self.lookout.path.in_group,
+            "requests": self.lookout.unread_s < patience_s,
             "outcomes": self.publisher.oldest_s() < patience_s,
             "workers": self.workers.zygote_pid is not None,
             "running": self._ready and not self._stopping,

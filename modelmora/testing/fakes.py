@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelmora.errors import RequestError
+from modelmora.kafka.group import Partition, Record
 from modelmora.kafka.publisher import Dropped, TooLarge, Written
 from modelmora.kafka.publisher import Record as Outgoing
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Timings
@@ -27,15 +28,15 @@ class FakeTime:
         return self.now
 
 
-@dataclass(slots=True)
-class FakeRecord:
+@dataclass(slots=True, eq=False)
+class FakeRecord(Record):
     """A fetched record."""
 
     topic: str = "modelmora.requests.normal"
     partition: int = 0
     offset: int = 0
-    timestamp: int = UNIX_MS
     epoch: int = 0
+    timestamp: int = UNIX_MS
     key: bytes | None = b"echo"
     value: bytes | None = b""
     headers: Sequence[tuple[str, bytes | None]] = ()
@@ -56,6 +57,29 @@ def incoming(
     """A decoded request of a record that is made up unless given."""
     head = RequestHead(request_id, model, task, parameters or {}, timeout_ms, progress)
     return Incoming(record or FakeRecord(), head, lane, tell=tell)
+
+
+@dataclass(slots=True)
+class FakeReader:
+    """Notes what is to be read, gated and committed."""
+
+    places: list[Mapping[Partition, tuple[int, int]]] = field(default_factory=list)
+    gated: set[Partition] = field(default_factory=set)
+    commits: list[Mapping[Partition, tuple[int, str]]] = field(default_factory=list)
+    committing: bool = False
+
+    def read(self, places: Mapping[Partition, tuple[int, int]]) -> None:
+        """Read from there on."""
+        self.places.append(places)
+
+    def gate(self, gated: Iterable[Partition]) -> None:
+        """Read these no further."""
+        self.gated = set(gated)
+
+    def commit(self, commits: Mapping[Partition, tuple[int, str]]) -> None:
+        """Commit."""
+        self.commits.append(commits)
+        self.committing = True
 
 
 class FakeSender:

@@ -21,11 +21,11 @@ from modelmora.kafka.publisher import Answer, Dropped, Publisher, Record, TooLar
 from modelmora.settings import Settings
 from modelmora.wire import partition_of
 from tests.checker.reading import read_records
-from tests.integration.test_publisher import Answers, mortal, publishing, settings
+from tests.integration.test_publisher import Answers, publishing, settings
 from tests.programs import ROOT
 from tests.topics import CAP_S, create_topic, delete_topic, until, values_of
 
-__all__ = ["mortal", "settings"]
+__all__ = ["settings"]
 
 
 async def flushed(publisher: Publisher) -> None:

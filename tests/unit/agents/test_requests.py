@@ -17,7 +17,7 @@ from modelmora.messages import InferenceRequest, Lane
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Incoming, Record, Service
 from modelmora.settings import Limits, Settings
-from modelmora.testing.fakes import UNIX_MS, FakeOutcomes, FakeRecord, FakeTime
+from modelmora.testing.fakes import UNIX_MS, FakeOutcomes, FakeReader, FakeRecord, FakeTime
 from modelmora.wire import encode_request
 
 LIMIT = 5000
@@ -53,11 +53,12 @@ class Desk:
         self.clock = BrokerClock(FakeTime())
         self.service = Hall(self.clock)
         self.requests = Requests(settings, self.intake, self.service, self, self.clock)
+        self.requests.reader = self.reader = FakeReader()
 
     def undecodable(self, record: Record, error: RequestError) -> None:
         self.buried.append((record, error))
 
-    async def read(self, records: Sequence[Record | Unreadable], after: int = 0) -> None:
+    async def read(self, records: Sequence[FakeRecord | Unreadable], after: int = 0) -> None:
         partition = (records[0].topic, records[0].partition)
         await self.requests.on_batch(Batch(partition, 0, after, records))
 
@@ -159,7 +160,7 @@ async def test_an_unreadable_record_is_buried_by_its_place(desk: Desk) -> None:
     topic = "ns.requests.low"
     await desk.read([Unreadable(topic, 0, 4), record(5, lane=Lane.LOW)])
     ((lost, error),) = desk.buried
-    assert lost == LostRecord(topic, 0, 0, 4)
+    assert lost == LostRecord(topic, 0, 4, 0)
     assert (error.code, error.request_id) == (Code.UNDECODABLE, "")
     assert len(desk.service.accepted) == 1
     assert desk.intake.owes(lost)

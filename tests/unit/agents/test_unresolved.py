@@ -21,7 +21,7 @@ from modelmora.messages import InferenceRequest, Lane
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Incoming, Record, Service
 from modelmora.settings import Limits, Settings
-from modelmora.testing.fakes import FakeOutcomes, FakeRecord, FakeTime
+from modelmora.testing.fakes import FakeOutcomes, FakeReader, FakeRecord, FakeTime
 from modelmora.wire import encode_request
 from modelmora.wire.schemas import read_schema
 
@@ -89,13 +89,14 @@ class Desk:
         clock = BrokerClock(FakeTime())
         self.service = Hall(clock)
         self.requests = Requests(settings, self.intake, self.service, self, clock, self.registry)
+        self.requests.reader = self.reader = FakeReader()
         self.known = int(self.client.get_latest_version(f"{TOPIC}-value").schema_id)
 
     def undecodable(self, record: Record, error: RequestError) -> None:
         self.buried.append((record, error))
         self.service.moved.set()
 
-    async def read(self, *records: Record) -> None:
+    async def read(self, *records: FakeRecord) -> None:
         partition = (records[0].topic, records[0].partition)
         await self.requests.on_batch(Batch(partition, 0, 0, records))
 

@@ -3,63 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from faust.types import TP
-from modelmora.node.watchdog import EXIT_CODE
 
+from modelmora.kafka.group import Batch
 from modelmora.node import __main__ as program
+from modelmora.node.lookout import EXIT_CODE
 from modelmora.node.node import Node
 from modelmora.settings import Settings
-
-LANE = TP("modelmora.requests.low", 0)
-
-
-class FakeConsumer:
-    """Has committed nothing, and notes what it is asked to commit."""
-
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-
-    async def committed(self, partitions: set[TP]) -> dict[TP, tuple[int, str]]:
-        return dict.fromkeys(partitions, (0, ""))
-
-    async def commit_now(self) -> None:
-        self.steps.append("commit")
+from modelmora.testing.fakes import FakeRecord
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    made = Node(Settings(bootstrap_servers="127.0.0.1:1", dynamic_member=True))
-    made.app.consumer = FakeConsumer()
-    yield made
-    made.app._consumer = None
+async def node() -> Node:
+    return Node(Settings(bootstrap_servers="127.0.0.1:1", dynamic_member=True))
 
 
-async def test_an_assignment_opens_the_intake(node: Node) -> None:
-    await node._on_assigned({LANE})
-    assert node.intake.partitions() == {LANE}
-
-
-async def test_an_assignment_while_the_node_stops_does_not(node: Node) -> None:
-    await node._on_assigned({LANE})
-    node._stopping = True
-    await node._on_revoked({LANE})
-    await node._on_assigned({LANE})
-    assert node.intake.partitions() == set()
-
-
-async def test_what_is_acknowledged_is_committed_although_the_rest_is_late(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def never() -> None:
-        raise TimeoutError
-
-    monkeypatch.setattr(node.publisher, "flush", never)
-    await node._on_revoked({LANE})
-    assert node.app.consumer.steps == ["commit"]
+async def test_batches_that_come_while_the_node_stops_are_not_taken(node: Node) -> None:
+    lane = ("modelmora.requests.low", 0)
+    node.intake.assign(lane, 1, 0)
+    node.requests.close()
+    record = FakeRecord(*lane, 0)
+    await node.requests.on_batch(Batch(lane, 1, 0, [record]))
+    assert node.intake.open_requests == 0
 
 
 async def test_a_watch_that_breaks_ends_the_node(node: Node) -> None:

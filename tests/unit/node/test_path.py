@@ -56,9 +56,7 @@ def test_a_partition_that_nobody_has_is_unread_from_what_was_committed() -> None
     looked.saw(alone, "id-1", {}, set(), 10)
     looked.saw(alone, "id-1", {}, set(), 307)
     assert looked.unread_s(307) == 297
-    done = seen(
-        ME, bounds={NOBODYS: (0, 3)}, unowned=frozenset({NOBODYS}), committed={NOBODYS: 3}
-    )
+    done = seen(ME, bounds={NOBODYS: (0, 3)}, unowned=frozenset({NOBODYS}), committed={NOBODYS: 3})
     looked.saw(done, "id-1", {}, set(), 308)
     assert looked.unread == {}
 

@@ -1,0 +1,94 @@
+"""Looks at the group and its lanes from outside, as somebody who waits for an answer would."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+from confluent_kafka import KafkaException
+
+from modelmora.agents.partitions import Partitions
+from modelmora.errors import Unreachable
+from modelmora.kafka.group import Member
+from modelmora.kafka.standing import Standing
+from modelmora.kafka.topics import lane_topics
+from modelmora.node.path import Look, Path, look
+from modelmora.settings import Settings
+
+log = structlog.get_logger(__name__)
+LOOK_S = 1.0
+EXIT_CODE = 70
+"""The node cannot go on, and is to be started anew."""
+TWIN_EXIT_CODE = 2
+
+
+class Lookout:
+    """Says when this node has joined, and ends it where only a new process helps."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        partitions: Partitions,
+        member: Member,
+        standing: Standing,
+        fail: Callable[[str, int], None],
+    ) -> None:
+        self.path = Path(name, settings.timing.session_timeout_s, time.monotonic())
+        self.joined = asyncio.Event()
+        """Set once it owns partitions, or is on standby, since all have an owner."""
+        self._settings = settings
+        self._partitions = partitions
+        self._member = member
+        self._standing = standing
+        self._fail = fail
+
+    @property
+    def unread_s(self) -> float:
+        """For how long the longest unread partition of the lanes is unread."""
+        return self.path.unread_s(time.monotonic())
+
+    async def run(self) -> None:
+        """Look again and again."""
+        lanes = frozenset(lane_topics(self._settings))
+        partitions = self._partitions
+        while True:
+            if partitions.taken_over.is_set():
+                self.joined.set()
+            own = partitions.intake.partitions()
+            try:
+                seen = await partitions.ask(look, self._standing, self._settings.group, lanes, own)
+            except (KafkaException, Unreachable) as error:
+                log.debug("could not look at the group", error=str(error))
+            else:
+                self._judge(seen)
+                await self._look_closer(seen)
+            await asyncio.sleep(LOOK_S)
+
+    def _judge(self, seen: Look) -> None:
+        now, intake, path = time.monotonic(), self._partitions.intake, self.path
+        own = {p: at for p in intake.partitions() if (at := intake.next_offset(p)) is not None}
+        path.saw(seen, self._member.id, own, intake.gated, now)
+        if path.in_group and not own and not seen.unowned:
+            self.joined.set()
+        if path.is_twin(now):
+            self._fail(
+                f"another node runs as {path.name}: was its data folder copied? "
+                "Give one of them another member_id, or start it with --dynamic-member",
+                TWIN_EXIT_CODE,
+            )
+
+    async def _look_closer(self, seen: Look) -> None:
+        """A partition of ours that seems stuck: records, or only marks of transactions?"""
+        now, limit = time.monotonic(), self._settings.timing.watchdog_s
+        for partition, since in [*self.path.unread.items()]:
+            at = self._partitions.intake.next_offset(partition)
+            if at is None or now - since < limit:
+                continue
+            if await self._partitions.ask(self._standing.anything, partition, at):
+                reason = f"nothing is read from {partition[0]} {partition[1]}, records wait"
+                self._fail(reason, EXIT_CODE)
+            else:
+                self.path.read(partition, seen.bounds[partition][1])

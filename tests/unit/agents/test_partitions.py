@@ -1,0 +1,283 @@
+"""Taking partitions over and giving them back, with a broker that says what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from modelmora.agents.beginning import Oddity
+from modelmora.agents.intake import Intake
+from modelmora.agents.lease import Lease
+from modelmora.agents.ledger import metadata_of, read_metadata
+from modelmora.agents.partitions import SLACK_MS, Partitions
+from modelmora.kafka.group import Partition
+from modelmora.kafka.topics import lane_topics
+from modelmora.messages import InferenceResult, Source, Status
+from modelmora.settings import Settings
+from modelmora.testing.fakes import FakeReader, FakeRecord
+from modelmora.wire import encode_result
+
+TOPIC = "modelmora.requests.normal"
+LANE: Partition = (TOPIC, 0)
+OTHER: Partition = (TOPIC, 1)
+SINCE_MS = 50_000
+
+
+@dataclass
+class Message:
+    content: bytes
+
+    def value(self) -> bytes:
+        return self.content
+
+
+@dataclass
+class FakeStanding:
+    """A broker whose every answer is given by the test."""
+
+    commits: dict[Partition, tuple[int, str]] = field(default_factory=dict)
+    logs: dict[Partition, tuple[int, int]] = field(default_factory=dict)
+    written: dict[Partition, int] = field(default_factory=dict)
+    outcomes: list[bytes] = field(default_factory=list)
+    asked_since: list[int] = field(default_factory=list)
+    failures: int = 0
+
+    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
+        if self.failures:
+            self.failures -= 1
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return {p: self.commits[p] for p in partitions if p in self.commits}
+
+    def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
+        return {p: self.logs.get(p, (0, 1000)) for p in partitions}
+
+    def at(self, times: Mapping[Partition, int]) -> dict[Partition, int]:
+        return {p: self.written[p] for p in times if p in self.written}
+
+    def read(self, topic: str, since_ms: int, take: Callable[[Any], None]) -> None:
+        self.asked_since.append(since_ms)
+        for value in self.outcomes:
+            take(Message(value))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Desk:
+    """Partitions between a broker, a reader and some work that are all made up."""
+
+    def __init__(self) -> None:
+        settings = Settings(bootstrap_servers="127.0.0.1:1")
+        self.now_ms = 1_000_000.0
+        self.forgotten: list[set[Partition]] = []
+        self.odd: list[tuple[Oddity, Partition, Mapping[str, int]]] = []
+        self.writing = asyncio.Event()
+        self.writing.set()
+        self.standing: Any = FakeStanding()
+        self.intake = Intake(settings.limits, lane_topics(settings))
+        self.lease = Lease(10)
+        self.reader = FakeReader()
+        self.partitions = Partitions(
+            self.intake,
+            self.lease,
+            self.standing,
+            "modelmora.results",
+            self,
+            on_batches=lambda _: None,
+            on_odd=lambda *told: self.odd.append(told),
+        )
+        self.partitions.reader = self.reader
+
+    def forget(self, partitions: set[Partition]) -> None:
+        self.forgotten.append(set(partitions))
+
+    async def written(self) -> None:
+        await self.writing.wait()
+
+    def since_ms(self) -> float:
+        return self.now_ms
+
+    async def own(self, *partitions: Partition, epoch: int = 1) -> None:
+        before = len(self.reader.places)
+        self.partitions.on_assigned(dict.fromkeys(partitions, epoch))
+        await self.read(before + 1)
+
+    async def read(self, count: int) -> None:
+        async with asyncio.timeout(30):
+            while len(self.reader.places) < count:
+                await asyncio.sleep(0.005)
+
+    def place(self, partition: Partition = LANE) -> tuple[int, int]:
+        return self.reader.places[-1][partition]
+
+
+@pytest.fixture
+async def desk() -> Desk:
+    return Desk()
+
+
+def outcome(offset: int, partition: Partition = LANE) -> bytes:
+    return encode_result(
+        InferenceResult("id", Status.COMPLETED, "echo", "1", Source(*partition, offset))
+    )
+
+
+def record(offset: int, epoch: int = 1) -> FakeRecord:
+    return FakeRecord(*LANE, offset, epoch)
+
+
+async def test_reading_begins_where_the_group_has_committed(desk: Desk) -> None:
+    desk.standing.commits = {LANE: (7, "")}
+    desk.standing.logs[OTHER] = (3, 9)
+    await desk.own(LANE, OTHER)
+    assert desk.place() == (1, 7)
+    assert desk.place(OTHER) == (1, 3)
+    assert not desk.standing.asked_since
+
+
+async def test_outcomes_written_since_the_commit_are_given_no_second_time(desk: Desk) -> None:
+    """The last owner answered 7 and 9 behind its commit, and was killed before the next one."""
+    desk.standing.commits = {LANE: (7, f"mm2:{SINCE_MS}:")}
+    desk.standing.outcomes = [outcome(7), b"not ours", outcome(9), outcome(8, OTHER)]
+    await desk.own(LANE)
+    assert desk.standing.asked_since == [SINCE_MS]
+    assert [desk.intake.begin(record(offset)) for offset in (7, 8, 9, 10)] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+async def test_what_the_bitmap_says_is_done_too(desk: Desk) -> None:
+    desk.standing.commits = {LANE: (8, metadata_of(SINCE_MS, bytes([0b110])))}
+    await desk.own(LANE)
+    assert [desk.intake.begin(record(offset)) for offset in (8, 9, 10, 11)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+async def test_a_commit_beyond_the_end_swallows_nothing_and_is_told(desk: Desk) -> None:
+    """The log was cut back to 30 and written on to 40: what came since the commit is read."""
+    desk.standing.commits = {LANE: (50, f"mm2:{SINCE_MS}:")}
+    desk.standing.logs[LANE] = (0, 40)
+    desk.standing.written[LANE] = 30
+    desk.standing.outcomes = [outcome(33)]  # of a record that the broker has lost
+    await desk.own(LANE)
+    assert desk.place() == (1, 30)
+    assert all(desk.intake.begin(record(offset)) for offset in range(30, 40))
+    ((what, where, facts),) = desk.odd
+    assert (what, where) == (Oddity.LOG_CUT_BACK, LANE)
+    assert (facts["position"], facts["end"], facts["begins_at"]) == (50, 40, 30)
+
+
+async def test_what_retention_took_unread_is_counted(desk: Desk) -> None:
+    desk.standing.commits = {LANE: (5, "")}
+    desk.standing.logs[LANE] = (25, 40)
+    await desk.own(LANE)
+    assert desk.place() == (1, 25)
+    assert desk.odd[0][0] is Oddity.DELETED_UNREAD
+    assert desk.odd[0][2]["unread"] == 20
+
+
+async def test_a_broker_that_does_not_answer_is_asked_again(desk: Desk) -> None:
+    desk.standing.commits = {LANE: (7, "")}
+    desk.standing.failures = 2
+    await desk.own(LANE)
+    assert desk.place() == (1, 7)
+
+
+async def test_what_was_lost_while_it_was_taken_over_is_not_read(desk: Desk) -> None:
+    desk.standing.failures = 1
+    desk.partitions.on_assigned({LANE: 1, OTHER: 2})
+    desk.partitions.on_lost({LANE})
+    await desk.read(1)
+    assert desk.reader.places == [{OTHER: (2, 0)}]
+    assert desk.intake.partitions() == {OTHER}
+
+
+async def test_what_is_given_back_is_forgotten_and_committed(desk: Desk) -> None:
+    await desk.own(LANE)
+    for offset in range(3):
+        assert desk.intake.begin(record(offset))
+    desk.intake.done(record(0))
+    desk.writing.clear()
+    going = asyncio.create_task(desk.partitions.on_revoked({LANE}))
+    await asyncio.sleep(0)
+    assert desk.forgotten == [{LANE}]
+    assert not desk.intake.owes(record(1)), "nothing more is written for it"
+    desk.intake.done(record(2))  # what was on its way is acknowledged in time
+    desk.writing.set()
+    offset, metadata = (await going)[LANE]
+    assert offset == 1
+    assert read_metadata(offset, metadata) == (1_000_000 - SLACK_MS, (2,))
+    assert desk.intake.partitions() == set()
+
+
+async def test_what_is_lost_leaves_neither_work_nor_lease(desk: Desk) -> None:
+    await desk.own(LANE)
+    desk.partitions.on_committed({}, asyncio.get_running_loop().time() + 1e6, None)
+    assert desk.lease.holds()
+    desk.partitions.on_lost({LANE})
+    assert not desk.lease.holds()
+    assert desk.forgotten == [{LANE}]
+    assert desk.intake.partitions() == set()
+
+
+async def test_a_lease_is_asked_for_at_once_and_renewed_though_nothing_was_done(
+    desk: Desk,
+) -> None:
+    await desk.own(LANE)
+    assert list(desk.reader.commits[0]) == [LANE]
+    desk.reader.committing = False
+    desk.partitions.on_committed(desk.reader.commits[0], 0.0, None)
+    desk.partitions.commit()
+    assert list(desk.reader.commits[1]) == [LANE]
+
+
+async def test_no_second_commit_is_asked_for_while_one_is_under_way(desk: Desk) -> None:
+    await desk.own(LANE)
+    desk.partitions.commit()
+    assert len(desk.reader.commits) == 1
+
+
+async def test_a_failed_commit_is_no_lease_and_is_tried_again(desk: Desk) -> None:
+    await desk.own(LANE)
+    assert desk.intake.begin(record(0))
+    desk.intake.done(record(0))
+    desk.reader.committing = False
+    desk.partitions.on_committed(desk.reader.commits[0], 1e9, "the broker is away")
+    assert not desk.lease.holds()
+    desk.partitions.commit()
+    assert desk.reader.commits[-1][LANE][0] == 1
+
+
+async def test_deleted_under_its_reader_a_partition_goes_on_and_says_what_is_missing(
+    desk: Desk,
+) -> None:
+    await desk.own(LANE)
+    desk.standing.logs[LANE] = (12, 40)
+    desk.partitions.on_stuck(LANE, 1, "out of range")
+    await desk.read(2)
+    assert desk.place() == (1, 12)
+    assert desk.odd[0][2]["unread"] == 12
+
+
+async def test_cut_back_under_its_reader_a_partition_is_taken_over_anew(desk: Desk) -> None:
+    desk.standing.commits = {LANE: (20, f"mm2:{SINCE_MS}:")}
+    await desk.own(LANE)
+    desk.standing.logs[LANE] = (0, 10)
+    desk.standing.written[LANE] = 4
+    desk.partitions.on_stuck(LANE, 1, "out of range")
+    await desk.read(2)
+    assert desk.place() == (1, 4)
+    assert desk.forgotten == [{LANE}]
+    assert desk.odd[0][0] is Oddity.LOG_CUT_BACK
