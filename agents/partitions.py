@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -102,6 +102,8 @@ class Partitions:
         self.on_failed = on_failed
         self._on_odd = on_odd
         self._epochs: dict[Partition, int] = {}
+        self._oldest: OrderedDict[Partition, None] = OrderedDict()
+        """The partitions read, the one whose commit is oldest first."""
         self._tasks: set[asyncio.Task[None]] = set()
         # One thread, for the client that asks is not made for two.
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="standing")
@@ -157,20 +159,26 @@ class Partitions:
             log.warning("commit failed, will be tried again", error=error)
             return
         self._lease.confirmed(asked_at)
+        for partition in commits.keys() & self._oldest.keys():
+            self._oldest.move_to_end(partition)
         self.intake.on_committed({p: Commit(*each) for p, each in commits.items()})
 
     # Committing ----------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Have committed what has changed; where nothing has, renew the lease when it is due."""
+        """Have committed what has changed.
+
+        Beside it, or where nothing has changed and the lease is due, the oldest commit is renewed:
+        a new owner reads the outcomes since then.
+        """
         if self.reader.committing:
             return
         since = self._since_ms()
         commits = self.intake.to_commit(since)
-        if not commits and self._lease.is_due:
-            some = next(iter(self.intake.partitions()), None)
-            commit = some and self.intake.commit_of(some, since)
-            commits = {some: commit} if some and commit else {}
+        if commits or self._lease.is_due:
+            for oldest in islice(self._oldest, 1):
+                if commit := self.intake.commit_of(oldest, since):
+                    commits[oldest] = commit
         if commits:
             self.reader.commit(commits)
 
@@ -196,6 +204,7 @@ class Partitions:
             offset = place.begin.offset
             self.intake.assign(partition, epoch, offset, place.finished)
             starts[partition] = epoch, offset
+            self._oldest[partition] = None
             self._tell_odd(partition, place)
         self.reader.read(starts)
         log.info("partitions taken over", taken=len(starts), owned=len(self._epochs))
@@ -239,6 +248,7 @@ class Partitions:
     def _forget(self, partitions: set[Partition]) -> None:
         for partition in partitions:
             self._epochs.pop(partition, None)
+            self._oldest.pop(partition, None)
         self._work.forget(partitions)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -281,3 +281,17 @@ async def test_cut_back_under_its_reader_a_partition_is_taken_over_anew(desk: De
     assert desk.place() == (1, 4)
     assert desk.forgotten == [{LANE}]
     assert desk.odd[0][0] is Oddity.LOG_CUT_BACK
+
+
+async def test_no_commit_grows_old_while_others_change(desk: Desk) -> None:
+    """A new owner reads all outcomes since the oldest commit of what it takes over."""
+    await desk.own(LANE, OTHER)
+    renewed: set[Partition] = set()
+    for offset in range(2):
+        desk.reader.committing = False
+        desk.partitions.on_committed(desk.reader.commits[-1], 0.0, None)
+        assert desk.intake.begin(record(offset))
+        desk.intake.done(record(offset))
+        desk.partitions.commit()
+        renewed |= desk.reader.commits[-1].keys()
+    assert renewed == {LANE, OTHER}
