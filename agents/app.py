@@ -22,8 +22,8 @@ from faust.transport.consumer import Consumer as FaustConsumer
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from modelmora.kafka.batches import Batch
 from modelmora.kafka.connection import bootstrap_servers
-from modelmora.kafka.group import Batch
 from modelmora.kafka.topics import lane_topics
 from modelmora.settings import Settings
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from math import inf
 
 from modelmora.agents.ledger import WINDOW, Commit, PartitionLedger
-from modelmora.kafka.group import Partition
+from modelmora.kafka.batches import Partition
 from modelmora.messages import Lane
 from modelmora.serving import Record
 from modelmora.settings import Limits

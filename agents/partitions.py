@@ -18,7 +18,7 @@ from modelmora.agents.intake import Intake
 from modelmora.agents.lease import Lease
 from modelmora.agents.ledger import Commit, read_metadata
 from modelmora.errors import Undecodable, Unreachable
-from modelmora.kafka.group import Batch, Commits, Partition
+from modelmora.kafka.batches import Batch, Commits, Partition
 from modelmora.kafka.standing import Standing
 from modelmora.wire import decode_result_source
 

@@ -12,7 +12,7 @@ import structlog
 from modelmora.agents.intake import Intake
 from modelmora.agents.unresolved import Unresolved
 from modelmora.errors import Code, RequestError, Undecodable
-from modelmora.kafka.group import Batch, Partition
+from modelmora.kafka.batches import Batch, Partition
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import Unreadable

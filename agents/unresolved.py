@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from modelmora.errors import Code, RequestError
-from modelmora.kafka.group import Partition
+from modelmora.kafka.batches import Partition
 from modelmora.serving import Record
 from modelmora.wire import id_of
 

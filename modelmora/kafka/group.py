@@ -18,23 +18,19 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from modelmora.errors import ConfigurationError
+from modelmora.kafka.batches import Batch, Commits, Owner, Partition, Record, record_of
 from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.settings import Settings
 
 log = structlog.get_logger(__name__)
-Partition = tuple[str, int]
-"""(topic, number)."""
-Commits = Mapping[Partition, tuple[int, str]]
-"""Offset and metadata to commit for each partition."""
 POLL_S = 0.02
 FETCH_WAIT_MS = 100
 BATCH_RECORDS = 1000
@@ -48,55 +44,6 @@ OUT_OF_RANGE = (
 )
 # A fatal error hides its cause's code, so its text must do.
 UNSUPPORTED = "API version not supported"
-
-
-@dataclass(slots=True, eq=False)
-class Record:
-    """A record of a partition of ours; `timestamp` is the broker's, in Unix ms."""
-
-    topic: str
-    partition: int
-    offset: int
-    epoch: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
-
-
-class Batch(NamedTuple):
-    """What one fetch has brought of one partition, in offset order; never empty."""
-
-    partition: Partition
-    epoch: int
-    after: int
-    """The offset behind the batch before it."""
-    records: Sequence[Record | Unreadable]
-
-
-class Owner(Protocol):
-    """Whoever works on the partitions; all of it is called on the loop."""
-
-    def on_assigned(self, epochs: Mapping[Partition, int]) -> None:
-        """These are ours now; each is read from when `Member.read` says where."""
-
-    async def on_revoked(self, partitions: set[Partition]) -> Commits:
-        """These go to another member. What is returned in time is committed before they do."""
-
-    def on_lost(self, partitions: set[Partition]) -> None:
-        """These belong to another member already."""
-
-    def on_batches(self, batches: Sequence[Batch]) -> None:
-        """What one fetch has brought; `Member.taken` is to be called once for all of it."""
-
-    def on_stuck(self, partition: Partition, epoch: int, reason: str) -> None:
-        """There is nothing to read where the partition's reading stands."""
-
-    def on_committed(self, commits: Commits, asked_at: float, error: str | None) -> None:
-        """The group has confirmed a commit that was asked for at a monotonic time, or not."""
-
-    def on_failed(self, reason: str) -> None:
-        """The member has ended for good."""
 
 
 def group_config(settings: Settings, protocol: str) -> dict[str, Any]:
@@ -280,7 +227,7 @@ class Member:
             if partition not in started:
                 continue
             epoch = epochs[partition]
-            record = _record(message, topic, number, epoch)
+            record = record_of(message, topic, number, epoch)
             batch = batches.get((topic, number, epoch))
             if batch is None:
                 batches[topic, number, epoch] = [record]
@@ -426,23 +373,6 @@ class Member:
     def _tell(self, what: Callable[..., object], *arguments: object) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(what, *arguments)
-
-
-def _record(message: Message, topic: str, number: int, epoch: int) -> Record | Unreadable:
-    try:
-        headers = message.headers()
-    except (UnicodeDecodeError, SystemError):  # the second is how confluent-kafka says the first
-        return Unreadable(topic, number, message.offset(), epoch)
-    return Record(
-        topic,
-        number,
-        message.offset(),
-        epoch,
-        message.timestamp()[1],
-        message.key(),
-        message.value(),
-        headers or (),
-    )
 
 
 def _offsets(commits: Commits) -> list[TopicPartition]:

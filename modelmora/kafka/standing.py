@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from modelmora.errors import Unreachable
+from modelmora.kafka.batches import Partition
 from modelmora.kafka.connection import confluent_config
-from modelmora.kafka.group import Partition
 from modelmora.settings import Settings
 
 ANSWER_S = 10.0

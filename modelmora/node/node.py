@@ -20,7 +20,8 @@ from modelmora.agents.models import Models
 from modelmora.agents.partitions import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
-from modelmora.kafka.group import Member, Partition
+from modelmora.kafka.batches import Partition
+from modelmora.kafka.group import Member
 from modelmora.kafka.publisher import Publisher
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
@@ -36,6 +37,7 @@ from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.telemetry.http import HttpServer
 from modelmora.telemetry.notify import notify
+from modelmora.wire import Framing
 from modelmora.workers import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -79,6 +81,17 @@ async def _all_within(**parts: Coroutine[Any, Any, None]) -> None:
             log.warning("did not stop cleanly", part=task.get_name(), error=repr(error))
 
 
+def _publishers(
+    settings: Settings, lease: Lease, framing: Framing | None
+) -> tuple[Publisher, Publisher]:
+    """The one for outcomes, which waits for the lease, and that for all else."""
+    waiting = {Topic.PROGRESS.full(settings.namespace): PROGRESS_WAITING}
+    return (
+        Publisher(settings, timeout_s=lease.write_s, framing=framing, may_publish=lease.holds),
+        Publisher(settings, framing=framing, drop_oldest=waiting),
+    )
+
+
 class Node:
     """The node process.
 
@@ -90,18 +103,11 @@ class Node:
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
         self.clock = BrokerClock()
         self.metrics = NodeMetrics()
-        namespace, lanes = settings.namespace, lane_topics(settings)
-        self.intake = Intake(settings.limits, lanes)
+        namespace = settings.namespace
+        self.intake = Intake(settings.limits, lane_topics(settings))
         self.lease = Lease(settings.timing.session_timeout_s)
         framing = schemas.framing if schemas else None
-        self.publisher = Publisher(
-            settings,
-            timeout_s=self.lease.write_s,
-            framing=framing,
-            may_publish=self.lease.holds,
-        )
-        waiting = {Topic.PROGRESS.full(namespace): PROGRESS_WAITING}
-        self.teller = Publisher(settings, framing=framing, drop_oldest=waiting)
+        self.publisher, self.teller = _publishers(settings, self.lease, framing)
         self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.acknowledged)
         results = Results(
             self.publisher, self.teller, self.intake, self.clock, self.lifecycle, namespace
@@ -116,24 +122,7 @@ class Node:
         self.control = Control(settings, self.service, self.models, schemas)
         self.requests = Requests(settings, self.intake, self.service, results, self.clock, schemas)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
-        self.standing = Standing(settings)
-        self.partitions = Partitions(
-            self.intake,
-            self.lease,
-            self.standing,
-            Topic.RESULTS.full(namespace),
-            self,
-            on_batches=self.app.feed.put,
-            on_odd=self._on_odd,
-            on_failed=self._fail,
-            plain=framing.plain if framing else None,
-        )
-        self.member = Member(settings, self.name, lanes, self.partitions)
-        self.partitions.reader = self.requests.reader = self.member
-        self.app.feed.taken = self.member.taken
-        self.lookout = Lookout(
-            settings, self.name, self.partitions, self.member, self.standing, self._fail
-        )
+        self._form_group(framing)
         self.pulse = Pulse(settings)
         self.http = HttpServer(
             health_app(self.checks, lambda: self.waiting_for, self.model_rows, self.metrics),
@@ -147,6 +136,28 @@ class Node:
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
+
+    def _form_group(self, framing: Framing | None) -> None:
+        """The member of the group, whoever works on its partitions, and who looks at both."""
+        settings = self.settings
+        self.standing = Standing(settings)
+        self.partitions = Partitions(
+            self.intake,
+            self.lease,
+            self.standing,
+            Topic.RESULTS.full(settings.namespace),
+            self,
+            on_batches=self.app.feed.put,
+            on_odd=self._on_odd,
+            on_failed=self._fail,
+            plain=framing.plain if framing else None,
+        )
+        self.member = Member(settings, self.name, lane_topics(settings), self.partitions)
+        self.partitions.reader = self.requests.reader = self.member
+        self.app.feed.taken = self.member.taken
+        self.lookout = Lookout(
+            settings, self.name, self.partitions, self.member, self.standing, self._fail
+        )
 
     # Life ----------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from modelmora.kafka.group import Partition
+from modelmora.kafka.batches import Partition
 from modelmora.kafka.standing import Standing
 
 TWIN_S = 60.0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelmora.errors import RequestError
-from modelmora.kafka.group import Partition, Record
+from modelmora.kafka.batches import Partition, Record
 from modelmora.kafka.publisher import Dropped, TooLarge, Written
 from modelmora.kafka.publisher import Record as Outgoing
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Timings

@@ -9,7 +9,8 @@ from typing import Any
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from modelmora.kafka.group import Batch, Commits, Member, Partition, Record
+from modelmora.kafka.batches import Batch, Commits, Partition, Record
+from modelmora.kafka.group import Member
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.settings import Settings
 

@@ -16,7 +16,7 @@ from faust.types import TP
 
 from modelmora.agents import app as ours
 from modelmora.agents.app import Consumer, NodeApp, build_app
-from modelmora.kafka.group import Batch
+from modelmora.kafka.batches import Batch
 from modelmora.settings import Settings
 
 PARTITION = TP("lane", 0)

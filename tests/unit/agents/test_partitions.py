@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -15,7 +15,8 @@ from modelmora.agents.intake import Intake
 from modelmora.agents.lease import Lease
 from modelmora.agents.ledger import metadata_of, read_metadata
 from modelmora.agents.partitions import SLACK_MS, Partitions
-from modelmora.kafka.group import Partition
+from modelmora.kafka.batches import Partition
+from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import lane_topics
 from modelmora.messages import InferenceResult, Source, Status
 from modelmora.settings import Settings
@@ -78,14 +79,14 @@ class Desk:
         self.odd: list[tuple[Oddity, Partition, Mapping[str, int]]] = []
         self.writing = asyncio.Event()
         self.writing.set()
-        self.standing: Any = FakeStanding()
+        self.standing = FakeStanding()
         self.intake = Intake(settings.limits, lane_topics(settings))
         self.lease = Lease(10)
         self.reader = FakeReader()
         self.partitions = Partitions(
             self.intake,
             self.lease,
-            self.standing,
+            cast("Standing", self.standing),
             "modelmora.results",
             self,
             on_batches=lambda _: None,
@@ -109,7 +110,7 @@ class Desk:
 
     async def read(self, count: int) -> None:
         async with asyncio.timeout(30):
-            while len(self.reader.places) < count:
+            while len(self.reader.places) < count:  # noqa: ASYNC110 - a thread asks
                 await asyncio.sleep(0.005)
 
     def place(self, partition: Partition = LANE) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import pytest
 from modelmora.agents.intake import Intake
 from modelmora.agents.requests import LostRecord, Requests
 from modelmora.errors import Code, RequestError
-from modelmora.kafka.group import Batch
+from modelmora.kafka.batches import Batch
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import InferenceRequest, Lane

@@ -14,7 +14,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from modelmora.agents.intake import Intake
 from modelmora.agents.requests import Requests
 from modelmora.errors import Code, RequestError, Undecodable
-from modelmora.kafka.group import Batch
+from modelmora.kafka.batches import Batch
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import lane_topics
 from modelmora.messages import InferenceRequest, Lane

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.kafka.group import Partition
+from modelmora.kafka.batches import Partition
 from modelmora.node.path import GroupMember, Look, Path
 
 OURS: Partition = ("lane", 0)
