@@ -403,3 +403,20 @@ def test_losing_what_is_large_opens_the_gates(lane: Lane) -> None:
     assert taken.gated == {A, big}
     taken.revoke([big])
     assert taken.gated == set()
+
+
+def test_a_hole_is_committed_over_before_anything_is_done() -> None:
+    taken = intake()
+    taken.begin(record(5))
+    assert taken.to_commit(0) == {A: (5, "mm2:0:")}
+
+
+def test_what_was_shed_below_what_did_not_fit_is_read_first() -> None:
+    taken = intake()
+    taken.begin(record(0))
+    taken.begin(record(1))
+    taken.begin(record(3 * WINDOW))
+    assert taken.gated == {A}
+    taken.shed([record(1)])
+    assert taken.gated == set()
+    assert taken.rewind(A) == 1
