@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -21,6 +22,27 @@ POLL_S = 0.1
 ASK_S = 0.5
 START_S = 10.0
 END_S = 1.0
+
+
+def producer_config(settings: Settings, timeout_s: float) -> dict[str, Any]:
+    """An idempotent producer that spreads keys as Java's does, and is quick to see changes."""
+    return confluent_config(settings) | {
+        "acks": "all",
+        "enable.idempotence": True,
+        "partitioner": "murmur2_random",
+        "linger.ms": 0,
+        "batch.size": BATCH_BYTES,
+        "message.max.bytes": REQUEST_BYTES,
+        "message.timeout.ms": int(timeout_s * 1000),
+        "request.timeout.ms": int(timeout_s * 1000),
+        "queue.buffering.max.messages": 100_000,
+        "queue.buffering.max.kbytes": 64 * 1024,
+        "allow.auto.create.topics": False,
+        "topic.metadata.propagation.max.ms": 1_000,
+        "topic.metadata.refresh.interval.ms": 5_000,
+        "reconnect.backoff.max.ms": 1_000,
+        "socket.nagle.disable": True,
+    }
 
 
 class Client:
@@ -41,24 +63,7 @@ class Client:
         self._on_connected = on_connected
         self._connected = True
         self._refused = self._doubtful = self._late = self._ending = False
-        config = confluent_config(settings) | {
-            "error_cb": self._on_error,
-            "acks": "all",
-            "enable.idempotence": True,
-            "partitioner": "murmur2_random",
-            "linger.ms": 0,
-            "batch.size": BATCH_BYTES,
-            "message.max.bytes": REQUEST_BYTES,
-            "message.timeout.ms": int(timeout_s * 1000),
-            "request.timeout.ms": int(timeout_s * 1000),
-            "queue.buffering.max.messages": 100_000,
-            "queue.buffering.max.kbytes": 64 * 1024,
-            "allow.auto.create.topics": False,
-            "topic.metadata.propagation.max.ms": 1_000,
-            "topic.metadata.refresh.interval.ms": 5_000,
-            "reconnect.backoff.max.ms": 1_000,
-            "socket.nagle.disable": True,
-        }
+        config = producer_config(settings, timeout_s) | {"error_cb": self._on_error}
         try:
             self._producer = Producer(config)
         except (KafkaException, ValueError) as error:

@@ -1,0 +1,214 @@
+"""Records that wait to be written: by topic, in order, until each is decided."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import structlog
+from confluent_kafka import KafkaError
+
+from modelmora.kafka.producing import BATCH_BYTES
+from modelmora.wire import Framing
+
+log = structlog.get_logger(__name__)
+Headers = Sequence[tuple[str, bytes | None]]
+WINDOW = 2_000
+RETRY_S = (0.1, 0.2, 0.5, 1.0)
+
+
+class Written(NamedTuple):
+    """The broker's acknowledgement.
+
+    `timestamp` is its own clock in Unix ms, 0 where the topic does not carry it; `offset` is -1
+    where the broker had the record already and has forgotten where.
+    """
+
+    partition: int
+    offset: int
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """The broker never takes a record of this size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """It was not written: nobody wanted it any more, or newer ones of its topic took its place."""
+
+
+Answer = Written | TooLarge | Dropped
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One record to write; `done` is called once, on the loop, when that has been decided.
+
+    It goes to `partition`, or by its key where that is None or the topic lacks it. `wanted` is
+    asked each time right before the record is handed to the producer.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    done: Callable[[Answer], None]
+    headers: Headers = ()
+    partition: int | None = None
+    wanted: Callable[[], bool] | None = None
+    ends: tuple[str, int, int] | None = None
+    """Whose outcome this is (topic, partition, offset), if it is one."""
+    since: float = field(default=0.0, init=False)
+    """When it was taken (monotonic, s): also its place among those of its topic."""
+    size: int = field(default=0, init=False)
+    alone: bool = field(default=False, init=False)
+    """It was refused in a batch, perhaps for its neighbours."""
+
+
+@dataclass(slots=True, eq=False)
+class Flow:
+    """The records of one topic: those that wait, those under way, those that came back."""
+
+    topic: str
+    bound: int | None
+    waiting: deque[Record] = field(default_factory=deque)
+    under_way: dict[Record, None] = field(default_factory=dict)
+    again: list[Record] = field(default_factory=list)
+    bytes: int = 0
+    """Bytes under way."""
+    single: bool = False
+    """What is under way goes alone."""
+    fault: str | None = None
+    """Why the topic is parked: one record at a time asks whether it flows again."""
+    failures: int = 0
+    resume: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.waiting) + len(self.under_way) + len(self.again)
+
+    def room(self, now: float) -> int:
+        """How many records may be handed over.
+
+        What came back goes first and in its old order, so it waits for all that is under way.
+        """
+        if self.under_way and (self.again or self.single or self.fault):
+            return 0
+        if self.again:
+            self.again.sort(key=lambda record: record.since)
+            self.waiting.extendleft(reversed(self.again))
+            self.again.clear()
+        if now < self.resume:
+            return 0
+        return 1 if self.fault else WINDOW - len(self.under_way)
+
+    def park(self, error: KafkaError) -> float:
+        """Rest after a failure; returns for how long (s), 0 where it rests already."""
+        now = time.monotonic()
+        if now < self.resume:
+            return 0.0  # one of many that failed together
+        if not self.fault:
+            log.error("topic parked", topic=self.topic, reason=error.str(), open=len(self))
+        self.fault = error.str()
+        pause = RETRY_S[min(self.failures, len(RETRY_S) - 1)]
+        self.failures += 1
+        self.resume = now + pause
+        return pause
+
+    def unpark(self) -> None:
+        """The topic takes records again."""
+        log.info("topic flows again", topic=self.topic, open=len(self))
+        self.fault, self.failures = None, 0
+
+    def oldest(self) -> float:
+        """When the oldest record was taken; infinity where there is none."""
+        queues = (self.under_way, self.again, self.waiting)
+        return min((next(iter(queue)).since for queue in queues if queue), default=float("inf"))
+
+
+class Outbox:
+    """What every publisher holds: records by topic, and how much of it is undecided."""
+
+    def __init__(self, framing: Framing | None, bounds: Mapping[str, int]) -> None:
+        self._framing = framing
+        self._bounds = bounds
+        self._flows: dict[str, Flow] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.backlog = 0
+        """Records taken and not yet decided."""
+        self.backlog_bytes = 0
+        self.connected = False
+
+    @property
+    def parked(self) -> dict[str, str]:
+        """The topics that take nothing although records wait, and why."""
+        return {flow.topic: flow.fault for flow in self._flows.values() if flow.fault and len(flow)}
+
+    def backlog_of(self, topics: Collection[str]) -> int:
+        """Records of these topics taken and not yet decided."""
+        return sum(len(self._flows[topic]) for topic in topics if topic in self._flows)
+
+    def oldest_s(self, topics: Collection[str] | None = None) -> float:
+        """Age of the oldest undecided record, of these topics or of all; 0 when there is none."""
+        flows = [flow for flow in self._flows.values() if topics is None or flow.topic in topics]
+        return max(0.0, time.monotonic() - min(map(Flow.oldest, flows), default=float("inf")))
+
+    def send(self, record: Record) -> None:
+        """Take a record, write it as the schema registry has its topic; returns at once."""
+        if self._framing:
+            record.value = self._framing.framed(record.topic, record.value)
+        flow = self._flows.get(record.topic)
+        if flow is None:
+            flow = Flow(record.topic, self._bounds.get(record.topic))
+            self._flows[record.topic] = flow
+        record.size = size = _size(record)
+        record.since = time.monotonic()
+        flow.waiting.append(record)
+        self.backlog += 1
+        self.backlog_bytes += size
+        self._idle.clear()
+        if flow.bound is not None and len(flow.waiting) > flow.bound:
+            self._answer(flow.waiting.popleft(), Dropped())
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at once whether something can be handed over."""
+        raise NotImplementedError
+
+    async def flush(self) -> None:
+        """Wait until everything taken so far and since is decided."""
+        await self._idle.wait()
+
+    def _answer(self, record: Record, answer: Answer) -> None:
+        self.backlog -= 1
+        self.backlog_bytes -= record.size
+        try:
+            record.done(answer)
+        except Exception:
+            log.exception("an acknowledgement was not taken", topic=record.topic)
+        if not self.backlog:
+            self._idle.set()
+
+    def _call(self, function: Callable[[], None]) -> None:
+        """Have the loop call it, from another thread."""
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function)
+
+
+def goes_alone(record: Record) -> bool:
+    """Whether no other record is in its batch: the broker refuses batches whole."""
+    return record.alone or record.size >= BATCH_BYTES
+
+
+def _size(record: Record) -> int:
+    """Bytes of the record without Kafka's own few."""
+    size = len(record.key or b"") + len(record.value or b"")
+    if record.headers:
+        size += sum(len(name) + len(value or b"") for name, value in record.headers)
+    return size
