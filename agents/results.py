@@ -161,7 +161,7 @@ class Results:
                 error=ErrorInfo(error.code, error.message),
             )
             then = partial(self._send_result, record, head, NO_OUTPUTS, ())
-        self._bury(record, error, 1, None, then)
+        self._bury(record, error, 1, None, then, ends=not error.request_id)
 
     # Progress and events -------------------------------------------------------------------------
 
@@ -224,10 +224,11 @@ class Results:
         key = head.request_id.encode()
         done = partial(self._on_result, record, head)
         value = encode_result_head(head, outputs)
-        self._send(record, Outgoing(self._results, key, value, done, headers))
+        self._send(record, Outgoing(self._results, key, value, done, headers), ends=True)
 
-    def _send(self, record: Record, outgoing: Outgoing) -> None:
+    def _send(self, record: Record, outgoing: Outgoing, *, ends: bool) -> None:
         outgoing.wanted = partial(self._owned.owes, record)
+        outgoing.ends = (record.topic, record.partition, record.offset) if ends else None
         self._sender.send(outgoing)
 
     def _on_result(self, record: Record, head: ResultHead, answer: Answer) -> None:
@@ -255,7 +256,10 @@ class Results:
         attempt: int,
         exit_code: int | None,
         then: Callable[[], None],
+        *,
+        ends: bool = False,
     ) -> None:
+        """Write a dead letter, then do `then`; `ends` says that it is itself the outcome."""
         if not self._owned.owes(record):
             return
         headers = headers_of(record, error, attempt, exit_code)
@@ -269,7 +273,8 @@ class Results:
                 return
             ours = headers[len(record.headers) :]  # the record's may be as large as they like
             value, kept = shortened(record.value, ours)
-            self._send(record, Outgoing(self._dead_letters, None, value, on_short, kept))
+            short = Outgoing(self._dead_letters, None, value, on_short, kept)
+            self._send(record, short, ends=ends)
 
         def on_short(answer: Answer) -> None:
             if isinstance(answer, Dropped):
@@ -279,7 +284,7 @@ class Results:
             then()
 
         letter = Outgoing(self._dead_letters, record.key, record.value, on_whole, tuple(headers))
-        self._send(record, letter)
+        self._send(record, letter, ends=ends)
 
 
 def _source_of(record: Record) -> Source:

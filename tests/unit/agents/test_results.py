@@ -92,6 +92,7 @@ def test_dead_letter_then_result_then_done(desk: Desk) -> None:
     assert dict(letter.headers)["modelmora-worker-exit-code"] == b"-9"
     desk.sender.acknowledge()
     assert desk.topics() == [LETTERS, RESULTS]
+    assert [sent.ends for sent in desk.sender.sent] == [None, ("ns.requests.low", 3, 42)]
     assert desk.ended == []
     sent = desk.sender.acknowledge()
     assert desk.ended == [42]
@@ -118,6 +119,7 @@ def test_what_each_code_leaves(desk: Desk, code: Code) -> None:
 def test_a_record_without_an_id_leaves_a_dead_letter_alone(desk: Desk) -> None:
     desk.results.undecodable(FakeRecord(offset=9), Undecodable(Code.EMPTY_VALUE, "empty"))
     assert desk.ended == []
+    assert desk.sender.sent[0].ends == ("modelmora.requests.normal", 0, 9)
     desk.sender.acknowledge_all()
     assert desk.topics() == [LETTERS]
     assert desk.ended == [9]
