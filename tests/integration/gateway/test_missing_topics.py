@@ -38,9 +38,9 @@ async def test_without_control_who_hangs_up_stops_no_other_caller(
             hanging.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await hanging
-            await until(lambda: bool(publisher.backlog))
+            await until(lambda: control in publisher.parked)
             for _ in range(20):
                 answer = await rest.post("/infer/echo", json={"inputs": "x"})
                 assert answer.status_code == 200
             assert (await rest.get("/health/ready")).status_code == 200
-            assert publisher.backlog
+            assert publisher.backlog_of([control])
