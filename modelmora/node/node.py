@@ -195,7 +195,7 @@ class Node:
         self._wait_for("imports of the models")  # before, a first answer would wait for them
         await self.workers.zygote_ready()
         self._ready, self.waiting_for = True, None
-        notify(ready=True, zygote=self.workers.zygote_pid)
+        notify(ready=True)
         log.info("node ready", node=self.name, http=self._address, partitions=len(self._owned))
 
     def _wait_for(self, what: str) -> None:
@@ -305,8 +305,7 @@ class Node:
             self.failure.set_result(code)
 
     def _on_zygote(self, pid: int | None) -> None:
-        if self._ready:
-            notify(zygote=pid)
+        notify(zygote=pid)
 
     # Telling -------------------------------------------------------------------------------------
 

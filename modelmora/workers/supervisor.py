@@ -53,6 +53,11 @@ class Supervisor:
         return self._launcher.zygote_pid
 
     @property
+    def zygote_pids(self) -> set[int]:
+        """That one, one that is to take its place, and those that are about to end."""
+        return self._launcher.zygote_pids
+
+    @property
     def pids(self) -> dict[int, int]:
         """Replica -> pid of the living children."""
         return {r: child.pid for r, child in self._children.items() if child.pid is not None}
@@ -151,7 +156,7 @@ class Supervisor:
         self._events.on_exited(child.replica, report)
 
     def _tree(self) -> list[int]:
-        return [os.getpid(), *self.pids.values(), *self._launcher.zygote_pids]
+        return [os.getpid(), *self.pids.values(), *self.zygote_pids]
 
     async def _keep_house(self) -> None:
         """Sample the memory of children that worked; reap what became ours by inheritance."""
@@ -189,7 +194,7 @@ class Supervisor:
         """
         if not linux.supported or self._launcher.forking:
             return 0
-        known = {*self.pids.values(), *self._launcher.zygote_pids}
+        known = {*self.pids.values(), *self.zygote_pids}
         left = 0
         for pid, _session, zombie in linux.children_in_sessions(self._launcher.sessions):
             if pid in known:

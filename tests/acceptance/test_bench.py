@@ -20,6 +20,8 @@ NAMES = {
     "queue.ops_vs_asyncio",
     "queue.violations",
     "rest.p50_vs_faust",
+    "start.ready_vs_parts",
+    "start.second_demo_s",
     "unload.growth_mb_per_cycle",
     "unload.returned_share",
 }

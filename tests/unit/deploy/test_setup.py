@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+INPUTS = (".ci/setup", "requirements.lock", "requirements-setup.lock", "pyproject.toml")
 GB = 1 << 20  # in the KB that df counts
 
 
@@ -67,6 +69,13 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
+def test_what_is_installed_is_compiled() -> None:
+    """Also where the set-up ran with PYTHONDONTWRITEBYTECODE."""
+    modules = ("torch", "transformers.models.bert.modeling_bert", "sympy.core.core")
+    specs = [importlib.util.find_spec(name) for name in modules]
+    assert all(spec and spec.cached and Path(spec.cached).exists() for spec in specs)
+
+
 def only_old_ones(machine: Machine) -> None:
     for name in ("python3.13", "python3.12", "python3.11", "python3"):
         machine.python(name, "3.9")
@@ -120,9 +129,7 @@ def test_too_little_disk(machine: Machine) -> None:
 def test_nothing_to_do(machine: Machine) -> None:
     machine.disk(0)
     (machine.project / ".venv").mkdir()
-    inputs = "".join(
-        f"# {name}\n" for name in ("requirements.lock", "requirements-setup.lock", "pyproject.toml")
-    )
+    inputs = "".join((machine.project / name).read_text() for name in INPUTS)
     key = subprocess.run(
         ["sha256sum"],
         input=f"{inputs}{machine.project.resolve()}\n",
@@ -135,7 +142,7 @@ def test_nothing_to_do(machine: Machine) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-setup.lock", "pyproject.toml"])
+@pytest.mark.parametrize("name", INPUTS[1:])
 def test_a_change_is_noticed(machine: Machine, name: str) -> None:
     test_nothing_to_do(machine)
     (machine.project / name).write_text("# changed\n")

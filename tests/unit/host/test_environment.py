@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from modelmora.host.environment import child_environment
-from modelmora.settings import KafkaSettings, Limits, ModelConfig, Settings, load_settings
+from modelmora.settings import KafkaSettings, Limits, ModelConfig, Settings, Timing, load_settings
 
 SETTLED = Settings(
     namespace="tests",
@@ -24,6 +25,7 @@ SETTLED = Settings(
         ssl_cafile=Path("/ca.pem"),
     ),
     limits=Limits(partition_requests=7),
+    timing=Timing(broker_s=math.inf),
     models=(
         ModelConfig(name="one", task="txt2embed", source="package:x"),
         ModelConfig(name="two", task="txt2embed", source="/m", version="2", engine="m:E"),

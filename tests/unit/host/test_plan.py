@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from modelmora.broker.ports import any_ports
 from modelmora.errors import ConfigurationError
 from modelmora.host.plan import make_plan
-from modelmora.settings import Settings
+from modelmora.settings import Settings, Timing
 
 PORTS = ("http_port", "grpc_port", "node_http_port")
 
@@ -28,6 +29,8 @@ def test_alone_it_brings_its_own_broker() -> None:
     chosen = [getattr(plan.settings, name) for name in PORTS]
     assert 0 not in chosen
     assert len(set(chosen)) == 3
+    assert plan.settings.bootstrap_servers == f"127.0.0.1:{plan.settings.broker_port}"
+    assert plan.settings.timing.broker_s == math.inf, "it is waited for as long as we run"
 
 
 def test_with_a_cluster_it_brings_none() -> None:
@@ -35,6 +38,7 @@ def test_with_a_cluster_it_brings_none() -> None:
     assert not plan.own_broker
     assert plan.programs == ("node", "gateway")
     assert plan.settings.topics.partitions is None
+    assert plan.settings.timing.broker_s == Timing().broker_s
 
 
 @pytest.mark.parametrize("role", ["node", "gateway"])

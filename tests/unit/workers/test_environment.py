@@ -26,6 +26,7 @@ def test_only_the_allowed_names_pass() -> None:
     assert "secret" not in seen.values()
     assert "LD_PRELOAD" not in seen
     assert (seen["OMP_NUM_THREADS"], seen["CUDA_VISIBLE_DEVICES"]) == ("1", "")
+    assert seen["OMP_WAIT_POLICY"] == "passive"
 
 
 def test_a_source_tree_is_found_by_the_worker_too() -> None:
