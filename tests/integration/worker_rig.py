@@ -169,6 +169,21 @@ async def supervised(
         await supervisor.stop()
 
 
+async def load(supervisor: Supervisor, recorder: Recorder, replica: int, spec: Spec) -> None:
+    """Load a model and wait until it is."""
+    supervisor.load(replica, spec)
+    await recorder.wait("loaded", replica)
+
+
+async def answers(supervisor: Supervisor, recorder: Recorder, one: Group) -> list[bytes | None]:
+    """Run a group to its end; the outputs in order."""
+    supervisor.run(one)
+    await recorder.wait("done", one.id)
+    results = recorder.results[one.id]
+    assert sorted(results) == list(range(len(one.works)))
+    return [results[i].outputs for i in sorted(results)]
+
+
 async def _node() -> None:
     """Be a node with an idle, a sleeping and a hanging child; say all pids and wait."""
     async with supervised() as (supervisor, recorder):

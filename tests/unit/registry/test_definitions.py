@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from modelmora.engines import CATALOG
 from modelmora.errors import ConfigurationError
 from modelmora.registry import install, served, served_or_faults
-from modelmora.registry.definitions import MINILM
+from modelmora.registry.definitions import MINILM, modules_of
 from modelmora.settings import ModelConfig, Settings
 from tests.unit.registry.models import make_model
 
@@ -31,6 +32,18 @@ def test_configured_wins_over_installed_of_the_same_version(tmp_path: Path) -> N
     settings = Settings(data_dir=tmp_path, models=(configured("a"),))
     install(settings, str(make_model(tmp_path / "m")), name="a")
     assert [model.source for model in served(settings)] == ["/somewhere"]
+
+
+def test_only_what_the_served_models_need_is_imported(tmp_path: Path) -> None:
+    echo = tmp_path / "models" / "echo" / "1.yaml"
+    echo.parent.mkdir(parents=True)
+    echo.write_text(f"name: echo\nversion: '1'\ntask: echo\nsource: {tmp_path}\n")
+    assert modules_of(Settings(data_dir=tmp_path, testing=True)) == ()
+    unknown = ModelConfig(name="u", task="unknown", source="/somewhere")
+    assert modules_of(Settings(data_dir=tmp_path, models=(unknown,))) == ()
+    models = (configured("a"), configured("b"), unknown)
+    both = modules_of(Settings(data_dir=tmp_path, models=models))
+    assert set(both) == set(CATALOG["txt2embed"].modules)
 
 
 def test_testing_adds_the_test_models_below_all_others(tmp_path: Path) -> None:

@@ -65,6 +65,12 @@ async def hall() -> Hall:
     return Hall()
 
 
+async def test_what_the_engines_of_new_models_import_is_imported_ahead(hall: Hall) -> None:
+    assert not hall.workers.preloaded
+    hall.service.serve([model("echo"), model("txt2embed")])
+    assert hall.workers.preloaded >= {"torch", "modelmora.engines.embedding"}
+
+
 async def test_a_request_is_answered(hall: Hall) -> None:
     hall.service.accept(incoming("r1", "sleep"))
     assert list(hall.workers.loads.values()) == [model("sleep")[0]]

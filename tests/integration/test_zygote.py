@@ -1,0 +1,110 @@
+"""Zygotes that die, freeze and are followed by others, with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import psutil
+import pytest
+
+from modelmora.workers import Supervisor
+from tests.integration.worker_rig import Spec, answers, group, load, spec_of, supervised
+from tests.programs import eventually
+
+
+async def test_children_outlive_the_zygote_and_another_one_starts() -> None:
+    async with supervised() as (supervisor, recorder):
+        await load(supervisor, recorder, 1, spec_of("sleep"))
+        supervisor.run(group(1, 1, [["a"]] * 20, ms=20.0))
+        await recorder.wait("results", 1)
+        first = supervisor.zygote_pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await recorder.wait("done", 1)
+        await recorder.until(lambda: supervisor.zygote_pid not in {None, first})
+        assert recorder.codes(1) == [None] * 20
+        assert recorder.zygotes == [first, None, supervisor.zygote_pid]
+        await load(supervisor, recorder, 2, Spec())
+        assert (supervisor.zygote_starts, supervisor.forked) == (2, 2)
+
+
+async def test_a_load_survives_the_death_of_the_zygote_it_waits_for() -> None:
+    async with supervised() as (supervisor, recorder):
+        zygote = supervisor.zygote_pid
+        assert zygote is not None
+        os.kill(zygote, signal.SIGSTOP)
+        supervisor.load(1, Spec())
+        await asyncio.sleep(0)  # the fork is asked for
+        os.kill(zygote, signal.SIGKILL)
+        await recorder.wait("loaded", 1)
+        assert supervisor.fresh_starts == 1
+        await answers(supervisor, recorder, group(1, 1, [["a"]]))
+
+
+async def test_a_frozen_zygote_is_replaced_and_a_fork_that_waits_for_it_falls_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modelmora.workers.handle.PING_S", 0.2)
+    async with supervised() as (supervisor, recorder):
+        frozen = await ready_zygote(supervisor)
+        os.kill(frozen, signal.SIGSTOP)
+        supervisor.load(1, Spec())
+        await recorder.wait("loaded", 1)
+        assert (supervisor.forked, supervisor.fresh_starts) == (0, 1)
+        await recorder.until(lambda: supervisor.zygote_pid not in {None, frozen})
+        await load(supervisor, recorder, 2, Spec())
+        assert supervisor.forked == 1
+        assert not psutil.pid_exists(frozen)
+
+
+async def test_a_zygote_frozen_in_its_imports_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modelmora.workers.handle.PING_S", 0.2)
+    async with supervised() as (supervisor, recorder):
+        frozen = supervisor.zygote_pid
+        assert frozen is not None
+        os.kill(frozen, signal.SIGSTOP)
+        await recorder.until(lambda: supervisor.zygote_pid not in {None, frozen})
+        await load(supervisor, recorder, 1, Spec())
+        assert supervisor.forked == 1
+
+
+async def test_a_task_with_other_modules_gets_a_second_zygote() -> None:
+    async with supervised(["json"]) as (supervisor, recorder):
+        await load(supervisor, recorder, 1, spec_of("sleep"))
+        first = supervisor.zygote_pid
+        assert first is not None
+        supervisor.preload(["json"])  # known
+        supervisor.preload(["json", "no_such_module_1"])
+        supervisor.run(group(1, 1, [["a"]] * 20, ms=20.0))
+        await recorder.wait("results", 1)
+        assert supervisor.zygote_pid == first, "the first goes on until the second is ready"
+        await recorder.until(lambda: supervisor.zygote_pid != first)
+        facts = await supervisor.zygote_ready()
+        assert facts["missing"] == ["no_such_module_1"]
+        await load(supervisor, recorder, 2, Spec())
+        await recorder.wait("done", 1)
+        assert recorder.codes(1) == [None] * 20
+        assert recorder.zygotes == [first, supervisor.zygote_pid]
+        assert (supervisor.zygote_starts, supervisor.forked) == (2, 2)
+
+
+async def test_a_second_zygote_that_dies_changes_nothing() -> None:
+    async with supervised() as (supervisor, recorder):
+        first = await ready_zygote(supervisor)
+        supervisor.preload(["no_such_module_1"])
+        (second,) = supervisor.zygote_pids - {first}
+        os.kill(second, signal.SIGKILL)
+        await asyncio.to_thread(eventually, lambda: not psutil.pid_exists(second), "it is reaped")
+        await load(supervisor, recorder, 1, Spec())
+        assert recorder.zygotes == [first]
+        assert supervisor.forked == 1
+
+
+async def ready_zygote(supervisor: Supervisor) -> int:
+    await supervisor.zygote_ready()
+    assert supervisor.zygote_pid is not None
+    return supervisor.zygote_pid
