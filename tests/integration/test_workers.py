@@ -152,6 +152,17 @@ def test_a_killed_node_leaves_nothing() -> None:
         os.close(fd)
 
 
+async def test_a_frozen_child_is_killed() -> None:
+    async with supervised() as (supervisor, recorder):
+        await load(supervisor, recorder, 1, spec_of("sleep"))
+        os.kill(supervisor.pids[1], signal.SIGSTOP)
+        supervisor.run(group(1, 1, [["a"]]))
+        supervisor.kill(1, "it took too long")
+        await recorder.wait("exited", 1)
+        (report,) = recorder.reports[1]
+        assert (report.reason, report.exit_code) == (ExitReason.KILLED, -signal.SIGKILL)
+
+
 async def test_workers_see_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELMORA_KAFKA__SASL_PASSWORD", "canary-secret")
     monkeypatch.setenv("HF_TOKEN", "canary-secret")
