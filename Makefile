@@ -45,7 +45,7 @@ lock: setup ## bring requirements*.lock up to date with pyproject.toml (UPGRADE=
 bench: setup ## measure; prints a table and writes bench.json
 	@.venv/bin/modelmora bench $(ARGS)
 
-faults: setup ## kill everything many times and check every outcome (minutes)
+faults: setup ## kill and freeze everything many times, check every outcome (ARGS="--seeds 7,21"; hours)
 	$(PY) -m pytest -m faults $(ARGS)
 
 clean: ## remove what was built; the environment (.venv) and your data (.modelmora) stay

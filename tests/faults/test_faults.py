@@ -35,7 +35,7 @@ def test_a_short_programme(tmp_path: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("delivery", DELIVERIES)
-@pytest.mark.parametrize("nodes", [1, 2, 4])
+@pytest.mark.parametrize("nodes", [1, 2, 4], ids="{}-nodes".format)
 def test_the_whole_programme(
     seed: int, nodes: int, delivery: Delivery, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

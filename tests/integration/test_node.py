@@ -39,7 +39,7 @@ class Station:
         self.folder = folder
         self.namespace = f"t{uuid.uuid4().hex[:12]}"
         # Groups of everything that waits at once, and a child that hangs is soon noticed.
-        settings = {"TIMING__START_TO_CLOSE_S": 8, "LIMITS__GROUP_WAIT_MS": 200}
+        settings = {"TIMING__START_TO_CLOSE_S": 4, "LIMITS__GROUP_WAIT_MS": 200}
         self.node = NodeProcess(servers, self.namespace, folder, settings=settings)
 
     def open(self) -> None:

@@ -188,6 +188,7 @@ def test_a_stop_without_a_broker(mortal: EmbeddedBroker, namespace: str, tmp_pat
     assert yard.verdict(repeats=100).violations == ()
 
 
+@pytest.mark.faults
 def test_two_nodes_share_stop_die_and_come_back(yard: Yard) -> None:
     """Nothing is lost at a join, a stop and a kill; who comes back in time keeps his partitions."""
     session = {"TIMING__SESSION_TIMEOUT_S": 25}
