@@ -140,8 +140,7 @@ class Cluster:
 
 def read_records(servers: str, topics: Iterable[str]) -> Iterator[Record]:
     """Every committed record from the beginning to where each partition ends now."""
-    with closing(Cluster(servers)) as cluster:
-        ends = {p: end for p, end in cluster.ends(topics, committed=True).items() if end}
+    ends = _readable_ends(servers, list(topics))
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
@@ -172,6 +171,19 @@ def read_records(servers: str, topics: Iterable[str]) -> Iterator[Record]:
                     del ends[partition]
     finally:
         consumer.close()
+
+
+def _readable_ends(servers: str, topics: list[str]) -> dict[Partition, int]:
+    """Where to read to. Waits for a broker that has just started and does not know its leaders."""
+    until = time.monotonic() + WAIT_S
+    with closing(Cluster(servers)) as cluster:
+        while True:
+            try:
+                return {p: end for p, end in cluster.ends(topics, committed=True).items() if end}
+            except KafkaException:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
 
 
 def _record(message: Message) -> Record:
