@@ -30,7 +30,7 @@ from modelmora.messages import (
 )
 from modelmora.scheduling import ModelKey, Position
 from modelmora.serving import BrokerClock, Incoming, Record
-from modelmora.serving.request import ERROR_CODE, TRACEPARENT
+from modelmora.serving.request import ERROR_CODE, TRACEPARENT, reply_partition
 from modelmora.wire import encode_progress, encode_result_head
 from modelmora.wire.codec import NO_OUTPUTS
 
@@ -199,7 +199,8 @@ class Results:
         request_id = request.head.request_id
         event = ProgressEvent(request_id, stage, "@".join(model), position, estimate_ms)
         value = encode_progress(event)
-        self._teller.send(Outgoing(self._progress, request_id.encode(), value, lambda _: None))
+        key, partition = request_id.encode(), reply_partition(request.record)
+        self._teller.send(Outgoing(self._progress, key, value, lambda _: None, (), partition))
 
     # Writing -------------------------------------------------------------------------------------
 
@@ -224,7 +225,10 @@ class Results:
         key = head.request_id.encode()
         done = partial(self._on_result, record, head)
         value = encode_result_head(head, outputs)
-        self._send(record, Outgoing(self._results, key, value, done, headers), ends=True)
+        outgoing = Outgoing(
+            self._results, key, value, done, headers, partition=reply_partition(record)
+        )
+        self._send(record, outgoing, ends=True)
 
     def _send(self, record: Record, outgoing: Outgoing, *, ends: bool) -> None:
         outgoing.wanted = partial(self._owned.owes, record)

@@ -12,6 +12,7 @@ from modelmora.scheduling import ModelKey, Position
 
 PRINCIPAL = "modelmora-principal"
 GATEWAY = "modelmora-gateway"
+REPLY_PARTITION = "modelmora-reply-partition"
 TRACEPARENT = "traceparent"
 ERROR_CODE = "modelmora-error-code"
 
@@ -57,6 +58,14 @@ class Incoming:
     def source(self) -> Source:
         """Where its record lies."""
         return Source(self.record.topic, self.record.partition, self.record.offset)
+
+
+def reply_partition(record: Record) -> int | None:
+    """The partition on which the sender reads the outcome, where its header says so."""
+    for name, value in record.headers:
+        if name == REPLY_PARTITION and value and len(value) < 10 and value.isdigit():
+            return int(value)
+    return None
 
 
 class Outcomes(Protocol):

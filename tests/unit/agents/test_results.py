@@ -83,6 +83,38 @@ def test_an_outcome_is_done_when_the_broker_has_it(desk: Desk) -> None:
     assert desk.clock.now_ms() == UNIX_MS
 
 
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        (b"7", 7),
+        (b"0", 0),
+        (None, None),
+        (b"", None),
+        (b"-1", None),
+        (b"seven", None),
+        ("٣".encode(), None),
+        (b"9" * 40, None),
+    ],
+)
+async def test_outcome_and_progress_go_where_the_sender_reads(
+    desk: Desk, asked: bytes | None, written: int | None
+) -> None:
+    record = FakeRecord(headers=[("other", b"1"), ("modelmora-reply-partition", asked)])
+    request = incoming(record=record)
+    desk.results.started(request, MODEL)
+    desk.complete(request)
+    desk.results.undecodable(record, RequestError(Code.TOO_LARGE, "why", request_id="r2"))
+    desk.sender.acknowledge()
+    desk.sender.acknowledge()
+    sent = [*desk.teller.sent, *desk.sender.sent]
+    assert [(one.topic, one.partition) for one in sent] == [
+        ("ns.progress", written),
+        (RESULTS, written),
+        (LETTERS, None),
+        (RESULTS, written),
+    ]
+
+
 def test_dead_letter_then_result_then_done(desk: Desk) -> None:
     record = FakeRecord("ns.requests.low", 3, 42, key=b"k", value=b"value")
     desk.fail(incoming(record=record), Code.WORKER_CRASH, -9)
