@@ -69,10 +69,16 @@ class Unresolved:
             # What is added from here on is asked for anew; what is dropped is not here any more.
             for number in range(1, len(self._waiting[schema_id]) + 1):
                 if self._waiting[schema_id]:
-                    self._resolved(self._waiting[schema_id].popleft(), error)
+                    self._give(self._waiting[schema_id].popleft(), error)
                 if number % _BREATH == 0:
                     await asyncio.sleep(0)
         del self._waiting[schema_id]
+
+    def _give(self, record: Record, error: RequestError | None) -> None:
+        try:
+            self._resolved(record, error)
+        except Exception:
+            log.exception("a request was not taken", topic=record.topic, offset=record.offset)
 
     async def _learn(self, value: bytes) -> RequestError | None:
         try:

@@ -252,3 +252,24 @@ async def test_another_topics_schema_is_no_request(desk: Desk) -> None:
     number = int(desk.client.get_latest_version("ns.results-value").schema_id)
     await desk.read(record(0, framed(number, single(0))))
     assert desk.buried[0][1].code is Code.UNKNOWN_SCHEMA
+
+
+async def test_one_that_fails_does_not_hold_up_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = desk.another_id(same_schema())
+    bury = desk.undecodable
+
+    def fail_once(record: Record, error: RequestError) -> None:
+        monkeypatch.setattr(desk, "undecodable", bury)
+        raise AssertionError("planted")
+
+    monkeypatch.setattr(desk, "undecodable", fail_once)
+    await desk.read(*(record(offset, framed(number, single(offset))) for offset in range(2)))
+    (await desk.registry.asked.get()).set_result(SILENT)
+    await desk.settled(1)
+    assert [found.offset for found, _ in desk.buried] == [1]
+    await desk.read(record(2, framed(number, single(2))))
+    (await desk.registry.asked.get()).set_result(None)
+    await desk.settled(2)
+    assert desk.admitted() == ["r2"]
