@@ -90,6 +90,7 @@ class Reader:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
                 "error_cb": self._on_error,
             }
         )

@@ -18,7 +18,7 @@ from modelmora.cli.options import (
     settings_of,
 )
 from modelmora.cli.output import clock, duration, iso, print_json, print_table, say, size
-from modelmora.cli.reading import Place, Reader, Record
+from modelmora.cli.reading import Reader, Record
 from modelmora.errors import NotFound, Undecodable
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import InferenceResult, ProgressEvent
@@ -28,7 +28,6 @@ from modelmora.wire import (
     decode_progress,
     decode_request_head,
     decode_result,
-    partition_of,
     readable_request_id,
     time_of,
 )
@@ -77,19 +76,14 @@ def trace(
 def steps_of(reader: Reader, settings: Settings, request_id: str) -> list[Step]:
     """All records of a request in the order of the broker's clock.
 
-    Its id leads to one partition of results and of progress. The request may lie anywhere on the
-    lanes, its dead letter anywhere on theirs. A UUIDv7 tells from when on to look.
+    They may lie anywhere: partitions may have been added since, and whoever sends a request may
+    choose where its outcome goes. A UUIDv7 tells from when on to look.
     """
     namespace = settings.namespace
     minted = time_of(request_id)
     start = None if minted is None else minted - LOOK_BACK_MS
-    places: list[Place] = []
-    for topic in (Topic.RESULTS, Topic.PROGRESS):
-        name = topic.full(namespace)
-        count = len(reader.places(name))
-        places.append((name, partition_of(request_id.encode(), count)))
-    anywhere = (*LANE_TOPICS.values(), Topic.DEAD_LETTERS, Topic.CONTROL)
-    places += reader.places(*(topic.full(namespace) for topic in anywhere))
+    topics = (*LANE_TOPICS.values(), *_OTHERS)
+    places = reader.places(*(topic.full(namespace) for topic in topics))
     needle = request_id.encode()
     found = [
         record
@@ -101,6 +95,7 @@ def steps_of(reader: Reader, settings: Settings, request_id: str) -> list[Step]:
     return sorted(steps, key=lambda step: (step.time, _ORDER[step.topic]))
 
 
+_OTHERS = (Topic.RESULTS, Topic.PROGRESS, Topic.DEAD_LETTERS, Topic.CONTROL)
 _ORDER = {str(topic): rank for rank, topic in enumerate((*LANE_TOPICS.values(), Topic.CONTROL))} | {
     str(Topic.PROGRESS): 10,
     str(Topic.DEAD_LETTERS): 11,
