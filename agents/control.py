@@ -7,6 +7,7 @@ from aiokafka import ConsumerRecord
 
 from modelmora.agents.models import Models
 from modelmora.errors import NotFound, Undecodable
+from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
@@ -30,6 +31,7 @@ class Control:
         settings: Settings,
         service: Service,
         models: Models,
+        pulse: Pulse,
         schemas: Schemas | None = None,
     ) -> None:
         self._control = Topic.CONTROL.full(settings.namespace)
@@ -37,7 +39,7 @@ class Control:
         self._service = service
         self._models = models
         self._live = False
-        self._tail = Tail(settings, self._on_record, schemas)
+        self._tail = Tail(settings, pulse, self._on_record, schemas)
 
     async def start(self) -> None:
         """Read everything there is, then go on reading."""

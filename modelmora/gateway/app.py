@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from typing import Any
 
 import structlog
 from aiokafka.errors import KafkaError
 
 from modelmora.errors import ModelMoraError, Unreachable
-from modelmora.gateway.bridge import Bridge, Layout
+from modelmora.gateway.bridge import Bridge
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.rest import create_app
 from modelmora.gateway.rpc import RpcServer
-from modelmora.kafka.admin import Admin, TopicState, check_lanes
+from modelmora.kafka.admin import Admin, check_lanes
+from modelmora.kafka.background import background
 from modelmora.kafka.connection import bootstrap_servers
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings, load_settings
 from modelmora.telemetry import logs
 from modelmora.telemetry.http import HttpServer
@@ -25,20 +26,9 @@ from modelmora.telemetry.notify import notify
 
 log = structlog.get_logger(__name__)
 INTERRUPTED = 130
+UNWATCHED = 70  # a part that nothing replaces has ended
 DRAIN_S = 5.0
 HEALTH_S = 0.5
-
-
-def layout_of(states: list[TopicState]) -> Layout:
-    """The partition counts; raises ConfigurationError where topics are not as they must be."""
-    lanes = check_lanes(states)
-    counts = {state.topic: state.partitions for state in states}
-    return Layout(
-        lanes=lanes,
-        results=counts[Topic.RESULTS],
-        progress=counts[Topic.PROGRESS],
-        registry=counts[Topic.REGISTRY],
-    )
 
 
 class Gateway:
@@ -60,11 +50,12 @@ class Gateway:
         servers = bootstrap_servers(settings)
         admin = Admin(settings)
         states = await asyncio.to_thread(admin.create if settings.topics.create else admin.describe)
+        check_lanes(states)
         schemas = self._schemas = Schemas.of(settings)
         if schemas:
             await asyncio.to_thread(schemas.register)
         metrics = Metrics()
-        bridge = self._bridge = Bridge(settings, layout_of(states), metrics, schemas)
+        bridge = self._bridge = Bridge(settings, metrics, schemas)
         try:
             await bridge.start()
         except KafkaError as error:
@@ -79,8 +70,12 @@ class Gateway:
         self._rpc = RpcServer(bridge, metrics, request_bytes)
         self.grpc = f"{shown}:{await self._rpc.start(settings.host, settings.grpc_port)}"
         await self._rpc.serving(now=not bridge.faults())
-        self._watch = asyncio.create_task(self._follow(bridge, self._rpc), name="health")
+        self._watch = background(self._follow(bridge, self._rpc), "health")
         log.info("gateway ready", http=self.http, grpc=self.grpc, id=bridge.gateway_id)
+
+    def parts(self) -> tuple[asyncio.Task[None], ...]:
+        """The tasks without which a gateway is none; nothing starts them anew."""
+        return tuple(part for part in (self._watch, self._rest and self._rest.task) if part)
 
     async def stop(self) -> None:
         """Refuse new requests, let those waiting end, then close both doors."""
@@ -108,7 +103,7 @@ class Gateway:
 
 
 async def serve(settings: Settings) -> int:
-    """Run a gateway until SIGTERM (0) or SIGINT (130)."""
+    """Run a gateway until SIGTERM (0) or SIGINT (130), or a part of it has ended (70)."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
 
@@ -125,7 +120,11 @@ async def serve(settings: Settings) -> int:
         if starting.done():
             await starting
             notify(ready=True, http=gateway.http, grpc=gateway.grpc)
-            await ended
+            parts: set[asyncio.Future[Any]] = {ended, *gateway.parts()}
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                log.error("a part has ended; the gateway ends, to be started anew")
+                end(UNWATCHED)
         starting.cancel()
         return ended.result()
     finally:

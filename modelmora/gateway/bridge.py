@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import uuid
-from dataclasses import dataclass
 
 import structlog
 from aiokafka import ConsumerRecord
-from aiokafka.errors import KafkaError
 
 from modelmora.errors import Code, Undecodable
 from modelmora.gateway.hall import Ask
@@ -38,70 +35,54 @@ from modelmora.wire import (
     decode_result,
     encode_control,
     encode_request,
-    new_request_id,
-    partition_of,
 )
 
 log = structlog.get_logger(__name__)
 ACKNOWLEDGE_S = 2.0  # a produce without answer for so long: the caller is told
 GRACE_S = 1.0  # the node's own EXPIRED is given this long to arrive
 PRINCIPAL = b"local"
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Partition counts of the topics the gateway writes to and reads."""
-
-    lanes: int
-    results: int
-    progress: int
-    registry: int = 1
+FOLLOWED = (Topic.RESULTS, Topic.PROGRESS, Topic.REGISTRY, Topic.CONTROL)
 
 
 class Bridge:
     """Implements `hall.Hall` over the topics. All of it runs on one loop.
 
     A request that ends here without an outcome (its caller gone, its time over, its produce
-    given up) is cancelled on `control`; that command may reach the nodes before the request.
+    given up) is cancelled on `control`, as far as that topic is there to be written to; that
+    command may reach the nodes before the request.
     """
 
     def __init__(
         self,
         settings: Settings,
-        layout: Layout,
         metrics: Metrics,
         schemas: Schemas | None = None,
     ) -> None:
         self._settings = settings
-        self._layout = layout
         self._metrics = metrics
         self._topics = {topic: topic.full(settings.namespace) for topic in Topic}
         self._lanes = {self._topics[topic] for topic in LANE_TOPICS.values()}
-        count = min(settings.reply_partitions, layout.results)
-        self._mine = frozenset(random.sample(range(layout.results), count))
         self._room = WaitingRoom(settings.limits.gateway_waiting)
         framing = schemas.framing if schemas else None
         self._publisher = Publisher(settings, framing=framing)
-        self._replies = Replies(
-            settings,
-            (layout.results, layout.progress),
-            self._on_result,
-            self._on_progress,
-            schemas,
-        )
-        self._directory = Directory(settings, schemas)
-        self._pulse = Pulse(settings)
+        self._pulse = Pulse(settings, [self._topics[topic] for topic in FOLLOWED])
+        self._replies = Replies(settings, self._pulse, self._on_result, self._on_progress, schemas)
+        self._directory = Directory(settings, self._pulse, schemas)
         self._held = 0
-        self._silent = False  # a produce was given up and nothing has been acknowledged since
+        # Topics on which a produce was given up and nothing has been acknowledged since.
+        self._silent: set[str] = set()
         self._stopping = False
         self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
 
     async def start(self) -> None:
-        """Connect, read the registry, tail the own share of replies. Raises KafkaError."""
+        """Connect, read the registry, tail the own share of replies.
+
+        Raises KafkaError, Unreachable, WrongCredentials.
+        """
         await self._pulse.start()
         await self._publisher.start()
-        await self._directory.start(self._layout.registry)
-        await self._replies.start(self._mine)
+        await self._directory.start()
+        await self._replies.start()
         self._metrics.waiting.set_function(lambda: len(self._room))
         self._metrics.held.set_function(lambda: self._held)
         self._metrics.broker_up.set_function(lambda: not self._broker_fault())
@@ -132,9 +113,13 @@ class Bridge:
 
     def faults(self) -> tuple[str, ...]:
         """Why the gateway is not ready; empty when it is."""
-        faults = ("the gateway is stopping",) if self._stopping else ()
-        broker = self._broker_fault()
-        return (*faults, broker) if broker else faults
+        faults = (
+            "the gateway is stopping" if self._stopping else None,
+            self._broker_fault(),
+            self._directory.fault(),
+            *(f"{topic} does not acknowledge what is written" for topic in sorted(self._silent)),
+        )
+        return tuple(fault for fault in faults if fault)
 
     def models(self) -> tuple[RegistryRecord, ...]:
         """The models of the registry, by name and version."""
@@ -171,7 +156,9 @@ class Bridge:
 
     async def _wait(self, ask: Ask, loop: asyncio.AbstractEventLoop) -> End:
         self._admit(ask)
-        request_id = ask.request_id or new_request_id(self._layout.results, self._mine)
+        request_id, partition = ask.request_id, None
+        if request_id is None:
+            request_id, partition = await self._replies.mint()
         bind_request(request_id, PRINCIPAL.decode(), ask.traceparent)
         waiting, new = self._room.enter(request_id)
         caller: asyncio.Future[End] = loop.create_future()
@@ -181,10 +168,10 @@ class Bridge:
         try:
             if new:
                 record = self._encode(request_id, ask)
-                if ask.request_id:
+                if partition is None:
                     waiting.opening = loop.create_task(self._open(waiting, record))
                 else:
-                    self._send(waiting, record)
+                    self._send(waiting, record, partition)
             return await caller
         finally:
             expiry.cancel()
@@ -194,7 +181,9 @@ class Bridge:
     def _admit(self, ask: Ask) -> None:
         if self._stopping:
             raise Refusal(Code.STOPPING, "the gateway is stopping; ask again elsewhere or later")
-        if fault := self._broker_fault():
+        lane = self._topics[LANE_TOPICS[ask.lane]]
+        silent = f"{lane} does not acknowledge what is written" if lane in self._silent else None
+        if fault := self._broker_fault() or silent:
             raise Refusal(DoorCode.BROKER_UNREACHABLE, f"{fault}; try again a little later")
         if not self._directory.knows(ask.model):
             raise Refusal(Code.UNKNOWN_MODEL, "no such model; GET /models lists those there are")
@@ -204,7 +193,7 @@ class Bridge:
     def _broker_fault(self) -> str | None:
         if not (self._pulse.alive and self._publisher.connected):
             return "the broker does not answer"
-        return "the broker does not acknowledge what is written" if self._silent else None
+        return self._replies.fault()
 
     def _encode(self, request_id: str, ask: Ask) -> Record:
         try:
@@ -233,38 +222,39 @@ class Bridge:
             self._topics[LANE_TOPICS[ask.lane]],
             key,
             value,
-            self._acknowledged,
-            [
+            _nothing,
+            (
                 ("modelmora-gateway", self.gateway_id.encode()),
                 ("modelmora-principal", PRINCIPAL),
                 ("traceparent", ask.traceparent.encode()),
-            ],
-            partition_of(key, self._layout.lanes),
+            ),
         )
 
     async def _open(self, waiting: Waiting, record: Record) -> None:
         """Send the request of a caller's own id, unless its outcome exists already."""
         request_id = waiting.request_id
         try:
-            await self._replies.find(request_id)
+            partition = await self._replies.find(request_id)
             if not waiting.settled:
-                self._send(waiting, record)
-        except (KafkaError, OSError) as error:
-            log.warning("look-back failed", request_id=request_id, error=type(error).__name__)
-            self._room.settle(waiting, _unreachable(request_id))
+                self._send(waiting, record, partition)
         except Refusal as refusal:
             self._room.settle(waiting, refusal)
+        except Exception as error:  # noqa: BLE001 - a caller waits for it
+            log.warning("look-up failed", request_id=request_id, error=repr(error))
+            self._room.settle(waiting, _unreachable(request_id))
 
-    def _send(self, waiting: Waiting, record: Record) -> None:
+    def _send(self, waiting: Waiting, record: Record, partition: int) -> None:
         size = len(record.value or b"")
         self.hold(size)
         loop = asyncio.get_running_loop()
         waiting.sent_at = loop.time()
-        waiting.unacknowledged = loop.call_later(ACKNOWLEDGE_S, self._give_up, waiting)
+        waiting.unacknowledged = loop.call_later(
+            ACKNOWLEDGE_S, self._give_up, waiting, record.topic
+        )
 
         def acknowledged(answer: Answer) -> None:
             self.release(size)
-            self._acknowledged(answer)
+            self._silent.discard(record.topic)
             if waiting.unacknowledged:
                 waiting.unacknowledged.cancel()
             if isinstance(answer, TooLarge):
@@ -277,16 +267,14 @@ class Bridge:
                     ),
                 )
 
+        record.headers = (*record.headers, ("modelmora-reply-partition", str(partition).encode()))
         record.done = acknowledged
         self._publisher.send(record)
 
-    def _acknowledged(self, _answer: Answer) -> None:
-        self._silent = False
-
-    def _give_up(self, waiting: Waiting) -> None:
+    def _give_up(self, waiting: Waiting, topic: str) -> None:
         # The record may still be written, when the broker is back; so may the cancel behind it.
         if not waiting.settled:
-            self._silent = True
+            self._silent.add(topic)
             self._room.settle(waiting, _unreachable(waiting.request_id))
             self._cancel(waiting)
 
@@ -302,18 +290,13 @@ class Bridge:
             )
 
     def _cancel(self, waiting: Waiting) -> None:
-        if waiting.sent_at is None:
+        control = self._topics[Topic.CONTROL]
+        if waiting.sent_at is None or control not in self._pulse.shapes:
             return
         command = ControlCommand(ControlVerb.CANCEL, waiting.request_id, PRINCIPAL.decode())
-        self._publisher.send(
-            Record(
-                self._topics[Topic.CONTROL],
-                waiting.request_id.encode(),
-                encode_control(command),
-                self._acknowledged,
-                [("modelmora-principal", PRINCIPAL)],
-            )
-        )
+        key = waiting.request_id.encode()
+        headers = (("modelmora-principal", PRINCIPAL),)
+        self._publisher.send(Record(control, key, encode_control(command), _nothing, headers))
 
     def _on_result(self, record: ConsumerRecord) -> None:
         waiting = self._room.get(record.key)
@@ -337,6 +320,10 @@ class Bridge:
             waiting.accepted = event
             now = asyncio.get_running_loop().time()
             self._metrics.accepted.observe(now - waiting.sent_at)
+
+
+def _nothing(_answer: Written | TooLarge) -> None:
+    """Nobody waits for this acknowledgement."""
 
 
 def _unreachable(request_id: str) -> Refusal:

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from dataclasses import dataclass
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
+from modelmora.kafka.background import background
 from modelmora.kafka.connection import aiokafka_config
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.tail import Handler
+from modelmora.kafka.tail import Handler, give
+from modelmora.kafka.unreadable import PARSE_FAULTS, step_over
 from modelmora.settings import Settings
 from modelmora.wire import time_of
 
+log = structlog.get_logger(__name__)
 MARGIN_MS = 5 * 60_000  # how far the clock that made an id may be ahead of the broker's
+NOTICED_MS = 60_000  # within this, everybody writes by a new partition count
+STANDSTILL_S = 10.0
+
+
+class LookBackFailed(Exception):
+    """What there is could not be read; the message is for the log."""
 
 
 @dataclass(slots=True, eq=False)
 class _Search:
-    partition: TopicPartition
-    start: int | None  # Unix ms; None = the beginning
+    partition: int
+    partitions: int
+    start: int  # Unix ms
     done: asyncio.Future[None]
 
 
@@ -37,26 +49,30 @@ class LookBack:
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
             "fetch_max_wait_ms": 1,
+            "isolation_level": "read_committed",
         }
         self._topic = topic
         self._handle = handle
         self._schemas = schemas
         self._consumer: AIOKafkaConsumer | None = None
         self._open: list[_Search] = []
+        self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def search(self, request_id: str, partition: int) -> None:
+    async def search(self, request_id: str, partition: int, partitions: int) -> None:
         """Hand every record that may be this id's outcome to `handle`; return when all were.
 
-        Starts five minutes before the time in a UUIDv7, for other ids at the beginning of the
-        partition, and ends at the newest record there was. Raises KafkaError.
+        `partition` is the id's among the `partitions` there are now. Starts five minutes before
+        the time in a UUIDv7, for other ids at the beginning, and ends at the newest record there
+        was. Raises LookBackFailed.
         """
         made = time_of(request_id)
-        start = None if made is None else max(made - MARGIN_MS, 0)
+        start = 0 if made is None else max(made - MARGIN_MS, 0)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._open.append(_Search(TopicPartition(self._topic, partition), start, done))
+        self._open.append(_Search(partition, partitions, start, done))
+        self._wake.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="look-back")
+            self._task = background(self._run(), "look-back")
         await done
 
     async def stop(self) -> None:
@@ -67,18 +83,96 @@ class LookBack:
         await self._drop()
 
     async def _run(self) -> None:
-        while self._open:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
             searches, self._open = self._open, []
+            failure: LookBackFailed | None = None
             try:
-                await self._pass(await self._connected(), searches)
-            except (KafkaError, OSError) as error:
+                await self._pass(searches)
+            except Exception as error:  # noqa: BLE001 - each who waits is told, also of our faults
+                log.warning("look-back failed", error=repr(error))
+                failure = LookBackFailed(repr(error))
                 await self._drop()
-                for search in searches:
-                    if not search.done.done():
-                        search.done.set_exception(error)
             for search in searches:
-                if not search.done.done():
+                if search.done.done():
+                    continue
+                if failure:
+                    search.done.set_exception(failure)
+                else:
                     search.done.set_result(None)
+
+    async def _pass(self, searches: list[_Search]) -> None:
+        async with asyncio.timeout(STANDSTILL_S) as patience:
+            consumer = await self._connected()
+            consumer.assign([TopicPartition(self._topic, search.partition) for search in searches])
+            stretches = await self._stretches(consumer, searches)
+            consumer.assign(list(stretches))
+            for tp, (start, _) in stretches.items():
+                consumer.seek(tp, start)
+            await self._read(consumer, stretches, patience)
+            consumer.unsubscribe()
+
+    async def _stretches(
+        self, consumer: AIOKafkaConsumer, searches: list[_Search]
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        """The offsets to read from and to.
+
+        An id's own partition is read to its end. By another partition count its outcome lies on
+        any, but was written before the last partition that was added had its first record.
+        """
+        partitions = max(search.partitions for search in searches)
+        every = [TopicPartition(self._topic, number) for number in range(partitions)]
+        ends = await consumer.end_offsets(every)
+        grown_ms = await self._grown_ms(consumer, every[-1])
+        earliest = min(search.start for search in searches)
+        from_ms = dict.fromkeys(every, earliest) if earliest < grown_ms else {}
+        to_ms = {tp: int(grown_ms) for tp in from_ms if grown_ms < math.inf}
+        for search in searches:
+            own = TopicPartition(self._topic, search.partition)
+            from_ms[own] = min(search.start, from_ms.get(own, search.start))
+            to_ms.pop(own, None)
+        starts = await consumer.offsets_for_times(from_ms)
+        stops = await consumer.offsets_for_times(to_ms) if to_ms else {}
+        found = {
+            tp: (at.offset, until.offset if (until := stops.get(tp)) else ends[tp])
+            for tp, at in starts.items()
+            if at
+        }
+        return {tp: (start, stop) for tp, (start, stop) in found.items() if start < stop}
+
+    async def _grown_ms(self, consumer: AIOKafkaConsumer, last: TopicPartition) -> float:
+        """Until when outcomes may have been written by fewer partitions, in Unix ms.
+
+        From the last partition retention may have taken records already: then whatever was
+        written before there was such a partition is gone, too.
+        """
+        if (await consumer.beginning_offsets([last]))[last]:
+            return 0.0
+        first = (await consumer.offsets_for_times({last: 0}))[last]
+        return first.timestamp + NOTICED_MS if first else math.inf
+
+    async def _read(
+        self,
+        consumer: AIOKafkaConsumer,
+        stretches: dict[TopicPartition, tuple[int, int]],
+        patience: asyncio.Timeout,
+    ) -> None:
+        positions = {tp: start for tp, (start, _) in stretches.items()}
+        while positions:
+            try:
+                batches = await consumer.getmany(timeout_ms=100)
+            except PARSE_FAULTS:
+                batches = await step_over(consumer, positions)
+            for tp, records in batches.items():
+                for record in records:
+                    if record.offset < stretches[tp][1]:
+                        await give(record, self._handle, self._schemas)
+            now = {tp: await consumer.position(tp) for tp in positions}
+            if now != positions:
+                patience.reschedule(asyncio.get_running_loop().time() + STANDSTILL_S)
+            positions = {tp: at for tp, at in now.items() if at < stretches[tp][1]}
+            consumer.pause(*(now.keys() - positions.keys()))
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:
@@ -87,25 +181,7 @@ class LookBack:
         return self._consumer
 
     async def _drop(self) -> None:
-        if self._consumer:
-            await self._consumer.stop()
-        self._consumer = None
-
-    async def _pass(self, consumer: AIOKafkaConsumer, searches: list[_Search]) -> None:
-        starts: dict[TopicPartition, int] = {}
-        for search in searches:
-            start = search.start or 0
-            starts[search.partition] = min(start, starts.get(search.partition, start))
-        consumer.assign(list(starts))
-        ends = await consumer.end_offsets(list(starts))
-        found = await consumer.offsets_for_times(dict(starts))
-        for partition in starts:
-            at = found.get(partition)
-            consumer.seek(partition, at.offset if at else ends[partition])
-        while [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
-            for records in (await consumer.getmany(timeout_ms=100)).values():
-                for record in records:
-                    if self._schemas:
-                        record.value = await self._schemas.readable(record.value)
-                    self._handle(record)
-        consumer.unsubscribe()
+        consumer, self._consumer = self._consumer, None
+        if consumer:
+            with contextlib.suppress(Exception):
+                await consumer.stop()

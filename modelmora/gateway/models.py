@@ -8,6 +8,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from modelmora.errors import Undecodable, Unreachable
+from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
@@ -23,16 +24,16 @@ _CALLABLE = (RegistryKind.MODEL, RegistryKind.ROUTE)
 class Directory:
     """The registry as this process has read it; complete from the moment `start` returns."""
 
-    def __init__(self, settings: Settings, schemas: Schemas | None = None) -> None:
+    def __init__(self, settings: Settings, pulse: Pulse, schemas: Schemas | None = None) -> None:
         self._topic = Topic.REGISTRY.full(settings.namespace)
-        self._tail = Tail(settings, self.handle, schemas)
+        self._tail = Tail(settings, pulse, self.handle, schemas)
         self._entries: dict[bytes, tuple[int, RegistryRecord]] = {}
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
 
-    async def start(self, partitions: int) -> None:
+    async def start(self) -> None:
         """Read all there is, then follow. Raises Unreachable when that takes too long."""
-        await self._tail.start({self._topic: range(partitions)}, "beginning")
+        await self._tail.start({self._topic: [0]}, "beginning")
         try:
             async with asyncio.timeout(READ_S):
                 await self._tail.caught_up()
@@ -42,6 +43,10 @@ class Directory:
     async def stop(self) -> None:
         """Stop following."""
         await self._tail.stop()
+
+    def fault(self) -> str | None:
+        """Why the registry is not followed, None while it is."""
+        return self._tail.fault
 
     def knows(self, model: str) -> bool:
         """Whether the registry has this `name` or `name@version`."""

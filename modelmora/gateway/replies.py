@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterable
 
 from aiokafka import ConsumerRecord
 
 from modelmora.gateway.lookback import MARGIN_MS, LookBack
+from modelmora.gateway.outcomes import DoorCode, Refusal
+from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Handler, Tail
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
-from modelmora.wire import partition_of, time_of
+from modelmora.wire import new_request_id, partition_of, time_of
 
 SEEN = 50_000
 
@@ -49,52 +52,82 @@ class Seen:
 
 
 class Replies:
-    """Tails the partitions that minted ids hash to, and those of callers' own ids from then on."""
+    """Tails the partitions that minted ids hash to, and those of callers' own ids from then on.
+
+    Partitions that are added later change nothing here: ids are minted, by the count there is
+    now, to hash to those that are tailed.
+    """
 
     def __init__(
         self,
         settings: Settings,
-        counts: tuple[int, int],
+        pulse: Pulse,
         on_result: Handler,
         on_progress: Handler,
         schemas: Schemas | None = None,
     ) -> None:
         self._settings = settings
         self._schemas = schemas
-        self._results, self._progress = counts
+        self._pulse = pulse
         self._on_result = on_result
         self._on_progress = on_progress
         self._results_topic = Topic.RESULTS.full(settings.namespace)
         self._progress_topic = Topic.PROGRESS.full(settings.namespace)
         self._look_back = LookBack(settings, self._results_topic, on_result, schemas)
+        self._mine: frozenset[int] = frozenset()
+        self._partitions = 0
         self._seen = Seen()
         self._tails: list[Tail] = []
         self._joined: dict[int, asyncio.Future[None]] = {}
 
-    async def start(self, mine: frozenset[int]) -> None:
-        """Tail these partitions of `results` and what belongs to them of `progress`."""
-        # The same ids hash alike only where the counts are equal.
-        equal = self._results == self._progress
+    async def start(self) -> None:
+        """Choose partitions of `results`; tail them and their like of `progress`.
+
+        Raises KafkaError, Refusal.
+        """
+        partitions = self._partitions = self._count()
+        count = min(self._settings.reply_partitions, partitions)
+        mine = self._mine = frozenset(random.sample(range(partitions), count))
         await self._tail({self._results_topic: mine}, self._take)
-        await self._tail(
-            {self._progress_topic: mine if equal else range(self._progress)}, self._on_progress
-        )
+        await self._tail({self._progress_topic: self._progress_of(mine)}, self._on_progress)
         self._seen.begin(mine)
         loop = asyncio.get_running_loop()
         for partition in mine:
             self._joined[partition] = loop.create_future()
             self._joined[partition].set_result(None)
 
-    async def find(self, request_id: str) -> None:
+    def fault(self) -> str | None:
+        """Why outcomes do not arrive here, None while they do."""
+        if self._results_topic not in self._pulse.shapes:
+            return f"there is no topic {self._results_topic}"
+        return next((fault for tail in self._tails if (fault := tail.fault)), None)
+
+    async def mint(self) -> tuple[str, int]:
+        """A new id and its partition, which is tailed here. Raises KafkaError, Refusal."""
+        partitions = self._count()
+        if max(self._mine) >= partitions:  # made anew with fewer
+            self._mine = frozenset(partition % partitions for partition in self._mine)
+        for partition in self._mine:
+            await self._join(partition)
+        request_id = new_request_id(partitions, self._mine)
+        return request_id, partition_of(request_id.encode(), partitions)
+
+    async def find(self, request_id: str) -> int:
         """See to it that this id's outcome reaches `on_result`, whether it exists or will.
 
-        Raises KafkaError.
+        Returns its partition. Raises KafkaError, LookBackFailed, Refusal.
         """
-        partition = partition_of(request_id.encode(), self._results)
+        partitions = self._count()
+        if partitions != self._partitions:
+            # Outcomes of before may lie on other partitions than those that were watched for them.
+            self._partitions = partitions
+            self._seen.begin(self._joined)
+        partition = partition_of(request_id.encode(), partitions)
         # Tailed before the look-back ends, so no outcome falls between the two.
         await self._join(partition)
         if not self._seen.surely_none(request_id, partition):
-            await self._look_back.search(request_id, partition)
+            await self._look_back.search(request_id, partition, partitions)
+        return partition
 
     async def stop(self) -> None:
         """Read no more."""
@@ -103,24 +136,38 @@ class Replies:
         await asyncio.gather(*self._joined.values(), return_exceptions=True)
         await asyncio.gather(self._look_back.stop(), *(tail.stop() for tail in self._tails))
 
+    def _count(self) -> int:
+        shape = self._pulse.shapes.get(self._results_topic)
+        if shape is None:
+            raise Refusal(DoorCode.BROKER_UNREACHABLE, self.fault() or "try again a little later")
+        return shape.partitions
+
+    def _progress_of(self, mine: Iterable[int]) -> Iterable[int]:
+        """Where nodes write how these get on: the same partitions; where there are too few, any."""
+        shape = self._pulse.shapes.get(self._progress_topic)
+        partitions = shape.partitions if shape else 0
+        return mine if all(partition < partitions for partition in mine) else range(partitions)
+
     async def _join(self, partition: int) -> None:
         """Tail one partition more, once; many may wait for it and any of them may leave."""
         joining = self._joined.get(partition)
         if joining is None or (joining.done() and (joining.cancelled() or joining.exception())):
             joining = asyncio.create_task(self._tail_both(partition), name="tail-more")
             self._joined[partition] = joining
-        await asyncio.shield(joining)
+        if not joining.done():
+            await asyncio.shield(joining)
 
     async def _tail_both(self, partition: int) -> None:
         # Tails of their own: a partition added to a reading consumer waits for its fetch to end.
-        partitions: dict[str, Iterable[int]] = {self._results_topic: [partition]}
-        if self._results == self._progress:
-            partitions[self._progress_topic] = [partition]
+        partitions = {
+            self._results_topic: [partition],
+            self._progress_topic: self._progress_of([partition]),
+        }
         await self._tail(partitions, self._either)
         self._seen.begin([partition])
 
     async def _tail(self, partitions: dict[str, Iterable[int]], handle: Handler) -> None:
-        tail = Tail(self._settings, handle, self._schemas)
+        tail = Tail(self._settings, self._pulse, handle, self._schemas)
         await tail.start(partitions, "end")
         self._tails.append(tail)
 

@@ -1,13 +1,18 @@
-"""Whether the broker answers, asked once a second even when nobody else asks it anything."""
+"""Whether the broker answers and how our topics lie, asked once a second."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import structlog
-from aiokafka import AIOKafkaConsumer
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
 
-from modelmora.kafka.connection import aiokafka_config
+from modelmora.kafka.admin import explain
+from modelmora.kafka.background import background
+from modelmora.kafka.connection import bootstrap_servers, confluent_config
 from modelmora.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -15,46 +20,98 @@ BEAT_S = 1.0
 PATIENCE_S = 3.0
 
 
-class Pulse:
-    """Asks the cluster for its metadata; `alive` is false from the first question not answered."""
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A topic as the brokers have it; one that was deleted and made anew has another `id`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._config = aiokafka_config(settings)
-        self._consumer: AIOKafkaConsumer | None = None
+    id: str
+    partitions: int
+
+
+class Pulse:
+    """Asks the cluster for topics of these names.
+
+    `alive` is false from the first question not answered. `shapes` has the topics that there are,
+    as they were last seen; it is another mapping whenever one has changed.
+    """
+
+    def __init__(self, settings: Settings, names: Iterable[str]) -> None:
+        self._names = list(names)
+        self._servers = bootstrap_servers(settings)
+        self._config = confluent_config(settings)
+        self._client: AdminClient | None = None
         self._task: asyncio.Task[None] | None = None
-        self.alive = False
+        self._answered = False
+        self.shapes: Mapping[str, Shape] = {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether the last question was answered and more will be asked."""
+        return self._answered and self._task is not None and not self._task.done()
 
     async def start(self) -> None:
-        """Connect and ask from then on."""
-        self._consumer = AIOKafkaConsumer(**self._config)
+        """Ask once, and from then on. Raises Unreachable, WrongCredentials."""
+        client = self._client = AdminClient(self._config)
         try:
-            await self._consumer.start()
-        except BaseException:
-            await self._consumer.stop()
-            raise
-        self.alive = True
-        self._task = asyncio.create_task(self._beat(self._consumer), name="pulse")
+            self.shapes = await self._ask(client)
+        except KafkaException as error:
+            raise explain(error, self._servers) from None
+        self._answered = True
+        self._task = background(self._beat(client), "pulse")
 
     async def stop(self) -> None:
         """Ask no more."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._consumer:
-            await self._consumer.stop()
+        self._client = None
 
-    async def _beat(self, consumer: AIOKafkaConsumer) -> None:
+    async def _beat(self, client: AdminClient) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
             try:
-                async with asyncio.timeout(PATIENCE_S):
-                    await consumer.topics()
-            except Exception as error:  # noqa: BLE001 - whoever stops asking says `alive` for ever
-                self._turn(alive=False, error=type(error).__name__)
+                shapes = await self._ask(client)
+            except Exception as error:  # noqa: BLE001 - whoever stops asking says nothing any more
+                self._turn(answered=False, error=repr(error))
             else:
-                self._turn(alive=True)
+                self._turn(answered=True)
+                if shapes != self.shapes:
+                    log.info("topics changed", topics=_differing(self.shapes, shapes))
+                    self.shapes = shapes
 
-    def _turn(self, *, alive: bool, error: str | None = None) -> None:
-        if alive != self.alive:
-            self.alive = alive
-            log.warning("broker answers again" if alive else "broker does not answer", error=error)
+    async def _ask(self, client: AdminClient) -> dict[str, Shape]:
+        asked = client.describe_topics(TopicCollection(self._names), request_timeout=PATIENCE_S)
+        # Shielded: an answer to a question that was taken back upsets the client's own thread.
+        answers = await asyncio.shield(
+            asyncio.gather(*map(asyncio.wrap_future, asked.values()), return_exceptions=True)
+        )
+        shapes = {}
+        for name, answer in zip(asked, answers, strict=True):
+            if not isinstance(answer, BaseException):
+                shapes[name] = Shape(str(answer.topic_id), len(answer.partitions))
+            elif not _is_missing(answer):
+                raise answer
+        return shapes
+
+    def _turn(self, *, answered: bool, error: str | None = None) -> None:
+        if answered != self._answered:
+            self._answered = answered
+            log.warning(
+                "broker answers again" if answered else "broker does not answer", error=error
+            )
+
+
+def _is_missing(error: BaseException) -> bool:
+    return (
+        isinstance(error, KafkaException)
+        and error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+    )
+
+
+def _differing(before: Mapping[str, Shape], now: Mapping[str, Shape]) -> dict[str, int | None]:
+    """Partition counts of what has changed, None where a topic is gone."""
+    return {
+        name: now[name].partitions if name in now else None
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    }

@@ -6,6 +6,7 @@ another name makes every fetch of its partition raise, for ever.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -30,7 +31,7 @@ Batch = list[ConsumerRecord | Unreadable]
 
 
 async def step_over(
-    consumer: AIOKafkaConsumer, positions: dict[TopicPartition, int | None]
+    consumer: AIOKafkaConsumer, positions: Mapping[TopicPartition, int | None]
 ) -> dict[TopicPartition, Batch]:
     """Read partitions one record at a time, some of each, and pass one unreadable one.
 

@@ -119,11 +119,12 @@ class Node:
         self.workers = Supervisor(self.service.listener, on_zygote=self._on_zygote)
         self.service.use(self.workers)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
-        self.control = Control(settings, self.service, self.models, schemas)
+        followed = (Topic.CONTROL.full(settings.namespace), Topic.REGISTRY.full(settings.namespace))
+        self.pulse = Pulse(settings, followed)
+        self.control = Control(settings, self.service, self.models, self.pulse, schemas)
         self.requests = Requests(settings, self.intake, self.service, results, self.clock, schemas)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
-        self.pulse = Pulse(settings)
         self.http = HttpServer(
             health_app(self.checks, lambda: self.waiting_for, self.model_rows, self.metrics),
             settings.host,

@@ -47,27 +47,28 @@ class HttpServer:
                 timeout_keep_alive=75,
             )
         )
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """Ends with the server."""
 
     async def start(self) -> tuple[str, int]:
         """Listen; the bound host and port. Raises ConfigurationError when it cannot be had."""
         listening = self._bind()
         host, port = listening.getsockname()[:2]
-        self._task = asyncio.create_task(self._server.serve([listening]), name="http")
+        self.task = asyncio.create_task(self._server.serve([listening]), name="http")
         started = asyncio.create_task(self._server.listening.wait())
-        await asyncio.wait((self._task, started), return_when=asyncio.FIRST_COMPLETED)
-        if self._task.done():
+        await asyncio.wait((self.task, started), return_when=asyncio.FIRST_COMPLETED)
+        if self.task.done():
             started.cancel()
-            await self._task
+            await self.task
         return str(host), int(port)
 
     async def stop(self, grace_s: float = 2.0) -> None:
         """Stop listening; requests under way have `grace_s` to end."""
-        if self._task is None:
+        if self.task is None:
             return
         self._server.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]
         self._server.should_exit = True
-        await self._task
+        await self.task
 
     def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET

@@ -12,9 +12,17 @@ import pytest
 from confluent_kafka import Producer
 
 from modelmora.broker import EmbeddedBroker
+from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.tail import Tail
 from modelmora.settings import Settings
-from tests.topics import CAP_S, create_topic, produce
+from tests.topics import (
+    CAP_S,
+    create_topic,
+    delete_topic,
+    produce,
+    produce_unreadable,
+    until,
+)
 
 
 @pytest.fixture
@@ -46,20 +54,32 @@ class Seen:
 
 
 @asynccontextmanager
-async def tailing(settings: Settings) -> AsyncIterator[tuple[Tail, Seen]]:
+async def tailing(
+    settings: Settings, topic: str, handle: Callable[[aiokafka.ConsumerRecord], None] | None = None
+) -> AsyncIterator[tuple[Tail, Seen]]:
+    """A tail of the topic, not yet started; `handle` comes before what remembers."""
     seen = Seen()
-    tail = Tail(settings, seen)
+
+    def both(record: aiokafka.ConsumerRecord) -> None:
+        if handle:
+            handle(record)
+        seen(record)
+
+    pulse = Pulse(settings, [topic])
+    tail = Tail(settings, pulse, both)
+    await pulse.start()
     try:
         yield tail, seen
     finally:
         await tail.stop()
+        await pulse.stop()
 
 
 async def test_a_tail_reads_from_the_beginning_and_on(settings: Settings) -> None:
     servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.tail"
     create_topic(servers, topic, partitions=2)
     produce(servers, topic, b"a", b"b")
-    async with tailing(settings) as (tail, seen):
+    async with tailing(settings, topic) as (tail, seen):
         await tail.start({topic: [0, 1]}, "beginning")
         await asyncio.wait_for(tail.caught_up(), CAP_S)
         assert seen.values == [b"a", b"b"]
@@ -71,7 +91,7 @@ async def test_a_tail_reads_from_the_end_at_once(settings: Settings) -> None:
     servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.end"
     create_topic(servers, topic)
     produce(servers, topic, b"old")
-    async with tailing(settings) as (tail, seen):
+    async with tailing(settings, topic) as (tail, seen):
         await tail.start({topic: [0]}, "end")
         await asyncio.wait_for(tail.caught_up(), CAP_S)
         produce(servers, topic, b"new")
@@ -79,57 +99,18 @@ async def test_a_tail_reads_from_the_end_at_once(settings: Settings) -> None:
         assert seen.values == [b"new"]
 
 
-async def test_a_tail_reads_from_a_time(settings: Settings) -> None:
-    servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.time"
-    create_topic(servers, topic, partitions=2)
-    producer = Producer({"bootstrap.servers": servers})
-    for stamp in (1000, 2000, 3000):
-        producer.produce(topic, b"%d" % stamp, partition=0, timestamp=stamp)
-    producer.produce(topic, b"older", partition=1, timestamp=500)
-    assert producer.flush(30) == 0
-    async with tailing(settings) as (tail, seen):
-        await tail.start({topic: [0, 1]}, 2000)
-        await asyncio.wait_for(tail.caught_up(), CAP_S)
-        assert seen.values == [b"2000", b"3000"]
-        produce(servers, topic, b"next", partition=1)
-        await seen.until(lambda values: values == [b"2000", b"3000", b"next"])
-
-
-@pytest.mark.parametrize(("start", "extra"), [("beginning", [b"x", b"y"]), ("end", []), (0, None)])
-async def test_partitions_are_added_and_nothing_read_twice(
-    settings: Settings, start: Any, extra: list[bytes] | None
-) -> None:
-    servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.add"
-    create_topic(servers, topic, partitions=2)
-    produce(servers, topic, b"a", b"b")
-    produce(servers, topic, b"x", b"y", partition=1)
-    async with tailing(settings) as (tail, seen):
-        await tail.start({topic: [0]}, "beginning")
-        await asyncio.wait_for(tail.caught_up(), CAP_S)
-        both = {topic: [0, 1]}
-        await asyncio.gather(tail.add(both, start), tail.add(both, start), tail.add(both, start))
-        await asyncio.to_thread(produce, servers, topic, b"c")
-        await asyncio.to_thread(produce, servers, topic, b"z", partition=1)
-        await seen.until(lambda values: {b"c", b"z"} <= set(values))
-        expected = [b"x", b"y"] if extra is None else extra
-        assert sorted(seen.values) == sorted([b"a", b"b", b"c", *expected, b"z"])
-
-
 async def test_a_tail_goes_on_when_a_handler_raises(settings: Settings) -> None:
     servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.bad"
     create_topic(servers, topic)
     produce(servers, topic, b"bad", b"good")
-    seen = Seen()
 
     def handle(record: aiokafka.ConsumerRecord) -> None:
         if record.value == b"bad":
             raise RuntimeError("planted")
-        seen(record)
 
-    tail = Tail(settings, handle)
-    await tail.start({topic: [0]}, "beginning")
-    await seen.until(lambda values: values == [b"good"])
-    await tail.stop()
+    async with tailing(settings, topic, handle) as (tail, seen):
+        await tail.start({topic: [0]}, "beginning")
+        await seen.until(lambda values: values == [b"good"])
 
 
 async def test_a_tail_survives_its_broker(mortal: EmbeddedBroker, namespace: str) -> None:
@@ -137,7 +118,7 @@ async def test_a_tail_survives_its_broker(mortal: EmbeddedBroker, namespace: str
     topic = f"{namespace}.survive"
     create_topic(mortal.bootstrap_servers, topic, partitions=2)
     produce(mortal.bootstrap_servers, topic, b"before")
-    async with tailing(settings) as (tail, seen):
+    async with tailing(settings, topic) as (tail, seen):
         await tail.start({topic: [0, 1]}, "beginning")
         await seen.until(lambda values: values == [b"before"])
         await asyncio.to_thread(mortal.kill)
@@ -148,31 +129,100 @@ async def test_a_tail_survives_its_broker(mortal: EmbeddedBroker, namespace: str
         assert sorted(seen.values) == [b"after", b"before", b"other"]
 
 
-def _rename_header(batch: bytearray) -> None:
-    """Make the one header name `zz` of an uncompressed record batch no UTF-8."""
-    from aiokafka.record._crc32c import crc
-
-    at = batch.index(b"zz")
-    batch[at : at + 2] = b"\xff\xfe"
-    batch[17:21] = crc(bytes(batch[21:])).to_bytes(4, "big")
-
-
 async def test_a_tail_steps_over_a_record_that_cannot_be_read(settings: Settings) -> None:
     servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.name"
     create_topic(servers, topic, partitions=2)
     produce(servers, topic, b"1")
-    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=servers)
-    await producer.start()
-    batch = producer.create_batch()
-    batch.append(timestamp=None, key=None, value=b"unreadable", headers=[("zz", b"")])
-    raw = bytearray(batch._build())
-    _rename_header(raw)
-    batch._buffer = raw
-    await (await producer.send_batch(batch, topic, partition=0))
-    await producer.stop()
+    await produce_unreadable(servers, topic)
     produce(servers, topic, b"2")
     produce(servers, topic, b"3", partition=1)
-    async with tailing(settings) as (tail, seen):
+    async with tailing(settings, topic) as (tail, seen):
         await tail.start({topic: [0, 1]}, "beginning")
         await asyncio.wait_for(tail.caught_up(), CAP_S)
         assert sorted(seen.values) == [b"1", b"2", b"3"]
+
+
+async def test_a_tail_gives_only_what_was_committed(settings: Settings) -> None:
+    servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.committed"
+    create_topic(servers, topic)
+    producer = Producer({"bootstrap.servers": servers, "transactional.id": topic, "log_level": 0})
+    await asyncio.to_thread(producer.init_transactions, CAP_S)
+
+    def transaction(value: bytes) -> None:
+        producer.begin_transaction()
+        producer.produce(topic, value, partition=0)
+        producer.flush()
+
+    async with tailing(settings, topic) as (tail, seen):
+        await tail.start({topic: [0]}, "beginning")
+        await asyncio.to_thread(transaction, b"taken back")
+        await asyncio.to_thread(producer.abort_transaction, CAP_S)
+        await asyncio.to_thread(transaction, b"kept")
+        await asyncio.to_thread(producer.commit_transaction, CAP_S)
+        await seen.until(bool)
+        assert seen.values == [b"kept"]
+
+
+@pytest.mark.parametrize("new", [[b"1", b"2"], [b"1", b"2", b"3", b"4", b"5"]])
+async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
+    settings: Settings, new: list[bytes]
+) -> None:
+    servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.anew"
+    create_topic(servers, topic)
+    produce(servers, topic, b"a", b"b", b"c")
+    async with tailing(settings, topic) as (tail, seen):
+        await tail.start({topic: [0]}, "end")
+        await asyncio.to_thread(delete_topic, servers, topic)
+        await asyncio.to_thread(create_topic, servers, topic)
+        await asyncio.to_thread(produce, servers, topic, *new)
+        await seen.until(lambda values: set(values) == set(new))
+
+
+async def test_a_tail_does_not_stand_still_behind_the_end(settings: Settings) -> None:
+    """As after a leader that was elected unclean: the same topic, with less in it."""
+    servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.short"
+    create_topic(servers, topic)
+    produce(servers, topic, b"a", b"b")
+    async with tailing(settings, topic) as (tail, seen):
+        await tail.start({topic: [0]}, "beginning")
+        await seen.until(lambda values: len(values) == 2)
+        place = aiokafka.TopicPartition(topic, 0)
+        tail._next[place] = 1000
+        tail._assign(tail._consumer)
+        await seen.until(lambda values: values == [b"a", b"b", b"a", b"b"])
+
+
+async def test_a_tail_replaces_a_consumer_that_fails(settings: Settings) -> None:
+    servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.fails"
+    create_topic(servers, topic)
+    async with tailing(settings, topic) as (tail, seen):
+        await tail.start({topic: [0]}, "beginning")
+
+        async def fail(**_: Any) -> None:
+            raise AssertionError("planted")
+
+        assert tail._consumer
+        tail._consumer.getmany = fail
+        await until(lambda: tail.fault is not None)
+        await asyncio.to_thread(produce, servers, topic, b"after")
+        await seen.until(lambda values: values == [b"after"])
+        await until(lambda: tail.fault is None)
+
+
+async def test_a_tail_replaces_a_consumer_that_fetches_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelmora.kafka.tail.QUIET_S", 0.5)
+    servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.stuck"
+    create_topic(servers, topic)
+    async with tailing(settings, topic) as (tail, seen):
+        await tail.start({topic: [0]}, "beginning")
+
+        async def nothing(**_: Any) -> dict[Any, Any]:
+            await asyncio.sleep(0.1)
+            return {}
+
+        assert tail._consumer
+        tail._consumer.getmany = nothing
+        await asyncio.to_thread(produce, servers, topic, b"waits")
+        await seen.until(lambda values: values == [b"waits"])

@@ -10,6 +10,7 @@ import json
 import queue
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -23,6 +24,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 LANES = ("critical", "high", "normal", "low")
 HEADER = 10
+REPLY_PARTITION = "modelmora-reply-partition"
 STATUS = {"expired": "EXPIRED", "cancelled": "CANCELLED", "stopped": "STOPPED"}
 REFUSED = ("unknown_model", "unknown_parameter", "invalid_input", "busy", "starting", "stopping")
 
@@ -74,7 +76,6 @@ class Responder:
             | {"fetch.wait.max.ms": 100, "enable.partition.eof": False}
         )
         topics = self._consumer.list_topics(timeout=30).topics
-        self._partitions = len(topics[f"{namespace}.results"].partitions)
         wanted = [f"{namespace}.requests.{lane}" for lane in LANES] + [f"{namespace}.control"]
         self._consumer.assign(
             [
@@ -106,11 +107,11 @@ class Responder:
         )
         assert self._producer.flush(30) == 0
 
-    def accept(self, request: dict[str, Any]) -> None:
+    def accept(self, message: Any, request: dict[str, Any]) -> None:
         """Announce that the request is accepted."""
         event = {"request_id": request["request_id"], "stage": "ACCEPTED", "position": 0}
         event |= {"model": request["model"], "estimate_ms": 1.0}
-        self._reply("progress", request["request_id"], PROGRESS.encode(event))
+        self._reply("progress", message, request["request_id"], PROGRESS.encode(event))
 
     def answer(self, message: Any, request: dict[str, Any], code: str | None = None) -> None:
         """Write the outcome of a request."""
@@ -137,11 +138,18 @@ class Responder:
             "attempt": 1,
             "outputs": [] if code else request["inputs"],
         }
-        self._reply("results", request["request_id"], RESULT.encode(result))
+        self._reply("results", message, request["request_id"], RESULT.encode(result))
 
-    def _reply(self, topic: str, request_id: str, value: bytes) -> None:
-        partition = partitioner_of(request_id, self._partitions)
-        self._producer.produce(f"{self._namespace}.{topic}", value, request_id, partition)
+    def _reply(self, topic: str, request: Any, request_id: str, value: bytes) -> None:
+        """Write it where the request asks for it, else where its id belongs by now."""
+        name = f"{self._namespace}.{topic}"
+        while not (
+            count := len(self._producer.list_topics(name, timeout=30).topics[name].partitions)
+        ):
+            time.sleep(0.05)
+        wanted = int(dict(request.headers()).get(REPLY_PARTITION, -1))
+        partition = wanted if 0 <= wanted < count else partitioner_of(request_id, count)
+        self._producer.produce(name, value, request_id, partition)
         self._producer.poll(0)
 
     def _run(self) -> None:

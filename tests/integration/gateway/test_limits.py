@@ -67,7 +67,7 @@ async def test_accepted_is_heard(
         message, request = await asyncio.to_thread(responder.seen.get, timeout=CAP_S)
         if request["inputs"] == [mark]:
             break
-    responder.accept(request)
+    responder.accept(message, request)
     async with asyncio.timeout(CAP_S):
         while (
             "modelmora_gateway_accepted_seconds_count 1.0" not in (await rest.get("/metrics")).text

@@ -9,9 +9,10 @@ import sys
 
 import grpc.aio
 import httpx
+import pytest
 from grpc_health.v1 import health_pb2
 
-from modelmora.gateway.app import Gateway
+from modelmora.gateway.app import UNWATCHED, Gateway, serve
 from modelmora.settings import Settings
 from modelmora.wire import new_request_id
 from tests.integration.gateway.responder import Responder
@@ -92,3 +93,14 @@ async def test_a_taken_port_is_exit_2(settings: Settings, gateway: Gateway) -> N
         _, errors = await asyncio.wait_for(process.communicate(), CAP_S)
         assert process.returncode == 2
         assert f"127.0.0.1:{port} cannot be listened on" in errors.decode().splitlines()[-1]
+
+
+async def test_a_gateway_that_nobody_watches_ends(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(Gateway, "_follow", staticmethod(fail))
+    async with asyncio.timeout(CAP_S):
+        assert await serve(settings) == UNWATCHED

@@ -15,6 +15,7 @@ from modelmora.gateway.outcomes import DoorCode, Refusal, answer_of
 from modelmora.gateway.replies import Seen
 from modelmora.gateway.tracing import trace_id_of, traceparent_of
 from modelmora.gateway.waiting import End, WaitingRoom
+from modelmora.kafka.pulse import Pulse
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.settings import Settings
 from modelmora.wire import encode_registry, new_request_id, time_of
@@ -102,7 +103,8 @@ def fact(name: str, *, based_on: int | None = None, present: bool = True) -> byt
 
 
 async def test_the_directory_follows_the_registry() -> None:
-    directory = Directory(Settings(bootstrap_servers="unused:1"))
+    settings = Settings(bootstrap_servers="unused:1")
+    directory = Directory(settings, Pulse(settings, []))
     directory.handle(record(b"MODEL:b@1", fact("b"), 0))
     directory.handle(record(b"MODEL:a@1", fact("a"), 1))
     assert [model.name for model in directory.models()] == ["a", "b"]
