@@ -200,7 +200,7 @@ class Results:
         event = ProgressEvent(request_id, stage, "@".join(model), position, estimate_ms)
         value = encode_progress(event)
         key, partition = request_id.encode(), reply_partition(request.record)
-        self._teller.send(Outgoing(self._progress, key, value, lambda _: None, (), partition))
+        self._teller.send(Outgoing(self._progress, key, value, lambda _: None, partition=partition))
 
     # Writing -------------------------------------------------------------------------------------
 

@@ -43,15 +43,6 @@ def produce(servers: str, topic: str, *values: bytes, partition: int = 0) -> Non
     assert producer.flush(60) == 0
 
 
-def delete_topic(servers: str, topic: str) -> None:
-    """Delete a topic and wait until the broker has forgotten it."""
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
-    admin.delete_topics([topic])[topic].result(30)
-    until = time.monotonic() + CAP_S
-    while topic in admin.list_topics(timeout=10).topics:
-        assert time.monotonic() < until, f"{topic} is still there"
-
-
 async def produce_unreadable(servers: str, topic: str, partition: int = 0) -> int:
     """Write a record with a header name that is no UTF-8, as no client does; its offset."""
     producer = AIOKafkaProducer(bootstrap_servers=servers)

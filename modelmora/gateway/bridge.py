@@ -322,7 +322,7 @@ class Bridge:
             self._metrics.accepted.observe(now - waiting.sent_at)
 
 
-def _nothing(_answer: Written | TooLarge) -> None:
+def _nothing(_answer: Answer) -> None:
     """Nobody waits for this acknowledgement."""
 
 

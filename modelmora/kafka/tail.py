@@ -81,10 +81,11 @@ class Tail:
     @property
     def fault(self) -> str | None:
         """Why nothing is read, None while it is."""
+        ended = self._task is None or self._task.done()
+        if not ended and self._failure is None:
+            return None
         topics = ", ".join(sorted({tp.topic for tp in self._next}))
-        if self._task is None or self._task.done():
-            return f"{topics} is not read"
-        return f"{topics} cannot be read: {self._failure}" if self._failure else None
+        return f"{topics} is not read" if ended else f"{topics} cannot be read: {self._failure}"
 
     async def caught_up(self) -> None:
         """Wait until everything that was there at the start has been handled."""
