@@ -62,7 +62,7 @@ class LookBack:
     async def search(self, request_id: str, partition: int, partitions: int) -> None:
         """Hand every record that may be this id's outcome to `handle`; return when all were.
 
-        `partition` is the id's among the `partitions` there are now. Starts five minutes before
+        `partition` is the id's own, of the `partitions` there are. Starts five minutes before
         the time in a UUIDv7, for other ids at the beginning, and ends at the newest record there
         was. Raises LookBackFailed.
         """

@@ -19,6 +19,7 @@ from modelmora.settings import Settings
 from modelmora.wire import new_request_id, partition_of, time_of
 
 SEEN = 50_000
+SETTLE_S = 10.0  # within this, every node has noticed partitions that were added
 
 
 class Seen:
@@ -54,8 +55,8 @@ class Seen:
 class Replies:
     """Tails the partitions that minted ids hash to, and those of callers' own ids from then on.
 
-    Partitions that are added later change nothing here: ids are minted, by the count there is
-    now, to hash to those that are tailed.
+    Partitions that are added later change nothing here: ids are minted, by the new count as soon
+    as all nodes know it, to hash to those that are tailed.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Replies:
         self._look_back = LookBack(settings, self._results_topic, on_result, schemas)
         self._mine: frozenset[int] = frozenset()
         self._partitions = 0
+        self._wider_since: float | None = None
         self._seen = Seen()
         self._tails: list[Tail] = []
         self._joined: dict[int, asyncio.Future[None]] = {}
@@ -85,7 +87,7 @@ class Replies:
 
         Raises KafkaError, Refusal.
         """
-        partitions = self._partitions = self._count()
+        partitions = self._count()
         count = min(self._settings.reply_partitions, partitions)
         mine = self._mine = frozenset(random.sample(range(partitions), count))
         await self._tail({self._results_topic: mine}, self._take)
@@ -117,16 +119,12 @@ class Replies:
 
         Returns its partition. Raises KafkaError, LookBackFailed, Refusal.
         """
-        partitions = self._count()
-        if partitions != self._partitions:
-            # Outcomes of before may lie on other partitions than those that were watched for them.
-            self._partitions = partitions
-            self._seen.begin(self._joined)
-        partition = partition_of(request_id.encode(), partitions)
+        partition = partition_of(request_id.encode(), self._count())
         # Tailed before the look-back ends, so no outcome falls between the two.
         await self._join(partition)
         if not self._seen.surely_none(request_id, partition):
-            await self._look_back.search(request_id, partition, partitions)
+            every = self._pulse.shapes[self._results_topic].partitions
+            await self._look_back.search(request_id, partition, every)
         return partition
 
     async def stop(self) -> None:
@@ -137,10 +135,21 @@ class Replies:
         await asyncio.gather(self._look_back.stop(), *(tail.stop() for tail in self._tails))
 
     def _count(self) -> int:
+        """The partitions of `results`; more than there were count when all nodes know of them."""
         shape = self._pulse.shapes.get(self._results_topic)
         if shape is None:
             raise Refusal(DoorCode.BROKER_UNREACHABLE, self.fault() or "try again a little later")
-        return shape.partitions
+        now = asyncio.get_running_loop().time()
+        if shape.partitions > self._partitions > 0:
+            self._wider_since = self._wider_since or now
+            if now - self._wider_since < SETTLE_S:
+                return self._partitions
+        self._wider_since = None
+        if shape.partitions != self._partitions:
+            # Outcomes of before may lie on other partitions than those that were watched for them.
+            self._partitions = shape.partitions
+            self._seen.begin(self._joined)
+        return self._partitions
 
     def _progress_of(self, mine: Iterable[int]) -> Iterable[int]:
         """Where nodes write how these get on: the same partitions; where there are too few, any."""
