@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -45,6 +45,8 @@ from tests.single_object import header
 LANES = ("critical", "high", "normal", "low")
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 WAIT_S = 15.0
+
+Found = TypeVar("Found")
 
 
 def _versions(name: str) -> dict[bytes, Any]:
@@ -140,7 +142,10 @@ class Cluster:
 
 def read_records(servers: str, topics: Iterable[str]) -> Iterator[Record]:
     """Every committed record from the beginning to where each partition ends now."""
-    ends = _readable_ends(servers, list(topics))
+    wanted = list(topics)
+    with closing(Cluster(servers)) as cluster:
+        found = _patiently(lambda: cluster.ends(wanted, committed=True))
+    ends = {partition: end for partition, end in found.items() if end}
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
@@ -173,17 +178,16 @@ def read_records(servers: str, topics: Iterable[str]) -> Iterator[Record]:
         consumer.close()
 
 
-def _readable_ends(servers: str, topics: list[str]) -> dict[Partition, int]:
-    """Where to read to. Waits for a broker that has just started and does not know its leaders."""
+def _patiently(ask: Callable[[], Found]) -> Found:
+    """Ask until a broker that has just started knows its leaders and coordinators."""
     until = time.monotonic() + WAIT_S
-    with closing(Cluster(servers)) as cluster:
-        while True:
-            try:
-                return {p: end for p, end in cluster.ends(topics, committed=True).items() if end}
-            except KafkaException:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
+    while True:
+        try:
+            return ask()
+        except KafkaException:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
 
 
 def _record(message: Message) -> Record:
@@ -267,7 +271,7 @@ def gather(
     """
     results, dead_letters = outcome_topics(namespace)
     with closing(Cluster(servers, group)) as cluster:
-        last = cluster.sample(namespace)
+        last = _patiently(lambda: cluster.sample(namespace))
     return Evidence(
         expected,
         tuple(map(as_request, read_records(servers, request_topics(namespace)))),
