@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import NamedTuple, Protocol
 
 from confluent_kafka import Message
@@ -65,10 +66,15 @@ class Owner(Protocol):
         """The member has ended for good."""
 
 
+# confluent-kafka returns headers and leaves an exception set where a name is no UTF-8. A plain call
+# that has become hot does not look, and the exception comes up anywhere later; this one looks.
+_headers = methodcaller("headers")
+
+
 def record_of(message: Message, topic: str, number: int, epoch: int) -> Record | Unreadable:
     """The record of a message; only its place where that is all that can be handed over."""
     try:
-        headers = message.headers()
+        headers = _headers(message)
     except (UnicodeDecodeError, SystemError):  # the second is how confluent-kafka says the first
         return Unreadable(topic, number, message.offset(), epoch)
     return Record(

@@ -18,10 +18,10 @@ from modelmora.kafka import transactions
 from modelmora.kafka.publisher import Dropped, Record, TooLarge, Written
 from modelmora.kafka.transactions import Commits, TransactionalPublisher
 from modelmora.settings import Settings
-from tests.integration.test_publisher import Answers, mortal, settings
+from tests.integration.test_publisher import Answers, settings
 from tests.topics import CAP_S, create_topic, delete_topic, until, values_of
 
-__all__ = ["mortal", "settings"]
+__all__ = ["settings"]
 
 
 class Group:
