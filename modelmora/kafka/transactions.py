@@ -124,7 +124,8 @@ class TransactionalPublisher(Outbox):
         self._ending = True
         self._more.set()
         if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join)
+            # librdkafka may sit out more than it was allowed where the broker is dead.
+            await asyncio.to_thread(self._thread.join, 3 * STEP_S)
         self.connected = False
 
     # The thread ----------------------------------------------------------------------------------
@@ -202,7 +203,7 @@ class TransactionalPublisher(Outbox):
                     producer.send_offsets_to_transaction(offsets, group, STEP_S)
         if wanted:
             self._insist(producer.commit_transaction)
-        while len(self._reports) < len(wanted):
+        while len(self._reports) < len(wanted) and not self._ending:
             producer.poll(WAIT_S)
         self.connected = True
         self._failures = 0
