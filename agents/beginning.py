@@ -13,6 +13,8 @@ class Oddity(StrEnum):
     """The log ends before it: a broker has lost records, and has given their offsets anew."""
     DELETED_UNREAD = "deleted_unread"
     """The log begins behind it: records were deleted before anybody read them."""
+    MADE_ANEW = "made_anew"
+    """It is of another topic, which had the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,20 @@ class Beginning:
     """How many offsets were deleted unread."""
 
 
-def beginning(committed: int | None, first: int, end: int, written_since: int | None) -> Beginning:
+def beginning(
+    committed: int | None,
+    first: int,
+    end: int,
+    written_since: int | None,
+    *,
+    same_log: bool = True,
+) -> Beginning:
     """Decide where to begin; nothing that was acknowledged to a producer is passed in silence.
 
     `first` and `end` bound the log; `written_since` is the first offset written since the commit
     (the log's end where nothing was), None where the time of the commit is not known.
 
-    (1) Never committed: from the first record.
+    (1) Never committed, or for the log of a former topic: from the first record.
     (2) Committed beyond the end: from the first record written since, for offsets below the commit
         may be new ones. Where the time is unknown, from the first record. What was finished
         says nothing about new records at the same offsets.
@@ -42,6 +51,8 @@ def beginning(committed: int | None, first: int, end: int, written_since: int | 
     # (1)
     if committed is None:
         return Beginning(first)
+    if not same_log:
+        return Beginning(first, trusts=False, oddity=Oddity.MADE_ANEW)
     # (2)
     if committed > end:
         offset = first if written_since is None else max(first, min(written_since, end))

@@ -24,6 +24,7 @@ from modelmora.wire import decode_result_source
 
 log = structlog.get_logger(__name__)
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+SEPARATOR = "/"  # in no metadata of a ledger, and in no name of a log
 SLACK_MS = 2_000  # by which an estimate of the broker's time may run ahead
 _ACKNOWLEDGE_S = 1.5
 
@@ -104,6 +105,9 @@ class Partitions:
         self._epochs: dict[Partition, int] = {}
         self._oldest: OrderedDict[Partition, None] = OrderedDict()
         """The partitions read, the one whose commit is oldest first."""
+        self._fresh: set[Partition] = set()
+        """Those of them of which nothing was committed here yet."""
+        self._logs: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         # One thread, for the client that asks is not made for two.
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="standing")
@@ -140,7 +144,7 @@ class Partitions:
         since = self._since_ms()
         commits = {p: c for p in partitions if (c := self.intake.commit_of(p, since))}
         self.intake.revoke(partitions)
-        return commits
+        return self._signed(commits)
 
     def on_lost(self, partitions: set[Partition]) -> None:
         """Others have them already, so nothing is written for them any more."""
@@ -159,14 +163,15 @@ class Partitions:
             log.warning("commit failed, will be tried again", error=error)
             return
         self._lease.confirmed(asked_at)
+        self._fresh -= commits.keys()
         for partition in commits.keys() & self._oldest.keys():
             self._oldest.move_to_end(partition)
-        self.intake.on_committed({p: Commit(*each) for p, each in commits.items()})
+        self.intake.on_committed({p: _unsigned(*each)[0] for p, each in commits.items()})
 
     # Committing ----------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Have committed what has changed.
+        """Have committed what has changed, and what was taken over and never committed here.
 
         Beside it, or where nothing has changed and the lease is due, the oldest commit is renewed:
         a new owner reads the outcomes since then.
@@ -175,12 +180,20 @@ class Partitions:
             return
         since = self._since_ms()
         commits = self.intake.to_commit(since)
-        if commits or self._lease.is_due:
-            for oldest in islice(self._oldest, 1):
-                if commit := self.intake.commit_of(oldest, since):
-                    commits[oldest] = commit
+        due = [*islice(self._oldest, 1)] if commits or self._lease.is_due else []
+        for partition in (*self._fresh, *due):
+            if commit := self.intake.commit_of(partition, since):
+                commits[partition] = commit
         if commits:
-            self.reader.commit(commits)
+            self.reader.commit(self._signed(commits))
+
+    def _signed(self, commits: Commits) -> Commits:
+        """The commits with the name of the log that they are for."""
+        logs = self._logs
+        return {
+            p: (offset, f"{metadata}{SEPARATOR}{logs[p[0]]}")
+            for p, (offset, metadata) in commits.items()
+        }
 
     def _since_ms(self) -> int:
         since = self._work.since_ms()  # minus infinity while the broker has told no time
@@ -205,6 +218,7 @@ class Partitions:
             self.intake.assign(partition, epoch, offset, place.finished)
             starts[partition] = epoch, offset
             self._oldest[partition] = None
+            self._fresh.add(partition)
             self._tell_odd(partition, place)
         self.reader.read(starts)
         log.info("partitions taken over", taken=len(starts), owned=len(self._epochs))
@@ -249,6 +263,7 @@ class Partitions:
         for partition in partitions:
             self._epochs.pop(partition, None)
             self._oldest.pop(partition, None)
+            self._fresh.discard(partition)
         self._work.forget(partitions)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -281,7 +296,9 @@ class Partitions:
     def _places(self, partitions: set[Partition]) -> dict[Partition, Place]:
         committed = self._standing.committed(partitions)
         bounds = self._standing.bounds(partitions)
-        known = {p: read_metadata(*each) for p, each in committed.items()}
+        self._logs |= self._standing.logs({topic for topic, _ in partitions})
+        unsigned = {p: _unsigned(*each) for p, each in committed.items()}
+        known = {p: read_metadata(*commit) for p, (commit, _) in unsigned.items()}
         since = {p: ms for p, (ms, _) in known.items() if ms is not None}
         beyond = {p for p, (offset, _) in committed.items() if offset > bounds[p][1]}
         written = self._standing.at({p: since[p] for p in beyond & since.keys()})
@@ -291,8 +308,13 @@ class Partitions:
             first, end = bounds[partition]
             offset, _ = committed.get(partition, (None, ""))
             time_known = partition in since
+            log_of = unsigned[partition][1] if partition in unsigned else ""
             begin = beginning(
-                offset, first, end, written.get(partition, end) if time_known else None
+                offset,
+                first,
+                end,
+                written.get(partition, end) if time_known else None,
+                same_log=log_of in ("", self._logs[partition[0]]),
             )
             finished = frozenset[int]()
             if begin.trusts and partition in known:
@@ -317,3 +339,9 @@ class Partitions:
 
         self._standing.read(self._results, min(since.values()), take)
         return {partition: found[partition] for partition in since}
+
+
+def _unsigned(offset: int, metadata: str) -> tuple[Commit, str]:
+    """The ledger's own commit, and the name of the log that it is for, "" where it has none."""
+    ours, _, log_of = metadata.rstrip("\0").partition(SEPARATOR)
+    return Commit(offset, ours), log_of

@@ -25,6 +25,8 @@ READY_S = 120.0
 PARTITIONS = 4
 SESSION_S = 6
 FOREIGN = "MODELMORA_"
+# With a model configured the packaged one is not served, and nothing slow is imported for it.
+ECHO = json.dumps([{"name": "echo", "task": "echo", "source": "builtin:echo"}])
 
 
 @contextmanager
@@ -159,6 +161,7 @@ class NodeProcess(Program):
             "DATA_DIR": folder,
             "MEMBER_ID": name,
             "TESTING": "true",
+            "MODELS": ECHO,
             "TOPICS__PARTITIONS": PARTITIONS,
             "NODE_HTTP_PORT": 0,
             "TIMING__SESSION_TIMEOUT_S": SESSION_S,

@@ -1,21 +1,27 @@
 """Where partitions stand on the broker: what a group has committed, what lies on them, since when.
 
-Blocking: call it from a thread, and only from one at a time.
+Blocking: call it from a thread, and only from one at a time. Every question raises KafkaException
+or Unreachable where the broker does not answer it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from functools import cached_property
 from typing import Any
 
-from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
+from aiokafka import TopicPartition as AioTopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError as AioKafkaError
+from confluent_kafka import Consumer, IsolationLevel, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from modelmora.errors import Unreachable
 from modelmora.kafka.batches import Partition
-from modelmora.kafka.connection import confluent_config
+from modelmora.kafka.connection import aiokafka_config, confluent_config
 from modelmora.settings import Settings
 
 ANSWER_S = 10.0
@@ -52,9 +58,13 @@ class Standing:
         self._consumer.close()
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
-        """Offset and metadata of what the group has committed. Raises KafkaException."""
+        """Offset and metadata of what the group has committed."""
         wanted = [TopicPartition(*each) for each in partitions]
-        found = self._consumer.committed(wanted, ANSWER_S) if wanted else []
+        try:
+            found = self._consumer.committed(wanted, ANSWER_S) if wanted else []
+        except UnicodeDecodeError:
+            # Its Python part looks for the NUL that it puts behind metadata, and others do not.
+            return asyncio.run(_committed(self._settings, wanted))
         return {
             (each.topic, each.partition): (each.offset, each.metadata or "")
             for each in found
@@ -67,19 +77,17 @@ class Standing:
         """First and end offset of each partition that there is, aborted and open records included.
 
         With `committed` the end is that of what a reader of committed records gets.
-        Raises KafkaException.
         """
         wanted = list(partitions)
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         first = self._offsets(dict.fromkeys(wanted, OffsetSpec.earliest()), level)
         end = self._offsets(dict.fromkeys(wanted, OffsetSpec.latest()), level)
-        return {each: (first[each], end[each]) for each in first.keys() & end.keys()}
+        if any(offset < 0 for offset in (*first.values(), *end.values())):
+            raise Unreachable("a broker did not say where its partitions end")
+        return {each: (first[each], end[each]) for each in wanted}
 
     def at(self, times: Mapping[Partition, int]) -> dict[Partition, int]:
-        """The first offset of each partition at or after its time (Unix ms), where there is one.
-
-        Raises KafkaException.
-        """
+        """The first offset of each partition at or after its time (Unix ms), where there is one."""
         asked = {each: OffsetSpec.for_timestamp(ms) for each, ms in times.items()}
         found = self._offsets(asked, IsolationLevel.READ_UNCOMMITTED)
         return {each: offset for each, offset in found.items() if offset >= 0}
@@ -92,19 +100,24 @@ class Standing:
         specs = {TopicPartition(*each): spec for each, spec in asked.items()}
         answers = self._admin.list_offsets(specs, isolation_level=level, request_timeout=ANSWER_S)
         return {
-            (each.topic, each.partition): answer.result(ANSWER_S).offset
-            for each, answer in answers.items()
+            (each.topic, each.partition): _result(answer).offset for each, answer in answers.items()
         }
 
     def partitions(self, topic: str) -> list[Partition]:
-        """The partitions of a topic, none where there is no such topic. Raises KafkaException."""
+        """The partitions of a topic, none where there is no such topic."""
         found = self._consumer.list_topics(topic, ANSWER_S).topics[topic]
         return [] if found.error else [(topic, number) for number in found.partitions]
+
+    def logs(self, topics: Iterable[str]) -> dict[str, str]:
+        """What tells a topic from another that was made anew under its name (KIP-516)."""
+        wanted = TopicCollection([*topics])
+        answers = self._admin.describe_topics(wanted, request_timeout=ANSWER_S)
+        return {topic: str(_result(each).topic_id) for topic, each in answers.items()}
 
     def read(self, topic: str, since_ms: int, take: Callable[[Message], None]) -> None:
         """Give every committed record of a topic since a time (Unix ms), up to its present end.
 
-        Raises KafkaException, and Unreachable where the end is not reached.
+        Unreachable is raised, too, where the end is not reached.
         """
         partitions = self.partitions(topic)
         began = self.at(dict.fromkeys(partitions, since_ms))
@@ -142,6 +155,32 @@ class Standing:
             self._consumer.unassign()
 
     def members(self, group: str) -> Any:
-        """The group as the broker describes it. Raises KafkaException."""
+        """The group as the broker describes it."""
         found = self._admin.describe_consumer_groups([group], request_timeout=ANSWER_S)
-        return found[group].result(ANSWER_S)
+        return _result(found[group])
+
+
+def _result(future: Future[Any]) -> Any:
+    try:
+        return future.result(ANSWER_S)
+    except TimeoutError:
+        raise Unreachable("the broker does not answer in time") from None
+
+
+async def _committed(
+    settings: Settings, wanted: list[TopicPartition]
+) -> dict[Partition, tuple[int, str]]:
+    client = AIOKafkaAdminClient(**aiokafka_config(settings))
+    await client.start()
+    try:
+        asked = [AioTopicPartition(each.topic, each.partition) for each in wanted]
+        found = await client.list_consumer_group_offsets(settings.group, partitions=asked)
+    except AioKafkaError as error:
+        raise Unreachable(f"what was committed is not known: {error!r}") from None
+    finally:
+        await client.close()
+    return {
+        (each.topic, each.partition): (at.offset, at.metadata)
+        for each, at in found.items()
+        if at.offset >= 0
+    }

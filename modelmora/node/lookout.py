@@ -36,7 +36,7 @@ class Lookout:
         standing: Standing,
         fail: Callable[[str, int], None],
     ) -> None:
-        self.path = Path(name, settings.timing.session_timeout_s, time.monotonic())
+        self.path = Path(name, settings.timing.session_timeout_s)
         self.joined = asyncio.Event()
         """Set once it owns partitions, or is on standby, since all have an owner."""
         self._settings = settings
@@ -71,7 +71,7 @@ class Lookout:
         now, intake, path = time.monotonic(), self._partitions.intake, self.path
         own = {p: at for p in intake.partitions() if (at := intake.next_offset(p)) is not None}
         path.saw(seen, self._member.id, own, intake.gated, now)
-        if path.in_group and not own and not seen.unowned:
+        if path.on_standby:
             self.joined.set()
         if path.is_twin(now):
             self._fail(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.standing import Standing
 
-TWIN_S = 60.0
+TWIN_S, PATIENT_S, ELDER_S = 3.0, 10.0, 60.0
 
 
 class GroupMember(NamedTuple):
@@ -24,6 +24,8 @@ class Look:
     """What the broker said at one moment."""
 
     members: frozenset[GroupMember]
+    owners: Mapping[Partition, str]
+    """The member that has each lane partition."""
     unowned: frozenset[Partition]
     """Lane partitions that no member of the group has."""
     bounds: Mapping[Partition, tuple[int, int]]
@@ -36,15 +38,16 @@ def look(standing: Standing, group: str, lanes: frozenset[str], own: set[Partiti
     """Ask the broker; raises KafkaException, Unreachable. Blocking."""
     found = standing.members(group)
     members = frozenset(GroupMember(each.member_id, each.client_id) for each in found.members)
-    owned = {
-        (each.topic, each.partition)
+    owners = {
+        (each.topic, each.partition): member.member_id
         for member in found.members
         for each in member.assignment.topic_partitions
     }
     there = {each for lane in lanes for each in standing.partitions(lane)}
-    unowned = there - owned
+    unowned = there - owners.keys()
     return Look(
         members,
+        owners,
         frozenset(unowned),
         standing.bounds((own | unowned) & there, committed=True),
         {each: offset for each, (offset, _) in standing.committed(unowned).items()},
@@ -57,14 +60,15 @@ class Path:
 
     name: str
     session_s: float
-    began: float
-    """When this node started, monotonic seconds."""
     in_group: bool = False
+    on_standby: bool = False
+    """A member without partitions, since others have them all."""
     unread: dict[Partition, float] = field(default_factory=dict)
     """Partitions with records that nobody reads, and since when."""
     _read_to: dict[Partition, int] = field(default_factory=dict)
     _positions: dict[Partition, int] = field(default_factory=dict)
     _twin_since: float | None = None
+    _patience_s: float | None = None
 
     def saw(
         self,
@@ -80,6 +84,8 @@ class Path:
         is not gated.
         """
         self.in_group = any(member.id == member_id for member in seen.members)
+        owns = member_id in seen.owners.values()
+        self.on_standby = self.in_group and not owns and not seen.unowned
         stands = {each: seen.committed.get(each, 0) for each in seen.unowned} | {
             each: offset for each, offset in positions.items() if each not in gated
         }
@@ -93,8 +99,18 @@ class Path:
                 unread[each] = now if moved else self.unread.get(each, now)
                 self._positions[each] = position
         self.unread = unread
-        twin = any(m.name == self.name and m.id != member_id for m in seen.members)
-        if not (twin and self.in_group):
+        self._look_for_twins(seen, member_id, now)
+
+    def _look_for_twins(self, seen: Look, member_id: str, now: float) -> None:
+        twins = {m.id for m in seen.members if m.name == self.name and m.id != member_id}
+        if not self.in_group:
+            return
+        if self._patience_s is None:
+            # Who was here first stays. Of two that came at once, one waits for the other to end.
+            newcomer_s = self.session_s + TWIN_S
+            first_s = newcomer_s + (PATIENT_S if any(member_id < twin for twin in twins) else 0)
+            self._patience_s = first_s if twins else ELDER_S
+        if not twins:
             self._twin_since = None
         elif self._twin_since is None:
             self._twin_since = now
@@ -111,9 +127,8 @@ class Path:
     def is_twin(self, now: float) -> bool:
         """Whether this node is to end, for another runs under its name.
 
-        One that was killed stays a member for a session. Of two that live the younger ends.
+        One that was killed stays a member for a session, and is no twin.
         """
-        if self._twin_since is None:
+        if self._twin_since is None or self._patience_s is None:
             return False
-        limit = self.session_s + 3 if self._twin_since - self.began < TWIN_S / 2 else TWIN_S
-        return now - self._twin_since > limit
+        return now - self._twin_since > self._patience_s

@@ -59,13 +59,13 @@ class Yard:
         return verdict
 
     def members(self) -> dict[str, set[tuple[str, int]]]:
-        """The group's members by their static id, with what each owns; empty while it changes."""
+        """What each node owns, by its name; empty while that changes."""
         client = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
         group = client.describe_consumer_groups([self.group])[self.group].result(30)
         if group.state.name != "STABLE":
             return {}
         return {
-            member.group_instance_id: {
+            member.client_id: {
                 (tp.topic, tp.partition) for tp in member.assignment.topic_partitions
             }
             for member in group.members

@@ -42,11 +42,12 @@ class FakeStanding:
     """A broker whose every answer is given by the test."""
 
     commits: dict[Partition, tuple[int, str]] = field(default_factory=dict)
-    logs: dict[Partition, tuple[int, int]] = field(default_factory=dict)
+    ends: dict[Partition, tuple[int, int]] = field(default_factory=dict)
     written: dict[Partition, int] = field(default_factory=dict)
     outcomes: list[bytes] = field(default_factory=list)
     asked_since: list[int] = field(default_factory=list)
     failures: int = 0
+    log: str = "log-1"
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
         if self.failures:
@@ -55,7 +56,10 @@ class FakeStanding:
         return {p: self.commits[p] for p in partitions if p in self.commits}
 
     def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
-        return {p: self.logs.get(p, (0, 1000)) for p in partitions}
+        return {p: self.ends.get(p, (0, 1000)) for p in partitions}
+
+    def logs(self, topics: Iterable[str]) -> dict[str, str]:
+        return dict.fromkeys(topics, self.log)
 
     def at(self, times: Mapping[Partition, int]) -> dict[Partition, int]:
         return {p: self.written[p] for p in times if p in self.written}
@@ -134,7 +138,7 @@ def record(offset: int, epoch: int = 1) -> FakeRecord:
 
 async def test_reading_begins_where_the_group_has_committed(desk: Desk) -> None:
     desk.standing.commits = {LANE: (7, "")}
-    desk.standing.logs[OTHER] = (3, 9)
+    desk.standing.ends[OTHER] = (3, 9)
     await desk.own(LANE, OTHER)
     assert desk.place() == (1, 7)
     assert desk.place(OTHER) == (1, 3)
@@ -169,7 +173,7 @@ async def test_what_the_bitmap_says_is_done_too(desk: Desk) -> None:
 async def test_a_commit_beyond_the_end_swallows_nothing_and_is_told(desk: Desk) -> None:
     """The log was cut back to 30 and written on to 40: what came since the commit is read."""
     desk.standing.commits = {LANE: (50, f"mm2:{SINCE_MS}:")}
-    desk.standing.logs[LANE] = (0, 40)
+    desk.standing.ends[LANE] = (0, 40)
     desk.standing.written[LANE] = 30
     desk.standing.outcomes = [outcome(33)]  # of a record that the broker has lost
     await desk.own(LANE)
@@ -180,9 +184,18 @@ async def test_a_commit_beyond_the_end_swallows_nothing_and_is_told(desk: Desk) 
     assert (facts["position"], facts["end"], facts["begins_at"]) == (50, 40, 30)
 
 
+async def test_a_commit_for_a_former_topic_of_that_name_is_none(desk: Desk) -> None:
+    desk.standing.commits = {LANE: (5, f"mm2:{SINCE_MS}:/log-0"), OTHER: (5, "mm2:1:/log-1")}
+    desk.standing.outcomes = [outcome(1), outcome(6), outcome(6, OTHER)]
+    await desk.own(LANE, OTHER)
+    assert (desk.place(), desk.place(OTHER)) == ((1, 0), (1, 5))
+    assert all(desk.intake.begin(record(offset)) for offset in range(8))
+    assert [(what, where) for what, where, _ in desk.odd] == [(Oddity.MADE_ANEW, LANE)]
+
+
 async def test_what_retention_took_unread_is_counted(desk: Desk) -> None:
     desk.standing.commits = {LANE: (5, "")}
-    desk.standing.logs[LANE] = (25, 40)
+    desk.standing.ends[LANE] = (25, 40)
     await desk.own(LANE)
     assert desk.place() == (1, 25)
     assert desk.odd[0][0] is Oddity.DELETED_UNREAD
@@ -219,7 +232,9 @@ async def test_what_is_given_back_is_forgotten_and_committed(desk: Desk) -> None
     desk.writing.set()
     offset, metadata = (await going)[LANE]
     assert offset == 1
-    assert read_metadata(offset, metadata) == (1_000_000 - SLACK_MS, (2,))
+    ours, _, log = metadata.partition("/")
+    assert log == "log-1"
+    assert read_metadata(offset, ours) == (1_000_000 - SLACK_MS, (2,))
     assert desk.intake.partitions() == set()
 
 
@@ -265,7 +280,7 @@ async def test_deleted_under_its_reader_a_partition_goes_on_and_says_what_is_mis
     desk: Desk,
 ) -> None:
     await desk.own(LANE)
-    desk.standing.logs[LANE] = (12, 40)
+    desk.standing.ends[LANE] = (12, 40)
     desk.partitions.on_stuck(LANE, 1, "out of range")
     await desk.read(2)
     assert desk.place() == (1, 12)
@@ -275,7 +290,7 @@ async def test_deleted_under_its_reader_a_partition_goes_on_and_says_what_is_mis
 async def test_cut_back_under_its_reader_a_partition_is_taken_over_anew(desk: Desk) -> None:
     desk.standing.commits = {LANE: (20, f"mm2:{SINCE_MS}:")}
     await desk.own(LANE)
-    desk.standing.logs[LANE] = (0, 10)
+    desk.standing.ends[LANE] = (0, 10)
     desk.standing.written[LANE] = 4
     desk.partitions.on_stuck(LANE, 1, "out of range")
     await desk.read(2)

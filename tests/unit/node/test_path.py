@@ -11,7 +11,7 @@ ME = GroupMember("id-1", "n1")
 
 
 def path() -> Path:
-    return Path("n1", session_s=10, began=0)
+    return Path("n1", session_s=10)
 
 
 def seen(
@@ -19,8 +19,9 @@ def seen(
     bounds: dict[Partition, tuple[int, int]] | None = None,
     unowned: frozenset[Partition] = frozenset(),
     committed: dict[Partition, int] | None = None,
+    owners: dict[Partition, str] | None = None,
 ) -> Look:
-    return Look(frozenset(members), unowned, bounds or {}, committed or {})
+    return Look(frozenset(members), owners or {}, unowned, bounds or {}, committed or {})
 
 
 def test_membership_is_what_the_group_says() -> None:
@@ -77,15 +78,45 @@ def test_marks_of_transactions_are_no_records() -> None:
     assert looked.unread == {OURS: 51}
 
 
-def test_the_younger_of_two_nodes_with_one_name_ends() -> None:
-    twin = GroupMember("id-2", "n1")
-    young, old = path(), path()
-    young.saw(seen(ME, twin), "id-1", {}, set(), 2)
-    assert not young.is_twin(12)
-    assert young.is_twin(16)
-    old.saw(seen(ME, twin), "id-1", {}, set(), 1000)
-    assert not old.is_twin(1016)
-    assert old.is_twin(1061)
+TWIN = GroupMember("id-2", "n1")
+
+
+def test_of_two_nodes_with_one_name_the_one_that_was_there_stays() -> None:
+    elder, younger = path(), path()
+    elder.saw(seen(ME), "id-1", {}, set(), 0)
+    for now in (2, 16):
+        elder.saw(seen(ME, TWIN), "id-1", {}, set(), now)
+        younger.saw(seen(ME, TWIN), "id-2", {}, set(), now)
+    assert not elder.is_twin(16)
+    assert younger.is_twin(16)
+
+
+def test_of_two_that_came_at_once_one_waits_for_the_other_to_end() -> None:
+    one, other = path(), path()
+    for now in (2, 16):
+        one.saw(seen(ME, TWIN), "id-1", {}, set(), now)
+        other.saw(seen(ME, TWIN), "id-2", {}, set(), now)
+    assert (one.is_twin(16), other.is_twin(16)) == (False, True)
+    one.saw(seen(ME), "id-1", {}, set(), 17)
+    assert not one.is_twin(60)
+
+
+def test_a_twin_that_does_not_end_ends_the_other_at_last() -> None:
+    looked = path()
+    looked.saw(seen(ME), "id-1", {}, set(), 0)
+    looked.saw(seen(ME, TWIN), "id-1", {}, set(), 1)
+    assert looked.is_twin(62)
+
+
+def test_standby_is_a_member_without_partitions_while_others_have_them_all() -> None:
+    looked = path()
+    looked.saw(seen(ME, owners={OURS: "id-9"}), "id-1", {}, set(), 1)
+    assert looked.on_standby
+    looked.saw(seen(ME, owners={OURS: "id-1"}), "id-1", {}, set(), 1)
+    assert not looked.on_standby, "its partitions are on their way"
+    nobodys = seen(ME, owners={OURS: "id-9"}, unowned=frozenset({NOBODYS}))
+    looked.saw(nobodys, "id-1", {}, set(), 1)
+    assert not looked.on_standby
 
 
 def test_a_former_self_that_still_counts_as_a_member_is_no_twin_for_long() -> None:

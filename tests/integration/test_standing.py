@@ -1,0 +1,150 @@
+"""What the broker is asked about partitions: commits, bounds, records since a time, members."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+from confluent_kafka import Consumer, KafkaException, Message, Producer
+
+from modelmora.broker import EmbeddedBroker
+from modelmora.errors import Unreachable
+from modelmora.kafka.standing import Standing
+from modelmora.settings import Settings
+from tests.topics import create_topic, produce
+
+
+@pytest.fixture
+def settings(broker: EmbeddedBroker, namespace: str) -> Settings:
+    return Settings(bootstrap_servers=broker.bootstrap_servers, namespace=namespace)
+
+
+@pytest.fixture
+def standing(settings: Settings) -> Iterator[Standing]:
+    asked = Standing(settings)
+    yield asked
+    asked.close()
+
+
+@pytest.fixture
+def topic(settings: Settings) -> str:
+    name = f"{settings.namespace}.results"
+    stamped = {"message_timestamp_type": "LogAppendTime"}
+    create_topic(str(settings.bootstrap_servers), name, partitions=2, **stamped)
+    return name
+
+
+def values(standing: Standing, topic: str, since_ms: int) -> list[bytes | None]:
+    found: list[bytes | None] = []
+
+    def take(message: Message) -> None:
+        found.append(message.value())
+
+    standing.read(topic, since_ms, take)
+    return sorted(found, key=bytes.__len__)  # type: ignore[arg-type]
+
+
+def test_where_partitions_begin_and_end(standing: Standing, settings: Settings, topic: str) -> None:
+    produce(str(settings.bootstrap_servers), topic, b"1", b"2")
+    assert standing.partitions(topic) == [(topic, 0), (topic, 1)]
+    assert standing.partitions(f"{topic}.none") == []
+    assert standing.bounds([(topic, 0), (topic, 1)]) == {(topic, 0): (0, 2), (topic, 1): (0, 0)}
+    assert standing.bounds([]) == {}
+    with pytest.raises(KafkaException):
+        standing.bounds([(f"{topic}.none", 0)])
+
+
+def test_everything_since_a_time_is_read(
+    standing: Standing, settings: Settings, topic: str
+) -> None:
+    servers = str(settings.bootstrap_servers)
+    produce(servers, topic, b"1")
+    produce(servers, topic, b"22", partition=1)
+    now_ms = int(time.time() * 1000)
+    assert values(standing, topic, now_ms - 60_000) == [b"1", b"22"]
+    assert values(standing, topic, now_ms + 60_000) == []
+    assert values(standing, topic, 0) == [b"1", b"22"]
+
+
+def test_what_was_aborted_is_no_outcome_and_no_end_to_wait_for(
+    standing: Standing, settings: Settings, topic: str
+) -> None:
+    servers = str(settings.bootstrap_servers)
+    produce(servers, topic, b"1")
+    producer = Producer({"bootstrap.servers": servers, "transactional.id": topic, "log_level": 0})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic, b"aborted", partition=0)
+    producer.flush(30)
+    assert standing.anything((topic, 0), 0)
+    producer.abort_transaction(30)
+    assert values(standing, topic, 0) == [b"1"]
+    assert standing.bounds([(topic, 0)], committed=True)[topic, 0][1] > 1
+    assert not standing.anything((topic, 0), 1), "only marks of the transaction lie there"
+
+
+async def test_metadata_that_another_client_wrote_is_read_whole(
+    standing: Standing, settings: Settings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As nodes before this one did; librdkafka's Python part may read beyond its end."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers,
+        group_id=settings.group,
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    consumer.assign([TopicPartition(topic, 0)])
+    await consumer.commit({TopicPartition(topic, 0): OffsetAndMetadata(7, "mm1:öß")})
+    await consumer.stop()
+
+    class Overreading:
+        def committed(self, *_: object) -> list[object]:
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    monkeypatch.setattr(standing, "_consumer", Overreading())
+    found = await asyncio.to_thread(standing.committed, [(topic, 0), (topic, 1)])
+    assert found == {(topic, 0): (7, "mm1:öß")}
+
+
+def test_the_members_of_a_group(standing: Standing, settings: Settings, topic: str) -> None:
+    assert standing.members(settings.group).members == []
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "group.id": settings.group,
+            "client.id": "n1",
+            "log_level": 0,
+        }
+    )
+    try:
+        consumer.subscribe([topic])
+        until = time.monotonic() + 60
+        while not consumer.assignment() and time.monotonic() < until:
+            consumer.poll(0.1)
+        (member,) = standing.members(settings.group).members
+        assert member.client_id == "n1"
+        owned = {(each.topic, each.partition) for each in member.assignment.topic_partitions}
+        assert owned == {(topic, 0), (topic, 1)}
+    finally:
+        consumer.close()
+
+
+def test_a_broker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelmora.kafka.standing.ANSWER_S", 1)
+    standing = Standing(Settings(bootstrap_servers="127.0.0.1:1"))
+    for ask in (
+        lambda: standing.bounds([("t", 0)]),
+        lambda: standing.members("g"),
+        lambda: standing.committed([("t", 0)]),
+        lambda: standing.partitions("t"),
+    ):
+        with pytest.raises((KafkaException, Unreachable)):
+            ask()
+    standing.close()
