@@ -123,7 +123,12 @@ class Partitions:
     async def ask(self, question: Callable[..., T], *arguments: object) -> T:
         """Ask the broker, in the one thread that may. Raises KafkaException, Unreachable."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._asking, question, *arguments)
+        try:
+            return await loop.run_in_executor(self._asking, question, *arguments)
+        except (KafkaException, Unreachable):
+            # What a client knows of its brokers may be what was true before they failed.
+            await loop.run_in_executor(self._asking, self._standing.renew)
+            raise
 
     # The group's word ----------------------------------------------------------------------------
 

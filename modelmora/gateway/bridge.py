@@ -164,7 +164,8 @@ class Bridge:
         caller: asyncio.Future[End] = loop.create_future()
         waiting.callers.append(caller)
         timeout_ms = ask.timeout_ms or self._settings.timing.request_timeout_ms
-        expiry = loop.call_later(timeout_ms / 1000 + GRACE_S, self._expire, waiting, caller)
+        due = loop.time() + timeout_ms / 1000 + GRACE_S
+        expiry = loop.call_at(due, self._expire, waiting, caller, due)
         try:
             if new:
                 record = self._encode(request_id, ask)
@@ -278,8 +279,12 @@ class Bridge:
             self._room.settle(waiting, _unreachable(waiting.request_id))
             self._cancel(waiting)
 
-    def _expire(self, waiting: Waiting, caller: asyncio.Future[End]) -> None:
-        if not caller.done():
+    def _expire(self, waiting: Waiting, caller: asyncio.Future[End], due: float) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() - due > GRACE_S:
+            # This process stood still: what came meanwhile is to be read before time is called.
+            loop.call_later(GRACE_S, self._expire, waiting, caller, loop.time() + GRACE_S)
+        elif not caller.done():
             known = "" if waiting.accepted else "; no node accepted it, see `modelmora doctor`"
             caller.set_result(
                 Refusal(

@@ -53,9 +53,16 @@ class Standing:
             }
         )
 
+    def renew(self) -> None:
+        """Connect anew with the next question."""
+        self.close()
+        for client in ("_admin", "_consumer"):
+            self.__dict__.pop(client, None)
+
     def close(self) -> None:
         """Ask no more."""
-        self._consumer.close()
+        if "_consumer" in self.__dict__:
+            self._consumer.close()
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
         """Offset and metadata of what the group has committed."""

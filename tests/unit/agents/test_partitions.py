@@ -47,6 +47,7 @@ class FakeStanding:
     outcomes: list[bytes] = field(default_factory=list)
     asked_since: list[int] = field(default_factory=list)
     failures: int = 0
+    renewed: int = 0
     log: str = "log-1"
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
@@ -68,6 +69,9 @@ class FakeStanding:
         self.asked_since.append(since_ms)
         for value in self.outcomes:
             take(Message(value))
+
+    def renew(self) -> None:
+        self.renewed += 1
 
     def close(self) -> None:
         """Nothing is open."""
@@ -207,6 +211,7 @@ async def test_a_broker_that_does_not_answer_is_asked_again(desk: Desk) -> None:
     desk.standing.failures = 2
     await desk.own(LANE)
     assert desk.place() == (1, 7)
+    assert desk.standing.renewed == 2, "with what it knows of the brokers thrown away"
 
 
 async def test_what_was_lost_while_it_was_taken_over_is_not_read(desk: Desk) -> None:
