@@ -68,8 +68,10 @@ def group_config(settings: Settings, protocol: str) -> dict[str, Any]:
         "fetch.min.bytes": 1,
         "topic.metadata.refresh.interval.ms": 5_000,
         "max.poll.interval.ms": POLL_INTERVAL_MS,
-        "queued.max.messages.kbytes": 16_384,
-        "queued.min.messages": 5_000,
+        # What one hand-over may hold (invariant I5): 8 of them may wait for the loop.
+        "queued.max.messages.kbytes": 4_096,
+        "queued.min.messages": 2_000,
+        "fetch.max.bytes": 8 << 20,
         **theirs,
     }
 

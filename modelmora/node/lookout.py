@@ -60,11 +60,10 @@ class Lookout:
             own = partitions.intake.partitions()
             try:
                 seen = await partitions.ask(look, self._standing, self._settings.group, lanes, own)
-            except (KafkaException, Unreachable) as error:
-                log.debug("could not look at the group", error=str(error))
-            else:
                 self._judge(seen)
                 await self._look_closer(seen)
+            except (KafkaException, Unreachable) as error:
+                log.debug("could not look at the group", error=str(error))
             await asyncio.sleep(LOOK_S)
 
     def _judge(self, seen: Look) -> None:
