@@ -27,6 +27,7 @@ from modelmora.cli.reading import WAIT_S, Place, Reader
 from modelmora.errors import NotFound
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import confluent_config
+from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import Lane, RegistryKind, RegistryRecord
 from modelmora.settings import Settings
@@ -127,11 +128,16 @@ class Groups:
 
 
 def served_models(reader: Reader, settings: Settings) -> list[str]:
-    """The names of the models that the registry topic says are served."""
+    """The names of the models that nodes serve, or, while none runs, that the registry has."""
     places = reader.places(Topic.REGISTRY.full(settings.namespace))
     latest: dict[bytes | None, RegistryRecord | None] = {}
+    leases = Leases()
     for record in reader.read(reader.since(places, None)):
-        latest[record.key] = decode_registry(record.plain) if record.value else None
+        fact = decode_registry(record.plain) if record.value else None
+        leases.take(record.key or b"", fact, record.timestamp)
+        latest[record.key] = fact
+    if nodes := leases.living():
+        return sorted({model.partition("@")[0] for node in nodes for model in node.serves})
     return sorted(
         {r.name for r in latest.values() if r and r.present and r.kind is RegistryKind.MODEL}
     )

@@ -8,6 +8,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from modelmora.errors import Undecodable, Unreachable
+from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
@@ -28,6 +29,7 @@ class Directory:
         self._topic = Topic.REGISTRY.full(settings.namespace)
         self._tail = Tail(settings, pulse, self.handle, schemas)
         self._entries: dict[bytes, tuple[int, RegistryRecord]] = {}
+        self._leases = Leases()
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
 
@@ -59,14 +61,15 @@ class Directory:
     def handle(self, record: ConsumerRecord) -> None:
         """Take one record; one that replaces another than the current is stale and ignored."""
         key = record.key or b""
-        if record.value is None:
+        try:
+            fact = None if record.value is None else decode_registry(record.value)
+        except Undecodable as error:
+            log.warning("registry record skipped", offset=record.offset, code=error.code)
+            return
+        is_lease = self._leases.take(key, fact, record.timestamp)
+        if fact is None:
             self._entries.pop(key, None)
-        else:
-            try:
-                fact = decode_registry(record.value)
-            except Undecodable as error:
-                log.warning("registry record skipped", offset=record.offset, code=error.code)
-                return
+        elif not is_lease:
             current = self._entries.get(key)
             if current and fact.based_on is not None and fact.based_on != current[0]:
                 return
@@ -74,7 +77,19 @@ class Directory:
         self._index()
 
     def _index(self) -> None:
-        facts = [fact for _, fact in self._entries.values() if fact.present]
+        """A model is there while a node that runs serves it.
+
+        While none runs, nobody can say: requests wait for the next one.
+        """
+        nodes = self._leases.living()
+        served = {model for node in nodes for model in node.serves}
+
+        def is_there(fact: RegistryRecord) -> bool:
+            if not nodes or fact.kind is not RegistryKind.MODEL:
+                return fact.present
+            return f"{fact.name}@{fact.version}" in served
+
+        facts = [fact for _, fact in self._entries.values() if is_there(fact)]
         callable_ = [fact for fact in facts if fact.kind in _CALLABLE]
         self._names = frozenset(
             name for fact in callable_ for name in (fact.name, f"{fact.name}@{fact.version}")

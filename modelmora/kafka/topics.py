@@ -70,7 +70,7 @@ class TopicSpec:
         return config
 
 
-# Retention never deletes the active segment, so short-lived topics need short segments.
+# The active segment is neither deleted nor compacted, so what changes often needs short segments.
 _SHORT_SEGMENTS = {"segment.ms": str(10 * MINUTE)}
 _REQUESTS = TopicSpec(
     "model name",
@@ -103,7 +103,11 @@ TABLE: Mapping[Topic, TopicSpec] = {
     ),
     Topic.EVENTS: TopicSpec("model or node", "LifecycleEvent", 7 * DAY),
     Topic.REGISTRY: TopicSpec(
-        "kind:name@version", "RegistryRecord", None, 1, config={"cleanup.policy": "compact"}
+        "kind:name@version",
+        "RegistryRecord",
+        None,
+        1,
+        config={"cleanup.policy": "compact", **_SHORT_SEGMENTS},
     ),
     Topic.CONTROL: TopicSpec("target", "ControlCommand", HOUR, 1, config=_SHORT_SEGMENTS),
 }

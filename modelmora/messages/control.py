@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -12,6 +13,7 @@ class RegistryKind(StrEnum):
     MODEL = "MODEL"
     ROUTE = "ROUTE"
     DEFAULT = "DEFAULT"
+    NODE = "NODE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,8 @@ class RegistryRecord:
     """One fact of the registry; `based_on` is the offset of the record it replaces.
 
     A record with `present` false says that the model was removed (the topic is compacted).
+    NODE is the lease of a node that runs: for how long from the record's timestamp (ms), the task
+    of each model that it serves by name@version, and the partitions of the lanes that it reads.
     """
 
     kind: RegistryKind
@@ -30,6 +34,9 @@ class RegistryRecord:
     present: bool = True
     engine: str | None = None
     based_on: int | None = None
+    lease_ms: int | None = None
+    serves: Mapping[str, str] = field(default_factory=dict)
+    partitions: tuple[int, ...] = ()
 
 
 class ControlVerb(StrEnum):

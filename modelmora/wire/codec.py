@@ -313,5 +313,7 @@ encode_progress, decode_progress = _codec("progress_event", ProgressEvent, {"sta
 encode_event, decode_event = _codec(
     "lifecycle_event", LifecycleEvent, {"kind": EventKind, "facts": _parameters}
 )
-encode_registry, decode_registry = _codec("registry_record", RegistryRecord, {"kind": RegistryKind})
+encode_registry, decode_registry = _codec(
+    "registry_record", RegistryRecord, {"kind": RegistryKind, "partitions": tuple}
+)
 encode_control, decode_control = _codec("control_command", ControlCommand, {"verb": ControlVerb})

@@ -121,6 +121,31 @@ async def test_the_directory_follows_the_registry() -> None:
     assert directory.models() == ()
 
 
+def lease(node: str, *models: str) -> bytes:
+    serves = dict.fromkeys(models, "echo")
+    return encode_registry(
+        RegistryRecord(RegistryKind.NODE, node, "", "", "", node, lease_ms=60_000, serves=serves)
+    )
+
+
+async def test_a_model_is_known_while_a_node_that_runs_serves_it() -> None:
+    settings = Settings(bootstrap_servers="unused:1")
+    directory = Directory(settings, Pulse(settings, []))
+    directory.handle(record(b"MODEL:a@1", fact("a"), 0))
+    directory.handle(record(b"MODEL:b@1", fact("b", present=False), 1))
+    assert directory.knows("a"), "while no node runs, requests wait for the next"
+    directory.handle(record(b"NODE:n1@", lease("n1", "a@1"), 2))
+    directory.handle(record(b"NODE:n2@", lease("n2", "b@1"), 3))
+    assert [model.name for model in directory.models()] == ["a", "b"]
+    directory.handle(record(b"NODE:n1@", None, 4))
+    assert not directory.knows("a@1")
+    assert [model.name for model in directory.models()] == ["b"]
+    later = record(b"NODE:n3@", lease("n3", "c@1"), 5)
+    later.timestamp += 60_001
+    directory.handle(later)
+    assert directory.models() == ()
+
+
 def test_seen_is_sure_only_of_what_it_read() -> None:
     now = time_of(new_request_id()) or 0
     seen = Seen(2, lambda: now - 6 * MINUTE)

@@ -73,7 +73,9 @@ TARGETS: tuple[tuple[bytes, tuple[Decoder, ...]], ...] = (
     ),
     (
         wire.encode_registry(
-            RegistryRecord(RegistryKind.MODEL, "m", "1", "t", "s", "w", True, "e", 5)
+            RegistryRecord(
+                RegistryKind.NODE, "m", "1", "t", "s", "w", True, "e", 5, 9, {"m@1": "t"}, (0, 1)
+            )
         ),
         (wire.decode_registry,),
     ),

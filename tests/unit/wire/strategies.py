@@ -106,6 +106,9 @@ registry_records = st.builds(
     present=st.booleans(),
     engine=st.none() | texts,
     based_on=st.none() | longs,
+    lease_ms=st.none() | longs,
+    serves=st.dictionaries(texts, texts, max_size=3),
+    partitions=st.lists(ints, max_size=3).map(tuple),
 )
 control_commands = st.builds(ControlCommand, st.sampled_from(ControlVerb), texts, texts)
 

@@ -1,0 +1,78 @@
+"""Which nodes run and what each serves, by the leases that they renew on `registry`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from modelmora.messages import RegistryKind, RegistryRecord, RequestHead
+
+FORGOTTEN = 10  # lease times after which nobody remembers a node
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLease:
+    """A node's last word: the task of each model that it serves, the lane partitions it reads."""
+
+    node: str
+    serves: Mapping[str, str]
+    """By name@version."""
+    partitions: tuple[int, ...]
+    told_ms: int
+    lease_ms: int
+
+    def has(self, head: RequestHead) -> bool:
+        """Whether the node serves what the request asks for: a model, or any model of a task."""
+        if not head.model:
+            return head.task in self.serves.values()
+        if "@" in head.model:
+            return head.model in self.serves
+        return any(model.partition("@")[0] == head.model for model in self.serves)
+
+
+class Leases:
+    """The leases as the log has them, in its own time: that of its latest record.
+
+    A lease holds until a record comes that is newer by more than the lease says. So every reader
+    judges alike, no clock is compared with another, and a reader that was frozen or cut off, or
+    a broker that was, makes nobody dead by its silence.
+    """
+
+    def __init__(self) -> None:
+        self._leases: dict[bytes, NodeLease] = {}
+        self._latest_ms = 0
+
+    def take(self, key: bytes, record: RegistryRecord | None, timestamp_ms: int) -> bool:
+        """Take a record of the registry, in the log's order; whether it is (or was) a lease."""
+        self._latest_ms = timestamp_ms
+        known = self._leases.pop(key, None)
+        if record is None or record.kind is not RegistryKind.NODE:
+            return known is not None
+        if record.present:
+            self._leases[key] = NodeLease(
+                record.name,
+                record.serves,
+                record.partitions,
+                timestamp_ms,
+                record.lease_ms or 0,
+            )
+        return True
+
+    def living(self) -> tuple[NodeLease, ...]:
+        """The nodes that run."""
+        return tuple(each for each in self._leases.values() if self._age_ms(each) <= each.lease_ms)
+
+    def lapsed(self) -> tuple[NodeLease, ...]:
+        """The nodes that ended without saying so, and are not forgotten yet."""
+        return tuple(each for each in self._leases.values() if self._age_ms(each) > each.lease_ms)
+
+    def forgotten(self) -> list[bytes]:
+        """The keys of leases that lapsed long ago: whoever sees one may remove it."""
+        return [
+            key
+            for key, each in self._leases.items()
+            if self._age_ms(each) > FORGOTTEN * each.lease_ms
+        ]
+
+    def _age_ms(self, lease: NodeLease) -> int:
+        return self._latest_ms - lease.told_ms
