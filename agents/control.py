@@ -7,6 +7,7 @@ from aiokafka import ConsumerRecord
 
 from modelmora.agents.models import Models
 from modelmora.errors import NotFound, Undecodable
+from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
@@ -31,6 +32,7 @@ class Control:
         settings: Settings,
         service: Service,
         models: Models,
+        leases: Leases,
         pulse: Pulse,
         schemas: Schemas | None = None,
     ) -> None:
@@ -38,6 +40,7 @@ class Control:
         self._registry = Topic.REGISTRY.full(settings.namespace)
         self._service = service
         self._models = models
+        self._leases = leases
         self._live = False
         self._tail = Tail(settings, pulse, self._on_record, schemas)
 
@@ -54,14 +57,18 @@ class Control:
     def _on_record(self, record: ConsumerRecord) -> None:
         try:
             if record.topic == self._registry:
-                if record.value is not None:
-                    self._models.heard(decode_registry(record.value), record.offset)
+                self._on_fact(record)
             else:
                 self._obey(decode_control(record.value))
         except Undecodable as error:
             log.warning("unreadable command", topic=record.topic, offset=record.offset, why=error)
         except NotFound as error:
             log.info("command for a model that is not here", why=str(error))
+
+    def _on_fact(self, record: ConsumerRecord) -> None:
+        fact = None if record.value is None else decode_registry(record.value)
+        if not self._leases.take(record.key or b"", fact, record.timestamp) and fact:
+            self._models.heard(fact, record.offset)
 
     def _obey(self, command: ControlCommand) -> None:
         if command.verb is ControlVerb.CANCEL:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from modelmora.errors import RequestError
 from modelmora.kafka.publisher import Headers
+from modelmora.messages import Source
 from modelmora.serving.request import ERROR_CODE, Record
 
 ATTEMPT = "modelmora-attempt"
@@ -22,13 +23,13 @@ KEPT_BYTES = 64 * 1024
 
 
 def headers_of(
-    record: Record, error: RequestError, attempt: int, exit_code: int | None
+    record: Record, source: Source, error: RequestError, attempt: int, exit_code: int | None
 ) -> list[tuple[str, bytes | None]]:
-    """The record's own headers, then ours."""
+    """The record's own headers, then ours; `source` is where it was first appended."""
     context = {
-        f"{CONNECT}topic": record.topic,
-        f"{CONNECT}partition": str(record.partition),
-        f"{CONNECT}offset": str(record.offset),
+        f"{CONNECT}topic": source.topic,
+        f"{CONNECT}partition": str(source.partition),
+        f"{CONNECT}offset": str(source.offset),
         f"{CONNECT}stage": "VALUE_CONVERTER" if exit_code is None else "TASK_PUT",
         f"{CONNECT}class.name": "modelmora",
         f"{CONNECT}exception.class.name": type(error).__name__,

@@ -43,6 +43,7 @@ class Intake:
         self._named: set[Partition] = set()
         self._changed: dict[Partition, Commit | None] = {}
         self._hold = False
+        self._answered: dict[Partition, Mapping[int, str]] = {}
         self.gated: set[Partition] = set()
         """Not to be read now."""
         self._watch()
@@ -56,15 +57,18 @@ class Intake:
         offset: int,
         finished: Iterable[int] = (),
         since_ms: int = 0,
+        answered: Mapping[int, str] | None = None,
     ) -> None:
         """Own a partition from now on, from this offset.
 
         `finished` offsets have their outcome already; `since_ms` is what the commit said, and
-        matters only while they reach beyond the window.
+        matters only while they reach beyond the window. `answered`: see `is_answered`.
         """
         self.revoke([partition])
         ledger = PartitionLedger(epoch, offset, finished, since_ms)
         self._ledgers[partition] = ledger
+        if answered:
+            self._answered[partition] = answered
         if ledger.head != offset:
             self._changed[partition] = None
         self._fill(partition, ledger)
@@ -75,6 +79,7 @@ class Intake:
             if ledger := self._ledgers.pop(partition, None):
                 self._bytes -= ledger.bytes
             self._changed.pop(partition, None)
+            self._answered.pop(partition, None)
             self._named.discard(partition)
             self.gated.discard(partition)
         if self._bytes <= self._next_open:
@@ -157,8 +162,16 @@ class Intake:
             and not ledger.leaving
         )
 
+    def is_answered(self, record: Record, request_id: str) -> bool:
+        """Whether another partition's reader says that it has answered this very request.
+
+        Only that of this id is believed: the place may be a lie of who wrote to that partition.
+        """
+        answered = self._answered.get((record.topic, record.partition)) if self._answered else None
+        return answered is not None and answered.get(record.offset) == request_id
+
     def done(self, record: Record) -> None:
-        """The record's outcome is acknowledged."""
+        """The record's outcome is acknowledged, or it was handed on."""
         partition = (record.topic, record.partition)
         ledger = self._ledgers.get(partition)
         if ledger is None or ledger.epoch != record.epoch:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, Protocol, TypeVar
 
@@ -17,10 +18,11 @@ from modelmora.agents.beginning import Beginning, Oddity, beginning
 from modelmora.agents.intake import Intake
 from modelmora.agents.lease import Lease
 from modelmora.agents.ledger import Commit, read_metadata
+from modelmora.agents.results import read_at
 from modelmora.errors import Undecodable, Unreachable
-from modelmora.kafka.batches import Batch, Commits, Partition
+from modelmora.kafka.batches import Batch, Commits, Partition, headers_of
 from modelmora.kafka.standing import Standing
-from modelmora.wire import decode_result_source
+from modelmora.wire import decode_result, decode_result_source
 
 log = structlog.get_logger(__name__)
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -69,6 +71,35 @@ class Place:
     first: int
     end: int
     finished: frozenset[int] = frozenset()
+    answered: Mapping[int, str] = field(default_factory=dict)
+    """Ids of requests that were handed on from here, and are said to have their outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What `results` says of the requests of each partition."""
+
+    read_at: defaultdict[Partition, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """The offsets of those that were answered where they lay."""
+    elsewhere: defaultdict[Partition, dict[int, str]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """The ids of those that were answered where they had been handed on to, by offset."""
+
+    def take(self, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> None:
+        """Take a record. Raises Undecodable.
+
+        One that was handed on counts where it was read. Where it came from is only what its
+        header said: it counts there for a request of the same id.
+        """
+        source = decode_result_source(value)
+        partition = (source.topic, source.partition)
+        at = read_at(headers)
+        if at is None:
+            self.read_at[partition].add(source.offset)
+        else:
+            self.read_at[source.topic, at[0]].add(at[1])
+            self.elsewhere[partition][source.offset] = decode_result(value).request_id
 
 
 class Partitions:
@@ -220,7 +251,7 @@ class Partitions:
         for partition, epoch in self._present(epochs).items():
             place = places[partition]
             offset = place.begin.offset
-            self.intake.assign(partition, epoch, offset, place.finished)
+            self.intake.assign(partition, epoch, offset, place.finished, answered=place.answered)
             starts[partition] = epoch, offset
             self._oldest[partition] = None
             self._fresh.add(partition)
@@ -307,7 +338,7 @@ class Partitions:
         since = {p: ms for p, (ms, _) in known.items() if ms is not None}
         beyond = {p for p, (offset, _) in committed.items() if offset > bounds[p][1]}
         written = self._standing.at({p: since[p] for p in beyond & since.keys()})
-        ended = self._outcomes(since) if since else {}
+        ended = self._outcomes(since) if since else Outcomes()
         places: dict[Partition, Place] = {}
         for partition in partitions:
             first, end = bounds[partition]
@@ -322,28 +353,27 @@ class Partitions:
                 same_log=log_of in ("", self._logs[partition[0]]),
             )
             finished = frozenset[int]()
+            answered: Mapping[int, str] = {}
             if begin.trusts and partition in known:
-                finished = frozenset(known[partition][1]) | ended.get(partition, frozenset())
+                finished = frozenset(known[partition][1]) | ended.read_at[partition]
+                answered = ended.elsewhere[partition]
             shown = first if offset is None else offset
-            places[partition] = Place(begin, shown, first, end, finished)
+            places[partition] = Place(begin, shown, first, end, finished, answered)
         return places
 
-    def _outcomes(self, since: Mapping[Partition, int]) -> dict[Partition, set[int]]:
-        """Offsets of these partitions whose outcome was written since their commits."""
-        found: defaultdict[Partition, set[int]] = defaultdict(set)
+    def _outcomes(self, since: Mapping[Partition, int]) -> Outcomes:
+        """Those written since the commits of these partitions."""
+        found = Outcomes()
 
         def take(message: Message) -> None:
-            try:
-                value = message.value()
-                if self._plain and value:
-                    value = self._plain(value)
-                source = decode_result_source(value)
-            except Undecodable:
-                return  # not ours
-            found[source.topic, source.partition].add(source.offset)
+            value = message.value()
+            if self._plain and value:
+                value = self._plain(value)
+            with contextlib.suppress(Undecodable):  # not ours
+                found.take(value, headers_of(message) or ())
 
         self._standing.read(self._results, min(since.values()), take)
-        return {partition: found[partition] for partition in since}
+        return found
 
 
 def _unsigned(offset: int, metadata: str) -> tuple[Commit, str]:

@@ -17,8 +17,8 @@ from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import RequestHead
-from modelmora.serving import BrokerClock, Incoming, Record, Service
-from modelmora.serving.request import GATEWAY, PRINCIPAL, TRACEPARENT
+from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
+from modelmora.serving.request import GATEWAY, HANDED_ON, PRINCIPAL, TRACEPARENT
 from modelmora.settings import Settings
 from modelmora.wire import decode_request_head, readable_request_id
 
@@ -157,7 +157,8 @@ class Requests:
         (2) Its headers cannot even be represented: buried by its place.
         (3) Too large, or no request: buried with its code.
         (4) Its schema id is not known yet: taken up again when the registry has been asked.
-        (5) A request: the service admits or refuses it.
+        (5) It was handed on before a restart, and has its outcome already.
+        (6) A request: the service admits it, hands it on or refuses it.
         """
         # (1)
         if not self._intake.begin(record):
@@ -171,7 +172,7 @@ class Requests:
         self._take(record)
 
     def _take(self, record: Record) -> None:
-        """Steps (3) to (5); the limit holds for the bytes on the topic."""
+        """Steps (3) to (6); the limit holds for the bytes on the topic."""
         value = record.value
         # (3)
         try:
@@ -189,6 +190,10 @@ class Requests:
             self._burials.undecodable(record, error)
             return
         # (5)
+        if self._intake.is_answered(record, head.request_id):
+            self._intake.done(record)
+            return
+        # (6)
         request = self._incoming(record, head)
         if plain is not value:
             request.value = plain
@@ -225,6 +230,7 @@ class Requests:
             principal=_text(headers.get(PRINCIPAL)) or "local",
             traceparent=_text(headers.get(TRACEPARENT)),
             tell=head.progress or GATEWAY in headers,
+            handed_on=HandedOn.read(headers.get(HANDED_ON)),
         )
 
 

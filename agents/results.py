@@ -13,7 +13,7 @@ import structlog
 from modelmora.agents.deadletters import headers_of, shortened
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import Code, RequestError
-from modelmora.kafka.publisher import Answer, Dropped, TooLarge, Written
+from modelmora.kafka.publisher import Answer, Dropped, Headers, TooLarge, Written
 from modelmora.kafka.publisher import Record as Outgoing
 from modelmora.kafka.topics import Topic
 from modelmora.messages import (
@@ -30,12 +30,14 @@ from modelmora.messages import (
 )
 from modelmora.scheduling import ModelKey, Position
 from modelmora.serving import BrokerClock, Incoming, Record
-from modelmora.serving.request import ERROR_CODE, TRACEPARENT, reply_partition
+from modelmora.serving.request import ERROR_CODE, HANDED_ON, TRACEPARENT, reply_partition
 from modelmora.wire import encode_progress, encode_result_head
 from modelmora.wire.codec import NO_OUTPUTS
 
 log = structlog.get_logger(__name__)
 ACCEPTED_AFTER_S = 0.01
+READ_AT = "modelmora-read-at"
+"""Partition and offset where an outcome's request was read, unless that is its source."""
 
 # These end with the result alone; every other code leaves a dead letter too.
 _RESULT_ONLY = frozenset(
@@ -146,22 +148,45 @@ class Results:
         else:
             request.ended = True
             then = partial(self._publish, request, head, NO_OUTPUTS)
-            self._bury(request.record, error, attempt, exit_code, then)
+            self._bury(request.record, request.source, error, attempt, exit_code, then)
+
+    def hand_on(self, request: Incoming, partition: int, unknown: RequestError) -> None:
+        """Write the record as it is to another partition of its topic, where it is to be answered.
+
+        Only its header changes; `unknown` is its outcome where it has become too large by that.
+        """
+        record = request.record
+        request.ended = True
+
+        def done(answer: Answer) -> None:
+            if isinstance(answer, Written):
+                self._clock.acknowledged(answer.timestamp, (record.topic, answer.partition))
+                self._owned.done(record)
+            elif isinstance(answer, TooLarge):
+                self.failed(request, ("", ""), unknown, Timings(), 1)
+
+        kept = [header for header in record.headers if header[0] != HANDED_ON]
+        headers = (*kept, request.to_hand_on().header())
+        outgoing = Outgoing(
+            record.topic, record.key, record.value, done, headers, partition=partition, as_is=True
+        )
+        self._send(record, outgoing, ends=True)
 
     def undecodable(self, record: Record, error: RequestError) -> None:
         """A record that is no request: a dead letter, and FAILED where its id is readable."""
         then: Callable[[], None] = partial(self._owned.done, record)
+        source = Source(record.topic, record.partition, record.offset)
         if error.request_id:
             head = ResultHead(
                 error.request_id,
                 Status.FAILED,
                 "",
                 "",
-                _source_of(record),
+                source,
                 error=ErrorInfo(error.code, error.message),
             )
             then = partial(self._send_result, record, head, NO_OUTPUTS, ())
-        self._bury(record, error, 1, None, then, ends=not error.request_id)
+        self._bury(record, source, error, 1, None, then, ends=not error.request_id)
 
     # Progress and events -------------------------------------------------------------------------
 
@@ -222,6 +247,8 @@ class Results:
             return
         if head.error:
             headers = (*headers, (ERROR_CODE, head.error.code.value.encode()))
+        if (head.source.partition, head.source.offset) != (record.partition, record.offset):
+            headers = (*headers, (READ_AT, b"%d %d" % (record.partition, record.offset)))
         key = head.request_id.encode()
         done = partial(self._on_result, record, head)
         value = encode_result_head(head, outputs)
@@ -251,11 +278,12 @@ class Results:
         info = ErrorInfo(error.code, error.message)
         smaller = replace(head, status=Status.FAILED, settings={}, error=info)
         then = partial(self._send_result, record, smaller, NO_OUTPUTS, ())
-        self._bury(record, error, head.attempt, None, then)
+        self._bury(record, head.source, error, head.attempt, None, then)
 
     def _bury(
         self,
         record: Record,
+        source: Source,
         error: RequestError,
         attempt: int,
         exit_code: int | None,
@@ -266,7 +294,7 @@ class Results:
         """Write a dead letter, then do `then`; `ends` says that it is itself the outcome."""
         if not self._owned.owes(record):
             return
-        headers = headers_of(record, error, attempt, exit_code)
+        headers = headers_of(record, source, error, attempt, exit_code)
 
         def on_whole(answer: Answer) -> None:
             if isinstance(answer, Dropped):
@@ -291,5 +319,11 @@ class Results:
         self._send(record, letter, ends=ends)
 
 
-def _source_of(record: Record) -> Source:
-    return Source(record.topic, record.partition, record.offset)
+def read_at(headers: Headers) -> tuple[int, int] | None:
+    """Partition and offset where the request of an outcome was read, if that is not its source."""
+    for name, value in headers:
+        if name == READ_AT:
+            partition, _, offset = (value or b"").partition(b" ")
+            if partition.isdigit() and offset.isdigit():
+                return int(partition), int(offset)
+    return None

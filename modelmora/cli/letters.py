@@ -19,7 +19,8 @@ ATTEMPT = "modelmora-attempt"
 EXIT_CODE = "modelmora-worker-exit-code"
 SHA256 = "modelmora-sha256"
 SIZE = "modelmora-size"
-ADDED = {CODE, ATTEMPT, EXIT_CODE, SHA256, SIZE}
+HANDED_ON = "modelmora-handed-on"
+ADDED = {CODE, ATTEMPT, EXIT_CODE, SHA256, SIZE, HANDED_ON}
 """Headers that were put on the original record, beside Kafka Connect's (KIP-298)."""
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from modelmora.cli.instance import connected
-from modelmora.cli.letters import DeadLetter
+from modelmora.cli.letters import HANDED_ON, DeadLetter
 from modelmora.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -141,6 +141,8 @@ def _request(record: Record) -> str:
     ]
     if record.header("modelmora-gateway"):
         parts.append("through the gateway")
+    if came := (record.header(HANDED_ON) or "").split(" ")[1:3]:
+        parts.append(f"handed on from {':'.join(came)}")
     if trace_parent := record.header("traceparent"):
         parts.append(f"trace {trace_parent.split('-')[1] if '-' in trace_parent else trace_parent}")
     try:

@@ -71,11 +71,18 @@ class Owner(Protocol):
 _headers = methodcaller("headers")
 
 
+def headers_of(message: Message) -> Sequence[tuple[str, bytes | None]] | None:
+    """The headers of a message; None where the name of one is no UTF-8."""
+    try:
+        return _headers(message) or ()
+    except (UnicodeDecodeError, SystemError):  # the second is how confluent-kafka says the first
+        return None
+
+
 def record_of(message: Message, topic: str, number: int, epoch: int) -> Record | Unreadable:
     """The record of a message; only its place where that is all that can be handed over."""
-    try:
-        headers = _headers(message)
-    except (UnicodeDecodeError, SystemError):  # the second is how confluent-kafka says the first
+    headers = headers_of(message)
+    if headers is None:
         return Unreadable(topic, number, message.offset(), epoch)
     return Record(
         topic,
@@ -85,5 +92,5 @@ def record_of(message: Message, topic: str, number: int, epoch: int) -> Record |
         message.timestamp()[1],
         message.key(),
         message.value(),
-        headers or (),
+        headers,
     )

@@ -62,7 +62,9 @@ class Record:
     partition: int | None = None
     wanted: Callable[[], bool] | None = None
     ends: tuple[str, int, int] | None = None
-    """Whose outcome this is (topic, partition, offset), if it is one."""
+    """Which request this ends here (topic, partition, offset), if any."""
+    as_is: bool = False
+    """Its value is not to be put into another format."""
     since: float = field(default=0.0, init=False)
     """When it was taken (monotonic, s): also its place among those of its topic."""
     size: int = field(default=0, init=False)
@@ -161,7 +163,7 @@ class Outbox:
 
     def send(self, record: Record) -> None:
         """Take a record, write it as the schema registry has its topic; returns at once."""
-        if self._framing:
+        if self._framing and not record.as_is:
             record.value = self._framing.framed(record.topic, record.value)
         flow = self._flows.get(record.topic)
         if flow is None:

@@ -13,15 +13,18 @@ import structlog
 from modelmora.agents.app import NodeApp, build_app
 from modelmora.agents.beginning import Oddity
 from modelmora.agents.control import Control
+from modelmora.agents.handon import HandOn
 from modelmora.agents.intake import Intake
 from modelmora.agents.lease import Lease
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models import Models
 from modelmora.agents.partitions import Partitions
+from modelmora.agents.presence import Presence
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.group import Member
+from modelmora.kafka.leases import Leases
 from modelmora.kafka.publisher import Publisher
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
@@ -119,9 +122,14 @@ class Node:
         self.workers = Supervisor(self.service.listener, on_zygote=self._on_zygote)
         self.service.use(self.workers)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
+        leases = Leases()
+        self.presence = Presence(
+            settings, self.name, self.service.catalogue, self.intake, leases, self.teller
+        )
+        self.hand_on = self.service.elsewhere = HandOn(leases, self.intake, results)
         followed = (Topic.CONTROL.full(settings.namespace), Topic.REGISTRY.full(settings.namespace))
         self.pulse = Pulse(settings, followed)
-        self.control = Control(settings, self.service, self.models, self.pulse, schemas)
+        self.control = Control(settings, self.service, self.models, leases, self.pulse, schemas)
         self.requests = Requests(settings, self.intake, self.service, results, self.clock, schemas)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
@@ -195,6 +203,7 @@ class Node:
         await self.lookout.joined.wait()
         self._wait_for("imports of the models")  # before, a first answer would wait for them
         await self.workers.zygote_ready()
+        self.presence.tell()
         self._ready, self.waiting_for = True, None
         notify(ready=True)
         log.info("node ready", node=self.name, http=self._address, partitions=len(self._owned))
@@ -207,6 +216,7 @@ class Node:
         """Finish started work within the drain time, commit, and leave nothing running."""
         self._stopping = True
         notify(ready=False)
+        self.presence.leave()
         self.requests.close()
         self.service.drop(self._owned, started=False)
         if not await self.service.drain(self._owned, self.settings.timing.drain_s):
@@ -280,6 +290,7 @@ class Node:
         while True:
             await asyncio.sleep(_MODELS_POLL_S)
             self.models.refresh()
+            self.presence.tell()
 
     async def _watch_commits(self) -> None:
         while True:
@@ -351,6 +362,7 @@ class Node:
         gauge = self.metrics.gauge
         intake, workers = self.intake, self.workers
         gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
+        gauge("modelmora_handed_on_total", "To other nodes.", lambda: self.hand_on.count)
         gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
         gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))
         gauge("modelmora_unacknowledged", "Outcomes to write.", lambda: self.publisher.backlog)

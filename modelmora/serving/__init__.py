@@ -2,7 +2,7 @@
 
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.models import Catalogue
-from modelmora.serving.request import Incoming, Outcomes, Record
+from modelmora.serving.request import HandedOn, Incoming, Outcomes, Record
 from modelmora.serving.service import Service
 
-__all__ = ["BrokerClock", "Catalogue", "Incoming", "Outcomes", "Record", "Service"]
+__all__ = ["BrokerClock", "Catalogue", "HandedOn", "Incoming", "Outcomes", "Record", "Service"]

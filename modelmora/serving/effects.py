@@ -51,7 +51,7 @@ def timings(
     """Where the time of a request went: what is neither load nor inference was waiting."""
     record = request.record
     now_ms = clock.now_ms((record.topic, record.partition))
-    total = max(now_ms - record.timestamp, load_ms + inference_ms)
+    total = max(now_ms - request.asked_ms, load_ms + inference_ms)
     return Timings(total - load_ms - inference_ms, load_ms, inference_ms, total)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from modelmora.errors import RequestError
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Source, Timings
@@ -15,6 +16,8 @@ GATEWAY = "modelmora-gateway"
 REPLY_PARTITION = "modelmora-reply-partition"
 TRACEPARENT = "traceparent"
 ERROR_CODE = "modelmora-error-code"
+HANDED_ON = "modelmora-handed-on"
+_HANDED_ON = re.compile(rb"(\d{1,3}) (\d{1,9}) (\d{1,18}) (\d{1,15})")
 
 
 class Record(Protocol):
@@ -29,6 +32,28 @@ class Record(Protocol):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
+
+
+class HandedOn(NamedTuple):
+    """What a node says of a request that it writes to another partition of the same topic.
+
+    How often that was done, and where and when (Unix ms) the request was first appended.
+    """
+
+    hops: int
+    partition: int
+    offset: int
+    timestamp: int
+
+    @classmethod
+    def read(cls, value: bytes | None) -> HandedOn | None:
+        """The header's value; None for any that no node writes."""
+        found = _HANDED_ON.fullmatch(value or b"")
+        return cls(*map(int, found.groups())) if found else None
+
+    def header(self) -> tuple[str, bytes]:
+        """The header."""
+        return HANDED_ON, b"%d %d %d %d" % self
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +73,8 @@ class Incoming:
     """Whether its outcome is on its way."""
     value: bytes | None = None
     """The record's value in single-object encoding, where it came in another."""
+    handed_on: HandedOn | None = None
+    """Where it comes from, if not from its sender."""
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
@@ -56,8 +83,22 @@ class Incoming:
 
     @property
     def source(self) -> Source:
-        """Where its record lies."""
-        return Source(self.record.topic, self.record.partition, self.record.offset)
+        """Where it was first appended."""
+        first = self.handed_on or self.record
+        return Source(self.record.topic, first.partition, first.offset)
+
+    @property
+    def asked_ms(self) -> int:
+        """When it was first appended, by the broker's clock (Unix ms)."""
+        # Who forges the header gains no time by it.
+        stamp = self.record.timestamp
+        return min(self.handed_on.timestamp, stamp) if self.handed_on else stamp
+
+    def to_hand_on(self) -> HandedOn:
+        """What is to be said of it where it is handed on."""
+        hops = self.handed_on.hops if self.handed_on else 0
+        source = self.source
+        return HandedOn(hops + 1, source.partition, source.offset, self.asked_ms)
 
 
 def reply_partition(record: Record) -> int | None:

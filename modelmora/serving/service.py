@@ -21,6 +21,11 @@ _REMEMBERED_CANCELS = 100_000
 NO_MODEL = ("", "")
 
 
+def _nowhere(_: Incoming, error: RequestError) -> RequestError:
+    """There is no other node."""
+    return error
+
+
 class Service:
     """Requests go in by `accept`, outcomes come out by `Outcomes`; all on one event loop.
 
@@ -40,6 +45,8 @@ class Service:
         self._clock = clock
         self._timeout_ms = timeout_ms
         self._now = monotonic
+        self.elsewhere: Callable[[Incoming, RequestError], RequestError | None] = _nowhere
+        """Has another node take what this one does not serve; None: it does, else why not."""
         self._effects = NodeEffects(outcomes, clock)
         self._scheduler = Scheduler(self._effects, policy)
         self.listener = Listener(self._scheduler, self._effects, self.arm, monotonic)
@@ -68,7 +75,7 @@ class Service:
                     Code.INVALID_INPUT, "timeout_ms must be above 0, or null for the default"
                 )
         except RequestError as error:
-            self._outcomes.failed(request, key, error, timings(request, self._clock), 1)
+            self._refuse(request, key, error)
             return
         record = request.record
         partition = (record.topic, record.partition)
@@ -80,7 +87,7 @@ class Service:
             batch_key=batch_key(head.parameters),
             size=len(value),
             arrived=now,
-            deadline=self._clock.monotonic_at(record.timestamp + timeout_ms, partition),
+            deadline=self._clock.monotonic_at(request.asked_ms + timeout_ms, partition),
             value=request.value or value,
             source=request.source,
             partition=partition,
@@ -89,6 +96,13 @@ class Service:
         position = self._scheduler.position(key, request.lane) if request.tell else None
         if self._scheduler.submit(work, now) and position:
             self._outcomes.accepted(request, key, position)
+
+    def _refuse(self, request: Incoming, key: ModelKey, error: RequestError) -> None:
+        why: RequestError | None = error
+        if error.code is Code.UNKNOWN_MODEL:
+            why = self.elsewhere(request, error)
+        if why:
+            self._outcomes.failed(request, key, why, timings(request, self._clock), 1)
 
     def cancel(self, request_id: str) -> None:
         """End the request wherever it is; also one that has not been read yet."""

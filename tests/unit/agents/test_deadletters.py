@@ -6,15 +6,17 @@ import hashlib
 
 from modelmora.agents.deadletters import KEPT_BYTES, headers_of, shortened
 from modelmora.errors import Code, RequestError, Undecodable
+from modelmora.messages import Source
 from modelmora.testing.fakes import FakeRecord
 
 RECORD = FakeRecord(
     "ns.requests.low", 3, 42, key=b"k", value=b"v" * 100_000, headers=[("theirs", None)]
 )
+SOURCE = Source("ns.requests.low", 3, 42)
 
 
 def test_the_headers_say_whence_and_why() -> None:
-    headers = headers_of(RECORD, RequestError(Code.WORKER_CRASH, "it died"), 3, -9)
+    headers = headers_of(RECORD, SOURCE, RequestError(Code.WORKER_CRASH, "it died"), 3, -9)
     assert headers[0] == ("theirs", None)
     assert dict(headers[1:]) == {
         "__connect.errors.topic": b"ns.requests.low",
@@ -31,14 +33,14 @@ def test_the_headers_say_whence_and_why() -> None:
 
 
 def test_what_never_ran_has_no_exit_code() -> None:
-    headers = dict(headers_of(RECORD, Undecodable(Code.EMPTY_VALUE, "empty"), 1, None))
+    headers = dict(headers_of(RECORD, SOURCE, Undecodable(Code.EMPTY_VALUE, "empty"), 1, None))
     assert headers["__connect.errors.stage"] == b"VALUE_CONVERTER"
     assert headers["__connect.errors.exception.class.name"] == b"Undecodable"
     assert "modelmora-worker-exit-code" not in headers
 
 
 def test_a_record_that_no_topic_takes_is_shortened() -> None:
-    headers = headers_of(RECORD, RequestError(Code.TOO_LARGE, "too large"), 1, None)
+    headers = headers_of(RECORD, SOURCE, RequestError(Code.TOO_LARGE, "too large"), 1, None)
     value, kept = shortened(RECORD.value, headers)
     assert value == b"v" * KEPT_BYTES
     names = dict(kept)

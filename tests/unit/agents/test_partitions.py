@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -32,9 +32,13 @@ SINCE_MS = 50_000
 @dataclass
 class Message:
     content: bytes
+    told: Sequence[tuple[str, bytes | None]] = ()
 
     def value(self) -> bytes:
         return self.content
+
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        return self.told
 
 
 @dataclass
@@ -45,6 +49,7 @@ class FakeStanding:
     ends: dict[Partition, tuple[int, int]] = field(default_factory=dict)
     written: dict[Partition, int] = field(default_factory=dict)
     outcomes: list[bytes] = field(default_factory=list)
+    headers: dict[bytes, Sequence[tuple[str, bytes | None]]] = field(default_factory=dict)
     asked_since: list[int] = field(default_factory=list)
     failures: int = 0
     renewed: int = 0
@@ -68,7 +73,7 @@ class FakeStanding:
     def read(self, topic: str, since_ms: int, take: Callable[[Any], None]) -> None:
         self.asked_since.append(since_ms)
         for value in self.outcomes:
-            take(Message(value))
+            take(Message(value, self.headers.get(value, ())))
 
     def renew(self) -> None:
         self.renewed += 1
@@ -161,6 +166,23 @@ async def test_outcomes_written_since_the_commit_are_given_no_second_time(desk: 
         False,
         True,
     ]
+
+
+async def test_what_was_handed_on_counts_where_it_was_read(desk: Desk) -> None:
+    """Its source is only what its header said: whoever lies there passes over no other request."""
+    desk.standing.commits = {LANE: (7, f"mm2:{SINCE_MS}:")}
+    answer = outcome(7)
+    desk.standing.outcomes = [answer]
+    desk.standing.headers = {answer: [("other", None), ("modelmora-read-at", b"0 9")]}
+    await desk.own(LANE)
+    first, ninth = record(7), record(9)
+    assert desk.intake.begin(first)
+    assert not desk.intake.begin(ninth)
+    assert desk.intake.is_answered(first, "id")
+    assert not desk.intake.is_answered(first, "another")
+    assert not desk.intake.is_answered(record(8), "id")
+    desk.intake.revoke([LANE])
+    assert not desk.intake.is_answered(first, "id")
 
 
 async def test_what_the_bitmap_says_is_done_too(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from modelmora.errors import Code, RequestError
 from modelmora.kafka.batches import Batch
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import Unreadable
-from modelmora.messages import InferenceRequest, Lane
+from modelmora.messages import InferenceRequest, Lane, Source
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Incoming, Record, Service
 from modelmora.settings import Limits, Settings
@@ -215,3 +215,23 @@ async def test_a_hole_in_the_log_is_no_loss(desk: Desk) -> None:
     await desk.read([record(0), record(1)])
     await desk.read([record(7)], after=2)
     assert len(desk.service.accepted) == 3
+
+
+async def test_where_a_request_was_first_appended_comes_with_it(desk: Desk) -> None:
+    headers = (("modelmora-handed-on", f"1 3 42 {UNIX_MS - 5}".encode()),)
+    forged = (("modelmora-handed-on", b"1 3 42 never"),)
+    await desk.read([record(0, headers=headers), record(1, headers=forged)])
+    first, second = desk.service.accepted
+    assert first.source == Source("ns.requests.normal", 3, 42)
+    assert first.asked_ms == UNIX_MS - 5
+    assert second.handed_on is None
+
+
+async def test_what_was_handed_on_and_answered_elsewhere_is_done(desk: Desk) -> None:
+    normal = ("ns.requests.normal", 0)
+    desk.intake.assign(normal, 0, 0, answered={0: "r0", 1: "another"})
+    await desk.read([record(0), record(1)])
+    assert [request.head.request_id for request in desk.service.accepted] == ["r1"]
+    commit = desk.intake.commit_of(normal, 0)
+    assert commit is not None
+    assert commit.offset == 1

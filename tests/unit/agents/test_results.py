@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from modelmora.agents.lifecycle import Lifecycle
-from modelmora.agents.results import Results
+from modelmora.agents.results import Results, read_at
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.messages import ProgressStage, Source, Status, Timings, outcome_status
 from modelmora.scheduling import Position
-from modelmora.serving import BrokerClock, Incoming, Record
+from modelmora.serving import BrokerClock, HandedOn, Incoming, Record
 from modelmora.testing.fakes import UNIX_MS, FakeRecord, FakeSender, FakeTime, incoming
 from modelmora.wire import decode_progress, decode_result, encode_outputs
 
@@ -275,3 +275,60 @@ def test_a_request_for_no_model_says_which_was_asked_for(desk: Desk) -> None:
     desk.results.failed(incoming(model="x" * 300), ("", ""), error, TIMES, 1)
     desk.sender.acknowledge_all()
     assert decode_result(desk.sender.sent[-1].value).model == "x" * 96
+
+
+def handed(desk: Desk) -> Incoming:
+    headers = (("a", None), ("modelmora-handed-on", b"forged"), ("b", b"2"))
+    record = FakeRecord("ns.requests.low", 3, 42, key=b"k", value=b"whole", headers=headers)
+    request = incoming("r1", record=record)
+    desk.results.hand_on(request, 5, RequestError(Code.UNKNOWN_MODEL, "not served"))
+    return request
+
+
+def test_what_is_handed_on_is_the_record_itself_and_done_once_it_lies_there(desk: Desk) -> None:
+    handed(desk)
+    (sent,) = desk.sender.sent
+    assert (sent.topic, sent.partition, sent.key) == ("ns.requests.low", 5, b"k")
+    assert (sent.value, sent.as_is) == (b"whole", True)
+    place = ("modelmora-handed-on", f"1 3 42 {UNIX_MS}".encode())
+    assert sent.headers == (("a", None), ("b", b"2"), place)
+    assert sent.ends == ("ns.requests.low", 3, 42)
+    assert desk.ended == []
+    desk.sender.acknowledge()
+    assert desk.ended == [42]
+
+
+def test_what_is_not_written_is_not_handed_on(desk: Desk) -> None:
+    handed(desk)
+    desk.sender.drop()
+    assert desk.ended == []
+
+
+def test_what_became_too_large_to_be_handed_on_is_refused(desk: Desk) -> None:
+    handed(desk)
+    desk.sender.refuse()
+    desk.sender.acknowledge_all()
+    assert desk.topics() == ["ns.requests.low", LETTERS, RESULTS]
+    result = decode_result(desk.sender.sent[-1].value)
+    assert result.error is not None
+    assert (result.status, result.error.code) == (Status.REFUSED, Code.UNKNOWN_MODEL)
+    assert desk.ended == [42]
+
+
+def test_an_outcome_of_what_was_handed_on_says_both_places(desk: Desk) -> None:
+    request = incoming("r1", record=FakeRecord("ns.requests.low", 3, 42))
+    request.handed_on = HandedOn(1, 0, 7, UNIX_MS)
+    desk.fail(request, Code.WORKER_CRASH)
+    desk.sender.acknowledge_all()
+    letter, sent = desk.sender.sent
+    context = dict(letter.headers)
+    assert context["__connect.errors.partition"] == b"0"
+    assert context["__connect.errors.offset"] == b"7"
+    assert decode_result(sent.value).source == Source("ns.requests.low", 0, 7)
+    assert read_at(sent.headers) == (3, 42)
+    assert desk.ended == [42]
+
+
+@pytest.mark.parametrize("value", [None, b"", b"1", b"1 x", b"-1 2", b" "])
+def test_a_place_that_cannot_be_read_is_none(value: bytes | None) -> None:
+    assert read_at([("modelmora-read-at", value)]) is None

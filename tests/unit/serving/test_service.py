@@ -11,7 +11,7 @@ from modelmora.engines.catalog import EngineEntry, entry_for
 from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import EventKind
 from modelmora.scheduling import ModelSpec, Policy
-from modelmora.serving import BrokerClock, Service
+from modelmora.serving import BrokerClock, HandedOn, Incoming, Service
 from modelmora.testing.fakes import (
     UNIX_MS,
     FakeOutcomes,
@@ -281,3 +281,28 @@ async def test_commands_for_models(hall: Hall) -> None:
     hall.service.load(ECHO)
     assert hall.service.replicas == {hall.child(): ECHO}
     assert {status.key for status in hall.service.status()} == {ECHO, SLEEP}
+
+
+async def test_another_node_may_take_what_this_one_lacks(hall: Hall) -> None:
+    taken: list[str] = []
+    why = RequestError(Code.MODEL_UNAVAILABLE, "not now")
+
+    def elsewhere(request: Incoming, unknown: RequestError) -> RequestError | None:
+        assert unknown.code is Code.UNKNOWN_MODEL
+        taken.append(request.head.request_id)
+        return None if request.head.model == "theirs" else why
+
+    hall.service.elsewhere = elsewhere
+    hall.service.cancel("c")
+    for request_id, name in (("a", "theirs"), ("b", "gone"), ("c", "theirs")):
+        hall.service.accept(incoming(request_id, name))
+    assert taken == ["a", "b"]
+    assert hall.told == [("failed", "b", "model_unavailable"), ("failed", "c", "cancelled")]
+
+
+async def test_a_deadline_counts_from_the_first_append(hall: Hall) -> None:
+    request = incoming("late", timeout_ms=1000)
+    request.handed_on = HandedOn(1, 0, 0, UNIX_MS - 2000)
+    hall.service.accept(request)
+    assert hall.told == [("failed", "late", "expired")]
+    assert hall.outcomes.timings["late"].total_ms == 2000

@@ -1,0 +1,77 @@
+"""A request for a model that this node lacks: where it is handed on to, or why it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Protocol
+
+from modelmora.agents.intake import Intake
+from modelmora.errors import Code, RequestError
+from modelmora.kafka.leases import Leases
+from modelmora.messages import RequestHead
+from modelmora.serving import Incoming
+from modelmora.wire import partition_of
+
+MOST_HOPS = 3
+
+
+def elsewhere(
+    head: RequestHead, hops: int, leases: Leases, own: Set[int], unknown: RequestError
+) -> int | RequestError:
+    """The partition of its lane to hand the request on to, or why it ends here.
+
+    `hops`: how often it was handed on before; `own`: the partitions of the lane that are read
+    here; `unknown`: what a node says that is alone.
+
+    (1) No other node has the model, nor had it until a moment ago.
+    (2) It is handed on a few times only: placement may change faster than it is told.
+    (3) Of the partitions of the nodes that have it, always the same one for an id.
+    """
+    nodes = [each for each in leases.living() if each.has(head)]
+    # (1)
+    if not nodes:
+        gone = next((each for each in leases.lapsed() if each.has(head)), None)
+        if gone is None:
+            return unknown
+        message = f"{head.model or head.task} was served by node {gone.node}, which is gone"
+        return RequestError(Code.MODEL_UNAVAILABLE, message, retry_after_ms=gone.lease_ms)
+    # (2)
+    if hops >= MOST_HOPS:
+        message = f"handed on {hops} times, and no node that read it serves {head.model}"
+        return RequestError(Code.CANNOT_BE_SERVED, message)
+    # (3)
+    found = sorted({number for each in nodes for number in each.partitions} - own)
+    if not found:
+        message = f"node {nodes[0].node} serves {head.model}, and reads no partition now"
+        return RequestError(Code.MODEL_UNAVAILABLE, message, retry_after_ms=1000)
+    return found[partition_of(head.request_id.encode(), len(found))]
+
+
+class Writer(Protocol):
+    """Writes the record anew; see `modelmora.agents.results`."""
+
+    def hand_on(self, request: Incoming, partition: int, unknown: RequestError) -> None:
+        """Write it to that partition of its topic; `unknown` is its outcome if that fails."""
+
+
+class HandOn:
+    """The service's way out for requests that it does not serve; see `elsewhere`."""
+
+    def __init__(self, leases: Leases, intake: Intake, writer: Writer) -> None:
+        self._leases = leases
+        self._intake = intake
+        self._writer = writer
+        self.count = 0
+        """How many were handed on."""
+
+    def __call__(self, request: Incoming, unknown: RequestError) -> RequestError | None:
+        """Hand the request on; why it is to be refused here where that cannot be."""
+        hops = request.handed_on.hops if request.handed_on else 0
+        lane = request.record.topic
+        own = {number for topic, number in self._intake.partitions() if topic == lane}
+        found = elsewhere(request.head, hops, self._leases, own, unknown)
+        if isinstance(found, RequestError):
+            return found
+        self.count += 1
+        self._writer.hand_on(request, found, unknown)
+        return None

@@ -1,0 +1,133 @@
+"""Handing on: to which partition, when not, and what the header of it may hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelmora.agents.handon import MOST_HOPS, HandOn, elsewhere
+from modelmora.agents.intake import Intake
+from modelmora.errors import Code, RequestError
+from modelmora.kafka.leases import Leases
+from modelmora.kafka.topics import lane_topics
+from modelmora.messages import RegistryKind, RegistryRecord, RequestHead, Source
+from modelmora.serving import HandedOn, Incoming
+from modelmora.settings import Settings
+from modelmora.testing.fakes import UNIX_MS, FakeRecord, incoming
+
+UNKNOWN = RequestError(Code.UNKNOWN_MODEL, "m is not served")
+LANE = "modelmora.requests.normal"
+
+
+def leases(now_ms: int = UNIX_MS, **partitions: tuple[int, ...]) -> Leases:
+    """Nodes that serve `m` and read these partitions."""
+    made = Leases()
+    for node, numbers in partitions.items():
+        record = RegistryRecord(
+            RegistryKind.NODE,
+            node,
+            "",
+            "",
+            "",
+            node,
+            lease_ms=1000,
+            serves={"m@1": "echo"},
+            partitions=numbers,
+        )
+        made.take(f"NODE:{node}@".encode(), record, UNIX_MS)
+    made.take(b"", None, now_ms)
+    return made
+
+
+def request(number: int = 0, model: str = "m") -> RequestHead:
+    return RequestHead(f"r{number}", model)
+
+
+def test_a_model_that_nobody_has_is_unknown() -> None:
+    assert elsewhere(request(), 0, Leases(), set(), UNKNOWN) is UNKNOWN
+    assert elsewhere(request(model="other"), 0, leases(a=(1,)), set(), UNKNOWN) is UNKNOWN
+
+
+def test_all_partitions_of_all_who_have_it_are_used_and_none_of_ours() -> None:
+    """One that is ours by now is read here, where nobody has the model."""
+    nodes = leases(a=(0, 1, 2), b=(5,))
+    found = {elsewhere(request(number), 0, nodes, {1}, UNKNOWN) for number in range(100)}
+    assert found == {0, 2, 5}
+    again = {elsewhere(request(7), 0, nodes, {1}, UNKNOWN) for _ in range(3)}
+    assert len(again) == 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "own", "hops", "code"),
+    [
+        (leases(a=(1,)), {1}, 0, Code.MODEL_UNAVAILABLE),
+        (leases(a=()), set(), 0, Code.MODEL_UNAVAILABLE),
+        (leases(UNIX_MS + 1001, a=(1,)), set(), 0, Code.MODEL_UNAVAILABLE),
+        (leases(a=(1,)), set(), MOST_HOPS, Code.CANNOT_BE_SERVED),
+    ],
+)
+def test_why_it_ends_here_although_it_is_known(
+    nodes: Leases, own: set[int], hops: int, code: Code
+) -> None:
+    found = elsewhere(request(), hops, nodes, own, UNKNOWN)
+    assert isinstance(found, RequestError)
+    assert found.code is code
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"1",
+        b"1 2 3",
+        b"1 2 3 4 5",
+        b"-1 2 3 4",
+        b"1 2 3 4.0",
+        b"1 2147483648 3 4",
+        b"1 2 9223372036854775808 4",
+        b"1 2 3 4\n",
+        "1 2 3 \u0664".encode(),
+        b"\xff\xfe",
+        b"1" * 1000,
+    ],
+)
+def test_a_header_that_no_node_writes_says_nothing(value: bytes | None) -> None:
+    assert HandedOn.read(value) is None
+
+
+def test_the_header_comes_back_as_it_was_written() -> None:
+    handed = HandedOn(2, 11, 10**17, UNIX_MS)
+    assert HandedOn.read(handed.header()[1]) == handed
+
+
+def test_place_and_time_are_those_of_the_first_append() -> None:
+    came = incoming(record=FakeRecord(LANE, 3, 42, timestamp=UNIX_MS + 5))
+    assert came.to_hand_on() == HandedOn(1, 3, 42, UNIX_MS + 5)
+    came.handed_on = HandedOn(1, 0, 7, UNIX_MS)
+    assert (came.source, came.asked_ms) == (Source(LANE, 0, 7), UNIX_MS)
+    assert came.to_hand_on() == HandedOn(2, 0, 7, UNIX_MS)
+    came.handed_on = HandedOn(1, 0, 7, UNIX_MS + 3_600_000)
+    assert came.asked_ms == UNIX_MS + 5, "nobody gains time by it"
+
+
+def test_what_is_read_here_of_the_lane_is_not_handed_to() -> None:
+    settings = Settings()
+    intake = Intake(settings.limits, lane_topics(settings))
+    intake.assign((LANE, 1), 0, 0)
+    intake.assign(("modelmora.requests.low", 2), 0, 0)
+    written: list[tuple[Incoming, int]] = []
+
+    class Writer:
+        def hand_on(self, request: Incoming, partition: int, unknown: RequestError) -> None:
+            assert unknown is UNKNOWN
+            written.append((request, partition))
+
+    hand_on = HandOn(leases(a=(1, 2)), intake, Writer())
+    came = incoming(model="m", record=FakeRecord(LANE, 1, 0))
+    assert hand_on(came, UNKNOWN) is None
+    assert (written, hand_on.count) == ([(came, 2)], 1)
+    came.handed_on = HandedOn(MOST_HOPS, 0, 0, 0)
+    refused = hand_on(came, UNKNOWN)
+    assert refused is not None
+    assert refused.code is Code.CANNOT_BE_SERVED
+    assert len(written) == 1

@@ -1,0 +1,98 @@
+"""The lease of this node: told at changes and in time, removed at its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelmora.agents.intake import Intake
+from modelmora.agents.presence import Presence
+from modelmora.engines.catalog import entry_for
+from modelmora.kafka.leases import Leases
+from modelmora.kafka.topics import lane_topics
+from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.scheduling import ModelSpec
+from modelmora.serving import Catalogue
+from modelmora.settings import Settings
+from modelmora.testing.fakes import FakeSender, FakeTime
+from modelmora.wire import decode_registry
+
+
+class Desk:
+    """A node's presence whose clock obeys the test; a lease holds for ten seconds."""
+
+    def __init__(self) -> None:
+        settings = Settings(namespace="ns")
+        self.lanes = list(lane_topics(settings))
+        self.catalogue = Catalogue()
+        self.intake = Intake(settings.limits, lane_topics(settings))
+        self.leases = Leases()
+        self.sender = FakeSender()
+        self.time = FakeTime()
+        self.presence = Presence(
+            settings, "n1", self.catalogue, self.intake, self.leases, self.sender, self.time
+        )
+
+    def told(self) -> list[RegistryRecord | None]:
+        """What was written since the last look; the broker has it now."""
+        self.presence.tell()
+        return self.taken()
+
+    def taken(self) -> list[RegistryRecord | None]:
+        sent = [*self.sender.waiting]
+        self.sender.acknowledge_all()
+        return [decode_registry(each.value) if each.value else None for each in sent]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_it_is_renewed_in_time_and_not_before(desk: Desk) -> None:
+    (record,) = desk.told()
+    assert record is not None
+    assert (record.kind, record.name, record.lease_ms) == (RegistryKind.NODE, "n1", 10_000)
+    assert desk.told() == []
+    desk.time.now += 2.5
+    assert desk.told() == [record]
+
+
+def test_changes_are_told_at_once(desk: Desk) -> None:
+    desk.told()
+    entry = entry_for("echo", testing=True)
+    assert entry is not None
+    desk.catalogue.replace([(ModelSpec("m", "1", "echo", entry.engine, "/m", 1, False), entry)])
+    (record,) = desk.told()
+    assert record is not None
+    assert record.serves == {"m@1": "echo"}
+    for lane in desk.lanes:
+        desk.intake.assign((lane, 3), 0, 0)
+    desk.intake.assign((desk.lanes[0], 4), 0, 0)
+    (record,) = desk.told()
+    assert record is not None
+    assert record.partitions == (3,), "only what is read of all lanes"
+
+
+def test_one_is_written_at_a_time(desk: Desk) -> None:
+    desk.presence.tell()
+    desk.time.now += 60
+    desk.presence.tell()
+    assert len(desk.taken()) == 1
+    assert len(desk.told()) == 1
+
+
+def test_it_is_removed_at_the_end(desk: Desk) -> None:
+    desk.presence.leave()
+    assert desk.taken() == [], "nobody knows it yet"
+    desk.told()
+    desk.presence.leave()
+    assert desk.sender.waiting[0].key == b"NODE:n1@"
+    assert desk.taken() == [None]
+
+
+def test_nodes_that_are_long_gone_are_removed(desk: Desk) -> None:
+    gone = RegistryRecord(RegistryKind.NODE, "n0", "", "", "", "n0", lease_ms=10)
+    desk.leases.take(b"NODE:n0@", gone, 0)
+    desk.leases.take(b"", None, 101)
+    assert desk.told()[1:] == [None]
+    assert desk.sender.sent[-1].key == b"NODE:n0@"
