@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from modelmora.cli.checks import State, examine
+from modelmora.cli.membership import membership
 from modelmora.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -13,6 +14,7 @@ from modelmora.cli.options import (
     settings_of,
 )
 from modelmora.cli.output import print_json, print_table, say
+from modelmora.host.runfile import read_run
 
 
 def doctor(
@@ -21,8 +23,9 @@ def doctor(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Check packages, disk, ports, broker, topics, models and health; exit 1 if one is wrong."""
-    findings = list(examine(settings_of(config, data_dir, bootstrap_servers)))
+    """Check packages, disk, ports, broker, topics, models, nodes; exit 1 if one is wrong."""
+    settings = settings_of(config, data_dir, bootstrap_servers)
+    findings = [*examine(settings), *membership(settings, read_run(settings.data_dir))]
     wrong = sum(finding.state is State.WRONG for finding in findings)
     if json:
         print_json([asdict(finding) for finding in findings])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from modelmora.cli.instance import connected
 from modelmora.cli.options import (
@@ -28,10 +25,13 @@ from modelmora.errors import NotFound
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.leases import Leases
+from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import Lane, RegistryKind, RegistryRecord
 from modelmora.settings import Settings
 from modelmora.wire import decode_registry, partition_of
+
+CONSUMER = "consumer"
 
 app = typer.Typer(help="Consumer groups: list, describe.", no_args_is_help=True)
 
@@ -61,10 +61,17 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group as the broker has it."""
+    """A group as the broker has it.
+
+    `protocol` is `consumer` (KIP-848) or `classic`; session and heartbeat are the broker's for
+    the first, and None for the second, whose members have their own.
+    """
 
     name: str
     state: str
+    protocol: str
+    session_ms: int | None
+    heartbeat_ms: int | None
     members: tuple[Member, ...]
     shares: tuple[Share, ...]
 
@@ -79,15 +86,21 @@ class Groups:
 
     def names(self) -> list[tuple[str, str]]:
         """Every group with its state."""
-        listing = self._result(self._client.list_consumer_groups(request_timeout=WAIT_S))
+        with self._explained():
+            listing = self._client.list_consumer_groups(request_timeout=WAIT_S).result(WAIT_S)
         return sorted((g.group_id, g.state.name.lower()) for g in listing.valid)
 
     def describe(self, name: str) -> Group:
         """One group over the lanes of the namespace."""
         if name not in dict(self.names()):
             raise NotFound(f"there is no group {name}; see `modelmora groups list`")
-        asked = self._client.describe_consumer_groups([name], request_timeout=WAIT_S)
-        told = self._result(asked[name])
+        with Reader(self._settings) as reader:
+            lanes = reader.places(*(t.full(self._settings.namespace) for t in LANE_TOPICS.values()))
+            models = served_models(reader, self._settings)
+        with self._explained(), closing(Standing(self._settings, name)) as standing:
+            told = standing.members(name)
+            pace = pace_of(standing, name) if _protocol(told) == CONSUMER else None
+            lag = _lag(standing, lanes)
         members = tuple(
             Member(
                 member.group_instance_id or member.client_id,
@@ -99,32 +112,56 @@ class Groups:
             )
             for member in told.members
         )
-        with Reader(self._settings) as reader:
-            lanes = reader.places(*(t.full(self._settings.namespace) for t in LANE_TOPICS.values()))
-            models = served_models(reader, self._settings)
-        shares = shares_of(self._settings.namespace, lanes, members, self._lag(name, lanes), models)
-        return Group(name, told.state.name.lower(), members, tuple(shares))
-
-    def _lag(self, name: str, lanes: list[Place]) -> dict[Place, int | None]:
-        asked = self._client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)])
-        committed = {
-            (tp.topic, tp.partition): tp.offset
-            for tp in self._result(asked[name]).topic_partitions
-            if tp.offset >= 0
-        }
-        ends = self._client.list_offsets(
-            {TopicPartition(*place): OffsetSpec.latest() for place in lanes}, request_timeout=WAIT_S
+        shares = shares_of(self._settings.namespace, lanes, members, lag, models)
+        session_ms, heartbeat_ms = pace or (None, None)
+        return Group(
+            name,
+            told.state.name.lower(),
+            _protocol(told),
+            session_ms,
+            heartbeat_ms,
+            members,
+            tuple(shares),
         )
-        high = {(tp.topic, tp.partition): self._result(end).offset for tp, end in ends.items()}
-        return {
-            place: high[place] - committed[place] if place in committed else None for place in lanes
-        }
 
-    def _result(self, future: Any) -> Any:
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            return future.result(WAIT_S)
+            yield
         except KafkaException as error:
             raise explain(error, self._servers) from None
+
+
+def _protocol(told: Any) -> str:
+    return str(told.type.name.lower())
+
+
+def pace_of(standing: Standing, group: str) -> tuple[int, int] | None:
+    """Session and heartbeat of a group (ms); None where the broker does not say."""
+    try:
+        return standing.pace(group)
+    except KafkaException:
+        return None
+
+
+def pace_line(protocol: str, session_ms: int | None, heartbeat_ms: int | None) -> str:
+    """Protocol, session and heartbeat as people read them."""
+    if protocol != CONSUMER:
+        return "protocol classic, session and heartbeat as its members have them"
+    if session_ms is None or heartbeat_ms is None:
+        return "protocol consumer (KIP-848)"
+    return (
+        "protocol consumer (KIP-848), "
+        f"session {session_ms / 1000:g} s, heartbeat {heartbeat_ms / 1000:g} s"
+    )
+
+
+def _lag(standing: Standing, lanes: list[Place]) -> dict[Place, int | None]:
+    committed, bounds = standing.committed(lanes), standing.bounds(lanes)
+    return {
+        place: bounds[place][1] - committed[place][0] if place in committed else None
+        for place in lanes
+    }
 
 
 def served_models(reader: Reader, settings: Settings) -> list[str]:
@@ -202,7 +239,7 @@ def describe_group(
         return
     print_table(
         ("MEMBER", "HOST", "PARTITIONS"),
-        [(node_name(m.id), m.host, len(m.places)) for m in told.members],
+        [(node_name(m.id), m.host, len(m.places) or "standby") for m in told.members],
         right=("PARTITIONS",),
     )
     typer.echo("")
@@ -221,14 +258,23 @@ def describe_group(
     )
     waiting = sum(lag or 0 for share in told.shares for lag in share.lag.values())
     say(f"{told.name} is {told.state}; {waiting} records behind (- = nothing committed yet)")
+    say(pace_line(told.protocol, told.session_ms, told.heartbeat_ms))
 
 
 def _as_json(group: Group) -> dict[str, Any]:
     return {
         "name": group.name,
         "state": group.state,
+        "protocol": group.protocol,
+        "session_ms": group.session_ms,
+        "heartbeat_ms": group.heartbeat_ms,
         "members": [
-            {"id": m.id, "host": m.host, "partitions": [f"{t}:{p}" for t, p in sorted(m.places)]}
+            {
+                "id": m.id,
+                "host": m.host,
+                "standby": not m.places,
+                "partitions": [f"{t}:{p}" for t, p in sorted(m.places)],
+            }
             for m in group.members
         ],
         "partitions": [asdict(share) for share in group.shares],

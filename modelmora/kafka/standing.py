@@ -17,7 +17,7 @@ from aiokafka import TopicPartition as AioTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError as AioKafkaError
 from confluent_kafka import Consumer, IsolationLevel, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from modelmora.errors import Unreachable
 from modelmora.kafka.batches import Partition
@@ -32,9 +32,10 @@ READ_RECORDS = 1000
 class Standing:
     """Asks about a group's partitions without being a member of the group."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Connects with the first question."""
+    def __init__(self, settings: Settings, group: str | None = None) -> None:
+        """Connects with the first question; the group is that of the nodes unless named."""
         self._settings = settings
+        self._group = group or settings.group
 
     @cached_property
     def _admin(self) -> AdminClient:
@@ -45,7 +46,7 @@ class Standing:
         return Consumer(
             confluent_config(self._settings)
             | {
-                "group.id": self._settings.group,
+                "group.id": self._group,
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 50,
@@ -160,6 +161,32 @@ class Standing:
             return any(each.error() is None for each in self._consumer.consume(1, PEEK_S))
         finally:
             self._consumer.unassign()
+
+    def pace(self, group: str) -> tuple[int, int] | None:
+        """Session and heartbeat (ms) that the broker keeps for a group on its own protocol.
+
+        None where it has no such protocol. Raises KafkaException, also where it may not be asked.
+        """
+        found = self._configs(ConfigResource(ResourceType.GROUP, group))
+        session, heartbeat = (
+            found.get(f"consumer.{name}.ms") for name in ("session.timeout", "heartbeat.interval")
+        )
+        return (int(session), int(heartbeat)) if session and heartbeat else None
+
+    def least_session_ms(self) -> int | None:
+        """The shortest session that every broker allows its groups; None where none says.
+
+        Raises KafkaException, also where it may not be asked.
+        """
+        brokers = self._consumer.list_topics(timeout=ANSWER_S).brokers
+        found = [self._configs(ConfigResource(ResourceType.BROKER, str(each))) for each in brokers]
+        told = [each.get("group.consumer.min.session.timeout.ms") for each in found]
+        return max((int(each) for each in told if each), default=None)
+
+    def _configs(self, resource: ConfigResource) -> dict[str, str | None]:
+        asked = self._admin.describe_configs([resource], request_timeout=ANSWER_S)
+        found = _result(asked[resource])
+        return {name: entry.value for name, entry in found.items()}
 
     def members(self, group: str) -> Any:
         """The group as the broker describes it."""

@@ -5,145 +5,34 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
 
-from modelmora.broker import EmbeddedBroker
 from modelmora.cli import main
-from modelmora.cli.groups import Groups, served_models
-from modelmora.cli.reading import Reader, Record
-from modelmora.errors import Code, NotFound, Undecodable
+from modelmora.cli.reading import Reader
+from modelmora.errors import Code
 from modelmora.kafka.topics import TABLE
 from modelmora.messages import (
     ControlCommand,
     ControlVerb,
     EventKind,
-    InferenceRequest,
     InferenceResult,
     LifecycleEvent,
     ProgressEvent,
     ProgressStage,
-    RegistryKind,
-    RegistryRecord,
     Source,
     Status,
 )
-from modelmora.settings import Settings, TopicSettings
 from modelmora.wire import (
     encode_control,
     encode_event,
     encode_progress,
-    encode_registry,
-    encode_request,
     encode_result,
     new_request_id,
     partition_of,
 )
-
-PARTITIONS = 3
-SECRET = "a secret text"
-
-
-class World:
-    """One namespace with its topics, a producer, and the command."""
-
-    def __init__(self, servers: str, namespace: str, capsys: pytest.CaptureFixture[str]) -> None:
-        self.servers = servers
-        self.namespace = namespace
-        self.settings = Settings(
-            namespace=namespace,
-            bootstrap_servers=servers,
-            topics=TopicSettings(partitions=PARTITIONS),
-        )
-        self.err = ""
-        self._capsys = capsys
-        self._producer = Producer(
-            {"bootstrap.servers": servers, "partitioner": "murmur2_random", "log_level": 0}
-        )
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """The command's stdout; its exit code must be this."""
-        self._capsys.readouterr()
-        got = main([*arguments, "--bootstrap-servers", self.servers])
-        out, self.err = self._capsys.readouterr()
-        assert got == code, self.err
-        assert SECRET not in out + self.err
-        return out
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        """The command's stdout as JSON."""
-        return json.loads(self.run(*arguments, "--json", code=code))
-
-    def write(
-        self,
-        topic: str,
-        value: bytes | None,
-        key: str | None = None,
-        headers: Mapping[str, bytes] | None = None,
-    ) -> str:
-        """Write a record and wait for the broker; its topic:partition:offset."""
-        places: list[str] = []
-        self._producer.produce(
-            f"{self.namespace}.{topic}",
-            value,
-            key.encode() if key else None,
-            headers=dict(headers or {}),
-            on_delivery=lambda error, m: places.append(
-                str(error) if error else f"{m.topic()}:{m.partition()}:{m.offset()}"
-            ),
-        )
-        assert self._producer.flush(30) == 0
-        return places[0]
-
-    def bury(self, value: bytes, source: str, code: Code, **more: bytes) -> str:
-        """Write a dead letter as a node does."""
-        topic, partition, offset = source.rsplit(":", 2)
-        headers = {
-            "own": b"\xff",
-            "__connect.errors.topic": topic.encode(),
-            "__connect.errors.partition": partition.encode(),
-            "__connect.errors.offset": offset.encode(),
-            "__connect.errors.exception.message": b"it died",
-            "modelmora-error-code": code.encode(),
-            "modelmora-attempt": b"2",
-        }
-        return self.write("dead-letters", value, "m", headers | more)
-
-    def records(self, topic: str) -> list[Record]:
-        """Everything on a topic."""
-        with Reader(self.settings) as reader:
-            places = reader.places(f"{self.namespace}.{topic}")
-            return list(reader.read(reader.since(places, None)))
-
-
-@pytest.fixture
-def bare(
-    broker: EmbeddedBroker,
-    namespace: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> World:
-    """A namespace without topics."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MODELMORA_NAMESPACE", namespace)
-    monkeypatch.setenv("MODELMORA_TOPICS__PARTITIONS", str(PARTITIONS))
-    return World(broker.bootstrap_servers, namespace, capsys)
-
-
-@pytest.fixture
-def world(bare: World) -> World:
-    """A namespace with its topics."""
-    bare.run("topics", "create")
-    return bare
-
-
-def request(request_id: str, model: str = "m") -> bytes:
-    return encode_request(InferenceRequest(request_id, model, (SECRET,)))
+from tests.integration.cli_rig import PARTITIONS, SECRET, World, request
 
 
 def test_topics_are_created_once_and_described(bare: World) -> None:
@@ -297,52 +186,6 @@ def test_events_are_followed_as_they_come(
     assert seen == ["0", "1"]
 
 
-def test_groups_tell_owner_models_and_lag(world: World) -> None:
-    lane = f"{world.namespace}.requests.low"
-    for number in range(4):
-        world.write("requests.low", request(str(number)), "m")
-    model = RegistryRecord(RegistryKind.MODEL, "m", "1", "txt2embed", "/m", "node-a")
-    world.write("registry", encode_registry(model), "MODEL:m@1")
-    gone = RegistryRecord(RegistryKind.MODEL, "x", "1", "t", "/m", "n", present=False)
-    world.write("registry", encode_registry(gone), "MODEL:x@1")
-
-    home = partition_of(b"m", PARTITIONS)
-    node = Consumer(
-        {
-            "bootstrap.servers": world.servers,
-            "group.id": world.settings.group,
-            "client.id": "node-a",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-        }
-    )
-    try:
-        node.subscribe([lane])
-        assert node.consume(1, 60)
-        node.commit(offsets=[TopicPartition(lane, home, 1)], asynchronous=False)
-        told = world.json("groups", "describe")
-        assert [member["id"] for member in told["members"]] == ["node-a"]
-        share = told["partitions"][home]
-        assert share["owner"] == "node-a"
-        assert share["models"] == ["m"]
-        assert share["lag"] == {"critical": None, "high": None, "normal": None, "low": 3}
-        assert "3 records behind" in (world.run("groups", "describe") and world.err)
-        assert world.settings.group in [row["name"] for row in world.json("groups", "list")]
-    finally:
-        node.close()
-    with pytest.raises(NotFound, match="no group nonsense"):
-        Groups(world.settings).describe("nonsense")
-
-
-def test_the_doctor_looks_at_the_topics(bare: World) -> None:
-    Path("modelmora.yaml").write_text("{http_port: 0, grpc_port: 0, node_http_port: 0}")
-    (topics,) = [row for row in bare.json("doctor") if row["check"] == "topics"]
-    assert (topics["state"], topics["fix"]) == ("note", "run `modelmora topics create`")
-    bare.run("topics", "create")
-    (topics,) = [row for row in bare.json("doctor") if row["check"] == "topics"]
-    assert topics["state"] == "ok"
-
-
 def test_reading_ends_where_the_topic_ended_when_it_began(world: World) -> None:
     for number in range(3):
         world.write("control", str(number).encode())
@@ -355,9 +198,3 @@ def test_reading_ends_where_the_topic_ended_when_it_began(world: World) -> None:
         assert list(reader.read(reader.since(places, first.timestamp + 3_600_000))) == []
         assert reader.one(f"{world.namespace}.control", 0, 3) is not None
         assert reader.one(f"{world.namespace}.control", 7, 0) is None
-
-
-def test_wrong_bytes_on_the_registry_are_an_error_of_one_line(world: World) -> None:
-    world.write("registry", b"nonsense", "k")
-    with Reader(world.settings) as reader, pytest.raises(Undecodable):
-        served_models(reader, world.settings)
