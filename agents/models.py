@@ -48,12 +48,16 @@ class Models:
         self._writer = writer
         self._topic = Topic.REGISTRY.full(settings.namespace)
         self._told: dict[bytes, tuple[RegistryRecord, int | None]] = {}
+        self._served: frozenset[bytes] = frozenset()
         self._seen: object = None
         self._faults: tuple[str, ...] = ()
 
     def heard(self, record: RegistryRecord, offset: int) -> None:
         """A record of the registry, ours or another node's, at its offset."""
-        self._told[registry_key(record)] = (record, offset)
+        key = registry_key(record)
+        self._told[key] = (record, offset)
+        if not record.present and key in self._served:
+            self._seen = None  # whoever had told it serves it no more, we do
 
     def refresh(self) -> None:
         """Look at the folder; if it has changed, serve what it says now."""
@@ -110,6 +114,7 @@ class Models:
                 engine=each.engine,
             )
             served[registry_key(record)] = record
+        self._served = frozenset(served)
         for key, record in served.items():
             known = self._told.get(key)
             if known and replace(known[0], writer=self._writer, based_on=None) == record:

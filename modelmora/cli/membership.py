@@ -120,7 +120,7 @@ def _places(partitions: Iterable[Partition]) -> str:
 
 def _see(standing: Standing, settings: Settings) -> Seen:
     """Look twice where something seems to be wrong: partitions may be on their way."""
-    path = Path("", settings.timing.session_timeout_s, time.monotonic())
+    path = Path("", settings.timing.session_timeout_s)
     seen = _look(standing, settings, path)
     unowned, unread = seen.unowned, frozenset(path.unread)
     if unread or (unowned and seen.members):

@@ -48,7 +48,7 @@ class HandedOn(NamedTuple):
     @classmethod
     def read(cls, value: bytes | None) -> HandedOn | None:
         """The header's value; None for any that no node writes."""
-        found = _HANDED_ON.fullmatch(value or b"")
+        found = _HANDED_ON.fullmatch(value) if value else None
         return cls(*map(int, found.groups())) if found else None
 
     def header(self) -> tuple[str, bytes]:

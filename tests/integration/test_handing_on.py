@@ -129,6 +129,21 @@ def test_a_model_of_one_node_is_served_from_every_partition(pair: Pair) -> None:
         eventually(lambda: pair.ask() == 404, "a gateway that knows")
 
 
+@pytest.mark.faults
+def test_a_kill_while_handing_on_loses_nothing(pair: Pair) -> None:
+    """What is handed on again has the same id and source, and ends alike."""
+    with closing(Observer(pair.servers, pair.namespace)) as seen:
+        eventually(lambda: _serves(pair, seen), "a lease that the other has heard")
+        before = len(seen.results)
+        ids = pair.send(2000)
+        seen.until(lambda: len(seen.results) > before + 100, "some outcomes")
+        pair.lacks.kill()
+        pair.lacks.start().wait_ready()
+        seen.until(lambda: seen.results.keys() >= set(ids), "every outcome")
+        ended = {each: {(r.status, r.source) for r in seen.results[each]} for each in ids}
+        assert ended == {each: {(Status.COMPLETED, pair.sources[each])} for each in ids}
+
+
 def _serves(pair: Pair, seen: Observer) -> bool:
     answers = seen.answers(pair.send(PARTITIONS))
     return all(answer.status is Status.COMPLETED for answer in answers)

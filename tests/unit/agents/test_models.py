@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,23 @@ async def test_another_nodes_model_is_not_withdrawn(tmp_path: Path) -> None:
     ours.install("ours")
     ours.models.refresh()
     assert {record.name for record in ours.written() if not record.present} == set()
+
+
+async def test_a_model_that_its_teller_withdraws_is_told_by_who_still_serves_it(
+    desk: Desk, tmp_path: Path
+) -> None:
+    other = Desk(tmp_path, "n2")
+    for number, record in enumerate(desk.written()):
+        other.models.heard(record, number)
+        if record.name == "first":
+            told = record
+    other.models.refresh()
+    other.models.heard(replace(told, present=False), 99)
+    other.models.refresh()
+    (again,) = other.written()
+    assert (again.name, again.present, again.writer, again.based_on) == ("first", True, "n2", 99)
+    other.models.refresh()
+    assert len(other.sender.sent) == 2, "the record and its event"
 
 
 async def test_a_broken_definition_hides_no_other(desk: Desk) -> None:
