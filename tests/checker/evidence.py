@@ -42,12 +42,16 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A record of a request topic; `request_id` is empty where none can be read."""
+    """A record of a request topic; `request_id` is empty where none can be read.
+
+    `origin` is where a record that was handed on was first appended.
+    """
 
     place: Place
     request_id: str
     key: bytes | None
     sha256: str | None
+    origin: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@
    outcome: equal id, status and code for one source (I1).
 2. A record without a readable id has a dead letter, all of one code (I1).
 3. A failure that must be dead-lettered is, and every dead letter has the record's very bytes.
-4. No sample's committed offset passes a request that had no outcome in the log then (I2).
+4. No sample's committed offset passes a request that had no outcome in the log then (I2), unless
+   it was handed on: then that holds for the record which did that.
 5. Every repeated outcome has its crash, see `repeats.py` (I3); exactly once, there are none.
 6. Every caller was told something, and it is what `results` says.
 """
@@ -91,7 +92,8 @@ class _Index:
         outcomes: dict[Place, list[Outcome]] = defaultdict(list)
         letters: dict[Place, list[DeadLetter]] = defaultdict(list)
         for request in evidence.requests:
-            by_id[request.request_id].append(request)
+            if request.origin is None:
+                by_id[request.request_id].append(request)
         for outcome in evidence.outcomes:
             outcomes[outcome.source].append(outcome)
         for letter in evidence.dead_letters:
@@ -103,7 +105,8 @@ class _Index:
     def answers(self, request: Request) -> list[Place]:
         """Where the outcomes of a request lie."""
         if request.request_id:
-            return [found.at for found in self.outcomes.get(request.place, ())]
+            source = request.origin or request.place
+            return [found.at for found in self.outcomes.get(source, ())]
         return [found.at for found in self.letters.get(request.place, ())]
 
 
@@ -202,8 +205,11 @@ def _commits(samples: tuple[Sample, ...], index: _Index) -> Iterator[Violation]:
     for partition in {p for sample in samples for p in sample.committed}:
         each = (s.committed.get(partition, 0) for s in samples)
         commits[partition] = list(accumulate(each, max))
+    handed_on = {request.origin for request in index.requests.values()}
     for request in index.requests.values():
         place = request.place
+        if place in handed_on:
+            continue
         passed = bisect_right(commits.get(place[:2], []), place.offset)
         if passed >= len(commits.get(place[:2], [])):
             continue

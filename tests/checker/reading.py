@@ -221,7 +221,10 @@ def _read(value: bytes, schema: Any) -> dict[str, Any]:
 
 def as_request(record: Record) -> Request:
     """A record of a request topic."""
-    return Request(record.place, readable_id(record.value), record.key, digest(record.value))
+    came = (record.headers.get("modelmora-handed-on") or b"").split(b" ")
+    origin = Place(record.place.topic, int(came[1]), int(came[2])) if len(came) == 4 else None
+    request_id = readable_id(record.value)
+    return Request(record.place, request_id, record.key, digest(record.value), origin)
 
 
 def as_outcome(record: Record) -> Outcome:

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.messages import Source, Status
+from tests.checker import gather, judge
 from tests.foreign import draft
 from tests.nodes import PARTITIONS, GatewayProcess, NodeProcess, Observer
 from tests.programs import eventually
@@ -142,6 +143,9 @@ def test_a_kill_while_handing_on_loses_nothing(pair: Pair) -> None:
         seen.until(lambda: seen.results.keys() >= set(ids), "every outcome")
         ended = {each: {(r.status, r.source) for r in seen.results[each]} for each in ids}
         assert ended == {each: {(Status.COMPLETED, pair.sources[each])} for each in ids}
+    evidence = gather(pair.servers, f"{pair.namespace}.nodes", pair.namespace, ())
+    assert any(request.origin for request in evidence.requests)
+    assert judge(evidence).violations == ()
 
 
 def _serves(pair: Pair, seen: Observer) -> bool:

@@ -232,3 +232,19 @@ def test_the_first_of_two_repeats_is_what_counts_for_a_commit() -> None:
 def test_commits_of_partitions_without_records_are_fine() -> None:
     sample = Sample({("m.requests.low", 7): 0}, {(RESULTS, 0): 3, (LETTERS, 0): 2})
     assert judge(replace(CLEAN, samples=(sample,))).violations == ()
+
+
+def test_what_was_handed_on_is_owed_where_it_was_handed_to() -> None:
+    """The first record is passed by commits at once, the second only with the outcome."""
+    first = _request(0, "good")
+    again = replace(first, place=Place(LANE, 1, 0), origin=first.place)
+    samples = (
+        Sample({(LANE, 0): 1, (LANE, 1): 0}, {(RESULTS, 0): 0}),
+        Sample({(LANE, 0): 1, (LANE, 1): 1}, {(RESULTS, 0): 1}),
+    )
+    clean = Evidence((_expected(first),), (first, again), (_outcome(0, "good", 0),), (), samples)
+    assert judge(clean).violations == ()
+    early = (replace(samples[0], committed={(LANE, 0): 1, (LANE, 1): 1}), samples[1])
+    (found,) = judge(replace(clean, samples=early)).violations
+    assert found.kind == "commit"
+    assert judge(replace(clean, outcomes=())).counts["lost"] == 1
