@@ -31,6 +31,7 @@ __all__ = ["Answer", "Dropped", "Headers", "Publisher", "Record", "TooLarge", "W
 log = structlog.get_logger(__name__)
 WINDOW_BYTES = 4 << 20
 FENCE_S = 0.05
+LOOK_S = 0.002
 TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
 GIVEN_BACK = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
@@ -75,6 +76,12 @@ class Publisher(Outbox):
             await asyncio.to_thread(client.end)
             raise
         self._use(client)
+
+    async def handed_over(self) -> None:
+        """Wait until all that the producer holds now is decided, however much comes behind it."""
+        held = [(flow, record) for flow in self._flows.values() for record in flow.under_way]
+        while any(record in flow.under_way for flow, record in held):  # noqa: ASYNC110 - rare
+            await asyncio.sleep(LOOK_S)
 
     def wake(self) -> None:
         """Look at once whether something can be handed over."""

@@ -262,7 +262,7 @@ class Node:
 
     async def written(self) -> None:
         """Wait until the outcomes that were handed over are acknowledged or given up."""
-        await self.publisher.flush()
+        await self.publisher.handed_over()
 
     def since_ms(self) -> float:
         """The broker's time (Unix ms) up to which every outcome written is counted as done."""

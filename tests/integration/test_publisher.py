@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -84,6 +85,27 @@ async def test_records_are_written_in_order_and_acknowledged(settings: Settings)
     assert isinstance(answer, Written)
     assert answer.timestamp == records[0].timestamp
     assert records[0].headers == {"h": b"1"}
+
+
+async def test_what_was_handed_over_is_waited_for_however_much_comes_behind(
+    settings: Settings,
+) -> None:
+    servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.steady"
+    create_topic(servers, topic)
+    answers, numbers = Answers(), count()
+    async with publishing(settings) as publisher:
+
+        def go_on(_: object) -> None:
+            publisher.send(Record(topic, b"k", b"%d" % next(numbers), go_on))
+
+        for _ in range(20):
+            go_on(None)
+        await until(lambda: next(numbers) > 100)
+        publisher.send(answers.record(topic, b"waited for"))
+        await asyncio.sleep(0)  # the publisher's turn
+        await asyncio.wait_for(publisher.handed_over(), CAP_S)
+        assert answers.count == 1
+        assert publisher.backlog > 0, "it never was idle"
 
 
 async def test_keys_go_where_ours_and_librdkafkas_murmur2_say(settings: Settings) -> None:
