@@ -197,6 +197,36 @@ class Intake:
             self._changed[partition] = commit
         return commit
 
+    def commits_after(
+        self, outcomes: Mapping[Partition, Iterable[int]], since_ms: int, bearer: str
+    ) -> dict[Partition, Commit]:
+        """What to commit in the transaction that writes the outcomes of these offsets.
+
+        Of each of their partitions, and of those where something has changed since.
+        """
+        return {
+            partition: self._ledgers[partition].commit_after(
+                outcomes.get(partition, ()), since_ms, bearer
+            )
+            for partition in self._changed.keys() | outcomes.keys()
+        }
+
+    def on_written(self, commits: Mapping[Partition, Commit], since_ms: int, bearer: str) -> None:
+        """A transaction with these commits went through, and its outcomes were marked done."""
+        for partition in commits.keys() & self._changed.keys():
+            if self._ledgers[partition].commit(since_ms, bearer) == commits[partition]:
+                del self._changed[partition]
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the broker has taken all there is to commit."""
+        return not self._changed
+
+    def claim(self, partition: Partition) -> None:
+        """Have the partition committed whether or not anything has changed."""
+        if partition in self._ledgers:
+            self._changed[partition] = None
+
     def on_committed(self, commits: Mapping[Partition, Commit]) -> None:
         """The broker has taken these commits."""
         for partition, commit in commits.items():

@@ -5,7 +5,9 @@ I2). Offsets finished above it travel in the commit's metadata, so that a new ow
 nothing: `mm2:<since_ms>:<bitmap>`, where `since_ms` is the broker's time (Unix ms) from which on
 outcomes may be missing in the bitmap, and the bitmap is base85 of zlib of bytes, the lowest bit of
 the first byte being the committed offset rounded down to a multiple of eight; "" is no bit at all.
-`mm1:<bitmap>` (bit 0 is the committed offset itself) is read, and not written any more.
+`:<transactional id>` follows where the commit is part of a transaction: then no outcome is missing.
+The id itself is left out where there is no room for it. `mm1:<bitmap>` (bit 0 is the committed
+offset itself) is read, and not written any more.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Iterable
+from copy import copy
 from typing import NamedTuple
 
 METADATA_BYTES = 4000
@@ -29,6 +32,16 @@ class Commit(NamedTuple):
 
     offset: int
     metadata: str
+
+
+class Known(NamedTuple):
+    """What commit metadata say."""
+
+    since_ms: int | None = None
+    """From when on outcomes may be missing; None where that is not known."""
+    finished: tuple[int, ...] = ()
+    bearer: str | None = None
+    """The transactional id of who committed, perhaps ""; None where it was in no transaction."""
 
 
 class PartitionLedger:
@@ -155,16 +168,25 @@ class PartitionLedger:
         """How many offsets the bitmap has to hold, with the one that was refused."""
         return max(self.next, self._refused) - self.head
 
-    def commit(self, since_ms: int) -> Commit:
+    def commit_after(self, offsets: Iterable[int], since_ms: int, bearer: str) -> Commit:
+        """What the bearer of this transactional id commits together with these outcomes."""
+        after = copy(self)
+        after._bits = bytearray(self._bits)
+        for each in offsets:
+            after._mark(each)
+        after._advance()
+        return after.commit(since_ms, bearer)
+
+    def commit(self, since_ms: int, bearer: str | None = None) -> Commit:
         """What to commit now. `since_ms`: older outcomes than that have all been marked done."""
         self._trim()
         bits = self._bits[:_WINDOW_BYTES]
         if len(self._bits) > _WINDOW_BYTES:
             # Finished by an owner before us, farther than fits: to be looked for as it was then.
-            since_ms = min(since_ms, self._since_ms)
+            since_ms, bearer = min(since_ms, self._since_ms), None
         if bits:
             bits[0] &= 0xFF << (self.head & 7)
-        return Commit(self.head, metadata_of(since_ms, bits))
+        return Commit(self.head, metadata_of(since_ms, bits, bearer))
 
     def stray(self) -> None:
         """Something below what comes next was not taken: reading has to go back."""
@@ -206,26 +228,32 @@ class PartitionLedger:
         self._base += passed * 8
 
 
-def metadata_of(since_ms: int, bits: bytes | bytearray) -> str:
+def metadata_of(since_ms: int, bits: bytes | bytearray, bearer: str | None = None) -> str:
     """Commit metadata of a bitmap; any of a whole window fits METADATA_BYTES."""
     bits = bits.rstrip(b"\0")
     packed = base64.b85encode(zlib.compress(bits)).decode() if bits else ""
-    return f"{_PREFIX}{since_ms}:{packed}"
+    metadata = f"{_PREFIX}{since_ms}:{packed}"
+    if bearer is None:
+        return metadata
+    room = METADATA_BYTES - len(metadata) - 1
+    return f"{metadata}:{bearer if len(bearer) <= room else ''}"
 
 
-def read_metadata(offset: int, metadata: str | None) -> tuple[int | None, tuple[int, ...]]:
-    """`since_ms` and the finished offsets in commit metadata; (None, ()) of foreign or damaged."""
+def read_metadata(offset: int, metadata: str | None) -> Known:
+    """What commit metadata say; nothing where they are foreign or damaged."""
     metadata = (metadata or "").rstrip("\0")
     try:
         if metadata.startswith(_OLD_PREFIX):
-            return None, _offsets(offset, metadata[len(_OLD_PREFIX) :], offset)
+            return Known(finished=_offsets(offset, metadata[len(_OLD_PREFIX) :], offset))
         if metadata.startswith(_PREFIX):
-            since_ms, _, packed = metadata[len(_PREFIX) :].partition(":")
+            since_ms, _, rest = metadata[len(_PREFIX) :].partition(":")
+            packed, colon, bearer = rest.partition(":")
             if since_ms.isascii() and since_ms.isdigit():
-                return int(since_ms), _offsets(offset & ~7, packed, offset)
+                finished = _offsets(offset & ~7, packed, offset)
+                return Known(int(since_ms), finished, bearer if colon else None)
     except (ValueError, zlib.error):
         pass
-    return None, ()
+    return Known()
 
 
 def _offsets(base: int, packed: str, offset: int) -> tuple[int, ...]:

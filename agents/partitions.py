@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException, Message
 
 from modelmora.agents.beginning import Beginning, Oddity, beginning
 from modelmora.agents.intake import Intake
+from modelmora.agents.janitor import committed
 from modelmora.agents.lease import Lease
 from modelmora.agents.ledger import Commit, read_metadata
 from modelmora.agents.results import read_at
@@ -106,7 +107,8 @@ class Partitions:
     """The `Owner` of a member of the group (see `modelmora.kafka.group`).
 
     A new owner first reads the outcomes written since the last commit, so that it gives no second
-    one; a former owner gives none after its lease.
+    one; a former owner gives none after its lease. Neither is needed where outcomes are committed
+    in one transaction with their offsets: the broker refuses those of a former owner.
     """
 
     reader: Reader
@@ -120,11 +122,14 @@ class Partitions:
         work: Work,
         *,
         on_batches: Callable[[Sequence[Batch]], None],
+        on_due: Callable[[], None] | None = None,
         on_odd: Told = lambda *_: None,
         on_failed: Callable[[str], None] = lambda _: None,
         plain: Plain | None = None,
     ) -> None:
+        """`on_due` has the publisher commit; None: the reader does, beside the publisher."""
         self.intake = intake
+        self._on_due = on_due
         self._lease = lease
         self._standing = standing
         self._results = results
@@ -172,15 +177,18 @@ class Partitions:
     async def on_revoked(self, partitions: set[Partition]) -> Commits:
         """Drop their work, see what is being written to its end, and say what was done."""
         self._forget(partitions)
+        if self._on_due:
+            self.intake.revoke(partitions)
+            return {}
         self.intake.leave(partitions)
         try:
             await asyncio.wait_for(self._work.written(), _ACKNOWLEDGE_S)
         except TimeoutError:
             log.warning("outcomes not acknowledged in time, they may be repeated")
-        since = self._since_ms()
+        since = self.since_ms()
         commits = {p: c for p in partitions if (c := self.intake.commit_of(p, since))}
         self.intake.revoke(partitions)
-        return self._signed(commits)
+        return self.signed(commits)
 
     def on_lost(self, partitions: set[Partition]) -> None:
         """Others have them already, so nothing is written for them any more."""
@@ -212,18 +220,22 @@ class Partitions:
         Beside it, or where nothing has changed and the lease is due, the oldest commit is renewed:
         a new owner reads the outcomes since then.
         """
+        if self._on_due:
+            if not self.intake.is_committed:
+                self._on_due()
+            return
         if self.reader.committing:
             return
-        since = self._since_ms()
+        since = self.since_ms()
         commits = self.intake.to_commit(since)
         due = [*islice(self._oldest, 1)] if commits or self._lease.is_due else []
         for partition in (*self._fresh, *due):
             if commit := self.intake.commit_of(partition, since):
                 commits[partition] = commit
         if commits:
-            self.reader.commit(self._signed(commits))
+            self.reader.commit(self.signed(commits))
 
-    def _signed(self, commits: Commits) -> Commits:
+    def signed(self, commits: Commits) -> Commits:
         """The commits with the name of the log that they are for."""
         logs = self._logs
         return {
@@ -231,7 +243,8 @@ class Partitions:
             for p, (offset, metadata) in commits.items()
         }
 
-    def _since_ms(self) -> int:
+    def since_ms(self) -> int:
+        """The broker's time (Unix ms) since which outcomes may be missing in a commit."""
         since = self._work.since_ms()  # minus infinity while the broker has told no time
         return round(since - SLACK_MS) if since > SLACK_MS else 0
 
@@ -255,6 +268,8 @@ class Partitions:
             starts[partition] = epoch, offset
             self._oldest[partition] = None
             self._fresh.add(partition)
+            if self._on_due:
+                self.intake.claim(partition)  # under our own transactional id
             self._tell_odd(partition, place)
         self.reader.read(starts)
         log.info("partitions taken over", taken=len(starts), owned=len(self._epochs))
@@ -273,7 +288,7 @@ class Partitions:
             try:
                 first, end = (await self.ask(self._standing.bounds, [partition]))[partition]
                 break
-            except (KafkaException, KeyError):
+            except (KafkaException, KeyError, Unreachable):
                 await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
         position = self.intake.next_offset(partition)
         if self._epochs.get(partition) != epoch or position is None:
@@ -330,19 +345,20 @@ class Partitions:
     # In the asking thread ------------------------------------------------------------------------
 
     def _places(self, partitions: set[Partition]) -> dict[Partition, Place]:
-        committed = self._standing.committed(partitions)
+        commits = committed(self._standing, partitions)
         bounds = self._standing.bounds(partitions)
         self._logs |= self._standing.logs({topic for topic, _ in partitions})
-        unsigned = {p: _unsigned(*each) for p, each in committed.items()}
+        unsigned = {p: _unsigned(*each) for p, each in commits.items()}
         known = {p: read_metadata(*commit) for p, (commit, _) in unsigned.items()}
-        since = {p: ms for p, (ms, _) in known.items() if ms is not None}
-        beyond = {p for p, (offset, _) in committed.items() if offset > bounds[p][1]}
+        since = {p: each.since_ms for p, each in known.items() if each.since_ms is not None}
+        beyond = {p for p, (offset, _) in commits.items() if offset > bounds[p][1]}
         written = self._standing.at({p: since[p] for p in beyond & since.keys()})
-        ended = self._outcomes(since) if since else Outcomes()
+        unsure = {p: ms for p, ms in since.items() if known[p].bearer is None}
+        ended = self._outcomes(unsure) if unsure else Outcomes()
         places: dict[Partition, Place] = {}
         for partition in partitions:
             first, end = bounds[partition]
-            offset, _ = committed.get(partition, (None, ""))
+            offset, _ = commits.get(partition, (None, ""))
             time_known = partition in since
             log_of = unsigned[partition][1] if partition in unsigned else ""
             begin = beginning(
@@ -355,7 +371,7 @@ class Partitions:
             finished = frozenset[int]()
             answered: Mapping[int, str] = {}
             if begin.trusts and partition in known:
-                finished = frozenset(known[partition][1]) | ended.read_at[partition]
+                finished = frozenset(known[partition].finished) | ended.read_at[partition]
                 answered = ended.elsewhere[partition]
             shown = first if offset is None else offset
             places[partition] = Place(begin, shown, first, end, finished, answered)

@@ -13,7 +13,7 @@ import structlog
 from modelmora.agents.deadletters import headers_of, shortened
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import Code, RequestError
-from modelmora.kafka.publisher import Answer, Dropped, Headers, TooLarge, Written
+from modelmora.kafka.publisher import Answer, Dropped, Ends, Headers, TooLarge, Written
 from modelmora.kafka.publisher import Record as Outgoing
 from modelmora.kafka.topics import Topic
 from modelmora.messages import (
@@ -38,6 +38,9 @@ log = structlog.get_logger(__name__)
 ACCEPTED_AFTER_S = 0.01
 READ_AT = "modelmora-read-at"
 """Partition and offset where an outcome's request was read, unless that is its source."""
+
+SendAfter = Callable[[Outgoing | None], None]
+"""Sends what ends a request, after this dead letter."""
 
 # These end with the result alone; every other code leaves a dead letter too.
 _RESULT_ONLY = frozenset(
@@ -120,7 +123,7 @@ class Results:
             timings,
             attempt,
         )
-        self._publish(request, head, outputs)
+        self._ending(request, head, outputs)(None)
 
     def failed(
         self,
@@ -143,12 +146,11 @@ class Results:
             timings,
             attempt,
         )
+        send = self._ending(request, head, NO_OUTPUTS)
         if error.code in _RESULT_ONLY:
-            self._publish(request, head, NO_OUTPUTS)
+            send(None)
         else:
-            request.ended = True
-            then = partial(self._publish, request, head, NO_OUTPUTS)
-            self._bury(request.record, request.source, error, attempt, exit_code, then)
+            self._bury(request.record, request.source, error, attempt, exit_code, send)
 
     def hand_on(self, request: Incoming, partition: int, unknown: RequestError) -> None:
         """Write the record as it is to another partition of its topic, where it is to be answered.
@@ -170,11 +172,11 @@ class Results:
         outgoing = Outgoing(
             record.topic, record.key, record.value, done, headers, partition=partition, as_is=True
         )
-        self._send(record, outgoing, ends=True)
+        self._send(record, outgoing)
 
     def undecodable(self, record: Record, error: RequestError) -> None:
         """A record that is no request: a dead letter, and FAILED where its id is readable."""
-        then: Callable[[], None] = partial(self._owned.done, record)
+        send: SendAfter = partial(self._end, record)
         source = Source(record.topic, record.partition, record.offset)
         if error.request_id:
             head = ResultHead(
@@ -185,8 +187,8 @@ class Results:
                 source,
                 error=ErrorInfo(error.code, error.message),
             )
-            then = partial(self._send_result, record, head, NO_OUTPUTS, ())
-        self._bury(record, source, error, 1, None, then, ends=not error.request_id)
+            send = partial(self._send_result, record, head, NO_OUTPUTS, ())
+        self._bury(record, source, error, 1, None, send)
 
     # Progress and events -------------------------------------------------------------------------
 
@@ -229,12 +231,13 @@ class Results:
 
     # Writing -------------------------------------------------------------------------------------
 
-    def _publish(self, request: Incoming, head: ResultHead, outputs: bytes) -> None:
+    def _ending(self, request: Incoming, head: ResultHead, outputs: bytes) -> SendAfter:
+        """The request ends so; what is returned sends its result."""
         request.ended = True
         self.on_outcome(head.status, head.model, head.timings)
         trace = request.traceparent
         headers = ((TRACEPARENT, trace.encode()),) if trace else ()
-        self._send_result(request.record, head, outputs, headers)
+        return partial(self._send_result, request.record, head, outputs, headers)
 
     def _send_result(
         self,
@@ -242,27 +245,48 @@ class Results:
         head: ResultHead,
         outputs: bytes,
         headers: tuple[tuple[str, bytes], ...],
+        letter: Outgoing | None,
     ) -> None:
-        if not self._owned.owes(record):
-            return
         if head.error:
             headers = (*headers, (ERROR_CODE, head.error.code.value.encode()))
         if (head.source.partition, head.source.offset) != (record.partition, record.offset):
             headers = (*headers, (READ_AT, b"%d %d" % (record.partition, record.offset)))
         key = head.request_id.encode()
-        done = partial(self._on_result, record, head)
-        value = encode_result_head(head, outputs)
-        outgoing = Outgoing(
-            self._results, key, value, done, headers, partition=reply_partition(record)
-        )
-        self._send(record, outgoing, ends=True)
+        value, partition = encode_result_head(head, outputs), reply_partition(record)
 
-    def _send(self, record: Record, outgoing: Outgoing, *, ends: bool) -> None:
-        outgoing.wanted = partial(self._owned.owes, record)
-        outgoing.ends = (record.topic, record.partition, record.offset) if ends else None
+        def done(answer: Answer) -> None:
+            # Where it is still there, the letter was refused together with the result.
+            self._on_result(record, head, result.after, answer)
+
+        result = Outgoing(self._results, key, value, done, headers, partition, after=letter)
+        self._send(record, result)
+
+    def _end(self, record: Record, letter: Outgoing | None) -> None:
+        """A record without an id ends with its dead letter."""
+        if letter is None:
+            self._owned.done(record)
+            return
+        told = letter.done
+
+        def done(answer: Answer) -> None:
+            told(answer)
+            if isinstance(answer, Written):
+                self._owned.done(record)
+
+        letter.done = done
+        self._send(record, letter)
+
+    def _send(self, record: Record, outgoing: Outgoing) -> None:
+        if not self._owned.owes(record):
+            return
+        outgoing.ends = Ends((record.topic, record.partition), record.epoch, record.offset)
+        for each in outgoing.parts:
+            each.wanted = partial(self._owned.owes, record)
         self._sender.send(outgoing)
 
-    def _on_result(self, record: Record, head: ResultHead, answer: Answer) -> None:
+    def _on_result(
+        self, record: Record, head: ResultHead, letter: Outgoing | None, answer: Answer
+    ) -> None:
         if isinstance(answer, Dropped):
             return
         if isinstance(answer, Written):
@@ -271,14 +295,14 @@ class Results:
             return
         if head.error:  # without outputs it is the id that no topic takes
             cut = replace(head, request_id=head.request_id[:256])
-            self._send_result(record, cut, NO_OUTPUTS, ())
+            self._send_result(record, cut, NO_OUTPUTS, (), letter)
             return
         # Outputs that no topic takes: the request fails with a reason, and says which.
         error = RequestError(Code.INFERENCE_FAILED, "the outputs are larger than a record may be")
         info = ErrorInfo(error.code, error.message)
         smaller = replace(head, status=Status.FAILED, settings={}, error=info)
-        then = partial(self._send_result, record, smaller, NO_OUTPUTS, ())
-        self._bury(record, head.source, error, head.attempt, None, then)
+        send = partial(self._send_result, record, smaller, NO_OUTPUTS, ())
+        self._bury(record, head.source, error, head.attempt, None, send)
 
     def _bury(
         self,
@@ -287,36 +311,26 @@ class Results:
         error: RequestError,
         attempt: int,
         exit_code: int | None,
-        then: Callable[[], None],
-        *,
-        ends: bool = False,
+        send: SendAfter,
     ) -> None:
-        """Write a dead letter, then do `then`; `ends` says that it is itself the outcome."""
-        if not self._owned.owes(record):
-            return
+        """Have the result sent with a dead letter before it, shortened where it must be."""
         headers = headers_of(record, source, error, attempt, exit_code)
 
         def on_whole(answer: Answer) -> None:
-            if isinstance(answer, Dropped):
-                return
             if isinstance(answer, Written):
                 self._clock.acknowledged(answer.timestamp, (self._dead_letters, answer.partition))
-                then()
+            if not isinstance(answer, TooLarge):
                 return
             ours = headers[len(record.headers) :]  # the record's may be as large as they like
             value, kept = shortened(record.value, ours)
-            short = Outgoing(self._dead_letters, None, value, on_short, kept)
-            self._send(record, short, ends=ends)
+            send(Outgoing(self._dead_letters, None, value, on_short, kept))
 
         def on_short(answer: Answer) -> None:
-            if isinstance(answer, Dropped):
-                return
             if isinstance(answer, TooLarge):
                 log.error("dead letter refused even shortened", offset=record.offset)
-            then()
+                send(None)
 
-        letter = Outgoing(self._dead_letters, record.key, record.value, on_whole, tuple(headers))
-        self._send(record, letter, ends=ends)
+        send(Outgoing(self._dead_letters, record.key, record.value, on_whole, tuple(headers)))
 
 
 def read_at(headers: Headers) -> tuple[int, int] | None:

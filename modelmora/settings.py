@@ -173,6 +173,7 @@ class Settings(BaseSettings):
     dynamic_member: bool = False
     member_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,200}$")] | None = None
     testing: bool = False
+    delivery: Literal["at_least_once", "exactly_once"] = "at_least_once"
     threads: Annotated[int, Field(ge=1)] | None = None
     reply_partitions: Annotated[int, Field(ge=1)] = 1
     kafka: KafkaSettings = KafkaSettings()

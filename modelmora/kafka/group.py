@@ -90,6 +90,12 @@ class Member:
         self._room = threading.Semaphore(HANDED_OVER)
         self._stopping = threading.Event()
         self._asked: tuple[Commits, float] | None = None
+        self.membership: tuple[Any, Mapping[Partition, int]] = (None, {})
+        """The group's metadata and the epochs of what was owned, of one and the same moment.
+
+        Kept up to date for transactions; any thread may read it. The broker refuses the metadata
+        once it has been told that any of these partitions was given back.
+        """
         # The thread's own:
         self._consumer: Consumer | None = None
         self._epoch = 0
@@ -193,6 +199,9 @@ class Member:
         """Obey what was ordered, then fetch once and hand over what came."""
         while self._orders:
             self._orders.popleft()()
+        if self._settings.delivery == "exactly_once":
+            # Here: from another thread, beside `consume`, it would not return.
+            self.membership = self._client.consumer_group_metadata(), dict(self._epochs)
         if not self._room.acquire(timeout=POLL_S):
             return
         handed = False

@@ -46,12 +46,21 @@ class Dropped:
 Answer = Written | TooLarge | Dropped
 
 
+class Ends(NamedTuple):
+    """Whose outcome a record is, and the epoch in which this node owns that."""
+
+    partition: tuple[str, int]
+    epoch: int
+    offset: int
+
+
 @dataclass(slots=True, eq=False)
 class Record:
     """One record to write; `done` is called once, on the loop, when that has been decided.
 
     It goes to `partition`, or by its key where that is None or the topic lacks it. `wanted` is
-    asked each time right before the record is handed to the producer.
+    asked each time right before the record is handed to the producer. What is to be written
+    `after` another record is dropped where that is not written.
     """
 
     topic: str
@@ -61,8 +70,8 @@ class Record:
     headers: Headers = ()
     partition: int | None = None
     wanted: Callable[[], bool] | None = None
-    ends: tuple[str, int, int] | None = None
-    """Which request this ends here (topic, partition, offset), if any."""
+    ends: Ends | None = None
+    after: Record | None = None
     as_is: bool = False
     """Its value is not to be put into another format."""
     since: float = field(default=0.0, init=False)
@@ -70,6 +79,27 @@ class Record:
     size: int = field(default=0, init=False)
     alone: bool = field(default=False, init=False)
     """It was refused in a batch, perhaps for its neighbours."""
+
+    @property
+    def parts(self) -> tuple[Record, ...]:
+        """The record, behind what goes before it."""
+        return (self.after, self) if self.after else (self,)
+
+
+def in_turn(record: Record, send: Callable[[Record], None]) -> Record:
+    """What of a record's parts is sent now: it itself is once the broker has the one before."""
+    first = record.after
+    if first is None:
+        return record
+    told = first.done
+
+    def done(answer: Answer) -> None:
+        told(answer)
+        if isinstance(answer, Written) and (record.wanted is None or record.wanted()):
+            send(record)
+
+    record.after, first.done = None, done
+    return first
 
 
 @dataclass(slots=True, eq=False)
@@ -163,13 +193,16 @@ class Outbox:
 
     def send(self, record: Record) -> None:
         """Take a record, write it as the schema registry has its topic; returns at once."""
-        if self._framing and not record.as_is:
-            record.value = self._framing.framed(record.topic, record.value)
-        flow = self._flows.get(record.topic)
+        if self._framing:
+            for each in record.parts:
+                if not each.as_is:
+                    each.value = self._framing.framed(each.topic, each.value)
+        topic = record.parts[0].topic
+        flow = self._flows.get(topic)
         if flow is None:
-            flow = Flow(record.topic, self._bounds.get(record.topic))
-            self._flows[record.topic] = flow
-        record.size = size = _size(record)
+            flow = Flow(topic, self._bounds.get(topic))
+            self._flows[topic] = flow
+        record.size = size = sum(map(_size, record.parts))
         record.since = time.monotonic()
         flow.waiting.append(record)
         self.backlog += 1
@@ -181,6 +214,14 @@ class Outbox:
 
     def wake(self) -> None:
         """Look at once whether something can be handed over."""
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        """Connect once; raises Unreachable, WrongCredentials, ConfigurationError."""
+        raise NotImplementedError
+
+    async def stop(self) -> None:
+        """Stop writing; what is not acknowledged soon is given up, as a crash would."""
         raise NotImplementedError
 
     async def flush(self) -> None:

@@ -14,6 +14,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaExceptio
 from modelmora.kafka.outbox import (
     Answer,
     Dropped,
+    Ends,
     Flow,
     Headers,
     Outbox,
@@ -21,12 +22,13 @@ from modelmora.kafka.outbox import (
     TooLarge,
     Written,
     goes_alone,
+    in_turn,
 )
 from modelmora.kafka.producing import Client
 from modelmora.settings import Settings
 from modelmora.wire import Framing
 
-__all__ = ["Answer", "Dropped", "Headers", "Publisher", "Record", "TooLarge", "Written"]
+__all__ = ["Answer", "Dropped", "Ends", "Headers", "Publisher", "Record", "TooLarge", "Written"]
 
 log = structlog.get_logger(__name__)
 WINDOW_BYTES = 4 << 20
@@ -76,6 +78,10 @@ class Publisher(Outbox):
             await asyncio.to_thread(client.end)
             raise
         self._use(client)
+
+    def send(self, record: Record) -> None:
+        """Take a record, and what goes before it; returns at once."""
+        super().send(in_turn(record, self.send))
 
     async def handed_over(self) -> None:
         """Wait until all that the producer holds now is decided, however much comes behind it."""

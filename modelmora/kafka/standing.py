@@ -16,7 +16,15 @@ from typing import Any
 from aiokafka import TopicPartition as AioTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError as AioKafkaError
-from confluent_kafka import Consumer, IsolationLevel, Message, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from modelmora.errors import Unreachable
@@ -35,7 +43,7 @@ class Standing:
     def __init__(self, settings: Settings, group: str | None = None) -> None:
         """Connects with the first question; the group is that of the nodes unless named."""
         self._settings = settings
-        self._group = group or settings.group
+        self.group = group or settings.group
 
     @cached_property
     def _admin(self) -> AdminClient:
@@ -43,12 +51,19 @@ class Standing:
 
     @cached_property
     def _consumer(self) -> Consumer:
+        return self._made("read_committed")
+
+    @cached_property
+    def _hasty(self) -> Consumer:
+        return self._made("read_uncommitted")
+
+    def _made(self, isolation: str) -> Consumer:
         return Consumer(
             confluent_config(self._settings)
             | {
-                "group.id": self._group,
+                "group.id": self.group,
                 "enable.auto.commit": False,
-                "isolation.level": "read_committed",
+                "isolation.level": isolation,
                 "fetch.wait.max.ms": 50,
                 "queued.max.messages.kbytes": 16_384,
             }
@@ -57,22 +72,31 @@ class Standing:
     def renew(self) -> None:
         """Connect anew with the next question."""
         self.close()
-        for client in ("_admin", "_consumer"):
+        for client in ("_admin", "_consumer", "_hasty"):
             self.__dict__.pop(client, None)
 
     def close(self) -> None:
         """Ask no more."""
-        if "_consumer" in self.__dict__:
-            self._consumer.close()
+        for consumer in ("_consumer", "_hasty"):
+            if consumer in self.__dict__:
+                getattr(self, consumer).close()
 
-    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
-        """Offset and metadata of what the group has committed."""
+    def committed(
+        self, partitions: Iterable[Partition], *, wait_s: float = ANSWER_S, hasty: bool = False
+    ) -> dict[Partition, tuple[int, str]]:
+        """Offset and metadata of what the group has committed.
+
+        Waits for open transactions with commits of these, unless it is `hasty`.
+        """
         wanted = [TopicPartition(*each) for each in partitions]
         try:
-            found = self._consumer.committed(wanted, ANSWER_S) if wanted else []
+            consumer = self._hasty if hasty else self._consumer
+            found = consumer.committed(wanted, wait_s) if wanted else []
         except UnicodeDecodeError:
             # Its Python part looks for the NUL that it puts behind metadata, and others do not.
             return asyncio.run(_committed(self._settings, wanted))
+        if faults := [each.error for each in found if each.error]:
+            raise KafkaException(faults[0])
         return {
             (each.topic, each.partition): (each.offset, each.metadata or "")
             for each in found
@@ -125,7 +149,7 @@ class Standing:
     def read(self, topic: str, since_ms: int, take: Callable[[Message], None]) -> None:
         """Give every committed record of a topic since a time (Unix ms), up to its present end.
 
-        Unreachable is raised, too, where the end is not reached.
+        Unreachable also where the end is not reached.
         """
         partitions = self.partitions(topic)
         began = self.at(dict.fromkeys(partitions, since_ms))
@@ -162,10 +186,15 @@ class Standing:
         finally:
             self._consumer.unassign()
 
+    def end_transaction(self, transactional_id: str) -> None:
+        """Abort what the bearer of the id has left open; it cannot go on."""
+        config = confluent_config(self._settings) | {"transactional.id": transactional_id}
+        Producer(config).init_transactions(ANSWER_S)
+
     def pace(self, group: str) -> tuple[int, int] | None:
         """Session and heartbeat (ms) that the broker keeps for a group on its own protocol.
 
-        None where it has no such protocol. Raises KafkaException, also where it may not be asked.
+        None where it has no such protocol. KafkaException also where it may not be asked.
         """
         found = self._configs(ConfigResource(ResourceType.GROUP, group))
         session, heartbeat = (
@@ -176,7 +205,7 @@ class Standing:
     def least_session_ms(self) -> int | None:
         """The shortest session that every broker allows its groups; None where none says.
 
-        Raises KafkaException, also where it may not be asked.
+        KafkaException also where it may not be asked.
         """
         brokers = self._consumer.list_topics(timeout=ANSWER_S).brokers
         found = [self._configs(ConfigResource(ResourceType.BROKER, str(each))) for each in brokers]

@@ -1,8 +1,8 @@
 """Exactly-once mode: outcomes and the offsets of their requests in one Kafka transaction.
 
-The broker checks the generation of who commits, not that it owns the partitions: so the group's
-metadata is taken, records are filtered by what is owned and offsets are sent under one lock, which
-the group's reader holds too while partitions come and go.
+The broker checks the generation of who commits, not that it owns the partitions: so what is written
+is chosen by what was owned at the moment of the very metadata that go with it. Once the group
+knows that any of it was given back, the broker refuses these metadata.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import NamedTuple, TypeVar
 
 import structlog
 from confluent_kafka import (
@@ -26,6 +29,7 @@ from confluent_kafka import (
 
 from modelmora.errors import ConfigurationError, WrongCredentials
 from modelmora.kafka.admin import explain
+from modelmora.kafka.books import Books, Dues, Reader
 from modelmora.kafka.connection import bootstrap_servers
 from modelmora.kafka.outbox import (
     RETRY_S,
@@ -54,36 +58,40 @@ TOPIC_FAULTS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.TOPIC_EXCEPTION,
 }
-Commits = Mapping[tuple[str, int], tuple[int, str]]
-"""(topic, partition) -> (offset, metadata)."""
+T = TypeVar("T")
 
 
-class Reader(Protocol):
-    """What reads the requests; see `modelmora.kafka.group`."""
+class Decided(NamedTuple):
+    """What became of a record, and of what goes before it."""
 
-    @property
-    def lock(self) -> Any:
-        """The `threading.RLock` that is held while partitions come and go."""
+    record: Record
+    answer: Answer
+    before: Answer = Dropped()
 
-    def group_metadata(self) -> object:
-        """The consumer's group metadata as of now."""
+
+class Plan(NamedTuple):
+    """What goes into one transaction."""
+
+    records: Sequence[Record]
+    dues: Dues
 
 
 class TransactionalPublisher(Outbox):
     """Takes records at once; a thread of its own writes all that wait in one transaction.
 
-    It commits at once while it is idle and gathers for a moment while it is busy. `wanted` of
-    the records and `commits_after`, which says what is committed once these records are written,
-    are called in that thread, under the reader's lock. Each transaction waits until the loop has
-    taken the answers of the one before, so `commits_after` knows of all that is written.
+    It commits at once while it is idle and gathers for a moment while it is busy. What goes into a
+    transaction is decided on the loop, and not before the answers of the one before were taken:
+    so `books` know of all that is written. The thread holds no lock while it waits for the loop
+    or the broker. A record and what goes before it are written together or not at all.
     """
+
+    reader: Reader
+    books: Books
 
     def __init__(
         self,
         settings: Settings,
         transactional_id: str,
-        reader: Reader,
-        commits_after: Callable[[Sequence[Record]], Commits],
         *,
         timeout_s: float = 4.0,
         framing: Framing | None = None,
@@ -95,14 +103,11 @@ class TransactionalPublisher(Outbox):
             "transaction.timeout.ms": TRANSACTION_S * 1000,
             "error_cb": self._on_error,
         }
-        self._reader = reader
-        self._commits_after = commits_after
         self._producer: Producer | None = None
         self._reports: list[tuple[Record, KafkaError | None, Written]] = []
-        self._refused = self._ending = False
+        self._refused = self._ending = self._due = False
         self._failures = self._apart = 0
         self._more = threading.Event()
-        self._settled = threading.Event()
         self._thread = threading.Thread(target=self._run, name="transactions", daemon=True)
 
     async def start(self) -> None:
@@ -117,6 +122,11 @@ class TransactionalPublisher(Outbox):
 
     def wake(self) -> None:
         """Look at once whether something is to be written."""
+        self._more.set()
+
+    def commit(self) -> None:
+        """Commit what is due, whether or not anything is to be written."""
+        self._due = True
         self._more.set()
 
     async def stop(self) -> None:
@@ -135,20 +145,37 @@ class TransactionalPublisher(Outbox):
         while not self._ending:
             if busy:
                 time.sleep(GATHER_S)
-            batch = self._batch()
-            if not batch:
+            plan = self._ask(self._plan) if self.backlog or self._due else None
+            if plan is None:
                 busy = False
                 self._rest()
                 continue
-            busy = len(batch) > 1
+            busy = len(plan.records) > 1
             try:
                 if self._producer is None:
                     self._producer = self._connect()
-                self._write(self._producer, batch)
+                self._write(self._producer, plan)
             except Exception as error:  # noqa: BLE001 - the thread must outlive whatever it is
-                self._recover(batch, error)
+                self._recover(plan.records, error)
         # Here, for the last reference waits for the threads of librdkafka.
         self._producer = None
+
+    def _ask(self, question: Callable[[], T]) -> T | None:
+        """The loop's answer; None where there is none any more."""
+        answer: Future[T] = Future()
+
+        def put() -> None:
+            try:
+                answer.set_result(question())
+            except Exception as error:
+                log.exception("a transaction was not prepared")
+                answer.set_exception(error)
+
+        self._call(put)
+        while not self._ending:
+            with suppress(NotInTime):
+                return None if answer.exception(WAIT_S) else answer.result()
+        return None
 
     def _rest(self) -> None:
         """Wait for records; a broker that was gone is asked whether it is back."""
@@ -163,11 +190,18 @@ class TransactionalPublisher(Outbox):
         if self._producer:
             self._producer.poll(0)
 
-    def _batch(self) -> list[Record]:
-        """What goes into the next transaction, a record that may spoil it alone.
+    def _plan(self) -> Plan | None:
+        """On the loop: what goes into the next transaction; None: nothing for now."""
+        records: list[Record] = []
+        while not records and (batch := self._batch()):
+            gone = {record for record in batch if record.wanted and not record.wanted()}
+            self._settle([Decided(record, Dropped()) for record in batch if record in gone])
+            records = [record for record in batch if record not in gone]
+        due, self._due = self._due, False
+        return Plan(records, self.books.dues(records)) if records or due else None
 
-        The records stay where they wait until the loop takes their answers.
-        """
+    def _batch(self) -> list[Record]:
+        """What may go together, a record that may spoil others alone; it waits on meanwhile."""
         now, batch, size = time.monotonic(), list[Record](), 0
         flows = [flow for flow in [*self._flows.values()] if flow.waiting and now >= flow.resume]
         for flow in flows:
@@ -185,30 +219,43 @@ class TransactionalPublisher(Outbox):
                 size += record.size
         return batch
 
-    def _write(self, producer: Producer, batch: list[Record]) -> None:
+    def _write(self, producer: Producer, plan: Plan) -> None:
+        """One transaction; what is not owned, or not known to be owned yet, waits on."""
         self._reports.clear()
-        with self._reader.lock:
-            group = self._reader.group_metadata()
-            wanted = [record for record in batch if not record.wanted or record.wanted()]
-            if wanted:
-                producer.begin_transaction()
-                for record in wanted:
-                    self._produce(producer, record)
-                commits = self._commits_after(wanted)
-                offsets = [
-                    TopicPartition(topic, partition, offset, metadata)
-                    for (topic, partition), (offset, metadata) in commits.items()
-                ]
-                if offsets:
-                    producer.send_offsets_to_transaction(offsets, group, STEP_S)
-        if wanted:
-            self._insist(producer.commit_transaction)
-        while len(self._reports) < len(wanted) and not self._ending:
+        group, epochs = self.reader.membership
+        records = [
+            record
+            for record in plan.records
+            if not record.ends or epochs.get(record.ends.partition) == record.ends.epoch
+        ]
+        dues = {p: due for p, due in plan.dues.items() if epochs.get(p) == due.epoch}
+        if not records and not dues:
+            time.sleep(GATHER_S)
+            return
+        producer.begin_transaction()
+        parts = [part for record in records for part in record.parts]
+        for part in parts:
+            self._produce(producer, part)
+        if dues:
+            offsets = [TopicPartition(*p, due.offset, due.metadata) for p, due in dues.items()]
+            producer.send_offsets_to_transaction(offsets, group, STEP_S)
+        self._insist(producer.commit_transaction)
+        while len(self._reports) < len(parts) and not self._ending:
             producer.poll(WAIT_S)
         self.connected = True
         self._failures = 0
-        written = {record: place for record, _, place in self._reports}
-        self._tell([(record, written.get(record) or Dropped()) for record in batch])
+        written: dict[Record, Answer] = {part: place for part, _, place in self._reports}
+        decided = [
+            Decided(record, *(written[part] for part in reversed(record.parts)))
+            for record in records
+            if record in written
+        ]
+        self._ask(partial(self._close, decided, dues))
+
+    def _close(self, decided: Sequence[Decided], dues: Dues) -> None:
+        """On the loop: a transaction went through."""
+        self._settle(decided)
+        self.books.paid(dues)
 
     def _produce(self, producer: Producer, record: Record) -> None:
         try:
@@ -241,7 +288,7 @@ class TransactionalPublisher(Outbox):
             else:
                 return
 
-    def _recover(self, batch: list[Record], error: Exception) -> None:
+    def _recover(self, records: Sequence[Record], error: Exception) -> None:
         """Abort; the records wait on, unless they are too large for ever."""
         fault = error.args[0] if isinstance(error, KafkaException) else None
         try:
@@ -252,59 +299,57 @@ class TransactionalPublisher(Outbox):
             self._producer = None
         if fault and fault.fatal():
             self._producer = None
-        answers: list[tuple[Record, Answer]] = []
+        whole = {part: record for record in records for part in record.parts}
+        refused: Decided | None = None
         found = False
-        for record, reason, _ in self._reports:
-            if reason and reason.code() in TOO_LARGE and goes_alone(record):
-                answers.append((record, TooLarge()))
+        for part, reason, _ in self._reports:
+            record = whole[part]
+            if reason and reason.code() in TOO_LARGE and _went_alone(record):
+                both = TooLarge(), Dropped()
+                refused = Decided(record, *(both if part is record else reversed(both)))
             elif reason:
-                found |= self._blame(record, reason)
+                found |= self._blame(record, part, reason)
         if fault and not found and fault.code() in TOPIC_FAULTS:
-            found = self._search(batch, fault)
-        self._tell(answers)
-        if not found and not answers:
+            found = self._search(records, fault)
+        if refused:
+            self._ask(partial(self._settle, [refused]))
+        elif not found:
             log.warning("transaction aborted", error=repr(error), open=self.backlog)
             time.sleep(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
             self._failures += 1
 
-    def _search(self, batch: list[Record], fault: KafkaError) -> bool:
+    def _search(self, records: Sequence[Record], fault: KafkaError) -> bool:
         """A topic is at fault and no record says which: each goes by itself, then it is known."""
-        topics = {record.topic for record in batch}
+        topics = {record.parts[0].topic for record in records}
         if len(topics) == 1:
             self._flows[topics.pop()].park(fault)
         else:
             self._apart = len(self._flows)
-        return True
+        return bool(topics)
 
-    def _blame(self, record: Record, reason: KafkaError) -> bool:
+    def _blame(self, record: Record, part: Record, reason: KafkaError) -> bool:
         """See to it that a record does not spoil another transaction; False: it did not."""
         code = reason.code()
         if code in TOO_LARGE:
             record.alone = True
-        elif code == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
-            record.partition = None
+        elif code == KafkaError._UNKNOWN_PARTITION and part.partition is not None:
+            part.partition = None
         elif code in {*GIVEN_BACK, KafkaError._MSG_TIMED_OUT, KafkaError._FATAL}:
             return False
         else:
-            self._flows[record.topic].park(reason)
+            self._flows[record.parts[0].topic].park(reason)
         return True
 
-    def _tell(self, answers: list[tuple[Record, Answer]]) -> None:
-        """Have the loop take the answers, and wait until it has."""
-        if answers:
-            self._settled.clear()
-            self._call(partial(self._settle, answers))
-            while not self._ending and not self._settled.wait(WAIT_S):
-                pass
-
-    def _settle(self, answers: list[tuple[Record, Answer]]) -> None:
-        for record, answer in answers:
-            flow = self._flows[record.topic]
+    def _settle(self, decided: Sequence[Decided]) -> None:
+        """On the loop: these wait no more."""
+        for record, answer, before in decided:
+            flow = self._flows[record.parts[0].topic]
             flow.waiting.remove(record)  # among the first
             if flow.fault and isinstance(answer, Written):
                 flow.unpark()
+            if record.after:
+                record.after.done(before)
             self._answer(record, answer)
-        self._settled.set()
 
     # The producer --------------------------------------------------------------------------------
 
@@ -330,3 +375,8 @@ class TransactionalPublisher(Outbox):
         self._refused |= error.code() == KafkaError._AUTHENTICATION
         if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION):
             self.connected = False
+
+
+def _went_alone(record: Record) -> bool:
+    """Whether the broker's refusal is about this record, and not about its neighbours."""
+    return record.alone or (record.after is None and goes_alone(record))

@@ -12,9 +12,11 @@ import structlog
 
 from modelmora.agents.app import NodeApp, build_app
 from modelmora.agents.beginning import Oddity
+from modelmora.agents.books import Books
 from modelmora.agents.control import Control
 from modelmora.agents.handon import HandOn
 from modelmora.agents.intake import Intake
+from modelmora.agents.janitor import bearer_of
 from modelmora.agents.lease import Lease
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models import Models
@@ -25,11 +27,13 @@ from modelmora.agents.results import Results
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.group import Member
 from modelmora.kafka.leases import Leases
+from modelmora.kafka.outbox import Outbox
 from modelmora.kafka.publisher import Publisher
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import Topic, lane_topics
+from modelmora.kafka.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
@@ -85,20 +89,26 @@ async def _all_within(**parts: Coroutine[Any, Any, None]) -> None:
 
 
 def _publishers(
-    settings: Settings, lease: Lease, framing: Framing | None
-) -> tuple[Publisher, Publisher]:
-    """The one for outcomes, which waits for the lease, and that for all else."""
+    settings: Settings, lease: Lease, framing: Framing | None, bearer: str
+) -> tuple[Publisher | TransactionalPublisher, Publisher]:
+    """The one for outcomes, which waits for the lease or needs none, and that for all else."""
     waiting = {Topic.PROGRESS.full(settings.namespace): PROGRESS_WAITING}
-    return (
-        Publisher(settings, timeout_s=lease.write_s, framing=framing, may_publish=lease.holds),
-        Publisher(settings, framing=framing, drop_oldest=waiting),
-    )
+    outcomes: Publisher | TransactionalPublisher
+    if settings.delivery == "exactly_once":
+        outcomes = TransactionalPublisher(settings, bearer, framing=framing)
+    else:
+        timeout_s = lease.write_s
+        outcomes = Publisher(
+            settings, timeout_s=timeout_s, framing=framing, may_publish=lease.holds
+        )
+    return outcomes, Publisher(settings, framing=framing, drop_oldest=waiting)
 
 
 class Node:
     """The node process.
 
-    Outcomes have a publisher of their own: they wait for the group's lease, and nothing else does.
+    Outcomes have a publisher of their own: they wait for the group's lease, or for the transaction
+    that they share with their offsets, and nothing else does.
     """
 
     def __init__(self, settings: Settings, schemas: Schemas | None = None) -> None:
@@ -110,7 +120,8 @@ class Node:
         self.intake = Intake(settings.limits, lane_topics(settings))
         self.lease = Lease(settings.timing.session_timeout_s)
         framing = schemas.framing if schemas else None
-        self.publisher, self.teller = _publishers(settings, self.lease, framing)
+        self.bearer = bearer_of(settings.group, self.name)
+        self.publisher, self.teller = _publishers(settings, self.lease, framing, self.bearer)
         self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.acknowledged)
         results = Results(
             self.publisher, self.teller, self.intake, self.clock, self.lifecycle, namespace
@@ -148,7 +159,8 @@ class Node:
 
     def _form_group(self, framing: Framing | None) -> None:
         """The member of the group, whoever works on its partitions, and who looks at both."""
-        settings = self.settings
+        settings, publisher = self.settings, self.publisher
+        transactions = publisher if isinstance(publisher, TransactionalPublisher) else None
         self.standing = Standing(settings)
         self.partitions = Partitions(
             self.intake,
@@ -157,12 +169,18 @@ class Node:
             Topic.RESULTS.full(settings.namespace),
             self,
             on_batches=self.app.feed.put,
+            on_due=transactions.commit if transactions else None,
             on_odd=self._on_odd,
             on_failed=self._fail,
             plain=framing.plain if framing else None,
         )
         self.member = Member(settings, self.name, lane_topics(settings), self.partitions)
         self.partitions.reader = self.requests.reader = self.member
+        if transactions:
+            transactions.reader = self.member
+            transactions.books = Books(
+                self.intake, self.partitions.since_ms, self.bearer, self.partitions.signed
+            )
         self.app.feed.taken = self.member.taken
         self.lookout = Lookout(
             settings, self.name, self.partitions, self.member, self.standing, self._fail
@@ -241,13 +259,13 @@ class Node:
             http=self.http.stop(),
         )
 
-    async def _flush_and_stop(self, publisher: Publisher) -> None:
+    async def _flush_and_stop(self, publisher: Outbox) -> None:
         try:
             await self._acknowledged(publisher)
         finally:
             await publisher.stop()
 
-    async def _acknowledged(self, publisher: Publisher) -> None:
+    async def _acknowledged(self, publisher: Outbox) -> None:
         try:
             await asyncio.wait_for(publisher.flush(), _ACKNOWLEDGE_S)
         except TimeoutError:
@@ -262,7 +280,8 @@ class Node:
 
     async def written(self) -> None:
         """Wait until the outcomes that were handed over are acknowledged or given up."""
-        await self.publisher.handed_over()
+        if isinstance(self.publisher, Publisher):  # a transaction ends or is refused as a whole
+            await self.publisher.handed_over()
 
     def since_ms(self) -> float:
         """The broker's time (Unix ms) up to which every outcome written is counted as done."""
@@ -311,6 +330,10 @@ class Node:
     def _owned(self) -> set[Partition]:
         return self.intake.partitions()
 
+    @property
+    def _leased(self) -> bool:
+        return bool(self._owned) and self.settings.delivery == "at_least_once"
+
     def _fail(self, reason: str, code: int = EXIT_CODE) -> None:
         log.error("the node ends", reason=reason)
         if not self.failure.done():
@@ -326,7 +349,7 @@ class Node:
         patience_s = self.settings.timing.watchdog_s / 2
         return {
             "broker": self.pulse.alive and self.publisher.connected,
-            "group": self.lease.holds() if self._owned else self.lookout.path.in_group,
+            "group": self.lease.holds() if self._leased else self.lookout.path.in_group,
             "requests": self.lookout.unread_s < patience_s,
             "outcomes": self.publisher.oldest_s() < patience_s,
             "workers": self.workers.zygote_pid is not None,

@@ -50,7 +50,7 @@ def look(standing: Standing, group: str, lanes: frozenset[str], own: set[Partiti
         owners,
         frozenset(unowned),
         standing.bounds((own | unowned) & there, committed=True),
-        {each: offset for each, (offset, _) in standing.committed(unowned).items()},
+        {each: offset for each, (offset, _) in standing.committed(unowned, hasty=True).items()},
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from modelmora.errors import RequestError
 from modelmora.kafka.batches import Partition, Record
+from modelmora.kafka.outbox import in_turn
 from modelmora.kafka.publisher import Dropped, TooLarge, Written
 from modelmora.kafka.publisher import Record as Outgoing
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Timings
@@ -90,7 +91,8 @@ class FakeSender:
         self.waiting: list[Outgoing] = []
 
     def send(self, record: Outgoing) -> None:
-        """Take a record."""
+        """Take a record, and what goes before it."""
+        record = in_turn(record, self.send)
         self.sent.append(record)
         self.waiting.append(record)
 

@@ -12,7 +12,7 @@ from tests.faults.plan import Part, Plan
 from tests.faults.programme import run
 
 SEEDS = 5
-DELIVERIES = (Delivery.AT_LEAST_ONCE,)
+DELIVERIES = tuple(Delivery)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

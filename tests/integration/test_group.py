@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from modelmora.broker import EmbeddedBroker, config, embedded
 from modelmora.kafka.admin import Admin
@@ -49,6 +49,34 @@ async def test_kept_partitions_notice_nothing_of_a_join(rig: Rig) -> None:
     revoked = set().union(*(which for how, which in first.told if how == "revoked"))
     assert revoked == set(second.epochs)
     assert first.epochs == {each: before[each] for each in before if each not in revoked}
+
+
+async def test_the_broker_refuses_what_a_member_knew_before_it_gave_a_partition_back(
+    rig: Rig,
+) -> None:
+    """Transactions rest on it: what is owned is read beside the metadata, and not locked."""
+    rig.settings = rig.settings.model_copy(update={"delivery": "exactly_once"})
+    rig.create(2)
+    first = rig.join("n1")
+    await until(lambda: first.member.membership[1] == first.epochs != {}, "a membership")
+    metadata, owned = first.member.membership
+    second = rig.join("n2")
+    await until(lambda: len(second.epochs) == len(first.epochs) == 3, "equal shares")
+    (moved, *_) = second.epochs
+    assert moved in owned
+    await until(lambda: first.member.membership[1] == first.epochs, "the new membership")
+    servers = str(rig.settings.bootstrap_servers)
+    producer = Producer({"bootstrap.servers": servers, "transactional.id": rig.lanes[0]})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    with pytest.raises(KafkaException):
+        producer.send_offsets_to_transaction([TopicPartition(*moved, 0)], metadata, 30)
+    producer.abort_transaction(30)
+    producer.begin_transaction()
+    metadata, owned = first.member.membership
+    kept = [TopicPartition(*partition, 0) for partition in owned]
+    producer.send_offsets_to_transaction(kept, metadata, 30)
+    producer.commit_transaction(30)
 
 
 @pytest.mark.parametrize("rig", ["consumer"], indirect=True)

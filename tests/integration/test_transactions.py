@@ -15,10 +15,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from modelmora.broker import EmbeddedBroker
 from modelmora.errors import Unreachable
 from modelmora.kafka import transactions
-from modelmora.kafka.publisher import Dropped, Record, TooLarge, Written
-from modelmora.kafka.transactions import Commits, TransactionalPublisher
+from modelmora.kafka.batches import Partition
+from modelmora.kafka.books import Due, Dues
+from modelmora.kafka.publisher import Dropped, Ends, Record, TooLarge, Written
+from modelmora.kafka.transactions import TransactionalPublisher
 from modelmora.settings import Settings
+from tests.checker.reading import Cluster
 from tests.integration.test_publisher import Answers, settings
+from tests.programs import eventually
 from tests.topics import CAP_S, create_topic, delete_topic, until, values_of
 
 __all__ = ["settings"]
@@ -31,10 +35,12 @@ class Group:
         self.servers = str(settings.bootstrap_servers)
         self.requests = f"{settings.namespace}.requests"
         self.results = f"{settings.namespace}.results"
-        self.lock = threading.RLock()
+        self.lock = threading.Lock()
         self.done: set[int] = set()
         self.lost: set[int] = set()
         self.metadata: list[Any] = []
+        self.epochs: dict[Partition, int] = {(self.requests, 0): 1}
+        self.paid_dues: list[Dues] = []
         for topic in (self.requests, self.results):
             create_topic(self.servers, topic, message_timestamp_type="LogAppendTime")
         config = {"bootstrap.servers": self.servers, "group.id": self.requests, "log_level": 0}
@@ -46,19 +52,25 @@ class Group:
     async def joined(self) -> None:
         await until(lambda: self.consumer.poll(0.1) is not None or bool(self.consumer.assignment()))
 
-    def group_metadata(self) -> object:
-        """Those that a test has put there first, then the true one."""
-        return self.metadata.pop(0) if self.metadata else self.consumer.consumer_group_metadata()
+    @property
+    def membership(self) -> tuple[object, dict[Partition, int]]:
+        """Metadata that a test has put there first, then the true ones."""
+        with self.lock:
+            true = self.consumer.consumer_group_metadata()
+            return (self.metadata.pop(0) if self.metadata else true), dict(self.epochs)
 
-    def commits_after(self, records: Sequence[Record]) -> Commits:
-        done = self.done | {record.ends[2] for record in records if record.ends}
+    def paid(self, dues: Dues) -> None:
+        self.paid_dues.append(dues)
+
+    def dues(self, records: Sequence[Record]) -> Dues:
+        done = self.done | {record.ends.offset for record in records if record.ends}
         offset = next(number for number in range(len(done) + 1) if number not in done)
-        return {(self.requests, 0): (offset, f"after {len(done)}")}
+        return {(self.requests, 0): Due(1, offset, f"after {len(done)}")}
 
     def outcome(self, answers: Answers, offset: int, value: bytes = b"") -> Record:
         record = answers.record(self.results, b"%d" % offset + value, key=b"%d" % offset)
         record.wanted = lambda: offset not in self.lost
-        record.ends = (self.requests, 0, offset)
+        record.ends = Ends((self.requests, 0), 1, offset)
         collect = record.done
 
         def done(answer: Any) -> None:
@@ -74,6 +86,10 @@ class Group:
         return int(found.offset)
 
     def written(self) -> list[bytes | None]:
+        """What readers get, once the marks of the last transaction are written."""
+        with closing(Cluster(self.servers)) as cluster:
+            ends = partial(cluster.ends, [self.results])
+            eventually(lambda: ends() == ends(committed=True), "no open transaction", CAP_S)
         return values_of(self.servers, self.results)
 
 
@@ -88,7 +104,8 @@ async def group(settings: Settings) -> AsyncIterator[Group]:
 @asynccontextmanager
 async def publishing(settings: Settings, group: Group) -> AsyncIterator[TransactionalPublisher]:
     name = f"{settings.namespace}.member"
-    publisher = TransactionalPublisher(settings, name, group, group.commits_after)
+    publisher = TransactionalPublisher(settings, name)
+    publisher.reader = publisher.books = group
     await publisher.start()
     try:
         yield publisher
@@ -121,15 +138,71 @@ async def test_what_is_not_owned_any_more_is_neither_written_nor_committed(
 ) -> None:
     answers = Answers()
     async with publishing(settings, group) as publisher:
-        with group.lock:  # as the reader holds it while a partition goes
-            for number in range(10):
-                publisher.send(group.outcome(answers, number))
-            group.lost |= {3, 7}
+        for number in range(10):
+            publisher.send(group.outcome(answers, number))
+        group.lost |= {3, 7}
         await flushed(publisher)
     for number in group.lost:
         assert answers.of.pop(b"%d" % number) == [Dropped()]
     assert group.written() == list(answers.offsets())
     assert group.committed() == 3
+
+
+async def test_what_was_given_back_after_it_was_prepared_is_not_written(
+    settings: Settings, group: Group
+) -> None:
+    answers, prepare = Answers(), group.dues
+
+    def dues(records: Sequence[Record]) -> Dues:
+        found = prepare(records)
+        group.epochs[group.requests, 0] = 2  # as the reader's thread does at any moment
+        group.lost |= set(range(10))  # and the loop hears of it later
+        return found
+
+    group.dues = dues  # type: ignore[method-assign]
+    async with publishing(settings, group) as publisher:
+        for number in range(10):
+            publisher.send(group.outcome(answers, number))
+        await flushed(publisher)
+    assert all(answer == [Dropped()] for answer in answers.of.values())
+    assert group.written() == []
+    assert group.committed() < 0
+    assert group.paid_dues == []
+
+
+async def test_commits_need_no_outcome(settings: Settings, group: Group) -> None:
+    group.done |= {0, 1, 2}
+    async with publishing(settings, group) as publisher:
+        publisher.commit()
+        await until(lambda: bool(group.paid_dues))
+    assert group.paid_dues == [{(group.requests, 0): Due(1, 3, "after 3")}]
+    assert group.committed() == 3
+
+
+async def test_a_dead_letter_and_its_result_are_written_together_or_not_at_all(
+    settings: Settings, group: Group
+) -> None:
+    letters = f"{settings.namespace}.dead-letters"
+    create_topic(group.servers, letters, max_message_bytes="1000000")
+    answers, told, large = Answers(), Answers(), b"x" * 1_500_000
+    async with publishing(settings, group) as publisher:
+        for number in range(20):
+            outcome = group.outcome(answers, number)
+            outcome.after = told.record(letters, large if number == 7 else b"%d" % number)
+            publisher.send(outcome)
+        await flushed(publisher)
+        assert told.of.pop(large) == [TooLarge()]
+        assert answers.of.pop(b"7") == [Dropped()]
+        assert group.committed() == 7
+        assert b"7" not in group.written()
+        outcome = group.outcome(answers, 7)
+        outcome.after = told.record(letters, b"7")
+        publisher.send(outcome)
+        await flushed(publisher)
+    ours = [b"%d" % number for number in range(20)]
+    assert set(values_of(group.servers, letters)) == set(group.written()) == set(ours)
+    assert len(values_of(group.servers, letters)) == len(group.written()) == len(ours)
+    assert group.committed() == 20
 
 
 async def test_a_commit_of_a_former_generation_is_made_again_with_the_new_one(
@@ -233,8 +306,7 @@ async def test_no_broker_is_told_at_the_start(
 ) -> None:
     monkeypatch.setattr(transactions, "START_S", 1.0)
     settings = Settings(bootstrap_servers="127.0.0.1:1", namespace=namespace)
-    reader: Any = None
-    publisher = TransactionalPublisher(settings, "id", reader, lambda _: {})
+    publisher = TransactionalPublisher(settings, "id")
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
         await publisher.start()
     await publisher.stop()

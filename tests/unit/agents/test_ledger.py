@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import random
 import zlib
 
@@ -128,7 +129,7 @@ class Partition(RuleBasedStateMachine):
     def crash(self, data: st.DataObject) -> None:
         """Everything in memory is gone; the next owner may be told of more outcomes."""
         self.running.clear()
-        since_ms, finished = read_metadata(*self.commit)
+        since_ms, finished, _ = read_metadata(*self.commit)
         assert since_ms in (7, None)
         told = data.draw(st.sets(st.sampled_from(sorted(self.answered)))) if self.answered else ()
         told = {each for each in told if each >= self.commit.offset}
@@ -214,9 +215,34 @@ def test_the_worst_window_fits_the_metadata(start: int) -> None:
     finished = {each for each in range(start + 1, offset) if chance.random() < 0.5}
     for each in finished:
         ledger.done(each)
-    commit = ledger.commit(1_800_000_000_000)
-    assert len(commit.metadata) <= METADATA_BYTES
-    assert read_metadata(*commit) == (1_800_000_000_000, tuple(sorted(finished)))
+    since_ms = 1_800_000_000_000
+    for commit in (ledger.commit(since_ms), ledger.commit_after((), since_ms, "group.n1" * 20)):
+        assert len(commit.metadata) <= METADATA_BYTES
+        assert read_metadata(*commit)[:2] == (since_ms, tuple(sorted(finished)))
+
+
+def test_a_commit_after_outcomes_is_what_it_is_once_they_are_done() -> None:
+    ledger = PartitionLedger(1, 3)
+    for offset in range(3, 40):
+        ledger.begin(offset, 1)
+    for offset in (5, 9, 30):
+        ledger.done(offset)
+    before = ledger.commit(7)
+    for outcomes in ((), (3,), (3, 4), (8, 31, 39), range(3, 40)):
+        after = ledger.commit_after(outcomes, 7, "g.n1")
+        done = copy.deepcopy(ledger)
+        for offset in outcomes:
+            done.done(offset)
+        assert after == done.commit(7, "g.n1")
+        assert read_metadata(*after).bearer == "g.n1"
+    assert ledger.commit(7) == before, "nothing is done before the transaction is"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "bearer"), [("mm2:5:", None), ("mm2:5::", ""), ("mm2:5::a.b", "a.b")]
+)
+def test_who_has_committed_in_a_transaction(metadata: str, bearer: str | None) -> None:
+    assert read_metadata(3, metadata) == (5, (), bearer)
 
 
 def test_what_lies_beyond_the_window_is_read_again_when_there_is_room() -> None:
@@ -245,11 +271,11 @@ def test_a_long_hole_is_no_window() -> None:
 def test_what_does_not_fit_is_looked_for_as_before() -> None:
     """Nodes without a window may have finished more than the bitmap holds."""
     ledger = PartitionLedger(1, 0, [1, WINDOW + 100], since_ms=50)
-    assert read_metadata(*ledger.commit(90)) == (50, (1,))
+    assert read_metadata(*ledger.commit(90))[:2] == (50, (1,))
     ledger.begin(0, 1)
     ledger.done(0)
     ledger.begin(200, 1)
-    assert read_metadata(*ledger.commit(90)) == (90, (WINDOW + 100,))
+    assert read_metadata(*ledger.commit(90))[:2] == (90, (WINDOW + 100,))
 
 
 # Metadata -----------------------------------------------------------------------------------------
@@ -257,8 +283,8 @@ def test_what_does_not_fit_is_looked_for_as_before() -> None:
 
 def test_time_is_told_without_a_bitmap_too() -> None:
     assert PartitionLedger(1, 5).commit(123) == Commit(5, "mm2:123:")
-    assert read_metadata(5, "mm2:123:") == (123, ())
-    assert read_metadata(5, "mm2:123:\x00") == (123, ()), "librdkafka's client adds a NUL"
+    assert read_metadata(5, "mm2:123:")[:2] == (123, ())
+    assert read_metadata(5, "mm2:123:\x00")[:2] == (123, ()), "librdkafka's client adds a NUL"
 
 
 @given(st.integers(0, 10**6), st.sets(st.integers(0, 3000)), st.integers(0, 2**45))
@@ -266,11 +292,11 @@ def test_metadata_comes_back(offset: int, places: set[int], since_ms: int) -> No
     finished = {offset + 1 + place for place in places}
     commit = PartitionLedger(1, offset, finished).commit(since_ms)
     assert commit.offset == offset
-    assert read_metadata(*commit) == (since_ms, tuple(sorted(finished)))
+    assert read_metadata(*commit)[:2] == (since_ms, tuple(sorted(finished)))
 
 
 def test_what_older_nodes_have_committed_is_read() -> None:
-    assert read_metadata(13, _old(2, 9, 40)) == (None, (15, 22, 53))
+    assert read_metadata(13, _old(2, 9, 40))[:2] == (None, (15, 22, 53))
 
 
 _GOOD = metadata_of(5, b"\x10\x01")
@@ -299,7 +325,7 @@ _GOOD = metadata_of(5, b"\x10\x01")
     ],
 )
 def test_foreign_and_damaged_metadata_is_ignored(metadata: str | None) -> None:
-    assert read_metadata(3, metadata) == (None, ())
+    assert read_metadata(3, metadata)[:2] == (None, ())
 
 
 @given(st.sampled_from(["mm1:", "mm2:", "mm2:1:"]), st.text(max_size=200))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -54,12 +55,18 @@ class FakeStanding:
     failures: int = 0
     renewed: int = 0
     log: str = "log-1"
+    group: str = "modelmora.nodes"
 
-    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
+    def committed(
+        self, partitions: Iterable[Partition], **_: object
+    ) -> dict[Partition, tuple[int, str]]:
         if self.failures:
             self.failures -= 1
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         return {p: self.commits[p] for p in partitions if p in self.commits}
+
+    def members(self, group: str) -> Any:
+        return SimpleNamespace(members=[])
 
     def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
         return {p: self.ends.get(p, (0, 1000)) for p in partitions}
@@ -85,7 +92,8 @@ class FakeStanding:
 class Desk:
     """Partitions between a broker, a reader and some work that are all made up."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exactly_once: bool = False) -> None:
+        self.due = 0
         settings = Settings(bootstrap_servers="127.0.0.1:1")
         self.now_ms = 1_000_000.0
         self.forgotten: list[set[Partition]] = []
@@ -103,9 +111,13 @@ class Desk:
             "modelmora.results",
             self,
             on_batches=lambda _: None,
+            on_due=self.on_due if exactly_once else None,
             on_odd=lambda *told: self.odd.append(told),
         )
         self.partitions.reader = self.reader
+
+    def on_due(self) -> None:
+        self.due += 1
 
     def forget(self, partitions: set[Partition]) -> None:
         self.forgotten.append(set(partitions))
@@ -261,7 +273,7 @@ async def test_what_is_given_back_is_forgotten_and_committed(desk: Desk) -> None
     assert offset == 1
     ours, _, log = metadata.partition("/")
     assert log == "log-1"
-    assert read_metadata(offset, ours) == (1_000_000 - SLACK_MS, (2,))
+    assert read_metadata(offset, ours)[:2] == (1_000_000 - SLACK_MS, (2,))
     assert desk.intake.partitions() == set()
 
 
@@ -338,3 +350,31 @@ async def test_no_commit_grows_old_while_others_change(desk: Desk) -> None:
         desk.partitions.commit()
         renewed |= desk.reader.commits[-1].keys()
     assert renewed == {LANE, OTHER}
+
+
+# Exactly once -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exactly_once", [True, False])
+async def test_a_commit_of_a_transaction_needs_no_look_back(exactly_once: bool) -> None:
+    desk = Desk(exactly_once=exactly_once)
+    desk.standing.commits = {LANE: (7, f"mm2:{SINCE_MS}::g.n1"), OTHER: (0, "mm2:60000:")}
+    desk.standing.outcomes = [outcome(7), outcome(1, OTHER)]
+    await desk.own(LANE, OTHER)
+    assert desk.standing.asked_since == [60_000]
+    assert desk.intake.begin(record(7))
+
+
+async def test_in_exactly_once_the_publisher_alone_commits() -> None:
+    desk = Desk(exactly_once=True)
+    await desk.own(LANE)
+    assert desk.due == 1, "what was taken over is committed under our own id"
+    for offset in range(3):
+        desk.intake.begin(record(offset))
+    desk.intake.done(record(0))
+    desk.partitions.commit()
+    assert desk.due == 2
+    assert await desk.partitions.on_revoked({LANE}) == {}
+    desk.partitions.commit()
+    assert (desk.due, desk.reader.commits) == (2, [])
+    assert not desk.intake.owes(record(1))

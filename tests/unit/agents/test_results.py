@@ -9,6 +9,7 @@ import pytest
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.results import Results, read_at
 from modelmora.errors import Code, RequestError, Undecodable
+from modelmora.kafka.publisher import Ends
 from modelmora.messages import ProgressStage, Source, Status, Timings, outcome_status
 from modelmora.scheduling import Position
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record
@@ -124,7 +125,8 @@ def test_dead_letter_then_result_then_done(desk: Desk) -> None:
     assert dict(letter.headers)["modelmora-worker-exit-code"] == b"-9"
     desk.sender.acknowledge()
     assert desk.topics() == [LETTERS, RESULTS]
-    assert [sent.ends for sent in desk.sender.sent] == [None, ("ns.requests.low", 3, 42)]
+    ends = Ends(("ns.requests.low", 3), 0, 42)
+    assert [sent.ends for sent in desk.sender.sent] == [None, ends]
     assert desk.ended == []
     sent = desk.sender.acknowledge()
     assert desk.ended == [42]
@@ -151,7 +153,7 @@ def test_what_each_code_leaves(desk: Desk, code: Code) -> None:
 def test_a_record_without_an_id_leaves_a_dead_letter_alone(desk: Desk) -> None:
     desk.results.undecodable(FakeRecord(offset=9), Undecodable(Code.EMPTY_VALUE, "empty"))
     assert desk.ended == []
-    assert desk.sender.sent[0].ends == ("modelmora.requests.normal", 0, 9)
+    assert desk.sender.sent[0].ends == Ends(("modelmora.requests.normal", 0), 0, 9)
     desk.sender.acknowledge_all()
     assert desk.topics() == [LETTERS]
     assert desk.ended == [9]
@@ -292,7 +294,7 @@ def test_what_is_handed_on_is_the_record_itself_and_done_once_it_lies_there(desk
     assert (sent.value, sent.as_is) == (b"whole", True)
     place = ("modelmora-handed-on", f"1 3 42 {UNIX_MS}".encode())
     assert sent.headers == (("a", None), ("b", b"2"), place)
-    assert sent.ends == ("ns.requests.low", 3, 42)
+    assert sent.ends == Ends(("ns.requests.low", 3), 0, 42)
     assert desk.ended == []
     desk.sender.acknowledge()
     assert desk.ended == [42]
