@@ -34,8 +34,8 @@ def latencies(stage: Stage) -> list[Figure]:
     with bare(stage, "faust", source, target):
         for _ in range(stage.scaled(ROUNDS)):
             plain.append(asyncio.run(_round_trips(stage, source, target)))
-            rest.append(_median_ms(_rest_caller(stage), stage.scaled(CALLS, 3)))
-            rpc.append(_median_ms(_rpc_caller(stage), stage.scaled(CALLS, 3)))
+            rest.append(median_ms(rest_caller(stage), stage.scaled(CALLS, 3)))
+            rpc.append(median_ms(_rpc_caller(stage), stage.scaled(CALLS, 3)))
     faust_ms = median(plain)
     ratio = at_most(2)
     return [
@@ -59,7 +59,7 @@ def latencies(stage: Stage) -> list[Figure]:
     ]
 
 
-def _rest_caller(stage: Stage) -> Callable[[], float]:
+def rest_caller(stage: Stage) -> Callable[[], float]:
     """A call over one kept-alive connection; returns the inference time it was told, in ms."""
     address = urlsplit(str(stage.run.http))
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
@@ -88,7 +88,8 @@ def _rpc_caller(stage: Stage) -> Callable[[], float]:
     return call
 
 
-def _median_ms(call: Callable[[], float], calls: int) -> float:
+def median_ms(call: Callable[[], float], calls: int) -> float:
+    """How long so many calls take in the median, after some that do not count."""
     for _ in range(WARM_UP):
         call()
     times = []
@@ -101,7 +102,7 @@ def _median_ms(call: Callable[[], float], calls: int) -> float:
 
 def _overhead(stage: Stage) -> Figure:
     """The 99th percentile of what REST adds to the model's own time, at 50 calls a second."""
-    call = _rest_caller(stage)
+    call = rest_caller(stage)
     added = []
     for _ in range(stage.scaled(PACED_CALLS, 3)):
         began = time.perf_counter()

@@ -23,9 +23,9 @@ def echo_rate(stage: Stage) -> Figure:
     the producer's speed counts; the time runs from its going on to the last append.
     """
     rates: dict[str, list[float]] = {"modelmora": [], "faust": [], "aiokafka": [], "confluent": []}
-    _warm(stage)
+    warm(stage)
     for _ in range(stage.scaled(ROUNDS)):
-        rates["modelmora"].append(_modelmora(stage))
+        rates["modelmora"].append(preloaded_rate(stage))
         for kind in ("faust", "aiokafka", "confluent"):
             rates[kind].append(_bare(stage, kind))
     beside = {name: median(values) for name, values in rates.items()}
@@ -39,14 +39,16 @@ def echo_rate(stage: Stage) -> Figure:
     )
 
 
-def _warm(stage: Stage) -> None:
+def warm(stage: Stage) -> None:
+    """Have one request answered, so that its model is loaded."""
     tail = stage.tail("modelmora.results")
     stage.send(requests_of("echo", [TEXT]))
     tail.take(1)
     tail.close()
 
 
-def _modelmora(stage: Stage) -> float:
+def preloaded_rate(stage: Stage) -> float:
+    """Echoes a second through ModelMora."""
     count = stage.scaled(RECORDS)
     tail = stage.tail("modelmora.results")
     with stage.frozen(stage.pid("node")) as go:

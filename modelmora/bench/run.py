@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.console import Console
 from modelmora.bench.embedding import embeddings
 from modelmora.bench.latency import latencies
 from modelmora.bench.life import base_memory, cold_start, unloads
+from modelmora.bench.once import exactly_once
 from modelmora.bench.priority import critical, queue
 from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
@@ -18,7 +20,7 @@ from modelmora.bench.stage import serving
 from modelmora.bench.start import starts
 
 QUICK = 0.02
-ONLY = ("start", "base", "queue", "echo", "latency", "embed", "cold", "unload", "critical")
+ONLY = ("start", "base", "queue", "once", "echo", "latency", "embed", "cold", "unload", "critical")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,11 +48,15 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         figures.extend(found)
         talk.print(f"[dim]{what} measured[/]")
 
-    if "queue" in only:
-        add("queue", *queue())
-    if "start" in only:
-        add("start", *starts(scale))
-    if only - {"queue", "start"}:
+    apart: dict[str, Callable[[], list[Figure]]] = {
+        "queue": queue,
+        "start": lambda: starts(scale),
+        "once": lambda: exactly_once(scale),
+    }
+    for what, take in apart.items():
+        if what in only:
+            add(what, *take())
+    if only - apart.keys():
         with tempfile.TemporaryDirectory(prefix="modelmora-bench-") as folder:
             with serving(Path(folder), scale) as stage:
                 if "base" in only:

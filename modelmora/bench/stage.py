@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,9 @@ def requests_of(model: str, texts: Sequence[str], **parameters: Any) -> list[Inf
 
 
 @contextlib.contextmanager
-def serving(folder: Path, scale: float = 1.0) -> Iterator[Stage]:
+def serving(
+    folder: Path, scale: float = 1.0, variables: Mapping[str, str] | None = None
+) -> Iterator[Stage]:
     """Start broker, node and gateway with the test models; stop them at the end."""
     command = [sys.executable, "-m", "modelmora.cli", "serve", "--testing", "--data-dir"]
     ports = ["--http-port", "0", "--grpc-port", "0", "--node-http-port", "0"]
@@ -182,7 +184,7 @@ def serving(folder: Path, scale: float = 1.0) -> Iterator[Stage]:
         [*command, str(folder), *ports],
         stdout=log,
         stderr=log,
-        env={**os.environ, "MODELMORA_LOG__LEVEL": "warning"},
+        env={**os.environ, "MODELMORA_LOG__LEVEL": "warning", **(variables or {})},
     )
     try:
         yield Stage(_ready(process, folder), folder, scale)

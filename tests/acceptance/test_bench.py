@@ -15,6 +15,8 @@ NAMES = {
     "embed.fixed_vs_ceiling",
     "embed.mixed_vs_arrival",
     "embed.mixed_vs_best",
+    "exactly_once.p50_ratio",
+    "exactly_once.rate_ratio",
     "grpc.p50_vs_faust",
     "overhead.p99_ms",
     "queue.ops_vs_asyncio",
