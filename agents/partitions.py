@@ -371,7 +371,9 @@ class Partitions:
             finished = frozenset[int]()
             answered: Mapping[int, str] = {}
             if begin.trusts and partition in known:
-                finished = frozenset(known[partition].finished) | ended.read_at[partition]
+                finished = frozenset(known[partition].finished)
+            if begin.trusts and partition in unsure:
+                finished |= ended.read_at[partition]
                 answered = ended.elsewhere[partition]
             shown = first if offset is None else offset
             places[partition] = Place(begin, shown, first, end, finished, answered)

@@ -22,7 +22,7 @@ from tests.faults.callers import Callers
 from tests.faults.plan import Part, Plan, Strike
 from tests.foreign import LANES, Broken, Foreign, draft
 from tests.nodes import GatewayProcess, NodeProcess, frozen
-from tests.programs import eventually
+from tests.programs import alive, eventually
 
 NAMESPACE = "modelmora"
 GROUP = f"{NAMESPACE}.nodes"
@@ -227,7 +227,7 @@ class Programme:
             self._foreign.send("normal", draft("sleep", ["for a fault"], {"ms": 50.0}))
             self._foreign.flush(CAP_S)
             busy = [row["pid"] for row in rows if row["pid"]]
-        return busy
+        return [pid for pid in busy if alive(pid)]  # a node hears of an end a moment later
 
     def _kill_child(self) -> bool:
         try:

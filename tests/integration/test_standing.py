@@ -15,7 +15,7 @@ from modelmora.broker import EmbeddedBroker
 from modelmora.errors import Unreachable
 from modelmora.kafka.standing import Standing
 from modelmora.settings import Settings
-from tests.topics import create_topic, produce
+from tests.topics import create_topic, produce, until
 
 
 @pytest.fixture
@@ -147,4 +147,27 @@ def test_a_broker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises((KafkaException, Unreachable)):
             ask()
+    standing.close()
+
+
+async def test_a_broker_that_was_killed_is_asked_with_success_by_a_new_client(
+    mortal: EmbeddedBroker, namespace: str
+) -> None:
+    """An old one may cling for long to what was true before."""
+    settings = Settings(bootstrap_servers=mortal.bootstrap_servers, namespace=namespace)
+    name = f"{namespace}.results"
+    create_topic(mortal.bootstrap_servers, name)
+    standing = Standing(settings)
+    assert standing.bounds([(name, 0)])
+    mortal.kill()
+    await mortal.start_async()
+
+    def answered() -> bool:
+        try:
+            return standing.bounds([(name, 0)]) == {(name, 0): (0, 0)}
+        except (KafkaException, Unreachable):
+            standing.renew()
+            return False
+
+    await until(answered)
     standing.close()

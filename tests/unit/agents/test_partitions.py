@@ -245,7 +245,7 @@ async def test_a_broker_that_does_not_answer_is_asked_again(desk: Desk) -> None:
     desk.standing.failures = 2
     await desk.own(LANE)
     assert desk.place() == (1, 7)
-    assert desk.standing.renewed == 2, "with what it knows of the brokers thrown away"
+    assert desk.standing.renewed == 1, "with what it knows of the brokers thrown away"
 
 
 async def test_what_was_lost_while_it_was_taken_over_is_not_read(desk: Desk) -> None:
