@@ -91,7 +91,10 @@ def test_two_nodes_with_one_member_id(yard: Yard, tmp_path: Path) -> None:
         copied = tmp_path / "copy"
         copied.mkdir()
         younger = NodeProcess(yard.servers, yard.namespace, copied, "n1").start()
-        assert younger.wait(CAP_S) == 2
+        try:
+            assert younger.wait(CAP_S) == 2
+        finally:
+            younger.kill()
         assert "another node runs as n1" in younger.log_since_start()
         yard.send(draft("echo", [f"{n}"]) for n in range(40))
         yard.answered()
