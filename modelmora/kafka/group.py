@@ -72,6 +72,7 @@ def group_config(settings: Settings, protocol: str) -> dict[str, Any]:
         "queued.max.messages.kbytes": 4_096,
         "queued.min.messages": 2_000,
         "fetch.max.bytes": 8 << 20,
+        "fetch.queue.backoff.ms": 5,  # by default a full queue stops its partition for a second
         **theirs,
     }
 

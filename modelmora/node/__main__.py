@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -94,6 +95,9 @@ async def live() -> NoReturn:
 
 def main() -> None:
     """Start the node; never returns."""
+    # Requests make no cycles, and thousands of them are alive: looking for some at every 700th
+    # new object cost a quarter of the time of the node.
+    gc.set_threshold(50_000, 20, 100)
     uvloop.run(live())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Coroutine, Mapping
@@ -222,6 +223,7 @@ class Node:
         self._wait_for("imports of the models")  # before, a first answer would wait for them
         await self.workers.zygote_ready()
         self.presence.tell()
+        gc.freeze()  # what is there now stays
         self._ready, self.waiting_for = True, None
         notify(ready=True)
         log.info("node ready", node=self.name, http=self._address, partitions=len(self._owned))
