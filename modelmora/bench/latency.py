@@ -37,7 +37,7 @@ def latencies(stage: Stage) -> list[Figure]:
             rest.append(median_ms(rest_caller(stage), stage.scaled(CALLS, 3)))
             rpc.append(median_ms(_rpc_caller(stage), stage.scaled(CALLS, 3)))
     faust_ms = median(plain)
-    ratio = at_most(2)
+    ratio = at_most(1.7)
     return [
         Figure(
             "rest.p50_vs_faust",

@@ -38,7 +38,7 @@ def base_memory(stage: Stage) -> Figure:
     parts = {name: stage.pid(name) for name in ("node", "gateway", "zygote")}
     pids = {**parts, "supervisor": int(stage.run.pid)}
     beside = {f"{name} MB": summed_pss([pid]) / MB for name, pid in pids.items()}
-    return Figure("base.pss_mb", summed_pss(pids.values()) / MB, "MB", at_most(1000), beside=beside)
+    return Figure("base.pss_mb", summed_pss(pids.values()) / MB, "MB", at_most(900), beside=beside)
 
 
 def cold_start(stage: Stage) -> Figure:
