@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -130,3 +131,20 @@ class Client:
         self._doubtful |= error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION)
         if error.fatal():
             self._on_fatal()
+
+
+def in_time(call: Callable[[], object], seconds: float) -> None:
+    """Call in a thread that is left behind, with what it holds, where it does not return.
+
+    Raises concurrent.futures.TimeoutError, and what the call raises.
+    """
+    ended: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            ended.set_result(call())
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            ended.set_exception(error)
+
+    threading.Thread(target=run, name="in-time", daemon=True).start()
+    ended.result(seconds)

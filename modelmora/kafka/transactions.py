@@ -41,7 +41,7 @@ from modelmora.kafka.outbox import (
     Written,
     goes_alone,
 )
-from modelmora.kafka.producing import START_S, producer_config
+from modelmora.kafka.producing import START_S, in_time, producer_config
 from modelmora.kafka.publisher import GIVEN_BACK, TOO_LARGE
 from modelmora.settings import Settings
 from modelmora.wire import Framing
@@ -50,6 +50,7 @@ log = structlog.get_logger(__name__)
 GATHER_S = 0.01
 WAIT_S = 0.1
 STEP_S = 1.0
+PATIENCE_S = 5.0
 BATCH_RECORDS = 5_000
 BATCH_TOTAL_BYTES = 16 << 20
 TRANSACTION_S = 10
@@ -238,7 +239,10 @@ class TransactionalPublisher(Outbox):
             self._produce(producer, part)
         if dues:
             offsets = [TopicPartition(*p, due.offset, due.metadata) for p, due in dues.items()]
-            producer.send_offsets_to_transaction(offsets, group, STEP_S)
+            # It may never return where the coordinator was away (librdkafka's issue 5456).
+            in_time(
+                partial(producer.send_offsets_to_transaction, offsets, group, STEP_S), PATIENCE_S
+            )
         self._insist(producer.commit_transaction)
         while len(self._reports) < len(parts) and not self._ending:
             producer.poll(WAIT_S)

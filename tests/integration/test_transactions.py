@@ -301,6 +301,34 @@ async def _flow(publisher: TransactionalPublisher, outcome: Callable[[int], Reco
             await asyncio.sleep(0.01)
 
 
+async def test_a_producer_that_never_comes_back_from_the_offsets_is_replaced(
+    settings: Settings, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away, released = [True], threading.Event()
+
+    class Stuck(Producer):  # type: ignore[misc]
+        def send_offsets_to_transaction(self, *args: Any) -> None:
+            if away.pop():
+                released.wait()
+            super().send_offsets_to_transaction(*args)
+
+    monkeypatch.setattr(transactions, "Producer", Stuck)
+    monkeypatch.setattr(transactions, "PATIENCE_S", 1.0)
+    answers = Answers()
+    try:
+        async with publishing(settings, group) as publisher:
+            publisher.send(group.outcome(answers, 0))
+            await until(lambda: not away)
+            away.extend([False] * 1000)
+            for number in range(1, 100):
+                publisher.send(group.outcome(answers, number))
+            await flushed(publisher)
+    finally:
+        released.set()
+    assert group.written() == list(answers.offsets())
+    assert len(group.written()) == group.committed() == 100
+
+
 async def test_no_broker_is_told_at_the_start(
     namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
