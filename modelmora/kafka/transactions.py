@@ -295,13 +295,13 @@ class TransactionalPublisher(Outbox):
     def _recover(self, records: Sequence[Record], error: Exception) -> None:
         """Abort; the records wait on, unless they are too large for ever."""
         fault = error.args[0] if isinstance(error, KafkaException) else None
+        if isinstance(error, NotInTime) or (fault and fault.fatal()):
+            self._producer = None
         try:
-            if self._producer and not (fault and fault.fatal()):
+            if self._producer:
                 self._insist(self._producer.abort_transaction)
         except KafkaException as worse:
             log.warning("transactional producer replaced", error=repr(worse))
-            self._producer = None
-        if fault and fault.fatal():
             self._producer = None
         whole = {part: record for record in records for part in record.parts}
         refused: Decided | None = None
