@@ -29,12 +29,14 @@ from modelmora.broker.config import (
 )
 from modelmora.broker.jars import Progress, ensure_jars
 from modelmora.broker.javalog import JavaLog, PortTaken, fault_of
+from modelmora.broker.linked import ensure_linked, linked_file
 from modelmora.broker.lock import FolderLock
 from modelmora.broker.tether import tethered
 from modelmora.errors import ConfigurationError, MissingExtra, ModelMoraError
 
 START_S = 90.0
 STOP_S = 30.0
+TRAINED_S = 120.0
 MIN_FREE_BYTES = 64 << 20
 PORT_ATTEMPTS = 3
 
@@ -74,6 +76,7 @@ class EmbeddedBroker:
         self._abandoned = threading.Event()
         self._lock = FolderLock(self.folder / ".lock")
         self._command: list[str] = []
+        self._trainer: Trainer | None = None
 
     @property
     def bootstrap_servers(self) -> str:
@@ -100,17 +103,17 @@ class EmbeddedBroker:
     def start(self, timeout_s: float = START_S) -> None:
         """Start and wait until an admin client gets an answer.
 
+        What is done once on a machine (jars, linked classes) takes nothing from `timeout_s`.
         Raises ConfigurationError (port taken, folder unusable), MissingExtra, JarsUnavailable,
         and ModelMoraError with the telling line of its log when the JVM ends or is not ready
         in time.
         """
-        until = time.monotonic() + timeout_s
         for attempt in range(1, PORT_ATTEMPTS + 1):
             try:
                 self._abandoned.clear()
                 self._prepare()
                 self._spawn()
-                self._await_ready(until)
+                self._await_ready(time.monotonic() + timeout_s)
             except BaseException as error:
                 if not self._may_retry(error, attempt):
                     raise
@@ -119,14 +122,13 @@ class EmbeddedBroker:
 
     async def start_async(self, timeout_s: float = START_S) -> None:
         """Like start, without blocking the loop; cancelling it kills the JVM."""
-        until = time.monotonic() + timeout_s
         for attempt in range(1, PORT_ATTEMPTS + 1):
             try:
                 self._abandoned.clear()
                 await asyncio.to_thread(self._prepare)
                 # Here, not in a worker thread: the JVM dies with the thread that started it.
                 self._spawn()
-                await asyncio.to_thread(self._await_ready, until)
+                await asyncio.to_thread(self._await_ready, time.monotonic() + timeout_s)
             except BaseException as error:
                 if not self._may_retry(error, attempt):
                     raise
@@ -168,6 +170,8 @@ class EmbeddedBroker:
     def _may_retry(self, error: BaseException, attempt: int) -> bool:
         """Clean up after a failed start; True when only a port, chosen by us, was snatched."""
         self._abandoned.set()
+        if self._trainer:
+            self._trainer.kill()
         self.kill()
         self._lock.release()
         snatched = isinstance(error, PortTaken) and not self._fixed_port
@@ -182,7 +186,7 @@ class EmbeddedBroker:
         class_path = ensure_jars(cache=self._cache, progress=self._report)
         ports = choose_ports(self._fixed_port, Ports.read(self._ports_file))
         properties = self.folder / "server.properties"
-        run = [java, *java_options(self.folder), "-cp", class_path]
+        run = [java, *java_options(self.folder), *self._linked(java, class_path), "-cp", class_path]
         data = self.folder / "data"
         try:
             properties.write_text(server_properties(ports, data))
@@ -193,6 +197,20 @@ class EmbeddedBroker:
             self._format([*run, "kafka.tools.StorageTool", "format", "-c", str(properties)])
         self._ports = ports
         self._command = [*run, "kafka.Kafka", str(properties)]
+
+    def _linked(self, java: str, class_path: str) -> list[str]:
+        """The option to begin from linked classes; has them made where there are none yet."""
+        file = linked_file(Path(java), class_path, self._cache)
+        if not file.exists():
+            self._report(0, 1)
+            ensure_linked(file, self._train)
+            self._report(1, 1)
+        return [f"-XX:AOTCache={file}"] if file.exists() else []
+
+    def _train(self, file: Path) -> None:
+        self._trainer = Trainer(file, self._cache)
+        self._trainer.start()
+        self._trainer.stop(TRAINED_S)
 
     def _report(self, done: int, total: int) -> None:
         if self._abandoned.is_set():
@@ -291,6 +309,22 @@ class EmbeddedBroker:
         at: TracebackType | None,
     ) -> None:
         await self.stop_async()
+
+
+class Trainer(EmbeddedBroker):
+    """A broker beside `file` that writes its linked classes into it when it stops."""
+
+    def __init__(self, file: Path, cache: Path | None) -> None:
+        super().__init__(file.parent, cache=cache)
+        self._output = file
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._command.insert(1, f"-XX:AOTCacheOutput={self._output}")
+
+    def _linked(self, java: str, class_path: str) -> list[str]:
+        del java, class_path
+        return []
 
 
 def _java() -> str:

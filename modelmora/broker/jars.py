@@ -27,7 +27,7 @@ DOWNLOADS_AT_ONCE = 8
 ATTEMPTS = 2
 
 Progress = Callable[[int, int], None]
-"""Called with (jars fetched, jars to fetch), first with 0, never when all jars are there."""
+"""Called with (done, to do), first with 0, never when all is there."""
 
 
 class JarsUnavailable(ModelMoraError):
@@ -90,7 +90,7 @@ def ensure_jars(
     folder = (cache or cache_folder()) / "jars"
     if _unusable(jars, folder):
         try:
-            with _locked(folder):
+            with locked(folder):
                 _fetch(_unusable(jars, folder), folder, progress)
         except OSError as error:
             raise ConfigurationError(
@@ -113,7 +113,8 @@ def _intact(jar: Jar, path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Have the folder, and be the only one that changes it; raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

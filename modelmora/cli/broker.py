@@ -34,6 +34,6 @@ def broker(
 
     def progress(done: int, total: int) -> None:
         if done in (0, total):
-            say(f"Kafka's jars: {done} of {total} fetched")
+            say(f"preparing Kafka, once only: {done} of {total}")
 
     return run_broker(settings, on_ready=ready, progress=progress)

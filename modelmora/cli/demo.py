@@ -115,7 +115,7 @@ def fetch_kafka() -> None:
 
     def progress(done: int, total: int) -> None:
         if done in (0, total) or done % 10 == 0:
-            say(f"fetching Kafka, once: {done} of {total} files")
+            say(f"preparing Kafka, once only: {done} of {total}")
 
     ensure_jars(progress=progress)
 

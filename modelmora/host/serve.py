@@ -152,5 +152,5 @@ def _say(info: RunInfo) -> None:
 
 def _say_progress(done: int, total: int) -> None:
     if done % 10 == 0 or done == total:
-        sys.stderr.write(f"Kafka's jars, once only: {done} of {total} fetched\n")
+        sys.stderr.write(f"preparing Kafka, once only: {done} of {total}\n")
         sys.stderr.flush()

