@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -54,7 +54,9 @@ DOOR = frozenset(("busy", "stopping", "broker_unreachable"))
 EXPIRED = "expired"
 # The gateway ends a caller's wait by itself; it cannot know of what was appended only now.
 OVER = frozenset((EXPIRED, "cancelled"))
-DELIVERY_S = 2.0
+# An outcome in a transaction is there to be read when no older one is open before it: a frozen
+# node holds up the others' for the transaction's time-out, and the broker looks each 10 s.
+DELIVERY_S = {Delivery.AT_LEAST_ONCE: 2.0, Delivery.EXACTLY_ONCE: 22.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def judge(evidence: Evidence) -> Verdict:
         *_dead_letters(evidence, index),
         *_commits(evidence.samples, index),
         *_repeats(evidence),
-        *_told(evidence.told, index),
+        *_told(evidence, index),
     ]
     kinds = Counter(violation.kind for violation in violations)
     counts = {
@@ -237,22 +239,23 @@ def _repeats(evidence: Evidence) -> Iterator[Violation]:
     yield from (Violation("repeated", each) for each in what)
 
 
-def _told(told: Iterable[Told], index: _Index) -> Iterator[Violation]:
+def _told(evidence: Evidence, index: _Index) -> Iterator[Violation]:
     """Check 6. What a door says of itself is no word on the outcome."""
+    delivery_s = DELIVERY_S[evidence.delivery]
     first: dict[str, Outcome] = {}
     for found in index.outcomes.values():
         for outcome in found:
             known = first.setdefault(outcome.request_id, outcome)
             if outcome.at < known.at:
                 first[outcome.request_id] = outcome
-    for one in told:
+    for one in evidence.told:
         ended = first.get(one.request_id)
         if one.code is None:
             yield Violation("untold", f"{one.request_id or 'a caller'}: {one.what}")
         elif one.code in DOOR:
             continue
         elif one.code == EXPIRED:
-            if ended and ended.appended < one.at - DELIVERY_S and ended.code not in OVER:
+            if ended and ended.appended < one.at - delivery_s and ended.code not in OVER:
                 yield Violation("untrue", _untrue(one, ended))
         elif ended is None or ended.code != one.code:
             yield Violation("untrue", _untrue(one, ended))

@@ -177,6 +177,15 @@ def test_what_a_caller_was_told_is_what_results_says(
     assert _kinds(evidence) == kinds
 
 
+def test_an_outcome_may_lie_behind_an_open_transaction_when_a_wait_ends() -> None:
+    told = (Told("good", "expired", "told", at=40.0),)
+    evidence = replace(CLEAN, delivery=Delivery.EXACTLY_ONCE, told=told, samples=())
+    outcomes = (replace(OUTCOMES[0], appended=20.0), *OUTCOMES[1:])
+    assert _kinds(replace(evidence, outcomes=outcomes)) == []
+    outcomes = (replace(OUTCOMES[0], appended=17.0), *OUTCOMES[1:])
+    assert _kinds(replace(evidence, outcomes=outcomes)) == ["untrue"]
+
+
 def test_a_caller_whose_record_has_no_outcome_is_lost() -> None:
     told = (Told("failed", "broker_unreachable", "told", at=40.0),)
     left = (OUTCOMES[0], OUTCOMES[2])
