@@ -1,104 +1,37 @@
-"""`python -m modelmora.node`: the node as a process of its own."""
+"""`python -m modelmora.node`: starts the zygote, whose imports take longest, and then the node."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
-import os
-import signal
 import sys
 from typing import NoReturn
 
-import structlog
-import uvloop
-from aiokafka.errors import KafkaConnectionError, KafkaError
-
-from modelmora.errors import ModelMoraError, Unreachable
-from modelmora.kafka.admin import Admin, check_lanes
-from modelmora.kafka.schema_registry import Schemas
-from modelmora.node.node import Node
-from modelmora.settings import Settings, load_settings
+from modelmora.errors import ModelMoraError
+from modelmora.registry.definitions import modules_of
+from modelmora.settings import load_settings
 from modelmora.telemetry.logs import configure
-
-log = structlog.get_logger(__name__)
-
-
-def prepare_topics(settings: Settings) -> None:
-    """Create the topics where that is allowed.
-
-    Raises ConfigurationError where they are not as they must be, Unreachable without a broker.
-    """
-    admin = Admin(settings)
-    states = admin.create() if settings.topics.create else admin.describe()
-    check_lanes(states)
-    for state in states:
-        for fault in state.differs:
-            log.warning("topic differs from the table", topic=state.name, what=fault)
-    if settings.topics.create and (refusal := admin.configure_group()):
-        log.warning("the group keeps the broker's session and heartbeat", reason=refusal)
+from modelmora.workers import linux
+from modelmora.workers.handle import spawn_zygote
 
 
-async def run(settings: Settings) -> int:
-    """Run one node until it is told to stop; returns the exit code."""
-    schemas = Schemas.of(settings)
-    node = Node(settings, schemas)
-    await node.begin()
-    await asyncio.to_thread(prepare_topics, settings)
-    if schemas:
-        await asyncio.to_thread(schemas.register)
-    stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _stop, stop)
-    try:
-        starting = asyncio.create_task(node.start())
-        for end in (stop, node.failure):
-            end.add_done_callback(lambda _: starting.cancel())
-        with contextlib.suppress(asyncio.CancelledError):
-            await starting
-            await asyncio.wait({stop, node.failure}, return_when=asyncio.FIRST_COMPLETED)
-    except KafkaConnectionError as error:
-        raise Unreachable(f"no broker answers at {settings.bootstrap_servers}") from error
-    finally:
-        # What hangs may not keep a stopping node alive, not even by ignoring its cancellation.
-        await asyncio.wait({asyncio.create_task(node.stop())}, timeout=settings.timing.stop_s)
-    return node.failure.result() if node.failure.done() else 0
-
-
-def _stop(stop: asyncio.Future[int]) -> None:
-    if not stop.done():
-        stop.set_result(0)
-
-
-async def live() -> NoReturn:
-    """Run a node with the settings of the environment, then end the process."""
-    code = 1
-    try:
-        settings = load_settings()
-        configure(settings.log)
-        code = await run(settings)
-    except ModelMoraError as error:
-        sys.stderr.write(f"modelmora: {error}\n")
-        code = error.exit_code
-    except KafkaError as error:
-        sys.stderr.write(f"modelmora: the broker refused: {error!r}\n")
-        code = 4
-    except Exception:
-        log.exception("the node failed")
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Faust's threads and the clients of a dead broker can outlive the loop, or hold up its
-        # end for minutes; the process must not wait for them.
-        os._exit(code)
-
-
-def main() -> None:
-    """Start the node; never returns."""
+def main() -> NoReturn:
+    """Run the node with the settings of the environment, then end the process."""
     # Requests make no cycles, and thousands of them are alive: looking for some at every 700th
     # new object cost a quarter of the time of the node.
     gc.set_threshold(50_000, 20, 100)
-    uvloop.run(live())
+    try:
+        settings = load_settings()
+        configure(settings.log)
+        zygote = spawn_zygote(modules_of(settings)) if linux.supported else None
+    except ModelMoraError as error:
+        sys.stderr.write(f"modelmora: {error}\n")
+        sys.exit(error.exit_code)
+    import uvloop
+
+    from modelmora.node.process import live
+
+    uvloop.run(live(settings, zygote))
+    raise AssertionError("the node ends its process")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,6 @@ from modelmora.kafka.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
-from modelmora.registry.definitions import modules_of
 from modelmora.resources import available_memory
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Service
@@ -47,6 +46,7 @@ from modelmora.telemetry.http import HttpServer
 from modelmora.telemetry.notify import notify
 from modelmora.wire import Framing
 from modelmora.workers import Supervisor
+from modelmora.workers.handle import Spawned
 
 log = structlog.get_logger(__name__)
 _MODELS_POLL_S = 0.5
@@ -112,7 +112,9 @@ class Node:
     that they share with their offsets, and nothing else does.
     """
 
-    def __init__(self, settings: Settings, schemas: Schemas | None = None) -> None:
+    def __init__(
+        self, settings: Settings, schemas: Schemas | None = None, zygote: Spawned | None = None
+    ) -> None:
         self.settings = settings
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
         self.clock = BrokerClock()
@@ -131,7 +133,7 @@ class Node:
         self.service = Service(
             results, self.clock, policy_of(settings), settings.timing.request_timeout_ms
         )
-        self.workers = Supervisor(self.service.listener, on_zygote=self._on_zygote)
+        self.workers = Supervisor(self.service.listener, on_zygote=self._on_zygote, zygote=zygote)
         self.service.use(self.workers)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
@@ -151,7 +153,7 @@ class Node:
             settings.node_http_port,
         )
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.waiting_for: str | None = None
+        self.waiting_for: str | None = "broker"
         self._address = ""
         self._ready = False
         self._stopping = False
@@ -190,14 +192,14 @@ class Node:
     # Life ----------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
-        """Start what needs no broker: health, and the zygote, whose imports take longest."""
+        """Start what needs no broker: health, the workers, and Faust, which rests for a second."""
         # First, so that a node that waits long is seen to live.
         host, port = await self.http.start()
         self._address = f"http://{host}:{port}"
         notify(node_http=self._address)
-        self.workers.preload(modules_of(self.settings))
         await self.workers.start()
         self._wait_for("broker")
+        await self.app.start()
 
     async def start(self) -> None:
         """Start every other part; returns when requests are being read."""
@@ -209,7 +211,6 @@ class Node:
         await self._acknowledged(self.teller)
         await self.control.start()
         self.models.refresh()
-        await self.app.start()
         await self.app.feed.reading.wait()
         self.member.start()
         self._watch(

@@ -11,8 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from modelmora.errors import ModelMoraError
 from modelmora.workers.environment import worker_environment
@@ -31,23 +31,28 @@ class ForkRefused(ModelMoraError):
     """The zygote cannot fork a child now."""
 
 
-class Zygote:
-    """One zygote process as the node sees it. Start it on the main thread (`die_with_parent`)."""
+class Spawned(NamedTuple):
+    """A zygote that nobody looks after yet."""
 
-    def __init__(self, modules: Sequence[str]) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        self._socket = ours
+    process: subprocess.Popen[bytes]
+    socket: socket.socket
+    modules: tuple[str, ...]
+
+
+class Zygote:
+    """One zygote process as the node sees it."""
+
+    def __init__(self, spawned: Spawned) -> None:
+        self._process, self._socket, _ = spawned
+        self._socket.setblocking(False)
         self._answers: dict[int, asyncio.Future[int]] = {}
         self._token = 0
         self._loop = asyncio.get_running_loop()
         self.facts: dict[str, Any] = {}
         self.settled = asyncio.Event()  # ready, or gone
         self._heard = False
-        with theirs:
-            self._process = spawn("modelmora.workers.zygote", theirs, *modules)
         self.pid = self._process.pid
-        self._loop.add_reader(ours.fileno(), self._receive)
+        self._loop.add_reader(self._socket.fileno(), self._receive)
 
     @property
     def pending(self) -> int:
@@ -139,6 +144,14 @@ class Zygote:
             answer.set_result(message["pid"])
         else:
             answer.set_exception(ForkRefused(message["refused"]))
+
+
+def spawn_zygote(modules: Iterable[str]) -> Spawned:
+    """Start a zygote that imports these; on the main thread, for it dies with its starter's."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    wanted = tuple(dict.fromkeys(modules))
+    with theirs:
+        return Spawned(spawn("modelmora.workers.zygote", theirs, *wanted), ours, wanted)
 
 
 def spawn(

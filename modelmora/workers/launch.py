@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from modelmora.workers import linux
-from modelmora.workers.handle import ForkRefused, Zygote, known, spawn
+from modelmora.workers.handle import ForkRefused, Spawned, Zygote, known, spawn, spawn_zygote
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 30.0
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class Launcher:
     """Starts children and counts how.
 
     `on_zygote` hears the pid of each zygote, and None when it ended; `on_orphans` is called when
-    processes may have been left that nobody knows.
+    processes may have been left that nobody knows. `first` is the first zygote, if it runs already.
     """
 
     def __init__(
@@ -29,11 +29,13 @@ class Launcher:
         devices: str | None,
         on_zygote: Callable[[int | None], None],
         on_orphans: Callable[[], None],
+        first: Spawned | None = None,
     ) -> None:
         self._devices = devices
         self._on_zygote = on_zygote
         self._on_orphans = on_orphans
-        self._modules: tuple[str, ...] = ()
+        self._first = first
+        self._modules: tuple[str, ...] = first.modules if first else ()
         self._zygote: Zygote | None = None
         self._coming: Zygote | None = None
         self._keepers: dict[Zygote, asyncio.Task[None]] = {}
@@ -72,12 +74,12 @@ class Launcher:
             return
         if self._coming is not None:
             self._coming.kill()
-        self._coming = self._start_zygote()
+        self._coming = self._keep_alive(spawn_zygote(self._modules))
 
     def start(self) -> None:
         """Start the zygote and keep one alive."""
         if linux.supported:
-            self._put(self._start_zygote())
+            self._put(self._keep_alive(self._first or spawn_zygote(self._modules)))
 
     async def stop(self) -> None:
         """End the zygotes and start no more children."""
@@ -132,8 +134,8 @@ class Launcher:
         self.forked += 1
         return pid, ours
 
-    def _start_zygote(self) -> Zygote:
-        zygote = Zygote(self._modules)
+    def _keep_alive(self, spawned: Spawned) -> Zygote:
+        zygote = Zygote(spawned)
         self.zygote_starts += 1
         self.sessions.add(zygote.pid)
         self._keepers[zygote] = asyncio.create_task(self._keep(zygote))
@@ -174,4 +176,4 @@ class Launcher:
 
     def _start_again(self) -> None:
         if self._zygote is None:  # none has taken its place meanwhile
-            self._put(self._start_zygote())
+            self._put(self._keep_alive(spawn_zygote(self._modules)))

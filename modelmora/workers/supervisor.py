@@ -13,6 +13,7 @@ from modelmora.resources import private_memory
 from modelmora.workers import linux
 from modelmora.workers.events import ExitReason, ExitReport, GroupLike, SpecLike, WorkerEvents
 from modelmora.workers.exits import reap
+from modelmora.workers.handle import Spawned
 from modelmora.workers.launch import Launcher
 from modelmora.workers.process import ChildProcess, Surroundings
 
@@ -27,7 +28,7 @@ class Supervisor:
 
     `devices` is the CUDA_VISIBLE_DEVICES that children get (default: this process's own; the
     zygote never sees a device). `on_zygote` hears the pid of each zygote from which children are
-    forked from then on, and None when there is none.
+    forked from then on, and None when there is none. `zygote` is the first one, if it runs already.
     """
 
     def __init__(
@@ -36,10 +37,13 @@ class Supervisor:
         *,
         devices: str | None = None,
         on_zygote: Callable[[int | None], None] | None = None,
+        zygote: Spawned | None = None,
     ) -> None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") if devices is None else devices
         self._orphans_due = asyncio.Event()
-        self._launcher = Launcher(visible, on_zygote or (lambda _pid: None), self._orphans_due.set)
+        self._launcher = Launcher(
+            visible, on_zygote or (lambda _pid: None), self._orphans_due.set, zygote
+        )
         self._events = events
         self._children: dict[int, ChildProcess] = {}
         self._lives: set[asyncio.Task[None]] = set()

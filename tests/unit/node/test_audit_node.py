@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelmora.kafka.batches import Batch
-from modelmora.node import __main__ as program
+from modelmora.node import process as program
 from modelmora.node.lookout import EXIT_CODE
 from modelmora.node.node import Node
 from modelmora.settings import Settings
