@@ -25,7 +25,8 @@ from modelmora.messages import Status, Timings
 # Bucket bounds in seconds, as OpenTelemetry's generative-AI conventions have them.
 BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 Checks = Callable[[], Mapping[str, bool]]
-WaitingFor = Callable[[], str | None]
+Facts = Callable[[], Mapping[str, Any]]
+"""`waiting_for`: what it needs to become ready; `partitions`: how many lane partitions it has."""
 ModelRows = Callable[[], list[dict[str, Any]]]
 
 
@@ -114,9 +115,7 @@ class NodeMetrics(Collector):
         Gauge(name, text, registry=self.registry).set_function(value)
 
 
-def health_app(
-    checks: Checks, waiting_for: WaitingFor, models: ModelRows, metrics: NodeMetrics
-) -> Starlette:
+def health_app(checks: Checks, facts: Facts, models: ModelRows, metrics: NodeMetrics) -> Starlette:
     """`/health`, `/health/live`, `/health/ready`, `/health/models`, `/metrics`."""
 
     def answer(content: Any, ok: bool = True) -> Response:
@@ -127,10 +126,10 @@ def health_app(
         return answer({"status": "live"})
 
     async def ready(_: Request) -> Response:
-        found = dict(checks())
+        found, told = dict(checks()), facts()
         ok = all(found.values())
-        status = "ready" if ok else "not ready"
-        return answer({"status": status, "checks": found, "waiting_for": waiting_for()}, ok)
+        status = ("ready" if told["partitions"] else "standby") if ok else "not ready"
+        return answer({"status": status, "checks": found, **told}, ok)
 
     async def rows(_: Request) -> Response:
         return answer(models())

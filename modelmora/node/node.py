@@ -38,8 +38,7 @@ from modelmora.kafka.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
-from modelmora.resources import available_memory
-from modelmora.scheduling import Policy
+from modelmora.node.policy import policy_of
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.telemetry.http import HttpServer
@@ -50,31 +49,10 @@ from modelmora.workers.handle import Spawned
 
 log = structlog.get_logger(__name__)
 _MODELS_POLL_S = 0.5
-_MEMORY_SHARE = 0.8
-# One more than it takes to find a poison: children are killed from outside too, and a request
-# that met two such deaths alone is innocent.
-_SOLO_CRASHES = 3
 _ACKNOWLEDGE_S = 5
 _STOP_S = 12
 _GATES_S = 0.02
 PROGRESS_WAITING = 20_000
-
-
-def policy_of(settings: Settings) -> Policy:
-    """The scheduler's numbers from the settings and the machine."""
-    budget = settings.memory.budget_bytes or int(available_memory() * _MEMORY_SHARE)
-    limits, timing = settings.limits, settings.timing
-    return Policy(
-        cores=settings.cores,
-        budget_bytes=budget,
-        ageing_s=timing.ageing_s,
-        group_requests=limits.group_requests,
-        group_bytes=limits.group_bytes,
-        group_wait_s=limits.group_wait_ms / 1000,
-        load_s=timing.load_s,
-        start_to_close_s=timing.start_to_close_s,
-        solo_crashes=_SOLO_CRASHES,
-    )
 
 
 async def _all_within(**parts: Coroutine[Any, Any, None]) -> None:
@@ -133,7 +111,9 @@ class Node:
         self.service = Service(
             results, self.clock, policy_of(settings), settings.timing.request_timeout_ms
         )
-        self.workers = Supervisor(self.service.listener, on_zygote=self._on_zygote, zygote=zygote)
+        self.workers = Supervisor(
+            self.service.listener, on_zygote=lambda pid: notify(zygote=pid), zygote=zygote
+        )
         self.service.use(self.workers)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
@@ -148,7 +128,7 @@ class Node:
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         self.http = HttpServer(
-            health_app(self.checks, lambda: self.waiting_for, self.model_rows, self.metrics),
+            health_app(self.checks, self.facts, self.model_rows, self.metrics),
             settings.host,
             settings.node_http_port,
         )
@@ -342,9 +322,6 @@ class Node:
         if not self.failure.done():
             self.failure.set_result(code)
 
-    def _on_zygote(self, pid: int | None) -> None:
-        notify(zygote=pid)
-
     # Telling -------------------------------------------------------------------------------------
 
     def checks(self) -> dict[str, bool]:
@@ -358,6 +335,10 @@ class Node:
             "workers": self.workers.zygote_pid is not None,
             "running": self._ready and not self._stopping,
         }
+
+    def facts(self) -> dict[str, Any]:
+        """What it still waits for, and how many partitions it has."""
+        return {"waiting_for": self.waiting_for, "partitions": len(self._owned)}
 
     def model_rows(self) -> list[dict[str, Any]]:
         """Each model with its state, process and memory."""

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.checker import Delivery
+from tests.faults.joining import run as join_and_leave
 from tests.faults.plan import Part, Plan
 from tests.faults.programme import run
+from tests.foreign import LANES
 
 SEEDS = 5
 DELIVERIES = tuple(Delivery)
@@ -43,3 +45,17 @@ def test_the_whole_programme(
     with capsys.disabled():
         report = run(Plan(seed=seed, nodes=nodes, delivery=delivery), tmp_path)
     assert report.verdict.violations == ()
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1200)
+def test_every_node_that_joins_owns_partitions_or_stands_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = join_and_leave(12, 8, 50.0, tmp_path)  # which waits for every answer
+    with capsys.disabled():
+        print(*steps, sep="\n")
+    for step in steps:
+        each = 8 * len(LANES)
+        assert sum(step.owned) == each
+        assert all(step.owned) or len(step.owned) > 8
