@@ -200,6 +200,9 @@ class Member:
         """Obey what was ordered, then fetch once and hand over what came."""
         while self._orders:
             self._orders.popleft()()
+        if not self._epochs:
+            # Who never gets a partition hears of no assignment.
+            self.id = self._client.memberid() or ""
         if self._settings.delivery == "exactly_once":
             # Here: from another thread, beside `consume`, it would not return.
             self.membership = self._client.consumer_group_metadata(), dict(self._epochs)

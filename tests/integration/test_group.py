@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from modelmora.broker import EmbeddedBroker, config, embedded
 from modelmora.kafka.admin import Admin
+from modelmora.kafka.standing import Standing
 from modelmora.kafka.unreadable import Unreadable
 from tests.integration.group_rig import Rig, until
 from tests.topics import produce_unreadable
@@ -89,6 +90,21 @@ async def test_every_member_owns_something_as_long_as_there_are_partitions(
         rig.join(f"n{number}")
     await until(lambda: all(owner.epochs for owner in rig.owners), "an owner of something each")
     await rig.shared(8)
+
+
+async def test_members_that_never_got_a_partition_know_who_they_are(rig: Rig) -> None:
+    rig.create(1)
+    rig.join("n1")
+    await rig.shared(1)
+    for number in range(2, 6):
+        rig.join(f"n{number}")
+    standing = Standing(rig.settings)
+
+    def known() -> bool:
+        ours = {owner.member.id for owner in rig.owners}
+        return ours == {each.member_id for each in standing.members(rig.settings.group).members}
+
+    await until(known, "the group's members are these")
 
 
 async def test_what_is_given_back_is_committed_for_the_next_owner(rig: Rig) -> None:
