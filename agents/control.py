@@ -42,7 +42,7 @@ class Control:
         self._models = models
         self._leases = leases
         self._live = False
-        self._tail = Tail(settings, pulse, self._on_record, schemas)
+        self._tail = Tail(settings, pulse, self._on_record, schemas, on_anew=self._on_anew)
 
     async def start(self) -> None:
         """Read everything there is, then go on reading."""
@@ -53,6 +53,10 @@ class Control:
     async def stop(self) -> None:
         """Read no more."""
         await self._tail.stop()
+
+    def _on_anew(self, topic: str) -> None:
+        if topic == self._registry:
+            self._models.tell_anew()
 
     def _on_record(self, record: ConsumerRecord) -> None:
         try:

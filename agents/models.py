@@ -59,6 +59,11 @@ class Models:
         if not record.present and key in self._served:
             self._seen = None  # whoever had told it serves it no more, we do
 
+    def tell_anew(self) -> None:
+        """The registry is another and holds nothing of what was told."""
+        self._told.clear()
+        self._seen = None
+
     def refresh(self) -> None:
         """Look at the folder; if it has changed, serve what it says now."""
         seen = fingerprint(self._settings)

@@ -31,14 +31,22 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure; `baseline` is what it was divided by or compared with, in the same run."""
+    """One figure, with a goal or only to be known.
+
+    `baseline` is what it was divided by or compared with, in the same run.
+    """
 
     name: str
     value: float
     unit: str
-    goal: Goal
+    goal: Goal | None = None
     baseline: float | None = None
     beside: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def missed(self) -> bool:
+        """Whether it has a goal and does not reach it."""
+        return self.goal is not None and not self.goal.reached(self.value)
 
     def as_json(self) -> dict[str, Any]:
         """The figure as it stands in bench.json."""
@@ -47,8 +55,8 @@ class Figure:
             "value": round(self.value, 4),
             "unit": self.unit,
             "baseline": None if self.baseline is None else round(self.baseline, 4),
-            "goal": str(self.goal),
-            "reached": self.goal.reached(self.value),
+            "goal": str(self.goal) if self.goal else None,
+            "reached": not self.missed if self.goal else None,
             "beside": {name: round(value, 4) for name, value in self.beside.items()},
         }
 
@@ -80,12 +88,12 @@ def show(figures: Iterable[Figure], console: Console) -> None:
     for title in ("figure", "value", "goal", "", "beside"):
         table.add_column(title, justify="right" if title in ("value", "goal") else "left")
     for figure in figures:
-        reached = figure.goal.reached(figure.value)
+        reached = "[red]missed[/]" if figure.missed else "[green]ok[/]"
         table.add_row(
             figure.name,
             f"{figure.value:.3g}",
-            str(figure.goal),
-            "[green]ok[/]" if reached else "[red]missed[/]",
+            str(figure.goal or ""),
+            reached if figure.goal else "",
             "  ".join(f"{name} {value:.4g}" for name, value in figure.beside.items()),
         )
     console.print(table)

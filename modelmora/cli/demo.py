@@ -20,8 +20,8 @@ import typer
 
 from modelmora.cli.options import JsonOption
 from modelmora.cli.output import duration, print_json, say, shorten, talk
-from modelmora.cli.reading import Reader
 from modelmora.cli.showcase import Asker, Showcase, counts, ending_as_interrupt
+from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, Unreachable
 from modelmora.host.runfile import RunInfo
 from modelmora.kafka.topics import Topic

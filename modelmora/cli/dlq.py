@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from modelmora.cli.instance import connected
 from modelmora.cli.letters import ATTEMPT, CODE, CONNECT, DeadLetter, Letters
 from modelmora.cli.options import (
     ConfigOption,
@@ -18,8 +17,9 @@ from modelmora.cli.options import (
     settings_of,
 )
 from modelmora.cli.output import minute, print_json, print_table, say
-from modelmora.cli.reading import WAIT_S, Reader
+from modelmora.diagnostics.reader import WAIT_S, Reader
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
+from modelmora.host.instance import connected
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.topics import REQUEST_BYTES
@@ -45,7 +45,7 @@ def list_letters(
 ) -> None:
     """List dead letters, the newest last; never their content."""
     settings = connected(settings_of(config, data_dir, bootstrap_servers))
-    with Reader(settings) as reader:
+    with Reader(settings, say) as reader:
         letters = Letters(reader, settings).newest(last, code)
     if json:
         print_json([letter.as_json() for letter in letters])
@@ -83,7 +83,7 @@ def show_letter(
 ) -> None:
     """Show all dead letters of one request or place; content only when asked."""
     settings = connected(settings_of(config, data_dir, bootstrap_servers))
-    with Reader(settings) as reader:
+    with Reader(settings, say) as reader:
         letters = Letters(reader, settings).find(which)
     if json:
         print_json([_told(letter, content=content) for letter in letters])
@@ -140,7 +140,7 @@ def replay_letters(
     if bool(which) == (every or code is not None):
         raise ConfigurationError("name what to replay: ids or places, or --all, or --code CODE")
     settings = connected(settings_of(config, data_dir, bootstrap_servers))
-    with Reader(settings) as reader:
+    with Reader(settings, say) as reader:
         letters = Letters(reader, settings)
         chosen = (
             [letter for one in which for letter in letters.find(one)]

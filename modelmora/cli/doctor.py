@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from modelmora.cli.checks import State, examine
-from modelmora.cli.membership import membership
 from modelmora.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -14,7 +12,7 @@ from modelmora.cli.options import (
     settings_of,
 )
 from modelmora.cli.output import print_json, print_table, say
-from modelmora.host.runfile import read_run
+from modelmora.diagnostics import State, examine
 
 
 def doctor(
@@ -25,7 +23,7 @@ def doctor(
 ) -> int:
     """Check packages, disk, ports, broker, topics, models, nodes; exit 1 if one is wrong."""
     settings = settings_of(config, data_dir, bootstrap_servers)
-    findings = [*examine(settings), *membership(settings, read_run(settings.data_dir))]
+    findings = [*examine(settings)]
     wrong = sum(finding.state is State.WRONG for finding in findings)
     if json:
         print_json([asdict(finding) for finding in findings])

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.instance import connected
 from modelmora.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -14,9 +13,10 @@ from modelmora.cli.options import (
     ServersOption,
     settings_of,
 )
-from modelmora.cli.output import clock, node_name, print_json, print_table, size
-from modelmora.cli.reading import Reader, Record
+from modelmora.cli.output import clock, node_name, print_json, print_table, say, size
+from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import Undecodable
+from modelmora.host.instance import connected
 from modelmora.kafka.topics import Topic
 from modelmora.wire import decode_event
 
@@ -37,7 +37,7 @@ def events(
 ) -> None:
     """Show the events of models and nodes, oldest first (CloudEvents on the events topic)."""
     settings = connected(settings_of(config, data_dir, bootstrap_servers))
-    with Reader(settings) as reader:
+    with Reader(settings, say) as reader:
         places = reader.places(Topic.EVENTS.full(settings.namespace))
         ends = reader.ends(places)
         found = list(reader.read(reader.newest(places, last))) if last else []

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from modelmora.cli.instance import call, gateway_url
 from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, settings_of
 from modelmora.cli.output import duration, print_json, say
 from modelmora.errors import ConfigurationError
+from modelmora.host.instance import call, gateway_url
 
 SHOWN = 6
 GRACE_S = 5.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelmora.cli.output import iso
-from modelmora.cli.reading import Reader, Record
+from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from modelmora.cli.instance import running
 from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, settings_of
 from modelmora.cli.output import print_json, print_table, say
+from modelmora.host.instance import running
 from modelmora.registry import install as install_model
 from modelmora.registry import served_or_faults
 from modelmora.registry.definitions import FIRST_VERSION

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from modelmora.cli.instance import call, node_url
 from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, settings_of
 from modelmora.cli.output import duration, print_json, print_table, size
+from modelmora.host.instance import call, node_url
 
 COLUMNS = ("NAME", "VERSION", "STATE", "PID", "RAM", "WAITING", "RUNNING", "IDLE")
 

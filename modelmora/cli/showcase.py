@@ -15,7 +15,7 @@ from types import FrameType
 from confluent_kafka import Producer
 
 from modelmora.broker.tether import tethered
-from modelmora.cli.reading import Reader
+from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError
 from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.connection import confluent_config

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.instance import connected
 from modelmora.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -15,8 +14,9 @@ from modelmora.cli.options import (
     settings_of,
 )
 from modelmora.cli.output import duration, print_json, print_table, say
-from modelmora.cli.reading import Reader
+from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
+from modelmora.host.instance import connected
 from modelmora.kafka.admin import Admin, TopicState
 from modelmora.kafka.topics import TABLE, Topic
 

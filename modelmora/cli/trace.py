@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.instance import connected
 from modelmora.cli.letters import HANDED_ON, DeadLetter
 from modelmora.cli.options import (
     ConfigOption,
@@ -18,8 +17,9 @@ from modelmora.cli.options import (
     settings_of,
 )
 from modelmora.cli.output import clock, duration, iso, print_json, print_table, say, size
-from modelmora.cli.reading import Reader, Record
+from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import NotFound, Undecodable
+from modelmora.host.instance import connected
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import InferenceResult, ProgressEvent
 from modelmora.settings import Settings
@@ -55,7 +55,7 @@ def trace(
 ) -> None:
     """Follow one request over all topics: request, progress, outcome, dead letter, cancel."""
     settings = connected(settings_of(config, data_dir, bootstrap_servers))
-    with Reader(settings) as reader:
+    with Reader(settings, say) as reader:
         steps = steps_of(reader, settings, request_id)
     if not steps:
         raise NotFound(

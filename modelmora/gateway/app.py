@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+from functools import partial
 from typing import Any
 
 import structlog
@@ -23,6 +25,7 @@ from modelmora.settings import Settings, load_settings
 from modelmora.telemetry import logs
 from modelmora.telemetry.http import HttpServer
 from modelmora.telemetry.notify import notify
+from modelmora.telemetry.standstill import Standstill
 
 log = structlog.get_logger(__name__)
 INTERRUPTED = 130
@@ -113,6 +116,7 @@ async def serve(settings: Settings) -> int:
 
     loop.add_signal_handler(signal.SIGTERM, end, 0)
     loop.add_signal_handler(signal.SIGINT, end, INTERRUPTED)
+    Standstill(settings.timing.watchdog_s, partial(os._exit, UNWATCHED)).start()
     gateway = Gateway(settings)
     starting = asyncio.create_task(gateway.start())
     try:

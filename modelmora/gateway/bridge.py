@@ -48,8 +48,8 @@ class Bridge:
     """Implements `hall.Hall` over the topics. All of it runs on one loop.
 
     A request that ends here without an outcome (its caller gone, its time over, its produce
-    given up) is cancelled on `control`, as far as that topic is there to be written to; that
-    command may reach the nodes before the request.
+    given up) is cancelled on `control`, as far as that topic is there to be written to before the
+    request expires by itself; that command may reach the nodes before the request.
     """
 
     def __init__(
@@ -168,6 +168,7 @@ class Bridge:
         expiry = loop.call_at(due, self._expire, waiting, caller, due)
         try:
             if new:
+                waiting.allowed_s = timeout_ms / 1000
                 record = self._encode(request_id, ask)
                 if partition is None:
                     waiting.opening = loop.create_task(self._open(waiting, record))
@@ -255,6 +256,7 @@ class Bridge:
 
         def acknowledged(answer: Answer) -> None:
             self.release(size)
+            waiting.expires_at = loop.time() + waiting.allowed_s + GRACE_S
             self._silent.discard(record.topic)
             if waiting.unacknowledged:
                 waiting.unacknowledged.cancel()
@@ -301,7 +303,11 @@ class Bridge:
         command = ControlCommand(ControlVerb.CANCEL, waiting.request_id, PRINCIPAL.decode())
         key = waiting.request_id.encode()
         headers = (("modelmora-principal", PRINCIPAL),)
-        self._publisher.send(Record(control, key, encode_control(command), _nothing, headers))
+        loop = asyncio.get_running_loop()
+        record = Record(control, key, encode_control(command), _nothing, headers)
+        # Until the request is written nobody knows when it expires: it may be long from now.
+        record.wanted = lambda: waiting.expires_at is None or loop.time() < waiting.expires_at
+        self._publisher.send(record)
 
     def _on_result(self, record: ConsumerRecord) -> None:
         waiting = self._room.get(record.key)

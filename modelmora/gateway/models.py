@@ -23,7 +23,11 @@ _CALLABLE = (RegistryKind.MODEL, RegistryKind.ROUTE)
 
 
 class Directory:
-    """The registry as this process has read it; complete from the moment `start` returns."""
+    """The registry as this process has read it; complete from the moment `start` returns.
+
+    One that is made anew takes nothing away: its nodes tell again what they serve, and what none of
+    them serves is not there (see `_index`), so no request is refused meanwhile.
+    """
 
     def __init__(self, settings: Settings, pulse: Pulse, schemas: Schemas | None = None) -> None:
         self._topic = Topic.REGISTRY.full(settings.namespace)

@@ -18,7 +18,11 @@ class Waiting:
 
     request_id: str
     callers: list[asyncio.Future[End]] = field(default_factory=list)
+    allowed_s: float = 0.0
+    """How long the request may take from when the broker has it."""
     sent_at: float | None = None
+    expires_at: float | None = None
+    """When it ends by itself at the latest (loop time); None until the broker has it."""
     unacknowledged: asyncio.TimerHandle | None = None
     opening: asyncio.Task[None] | None = None
     accepted: ProgressEvent | None = None

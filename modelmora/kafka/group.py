@@ -36,7 +36,6 @@ FETCH_WAIT_MS = 100
 BATCH_RECORDS = 1000
 HANDED_OVER = 8  # fetches that may lie between this thread and the loop
 REVOKE_S = 2.0  # the most that letting go of a partition may hold up those that stay
-POLL_INTERVAL_MS = 86_400_000  # a member whose partitions are all gated must stay one
 OUT_OF_RANGE = (
     KafkaError._AUTO_OFFSET_RESET,
     KafkaError.OFFSET_OUT_OF_RANGE,
@@ -49,6 +48,9 @@ UNSUPPORTED = "API version not supported"
 def group_config(settings: Settings, protocol: str) -> dict[str, Any]:
     """Configuration of a member, in librdkafka's names; `protocol` is `consumer` or `classic`."""
     session_ms = round(settings.timing.session_timeout_s * 1000)
+    # A node whose loop stands ends itself before that. This is for what stops its threads as well:
+    # librdkafka's own go on, and would keep the partitions for ever.
+    poll_interval_ms = max(session_ms, round(settings.timing.watchdog_s * 2000))
     theirs = (
         {"group.protocol": "consumer", "group.remote.assignor": "range"}
         if protocol == "consumer"
@@ -67,7 +69,7 @@ def group_config(settings: Settings, protocol: str) -> dict[str, Any]:
         "fetch.wait.max.ms": FETCH_WAIT_MS,
         "fetch.min.bytes": 1,
         "topic.metadata.refresh.interval.ms": 5_000,
-        "max.poll.interval.ms": POLL_INTERVAL_MS,
+        "max.poll.interval.ms": poll_interval_ms,
         # What one hand-over may hold (invariant I5): 8 of them may wait for the loop.
         "queued.max.messages.kbytes": 4_096,
         "queued.min.messages": 2_000,

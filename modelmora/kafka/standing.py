@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError as AioKafkaError
 from confluent_kafka import (
     Consumer,
     IsolationLevel,
+    KafkaError,
     KafkaException,
     Message,
     Producer,
@@ -34,6 +35,7 @@ from modelmora.settings import Settings
 
 ANSWER_S = 10.0
 PEEK_S = 3.0
+LOADING_S = 0.2
 READ_RECORDS = 1000
 
 
@@ -218,9 +220,17 @@ class Standing:
         return {name: entry.value for name, entry in found.items()}
 
     def members(self, group: str) -> Any:
-        """The group as the broker describes it."""
-        found = self._admin.describe_consumer_groups([group], request_timeout=ANSWER_S)
-        return _result(found[group])
+        """The group as the broker describes it, once that has read what it kept of it."""
+        until = time.monotonic() + ANSWER_S
+        while True:
+            found = self._admin.describe_consumer_groups([group], request_timeout=ANSWER_S)
+            try:
+                return _result(found[group])
+            except KafkaException as error:
+                loading = error.args[0].code() == KafkaError.COORDINATOR_LOAD_IN_PROGRESS
+                if not loading or time.monotonic() > until:
+                    raise
+            time.sleep(LOADING_S)
 
 
 def _result(future: Future[Any]) -> Any:

@@ -35,11 +35,18 @@ class Tail:
     `handle` gets values in single-object encoding where `schemas` knows them in Confluent's, and
     only what was committed. What cannot be read or handled is logged and passed. Reading goes on
     through the broker's deaths, and at the beginning of a topic that was deleted and made anew,
-    where a record may be handed over twice: `pulse` must be asking for the topics.
+    where a record may be handed over twice: `pulse` must be asking for the topics. `on_anew` is
+    told of such a topic before its first record.
     """
 
     def __init__(
-        self, settings: Settings, pulse: Pulse, handle: Handler, schemas: Schemas | None = None
+        self,
+        settings: Settings,
+        pulse: Pulse,
+        handle: Handler,
+        schemas: Schemas | None = None,
+        *,
+        on_anew: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._config = aiokafka_config(settings) | {
             "enable_auto_commit": False,
@@ -51,6 +58,7 @@ class Tail:
         self._pulse = pulse
         self._handle = handle
         self._schemas = schemas
+        self._on_anew = on_anew
         self._consumer: AIOKafkaConsumer | None = None
         self._next: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
@@ -145,6 +153,7 @@ class Tail:
                 ours = [tp for tp in self._next if tp.topic == topic]
                 self._next |= dict.fromkeys(ours, 0)
                 self._ends |= dict.fromkeys(ours, 0)
+                self._on_anew(topic)
             self._ids[topic] = new
         assigned = self._assigned()
         consumer.assign(list(assigned))

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from functools import partial
 from typing import NoReturn
 
 import structlog
@@ -15,8 +16,10 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from modelmora.errors import ModelMoraError, Unreachable
 from modelmora.kafka.admin import Admin, check_lanes
 from modelmora.kafka.schema_registry import Schemas
+from modelmora.node.lookout import EXIT_CODE
 from modelmora.node.node import Node
 from modelmora.settings import Settings
+from modelmora.telemetry.standstill import Standstill
 from modelmora.workers.handle import Spawned
 
 log = structlog.get_logger(__name__)
@@ -41,6 +44,10 @@ async def run(settings: Settings, zygote: Spawned | None = None) -> int:
     """Run one node until it is told to stop; returns the exit code."""
     schemas = Schemas.of(settings)
     node = Node(settings, schemas, zygote)
+    standstill = Standstill(settings.timing.watchdog_s, partial(os._exit, EXIT_CODE))
+    standstill.start()
+    told = "Longest wait for the loop since the last look."
+    node.metrics.gauge("modelmora_loop_stall_seconds", told, standstill.longest_s)
     await node.begin()
     await asyncio.to_thread(prepare_topics, settings)
     if schemas:

@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.cli import main
-from modelmora.cli.reading import Reader, Record
+from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import Code
 from modelmora.messages import (
     InferenceRequest,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from modelmora.cli.groups import Groups, served_models
-from modelmora.cli.reading import Reader
+from modelmora.diagnostics.groups import Groups, served_models
+from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound, Undecodable
 from modelmora.kafka.admin import Admin
 from modelmora.messages import (

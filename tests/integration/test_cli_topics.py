@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modelmora.cli import main
-from modelmora.cli.reading import Reader
+from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Code
 from modelmora.kafka.topics import TABLE
 from modelmora.messages import (

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.messages import EventKind, Status
+from tests.checker.reading import read_records
 from tests.foreign import Draft, draft
 from tests.integration.test_nodes import CAP_S, Yard
 from tests.nodes import NodeProcess, Observer
@@ -135,4 +136,20 @@ def test_a_lane_that_is_made_anew_is_read_again(yard: Yard) -> None:
         create_topic(yard.servers, lane, partitions=4, **stamped)
         after = yard.send(draft("echo", [f"{n}"]) for n in range(40))
         seen.answers(each.request_id for each in after)
+        assert node.stop() == 0
+
+
+def test_models_are_told_to_a_registry_that_is_made_anew(yard: Yard) -> None:
+    """A gateway that starts later knows them."""
+    registry = f"{yard.namespace}.registry"
+
+    def told() -> bool:
+        found = read_records(yard.servers, [registry])
+        return {b"MODEL:echo@1", b"NODE:n1@"} <= {each.key for each in found if each.value}
+
+    with yard.node() as node:
+        eventually(told, "what the node serves", CAP_S)
+        delete_topic(yard.servers, registry)
+        create_topic(yard.servers, registry, cleanup_policy="compact")
+        eventually(told, "the same on the new one", CAP_S)
         assert node.stop() == 0

@@ -72,6 +72,16 @@ async def test_each_model_is_written_once(desk: Desk) -> None:
     assert desk.sender.sent == []
 
 
+async def test_all_is_written_again_to_a_registry_that_was_made_anew(desk: Desk) -> None:
+    desk.written()
+    desk.sender.sent.clear()
+    desk.models.tell_anew()
+    desk.models.refresh()
+    again = desk.written()
+    assert {record.name for record in again} == {*TESTS, "first"}
+    assert {record.based_on for record in again} == {None}
+
+
 async def test_a_new_version_is_added(desk: Desk) -> None:
     desk.written()
     desk.sender.sent.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.cli.reading import Record
+from modelmora.diagnostics.reader import Record
 
 
 def record(

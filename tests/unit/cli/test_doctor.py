@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,10 +11,7 @@ from typing import Any
 
 import pytest
 
-from modelmora.cli import checks
-from modelmora.cli.checks import State
 from modelmora.host.runfile import RunInfo, write_run
-from modelmora.settings import Settings
 from tests.unit.cli.runs import Cli, Ran, door, pretend_running
 
 FREE = "http_port: 0\ngrpc_port: 0\nnode_http_port: 0\n"
@@ -87,31 +83,6 @@ def test_a_broken_definition_and_a_model_whose_files_are_gone(cli: Cli, tmp_path
     assert ran.code == 1
     assert "/not/there" in found(ran, "model a@1")["found"]
     assert "1.yaml" in found(ran, "model")["found"]
-
-
-def test_an_extra_is_wrong_only_where_the_role_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "find_spec", lambda name: None)
-    states = {f.check: f.state for f in checks.extras(Settings())}
-    assert set(states.values()) == {State.WRONG}
-    states = {f.check: f.state for f in checks.extras(Settings(role="gateway"))}
-    assert set(states.values()) == {State.NOTE}
-    cluster = Settings(bootstrap_servers="h:1")
-    states = {f.check: f.state for f in checks.extras(cluster)}
-    assert states["extra broker"] is State.NOTE
-    (fix, *_) = [f.fix for f in checks.extras(cluster) if f.state is State.WRONG]
-    assert fix == "pip install 'modelmora[node]'"
-
-
-def test_a_data_folder_that_is_a_file_or_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    finding = checks.folder(Settings(data_dir=tmp_path / "file" / "below"))
-    assert (finding.state, "--data-dir" in finding.fix) == (State.WRONG, True)
-    usage = type("Usage", (), {"free": 1 << 20})
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    finding = checks.folder(Settings(data_dir=tmp_path))
-    assert (finding.state, finding.fix) == (State.WRONG, "free some space")
 
 
 @pytest.mark.parametrize(("status", "state"), [(200, "ok"), (503, "WRONG")])

@@ -9,6 +9,7 @@ import pytest
 
 from modelmora.kafka.batches import Batch
 from modelmora.node import process as program
+from modelmora.node.health import NodeMetrics
 from modelmora.node.lookout import EXIT_CODE
 from modelmora.node.node import Node
 from modelmora.settings import Settings
@@ -41,7 +42,7 @@ async def test_a_node_that_fails_while_it_starts_ends(monkeypatch: pytest.Monkey
     class Failing:
         def __init__(self, *_: object) -> None:
             self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            self.stopped = False
+            self.metrics = NodeMetrics()
 
         async def begin(self) -> None:
             pass
@@ -51,7 +52,7 @@ async def test_a_node_that_fails_while_it_starts_ends(monkeypatch: pytest.Monkey
             await asyncio.Event().wait()
 
         async def stop(self) -> None:
-            self.stopped = True
+            pass
 
     monkeypatch.setattr(program, "prepare_topics", lambda _: 4)
     monkeypatch.setattr(program, "Node", Failing)

@@ -17,7 +17,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from modelmora.cli.output import say
 from modelmora.errors import NotFound, Undecodable, Unreachable, WrongCredentials
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
@@ -71,13 +70,19 @@ class Record:
         return None
 
 
+def _nobody(_line: str) -> None:
+    """Nobody is told."""
+
+
 class Reader:
     """Reads partitions from where it is told; use it as a context manager.
 
-    Its methods raise Unreachable, WrongCredentials and NotFound (no such topic). Blocking.
+    Its methods raise Unreachable, WrongCredentials and NotFound (no such topic). Blocking. `say`
+    is told, in a line, that the schema registry is silent, so that values are left as they lie.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, say: Callable[[str], None] = _nobody) -> None:
+        self._say = say
         self._servers = bootstrap_servers(settings)
         self._auth_failed = False
         self._schemas = Schemas.of(settings)
@@ -214,7 +219,7 @@ class Reader:
             return None
         except Unreachable as error:
             self._silent = True
-            say(f"{error} Records in its format are shown as not readable.")
+            self._say(f"{error} Records in its format are shown as not readable.")
             return None
         return found
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from modelmora.cli.checks import Finding, State
-from modelmora.cli.groups import pace_line
-from modelmora.cli.membership import Seen, judged
+from modelmora.diagnostics import Finding, State
+from modelmora.diagnostics.groups import pace_line
+from modelmora.diagnostics.membership import Seen, judged
 from modelmora.settings import KafkaSettings, Settings
 
 LOW, HIGH = ("ns.requests.low", 0), ("ns.requests.high", 1)

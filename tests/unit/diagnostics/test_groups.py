@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.cli.groups import Member, shares_of
+from modelmora.diagnostics.groups import Member, shares_of
 from modelmora.wire import partition_of
 
 LANES = [

@@ -7,14 +7,13 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
-from modelmora.cli.instance import accepts, call
-from modelmora.cli.output import size
+from modelmora.diagnostics.finding import Finding, State
+from modelmora.diagnostics.membership import membership
 from modelmora.errors import ModelMoraError
+from modelmora.host.instance import accepts, call
 from modelmora.host.runfile import NAME as RUN_FILE
 from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.admin import Admin
@@ -30,24 +29,6 @@ FULL_BYTES = 64 << 20
 SCARCE_BYTES = 1 << 30
 
 
-class State(StrEnum):
-    """How a check ended; only WRONG makes the exit code 1."""
-
-    OK = "ok"
-    NOTE = "note"
-    WRONG = "WRONG"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found; `fix` says what to do where something is to be done."""
-
-    state: State
-    check: str
-    found: str
-    fix: str = ""
-
-
 def examine(settings: Settings) -> Iterator[Finding]:
     """All checks, in the order in which an instance needs them."""
     info = read_run(settings.data_dir)
@@ -61,6 +42,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield from ports(settings)
     yield from broker(settings, info)
     yield from doors(info)
+    yield from membership(settings, info)
 
 
 def platform() -> Finding:
@@ -105,7 +87,7 @@ def folder(settings: Settings) -> Finding:
         found = f"{there} cannot be written"
         return Finding(State.WRONG, "data folder", found, "choose another with --data-dir")
     free = shutil.disk_usage(there).free
-    found = f"{path}, {size(free)} free"
+    found = f"{path}, {free / 1e9:.2f} GB free"
     if free < FULL_BYTES:
         return Finding(State.WRONG, "data folder", found, "free some space")
     if free < SCARCE_BYTES:

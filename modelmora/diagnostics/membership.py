@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 
-from modelmora.cli.checks import Finding, State
-from modelmora.cli.groups import CONSUMER, pace_line, pace_of
-from modelmora.cli.instance import accepts
-from modelmora.cli.output import node_name
+from modelmora.diagnostics.finding import Finding, State
+from modelmora.diagnostics.groups import CONSUMER, pace_line, pace_of
 from modelmora.errors import ModelMoraError
+from modelmora.host.instance import accepts
 from modelmora.host.runfile import RunInfo
 from modelmora.kafka.admin import explain
 from modelmora.kafka.batches import Partition
@@ -77,7 +76,7 @@ def judged(seen: Seen, settings: Settings) -> Iterator[Finding]:
     yield Finding(State.OK, "group", found)
     for name, count in Counter(seen.names).items():
         if count > 1:
-            found = f"{count} members are called {node_name(name)}"
+            found = f"{count} members are called {name}"
             fix = "one was killed just now, or its data folder was copied: see --dynamic-member"
             yield Finding(State.NOTE, "members", found, fix)
 

@@ -1,0 +1,194 @@
+"""Groups as the broker has them: who reads the lanes, how far they are, which models live there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from modelmora.diagnostics.reader import WAIT_S, Place, Reader
+from modelmora.errors import NotFound
+from modelmora.kafka.admin import explain
+from modelmora.kafka.connection import confluent_config
+from modelmora.kafka.leases import Leases
+from modelmora.kafka.standing import Standing
+from modelmora.kafka.topics import LANE_TOPICS, Topic
+from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.settings import Settings
+from modelmora.wire import decode_registry, partition_of
+
+CONSUMER = "consumer"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a group and what it reads."""
+
+    id: str
+    host: str
+    places: frozenset[Place]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One partition of the lanes: who has it, what waits in each lane, which models live on it.
+
+    `lag` counts records behind the committed offset; some of them may be done already. None =
+    nothing was ever committed there.
+    """
+
+    partition: int
+    owner: str | None
+    lag: Mapping[str, int | None]
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group as the broker has it.
+
+    `protocol` is `consumer` (KIP-848) or `classic`; session and heartbeat are the broker's for
+    the first, and None for the second, whose members have their own.
+    """
+
+    name: str
+    state: str
+    protocol: str
+    session_ms: int | None
+    heartbeat_ms: int | None
+    members: tuple[Member, ...]
+    shares: tuple[Share, ...]
+
+
+class Groups:
+    """Asks the broker about groups. Blocking; raises Unreachable, WrongCredentials, NotFound."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._servers = settings.bootstrap_servers or ""
+        self._client = AdminClient(confluent_config(settings))
+
+    def names(self) -> list[tuple[str, str]]:
+        """Every group with its state."""
+        with self._explained():
+            listing = self._client.list_consumer_groups(request_timeout=WAIT_S).result(WAIT_S)
+        return sorted((g.group_id, g.state.name.lower()) for g in listing.valid)
+
+    def describe(self, name: str) -> Group:
+        """One group over the lanes of the namespace."""
+        if name not in dict(self.names()):
+            raise NotFound(f"there is no group {name}; see `modelmora groups list`")
+        with Reader(self._settings) as reader:
+            lanes = reader.places(*(t.full(self._settings.namespace) for t in LANE_TOPICS.values()))
+            models = served_models(reader, self._settings)
+        with self._explained(), closing(Standing(self._settings, name)) as standing:
+            told = standing.members(name)
+            pace = pace_of(standing, name) if _protocol(told) == CONSUMER else None
+            lag = _lag(standing, lanes)
+        members = tuple(
+            Member(
+                member.group_instance_id or member.client_id,
+                member.host.lstrip("/"),
+                frozenset(
+                    (tp.topic, tp.partition)
+                    for tp in (member.assignment.topic_partitions if member.assignment else ())
+                ),
+            )
+            for member in told.members
+        )
+        shares = shares_of(self._settings.namespace, lanes, members, lag, models)
+        session_ms, heartbeat_ms = pace or (None, None)
+        return Group(
+            name,
+            told.state.name.lower(),
+            _protocol(told),
+            session_ms,
+            heartbeat_ms,
+            members,
+            tuple(shares),
+        )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            raise explain(error, self._servers) from None
+
+
+def _protocol(told: Any) -> str:
+    return str(told.type.name.lower())
+
+
+def pace_of(standing: Standing, group: str) -> tuple[int, int] | None:
+    """Session and heartbeat of a group (ms); None where the broker does not say."""
+    try:
+        return standing.pace(group)
+    except KafkaException:
+        return None
+
+
+def pace_line(protocol: str, session_ms: int | None, heartbeat_ms: int | None) -> str:
+    """Protocol, session and heartbeat as people read them."""
+    if protocol != CONSUMER:
+        return "protocol classic, session and heartbeat as its members have them"
+    if session_ms is None or heartbeat_ms is None:
+        return "protocol consumer (KIP-848)"
+    return (
+        "protocol consumer (KIP-848), "
+        f"session {session_ms / 1000:g} s, heartbeat {heartbeat_ms / 1000:g} s"
+    )
+
+
+def _lag(standing: Standing, lanes: list[Place]) -> dict[Place, int | None]:
+    committed, bounds = standing.committed(lanes), standing.bounds(lanes)
+    return {
+        place: bounds[place][1] - committed[place][0] if place in committed else None
+        for place in lanes
+    }
+
+
+def served_models(reader: Reader, settings: Settings) -> list[str]:
+    """The names of the models that nodes serve, or, while none runs, that the registry has."""
+    places = reader.places(Topic.REGISTRY.full(settings.namespace))
+    latest: dict[bytes | None, RegistryRecord | None] = {}
+    leases = Leases()
+    for record in reader.read(reader.since(places, None)):
+        fact = decode_registry(record.plain) if record.value else None
+        leases.take(record.key or b"", fact, record.timestamp)
+        latest[record.key] = fact
+    if nodes := leases.living():
+        return sorted({model.partition("@")[0] for node in nodes for model in node.serves})
+    return sorted(
+        {r.name for r in latest.values() if r and r.present and r.kind is RegistryKind.MODEL}
+    )
+
+
+def shares_of(
+    namespace: str,
+    lanes: Iterable[Place],
+    members: Iterable[Member],
+    lag: Mapping[Place, int | None],
+    models: Iterable[str],
+) -> list[Share]:
+    """The partitions of the lanes side by side, since one node has a partition of all of them.
+
+    Where lanes of a partition are on different nodes, the owner names them all.
+    """
+    places = list(lanes)
+    topics = {topic.full(namespace): lane for lane, topic in LANE_TOPICS.items()}
+    count = 1 + max((partition for _, partition in places), default=-1)
+    at: dict[int, list[str]] = {}
+    for name in models:
+        at.setdefault(partition_of(name.encode(), count), []).append(name)
+    shares = []
+    for number in range(count):
+        here = [place for place in places if place[1] == number]
+        owners = sorted({m.id for m in members for place in here if place in m.places})
+        by_lane = {topics[place[0]].label: lag.get(place) for place in here}
+        shares.append(Share(number, ", ".join(owners) or None, by_lane, tuple(at.get(number, ()))))
+    return shares
