@@ -36,6 +36,8 @@ from modelmora.settings import Settings
 ANSWER_S = 10.0
 PEEK_S = 3.0
 LOADING_S = 0.2
+LEFT_S = 3_600.0  # as long as librdkafka allows
+LOADING = {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR}
 READ_RECORDS = 1000
 
 
@@ -46,6 +48,7 @@ class Standing:
         """Connects with the first question; the group is that of the nodes unless named."""
         self._settings = settings
         self.group = group or settings.group
+        self._unanswered: list[tuple[Future[Any], AdminClient]] = []
 
     @cached_property
     def _admin(self) -> AdminClient:
@@ -223,14 +226,28 @@ class Standing:
         """The group as the broker describes it, once that has read what it kept of it."""
         until = time.monotonic() + ANSWER_S
         while True:
-            found = self._admin.describe_consumer_groups([group], request_timeout=ANSWER_S)
             try:
-                return _result(found[group])
+                return self._described(group)
             except KafkaException as error:
-                loading = error.args[0].code() == KafkaError.COORDINATOR_LOAD_IN_PROGRESS
-                if not loading or time.monotonic() > until:
+                if error.args[0].code() not in LOADING or time.monotonic() > until:
                     raise
             time.sleep(LOADING_S)
+
+    def _described(self, group: str) -> Any:
+        """Asks no coordinator while no broker answers, and leaves one behind that does not.
+
+        A coordinator that answers after librdkafka has given up a question ends the process
+        (https://github.com/confluentinc/librdkafka/issues/4605), so it must not give up.
+        """
+        admin = self._admin
+        admin.list_topics(timeout=ANSWER_S)
+        answer = admin.describe_consumer_groups([group], request_timeout=LEFT_S)[group]
+        try:
+            return _result(answer)
+        except Unreachable:
+            left = [each for each in self._unanswered if not each[0].done()]
+            self._unanswered = [*left, (answer, admin)]
+            raise
 
 
 def _result(future: Future[Any]) -> Any:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -15,6 +19,7 @@ from modelmora.broker import EmbeddedBroker
 from modelmora.errors import Unreachable
 from modelmora.kafka.standing import Standing
 from modelmora.settings import Settings
+from tests.programs import ROOT
 from tests.topics import create_topic, produce, until
 
 
@@ -171,3 +176,48 @@ async def test_a_broker_that_was_killed_is_asked_with_success_by_a_new_client(
 
     await until(answered)
     standing.close()
+
+
+ASKED = """
+import os, signal, sys
+from confluent_kafka.admin import AdminClient
+from modelmora.errors import Unreachable
+from modelmora.kafka import standing
+from modelmora.settings import Settings
+
+broker = int(sys.argv[2])
+
+class Freezing(AdminClient):
+    def describe_consumer_groups(self, *args, **kwargs):
+        os.kill(broker, signal.SIGSTOP)
+        return super().describe_consumer_groups(*args, **kwargs)
+
+asking = standing.Standing(Settings(bootstrap_servers=sys.argv[1]))
+asking.members("warm")
+standing.AdminClient, standing.ANSWER_S = Freezing, 1.0
+for _ in range(3):
+    asking.renew()
+    client = asking._admin
+    try:
+        asking.members("asked")
+    except Unreachable:
+        pass
+    os.kill(broker, signal.SIGCONT)
+    client.list_topics(timeout=30)
+    AdminClient.describe_consumer_groups(client, ["again"])["again"].exception(30)
+"""
+
+
+def test_a_coordinator_that_answers_too_late_ends_nobody(mortal: EmbeddedBroker) -> None:
+    arguments = [mortal.bootstrap_servers, str(mortal.pid)]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", ASKED, *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.kill(int(mortal.pid or 0), signal.SIGCONT)
+    assert done.returncode == 0, done.stderr
