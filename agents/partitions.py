@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, Protocol, TypeVar
 
 import structlog
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import KafkaException
 
-from modelmora.agents.beginning import Beginning, Oddity, beginning
+from modelmora.agents.beginning import Beginning, Oddity
 from modelmora.agents.intake import Intake
-from modelmora.agents.janitor import committed
 from modelmora.agents.lease import Lease
-from modelmora.agents.ledger import Commit, read_metadata
-from modelmora.agents.results import read_at
-from modelmora.errors import Undecodable, Unreachable
-from modelmora.kafka.batches import Batch, Commits, Partition, headers_of
+from modelmora.agents.places import Place, Places, Plain, signed, unsigned
+from modelmora.errors import Unreachable
+from modelmora.kafka.batches import Batch, Commits, Partition
 from modelmora.kafka.standing import Standing
-from modelmora.wire import decode_result, decode_result_source
 
 log = structlog.get_logger(__name__)
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-SEPARATOR = "/"  # in no metadata of a ledger, and in no name of a log
 SLACK_MS = 2_000  # by which an estimate of the broker's time may run ahead
 _ACKNOWLEDGE_S = 1.5
 
 T = TypeVar("T")
 Told = Callable[[Oddity, Partition, Mapping[str, int]], None]
-Plain = Callable[[bytes], bytes | None]
 
 
 class Reader(Protocol):
@@ -61,46 +54,6 @@ class Work(Protocol):
 
     def since_ms(self) -> float:
         """The broker's time (Unix ms) up to which every outcome written is counted as done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a partition's reading begins and why; the offsets that have their outcome."""
-
-    begin: Beginning
-    committed: int
-    first: int
-    end: int
-    finished: frozenset[int] = frozenset()
-    answered: Mapping[int, str] = field(default_factory=dict)
-    """Ids of requests that were handed on from here, and are said to have their outcome."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """What `results` says of the requests of each partition."""
-
-    read_at: defaultdict[Partition, set[int]] = field(default_factory=lambda: defaultdict(set))
-    """The offsets of those that were answered where they lay."""
-    elsewhere: defaultdict[Partition, dict[int, str]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
-    """The ids of those that were answered where they had been handed on to, by offset."""
-
-    def take(self, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> None:
-        """Take a record. Raises Undecodable.
-
-        One that was handed on counts where it was read. Where it came from is only what its
-        header said: it counts there for a request of the same id.
-        """
-        source = decode_result_source(value)
-        partition = (source.topic, source.partition)
-        at = read_at(headers)
-        if at is None:
-            self.read_at[partition].add(source.offset)
-        else:
-            self.read_at[source.topic, at[0]].add(at[1])
-            self.elsewhere[partition][source.offset] = decode_result(value).request_id
 
 
 class Partitions:
@@ -132,9 +85,8 @@ class Partitions:
         self._on_due = on_due
         self._lease = lease
         self._standing = standing
-        self._results = results
+        self._places = Places(standing, results, plain)
         self._work = work
-        self._plain = plain
         self.on_batches = on_batches
         self.on_failed = on_failed
         self._on_odd = on_odd
@@ -201,6 +153,16 @@ class Partitions:
         log.warning("nothing to read there", partition=partition, reason=reason)
         self._start(self._get_on(partition, epoch))
 
+    def on_logs(self, logs: Mapping[str, str]) -> None:
+        """What lies under the topics' names; a group on the classic protocol does not say it."""
+        for topic in logs.keys() & self._logs.keys():
+            if self._logs[topic] == logs[topic]:
+                continue
+            self._logs[topic] = logs[topic]
+            for partition in [each for each in self._oldest if each[0] == topic]:
+                log.warning("made anew while it was read", partition=partition)
+                self._start(self._take_anew(partition, self._epochs[partition]))
+
     def on_committed(self, commits: Commits, asked_at: float, error: str | None) -> None:
         """A confirmed commit is a lease, too."""
         if error:
@@ -210,7 +172,7 @@ class Partitions:
         self._fresh -= commits.keys()
         for partition in commits.keys() & self._oldest.keys():
             self._oldest.move_to_end(partition)
-        self.intake.on_committed({p: _unsigned(*each)[0] for p, each in commits.items()})
+        self.intake.on_committed({p: unsigned(*each)[0] for p, each in commits.items()})
 
     # Committing ----------------------------------------------------------------------------------
 
@@ -237,11 +199,7 @@ class Partitions:
 
     def signed(self, commits: Commits) -> Commits:
         """The commits with the name of the log that they are for."""
-        logs = self._logs
-        return {
-            p: (offset, f"{metadata}{SEPARATOR}{logs[p[0]]}")
-            for p, (offset, metadata) in commits.items()
-        }
+        return signed(commits, self._logs)
 
     def since_ms(self) -> int:
         """The broker's time (Unix ms) since which outcomes may be missing in a commit."""
@@ -255,7 +213,7 @@ class Partitions:
         for attempt in count():
             epochs = self._present(epochs)
             try:
-                places = await self.ask(self._places, set(epochs))
+                places = await self.ask(self._places.find, set(epochs))
                 break
             except (KafkaException, Unreachable) as error:
                 log.warning("where to begin is not known yet", error=str(error))
@@ -263,6 +221,7 @@ class Partitions:
         starts: dict[Partition, tuple[int, int]] = {}
         for partition, epoch in self._present(epochs).items():
             place = places[partition]
+            self._logs[partition[0]] = place.log
             offset = place.begin.offset
             self.intake.assign(partition, epoch, offset, place.finished, answered=place.answered)
             starts[partition] = epoch, offset
@@ -296,16 +255,19 @@ class Partitions:
         # (1)
         if position < first:
             begin = Beginning(first, oddity=Oddity.DELETED_UNREAD, unread=first - position)
-            self._tell_odd(partition, Place(begin, position, first, end))
+            self._tell_odd(partition, Place(begin, self._logs[partition[0]], position, first, end))
         # (2)
         elif position > end:
-            self._forget({partition})
-            self.intake.revoke({partition})
-            self._epochs[partition] = epoch
-            await self._take_over({partition: epoch})
+            await self._take_anew(partition, epoch)
             return
         # (3)
         self.reader.read({partition: (epoch, max(position, first))})
+
+    async def _take_anew(self, partition: Partition, epoch: int) -> None:
+        self._forget({partition})
+        self.intake.revoke({partition})
+        self._epochs[partition] = epoch
+        await self._take_over({partition: epoch})
 
     def _present(self, epochs: Mapping[Partition, int]) -> dict[Partition, int]:
         return {p: epoch for p, epoch in epochs.items() if self._epochs.get(p) == epoch}
@@ -341,60 +303,3 @@ class Partitions:
         }
         log.error("the commit does not fit the log", what=begin.oddity, at=partition, **facts)
         self._on_odd(begin.oddity, partition, facts)
-
-    # In the asking thread ------------------------------------------------------------------------
-
-    def _places(self, partitions: set[Partition]) -> dict[Partition, Place]:
-        commits = committed(self._standing, partitions)
-        bounds = self._standing.bounds(partitions)
-        self._logs |= self._standing.logs({topic for topic, _ in partitions})
-        unsigned = {p: _unsigned(*each) for p, each in commits.items()}
-        known = {p: read_metadata(*commit) for p, (commit, _) in unsigned.items()}
-        since = {p: each.since_ms for p, each in known.items() if each.since_ms is not None}
-        beyond = {p for p, (offset, _) in commits.items() if offset > bounds[p][1]}
-        written = self._standing.at({p: since[p] for p in beyond & since.keys()})
-        unsure = {p: ms for p, ms in since.items() if known[p].bearer is None}
-        ended = self._outcomes(unsure) if unsure else Outcomes()
-        places: dict[Partition, Place] = {}
-        for partition in partitions:
-            first, end = bounds[partition]
-            offset, _ = commits.get(partition, (None, ""))
-            time_known = partition in since
-            log_of = unsigned[partition][1] if partition in unsigned else ""
-            begin = beginning(
-                offset,
-                first,
-                end,
-                written.get(partition, end) if time_known else None,
-                same_log=log_of in ("", self._logs[partition[0]]),
-            )
-            finished = frozenset[int]()
-            answered: Mapping[int, str] = {}
-            if begin.trusts and partition in known:
-                finished = frozenset(known[partition].finished)
-            if begin.trusts and partition in unsure:
-                finished |= ended.read_at[partition]
-                answered = ended.elsewhere[partition]
-            shown = first if offset is None else offset
-            places[partition] = Place(begin, shown, first, end, finished, answered)
-        return places
-
-    def _outcomes(self, since: Mapping[Partition, int]) -> Outcomes:
-        """Those written since the commits of these partitions."""
-        found = Outcomes()
-
-        def take(message: Message) -> None:
-            value = message.value()
-            if self._plain and value:
-                value = self._plain(value)
-            with contextlib.suppress(Undecodable):  # not ours
-                found.take(value, headers_of(message) or ())
-
-        self._standing.read(self._results, min(since.values()), take)
-        return found
-
-
-def _unsigned(offset: int, metadata: str) -> tuple[Commit, str]:
-    """The ledger's own commit, and the name of the log that it is for, "" where it has none."""
-    ours, _, log_of = metadata.rstrip("\0").partition(SEPARATOR)
-    return Commit(offset, ours), log_of

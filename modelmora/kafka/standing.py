@@ -147,8 +147,10 @@ class Standing:
 
     def logs(self, topics: Iterable[str]) -> dict[str, str]:
         """What tells a topic from another that was made anew under its name (KIP-516)."""
-        wanted = TopicCollection([*topics])
-        answers = self._admin.describe_topics(wanted, request_timeout=ANSWER_S)
+        if not (wanted := [*topics]):
+            return {}
+        asked = TopicCollection(wanted)
+        answers = self._admin.describe_topics(asked, request_timeout=ANSWER_S)
         return {topic: str(_result(each).topic_id) for topic, each in answers.items()}
 
     def read(self, topic: str, since_ms: int, take: Callable[[Message], None]) -> None:

@@ -61,6 +61,7 @@ class Lookout:
             try:
                 seen = await partitions.ask(look, self._standing, self._settings.group, lanes, own)
                 self._judge(seen)
+                partitions.on_logs(seen.logs)
                 await self._look_closer(seen)
             except (KafkaException, Unreachable) as error:
                 log.debug("could not look at the group", error=str(error))

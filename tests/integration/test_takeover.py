@@ -125,17 +125,22 @@ def test_a_commit_beyond_the_end_swallows_nothing(yard: Yard) -> None:
         assert node.stop() == 0
 
 
-def test_a_lane_that_is_made_anew_is_read_again(yard: Yard) -> None:
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_lane_that_is_made_anew_is_read_again(yard: Yard, protocol: str) -> None:
+    """Also where its new log is longer than what was read of the old one."""
     lane = f"{yard.namespace}.requests.high"
-    with yard.node() as node, closing(Observer(yard.servers, yard.namespace)) as seen:
+    with (
+        yard.node(KAFKA__GROUP_PROTOCOL=protocol) as node,
+        closing(Observer(yard.servers, yard.namespace)) as seen,
+    ):
         before = yard.send(draft("echo", [f"{n}"]) for n in range(40))
         seen.answers(each.request_id for each in before)
         yard.answered()
         delete_topic(yard.servers, lane)
         stamped = {"message_timestamp_type": "LogAppendTime"}
         create_topic(yard.servers, lane, partitions=4, **stamped)
-        after = yard.send(draft("echo", [f"{n}"]) for n in range(40))
-        seen.answers(each.request_id for each in after)
+        after = {each.request_id for each in yard.send(draft("echo", ["x"]) for _ in range(200))}
+        seen.until(lambda: seen.results.keys() >= after, "every outcome")
         assert node.stop() == 0
 
 

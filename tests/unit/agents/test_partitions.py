@@ -338,6 +338,20 @@ async def test_cut_back_under_its_reader_a_partition_is_taken_over_anew(desk: De
     assert desk.odd[0][0] is Oddity.LOG_CUT_BACK
 
 
+async def test_made_anew_under_its_reader_a_partition_is_taken_over_anew(desk: Desk) -> None:
+    desk.standing.commits = {LANE: (20, f"mm2:{SINCE_MS}:/log-1")}
+    await desk.own(LANE)
+    desk.partitions.on_logs({TOPIC: "log-1", "modelmora.requests.low": "log-3"})
+    assert desk.forgotten == []
+    desk.standing.log = "log-2"
+    for _ in range(2):  # it is seen again and again
+        desk.partitions.on_logs({TOPIC: "log-2"})
+    await desk.read(2)
+    assert desk.place() == (1, 0)
+    assert desk.forgotten == [{LANE}]
+    assert desk.odd[0][0] is Oddity.MADE_ANEW
+
+
 async def test_no_commit_grows_old_while_others_change(desk: Desk) -> None:
     """A new owner reads all outcomes since the oldest commit of what it takes over."""
     await desk.own(LANE, OTHER)

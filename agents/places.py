@@ -1,0 +1,138 @@
+"""Where the reading of partitions begins: what is asked of the broker when they are taken over."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from confluent_kafka import Message
+
+from modelmora.agents.beginning import Beginning, beginning
+from modelmora.agents.janitor import committed
+from modelmora.agents.ledger import Commit, read_metadata
+from modelmora.agents.results import read_at
+from modelmora.errors import Undecodable
+from modelmora.kafka.batches import Commits, Partition, headers_of
+from modelmora.kafka.standing import Standing
+from modelmora.wire import decode_result, decode_result_source
+
+SEPARATOR = "/"  # in no metadata of a ledger, and in no name of a log
+
+Plain = Callable[[bytes], bytes | None]
+
+
+def signed(commits: Commits, logs: Mapping[str, str]) -> Commits:
+    """The commits with the names of the logs that they are for."""
+    return {
+        p: (offset, f"{metadata}{SEPARATOR}{logs[p[0]]}")
+        for p, (offset, metadata) in commits.items()
+    }
+
+
+def unsigned(offset: int, metadata: str) -> tuple[Commit, str]:
+    """The ledger's own commit, and the name of the log that it is for, "" where it has none."""
+    ours, _, log_of = metadata.rstrip("\0").partition(SEPARATOR)
+    return Commit(offset, ours), log_of
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a partition's reading begins and why; the offsets that have their outcome."""
+
+    begin: Beginning
+    log: str
+    """The name of the log that lies there; one made anew has another."""
+    committed: int
+    first: int
+    end: int
+    finished: frozenset[int] = frozenset()
+    answered: Mapping[int, str] = field(default_factory=dict)
+    """Ids of requests that were handed on from here, and are said to have their outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What `results` says of the requests of each partition."""
+
+    read_at: defaultdict[Partition, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """The offsets of those that were answered where they lay."""
+    elsewhere: defaultdict[Partition, dict[int, str]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """The ids of those that were answered where they had been handed on to, by offset."""
+
+    def take(self, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> None:
+        """Take a record. Raises Undecodable.
+
+        One that was handed on counts where it was read. Where it came from is only what its
+        header said: it counts there for a request of the same id.
+        """
+        source = decode_result_source(value)
+        partition = (source.topic, source.partition)
+        at = read_at(headers)
+        if at is None:
+            self.read_at[partition].add(source.offset)
+        else:
+            self.read_at[source.topic, at[0]].add(at[1])
+            self.elsewhere[partition][source.offset] = decode_result(value).request_id
+
+
+class Places:
+    """Asks the broker. Blocking, and for one thread; raises KafkaException, Unreachable."""
+
+    def __init__(self, standing: Standing, results: str, plain: Plain | None = None) -> None:
+        self._standing = standing
+        self._results = results
+        self._plain = plain
+
+    def find(self, partitions: set[Partition]) -> dict[Partition, Place]:
+        """Where each begins, by what was committed, what lies there, and what `results` says."""
+        commits = committed(self._standing, partitions)
+        bounds = self._standing.bounds(partitions)
+        logs = self._standing.logs({topic for topic, _ in partitions})
+        ours = {p: unsigned(*each) for p, each in commits.items()}
+        known = {p: read_metadata(*commit) for p, (commit, _) in ours.items()}
+        since = {p: each.since_ms for p, each in known.items() if each.since_ms is not None}
+        beyond = {p for p, (offset, _) in commits.items() if offset > bounds[p][1]}
+        written = self._standing.at({p: since[p] for p in beyond & since.keys()})
+        unsure = {p: ms for p, ms in since.items() if known[p].bearer is None}
+        ended = self._outcomes(unsure) if unsure else Outcomes()
+        places: dict[Partition, Place] = {}
+        for partition in partitions:
+            log, (first, end) = logs[partition[0]], bounds[partition]
+            offset, _ = commits.get(partition, (None, ""))
+            time_known = partition in since
+            log_of = ours[partition][1] if partition in ours else ""
+            begin = beginning(
+                offset,
+                first,
+                end,
+                written.get(partition, end) if time_known else None,
+                same_log=log_of in ("", log),
+            )
+            finished = frozenset[int]()
+            answered: Mapping[int, str] = {}
+            if begin.trusts and partition in known:
+                finished = frozenset(known[partition].finished)
+            if begin.trusts and partition in unsure:
+                finished |= ended.read_at[partition]
+                answered = ended.elsewhere[partition]
+            shown = first if offset is None else offset
+            places[partition] = Place(begin, log, shown, first, end, finished, answered)
+        return places
+
+    def _outcomes(self, since: Mapping[Partition, int]) -> Outcomes:
+        """Those written since the commits of these partitions."""
+        found = Outcomes()
+
+        def take(message: Message) -> None:
+            value = message.value()
+            if self._plain and value:
+                value = self._plain(value)
+            with contextlib.suppress(Undecodable):  # not ours
+                found.take(value, headers_of(message) or ())
+
+        self._standing.read(self._results, min(since.values()), take)
+        return found
