@@ -257,6 +257,7 @@ class Programme:
 
     def _keep(self, node: NodeProcess) -> bool:
         if not node.running:
+            assert node.process.returncode >= 0, f"a node died:\n{node.tail()}"
             self._struck["node ended by itself"] += 1
             self._note("a node that ended by itself")
             node.start()
