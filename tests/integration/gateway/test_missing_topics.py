@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from modelmora.broker import EmbeddedBroker
+from modelmora.kafka import pulse
 from modelmora.kafka.admin import Admin
 from modelmora.kafka.topics import Topic
 from tests.integration.gateway.responder import responding
@@ -16,8 +17,10 @@ from tests.topics import delete_topic, until
 
 
 async def test_without_control_who_hangs_up_stops_no_other_caller(
-    broker: EmbeddedBroker, namespace: str
+    broker: EmbeddedBroker, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Once the gateway knows that the topic is gone it sends no cancel at all.
+    monkeypatch.setattr(pulse, "BEAT_S", 3600)
     settings = settings_for(broker.bootstrap_servers, namespace)
     await asyncio.to_thread(Admin(settings).create)
     control = Topic.CONTROL.full(namespace)
