@@ -20,8 +20,6 @@ ROOT = Path(__file__).parents[1]
 LOCKED_EXTRAS = ("node", "engines", "broker", "dev")
 MAPPED = {"modelmora.agents": "agents", "modelmora.schemas": "schemas"}
 
-pytestmark = pytest.mark.xdist_group("packaging")
-
 
 @pytest.fixture(scope="module")
 def project() -> dict[str, Any]:

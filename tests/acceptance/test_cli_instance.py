@@ -19,8 +19,6 @@ from modelmora.cli.showcase import Showcase
 
 SECRET = "a secret text"
 
-pytestmark = pytest.mark.xdist_group("instance")
-
 
 class Instance:
     """The running instance of this module, and the command turned to it."""

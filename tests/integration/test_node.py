@@ -30,8 +30,6 @@ from tests.topics import produce_unreadable
 
 MARKER = "poison"
 
-pytestmark = pytest.mark.xdist_group("node")
-
 
 class Station:
     """A node, a producer that is not ours, and an eye on what comes out."""

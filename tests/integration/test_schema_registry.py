@@ -31,8 +31,6 @@ from tests.schema_registries import FakeRegistry
 SCHEMA = (ROOT / "schemas/inference_request.avsc").read_text()
 WAIT_S = 2
 
-pytestmark = pytest.mark.xdist_group("schema-registry")
-
 
 class Station:
     """A node with a registry, and a client that knows Confluent's libraries and no more."""

