@@ -19,5 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole processes first, units last: so the workers of `make test` end together."""
+    # Of several tests with one name a worker runs one, and says nothing.
+    assert len({item.nodeid for item in items}) == len(items), "two tests have one name"
     root = Path(__file__).parent
     items.sort(key=lambda item: item.path.relative_to(root).parts[0])
