@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, suppress
 
 import pytest
-from confluent_kafka import KafkaException
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.errors import ModelMoraError
-from modelmora.kafka.standing import Standing
-from modelmora.settings import Settings
-from tests.programs import eventually
 
 
 @pytest.fixture(scope="session")
@@ -27,21 +22,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]
         embedded.start()
     except ModelMoraError as error:
         pytest.fail(f"these tests need the embedded broker: {error}", pytrace=False)
-    _keeps_groups(embedded.bootstrap_servers)
     yield embedded
     embedded.stop()
-
-
-def _keeps_groups(servers: str) -> None:
-    """Wait for the place of groups: a broker makes it when the first is asked for."""
-    with closing(Standing(Settings(bootstrap_servers=servers))) as standing:
-
-        def told() -> bool:
-            with suppress(KafkaException):
-                return standing.members("first") is not None
-            return False
-
-        eventually(told, "groups are told of")
 
 
 @pytest.fixture(scope="session")
