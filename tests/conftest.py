@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.brokers import broker, killable, mortal, namespace
@@ -12,3 +14,12 @@ __all__ = ["broker", "killable", "mortal", "namespace"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The fault programme's option; it must be here to be known in time."""
     parser.addoption("--seeds", metavar="N,N", help="of the fault programme; default: random ones")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole processes first, units last: so the workers of `make test` end together."""
+    # Of several tests with one name a worker runs one, and says nothing.
+    assert len({item.nodeid for item in items}) == len(items), "two tests have one name"
+    root = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(root).parts[0])

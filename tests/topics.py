@@ -38,9 +38,13 @@ def delete_topic(servers: str, topic: str) -> None:
 def produce(servers: str, topic: str, *values: bytes, partition: int = 0) -> None:
     """Write values and wait until they are acknowledged."""
     producer = Producer({"bootstrap.servers": servers, "log_level": 0})
+    errors: list[object] = []
     for value in values:
-        producer.produce(topic, value, partition=partition)
+        producer.produce(
+            topic, value, partition=partition, on_delivery=lambda error, _: errors.append(error)
+        )
     assert producer.flush(60) == 0
+    assert not any(errors)
 
 
 async def produce_unreadable(servers: str, topic: str, partition: int = 0) -> int:

@@ -33,6 +33,7 @@ IDLE_CALLS = 100
 SLEEP_MS = 5.0
 GROUP = Limits().group_requests
 WORKS = 100_000
+ROUNDS = 3
 SPEC = ModelSpec("bench", "1", "bench", "none", "", 0, needs_cores=False)
 
 
@@ -111,18 +112,19 @@ def _p99(values: Sequence[float]) -> float:
     return quantiles(values, n=100, method="inclusive")[98]
 
 
-def queue() -> list[Figure]:
+def queue(scale: float) -> list[Figure]:
     """Appending to a model's queue and grouping, beside asyncio's PriorityQueue put and get."""
+    count = int(WORKS * scale)
     ours, theirs, whole = [], [], []
-    for _ in range(3):
-        works = _works()
+    for _ in range(max(1, int(ROUNDS * scale))):
+        works = _works(count)
         ours.append(_timed(partial(_append_and_take, works)))
         theirs.append(_timed(partial(_priority_queue, works)))
         whole.append(_timed(partial(_schedule, works)))
     rates = {
-        "queue /s": WORKS / median(ours),
-        "asyncio /s": WORKS / median(theirs),
-        "whole life /s": WORKS / median(whole),
+        "queue /s": count / median(ours),
+        "asyncio /s": count / median(theirs),
+        "whole life /s": count / median(whole),
     }
     return [
         Figure(
@@ -133,7 +135,7 @@ def queue() -> list[Figure]:
             rates["asyncio /s"],
             rates,
         ),
-        Figure("queue.violations", _violations(), "count", at_most(0)),
+        Figure("queue.violations", _violations(count), "count", at_most(0)),
     ]
 
 
@@ -143,11 +145,11 @@ def _timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _works(seed: int = 1) -> list[Work]:
-    chosen = random.Random(seed)
+def _works(count: int) -> list[Work]:
+    chosen = random.Random(1)
     return [
         Work(str(n), SPEC.key, Lane(chosen.randrange(4)), (), 200, 0.0, None, b"", n, ("t", 0))
-        for n in range(WORKS)
+        for n in range(count)
     ]
 
 
@@ -192,8 +194,8 @@ def _priority_queue(works: Sequence[Work]) -> None:
     asyncio.run(put_and_get())
 
 
-def _violations() -> int:
+def _violations(count: int) -> int:
     """Works that ran before one of a more urgent lane, or of their own lane and earlier."""
-    order = [(work.lane, work.source) for group in _schedule(_works()) for work in group.works]
+    order = [(work.lane, work.source) for group in _schedule(_works(count)) for work in group.works]
     wrong = sum(later < earlier for earlier, later in pairwise(order))
-    return wrong + (WORKS - len(order))
+    return wrong + (count - len(order))

@@ -49,7 +49,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         talk.print(f"[dim]{what} measured[/]")
 
     apart: dict[str, Callable[[], list[Figure]]] = {
-        "queue": queue,
+        "queue": lambda: queue(scale),
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),
     }

@@ -16,6 +16,7 @@ from typing import Any
 from confluent_kafka import OFFSET_END, Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from modelmora.broker.tether import tethered
 from modelmora.errors import ModelMoraError
 from modelmora.host.runfile import read_run
 from modelmora.messages import ControlCommand, ControlVerb, InferenceRequest, LifecycleEvent
@@ -181,7 +182,7 @@ def serving(
     ports = ["--http-port", "0", "--grpc-port", "0", "--node-http-port", "0"]
     log = (folder / "serve.log").open("wb")
     process = subprocess.Popen(
-        [*command, str(folder), *ports],
+        tethered([*command, str(folder), *ports]),
         stdout=log,
         stderr=log,
         env={**os.environ, "MODELMORA_LOG__LEVEL": "warning", **(variables or {})},

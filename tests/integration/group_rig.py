@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Producer
@@ -13,6 +14,7 @@ from modelmora.kafka.batches import Batch, Commits, Partition, Record
 from modelmora.kafka.group import Member
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.settings import Settings
+from tests.programs import eventually
 
 CAP_S = 60.0
 
@@ -109,10 +111,18 @@ class Rig:
     def widen(self, topic: str, partitions: int) -> None:
         for future in self.admin.create_partitions([NewPartitions(topic, partitions)]).values():
             future.result(30)
+        # Else a producer may learn the old number now, and keep to it for minutes.
+        known = partial(self.admin.list_topics, topic, timeout=30)
+        eventually(lambda: len(known().topics[topic].partitions) == partitions, "them known")
 
     def send(self, partition: Partition, value: bytes, **more: Any) -> None:
-        self.producer.produce(partition[0], value, partition=partition[1], **more)
+        errors: list[Any] = []
+        self.producer.produce(
+            partition[0], value, partition=partition[1],
+            on_delivery=lambda error, _: errors.append(error), **more,
+        )  # fmt: skip
         assert self.producer.flush(30) == 0
+        assert errors == [None]
 
     def join(self, name: str) -> NotingOwner:
         owner = NotingOwner(self.settings, name, self.lanes, self)

@@ -20,12 +20,11 @@ from confluent_kafka.admin import (
 from modelmora.broker import EmbeddedBroker, embedded
 from modelmora.broker.config import server_properties
 from modelmora.errors import ConfigurationError, Unreachable, WrongCredentials
-from modelmora.kafka import admin
 from modelmora.kafka.admin import Admin, TopicState, check_lanes
 from modelmora.kafka.connection import aiokafka_config, confluent_config
 from modelmora.kafka.publisher import Publisher
 from modelmora.kafka.topics import CLUSTER_PARTITIONS, LANE_TOPICS, TABLE, Topic
-from modelmora.settings import KafkaSettings, Settings, TopicSettings
+from modelmora.settings import KafkaSettings, Settings, Timing, TopicSettings
 from tests.topics import create_topic, produce
 
 USER, PASSWORD = "node", "correct horse"
@@ -90,23 +89,23 @@ def test_a_lane_without_the_brokers_clock_is_refused(settings: Settings) -> None
         check_lanes(Admin(settings).create())
 
 
-def test_no_broker_is_told_within_the_wait(monkeypatch: pytest.MonkeyPatch, namespace: str) -> None:
-    monkeypatch.setattr(admin, "WAIT_S", 1.0)
+def hasty(servers: str, namespace: str) -> Settings:
+    return Settings(bootstrap_servers=servers, namespace=namespace, timing=Timing(broker_s=1))
+
+
+def test_no_broker_is_told_within_the_wait(namespace: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         servers = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(Unreachable, match=servers):
-            Admin(Settings(bootstrap_servers=servers, namespace=namespace)).create()
+            Admin(hasty(servers, namespace)).create()
 
 
-def test_a_server_that_is_silent_is_told_within_the_wait(
-    monkeypatch: pytest.MonkeyPatch, namespace: str
-) -> None:
-    monkeypatch.setattr(admin, "WAIT_S", 1.0)
+def test_a_server_that_is_silent_is_told_within_the_wait(namespace: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         servers = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(Unreachable, match=servers):
-            Admin(Settings(bootstrap_servers=servers, namespace=namespace)).create()
+            Admin(hasty(servers, namespace)).create()
 
 
 @pytest.fixture
@@ -140,7 +139,7 @@ def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 async def test_a_password_opens_all_three_clients_and_a_wrong_one_none(
-    guarded: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+    guarded: str, namespace: str
 ) -> None:
     def settings(password: str) -> Settings:
         kafka = KafkaSettings.model_validate(
@@ -162,7 +161,6 @@ async def test_a_password_opens_all_three_clients_and_a_wrong_one_none(
     native.close()
 
     wrong = settings("battery staple")
-    monkeypatch.setattr(admin, "WAIT_S", 5.0)
     with pytest.raises(WrongCredentials):
         Admin(wrong).create()
     publisher = Publisher(wrong)

@@ -147,7 +147,7 @@ def test_a_broker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     for ask in (
         lambda: standing.bounds([("t", 0)]),
         lambda: standing.members("g"),
-        lambda: standing.committed([("t", 0)]),
+        lambda: standing.committed([("t", 0)], wait_s=1),
         lambda: standing.partitions("t"),
     ):
         with pytest.raises((KafkaException, Unreachable)):

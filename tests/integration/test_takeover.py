@@ -32,9 +32,9 @@ def spread(number: int, model: str, *arguments: Any, **fields: Any) -> Draft:
     return replace(draft(model, *arguments, **fields), key=b"%d" % number)
 
 
-def long_expired(seconds: float) -> None:
+def expired(sent_at: float, timeout_s: float) -> None:
     """Let the time pass that requests may take; nothing else tells of it."""
-    until = time.monotonic() + seconds
+    until = sent_at + timeout_s
     eventually(lambda: time.monotonic() > until, "the deadlines passed", CAP_S)
 
 
@@ -49,15 +49,16 @@ def test_a_node_that_was_frozen_contradicts_nobody(yard: Yard) -> None:
         eventually(lambda: owned(yard, frozen) and owned(yard, other), "both own some", CAP_S)
         with closing(Observer(yard.servers, yard.namespace)) as seen:
             sent = yard.send(
-                spread(n, "sleep", [f"{n}"], {"ms": 20.0}, timeout_ms=25_000) for n in range(200)
+                spread(n, "sleep", [f"{n}"], {"ms": 20.0}, timeout_ms=18_000) for n in range(200)
             )
+            sent_at = time.monotonic()
             seen.until(lambda: len(seen.results) >= 10, "some outcomes")
             frozen.process.send_signal(signal.SIGSTOP)
             try:
                 ids = {each.request_id for each in sent}
                 seen.until(lambda: seen.results.keys() >= ids, "every outcome, by the other node")
                 eventually(lambda: owned(yard, other) == 16, "all partitions the other's", CAP_S)
-                long_expired(25)
+                expired(sent_at, 20)
             finally:
                 frozen.process.send_signal(signal.SIGCONT)
             eventually(lambda: owned(yard, frozen) > 0, "the frozen node a member again", CAP_S)
@@ -73,9 +74,10 @@ def test_what_was_answered_and_not_committed_is_not_answered_again(yard: Yard) -
     with yard.node(TIMING__COMMIT_INTERVAL_S=3600) as node:
         with closing(Observer(yard.servers, yard.namespace)) as seen:
             sent = yard.send(draft("echo", [f"{n}"], timeout_ms=8_000) for n in range(100))
+            sent_at = time.monotonic()
             answers = seen.answers(each.request_id for each in sent)
             assert {each.status for each in answers} == {Status.COMPLETED}
-            long_expired(8)
+            expired(sent_at, 9)
             node.kill()
             node.start().wait_ready()
             yard.send([draft("echo", ["behind them"])])

