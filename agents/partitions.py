@@ -99,7 +99,8 @@ class Partitions:
         self._tasks: set[asyncio.Task[None]] = set()
         # One thread, for the client that asks is not made for two.
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="standing")
-        self.taken_over = asyncio.Event()
+        self.settled = asyncio.Event()
+        """Set once some were taken over, or others are known to have all."""
 
     def close(self) -> None:
         """Take nothing over any more."""
@@ -233,7 +234,7 @@ class Partitions:
         self.reader.read(starts)
         log.info("partitions taken over", taken=len(starts), owned=len(self._epochs))
         self.commit()
-        self.taken_over.set()
+        self.settled.set()
 
     async def _get_on(self, partition: Partition, epoch: int) -> None:
         """Reading stands at an offset that is not there.

@@ -37,8 +37,6 @@ class Lookout:
         fail: Callable[[str, int], None],
     ) -> None:
         self.path = Path(name, settings.timing.session_timeout_s)
-        self.joined = asyncio.Event()
-        """Set once it owns partitions, or is on standby, since all have an owner."""
         self._settings = settings
         self._partitions = partitions
         self._member = member
@@ -55,8 +53,6 @@ class Lookout:
         lanes = frozenset(lane_topics(self._settings))
         partitions = self._partitions
         while True:
-            if partitions.taken_over.is_set():
-                self.joined.set()
             own = partitions.intake.partitions()
             try:
                 seen = await partitions.ask(look, self._standing, self._settings.group, lanes, own)
@@ -72,7 +68,7 @@ class Lookout:
         own = {p: at for p in intake.partitions() if (at := intake.next_offset(p)) is not None}
         path.saw(seen, self._member.id, own, intake.gated, now)
         if path.on_standby:
-            self.joined.set()
+            self._partitions.settled.set()
         if path.is_twin(now):
             self._fail(
                 f"another node runs as {path.name}: was its data folder copied? "

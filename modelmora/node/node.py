@@ -200,7 +200,7 @@ class Node:
             path=self.lookout.run(),
         )
         self._wait_for("partitions")
-        await self.lookout.joined.wait()
+        await self.partitions.settled.wait()
         self._wait_for("imports of the models")  # before, a first answer would wait for them
         await self.workers.zygote_ready()
         self.presence.tell()
