@@ -40,6 +40,7 @@ from modelmora.wire import (
 log = structlog.get_logger(__name__)
 ACKNOWLEDGE_S = 2.0  # a produce without answer for so long: the caller is told
 GRACE_S = 1.0  # the node's own EXPIRED is given this long to arrive
+LINGER_S = 10.0  # so long after a request's time its cancel may still be of use
 PRINCIPAL = b"local"
 FOLLOWED = (Topic.RESULTS, Topic.PROGRESS, Topic.REGISTRY, Topic.CONTROL)
 
@@ -164,8 +165,7 @@ class Bridge:
         caller: asyncio.Future[End] = loop.create_future()
         waiting.callers.append(caller)
         timeout_ms = ask.timeout_ms or self._settings.timing.request_timeout_ms
-        due = loop.time() + timeout_ms / 1000 + GRACE_S
-        expiry = loop.call_at(due, self._expire, waiting, caller, due)
+        wait_s = timeout_ms / 1000 + GRACE_S
         try:
             if new:
                 waiting.allowed_s = timeout_ms / 1000
@@ -174,9 +174,14 @@ class Bridge:
                     waiting.opening = loop.create_task(self._open(waiting, record))
                 else:
                     self._send(waiting, record, partition)
-            return await caller
+            await asyncio.wait({caller}, timeout=wait_s)
+            if not caller.done():
+                # It may lie there unread: this process may have stood still, or the broker.
+                known = await self._replies.read_all()
+                if not caller.done():
+                    return _overdue(waiting, known)
+            return caller.result()
         finally:
-            expiry.cancel()
             if self._room.leave(waiting, caller):
                 self._cancel(waiting)
 
@@ -256,7 +261,7 @@ class Bridge:
 
         def acknowledged(answer: Answer) -> None:
             self.release(size)
-            waiting.expires_at = loop.time() + waiting.allowed_s + GRACE_S
+            waiting.expires_at = loop.time() + waiting.allowed_s + LINGER_S
             self._silent.discard(record.topic)
             if waiting.unacknowledged:
                 waiting.unacknowledged.cancel()
@@ -280,21 +285,6 @@ class Bridge:
             self._silent.add(topic)
             self._room.settle(waiting, _unreachable(waiting.request_id))
             self._cancel(waiting)
-
-    def _expire(self, waiting: Waiting, caller: asyncio.Future[End], due: float) -> None:
-        loop = asyncio.get_running_loop()
-        if loop.time() - due > GRACE_S:
-            # This process stood still: what came meanwhile is to be read before time is called.
-            loop.call_later(GRACE_S, self._expire, waiting, caller, loop.time() + GRACE_S)
-        elif not caller.done():
-            known = "" if waiting.accepted else "; no node accepted it, see `modelmora doctor`"
-            caller.set_result(
-                Refusal(
-                    Code.EXPIRED,
-                    f"the time allowed is over{known}",
-                    request_id=waiting.request_id,
-                )
-            )
 
     def _cancel(self, waiting: Waiting) -> None:
         control = self._topics[Topic.CONTROL]
@@ -343,6 +333,16 @@ def _unreachable(request_id: str) -> Refusal:
         "the broker does not acknowledge the request; try again a little later",
         request_id=request_id,
     )
+
+
+def _overdue(waiting: Waiting, known: bool) -> Refusal:
+    """The caller's time is over; `known`: no outcome lay there by then."""
+    if not known:
+        message = "the time allowed is over and the broker does not say how it ended; ask again"
+        return Refusal(DoorCode.BROKER_UNREACHABLE, message, request_id=waiting.request_id)
+    hint = "" if waiting.accepted else "; no node accepted it, see `modelmora doctor`"
+    message = f"the time allowed is over{hint}"
+    return Refusal(Code.EXPIRED, message, request_id=waiting.request_id)
 
 
 def _refusal_of(result: InferenceResult) -> Refusal:

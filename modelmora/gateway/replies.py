@@ -19,6 +19,7 @@ from modelmora.settings import Settings
 from modelmora.wire import new_request_id, partition_of, time_of
 
 SEEN = 50_000
+READ_S = 5.0
 SETTLE_S = 10.0  # within this, every node has noticed partitions that were added
 
 
@@ -81,6 +82,8 @@ class Replies:
         self._seen = Seen()
         self._tails: list[Tail] = []
         self._joined: dict[int, asyncio.Future[None]] = {}
+        self._looking = asyncio.Lock()
+        self._looked_at, self._all_read = 0.0, False
 
     async def start(self) -> None:
         """Choose partitions of `results`; tail them and their like of `progress`.
@@ -126,6 +129,26 @@ class Replies:
             every = self._pulse.shapes[self._results_topic].partitions
             await self._look_back.search(request_id, partition, every)
         return partition
+
+    async def read_all(self) -> bool:
+        """Wait, not long, until the outcomes that lie there by now were read; False: they may not.
+
+        One look serves all who came before it.
+        """
+        came = time.monotonic()
+        async with self._looking:
+            if self._looked_at < came:
+                self._looked_at, self._all_read = time.monotonic(), await self._look_for_all()
+            return self._all_read
+
+    async def _look_for_all(self) -> bool:
+        topic = self._results_topic
+        try:
+            async with asyncio.timeout(READ_S):
+                await asyncio.gather(*(tail.read_all(topic) for tail in self._tails))
+        except TimeoutError:
+            return False
+        return True
 
     async def stop(self) -> None:
         """Read no more."""

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 Start = Literal["beginning", "end"]
 Handler = Callable[[ConsumerRecord], None]
 RETRY_S = 0.5
+READ_S = 0.1
 QUIET_S = 5.0
 
 
@@ -98,6 +99,19 @@ class Tail:
     async def caught_up(self) -> None:
         """Wait until everything that was there at the start has been handled."""
         await self._caught_up.wait()
+
+    async def read_all(self, topic: str) -> None:
+        """Wait until all that lies on a topic by now was handed over."""
+        ends: dict[TopicPartition, int] | None = None
+        while True:
+            consumer = self._consumer
+            if consumer and not self._failure:
+                with contextlib.suppress(KafkaError):
+                    asked = [tp for tp in self._assigned() if tp.topic == topic]
+                    ends = ends or await consumer.end_offsets(asked)
+                    if all([await consumer.position(tp) >= end for tp, end in ends.items()]):
+                        return
+            await asyncio.sleep(READ_S)
 
     async def stop(self) -> None:
         """Stop reading."""
