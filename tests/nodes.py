@@ -135,7 +135,11 @@ class Program:
         return self.log.read_text(errors="replace")[self._logged :]
 
     def __enter__(self) -> Self:
-        return self.start().wait_ready()
+        try:
+            return self.start().wait_ready()
+        except BaseException:
+            self.kill()
+            raise
 
     def __exit__(self, *_: object) -> None:
         if self.running:
