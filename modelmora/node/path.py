@@ -71,6 +71,7 @@ class Path:
     _read_to: dict[Partition, int] = field(default_factory=dict)
     _positions: dict[Partition, int] = field(default_factory=dict)
     _twin_since: float | None = None
+    _looked_at: float = 0.0
     _patience_s: float | None = None
 
     def saw(
@@ -113,9 +114,12 @@ class Path:
             newcomer_s = self.session_s + TWIN_S
             first_s = newcomer_s + (PATIENT_S if any(member_id < twin for twin in twins) else 0)
             self._patience_s = first_s if twins else ELDER_S
+        # A broker that did not answer has not counted the session of one that is gone either.
+        silent = now - self._looked_at > TWIN_S
+        self._looked_at = now
         if not twins:
             self._twin_since = None
-        elif self._twin_since is None:
+        elif self._twin_since is None or silent:
             self._twin_since = now
 
     def read(self, partition: Partition, end: int) -> None:

@@ -84,7 +84,7 @@ TWIN = GroupMember("id-2", "n1")
 def test_of_two_nodes_with_one_name_the_one_that_was_there_stays() -> None:
     elder, younger = path(), path()
     elder.saw(seen(ME), "id-1", {}, set(), 0)
-    for now in (2, 16):
+    for now in range(2, 17):
         elder.saw(seen(ME, TWIN), "id-1", {}, set(), now)
         younger.saw(seen(ME, TWIN), "id-2", {}, set(), now)
     assert not elder.is_twin(16)
@@ -93,12 +93,23 @@ def test_of_two_nodes_with_one_name_the_one_that_was_there_stays() -> None:
 
 def test_of_two_that_came_at_once_one_waits_for_the_other_to_end() -> None:
     one, other = path(), path()
-    for now in (2, 16):
+    for now in range(2, 17):
         one.saw(seen(ME, TWIN), "id-1", {}, set(), now)
         other.saw(seen(ME, TWIN), "id-2", {}, set(), now)
     assert (one.is_twin(16), other.is_twin(16)) == (False, True)
     one.saw(seen(ME), "id-1", {}, set(), 17)
     assert not one.is_twin(60)
+
+
+def test_while_the_broker_says_nothing_no_twin_grows_older() -> None:
+    """Nor does the session of a former self, which would end it."""
+    looked = path()
+    for now in (2, 3, 20, 21):
+        looked.saw(seen(ME, TWIN), "id-2", {}, set(), now)
+        assert not looked.is_twin(now)
+    for now in range(22, 35):
+        looked.saw(seen(ME, TWIN), "id-2", {}, set(), now)
+    assert looked.is_twin(34)
 
 
 def test_a_twin_that_does_not_end_ends_the_other_at_last() -> None:
