@@ -155,7 +155,7 @@ class Partitions:
         self._start(self._get_on(partition, epoch))
 
     def on_logs(self, logs: Mapping[str, str]) -> None:
-        """What lies under the topics' names; a group on the classic protocol does not say it."""
+        """What lies under the topics' names now: what was made anew is taken over anew."""
         for topic in logs.keys() & self._logs.keys():
             if self._logs[topic] == logs[topic]:
                 continue

@@ -242,7 +242,7 @@ class Standing:
         (https://github.com/confluentinc/librdkafka/issues/4605), so it must not give up.
         """
         admin = self._admin
-        admin.list_topics(timeout=ANSWER_S)
+        _result(admin.describe_cluster(request_timeout=ANSWER_S))
         answer = admin.describe_consumer_groups([group], request_timeout=LEFT_S)[group]
         try:
             return _result(answer)

@@ -106,7 +106,7 @@ class Tail:
         while True:
             consumer = self._consumer
             if consumer and not self._failure:
-                with contextlib.suppress(KafkaError):
+                with contextlib.suppress(Exception):  # it may be closed meanwhile
                     asked = [tp for tp in self._assigned() if tp.topic == topic]
                     ends = ends or await consumer.end_offsets(asked)
                     if all([await consumer.position(tp) >= end for tp, end in ends.items()]):

@@ -57,8 +57,12 @@ class Lookout:
             try:
                 seen = await partitions.ask(look, self._standing, self._settings.group, lanes, own)
                 self._judge(seen)
-                partitions.on_logs(seen.logs)
                 await self._look_closer(seen)
+                if (
+                    self._member.protocol == "classic"
+                ):  # the other one takes it away and gives it back
+                    topics = {topic for topic, _ in own}
+                    partitions.on_logs(await partitions.ask(self._standing.logs, topics))
             except (KafkaException, Unreachable) as error:
                 log.debug("could not look at the group", error=str(error))
             await asyncio.sleep(LOOK_S)

@@ -32,8 +32,6 @@ class Look:
     """First and end offset of those, and of our own."""
     committed: Mapping[Partition, int]
     """What the group has committed of those that nobody has."""
-    logs: Mapping[str, str]
-    """What tells each lane from one that was made anew."""
 
 
 def look(standing: Standing, group: str, lanes: frozenset[str], own: set[Partition]) -> Look:
@@ -53,7 +51,6 @@ def look(standing: Standing, group: str, lanes: frozenset[str], own: set[Partiti
         frozenset(unowned),
         standing.bounds((own | unowned) & there, committed=True),
         {each: offset for each, (offset, _) in standing.committed(unowned, hasty=True).items()},
-        standing.logs({topic for topic, _ in there}),
     )
 
 

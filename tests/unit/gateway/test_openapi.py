@@ -41,21 +41,17 @@ def answers_are_as_described(path: str) -> Any:
     return test
 
 
-test_health = answers_are_as_described("/health")
-test_health_live = answers_are_as_described("/health/live")
-test_health_ready = answers_are_as_described("/health/ready")
-test_health_models = answers_are_as_described("/health/models")
-test_models = answers_are_as_described("/models")
-test_infer = answers_are_as_described("/infer/{model_name}")
+PATHS = {
+    "/health": "health",
+    "/health/live": "live",
+    "/health/ready": "ready",
+    "/health/models": "health_models",
+    "/models": "models",
+    "/infer/{model_name}": "infer",
+}
+globals().update({f"test_{name}": answers_are_as_described(path) for path, name in PATHS.items()})
 
 
 def test_the_public_paths_are_described() -> None:
     paths = create_app(FakeHall(), Metrics(), 1).openapi()["paths"]
-    assert set(paths) == {
-        "/health",
-        "/health/live",
-        "/health/ready",
-        "/health/models",
-        "/models",
-        "/infer/{model_name}",
-    }
+    assert set(paths) == set(PATHS)

@@ -21,7 +21,7 @@ def seen(
     committed: dict[Partition, int] | None = None,
     owners: dict[Partition, str] | None = None,
 ) -> Look:
-    return Look(frozenset(members), owners or {}, unowned, bounds or {}, committed or {}, {})
+    return Look(frozenset(members), owners or {}, unowned, bounds or {}, committed or {})
 
 
 def test_membership_is_what_the_group_says() -> None:
