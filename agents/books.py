@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from modelmora.agents.intake import Intake
 from modelmora.agents.ledger import Commit
 from modelmora.kafka.batches import Commits, Partition
-from modelmora.kafka.books import Due, Dues
-from modelmora.kafka.outbox import Record
+from modelmora.kafka.writing.books import Due, Dues
+from modelmora.kafka.writing.outbox import Record
 
 
 class Books:

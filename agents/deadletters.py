@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 
 from modelmora.errors import RequestError
-from modelmora.kafka.publisher import Headers
+from modelmora.kafka.writing.publisher import Headers
 from modelmora.messages import Source
 from modelmora.serving.request import ERROR_CODE, Record
 

@@ -13,9 +13,9 @@ from typing import Protocol
 
 import structlog
 
-from modelmora.kafka.publisher import Answer, Written
-from modelmora.kafka.publisher import Record as Outgoing
 from modelmora.kafka.topics import Topic
+from modelmora.kafka.writing.publisher import Answer, Written
+from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, LifecycleEvent, Parameter
 from modelmora.wire import encode_event
 
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class Sender(Protocol):
-    """Writes records; see `modelmora.kafka.publisher`."""
+    """Writes records; see `modelmora.kafka.writing.publisher`."""
 
     def send(self, record: Outgoing) -> None:
         """Take a record; returns at once."""

@@ -10,8 +10,8 @@ import structlog
 from modelmora.agents.lifecycle import Lifecycle, Sender
 from modelmora.engines.catalog import EngineEntry, entry_for
 from modelmora.errors import ModelMoraError
-from modelmora.kafka.publisher import Record as Outgoing
 from modelmora.kafka.topics import Topic
+from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, RegistryKind, RegistryRecord
 from modelmora.registry.definitions import ModelDefinition, served_or_faults
 from modelmora.registry.sources import resolve, weight_bytes

@@ -9,9 +9,9 @@ from modelmora.agents.intake import Intake
 from modelmora.agents.lifecycle import Sender
 from modelmora.agents.models import registry_key
 from modelmora.kafka.leases import Leases
-from modelmora.kafka.publisher import Answer
-from modelmora.kafka.publisher import Record as Outgoing
 from modelmora.kafka.topics import Topic, lane_topics
+from modelmora.kafka.writing.publisher import Answer
+from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.serving.models import Catalogue
 from modelmora.settings import Settings

@@ -13,9 +13,9 @@ import structlog
 from modelmora.agents.deadletters import headers_of, shortened
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import Code, RequestError
-from modelmora.kafka.publisher import Answer, Dropped, Ends, Headers, TooLarge, Written
-from modelmora.kafka.publisher import Record as Outgoing
 from modelmora.kafka.topics import Topic
+from modelmora.kafka.writing.publisher import Answer, Dropped, Ends, Headers, TooLarge, Written
+from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import (
     ErrorInfo,
     EventKind,
@@ -58,7 +58,7 @@ _RESULT_ONLY = frozenset(
 
 
 class Sender(Protocol):
-    """Writes records; see `modelmora.kafka.publisher`."""
+    """Writes records; see `modelmora.kafka.writing.publisher`."""
 
     def send(self, record: Outgoing) -> None:
         """Take a record; returns at once."""

@@ -15,10 +15,10 @@ from modelmora.gateway.models import Directory
 from modelmora.gateway.outcomes import DoorCode, Refusal
 from modelmora.gateway.replies import Replies
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
-from modelmora.kafka.publisher import Answer, Publisher, Record, TooLarge
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import LANE_TOPICS, Topic
+from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarge
 from modelmora.messages import (
     ControlCommand,
     ControlVerb,

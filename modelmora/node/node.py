@@ -28,13 +28,13 @@ from modelmora.agents.results import Results
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.group import Member
 from modelmora.kafka.leases import Leases
-from modelmora.kafka.outbox import Outbox
-from modelmora.kafka.publisher import Publisher
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import Topic, lane_topics
-from modelmora.kafka.transactions import TransactionalPublisher
+from modelmora.kafka.writing.outbox import Outbox
+from modelmora.kafka.writing.publisher import Publisher
+from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from modelmora.errors import RequestError
 from modelmora.kafka.batches import Partition, Record
-from modelmora.kafka.outbox import in_turn
-from modelmora.kafka.publisher import Dropped, TooLarge, Written
-from modelmora.kafka.publisher import Record as Outgoing
+from modelmora.kafka.writing.outbox import in_turn
+from modelmora.kafka.writing.publisher import Dropped, TooLarge, Written
+from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Timings
 from modelmora.scheduling import Group, ModelKey, ModelSpec, Position
 from modelmora.serving import Incoming

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from modelmora.broker import EmbeddedBroker, ensure_jars
-from modelmora.kafka.publisher import Answer, Publisher, Record
+from modelmora.kafka.writing.publisher import Answer, Publisher, Record
 from modelmora.settings import Settings
 from tests.topics import CAP_S, create_topic
 

@@ -22,8 +22,8 @@ from modelmora.broker.config import server_properties
 from modelmora.errors import ConfigurationError, Unreachable, WrongCredentials
 from modelmora.kafka.admin import Admin, TopicState, check_lanes
 from modelmora.kafka.connection import aiokafka_config, confluent_config
-from modelmora.kafka.publisher import Publisher
 from modelmora.kafka.topics import CLUSTER_PARTITIONS, LANE_TOPICS, TABLE, Topic
+from modelmora.kafka.writing.publisher import Publisher
 from modelmora.settings import KafkaSettings, Settings, Timing, TopicSettings
 from tests.topics import create_topic, produce
 

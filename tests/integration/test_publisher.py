@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import Producer
 
 from modelmora.broker import EmbeddedBroker
-from modelmora.kafka.publisher import Answer, Publisher, Record, TooLarge, Written
+from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarge, Written
 from modelmora.settings import Settings
 from modelmora.wire import new_request_id, partition_of
 from tests.checker.reading import read_records

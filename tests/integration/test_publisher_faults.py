@@ -16,8 +16,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.errors import Unreachable
-from modelmora.kafka import producing
-from modelmora.kafka.publisher import Answer, Dropped, Publisher, Record, TooLarge, Written
+from modelmora.kafka.writing import producing
+from modelmora.kafka.writing.publisher import Answer, Dropped, Publisher, Record, TooLarge, Written
 from modelmora.settings import Settings
 from modelmora.wire import partition_of
 from tests.checker.reading import read_records
@@ -246,7 +246,7 @@ async def test_no_broker_is_told_at_the_start(
 
 PROGRAM = """
 import asyncio, sys
-from modelmora.kafka.publisher import Publisher, Record
+from modelmora.kafka.writing.publisher import Publisher, Record
 from modelmora.settings import Settings
 
 async def main(servers, topic, stop):

@@ -14,11 +14,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.errors import Unreachable
-from modelmora.kafka import transactions
 from modelmora.kafka.batches import Partition
-from modelmora.kafka.books import Due, Dues
-from modelmora.kafka.publisher import Dropped, Ends, Record, TooLarge, Written
-from modelmora.kafka.transactions import TransactionalPublisher
+from modelmora.kafka.writing import transactions
+from modelmora.kafka.writing.books import Due, Dues
+from modelmora.kafka.writing.publisher import Dropped, Ends, Record, TooLarge, Written
+from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.settings import Settings
 from tests.checker.reading import Cluster
 from tests.integration.test_publisher import Answers, settings

@@ -7,7 +7,7 @@ import pytest
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.results import Results
 from modelmora.errors import Code, RequestError
-from modelmora.kafka.publisher import TooLarge, Written
+from modelmora.kafka.writing.publisher import TooLarge, Written
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.serving import BrokerClock, Record
 from modelmora.testing.fakes import UNIX_MS, FakeRecord, FakeSender, FakeTime, incoming

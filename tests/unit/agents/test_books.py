@@ -7,9 +7,9 @@ import pytest
 from modelmora.agents.books import Books
 from modelmora.agents.intake import Intake
 from modelmora.agents.ledger import read_metadata
-from modelmora.kafka.books import Due
-from modelmora.kafka.outbox import Ends, Record
 from modelmora.kafka.topics import lane_topics
+from modelmora.kafka.writing.books import Due
+from modelmora.kafka.writing.outbox import Ends, Record
 from modelmora.settings import Settings
 from modelmora.testing.fakes import FakeRecord
 

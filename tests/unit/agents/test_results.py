@@ -9,7 +9,7 @@ import pytest
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.results import Results, read_at
 from modelmora.errors import Code, RequestError, Undecodable
-from modelmora.kafka.publisher import Ends
+from modelmora.kafka.writing.publisher import Ends
 from modelmora.messages import ProgressStage, Source, Status, Timings, outcome_status
 from modelmora.scheduling import Position
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record

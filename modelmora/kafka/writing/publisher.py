@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message
 
-from modelmora.kafka.outbox import (
+from modelmora.kafka.writing.outbox import (
     Answer,
     Dropped,
     Ends,
@@ -24,7 +24,7 @@ from modelmora.kafka.outbox import (
     goes_alone,
     in_turn,
 )
-from modelmora.kafka.producing import Client
+from modelmora.kafka.writing.producing import Client
 from modelmora.settings import Settings
 from modelmora.wire import Framing
 

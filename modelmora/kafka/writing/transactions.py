@@ -29,9 +29,9 @@ from confluent_kafka import (
 
 from modelmora.errors import ConfigurationError, WrongCredentials
 from modelmora.kafka.admin import explain
-from modelmora.kafka.books import Books, Dues, Reader
 from modelmora.kafka.connection import bootstrap_servers
-from modelmora.kafka.outbox import (
+from modelmora.kafka.writing.books import Books, Dues, Reader
+from modelmora.kafka.writing.outbox import (
     RETRY_S,
     Answer,
     Dropped,
@@ -41,8 +41,8 @@ from modelmora.kafka.outbox import (
     Written,
     goes_alone,
 )
-from modelmora.kafka.producing import START_S, in_time, producer_config
-from modelmora.kafka.publisher import GIVEN_BACK, TOO_LARGE
+from modelmora.kafka.writing.producing import START_S, in_time, producer_config
+from modelmora.kafka.writing.publisher import GIVEN_BACK, TOO_LARGE
 from modelmora.settings import Settings
 from modelmora.wire import Framing
 

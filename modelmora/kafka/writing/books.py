@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from modelmora.kafka.batches import Partition
-from modelmora.kafka.outbox import Record
+from modelmora.kafka.writing.outbox import Record
 
 
 class Due(NamedTuple):

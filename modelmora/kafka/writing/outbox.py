@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 from confluent_kafka import KafkaError
 
-from modelmora.kafka.producing import BATCH_BYTES
+from modelmora.kafka.writing.producing import BATCH_BYTES
 from modelmora.wire import Framing
 
 log = structlog.get_logger(__name__)

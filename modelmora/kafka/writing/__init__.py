@@ -1,0 +1,1 @@
+"""Records onto topics: waiting, handed to librdkafka one by one or in transactions, decided."""
