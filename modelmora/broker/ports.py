@@ -10,6 +10,7 @@ import socket
 from functools import partial
 from pathlib import Path
 
+from modelmora import addresses
 from modelmora.errors import ConfigurationError
 
 LOWEST = 20_000
@@ -64,6 +65,6 @@ def require_free(host: str, port: int, purpose: str) -> int:
 
 
 def _bind(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+    with socket.socket(addresses.family(host)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))

@@ -19,7 +19,7 @@ from typing import Any
 import typer
 
 from modelmora.cli.options import JsonOption
-from modelmora.cli.output import duration, print_json, say, shorten, talk
+from modelmora.cli.output import print_json, say, talk
 from modelmora.cli.showcase import Asker, Showcase, counts, ending_as_interrupt
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, Unreachable
@@ -28,6 +28,7 @@ from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceRequest, InferenceResult, Status, Tensor
 from modelmora.registry.definitions import MINILM
 from modelmora.settings import Settings
+from modelmora.text import duration, shorten
 from modelmora.wire import encode_request, new_request_id
 
 SENTENCES = (

@@ -13,11 +13,12 @@ from modelmora.cli.options import (
     ServersOption,
     settings_of,
 )
-from modelmora.cli.output import clock, node_name, print_json, print_table, say, size
+from modelmora.cli.output import clock, node_name, print_json, print_table, say
 from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import Undecodable
 from modelmora.host.instance import connected
 from modelmora.kafka.topics import Topic
+from modelmora.text import size
 from modelmora.wire import decode_event
 
 ATTRIBUTE = "ce_"
@@ -97,7 +98,7 @@ def facts_line(facts: dict[str, Any]) -> str:
 def _fact(name: str, value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if name.endswith("_bytes"):
-            return (size(value) or "").replace(" ", "")
+            return size(value).replace(" ", "")
         return f"{value:g}" if isinstance(value, float) else str(value)
     return ",".join(value) if isinstance(value, tuple) else str(value)
 

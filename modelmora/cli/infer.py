@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, settings_of
-from modelmora.cli.output import duration, print_json, say
+from modelmora.cli.output import print_json, say
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import call, gateway_url
+from modelmora.text import duration
 
 SHOWN = 6
 GRACE_S = 5.0

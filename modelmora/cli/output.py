@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from modelmora.text import printable
+
 Cell = str | int | float | None
 NOTHING = "-"
 
@@ -28,8 +30,8 @@ def talk() -> Console:
 
 
 def say(message: str) -> None:
-    """One line of talk; brackets in it are no markup."""
-    talk().print(message, markup=False)
+    """One line of talk; brackets in it are no markup, what steers a terminal is shown."""
+    talk().print(printable(message), markup=False)
 
 
 def print_json(value: Any, *, line: bool = False) -> None:
@@ -44,7 +46,7 @@ def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterable[str] = ()
 ) -> None:
     """A table: ruled and folded to the width on a terminal, aligned plain columns elsewhere."""
-    cells = [[NOTHING if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [[NOTHING if cell is None else printable(str(cell)) for cell in row] for row in rows]
     to_right = set(right)
     console = data()
     if not console.is_terminal:
@@ -105,33 +107,6 @@ def iso(milliseconds: int) -> str:
     )
 
 
-def size(count: float | None) -> str | None:
-    """Bytes in a unit that reads well."""
-    if count is None:
-        return None
-    for unit in ("B", "kB", "MB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def duration(milliseconds: float) -> str:
-    """A time span in a unit that reads well."""
-    if milliseconds < 1000:
-        return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.1f} ms"
-    seconds = milliseconds / 1000
-    for unit, length, most in (("s", 1, 120), ("min", 60, 60), ("h", 3600, 48)):
-        if seconds < most * length:
-            return f"{seconds:.1f} s" if unit == "s" else f"{seconds / length:.3g} {unit}"
-    return f"{seconds / 86_400:.3g} d"
-
-
 def node_name(name: str) -> str:
     """A node's name as people tell nodes apart: `node-` and eight digits of its UUID."""
     return name[:13] + "…" if len(name) > 24 else name
-
-
-def shorten(text: str, width: int) -> str:
-    """At most `width` characters, the cut shown."""
-    return text if len(text) <= width else text[: width - 1] + "…"

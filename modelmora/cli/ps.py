@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, settings_of
-from modelmora.cli.output import duration, print_json, print_table, size
+from modelmora.cli.output import print_json, print_table
 from modelmora.host.instance import call, node_url
+from modelmora.text import duration, size
 
 COLUMNS = ("NAME", "VERSION", "STATE", "PID", "RAM", "WAITING", "RUNNING", "IDLE")
 
@@ -25,7 +26,7 @@ def ps(
                 model["version"],
                 model["state"],
                 model.get("pid"),
-                size(model.get("memory_bytes") or None),
+                size(model["memory_bytes"]) if model.get("memory_bytes") else None,
                 model.get("waiting"),
                 model.get("running"),
                 None if model.get("idle_s") is None else duration(model["idle_s"] * 1000),

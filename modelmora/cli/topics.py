@@ -13,12 +13,13 @@ from modelmora.cli.options import (
     ServersOption,
     settings_of,
 )
-from modelmora.cli.output import duration, print_json, print_table, say
+from modelmora.cli.output import print_json, print_table, say
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
 from modelmora.host.instance import connected
 from modelmora.kafka.admin import Admin, TopicState
 from modelmora.kafka.topics import TABLE, Topic
+from modelmora.text import duration
 
 app = typer.Typer(help="Topics: list, create, describe.", no_args_is_help=True)
 

@@ -16,13 +16,14 @@ from modelmora.cli.options import (
     ServersOption,
     settings_of,
 )
-from modelmora.cli.output import clock, duration, iso, print_json, print_table, say, size
+from modelmora.cli.output import clock, iso, print_json, print_table, say
 from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import NotFound, Undecodable
 from modelmora.host.instance import connected
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import InferenceResult, ProgressEvent
 from modelmora.settings import Settings
+from modelmora.text import duration, size
 from modelmora.wire import (
     decode_control,
     decode_progress,
@@ -136,7 +137,7 @@ def describe(topic: str, record: Record, request_id: str) -> str | None:
 
 def _request(record: Record) -> str:
     parts = [
-        size(len(record.value or b"")) or "",
+        size(len(record.value or b"")),
         f"by {record.header('modelmora-principal') or 'local'}",
     ]
     if record.header("modelmora-gateway"):

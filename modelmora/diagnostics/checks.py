@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from modelmora import addresses
 from modelmora.diagnostics.finding import Finding, State
 from modelmora.diagnostics.membership import membership
 from modelmora.errors import ModelMoraError
@@ -153,10 +154,10 @@ def ports(settings: Settings) -> Iterator[Finding]:
                 pass
         except OSError as error:
             flag = f"--{name.replace('_', '-')}"
-            found = f"{settings.host}:{port} cannot be used ({error.strerror})"
+            found = f"{addresses.join(settings.host, port)} cannot be used ({error.strerror})"
             yield Finding(State.WRONG, name, found, f"pass {flag} 0, or end who has it")
         else:
-            yield Finding(State.OK, name, f"{settings.host}:{port} is free")
+            yield Finding(State.OK, name, f"{addresses.join(settings.host, port)} is free")
 
 
 def broker(settings: Settings, info: RunInfo | None) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from aiokafka.errors import KafkaError
 
+from modelmora import addresses
 from modelmora.errors import ModelMoraError, Unreachable
 from modelmora.gateway.bridge import Bridge
 from modelmora.gateway.metrics import Metrics
@@ -68,10 +69,10 @@ class Gateway:
             create_app(bridge, metrics, request_bytes), settings.host, settings.http_port
         )
         host, port = await self._rest.start()
-        shown = f"[{host}]" if ":" in host else host
-        self.http = f"http://{shown}:{port}"
+        self.http = f"http://{addresses.join(host, port)}"
         self._rpc = RpcServer(bridge, metrics, request_bytes)
-        self.grpc = f"{shown}:{await self._rpc.start(settings.host, settings.grpc_port)}"
+        port = await self._rpc.start(settings.host, settings.grpc_port)
+        self.grpc = addresses.join(host, port)
         await self._rpc.serving(now=not bridge.faults())
         self._watch = background(self._follow(bridge, self._rpc), "health")
         log.info("gateway ready", http=self.http, grpc=self.grpc, id=bridge.gateway_id)

@@ -9,6 +9,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from modelmora import addresses
 from modelmora.errors import Code, ConfigurationError
 from modelmora.gateway.hall import LANES, MAX_TIMEOUT_MS, Ask, Hall, check_request_id
 from modelmora.gateway.metrics import Metrics
@@ -193,7 +194,7 @@ class RpcServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the bound port. Raises ConfigurationError when it cannot be had."""
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = addresses.join(host, port)
         try:
             bound = self._server.add_insecure_port(address)
         except RuntimeError:

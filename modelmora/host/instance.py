@@ -7,6 +7,7 @@ import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from modelmora import addresses
 from modelmora.errors import ModelMoraError, NotFound, Unreachable
 from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.topics import EMBEDDED_PARTITIONS
@@ -56,10 +57,9 @@ def accepts(servers: str) -> bool:
     The Kafka clients try again and again instead of saying so.
     """
     for server in servers.split(","):
-        host, _, port = server.strip().rpartition(":")
         with (
-            contextlib.suppress(OSError, ValueError, OverflowError),
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_S),
+            contextlib.suppress(OSError, ValueError),
+            socket.create_connection(addresses.split(server), CONNECT_S),
         ):
             return True
     return False

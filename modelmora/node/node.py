@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from modelmora import addresses
 from modelmora.agents.app import NodeApp, build_app
 from modelmora.agents.beginning import Oddity
 from modelmora.agents.books import Books
@@ -175,7 +176,7 @@ class Node:
         """Start what needs no broker: health, the workers, and Faust, which rests for a second."""
         # First, so that a node that waits long is seen to live.
         host, port = await self.http.start()
-        self._address = f"http://{host}:{port}"
+        self._address = f"http://{addresses.join(host, port)}"
         notify(node_http=self._address)
         await self.workers.start()
         self._wait_for("broker")

@@ -10,6 +10,7 @@ from typing import Any
 
 import uvicorn
 
+from modelmora import addresses
 from modelmora.errors import ConfigurationError
 
 BACKLOG = 2048
@@ -71,8 +72,7 @@ class HttpServer:
         await self.task
 
     def _bind(self) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening = socket.socket(addresses.family(self._host), socket.SOCK_STREAM)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((self._host, self._port))
@@ -80,8 +80,8 @@ class HttpServer:
             listening.setblocking(False)
         except OSError as error:
             listening.close()
+            where = addresses.join(self._host, self._port)
             raise ConfigurationError(
-                f"{self._host}:{self._port} cannot be listened on ({error.strerror}); "
-                "choose another port"
+                f"{where} cannot be listened on ({error.strerror}); choose another port"
             ) from None
         return listening

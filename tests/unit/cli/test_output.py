@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from modelmora.cli import output
-from modelmora.cli.output import clock, duration, iso, print_json, print_table, shorten, size
+from modelmora.cli.output import clock, iso, print_json, print_table, say
 
 
 def test_away_from_a_terminal_a_table_is_plain_and_never_cut(
@@ -20,6 +20,16 @@ def test_away_from_a_terminal_a_table_is_plain_and_never_cut(
     assert lines[1] == "x" * 200 + "      5"
     assert lines[2].startswith("[red]y[/red] ")
     assert lines[2].endswith("    -")
+
+
+def test_what_strangers_wrote_forges_no_row(capsys: pytest.CaptureFixture[str]) -> None:
+    forged = "id\x1b[2K\nother  COMPLETED"
+    print_table(("ID", "STATE"), [(forged, "FAILED")])
+    say(forged)
+    told = capsys.readouterr()
+    assert [line.split()[-1] for line in told.out.splitlines()] == ["STATE", "FAILED"]
+    assert "\x1b" not in told.out + told.err
+    assert told.err.count("\n") == 1
 
 
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> str:
@@ -45,30 +55,6 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(len(re.sub(r"\x1b\[\d+m", "", line)) <= 80 for line in shown.splitlines())
 
 
-@pytest.mark.parametrize(
-    ("count", "told"),
-    [(None, None), (0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (34e6, "34 MB"), (2e9, "2.0 GB")],
-)
-def test_sizes(count: float | None, told: str | None) -> None:
-    assert size(count) == told
-
-
-@pytest.mark.parametrize(
-    ("ms", "told"),
-    [
-        (0.25, "0.2 ms"),
-        (12, "12 ms"),
-        (1500, "1.5 s"),
-        (300_000, "5 min"),
-        (36e5, "1 h"),
-        (864e5, "24 h"),
-        (6048e5, "7 d"),
-    ],
-)
-def test_durations(ms: float, told: str) -> None:
-    assert duration(ms) == told
-
-
 def test_times_are_local_and_exact() -> None:
     assert clock(1_700_000_000_123).endswith(".123")
     assert iso(1_700_000_000_123).startswith("2023-11-1")
@@ -78,8 +64,3 @@ def test_json_lines_and_documents(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": 1}, line=True)
     print_json({"a": 1})
     assert capsys.readouterr().out == '{"a":1}\n{\n  "a": 1\n}\n'
-
-
-def test_shortening_shows_the_cut() -> None:
-    assert shorten("abc", 3) == "abc"
-    assert shorten("abcd", 3) == "ab…"

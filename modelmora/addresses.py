@@ -1,0 +1,26 @@
+"""Host and port to `host:port` and back, IPv6 in brackets (RFC 3986, section 3.2.2)."""
+
+from __future__ import annotations
+
+import socket
+
+
+def join(host: str, port: int) -> str:
+    """`127.0.0.1:8080`, `[::1]:8080`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split(address: str) -> tuple[str, int]:
+    """The host without brackets, and the port. Raises ValueError where there is no such pair."""
+    host, colon, port = address.strip().rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not bare or not port.isascii() or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError(f"{address} is not host:port")
+    if ":" in bare and bare == host:
+        raise ValueError(f"{address}: an IPv6 address stands in brackets, [::1]:9092")
+    return bare, int(port)
+
+
+def family(host: str) -> socket.AddressFamily:
+    """Of the socket that listens on this host."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
