@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
@@ -16,6 +15,7 @@ from modelmora.bench.report import Figure, at_least
 from modelmora.bench.stage import Stage, appended_s, requests_of
 from modelmora.registry.definitions import MINILM
 from modelmora.registry.sources import resolve
+from modelmora.surroundings import interpreter
 
 ROUNDS = 3
 MODEL = MINILM.name
@@ -30,7 +30,7 @@ QUIET = {
 def ceiling() -> Iterator[Callable[[str], Any]]:
     """The model alone in a process of its own, with all cores; idle while it is not asked."""
     threads = str(len(os.sched_getaffinity(0)))
-    command = [sys.executable, "-m", "modelmora.bench.ceiling", str(resolve(MINILM.source))]
+    command = [*interpreter("modelmora.bench.ceiling"), str(resolve(MINILM.source))]
     process = subprocess.Popen(
         [*command, threads],
         stdin=subprocess.PIPE,

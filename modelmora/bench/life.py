@@ -53,7 +53,7 @@ def cold_start(stage: Stage) -> Figure:
         warm.append(time.time() - began)
         tail.close()
         began = time.time()
-        command = [sys.executable, "-c", FRESH, str(resolve(MINILM.source))]
+        command = [sys.executable, "-P", "-c", FRESH, str(resolve(MINILM.source))]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         fresh.append(time.time() - began)
     return Figure(

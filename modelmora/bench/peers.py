@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Iterator
 
 from modelmora.bench.stage import Stage
 from modelmora.errors import ModelMoraError
+from modelmora.surroundings import interpreter
 
 
 @contextlib.contextmanager
 def bare(stage: Stage, kind: str, source: str, target: str) -> Iterator[int]:
     """Run a bare echo between two topics; yields its pid."""
-    command = [sys.executable, "-m", "modelmora.bench.bare", kind]
+    command = [*interpreter("modelmora.bench.bare"), kind]
     process = subprocess.Popen(
         [*command, stage.bootstrap_servers, source, target],
         stdout=subprocess.PIPE,

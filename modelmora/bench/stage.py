@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from modelmora.broker.tether import tethered
 from modelmora.errors import ModelMoraError
 from modelmora.host.runfile import read_run
 from modelmora.messages import ControlCommand, ControlVerb, InferenceRequest, LifecycleEvent
+from modelmora.surroundings import interpreter
 from modelmora.wire import decode_event, encode_control, encode_request, new_request_id
 
 PATIENCE_S = 180.0
@@ -178,7 +178,7 @@ def serving(
     folder: Path, scale: float = 1.0, variables: Mapping[str, str] | None = None
 ) -> Iterator[Stage]:
     """Start broker, node and gateway with the test models; stop them at the end."""
-    command = [sys.executable, "-m", "modelmora.cli", "serve", "--testing", "--data-dir"]
+    command = [*interpreter("modelmora.cli"), "serve", "--testing", "--data-dir"]
     ports = ["--http-port", "0", "--grpc-port", "0", "--node-http-port", "0"]
     log = (folder / "serve.log").open("wb")
     process = subprocess.Popen(

@@ -16,6 +16,7 @@ from modelmora.bench.stage import serving
 from modelmora.broker import EmbeddedBroker
 from modelmora.engines import CATALOG
 from modelmora.registry.definitions import MINILM
+from modelmora.surroundings import interpreter
 from modelmora.workers.handle import spawn
 
 ROUNDS = 3
@@ -59,11 +60,11 @@ def _timed(run: Callable[[], object]) -> float:
 
 
 def _torch() -> float:
-    return _timed(lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True))
+    return _timed(lambda: subprocess.run([sys.executable, "-P", "-c", "import torch"], check=True))
 
 
 def _demo() -> float:
-    command = [sys.executable, "-m", "modelmora.cli", "demo"]
+    command = [*interpreter("modelmora.cli"), "demo"]
     return _timed(lambda: subprocess.run(command, check=True, capture_output=True))
 
 

@@ -7,11 +7,13 @@ import sys
 from modelmora.broker.foreground import run_broker
 from modelmora.errors import ModelMoraError
 from modelmora.settings import load_settings
+from modelmora.surroundings import settle
 
 
 def main() -> int:
     """Run with the settings of this folder and environment; the exit code."""
     try:
+        settle()
         return run_broker(load_settings())
     except ModelMoraError as error:
         sys.stderr.write(f"modelmora: {error}\n")

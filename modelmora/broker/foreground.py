@@ -10,8 +10,7 @@ from collections.abc import Callable
 from modelmora.broker.embedded import EmbeddedBroker
 from modelmora.broker.jars import Progress
 from modelmora.settings import Settings
-
-INTERRUPTED = 130
+from modelmora.surroundings import ended_by, on_ending
 
 
 def run_broker(
@@ -44,8 +43,7 @@ async def _serve(
         if not told.done():
             told.set_result(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, tell, number)
+    on_ending(tell)
     broker = EmbeddedBroker(settings.data_dir, settings.broker_port, progress=progress)
     starting = asyncio.create_task(broker.start_async())
     await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
@@ -60,4 +58,4 @@ async def _serve(
         if not told.done():
             raise broker.fault()
         await broker.stop_async(settings.timing.stop_s)
-    return INTERRUPTED if told.result() == signal.SIGINT else 0
+    return ended_by(told.result())

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from modelmora.errors import ModelMoraError
+from modelmora.surroundings import INTERRUPTED, settle
 
-INTERRUPTED = 130
 DEBUG_VARIABLE = "MODELMORA_LOG__LEVEL"
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 VERBS = {
@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code, never raises but for a fault of our own."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        settle()
         app = build(given[0] if given and given[0] in VERBS else None)
         code = app(given, prog_name="modelmora", standalone_mode=False)
         sys.stdout.flush()

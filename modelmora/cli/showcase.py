@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceResult
 from modelmora.settings import CONFIG_VARIABLE, Settings
+from modelmora.surroundings import interpreter
 from modelmora.wire import decode_result
 
 READY_S = 180.0
@@ -84,7 +84,7 @@ class Showcase:
     def _spawn(self) -> subprocess.Popen[bytes]:
         # An empty file in place of the user's own settings.
         self._config.touch()
-        command = [sys.executable, "-m", "modelmora.cli", "serve", "--data-dir", str(self._data)]
+        command = [*interpreter("modelmora.cli"), "serve", "--data-dir", str(self._data)]
         for port in PORTS:
             command += [port, "0"]
         with self.log_path.open("wb") as log:

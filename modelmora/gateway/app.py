@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from functools import partial
 from typing import Any
@@ -23,13 +22,13 @@ from modelmora.kafka.background import background
 from modelmora.kafka.connection import bootstrap_servers
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.settings import Settings, load_settings
+from modelmora.surroundings import ended_by, on_ending, settle
 from modelmora.telemetry import logs
 from modelmora.telemetry.http import HttpServer
 from modelmora.telemetry.notify import notify
 from modelmora.telemetry.standstill import Standstill
 
 log = structlog.get_logger(__name__)
-INTERRUPTED = 130
 UNWATCHED = 70  # a part that nothing replaces has ended
 DRAIN_S = 5.0
 HEALTH_S = 0.5
@@ -115,8 +114,7 @@ async def serve(settings: Settings) -> int:
         if not ended.done():
             ended.set_result(code)
 
-    loop.add_signal_handler(signal.SIGTERM, end, 0)
-    loop.add_signal_handler(signal.SIGINT, end, INTERRUPTED)
+    on_ending(lambda number: end(ended_by(number)))
     Standstill(settings.timing.watchdog_s, partial(os._exit, UNWATCHED)).start()
     gateway = Gateway(settings)
     starting = asyncio.create_task(gateway.start())
@@ -140,6 +138,7 @@ async def serve(settings: Settings) -> int:
 def run() -> int:
     """The process: the exit code, errors as one line on stderr."""
     try:
+        settle()
         settings = load_settings()
         logs.configure(settings.log)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,9 +11,10 @@ from modelmora.broker.ports import any_ports, require_free
 from modelmora.errors import ConfigurationError
 from modelmora.kafka.topics import EMBEDDED_PARTITIONS
 from modelmora.settings import Settings
+from modelmora.surroundings import interpreter
 
-NODE = (sys.executable, "-m", "modelmora.node")
-GATEWAY = (sys.executable, "-m", "modelmora.gateway")
+NODE = interpreter("modelmora.node")
+GATEWAY = interpreter("modelmora.gateway")
 _PORTS = {"http_port": "REST", "grpc_port": "gRPC", "node_http_port": "the node"}
 _ROLE_PORTS = {
     "all": ("http_port", "grpc_port", "node_http_port"),

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from modelmora.errors import ModelMoraError
 from modelmora.host.parts import Part
 from modelmora.host.policy import Exit, GiveUp, History, PassOn, Restart, after_exit
+from modelmora.surroundings import ended_by, on_ending
 
-INTERRUPTED = 130
 # Shares of the time to stop by whose end each part, in the order of stopping, must be gone.
 STOP_SHARES = {"gateway": 0.25, "node": 0.85, "broker": 1.0}
 
@@ -52,10 +52,7 @@ class Supervisor:
 
         Raises ModelMoraError when the broker cannot be started or a part keeps dying.
         """
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
-        for number in signals:
-            loop.add_signal_handler(number, self._told, number)
+        give_back = on_ending(self._told)
         keepers = [asyncio.create_task(self._keep(part), name=part.name) for part in self.parts]
         for keeper in keepers:
             keeper.add_done_callback(self._keeper_done)
@@ -63,8 +60,7 @@ class Supervisor:
             return await self._end
         finally:
             await self._stop(keepers)
-            for number in signals:
-                loop.remove_signal_handler(number)
+            give_back()
 
     def end(self, code: int) -> None:
         """Stop everything; `run` returns this code."""
@@ -81,7 +77,7 @@ class Supervisor:
             # Asked a second time: whoever asks does not want to wait.
             for part in self.parts:
                 part.kill()
-        self.end(INTERRUPTED if number == signal.SIGINT else 0)
+        self.end(ended_by(number))
 
     def _keeper_done(self, keeper: asyncio.Task[None]) -> None:
         if not keeper.cancelled() and (error := keeper.exception()):

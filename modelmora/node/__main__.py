@@ -9,6 +9,7 @@ from typing import NoReturn
 from modelmora.errors import ModelMoraError
 from modelmora.registry.definitions import modules_of
 from modelmora.settings import load_settings
+from modelmora.surroundings import settle
 from modelmora.telemetry.logs import configure
 from modelmora.workers import linux
 from modelmora.workers.handle import spawn_zygote
@@ -20,6 +21,7 @@ def main() -> NoReturn:
     # new object cost a quarter of the time of the node.
     gc.set_threshold(50_000, 20, 100)
     try:
+        settle()
         settings = load_settings()
         configure(settings.log)
         zygote = spawn_zygote(modules_of(settings)) if linux.supported else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from functools import partial
 from typing import NoReturn
@@ -19,6 +18,7 @@ from modelmora.kafka.schema_registry import Schemas
 from modelmora.node.lookout import EXIT_CODE
 from modelmora.node.node import Node
 from modelmora.settings import Settings
+from modelmora.surroundings import on_ending
 from modelmora.telemetry.standstill import Standstill
 from modelmora.workers.handle import Spawned
 
@@ -53,8 +53,7 @@ async def run(settings: Settings, zygote: Spawned | None = None) -> int:
     if schemas:
         await asyncio.to_thread(schemas.register)
     stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _stop, stop)
+    on_ending(lambda _number: _stop(stop))
     try:
         starting = asyncio.create_task(node.start())
         for end in (stop, node.failure):

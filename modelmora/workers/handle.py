@@ -10,11 +10,11 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from modelmora.errors import ModelMoraError
+from modelmora.surroundings import interpreter
 from modelmora.workers.environment import worker_environment
 from modelmora.workers.exits import wait_exit
 
@@ -165,7 +165,7 @@ def spawn(
         environment["CUDA_VISIBLE_DEVICES"] = devices
     fd = sock.fileno()
     return subprocess.Popen(
-        [sys.executable, "-m", module, str(fd), str(os.getpid()), *arguments],
+        [*interpreter(module), str(fd), str(os.getpid()), *arguments],
         pass_fds=[fd],
         env=environment,
         stdin=subprocess.DEVNULL,

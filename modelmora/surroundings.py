@@ -1,0 +1,82 @@
+"""What a parent process hands over or withholds: made usable before anything else happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from modelmora.errors import ConfigurationError
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals by which terminals and init systems end a process; each asks ours for a drain."""
+INTERRUPTED = 130
+"""The exit code after SIGINT, as shells have it; after another signal to end it is 0."""
+STREAMS = 3
+
+
+def interpreter(module: str) -> tuple[str, ...]:
+    """The command that runs a module of ours, the working directory left out of its path."""
+    return (sys.executable, "-P", "-m", module)
+
+
+def settle() -> None:
+    """Make streams, signals and folder usable. Raises ConfigurationError where that cannot be.
+
+    Closed standard streams would give their numbers to the next files opened; a parent's ignored
+    SIGCHLD loses exit codes, its blocked signals a stop; text that the terminal's encoding lacks
+    is escaped.
+    """
+    for number in range(STREAMS):
+        with contextlib.suppress(OSError):
+            os.fstat(number)
+            continue
+        os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ENDING, signal.SIGCHLD))
+    try:
+        os.getcwd()  # noqa: PTH109  (a path is not what is wanted)
+    except OSError:
+        raise ConfigurationError(
+            "the working directory is gone; change to one that exists and try again"
+        ) from None
+
+
+def ended_by(number: signal.Signals) -> int:
+    """The exit code of a process that has drained after this signal."""
+    return INTERRUPTED if number == signal.SIGINT else 0
+
+
+def _nowhere() -> io.TextIOWrapper:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  (kept for good)
+
+
+def on_ending(tell: Callable[[signal.Signals], object]) -> Callable[[], None]:
+    """Have `tell` called on this loop with each signal to end; returns what takes that back.
+
+    One that a parent had us ignore, as nohup(1) does and shells do for background jobs, stays
+    ignored, but for SIGTERM.
+    """
+    loop = asyncio.get_running_loop()
+    taken = [
+        number
+        for number in ENDING
+        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN
+    ]
+    for number in taken:
+        loop.add_signal_handler(number, tell, number)
+
+    def give_back() -> None:
+        for number in taken:
+            loop.remove_signal_handler(number)
+
+    return give_back
