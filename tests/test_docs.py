@@ -7,7 +7,6 @@ import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -44,13 +43,13 @@ def code_of(cell: str) -> str:
     return cell.strip("`")
 
 
-def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, default) of every setting."""
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, tuple[str, str]]]:
+    """(dotted name, default and meaning as the page writes them) of every setting."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from leaves(field.annotation, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", field.default
+            yield f"{prefix}{name}", (shown(field.default), field.description or "")
 
 
 def shown(default: object) -> str:
@@ -62,12 +61,12 @@ def shown(default: object) -> str:
     return "`[]`" if default == () else f"`{default}`"
 
 
-def test_every_setting_and_its_default() -> None:
+def test_every_setting_its_default_and_meaning() -> None:
     told = {
-        code_of(row["setting"]): row["default"]
+        code_of(row["setting"]): (row["default"], row["meaning"])
         for row in rows("reference/settings.md", "setting", "default")
     }
-    assert told == {name: shown(default) for name, default in leaves(Settings)}
+    assert told == dict(leaves(Settings))
 
 
 def test_every_error_code_and_its_status() -> None:

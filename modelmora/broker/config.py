@@ -11,6 +11,7 @@ from typing import Self
 from modelmora.broker.ports import any_ports, is_free, require_free
 
 HOST = "127.0.0.1"
+KAFKA_PORT = 9092
 HEAP_MB = 384
 STARTED = "Kafka Server started"
 """What Kafka's own log says, by this logger, when the broker is unfenced and listens."""
@@ -45,20 +46,23 @@ def ports_file(data_dir: Path) -> Path:
     return data_dir / "kafka" / "ports.json"
 
 
-def choose_ports(asked: int, kept: Ports | None) -> Ports:
+def choose_ports(asked: int | None, kept: Ports | None) -> Ports:
     """Decide the ports of this start.
 
     1. A client port asked for by number must be free: ConfigurationError otherwise.
-    2. With 0, the port kept from last time is used if it is free, so that clients find us again.
-    3. Else any free port.
+    2. Else the port kept from last time is used if it is free, so that clients find us again.
+    3. Else, with None, Kafka's own port if it is free, where a newcomer's tools look.
+    4. Else any free port.
     The controller's port is nobody's business: kept if free, else any.
     """
     if asked:
         require_free(HOST, asked, "the broker")
     spare = any_ports(HOST, 3)
-    former = kept or Ports(spare[0], spare[1])
-    client = asked or (former.client if is_free(HOST, former.client) else spare[0])
-    controller = former.controller if is_free(HOST, former.controller) else spare[1]
+    wished = [kept.client] if kept else []
+    if asked is None:
+        wished.append(KAFKA_PORT)
+    client = asked or next((port for port in wished if is_free(HOST, port)), spare[0])
+    controller = kept.controller if kept and is_free(HOST, kept.controller) else spare[1]
     return Ports(client, controller if controller != client else spare[2])
 
 

@@ -54,7 +54,7 @@ class EmbeddedBroker:
     def __init__(
         self,
         data_dir: Path,
-        port: int = 0,
+        port: int | None = 0,
         *,
         cache: Path | None = None,
         progress: Progress | None = None,

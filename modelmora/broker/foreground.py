@@ -21,7 +21,7 @@ def run_broker(
 ) -> int:
     """Start the broker, say where it listens, stop it at SIGINT (130) or SIGTERM (0).
 
-    Listens on `settings.broker_port` (0 = where it did last time, else any) and keeps its data
+    Listens on `settings.broker_port` (None or 0: see `choose_ports`) and keeps its data
     in `settings.data_dir`. `on_ready` replaces the line on standard output. Raises what
     `EmbeddedBroker.start` raises, and its fault when the broker ends by itself.
     """

@@ -1,24 +1,33 @@
-"""`modelmora config show`: the settings in use and where each comes from."""
+"""`modelmora config`: the settings in use, a file to start from, what is wrong with it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-import yaml
 from pydantic import BaseModel, SecretStr
 
 from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, ServersOption
-from modelmora.cli.output import print_json, print_table
-from modelmora.settings import Settings, config_path, load_settings
+from modelmora.cli.output import print_json, print_table, say
+from modelmora.errors import ConfigurationError
+from modelmora.settings import (
+    DEFAULT_CONFIG,
+    Settings,
+    Source,
+    checked,
+    config_path,
+    place_of,
+    settings_in,
+    sources_of,
+)
+from modelmora.settings.template import json_schema, template
+from modelmora.text import counted
 
-PREFIX = "MODELMORA_"
-NESTED = "__"
+app = typer.Typer(help="Settings: show, init, check, schema.", no_args_is_help=True)
 
-app = typer.Typer(help="Settings: show.", no_args_is_help=True)
+FileArgument = Annotated[Path | None, typer.Argument(metavar="FILE", help="The settings file.")]
 
 
 @app.command("show")
@@ -29,11 +38,8 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show every setting in use and where it comes from; secrets stay hidden."""
-    flags = {"bootstrap_servers": bootstrap_servers, "data_dir": data_dir}
-    given = {name for name, value in flags.items() if value is not None}
-    settings = load_settings(config, **flags)
-    path = config_path(config)
-    rows = list(effective(settings, given, path))
+    sources = sources_of(config, bootstrap_servers=bootstrap_servers, data_dir=data_dir)
+    rows = list(effective(settings_in(sources), sources))
     if json:
         print_json({name: {"value": value, "from": origin} for name, value, origin in rows})
         return
@@ -43,28 +49,52 @@ def show(
     )
 
 
-@app.callback()
-def _family() -> None:
-    """Keep `show` a verb of its own: typer folds a family of one into its parent."""
+@app.command("init")
+def init(file: FileArgument = None) -> None:
+    """Write a settings file with every setting, commented out, at its default."""
+    path = file or Path(DEFAULT_CONFIG)
+    try:
+        with path.open("x", encoding="utf-8") as new:
+            new.write(template())
+    except FileExistsError:
+        raise ConfigurationError(
+            f"{path} is there already; `modelmora config check {path}` reads it"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
+    typer.echo(path)
 
 
-def effective(
-    settings: Settings, flags: set[str], path: Path | None
-) -> Iterator[tuple[str, Any, str]]:
-    """(dotted name, value, origin) of every setting: flag, default, a variable or the file."""
-    written = _read_yaml(path)
-    variables = {name.upper(): name for name in os.environ}
+@app.command("check")
+def check(file: FileArgument = None, json: JsonOption = False) -> int:
+    """Check file and environment; everything that is wrong, a line each, and exit code 2."""
+    sources = sources_of(file)
+    _, faults = checked(sources)
+    if json:
+        print_json(faults)
+    else:
+        for fault in faults:
+            typer.echo(fault)
+        say(f"{counted(len(faults), 'fault')}" if faults else f"{_read(file)} is sound")
+    return ConfigurationError.exit_code if faults else 0
+
+
+def _read(file: Path | None) -> str:
+    path = config_path(file)
+    return f"the environment with {path}" if path else "the environment, without a settings file,"
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of the settings file, by which editors complete it."""
+    print_json(json_schema())
+
+
+def effective(settings: Settings, sources: Sequence[Source]) -> Iterator[tuple[str, Any, str]]:
+    """(dotted name, value, origin) of every setting; the highest place, or default."""
     for name, value in flatten(settings):
-        keys = name.split(".")
-        if name in flags:
-            origin = "flag"
-        elif variable := _variable(keys, variables):
-            origin = variable
-        elif _is_in(written, keys):
-            origin = str(path)
-        else:
-            origin = "default"
-        yield name, value, origin
+        place = place_of(tuple(name.split(".")), sources)
+        yield name, value, place or "default"
 
 
 def flatten(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -86,28 +116,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [v.model_dump(mode="json") if isinstance(v, BaseModel) else v for v in value]
     return value
-
-
-def _variable(keys: list[str], variables: Mapping[str, str]) -> str | None:
-    """The variable that sets this, or the whole section it is in (as JSON)."""
-    for length in range(len(keys), 0, -1):
-        asked = PREFIX + NESTED.join(keys[:length]).upper()
-        if asked in variables:
-            return variables[asked]
-    return None
-
-
-def _is_in(written: Any, keys: list[str]) -> bool:
-    for key in keys:
-        if not isinstance(written, dict) or key not in written:
-            return False
-        written = written[key]
-    return True
-
-
-def _read_yaml(path: Path | None) -> Any:
-    # It was read and judged already, while the settings were loaded.
-    return yaml.safe_load(path.read_text("utf-8")) if path else None
 
 
 def _text(value: Any) -> str | None:

@@ -20,7 +20,7 @@ from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceResult
-from modelmora.settings import CONFIG_VARIABLE, Settings
+from modelmora.settings import CONFIG_VARIABLE, PREFIX, Settings
 from modelmora.surroundings import interpreter
 from modelmora.wire import decode_result
 
@@ -28,12 +28,12 @@ READY_S = 180.0
 ANSWER_S = 120.0
 STOP_S = 60.0
 LOOK_S = 0.05
-PORTS = ("--http-port", "--grpc-port", "--node-http-port")
+PORTS = ("--broker-port", "--http-port", "--grpc-port", "--node-http-port")
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """The variables for the instance: none of ModelMora's, which speak of the user's own."""
-    return {name: value for name, value in given.items() if not name.startswith("MODELMORA_")}
+    return {name: value for name, value in given.items() if not name.startswith(PREFIX)}
 
 
 @contextlib.contextmanager

@@ -9,9 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from modelmora.settings import CONFIG_VARIABLE, Settings
+from modelmora.settings import CONFIG_VARIABLE, PREFIX, Settings, variable_of
 
-PREFIX = "MODELMORA_"
 EMPTY_CONFIG = "settings.yaml"
 EMPTY_CONFIG_TEXT = "# Empty on purpose: `modelmora serve` hands its settings to its processes.\n"
 
@@ -28,18 +27,17 @@ def child_environment(
     foreign = {
         name: value for name, value in environment.items() if not name.upper().startswith(PREFIX)
     }
-    own = dict(_variables(settings, PREFIX))
+    own = dict(_variables(settings, ()))
     return {**foreign, **own, CONFIG_VARIABLE: str(empty_config)}
 
 
-def _variables(section: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
+def _variables(section: BaseModel, at: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for name in type(section).model_fields:
         value = getattr(section, name)
-        key = f"{prefix}{name.upper()}"
         if isinstance(value, BaseModel):
-            yield from _variables(value, f"{key}__")
+            yield from _variables(value, (*at, name))
         elif value is not None:
-            yield key, _text(value)
+            yield variable_of((*at, name)), _text(value)
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from modelmora import addresses
-from modelmora.errors import ModelMoraError, NotFound, Unreachable
+from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Unreachable
 from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.topics import EMBEDDED_PARTITIONS
 from modelmora.settings import Settings
@@ -30,7 +30,8 @@ def running(settings: Settings) -> RunInfo | None:
 def connected(settings: Settings) -> Settings:
     """The settings with the brokers to use: those named, else those of the running instance.
 
-    Raises Unreachable where none is known or none accepts a connection.
+    Raises ConfigurationError for what is no address, Unreachable where none is known or none
+    accepts a connection.
     """
     info = running(settings)
     if not settings.bootstrap_servers:
@@ -43,12 +44,22 @@ def connected(settings: Settings) -> Settings:
         if info.processes.get("broker") and settings.topics.partitions is None:
             topics = settings.topics.model_copy(update={"partitions": EMBEDDED_PARTITIONS})
             settings = settings.model_copy(update={"topics": topics})
+    check_servers(settings.bootstrap_servers or "")
     if not accepts(settings.bootstrap_servers or ""):
         raise Unreachable(
             f"no broker answers at {settings.bootstrap_servers}; is it running, is the address "
             "right?"
         )
     return settings
+
+
+def check_servers(servers: str) -> None:
+    """Raise ConfigurationError where a broker's address is none."""
+    try:
+        for server in servers.split(","):
+            addresses.split(server)
+    except ValueError as error:
+        raise ConfigurationError(f"bootstrap servers: {error}") from None
 
 
 def accepts(servers: str) -> bool:

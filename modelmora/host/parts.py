@@ -14,7 +14,8 @@ from typing import Protocol
 from modelmora.broker import EmbeddedBroker
 from modelmora.broker.tether import tethered
 from modelmora.host.policy import Exit
-from modelmora.telemetry.notify import VARIABLE, Fact
+from modelmora.settings import NOTIFY_VARIABLE
+from modelmora.telemetry.notify import Fact
 
 Changed = Callable[[], None]
 LAST_WORDS_S = 0.5
@@ -97,7 +98,7 @@ class Program:
     async def _spawn(self, writing: int) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             *tethered(self._command),
-            env={**self._environment, VARIABLE: str(writing)},
+            env={**self._environment, NOTIFY_VARIABLE: str(writing)},
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=(writing,),
             start_new_session=True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 
-VARIABLE = "MODELMORA_NOTIFY_FD"
+from modelmora.settings import NOTIFY_VARIABLE
 
 Fact = bool | int | str | None
 
@@ -19,7 +19,7 @@ def notify(**facts: Fact) -> None:
     A later line replaces the facts that it names. Lines are shorter than PIPE_BUF and therefore
     whole, whichever thread writes. A supervisor that is gone is no error here.
     """
-    named = os.environ.get(VARIABLE, "")
+    named = os.environ.get(NOTIFY_VARIABLE, "")
     if not named.isdecimal():
         return
     line = json.dumps(facts, separators=(",", ":")) + "\n"

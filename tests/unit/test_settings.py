@@ -86,31 +86,55 @@ def test_models_are_read() -> None:
     assert (model.version, model.engine) == ("1", None)
 
 
+MODEL = "task: t, source: s"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("namespase: x", "namespase"),
-        ("limits: {request_byte: 1}", "limits.request_byte"),
-        ("http_port: 70000", "http_port"),
-        ("http_port: eighty", "http_port"),
-        ("role: chef", "role"),
-        ("namespace: 'No Spaces'", "namespace"),
-        ("models: [{name: Bad/Name, task: t, source: s}]", "models.0.name"),
-        ("models: [{name: m, source: s}]", "models.0.task"),
-        ("models: [{name: m, task: t, source: s}, {name: m, task: t, source: s}]", "m@1"),
-        ("limits: {request_bytes: 3000000}", "limits.request_bytes"),
-        ("kafka: {security_protocol: TLS}", "kafka.security_protocol"),
-        ("a: [1, 2", "line"),
-        ("a: 1\n\tb: 2", "line 2"),
-        ("- a\n- b", "mapping"),
-        ("just words", "mapping"),
-        ("42", "mapping"),
+        ("\nnamespase: x", " line 2: namespase is no setting; did you mean namespace?"),
+        ("limits: {request_byte: 1}", ": limits.request_byte is no setting; did you mean request_"),
+        ("log: {color: 1}", ": log.color is no setting; there are level, format"),
+        ("8080: x", ": 8080 is no setting"),
+        ("http_port: 70000", ": http_port is 70000; it must be a whole number from 0 to 65535"),
+        ("http_port: eighty", ': http_port is "eighty"; it must be a whole number from 0 to'),
+        ("threads: 0", ": threads is 0; it must be a whole number of at least 1"),
+        ("timing: {load_s: 0}", ": timing.load_s is 0; it must be a number above 0"),
+        ("testing: perhaps", ': testing is "perhaps"; it must be true or false'),
+        ("data_dir: [a]", ': data_dir is ["a"]; it must be a path'),
+        ("limits: 7", ": limits is 7; it must be a mapping"),
+        ("models: mini", ': models is "mini"; it must be a list'),
+        ("role: chef", ': role is "chef"; it must be one of all, node, gateway'),
+        ("namespace: 'No Spaces'", ': namespace is "No Spaces"; it must be up to 64 of a-z'),
+        (f"models: [{{name: Bad/Name, {MODEL}}}]", ': models[0].name is "Bad/Name"; it must be up'),
+        ("models: [{name: m, source: s}]", ": models[0] lacks `task`"),
+        (f"models: [{{name: m, {MODEL}}}, {{name: m, {MODEL}}}]", ": models: m@1 is listed twice"),
+        ("limits: {request_bytes: 3000000}", ": limits.request_bytes is 3000000; it must be a wh"),
+        ("kafka: {security_protocol: TLS}", "must be one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_"),
+        ("kafka: {sasl_password: [x]}", ": kafka.sasl_password is ********; it must be text"),
+        ("host: a\nlog: {level: info}\nhost: b", " line 3: host is there twice, first in line 1"),
+        ("log: {level: info, level: debug}", " line 1: level is there twice, first in line 1"),
+        ("a: 1\n\tb: 2", " line 2 is not valid YAML"),
+        ("a: [1, 2", " is not valid YAML"),
+        ("- a\n- b", " must be a mapping of settings"),
+        ("just words", " must be a mapping of settings"),
+        ("42", " must be a mapping of settings"),
+        ("&a [*a]", " is not a text in UTF-8 of settings"),
     ],
 )
 def test_a_faulty_file_is_named_with_the_place_of_the_fault(text: str, said: str) -> None:
     fault = _fault(_file(text, "faulty.yaml"))
+    assert fault.startswith("faulty.yaml")
     assert said in fault
-    assert "faulty.yaml" in fault
+
+
+def test_what_stands_over_a_fault_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _file("http_port: eighty\nlimits: {request_bytes: 0}", "faulty.yaml")
+    assert "and 1 more: `modelmora config check`" in _fault(path)
+    monkeypatch.setenv("MODELMORA_LIMITS", '{"request_bytes": 9}')
+    assert load_settings(path, http_port=80).limits.request_bytes == 9
+    monkeypatch.setenv("MODELMORA_LIMITS", '{"request_bytes": -9}')
+    assert _fault(path, http_port=80).startswith("MODELMORA_LIMITS: limits.request_bytes is -9;")
 
 
 def test_a_file_of_other_bytes_is_named(tmp_path: Path) -> None:
@@ -128,10 +152,14 @@ def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("MODELMORA_HTTP_PORT", "eighty", "http_port"),
-        ("MODELMORA_LIMITS__GROUP_BYTES", "-1", "limits.group_bytes"),
-        ("MODELMORA_MODELS", "not json", "models"),
-        ("MODELMORA_LIMITS__NO_SUCH", "1", "limits.no_such"),
+        ("MODELMORA_HTTP_PORT", "eighty", 'MODELMORA_HTTP_PORT is "eighty"; it must be a whole'),
+        ("modelmora_http_port", "eighty", 'modelmora_http_port is "eighty"; it must be a whole'),
+        ("MODELMORA_LIMITS__GROUP_BYTES", "-1", "MODELMORA_LIMITS__GROUP_BYTES is "),
+        ("MODELMORA_MODELS", "not json", "MODELMORA_MODELS must be JSON"),
+        ("MODELMORA_LIMITS", "7", "MODELMORA_LIMITS is 7; it must be a mapping"),
+        ("MODELMORA_HTPP_PORT", "1", "did you mean MODELMORA_HTTP_PORT?"),
+        ("MODELMORA_TOPICS_PARTITIONS", "3", "did you mean MODELMORA_TOPICS__PARTITIONS?"),
+        ("MODELMORA_LIMITS__NO_SUCH", "1", "MODELMORA_LIMITS__NO_SUCH is no variable"),
     ],
 )
 def test_a_faulty_variable_is_named(
@@ -141,8 +169,31 @@ def test_a_faulty_variable_is_named(
     assert said in _fault()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MODELMORA_GATEWAY_SERVICE_HOST", "10.0.0.1"),
+        ("MODELMORA_GATEWAY_SERVICE_PORT", "8080"),
+        ("MODELMORA_GATEWAY_SERVICE_PORT_REST", "8080"),
+        ("MODELMORA_GATEWAY_PORT", "tcp://10.0.0.1:8080"),
+        ("MODELMORA_GATEWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("MODELMORA_GATEWAY_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("MODELMORA_GATEWAY_PORT_8080_TCP_PROTO", "tcp"),
+        ("MODELMORA_PORT", "tcp://10.0.0.1:8080"),
+        ("MODELMORA_HTTP_PORT", "tcp://10.0.0.1:8080"),  # of a service named modelmora-http
+        ("MODELMORA_HTTP_PORT", ""),
+        ("MODELMORA_NOTIFY_FD", "7"),
+    ],
+)
+def test_variables_that_nobody_set_for_us_do_not_trip_us(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert load_settings().http_port == 8080
+
+
 def test_a_faulty_flag_is_named() -> None:
-    assert "http_port" in _fault(http_port=-1)
+    assert _fault(http_port=-1) == "--http-port is -1; it must be a whole number from 0 to 65535"
 
 
 def test_settings_do_not_change() -> None:

@@ -26,10 +26,16 @@ print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), subprocess.run(["false"]).re
 
 
 def run(
-    command: tuple[str, ...], folder: Path, **options: object
+    command: tuple[str, ...], folder: Path, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # type: ignore[call-overload,no-any-return]
-        command, cwd=folder, capture_output=True, text=True, timeout=60, check=False, **options
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -104,7 +110,7 @@ async def test_every_signal_to_end_is_heard(number: signal.Signals) -> None:
 async def test_one_that_the_parent_had_us_ignore_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        on_ending(pytest.fail)()
+        on_ending(lambda number: pytest.fail(str(number)))()
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from modelmora.broker import config
 from modelmora.broker.config import HOST, Ports, choose_ports, server_properties
 from modelmora.broker.ports import EPHEMERAL_RANGE, any_ports, is_free, require_free
 from modelmora.errors import ConfigurationError
@@ -45,6 +46,18 @@ def test_kept_ports_come_first(tmp_path: Path) -> None:
     kept.write(tmp_path / "ports.json")
     assert Ports.read(tmp_path / "ports.json") == kept
     assert choose_ports(0, kept) == kept
+
+
+def test_kafkas_own_port_is_taken_where_nobody_has_it(
+    monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    (free,) = any_ports(HOST, 1)
+    monkeypatch.setattr(config, "KAFKA_PORT", free)
+    assert choose_ports(None, None).client == free
+    kept = Ports(*any_ports(HOST, 2))
+    assert choose_ports(None, kept) == kept
+    monkeypatch.setattr(config, "KAFKA_PORT", taken)
+    assert choose_ports(None, None).client not in (taken, free)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"client": "x", "controller": 1}'])

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
+import yaml
 
+from modelmora.settings import Settings, load_settings
+from modelmora.settings.template import json_schema
 from tests.unit.cli.runs import Cli
 
 
@@ -22,9 +28,9 @@ def test_each_setting_and_where_it_comes_from(
     ran = cli("config", "show", "--data-dir", "from-flag", "--json")
     assert ran.code == 0
     shown = {name: (row["value"], row["from"]) for name, row in ran.json.items()}
-    assert shown["data_dir"] == ("from-flag", "flag")
-    assert shown["http_port"] == (1, "modelmora.yaml")
-    assert shown["kafka.sasl_username"] == ("me", "modelmora.yaml")
+    assert shown["data_dir"] == ("from-flag", "--data-dir")
+    assert shown["http_port"] == (1, "modelmora.yaml line 1")
+    assert shown["kafka.sasl_username"] == ("me", "modelmora.yaml line 2")
     assert shown["grpc_port"] == (2, "modelmora_grpc_port")
     assert shown["kafka.sasl_password"] == ("********", "MODELMORA_KAFKA__SASL_PASSWORD")
     assert shown["limits.request_bytes"] == (5, "MODELMORA_LIMITS")
@@ -34,3 +40,42 @@ def test_each_setting_and_where_it_comes_from(
     plain = cli("config", "show")
     assert "open-sesame" not in ran.out + plain.out
     assert "a@1" in plain.out
+
+
+def test_a_file_to_start_from(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli("config", "init").out == "modelmora.yaml\n"
+    text = Path("modelmora.yaml").read_text()
+    assert load_settings() == Settings()
+    first = text.splitlines()[0]
+    schema = json.loads(Path(first.removeprefix("# yaml-language-server: $schema=")).read_text())
+    assert schema == json_schema(), "python -m modelmora.settings.template"
+
+    uncommented = [line[1:] if re.match("#[^#]", line) else line for line in text.splitlines()[1:]]
+    everything = "\n".join(uncommented)
+    Path("modelmora.yaml").write_text(everything)
+    (model,) = load_settings().models
+    assert model.name == "my-model"
+    assert load_settings().model_copy(update={"models": ()}) == Settings()
+    jsonschema.validate(yaml.safe_load(everything), schema)
+    with pytest.raises(jsonschema.ValidationError, match="htpp"):
+        jsonschema.validate({"htpp_port": 1}, schema)
+
+    again = cli("config", "init")
+    assert again.code == 2
+    assert "is there already" in again.err
+
+
+def test_all_that_is_wrong_at_once(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "without a settings file" in cli("config", "check").err
+    Path("a.yaml").write_text("http_port: x\nlimits: {nodes: 1}\n")
+    monkeypatch.setenv("MODELMORA_ROLE", "cook")
+    ran = cli("config", "check", "a.yaml")
+    assert ran.code == 2
+    assert len(ran.out.splitlines()) == 3
+    assert "3 faults" in ran.err
+    assert cli("config", "check", "a.yaml", "--json").json == ran.out.splitlines()
+    assert cli("config", "schema").json == json_schema()

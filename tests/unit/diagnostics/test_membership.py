@@ -17,7 +17,7 @@ SOUND = Seen("consumer", (10_000, 1_000), 6_000, ("n1", "n2"), 1, 8, NOBODY, NOB
 
 
 def findings(seen: Seen, **settings: object) -> dict[str, Finding]:
-    found = list(judged(seen, Settings(namespace="ns", **settings)))  # type: ignore[arg-type]
+    found = list(judged(seen, Settings(namespace="ns", **settings)))
     assert len({each.check for each in found}) == len(found)
     return {each.check: each for each in found}
 

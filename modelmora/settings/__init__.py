@@ -1,0 +1,59 @@
+"""Settings: `modelmora.yaml`, above it `MODELMORA_*` variables, above them the command's flags."""
+
+from modelmora.settings.faults import place_of
+from modelmora.settings.fields import (
+    MIB,
+    KafkaSettings,
+    Limits,
+    LogSettings,
+    MemorySettings,
+    ModelConfig,
+    SchemaRegistrySettings,
+    Section,
+    Settings,
+    Timing,
+    TopicSettings,
+)
+from modelmora.settings.loading import (
+    DEFAULT_CONFIG,
+    checked,
+    config_path,
+    load_settings,
+    settings_in,
+    sources_of,
+)
+from modelmora.settings.sources import (
+    CONFIG_VARIABLE,
+    NOTIFY_VARIABLE,
+    PREFIX,
+    Source,
+    setting_paths,
+    variable_of,
+)
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "DEFAULT_CONFIG",
+    "MIB",
+    "NOTIFY_VARIABLE",
+    "PREFIX",
+    "KafkaSettings",
+    "Limits",
+    "LogSettings",
+    "MemorySettings",
+    "ModelConfig",
+    "SchemaRegistrySettings",
+    "Section",
+    "Settings",
+    "Source",
+    "Timing",
+    "TopicSettings",
+    "checked",
+    "config_path",
+    "load_settings",
+    "place_of",
+    "setting_paths",
+    "settings_in",
+    "sources_of",
+    "variable_of",
+]

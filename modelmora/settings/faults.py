@@ -1,0 +1,109 @@
+"""What is wrong with settings, one line each: where, what was given, what is allowed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from modelmora.settings.fields import Settings
+from modelmora.settings.sources import Path_, Source, variable_of
+from modelmora.text import did_you_mean, printable, shorten
+
+SHOWN = 60
+_KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "text",
+    "array": "a list",
+    "object": "a mapping",
+}
+
+
+def faults_of(error: ValidationError, sources: Sequence[Source]) -> Iterator[str]:
+    """Each fault as a line for people; `sources` from the lowest to the highest."""
+    schema = Settings.model_json_schema()
+    for fault in error.errors(include_url=False):
+        path: Path_ = fault["loc"]
+        place = place_of(path, sources)
+        named = place.startswith("--") or place.upper() == variable_of(tuple(map(str, path)))
+        subject = place if named else f"{place}: {dotted(path)}"
+        match fault["type"]:
+            case "extra_forbidden":
+                known = _properties(schema, path[:-1])
+                near = _near(str(path[-1]), known)
+                yield f"{place}: {printable(dotted(path))} is no setting{near}"
+            case "missing":
+                yield f"{place}: {dotted(path[:-1])} lacks `{path[-1]}`"
+            case "value_error":
+                yield f"{subject}: {fault['ctx']['error']}"
+            case _:
+                leaf = _leaf(schema, path)
+                given = "********" if leaf.get("writeOnly") else _shown(fault["input"])
+                yield f"{subject} is {given}; it must be {allowed(leaf, schema)}"
+
+
+def dotted(path: Path_) -> str:
+    """`models[0].name`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
+
+
+def _near(name: str, known: Mapping[str, Any]) -> str:
+    return did_you_mean(name, known) or f"; there are {', '.join(known)}"
+
+
+def place_of(path: Path_, sources: Sequence[Source]) -> str:
+    """How the fault's place is found: the longest known part of its path, highest source first."""
+    for length in range(len(path), 0, -1):
+        for source in reversed(sources):
+            if place := source.places.get(path[:length]):
+                return place
+    return ""
+
+
+def _shown(value: Any) -> str:
+    return shorten(printable(json.dumps(value, ensure_ascii=False, default=str)), SHOWN)
+
+
+def allowed(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+    """What a JSON Schema takes, in words."""
+    schema = _resolved(schema, root)
+    if form := schema.get("form"):
+        return str(form)
+    if choices := schema.get("enum"):
+        return f"one of {', '.join(map(str, choices))}"
+    if schema.get("format") in ("path", "file-path"):
+        return "a path"
+    words = _KINDS.get(schema.get("type", ""), "something else")
+    low, above, high = (schema.get(k) for k in ("minimum", "exclusiveMinimum", "maximum"))
+    if low is not None and high is not None:
+        return f"{words} from {low:g} to {high:.0f}"
+    if low is not None:
+        return f"{words} of at least {low:g}"
+    return f"{words} above {above:g}" if above is not None else words
+
+
+def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema itself, behind references and beside null."""
+    if name := schema.get("$ref"):
+        return _resolved(root["$defs"][name.rpartition("/")[2]], root)
+    if options := schema.get("anyOf"):
+        return _resolved(next(one for one in options if one.get("type") != "null"), root)
+    return schema
+
+
+def _leaf(root: Mapping[str, Any], path: Path_) -> Mapping[str, Any]:
+    schema: Mapping[str, Any] = root
+    for part in path:
+        schema = _resolved(schema, root)
+        below = schema.get("properties", {}).get(part)
+        schema = schema.get("items", {}) if below is None else below
+    return _resolved(schema, root)
+
+
+def _properties(root: Mapping[str, Any], path: Path_) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = _leaf(root, path).get("properties", {})
+    return found

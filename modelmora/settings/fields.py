@@ -1,0 +1,347 @@
+"""Every setting: its type, its default, and what it means in the words that people read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+
+from modelmora.errors import ConfigurationError
+
+MIB = 1 << 20
+
+# `form` says in words what a pattern says, to people and in the JSON Schema.
+ModelName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$"),
+    Field(json_schema_extra={"form": "up to 96 of a-z 0-9 . _ -, first a letter or digit"}),
+]
+ModelVersion = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$"),
+    Field(json_schema_extra={"form": "up to 64 of A-Z a-z 0-9 . _ -"}),
+]
+Namespace = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$"),
+    Field(json_schema_extra={"form": "up to 64 of a-z 0-9 . _ -, first a letter or digit"}),
+]
+MemberId = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,200}$"),
+    Field(json_schema_extra={"form": "up to 200 of A-Z a-z 0-9 . _ -"}),
+]
+RegistryUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^(https?|mock)://[^@\s]+$"),
+    Field(json_schema_extra={"form": "http://host:port without a user in it"}),
+]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """A part of the settings; unknown keys are refused, so that a typing error is seen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Section):
+    """One model to serve."""
+
+    name: ModelName = Field(description="what requests call it")
+    task: str = Field(description="what it does, such as `txt2embed`")
+    source: str = Field(description="`package:<distribution>` or a folder")
+    version: ModelVersion = Field("1", description="its version")
+    engine: str | None = Field(None, description="what runs it; none = by the task")
+
+
+class KafkaSettings(Section):
+    """How to reach a cluster; mapped alike for aiokafka and confluent-kafka."""
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`"
+    )
+    sasl_username: str | None = Field(None, description="who we are to the brokers")
+    sasl_password: SecretStr | None = Field(None, description="its password")
+    sasl_password_file: Path | None = Field(
+        None, description="a file that holds the password; goes before `sasl_password`"
+    )
+    ssl_cafile: Path | None = Field(
+        None, description="certificates to trust (PEM); none = those of the system"
+    )
+    ssl_certfile: Path | None = Field(None, description="client certificate for mutual TLS (PEM)")
+    ssl_keyfile: Path | None = Field(None, description="its key (PEM)")
+    group_protocol: Literal["auto", "consumer", "classic"] = Field(
+        "auto",
+        description="`consumer` (KIP-848), `classic`, or `auto`: `consumer` where the brokers have "
+        "it (4.0 and later)",
+    )
+
+    def password(self) -> str | None:
+        """The SASL password, from its file where one is named."""
+        return _secret("kafka.sasl_password_file", self.sasl_password_file, self.sasl_password)
+
+
+class SchemaRegistrySettings(Section):
+    """A schema registry with Confluent's interface; without `url` nothing asks for one."""
+
+    url: RegistryUrl | None = Field(
+        None,
+        description="a registry with Confluent's interface, `http://host:port`; several with "
+        "commas between; none = single-object encoding only",
+    )
+    username: str | None = Field(None, description="for basic authentication")
+    password: SecretStr | None = Field(None, description="its password")
+    password_file: Path | None = Field(
+        None, description="a file that holds the password; goes before `password`"
+    )
+    ssl_cafile: Path | None = Field(
+        None, description="certificates to trust (PEM); none = those of the system"
+    )
+    register_schemas: bool = Field(
+        True, description="register our schemas at start; false: they must be there"
+    )
+    write: bool = Field(
+        True, description="write our own records in this format too; false: only read it"
+    )
+    wait_s: float = Field(
+        10,
+        gt=0,
+        description="how long a request under an unknown schema id waits for a registry that does "
+        "not answer",
+    )
+
+    def secret(self) -> str | None:
+        """The password, from its file where one is named."""
+        return _secret("schema_registry.password_file", self.password_file, self.password)
+
+
+def _secret(setting: str, file: Path | None, given: SecretStr | None) -> str | None:
+    if file:
+        try:
+            return file.read_text().strip()
+        except OSError as error:
+            raise ConfigurationError(f"{setting} {file} cannot be read: {error.strerror}") from None
+    return given.get_secret_value() if given else None
+
+
+class TopicSettings(Section):
+    """How topics are created."""
+
+    create: bool = Field(True, description="create missing topics at start")
+    partitions: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="partitions of each lane, of `results` and so on; none = 12 on the embedded "
+        "broker, 48 on a cluster",
+    )
+    replication_factor: int | None = Field(
+        None, ge=1, le=7, description="none = the broker's default"
+    )
+
+
+class Limits(Section):
+    """Bounds of every buffer; bytes are those of record values on the topic."""
+
+    request_bytes: int = Field(
+        1_000_000,
+        ge=1,
+        le=2 * MIB - 1024,
+        description="largest value of a request record; above it: dead letter `too_large`",
+    )
+    partition_requests: int = Field(
+        10_000,
+        ge=1,
+        description="requests that may wait per partition; when full, the partition is not read "
+        "further",
+    )
+    partition_bytes: int = Field(
+        64 * MIB,
+        ge=1,
+        description="bytes that may wait per partition; each request counts 1,700 bytes beside its "
+        "own",
+    )
+    node_bytes: int = Field(
+        256 * MIB,
+        ge=1,
+        description="bytes that may wait per node. Lane `low` is read up to 50 % of it, `normal` "
+        "to 75 %, `high` to 90 %, `critical` to 100 %; when a lane is full, waiting requests of "
+        "lower lanes leave memory and are read again later. A partition may always hold 1/256 of "
+        "it",
+    )
+    group_requests: int = Field(
+        256,
+        ge=1,
+        le=65_535,
+        description="requests in one group, that is in one hand-over to a model's process",
+    )
+    group_bytes: int = Field(1 * MIB, ge=1, description="bytes in one group")
+    group_wait_ms: float = Field(
+        0, ge=0, description="how long a group that is not full waits for more requests"
+    )
+    gateway_waiting: int = Field(
+        10_000, ge=1, description="callers that may wait at one gateway; above it: `busy`"
+    )
+
+
+class Timing(Section):
+    """Seconds unless the name says ms."""
+
+    request_timeout_ms: int = Field(
+        600_000,
+        ge=1,
+        description="life of a request without its own `timeout_ms`, from the first append",
+    )
+    ageing_s: float = Field(
+        120, gt=0, description="how long the head of a queue may be passed over before it runs once"
+    )
+    broker_s: float = Field(
+        15,
+        gt=0,
+        description="how long a node that starts waits for a broker that does not answer",
+    )
+    load_s: float = Field(600, gt=0, description="how long a model may take to load")
+    start_to_close_s: float = Field(
+        300, gt=0, description="how long one group may run before its process is killed"
+    )
+    drain_s: float = Field(
+        20, ge=0, description="how long started work may finish when the node stops"
+    )
+    commit_interval_s: float = Field(0.2, gt=0, description="how often offsets are committed")
+    session_timeout_s: float = Field(
+        10,
+        ge=1,
+        description="after how long the group gives a silent node's partitions to others; outcomes "
+        "are written only while a node knows that it is not silent",
+    )
+    watchdog_s: float = Field(
+        30,
+        gt=0,
+        description="how long reading may stand still with records waiting, or the loop of a node "
+        "or gateway altogether, before the process ends itself",
+    )
+    stop_s: float = Field(45, gt=0, description="how long a stop may take in all")
+
+
+class LogSettings(Section):
+    """What is logged, and where."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="`debug`, `info`, `warning` or `error`"
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`json`, `console`, or `auto`: console on a terminal"
+    )
+
+
+class MemorySettings(Section):
+    """Memory for models."""
+
+    budget_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="memory for models; none = 80 % of what the machine or its cgroup has "
+        "available at start",
+    )
+
+
+class Settings(Section):
+    """All settings of one instance."""
+
+    namespace: Namespace = Field(
+        "modelmora",
+        description="prefix of every topic (`<namespace>.results`) and of the consumer group "
+        "(`<namespace>.nodes`)",
+    )
+    data_dir: Path = Field(
+        Path(".modelmora"),
+        description="data folder: installed models, the embedded broker's data, logs, `run.json`; "
+        "one instance each",
+    )
+    role: Literal["all", "node", "gateway"] = Field(
+        "all", description="what `serve` runs: `all`, `node` or `gateway`"
+    )
+    bootstrap_servers: str | None = Field(
+        None,
+        description="the Kafka cluster, `host:port,host:port`; with none, `--role all` starts a "
+        "broker of its own",
+    )
+    host: str = Field(
+        "127.0.0.1", description="address that REST, gRPC and the node's port listen on"
+    )
+    http_port: Port = Field(8080, description="REST; 0 = any free port")
+    grpc_port: Port = Field(9090, description="gRPC; 0 = any free port")
+    node_http_port: Port = Field(
+        8081, description="health and metrics of the node; 0 = any free port"
+    )
+    broker_port: Port | None = Field(
+        None,
+        description="the embedded broker; none = that of last time, else 9092 if it is free, else "
+        "any; 0 = that of last time, else any",
+    )
+    dynamic_member: bool = Field(
+        False, description="no lasting name in the consumer group, for nodes that come and go"
+    )
+    member_id: MemberId | None = Field(
+        None,
+        description="the node's lasting name in the consumer group; none = one made once and kept "
+        "in the data folder",
+    )
+    testing: bool = Field(
+        False, description="serve the test models `echo`, `sleep`, `crash`, `hang`, `oom` too"
+    )
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once",
+        description="`exactly_once`: outcomes and offsets in one transaction, see "
+        "[Exactly once](../howto/exactly-once.md)",
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads that all models together may use; none = all cores"
+    )
+    reply_partitions: int = Field(
+        1,
+        ge=1,
+        description="how many partitions of `results` and `progress` a gateway reads for its "
+        "callers",
+    )
+    kafka: KafkaSettings = KafkaSettings()
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
+    topics: TopicSettings = TopicSettings()
+    limits: Limits = Limits()
+    timing: Timing = Timing()
+    memory: MemorySettings = MemorySettings()
+    log: LogSettings = LogSettings()
+    models: tuple[ModelConfig, ...] = Field(
+        (),
+        description="models to serve: a list of `name`, `task`, `source` and optionally `version` "
+        "(default `1`) and `engine`",
+    )
+
+    @field_validator("models")
+    @classmethod
+    def _names_are_unique(cls, models: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
+        seen: set[tuple[str, str]] = set()
+        for model in models:
+            key = (model.name, model.version)
+            if key in seen:
+                raise ValueError(f"{model.name}@{model.version} is listed twice")
+            seen.add(key)
+        return models
+
+    @property
+    def cores(self) -> int:
+        """CPU threads that all children together may use."""
+        if self.threads:
+            return self.threads
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+    @property
+    def group(self) -> str:
+        """The consumer group of the nodes."""
+        return f"{self.namespace}.nodes"

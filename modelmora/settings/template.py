@@ -1,0 +1,84 @@
+"""The settings as a commented file to start from, and as a JSON Schema by which editors help."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from modelmora.settings.fields import Settings
+
+SCHEMA_FILE = Path(__file__).with_name("schema.json")
+WIDTH = 98
+MODELS = """\
+models:
+  - name: my-model
+    task: txt2embed
+    source: /path/to/a/folder
+"""
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the settings file, as it is shipped in `SCHEMA_FILE`."""
+    schema = Settings.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def template(schema: str | None = None) -> str:
+    """`modelmora.yaml` with every setting at its default, commented out.
+
+    Its first line tells editors (the YAML language server) where the schema is.
+    """
+    head = [
+        f"# yaml-language-server: $schema={schema or SCHEMA_FILE}",
+        "## The settings of ModelMora. What is commented out stands at its default: to change it,",
+        "## take away its first # and its section's. MODELMORA_* variables and flags go above.",
+    ]
+    return "\n".join([*head, *_section(Settings, "")]) + "\n"
+
+
+def _section(section: type[BaseModel], indent: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield ""
+            yield from _comment((kind.__doc__ or "").partition("\n")[0], "")
+            yield f"#{name}:"
+            yield from _section(kind, "  ")
+        else:
+            if not indent:
+                yield ""
+            yield from _comment(_plain(field.description or ""), indent)
+            text = MODELS if name == "models" else yaml.safe_dump({name: _value(field.default)})
+            yield from (f"#{indent}{line}" for line in text.splitlines())
+
+
+def _comment(text: str, indent: str) -> Iterator[str]:
+    lines = textwrap.wrap(text, WIDTH - len(indent), break_on_hyphens=False)
+    # Within a section the comment survives the taking away of the first #.
+    yield from (f"#{indent}## {line}" if indent else f"## {line}" for line in lines)
+
+
+def _plain(markdown: str) -> str:
+    """A description without marks and links; what is none in prose is null in YAML."""
+    words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", markdown).replace("`", "")
+    return re.sub(r"\bnone\b", "null", words)
+
+
+def _value(default: Any) -> Any:
+    return str(default) if isinstance(default, Path) else default
+
+
+def write_schema() -> None:
+    """Bring `SCHEMA_FILE` up to date."""
+    SCHEMA_FILE.write_text(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    write_schema()
