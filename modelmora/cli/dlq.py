@@ -9,17 +9,11 @@ import typer
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from modelmora.cli.letters import ATTEMPT, CODE, CONNECT, DeadLetter, Letters
-from modelmora.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    ServersOption,
-    settings_of,
-)
+from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import minute, print_json, print_table, say
 from modelmora.diagnostics.reader import WAIT_S, Reader
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
-from modelmora.host.instance import connected
+from modelmora.host.instance import Instance
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.topics import REQUEST_BYTES
@@ -33,18 +27,17 @@ CodeOption = Annotated[
 
 
 @app.command("list")
+@finds_instance
 def list_letters(
+    where: Instance,
     last: Annotated[
         int, typer.Option("--last", metavar="N", min=1, help="The newest so many.")
     ] = 50,
     code: CodeOption = None,
-    bootstrap_servers: ServersOption = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """List dead letters, the newest last; never their content."""
-    settings = connected(settings_of(config, data_dir, bootstrap_servers))
+    settings = where.kafka()
     with Reader(settings, say) as reader:
         letters = Letters(reader, settings).newest(last, code)
     if json:
@@ -65,7 +58,9 @@ def list_letters(
 
 
 @app.command("show")
+@finds_instance
 def show_letter(
+    where: Instance,
     which: Annotated[
         str,
         typer.Argument(
@@ -76,13 +71,10 @@ def show_letter(
     content: Annotated[
         bool, typer.Option("--content", help="Show its bytes too: what the caller sent.")
     ] = False,
-    bootstrap_servers: ServersOption = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show all dead letters of one request or place; content only when asked."""
-    settings = connected(settings_of(config, data_dir, bootstrap_servers))
+    settings = where.kafka()
     with Reader(settings, say) as reader:
         letters = Letters(reader, settings).find(which)
     if json:
@@ -121,16 +113,15 @@ def _told(letter: DeadLetter, *, content: bool) -> dict[str, Any]:
 
 
 @app.command("replay")
+@finds_instance
 def replay_letters(
+    where: Instance,
     which: Annotated[
         list[str] | None,
         typer.Argument(metavar="ID|PLACE", help="Request ids or places, as for show."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
     code: CodeOption = None,
-    bootstrap_servers: ServersOption = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> int:
     """Put dead letters back on the topics they came from: same bytes, key and headers.
@@ -139,7 +130,7 @@ def replay_letters(
     """
     if bool(which) == (every or code is not None):
         raise ConfigurationError("name what to replay: ids or places, or --all, or --code CODE")
-    settings = connected(settings_of(config, data_dir, bootstrap_servers))
+    settings = where.kafka()
     with Reader(settings, say) as reader:
         letters = Letters(reader, settings)
         chosen = (

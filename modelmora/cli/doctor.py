@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from modelmora.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    ServersOption,
-    settings_of,
-)
+from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, print_table, say
 from modelmora.diagnostics import State, examine
+from modelmora.host.instance import Instance
 
 
-def doctor(
-    bootstrap_servers: ServersOption = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
-) -> int:
+@finds_instance
+def doctor(where: Instance, json: JsonOption = False) -> int:
     """Check packages, disk, ports, broker, topics, models, nodes; exit 1 if one is wrong."""
-    settings = settings_of(config, data_dir, bootstrap_servers)
-    findings = [*examine(settings)]
+    findings = [*examine(where.settings, where.run)]
     wrong = sum(finding.state is State.WRONG for finding in findings)
     if json:
         print_json([asdict(finding) for finding in findings])

@@ -6,17 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    ServersOption,
-    settings_of,
-)
+from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import clock, node_name, print_json, print_table, say
 from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import Undecodable
-from modelmora.host.instance import connected
+from modelmora.host.instance import Instance
 from modelmora.kafka.topics import Topic
 from modelmora.text import size
 from modelmora.wire import decode_event
@@ -24,20 +18,19 @@ from modelmora.wire import decode_event
 ATTRIBUTE = "ce_"
 
 
+@finds_instance
 def events(
+    where: Instance,
     last: Annotated[
         int, typer.Option("--last", metavar="N", min=0, help="The newest so many.")
     ] = 50,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")
     ] = False,
-    bootstrap_servers: ServersOption = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show the events of models and nodes, oldest first (CloudEvents on the events topic)."""
-    settings = connected(settings_of(config, data_dir, bootstrap_servers))
+    settings = where.kafka()
     with Reader(settings, say) as reader:
         places = reader.places(Topic.EVENTS.full(settings.namespace))
         ends = reader.ends(places)

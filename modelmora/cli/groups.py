@@ -7,30 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    ServersOption,
-    settings_of,
-)
+from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import node_name, print_json, print_table, say
 from modelmora.diagnostics.groups import Group, Groups, pace_line
-from modelmora.host.instance import connected
+from modelmora.host.instance import Instance
 from modelmora.messages import Lane
 
 app = typer.Typer(help="Consumer groups: list, describe.", no_args_is_help=True)
 
 
 @app.command("list")
+@finds_instance
 def list_groups(
-    bootstrap_servers: ServersOption = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
+    where: Instance,
     json: JsonOption = False,
 ) -> None:
     """List the consumer groups of the cluster."""
-    names = Groups(connected(settings_of(config, data_dir, bootstrap_servers))).names()
+    names = Groups(where.kafka()).names()
     if json:
         print_json([{"name": name, "state": state} for name, state in names])
     else:
@@ -38,17 +31,16 @@ def list_groups(
 
 
 @app.command("describe")
+@finds_instance
 def describe_group(
+    where: Instance,
     group: Annotated[
         str | None, typer.Argument(metavar="GROUP", help="The group (that of the nodes).")
     ] = None,
-    bootstrap_servers: ServersOption = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Describe a group: its members, who has each partition and model, and what waits."""
-    settings = connected(settings_of(config, data_dir, bootstrap_servers))
+    settings = where.kafka()
     told = Groups(settings).describe(group or settings.group)
     if json:
         print_json(_as_json(told))

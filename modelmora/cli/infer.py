@@ -5,20 +5,24 @@ from __future__ import annotations
 import json as json_text
 import sys
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import typer
 
-from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, settings_of
+from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, say
+from modelmora.cli.portions import joined, portions
 from modelmora.errors import ConfigurationError
-from modelmora.host.instance import call, gateway_url
-from modelmora.text import duration
+from modelmora.host.instance import Instance
+from modelmora.text import counted, duration
 
 SHOWN = 6
 GRACE_S = 5.0
 
 
+@finds_instance
 def infer(
+    where: Instance,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="name or name@version.")],
     text: Annotated[
         list[str] | None,
@@ -34,25 +38,26 @@ def infer(
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Give up after this long.")
     ] = None,
-    url: Annotated[
-        str | None, typer.Option(metavar="URL", help="The gateway (of the running instance).")
-    ] = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Run a model on texts and print its answer; long vectors are shortened without --json."""
+    """Run a model on texts and print its answer; long vectors are shortened without --json.
+
+    Many inputs are sent as several requests.
+    """
     inputs = read_inputs(text or [])
     parameters = dict(read_parameter(given) for given in param or ())
-    settings = settings_of(config, data_dir)
-    base = (url or gateway_url(settings)).rstrip("/")
-    body: dict[str, Any] = {"inputs": inputs, "parameters": parameters, "priority": priority}
+    body: dict[str, Any] = {"parameters": parameters, "priority": priority}
     if timeout is not None:
         if timeout <= 0:
             raise ConfigurationError("--timeout must be more than 0 seconds")
         body["timeout_ms"] = max(1, round(timeout * 1000))
-    patience = timeout or settings.timing.request_timeout_ms / 1000
-    answer = call("POST", f"{base}/infer/{model}", json=body, timeout_s=patience + GRACE_S)
+    patience = timeout or where.settings.timing.request_timeout_ms / 1000
+    path = f"/infer/{quote(model, safe='@')}"
+    answers = []
+    for portion in portions(inputs):
+        asked = body | {"inputs": portion}
+        answers.append(where.ask_gateway("POST", path, json=asked, timeout_s=patience + GRACE_S))
+    answer = joined(answers)
     if json:
         print_json(answer)
         return
@@ -63,18 +68,30 @@ def infer(
     spent = ", ".join(
         f"{name.removesuffix('_ms')} {duration(value)}" for name, value in timings.items() if value
     )
-    say(f"{answer['model']}@{answer['version']}  {spent}  id {answer['request_id']}")
+    ids = f"id {answers[0]['request_id']}"
+    if answers[1:]:
+        ids = f"{counted(len(answers), 'request')}, first {ids}"
+    say(f"{answer['model']}@{answer['version']}  {spent}  {ids}")
 
 
 def read_inputs(texts: list[str]) -> list[str]:
-    """The inputs: those given, or one per line of standard input for `-` or nothing at a pipe."""
+    """The inputs: those given, or one per line of standard input for `-` or nothing at a pipe.
+
+    A blank line is an input too, so that answers stand in the order of lines.
+    """
     if texts and texts != ["-"]:
         return texts
     if not texts and sys.stdin.isatty():
         raise ConfigurationError("nothing to infer; pass one or more texts, or - to read lines")
-    if inputs := [line for line in sys.stdin.read().splitlines() if line]:
-        return inputs
-    raise ConfigurationError("standard input is empty; write one input per line")
+    try:
+        given = sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"standard input is not UTF-8 text (byte {error.start}); convert it, as with iconv(1)"
+        ) from None
+    if not given:
+        raise ConfigurationError("standard input is empty; write one input per line")
+    return [line.removesuffix("\r") for line in given.removesuffix("\n").split("\n")]
 
 
 def read_parameter(given: str) -> tuple[str, Any]:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, settings_of
+from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, print_table, say
-from modelmora.host.instance import running
+from modelmora.host.instance import Instance
 from modelmora.registry import install as install_model
 from modelmora.registry import served_or_faults
 from modelmora.registry.definitions import FIRST_VERSION
@@ -17,7 +17,9 @@ Named = Annotated[str | None, typer.Option(help="Its name here (that of the sour
 OfTask = Annotated[str | None, typer.Option(help="What it does (as its files tell).")]
 
 
+@finds_instance
 def install(
+    where: Instance,
     source: Annotated[
         str,
         typer.Argument(
@@ -27,26 +29,22 @@ def install(
     name: Named = None,
     task: OfTask = None,
     version: Annotated[str, typer.Option(help="Its version.")] = FIRST_VERSION,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make a model known; a running node of the data folder serves it at once."""
-    settings = settings_of(config, data_dir)
-    definition = install_model(settings, source, name, task, version)
+    definition = install_model(where.settings, source, name, task, version)
     if json:
         print_json(definition.as_dict())
         return
     typer.echo(f"{definition.name}@{definition.version}")
-    where = "the running node takes it up" if running(settings) else "`modelmora serve` serves it"
-    say(f"installed for {definition.task} from {definition.source}; {where}")
+    then = "the running node takes it up" if where.run else "`modelmora serve` serves it"
+    say(f"installed for {definition.task} from {definition.source}; {then}")
 
 
-def list_models(
-    data_dir: DataDirOption = None, config: ConfigOption = None, json: JsonOption = False
-) -> int:
+@finds_instance
+def list_models(where: Instance, json: JsonOption = False) -> int:
     """List the models that are served: configured, installed, or the packaged one."""
-    found = served_or_faults(settings_of(config, data_dir))
+    found = served_or_faults(where.settings)
     if json:
         print_json([definition.as_dict() for definition in found.definitions])
     else:

@@ -1,13 +1,17 @@
-"""Options that many verbs have, and the settings they make."""
+"""Options that many verbs have, and the instance that they name."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from modelmora.settings import Settings, load_settings
+from modelmora.cli.output import say, waiting
+from modelmora.host.instance import Talk, find
 
 ConfigOption = Annotated[
     Path | None,
@@ -25,11 +29,43 @@ ServersOption = Annotated[
         help="The Kafka cluster (that of the running instance).",
     ),
 ]
+NamespaceOption = Annotated[
+    str | None,
+    typer.Option("--namespace", metavar="NAME", help="Prefix of topics (that of the instance)."),
+]
+UrlOption = Annotated[
+    str | None,
+    typer.Option("--url", metavar="HOST:PORT", help="The door to ask (that of the instance)."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+_COMMON = {
+    "namespace": NamespaceOption,
+    "bootstrap_servers": ServersOption,
+    "data_dir": DataDirOption,
+    "url": UrlOption,
+    "config": ConfigOption,
+}
 
-def settings_of(
-    config: Path | None, data_dir: Path | None, bootstrap_servers: str | None = None
-) -> Settings:
-    """The settings of a verb that has only the common options."""
-    return load_settings(config, data_dir=data_dir, bootstrap_servers=bootstrap_servers)
+
+def finds_instance(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb the options that name an instance; it gets what they find as `where`."""
+
+    @functools.wraps(verb)
+    def command(**given: Any) -> Any:
+        named = {name: given.pop(name) for name in _COMMON}
+        return verb(where=find(**named, talk=Talk(say, waiting)), **given)
+
+    own = inspect.signature(verb, eval_str=True).parameters.values()
+    common = [
+        inspect.Parameter(
+            name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=option
+        )
+        for name, option in _COMMON.items()
+    ]
+    taken = [*(one for one in own if one.name not in ("where", "json")), *common]
+    taken += [one for one in own if one.name == "json"]
+    shown = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in taken]
+    command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in shown}
+    return command

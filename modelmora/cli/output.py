@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +19,7 @@ from modelmora.text import printable
 
 Cell = str | int | float | None
 NOTHING = "-"
+PATIENCE_S = 1.0
 
 
 def data() -> Console:
@@ -32,6 +35,24 @@ def talk() -> Console:
 def say(message: str) -> None:
     """One line of talk; brackets in it are no markup, what steers a terminal is shown."""
     talk().print(printable(message), markup=False)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say at a terminal what is waited for, once it takes longer than a second."""
+    console = talk()
+    if not console.is_terminal:
+        yield
+        return
+    status = console.status(printable(what))
+    timer = threading.Timer(PATIENCE_S, status.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
 
 
 def print_json(value: Any, *, line: bool = False) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, settings_of
+from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, print_table
-from modelmora.host.instance import call, node_url
+from modelmora.host.instance import Instance
 from modelmora.text import duration, size
 
 COLUMNS = ("NAME", "VERSION", "STATE", "PID", "RAM", "WAITING", "RUNNING", "IDLE")
 
 
-def ps(
-    data_dir: DataDirOption = None, config: ConfigOption = None, json: JsonOption = False
-) -> None:
+@finds_instance
+def ps(where: Instance, json: JsonOption = False) -> None:
     """Show the models of the running node: state, process, memory, queue."""
-    models = call("GET", node_url(settings_of(config, data_dir)) + "/health/models")
+    models = where.ask_node("GET", "/health/models")
     if json:
         print_json(models)
         return

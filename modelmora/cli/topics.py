@@ -6,17 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    ServersOption,
-    settings_of,
-)
+from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, print_table, say
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
-from modelmora.host.instance import connected
+from modelmora.host.instance import Instance
 from modelmora.kafka.admin import Admin, TopicState
 from modelmora.kafka.topics import TABLE, Topic
 from modelmora.text import duration
@@ -25,25 +19,17 @@ app = typer.Typer(help="Topics: list, create, describe.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_topics(
-    bootstrap_servers: ServersOption = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
-) -> None:
+@finds_instance
+def list_topics(where: Instance, json: JsonOption = False) -> None:
     """List the topics of the namespace, and what is not as it should be."""
-    _print(Admin(connected(settings_of(config, data_dir, bootstrap_servers))).describe(), json=json)
+    _print(Admin(where.kafka()).describe(), json=json)
 
 
 @app.command("create")
-def create_topics(
-    bootstrap_servers: ServersOption = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
-) -> int:
+@finds_instance
+def create_topics(where: Instance, json: JsonOption = False) -> int:
     """Create the topics that are missing; those that exist are left as they are."""
-    admin = Admin(connected(settings_of(config, data_dir, bootstrap_servers)))
+    admin = Admin(where.kafka())
     missing = {state.topic for state in admin.describe() if not state.exists}
     states = admin.create() if missing else admin.describe()
     _print(states, json=json, created=missing)
@@ -55,17 +41,16 @@ def create_topics(
 
 
 @app.command("describe")
+@finds_instance
 def describe_topics(
+    where: Instance,
     topic: Annotated[
         list[str] | None, typer.Argument(metavar="TOPIC", help="Full or short names (all).")
     ] = None,
-    bootstrap_servers: ServersOption = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Describe topics: what they hold, for how long, how much, and what differs."""
-    settings = connected(settings_of(config, data_dir, bootstrap_servers))
+    settings = where.kafka()
     known = {str(t): t for t in TABLE} | {t.full(settings.namespace): t for t in TABLE}
     for name in topic or ():
         if name not in known:

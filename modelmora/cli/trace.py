@@ -9,17 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from modelmora.cli.letters import HANDED_ON, DeadLetter
-from modelmora.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    ServersOption,
-    settings_of,
-)
+from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import clock, iso, print_json, print_table, say
 from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import NotFound, Undecodable
-from modelmora.host.instance import connected
+from modelmora.host.instance import Instance
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import InferenceResult, ProgressEvent
 from modelmora.settings import Settings
@@ -47,15 +41,14 @@ class Step:
     what: str
 
 
+@finds_instance
 def trace(
+    where: Instance,
     request_id: Annotated[str, typer.Argument(metavar="REQUEST_ID", help="The request's id.")],
-    bootstrap_servers: ServersOption = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Follow one request over all topics: request, progress, outcome, dead letter, cancel."""
-    settings = connected(settings_of(config, data_dir, bootstrap_servers))
+    settings = where.kafka()
     with Reader(settings, say) as reader:
         steps = steps_of(reader, settings, request_id)
     if not steps:

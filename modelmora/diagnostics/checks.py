@@ -14,9 +14,9 @@ from modelmora import addresses
 from modelmora.diagnostics.finding import Finding, State
 from modelmora.diagnostics.membership import membership
 from modelmora.errors import ModelMoraError
-from modelmora.host.instance import accepts, call
+from modelmora.host.instance import accepts, call, of_run
 from modelmora.host.runfile import NAME as RUN_FILE
-from modelmora.host.runfile import RunInfo, read_run
+from modelmora.host.runfile import RunInfo
 from modelmora.kafka.admin import Admin
 from modelmora.registry import resolve, served_or_faults
 from modelmora.settings import Settings
@@ -30,9 +30,8 @@ FULL_BYTES = 64 << 20
 SCARCE_BYTES = 1 << 30
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """All checks, in the order in which an instance needs them."""
-    info = read_run(settings.data_dir)
+def examine(settings: Settings, info: RunInfo | None) -> Iterator[Finding]:
+    """All checks, in the order in which an instance needs them; `info` is the one that runs."""
     yield platform()
     yield from extras(settings)
     yield folder(settings)
@@ -41,9 +40,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield run_file(settings, info)
     if info is None:
         yield from ports(settings)
-    yield from broker(settings, info)
+    reached = of_run(settings, info)
+    yield from broker(reached, info)
     yield from doors(info)
-    yield from membership(settings, info)
+    yield from membership(reached)
 
 
 def platform() -> Finding:
@@ -162,7 +162,7 @@ def ports(settings: Settings) -> Iterator[Finding]:
 
 def broker(settings: Settings, info: RunInfo | None) -> Iterator[Finding]:
     """The brokers answer, take our credentials, and have the topics as they should be."""
-    servers = settings.bootstrap_servers or (info.bootstrap_servers if info else None)
+    servers = settings.bootstrap_servers
     if servers is None:
         if settings.role == "all":
             yield Finding(State.OK, "broker", "none named: `modelmora serve` starts its own")
@@ -175,7 +175,7 @@ def broker(settings: Settings, info: RunInfo | None) -> Iterator[Finding]:
         yield Finding(State.WRONG, "broker", found, "start it, or correct --bootstrap-servers")
         return
     try:
-        states = Admin(settings.model_copy(update={"bootstrap_servers": servers})).describe()
+        states = Admin(settings).describe()
     except ModelMoraError as error:
         yield Finding(State.WRONG, "broker", *_split(error))
         return

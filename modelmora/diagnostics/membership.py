@@ -14,13 +14,13 @@ from modelmora.diagnostics.finding import Finding, State
 from modelmora.diagnostics.groups import CONSUMER, pace_line, pace_of
 from modelmora.errors import ModelMoraError
 from modelmora.host.instance import accepts
-from modelmora.host.runfile import RunInfo
 from modelmora.kafka.admin import explain
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import lane_topics
 from modelmora.node.path import Look, Path, look
 from modelmora.settings import Settings
+from modelmora.text import counted
 
 APART_S = 2.0
 """Between two looks where something seems unread: what moves in that time is read."""
@@ -45,15 +45,14 @@ class Seen:
     """Where records lie and nothing moved between two looks."""
 
 
-def membership(settings: Settings, info: RunInfo | None) -> Iterator[Finding]:
+def membership(settings: Settings) -> Iterator[Finding]:
     """The group's protocol and pace, its members, and the lanes; nothing where no broker is."""
-    servers = settings.bootstrap_servers or (info.bootstrap_servers if info else None)
+    servers = settings.bootstrap_servers
     if servers is None or not accepts(servers):
         return
-    named = settings.model_copy(update={"bootstrap_servers": servers})
     try:
-        with closing(Standing(named)) as standing:
-            seen = _see(standing, named)
+        with closing(Standing(settings)) as standing:
+            seen = _see(standing, settings)
     except KafkaException as error:
         yield Finding(State.WRONG, "group", str(explain(error, servers)))
     except ModelMoraError as error:
@@ -72,7 +71,7 @@ def judged(seen: Seen, settings: Settings) -> Iterator[Finding]:
         return
     spare = f", {seen.standby} on standby" if seen.standby else ""
     pace = pace_line(seen.protocol, *(seen.pace or (None, None)))
-    found = f"{settings.group}: {len(seen.names)} nodes{spare}; {pace}"
+    found = f"{settings.group}: {counted(len(seen.names), 'node')}{spare}; {pace}"
     yield Finding(State.OK, "group", found)
     for name, count in Counter(seen.names).items():
         if count > 1:

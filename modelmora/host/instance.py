@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from modelmora import addresses
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Unreachable
 from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.topics import EMBEDDED_PARTITIONS
-from modelmora.settings import Settings
+from modelmora.settings import CONFIG_VARIABLE, Settings, load_settings
+from modelmora.text import duration
 
 if TYPE_CHECKING:
     import httpx
@@ -22,35 +30,137 @@ BEHIND = (502, 503, 504)
 """What a door, or a proxy before it, answers when something behind it is away."""
 
 
-def running(settings: Settings) -> RunInfo | None:
-    """The instance that runs on this data folder."""
-    return read_run(settings.data_dir)
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """How a person is told what is spoken to, and what is waited for."""
+
+    tell: Callable[[str], object]
+    waiting: Callable[[str], AbstractContextManager[None]]
 
 
-def connected(settings: Settings) -> Settings:
-    """The settings with the brokers to use: those named, else those of the running instance.
+SILENT = Talk(lambda _line: None, lambda _what: contextlib.nullcontext())
 
-    Raises ConfigurationError for what is no address, Unreachable where none is known or none
-    accepts a connection.
-    """
-    info = running(settings)
-    if not settings.bootstrap_servers:
-        if info is None:
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What a verb speaks to: the instance of a data folder, or what was named instead."""
+
+    settings: Settings
+    run: RunInfo | None
+    url: str | None = None
+    talk: Talk = SILENT
+
+    def kafka(self) -> Settings:
+        """The settings with the brokers to use: those named, else those of the instance.
+
+        Raises ConfigurationError for what is no address, Unreachable where none is known or none
+        accepts a connection.
+        """
+        settings = of_run(self.settings, self.run)
+        servers = settings.bootstrap_servers
+        if not servers:
             raise Unreachable(
                 f"no instance runs on {settings.data_dir}; start `modelmora serve`, or pass "
                 "--data-dir or --bootstrap-servers"
             )
-        settings = settings.model_copy(update={"bootstrap_servers": info.bootstrap_servers})
-        if info.processes.get("broker") and settings.topics.partitions is None:
-            topics = settings.topics.model_copy(update={"partitions": EMBEDDED_PARTITIONS})
-            settings = settings.model_copy(update={"topics": topics})
-    check_servers(settings.bootstrap_servers or "")
-    if not accepts(settings.bootstrap_servers or ""):
-        raise Unreachable(
-            f"no broker answers at {settings.bootstrap_servers}; is it running, is the address "
-            "right?"
-        )
-    return settings
+        check_servers(servers)
+        with self.talk.waiting(f"waiting for the broker at {servers}"):
+            answers = accepts(servers)
+        if not answers:
+            raise Unreachable(
+                self._starting("broker")
+                or f"no broker answers at {servers}; is it running, is the address right?"
+            )
+        self.talk.tell(f"{settings.namespace} at {servers}")
+        return settings
+
+    def ask_gateway(self, method: str, path: str, **options: Any) -> Any:
+        """What the gateway answers. Raises what `call` does, and ConfigurationError (`url`)."""
+        return self._ask("gateway", self.run.http if self.run else None, method, path, options)
+
+    def ask_node(self, method: str, path: str, **options: Any) -> Any:
+        """What the node answers at its health port; likewise."""
+        return self._ask("node", self.run.node_http if self.run else None, method, path, options)
+
+    def _ask(
+        self, part: str, address: str | None, method: str, path: str, options: dict[str, Any]
+    ) -> Any:
+        base = self._door(part, address)
+        try:
+            with self.talk.waiting(f"waiting for {base}{path}"):
+                return call(method, base + path, **options)
+        except Unreachable:
+            # It may have died just now.
+            later = replace(self, run=read_run(self.settings.data_dir))
+            if not self.url and (starting := later._starting(part)):
+                raise Unreachable(starting) from None
+            raise
+
+    def _door(self, part: str, address: str | None) -> str:
+        if self.url:
+            return url_of(self.url)
+        if address is None:
+            raise Unreachable(
+                f"no {part} runs on {self.settings.data_dir}; start `modelmora serve`, or pass "
+                "--data-dir or --url"
+            )
+        if starting := self._starting(part):
+            raise Unreachable(starting)
+        self.talk.tell(f"{part} at {address}")
+        return address
+
+    def _starting(self, part: str) -> str | None:
+        """That the supervisor is starting a part again, and for how long."""
+        since = self.run.starting.get(part) if self.run else None
+        if since is None:
+            return None
+        return f"the {part} is starting again ({duration(1000 * (time.time() - since))})"
+
+
+def find(
+    *,
+    config: Path | None = None,
+    url: str | None = None,
+    talk: Talk = SILENT,
+    **flags: Any,
+) -> Instance:
+    """The instance that these options name, with the settings that it was started with.
+
+    Its settings file is used where none is named here. Raises ConfigurationError.
+    """
+    settings = load_settings(config, **flags)
+    run = read_run(settings.data_dir)
+    named = config or os.environ.get(CONFIG_VARIABLE)
+    if run and run.config and not named and Path(run.config).is_file():
+        settings = load_settings(Path(run.config), **flags | {"data_dir": settings.data_dir})
+    return Instance(settings, run, url, talk)
+
+
+def of_run(settings: Settings, run: RunInfo | None) -> Settings:
+    """The settings, where they name no cluster with that of the running instance."""
+    if run is None or settings.bootstrap_servers:
+        return settings
+    found: dict[str, object] = {"bootstrap_servers": run.bootstrap_servers}
+    if run.namespace and "namespace" not in settings.model_fields_set:
+        found["namespace"] = run.namespace
+    if run.processes.get("broker") and settings.topics.partitions is None:
+        partitions = {"partitions": EMBEDDED_PARTITIONS}
+        found["topics"] = settings.topics.model_copy(update=partitions)
+    return settings.model_copy(update=found)
+
+
+def url_of(given: str) -> str:
+    """`host:port` with or without a scheme as a URL. Raises ConfigurationError."""
+    try:
+        if "://" not in given:
+            addresses.split(given)
+            return f"http://{given}"
+        parts = urlsplit(given)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise ValueError
+    except ValueError:
+        raise ConfigurationError(f"--url {given} must be host:port or http://host:port") from None
+    return given.rstrip("/")
 
 
 def check_servers(servers: str) -> None:
@@ -74,26 +184,6 @@ def accepts(servers: str) -> bool:
         ):
             return True
     return False
-
-
-def gateway_url(settings: Settings) -> str:
-    """Where the gateway of the running instance listens; raises Unreachable."""
-    info = running(settings)
-    if info is None or info.http is None:
-        raise Unreachable(
-            f"no gateway runs on {settings.data_dir}; start `modelmora serve`, or pass --url"
-        )
-    return info.http
-
-
-def node_url(settings: Settings) -> str:
-    """Where the node of the running instance answers for its health; raises Unreachable."""
-    info = running(settings)
-    if info is None or info.node_http is None:
-        raise Unreachable(
-            f"no node runs on {settings.data_dir}; start `modelmora serve`, or pass --data-dir"
-        )
-    return info.node_http
 
 
 def call(method: str, url: str, *, timeout_s: float = 10.0, **options: Any) -> Any:

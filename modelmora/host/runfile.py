@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import psutil
@@ -22,7 +22,11 @@ def _nobody() -> dict[str, int | None]:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """The addresses and process ids of one instance; None where its role lacks the part."""
+    """The addresses and process ids of one instance; None where its role lacks the part.
+
+    `starting` says since when (Unix s) a part is being started again, `config` which file the
+    settings came from, `started_at` (Unix s) when the instance got ready.
+    """
 
     bootstrap_servers: str
     http: str | None
@@ -30,6 +34,10 @@ class RunInfo:
     node_http: str | None
     pid: int
     processes: Mapping[str, int | None] = field(default_factory=_nobody)
+    namespace: str | None = None
+    config: str | None = None
+    started_at: float | None = None
+    starting: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_run(data_dir: Path, info: RunInfo) -> None:
@@ -51,7 +59,9 @@ def read_run(data_dir: Path) -> RunInfo | None:
     try:
         written = path.stat().st_mtime
         row = json.loads(path.read_text())
-        info = RunInfo(**{**row, "processes": _nobody() | row["processes"]})
+        # Of another version it may say less, or more.
+        known = {name: row[name] for name in (each.name for each in fields(RunInfo)) if name in row}
+        info = RunInfo(**{**known, "processes": _nobody() | row["processes"]})
         if psutil.Process(info.pid).create_time() > written + CLOCK_SLACK_S:
             return None
     except (OSError, ValueError, TypeError, KeyError, psutil.Error):

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.broker.jars import Progress
@@ -33,11 +35,14 @@ def run_serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
 async def serve(
     settings: Settings,
     *,
+    config: Path | None = None,
     on_ready: OnReady | None = None,
     commands: Commands | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Run the role's parts until SIGTERM (0) or SIGINT (130); returns the exit code.
+    """Run the role's parts until a signal to end; returns the exit code (130 for SIGINT, else 0).
+
+    `config` is the file that the settings came from, told to those who look for the instance.
 
     A node or gateway that refuses its configuration ends everything with its own exit code.
     Raises ModelMoraError, one line each: bad configuration, port taken, folder unusable or in
@@ -49,7 +54,7 @@ async def serve(
     try:
         remove_run(folder.path)
         plan = make_plan(settings, folder.member_id())
-        machine = _Machine(folder, plan, on_ready or (lambda _info: None))
+        machine = _Machine(folder, plan, on_ready or (lambda _info: None), config)
         return await machine.run(commands or Commands(), progress)
     finally:
         remove_run(folder.path)
@@ -59,12 +64,16 @@ async def serve(
 class _Machine:
     """Starts the parts of a plan and keeps run.json true."""
 
-    def __init__(self, folder: DataFolder, plan: Plan, on_ready: OnReady) -> None:
+    def __init__(
+        self, folder: DataFolder, plan: Plan, on_ready: OnReady, config: Path | None
+    ) -> None:
         self._folder = folder
         self._settings = plan.settings.model_copy(update={"data_dir": folder.path})
         self._plan = plan
         self._on_ready = on_ready
+        self._config = config
         self._written: RunInfo | None = None
+        self._starting: dict[str, float] = {}
         self._supervisor: Supervisor | None = None
 
     async def run(self, commands: Commands, progress: Progress | None) -> int:
@@ -103,10 +112,11 @@ class _Machine:
         return {name: fact for part in parts for name, fact in part.facts.items()}
 
     def _changed(self) -> None:
-        """Write run.json when all parts are ready and it would say something new."""
-        if self._supervisor is None or not self._supervisor.ready:
+        """Write run.json when all parts are ready for the first time, and with all news since."""
+        supervisor = self._supervisor
+        if supervisor is None or not (self._written or supervisor.ready):
             return
-        info = self._info(self._supervisor.parts)
+        info = self._info(supervisor.parts)
         if info == self._written:
             return
         try:
@@ -121,21 +131,33 @@ class _Machine:
 
     def _info(self, parts: tuple[Part, ...]) -> RunInfo:
         facts = self._facts()
+        now = time.time()
+        self._starting = {
+            part.name: self._starting.get(part.name, now) for part in parts if not part.ready
+        }
         zygote = facts.get("zygote")
         pids = {part.name: part.pid for part in parts}
         pids["zygote"] = zygote if isinstance(zygote, int) else None
         return RunInfo(
             bootstrap_servers=str(self._settings.bootstrap_servers),
-            http=_text(facts.get("http")),
-            grpc=_text(facts.get("grpc")),
-            node_http=_text(facts.get("node_http")),
+            http=self._address("http", facts),
+            grpc=self._address("grpc", facts),
+            node_http=self._address("node_http", facts),
             pid=os.getpid(),
             processes={name: pids.get(name) for name in PROCESSES},
+            namespace=self._settings.namespace,
+            config=str(self._config.absolute()) if self._config else None,
+            started_at=self._written.started_at if self._written else now,
+            starting=self._starting,
         )
 
-
-def _text(fact: Fact) -> str | None:
-    return None if fact is None else str(fact)
+    def _address(self, door: str, facts: Mapping[str, Fact]) -> str | None:
+        """Where a part listens; while it is starting again, where it did, for it will."""
+        fact = facts.get(door)
+        if fact is not None:
+            return str(fact)
+        former: str | None = getattr(self._written, door, None)
+        return former
 
 
 def _say(info: RunInfo) -> None:

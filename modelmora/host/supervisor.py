@@ -103,6 +103,7 @@ class Supervisor:
                     )
                 case Restart(pause):
                     log.warning(_ENDED, part.name, exit_.code, pause)
+                    self._on_changed()
                     await asyncio.sleep(pause)
 
     async def _run_once(self, part: Part, history: History) -> Exit:

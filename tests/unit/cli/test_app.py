@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
-from modelmora.cli import ps
 from modelmora.cli.app import VERBS, build
 from modelmora.errors import ModelMoraError
+from modelmora.host.instance import Instance
 from tests.unit.cli.runs import Cli
 
 
@@ -53,10 +56,10 @@ def test_malformed_settings_are_one_line(cli: Cli, tmp_path: Path) -> None:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def raise_it(_settings: object) -> str:
+    def raise_it(*_: object) -> str:
         raise error
 
-    monkeypatch.setattr(ps, "node_url", raise_it)
+    monkeypatch.setattr(Instance, "ask_node", raise_it)
 
 
 def test_a_fault_of_our_own_is_a_line_too_and_a_traceback_only_for_debugging(
@@ -124,3 +127,27 @@ def test_a_reader_that_went_away_is_no_noise(arguments: list[str]) -> None:
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+RUNNING = {"serve", "broker", "demo", "bench", "config"}
+"""Verbs that start something, or look at settings only."""
+
+
+def test_every_verb_that_speaks_to_an_instance_finds_it_by_the_same_options() -> None:
+    command = typer.main.get_command(build())
+    asked = [
+        (" ".join(path), {option for param in leaf.params for option in param.opts})
+        for path, leaf in leaves(command)
+        if path[0] not in RUNNING
+    ]
+    assert len(asked) > 12
+    common = {"--namespace", "--bootstrap-servers", "--data-dir", "--url", "--config"}
+    assert {path: common - options for path, options in asked if common - options} == {}
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, below in getattr(command, "commands", {}).items():
+        if hasattr(below, "commands"):
+            yield from leaves(below, (*path, name))
+        else:
+            yield (*path, name), below

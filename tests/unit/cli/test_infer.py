@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from modelmora.cli.infer import lines_of, read_parameter, shortened
+from modelmora.cli.portions import PORTION_BYTES, PORTION_INPUTS, joined
 from modelmora.errors import ConfigurationError
 from tests.unit.cli.runs import Cli, door, pretend_running
 
@@ -43,7 +44,9 @@ def test_it_sends_what_was_given_and_shortens_vectors_for_people(cli: Cli, tmp_p
     ]
     assert ran.out.splitlines()[0] == "embedding FP32 [1, 8]"
     assert ran.out.endswith("+0.5000 +0.5000 … (8)\n")
-    assert ran.err == "m@1  load 1.5 s, inference 12 ms, total 1.5 s  id id-1\n"
+    assert ran.err == (
+        f"gateway at {gateway.url}\nm@1  load 1.5 s, inference 12 ms, total 1.5 s  id id-1\n"
+    )
 
 
 def test_json_is_the_answer_as_it_came(cli: Cli) -> None:
@@ -53,12 +56,43 @@ def test_json_is_the_answer_as_it_came(cli: Cli) -> None:
 
 def test_lines_of_standard_input_are_inputs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments in (["m", "-"], ["m"]):
-        monkeypatch.setattr(sys, "stdin", io.StringIO("first\n\nsecond\n"))
+        monkeypatch.setattr(sys, "stdin", io.StringIO("first\r\n\nsecond\x85\u2028\n\n"))
         with door({"/infer/m": (200, ANSWER)}) as gateway:
             assert cli("infer", *arguments, "--url", gateway.url).code == 0
-        assert gateway.asked[0][1]["inputs"] == ["first", "second"]
+        assert gateway.asked[0][1]["inputs"] == ["first", "", "second\x85\u2028", ""]
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert cli("infer", "m", "-").code == 2
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"good\nb\xff"), "utf-8"))
+    ran = cli("infer", "m", "-")
+    assert (ran.code, ran.err[:45]) == (2, "modelmora: standard input is not UTF-8 text (")
+
+
+def test_many_inputs_are_several_requests_and_one_answer(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [str(number) for number in range(PORTION_INPUTS)] + ["x" * PORTION_BYTES, "last"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
+    with door({"/infer/m": (200, ANSWER)}) as gateway:
+        ran = cli("infer", "m", "--url", gateway.url, "--json")
+    asked = [body["inputs"] for _, body in gateway.asked]
+    assert [text for portion in asked for text in portion] == lines
+    assert [len(portion) for portion in asked] == [PORTION_INPUTS, 1, 1]
+    (output,) = ran.json["outputs"]
+    assert (output["shape"], len(output["data"])) == ([3, 8], 3)
+    assert ran.json["request_ids"] == ["id-1"] * 3
+    assert ran.json["timings"]["load_ms"] == 4500
+
+
+def test_outputs_of_several_kinds_are_not_laid_together() -> None:
+    def answer(*outputs: Any) -> dict[str, Any]:
+        return {"request_id": "r", "model": "m", "version": "1", "outputs": list(outputs)}
+
+    def tensor(*shape: int) -> dict[str, Any]:
+        return {"name": "t", "dtype": "FP32", "shape": list(shape), "data": [0.0] * shape[0]}
+
+    told = joined([answer("a", tensor(1, 2)), answer(tensor(2, 2)), answer(tensor(1, 3), "b")])
+    shapes = [output if isinstance(output, str) else output["shape"] for output in told["outputs"]]
+    assert shapes == ["a", [3, 2], [1, 3], "b"]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,10 @@ def test_round_trip(tmp_path: Path) -> None:
         "node_http": None,
         "pid": os.getpid(),
         "processes": {"broker": 2, "node": 3, "gateway": 4, "zygote": None},
+        "namespace": None,
+        "config": None,
+        "started_at": None,
+        "starting": {},
     }
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     remove_run(tmp_path)
