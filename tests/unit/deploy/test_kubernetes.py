@@ -155,3 +155,8 @@ def test_environment_is_understood(
     read = load_settings(tmp_path / "modelmora.yaml")
     assert (read.threads, read.kafka.password()) == (4, "secret")
     assert read.bootstrap_servers == settings.bootstrap_servers
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_no_service_adds_variables_of_our_name(name: str) -> None:
+    assert DEPLOYMENTS[name]["spec"]["template"]["spec"]["enableServiceLinks"] is False
