@@ -16,7 +16,7 @@ from modelmora.cli.options import (
     ServersOption,
     settings_of,
 )
-from modelmora.cli.output import minute, print_json, print_table, say
+from modelmora.cli.output import minute, print_json, print_table, say, tell
 from modelmora.diagnostics.reader import WAIT_S, Reader
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
 from modelmora.host.instance import connected
@@ -91,12 +91,12 @@ def show_letter(
     for letter in letters:
         for name, value in letter.as_json().items():
             if value is not None:
-                typer.echo(f"{name:<17} {value}")
+                tell(f"{name:<17} {value}")
         for name, raw in letter.record.headers:
             if not name.startswith(CONNECT) and name not in (CODE, ATTEMPT):
-                typer.echo(f"header            {name}={(raw or b'').decode('utf-8', 'replace')}")
+                tell(f"header            {name}={(raw or b'').decode('utf-8', 'replace')}")
         if content:
-            typer.echo(f"{'content':<17} {readable(letter.record.value)}")
+            tell(f"{'content':<17} {readable(letter.record.value)}")
     if not content:
         say("its bytes are what the caller sent; --content shows them")
 

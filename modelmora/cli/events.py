@@ -13,7 +13,7 @@ from modelmora.cli.options import (
     ServersOption,
     settings_of,
 )
-from modelmora.cli.output import clock, node_name, print_json, print_table, say
+from modelmora.cli.output import clock, node_name, print_json, print_table, say, tell
 from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import Undecodable
 from modelmora.host.instance import connected
@@ -115,4 +115,4 @@ def _print_line(event: dict[str, Any], *, json: bool) -> None:
         print_json(event, line=True)
     else:
         when, kind, model, facts = _cells(event)
-        typer.echo(f"{when}  {kind:<14} {model}  {facts}".rstrip())
+        tell(f"{when}  {kind:<14} {model}  {facts}".rstrip())

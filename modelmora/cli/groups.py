@@ -14,7 +14,7 @@ from modelmora.cli.options import (
     ServersOption,
     settings_of,
 )
-from modelmora.cli.output import node_name, print_json, print_table, say
+from modelmora.cli.output import node_name, print_json, print_table, say, tell
 from modelmora.diagnostics.groups import Group, Groups, pace_line
 from modelmora.host.instance import connected
 from modelmora.messages import Lane
@@ -58,7 +58,7 @@ def describe_group(
         [(node_name(m.id), m.host, len(m.places) or "standby") for m in told.members],
         right=("PARTITIONS",),
     )
-    typer.echo("")
+    tell()
     print_table(
         ("PART", *(lane.name for lane in Lane), "OWNER", "MODELS"),
         [

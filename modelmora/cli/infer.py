@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, settings_of
-from modelmora.cli.output import print_json, say
+from modelmora.cli.output import print_json, say, tell
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import call, gateway_url
 from modelmora.text import duration
@@ -58,7 +58,7 @@ def infer(
         return
     for output in answer["outputs"]:
         for line in lines_of(output):
-            typer.echo(line)
+            tell(line)
     timings = answer.get("timings") or {}
     spent = ", ".join(
         f"{name.removesuffix('_ms')} {duration(value)}" for name, value in timings.items() if value
