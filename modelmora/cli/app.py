@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from modelmora.cli.output import say, tell
 from modelmora.errors import ModelMoraError
 from modelmora.surroundings import INTERRUPTED, settle
+from modelmora.text import printable, shorten
 
 DEBUG_VARIABLE = "MODELMORA_LOG__LEVEL"
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -66,7 +68,7 @@ def _options(
 ) -> None:
     # Having options of its own also keeps typer from folding a single verb into the command.
     if version:
-        typer.echo(metadata.version("modelmora"))
+        tell(metadata.version("modelmora"))
         raise typer.Exit
 
 
@@ -89,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, SystemExit) as error:
         # The reader (`| head`) has seen enough; typer makes an exit of it, as of completion.
         return _closed() if isinstance(error, BrokenPipeError) else int(error.code or 0)
+    except UnicodeError as error:
+        return _fail(_no_text(error), 2, error)
     except Exception as error:  # noqa: BLE001  a person sees one line, never a traceback
         told = f"unexpected {type(error).__name__}: {error}; {DEBUG_VARIABLE}=debug tells more"
         return _fail(told, 1, error)
@@ -101,6 +105,14 @@ def _closed() -> int:
     return 1
 
 
+def _no_text(error: UnicodeError) -> str:
+    """Which of what was given is no text: an argument, or what standard input or a file held."""
+    given = getattr(error, "object", "")
+    if isinstance(error, UnicodeEncodeError):
+        return f"{shorten(printable(given), 60)} is not UTF-8; give it as UTF-8 text"
+    return "standard input or a file is not UTF-8; give it as UTF-8 text"
+
+
 def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "modelmora"
@@ -111,7 +123,8 @@ def _fail(message: str, code: int, error: Exception) -> int:
     if os.environ.get(DEBUG_VARIABLE, "").lower() == "debug":
         import traceback
 
-        traceback.print_exception(error)
-    line = " ".join(message.split())
-    sys.stderr.write(f"modelmora: {line}\n")
+        for text in traceback.format_exception(error):
+            for line in text.splitlines():
+                say(line)
+    say(f"modelmora: {' '.join(message.split())}")
     return code

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption
-from modelmora.cli.output import print_json, say
+from modelmora.cli.output import print_json, say, tell
 from modelmora.settings import load_settings
 
 
@@ -29,7 +29,7 @@ def broker(
         if json:
             print_json(address, line=True)
         else:
-            typer.echo(started.bootstrap_servers)
+            tell(started.bootstrap_servers)
             say(f"Kafka is ready; its data is in {started.folder}. Ctrl-C stops it.")
 
     def progress(done: int, total: int) -> None:

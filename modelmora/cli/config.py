@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel, SecretStr
 
 from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, ServersOption
-from modelmora.cli.output import print_json, print_table, say
+from modelmora.cli.output import print_json, print_table, say, tell
 from modelmora.errors import ConfigurationError
 from modelmora.settings import (
     DEFAULT_CONFIG,
@@ -62,7 +62,7 @@ def init(file: FileArgument = None) -> None:
         ) from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
-    typer.echo(path)
+    tell(str(path))
 
 
 @app.command("check")
@@ -74,7 +74,7 @@ def check(file: FileArgument = None, json: JsonOption = False) -> int:
         print_json(faults)
     else:
         for fault in faults:
-            typer.echo(fault)
+            tell(fault)
         say(f"{counted(len(faults), 'fault')}" if faults else f"{_read(file)} is sound")
     return ConfigurationError.exit_code if faults else 0
 

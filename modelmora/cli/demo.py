@@ -16,10 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from modelmora.cli.options import JsonOption
-from modelmora.cli.output import print_json, say, talk
+from modelmora.cli.output import print_json, say, talk, tell
 from modelmora.cli.showcase import Asker, Showcase, counts, ending_as_interrupt
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, Unreachable
@@ -95,7 +93,7 @@ def demo(json: JsonOption = False) -> None:
         print_json(asdict(report))
     else:
         for line in lines_of(report):
-            typer.echo(line)
+            tell(line)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from modelmora.cli.letters import ATTEMPT, CODE, CONNECT, DeadLetter, Letters
 from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import minute, print_json, print_table, say
+from modelmora.cli.output import minute, print_json, print_table, say, tell
 from modelmora.diagnostics.reader import WAIT_S, Reader
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
 from modelmora.host.instance import Instance
@@ -83,12 +83,12 @@ def show_letter(
     for letter in letters:
         for name, value in letter.as_json().items():
             if value is not None:
-                typer.echo(f"{name:<17} {value}")
+                tell(f"{name:<17} {value}")
         for name, raw in letter.record.headers:
             if not name.startswith(CONNECT) and name not in (CODE, ATTEMPT):
-                typer.echo(f"header            {name}={(raw or b'').decode('utf-8', 'replace')}")
+                tell(f"header            {name}={(raw or b'').decode('utf-8', 'replace')}")
         if content:
-            typer.echo(f"{'content':<17} {readable(letter.record.value)}")
+            tell(f"{'content':<17} {readable(letter.record.value)}")
     if not content:
         say("its bytes are what the caller sent; --content shows them")
 

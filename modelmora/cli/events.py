@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import clock, node_name, print_json, print_table, say
+from modelmora.cli.output import clock, node_name, print_json, print_table, say, tell
 from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import Undecodable
 from modelmora.host.instance import Instance
@@ -108,4 +108,4 @@ def _print_line(event: dict[str, Any], *, json: bool) -> None:
         print_json(event, line=True)
     else:
         when, kind, model, facts = _cells(event)
-        typer.echo(f"{when}  {kind:<14} {model}  {facts}".rstrip())
+        tell(f"{when}  {kind:<14} {model}  {facts}".rstrip())

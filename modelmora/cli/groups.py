@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import node_name, print_json, print_table, say
+from modelmora.cli.output import node_name, print_json, print_table, say, tell
 from modelmora.diagnostics.groups import Group, Groups, pace_line
 from modelmora.host.instance import Instance
 from modelmora.messages import Lane
@@ -50,7 +50,7 @@ def describe_group(
         [(node_name(m.id), m.host, len(m.places) or "standby") for m in told.members],
         right=("PARTITIONS",),
     )
-    typer.echo("")
+    tell()
     print_table(
         ("PART", *(lane.name for lane in Lane), "OWNER", "MODELS"),
         [

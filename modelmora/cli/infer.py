@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, say
+from modelmora.cli.output import print_json, say, tell
 from modelmora.cli.portions import joined, portions
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
@@ -63,7 +63,7 @@ def infer(
         return
     for output in answer["outputs"]:
         for line in lines_of(output):
-            typer.echo(line)
+            tell(line)
     timings = answer.get("timings") or {}
     spent = ", ".join(
         f"{name.removesuffix('_ms')} {duration(value)}" for name, value in timings.items() if value

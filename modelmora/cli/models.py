@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, print_table, say
+from modelmora.cli.output import print_json, print_table, say, tell
 from modelmora.host.instance import Instance
 from modelmora.registry import install as install_model
 from modelmora.registry import served_or_faults
@@ -36,7 +36,7 @@ def install(
     if json:
         print_json(definition.as_dict())
         return
-    typer.echo(f"{definition.name}@{definition.version}")
+    tell(f"{definition.name}@{definition.version}")
     then = "the running node takes it up" if where.run else "`modelmora serve` serves it"
     say(f"installed for {definition.task} from {definition.source}; {then}")
 

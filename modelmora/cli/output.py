@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +30,13 @@ def data() -> Console:
 
 def talk() -> Console:
     """The console of stderr: what is said to a person and is no data."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True, emoji=False)
+
+
+def tell(line: str = "") -> None:
+    """One line of data on stdout; what steers a terminal is shown."""
+    sys.stdout.write(printable(line) + "\n")
+    sys.stdout.flush()
 
 
 def say(message: str) -> None:
@@ -58,7 +65,11 @@ def waiting(what: str) -> Iterator[None]:
 def print_json(value: Any, *, line: bool = False) -> None:
     """One JSON document on stdout; `line` for one of many, each on a line of its own."""
     option = 0 if line else orjson.OPT_INDENT_2
-    text = orjson.dumps(value, option=option | orjson.OPT_NON_STR_KEYS, default=str).decode()
+    try:
+        text = orjson.dumps(value, option=option | orjson.OPT_NON_STR_KEYS, default=str).decode()
+    except orjson.JSONEncodeError:
+        # Text of bytes that are no UTF-8: JSON has them as escapes only.
+        text = json.dumps(value, indent=None if line else 2, default=str)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, print_table, say
+from modelmora.cli.output import print_json, print_table, say, tell
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
@@ -96,13 +96,13 @@ def describe(state: TopicState, records: int | None) -> dict[str, Any]:
 def _print_description(row: dict[str, Any]) -> None:
     kept = "compacted" if row["retention_ms"] is None else duration(row["retention_ms"])
     content = "content of callers" if row["content"] else "no content"
-    typer.echo(row["name"])
+    tell(row["name"])
     if row["exists"]:
-        typer.echo(f"  {row['partitions']} partitions, {row['records']} records, {kept}, {content}")
-    typer.echo(f"  key {row['key']}, value {row['value']}")
-    typer.echo(f"  {', '.join(f'{key}={value}' for key, value in row['config'].items())}")
+        tell(f"  {row['partitions']} partitions, {row['records']} records, {kept}, {content}")
+    tell(f"  key {row['key']}, value {row['value']}")
+    tell(f"  {', '.join(f'{key}={value}' for key, value in row['config'].items())}")
     for fault in row["differs"]:
-        typer.echo(f"  differs: {fault}")
+        tell(f"  differs: {fault}")
 
 
 def _print(
