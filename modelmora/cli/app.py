@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module, metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.main
 
 from modelmora.cli.output import say, tell
 from modelmora.errors import ModelMoraError
@@ -16,6 +17,7 @@ from modelmora.surroundings import INTERRUPTED, settle
 from modelmora.text import printable, shorten
 
 DEBUG_VARIABLE = "MODELMORA_LOG__LEVEL"
+HELP = ["-h", "--help"]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 VERBS = {
     "serve": ("Run", "serve:serve"),
@@ -47,7 +49,7 @@ def build(only: str | None = None) -> typer.Typer:
         invoke_without_command=True,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": HELP},
     )
     app.callback()(_options)
     for verb, (panel, where) in VERBS.items():
@@ -61,6 +63,26 @@ def build(only: str | None = None) -> typer.Typer:
             context = PASS_ON if verb == "bench" else None
             app.command(verb, rich_help_panel=panel, context_settings=context)(target)
     return app
+
+
+def plain(app: typer.Typer) -> Any:
+    """The command as typer makes it, without a type beside flags: they take no value."""
+    command = typer.main.get_command(app)
+    for _, each in commands_of(command):
+        for option in (
+            *each.params,
+            each.get_help_option(typer.Context(each, help_option_names=HELP)),
+        ):
+            if option is not None and getattr(option, "is_flag", False):
+                option.metavar = ""
+    return command
+
+
+def commands_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A command and all below it, each with the words by which it is called."""
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands_of(below, (*path, name))
 
 
 def _options(
@@ -78,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settle()
         app = build(given[0] if given and given[0] in VERBS else None)
-        code = app(given, prog_name="modelmora", standalone_mode=False)
+        code = plain(app).main(given, prog_name="modelmora", standalone_mode=False)
         sys.stdout.flush()
     except ModelMoraError as error:
         return _fail(str(error), error.exit_code, error)
@@ -116,7 +138,10 @@ def _no_text(error: UnicodeError) -> str:
 def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "modelmora"
-    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+    told = error.format_message().rstrip(".")
+    if told.startswith("Got unexpected extra argument"):
+        told += "; flags such as --json take no value"
+    return f"{told}; see `{command} --help`"
 
 
 def _fail(message: str, code: int, error: Exception) -> int:

@@ -13,29 +13,52 @@ import typer
 from modelmora.cli.output import say, waiting
 from modelmora.host.instance import Talk, find
 
+PANEL = "Which instance"
+
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings file (modelmora.yaml if it is there)."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings file (modelmora.yaml if it is there).",
+        rich_help_panel=PANEL,
+    ),
 ]
 DataDirOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="FOLDER", help="Data folder (.modelmora)."),
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        help="Data folder (.modelmora).",
+        rich_help_panel=PANEL,
+    ),
 ]
 ServersOption = Annotated[
     str | None,
     typer.Option(
         "--bootstrap-servers",
         metavar="HOST:PORT",
-        help="The Kafka cluster (that of the running instance).",
+        help="The Kafka cluster (that of the instance).",
+        rich_help_panel=PANEL,
     ),
 ]
 NamespaceOption = Annotated[
     str | None,
-    typer.Option("--namespace", metavar="NAME", help="Prefix of topics (that of the instance)."),
+    typer.Option(
+        "--namespace",
+        metavar="NAME",
+        help="Prefix of topics (that of the instance).",
+        rich_help_panel=PANEL,
+    ),
 ]
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", metavar="HOST:PORT", help="The door to ask (that of the instance)."),
+    typer.Option(
+        "--url",
+        metavar="HOST:PORT",
+        help="The gateway or node to ask (that of the instance).",
+        rich_help_panel=PANEL,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
 
-from modelmora.cli.app import VERBS, build
+from modelmora.cli.app import VERBS, build, commands_of, plain
 from modelmora.errors import ModelMoraError
 from modelmora.host.instance import Instance
 from tests.unit.cli.runs import Cli
@@ -24,6 +21,7 @@ from tests.unit.cli.runs import Cli
         (["serv"], 2, "Did you mean 'serve'?; see `modelmora --help`"),
         (["list", "--nope"], 2, "No such option: --nope; see `modelmora list --help`"),
         (["trace"], 2, "Missing argument"),
+        (["ps", "--json", "true"], 2, "flags such as --json take no value"),
         (["serve", "--http-port", "70000"], 2, "--http-port is 70000"),
         (["list", "--config", "absent.yaml"], 2, "absent.yaml is no file; `modelmora config init"),
         (["install", "no-such-model"], 3, "there is no folder `no-such-model`"),
@@ -91,6 +89,7 @@ def test_every_verb_has_its_help_and_names_its_options(cli: Cli) -> None:
         ran = cli(verb, "--help")
         assert ran.code == 0
         assert all(len(line) <= 80 for line in ran.out.splitlines())
+        assert "<bool>" not in ran.out
     assert set(VERBS) <= set(cli("--help").out.split())
 
 
@@ -134,20 +133,11 @@ RUNNING = {"serve", "broker", "demo", "bench", "config"}
 
 
 def test_every_verb_that_speaks_to_an_instance_finds_it_by_the_same_options() -> None:
-    command = typer.main.get_command(build())
     asked = [
-        (" ".join(path), {option for param in leaf.params for option in param.opts})
-        for path, leaf in leaves(command)
-        if path[0] not in RUNNING
+        (" ".join(path), {option for param in command.params for option in param.opts})
+        for path, command in commands_of(plain(build()))
+        if path and path[0] not in RUNNING and not hasattr(command, "commands")
     ]
     assert len(asked) > 12
     common = {"--namespace", "--bootstrap-servers", "--data-dir", "--url", "--config"}
     assert {path: common - options for path, options in asked if common - options} == {}
-
-
-def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, below in getattr(command, "commands", {}).items():
-        if hasattr(below, "commands"):
-            yield from leaves(below, (*path, name))
-        else:
-            yield (*path, name), below
