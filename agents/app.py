@@ -132,6 +132,8 @@ def _message(tp: TP, number: int, batch: Batch, generation: int) -> ConsumerMess
 class Producer(base.Producer):
     """Faust writes nothing here."""
 
+    logger = logging.getLogger("faust.producer")
+
     async def flush(self) -> None:
         """Nothing waits."""
 

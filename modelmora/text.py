@@ -53,7 +53,7 @@ def duration(milliseconds: float) -> str:
         return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.1f} ms"
     seconds = milliseconds / 1000
     if seconds < 100:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     for unit, part, length, most in (("min", "s", 60, 100), ("h", "min", 3600, 48)):
         if seconds < most * length:
             whole, rest = divmod(round(seconds * 60 / length), 60)

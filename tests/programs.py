@@ -12,14 +12,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from modelmora.host.face import Silent
 from modelmora.host.plan import Commands
 from modelmora.host.runfile import RunInfo
 from modelmora.host.serve import serve
-from modelmora.settings import load_settings
+from modelmora.settings import Settings, load_settings
 from modelmora.telemetry.notify import notify
 
 ROOT = Path(__file__).parents[1]
@@ -70,12 +71,16 @@ def _until_told() -> None:
     signal.sigwait({signal.SIGTERM})
 
 
-def _serve() -> int:
-    def ready(info: RunInfo) -> None:
+class _Written(Silent):
+    """Writes the addresses on standard output."""
+
+    def ready(self, settings: Settings, info: RunInfo, models: Sequence[Mapping[str, Any]]) -> None:
         sys.stdout.write(json.dumps(dataclasses.asdict(info)) + "\n")
         sys.stdout.flush()
 
-    return asyncio.run(serve(load_settings(), on_ready=ready, commands=COMMANDS))
+
+def _serve() -> int:
+    return asyncio.run(serve(load_settings(), face=_Written(), commands=COMMANDS))
 
 
 def main(words: list[str]) -> int:

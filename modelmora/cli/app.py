@@ -21,12 +21,15 @@ HELP = ["-h", "--help"]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 VERBS = {
     "serve": ("Run", "serve:serve"),
+    "stop": ("Run", "instance:stop"),
     "broker": ("Run", "broker:broker"),
     "demo": ("Run", "demo:demo"),
     "bench": ("Run", "bench:bench"),
     "infer": ("Use", "infer:infer"),
     "install": ("Use", "models:install"),
     "list": ("Use", "models:list_models"),
+    "status": ("Look", "instance:status"),
+    "logs": ("Look", "instance:logs"),
     "ps": ("Look", "ps:ps"),
     "trace": ("Look", "trace:trace"),
     "events": ("Look", "events:events"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from modelmora.cli.output import print_json, say, talk, tell
 from modelmora.cli.showcase import Asker, Showcase, counts, ending_as_interrupt
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, Unreachable
+from modelmora.host.face import own_command
 from modelmora.host.runfile import RunInfo
 from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceRequest, InferenceResult, Status, Tensor
@@ -242,15 +241,6 @@ def lines_of(report: Report) -> Iterator[str]:
     yield f'  {command} infer {report.model} "any text"'
     yield f"  {command} ps"
     yield "Look around with topics list, events, dlq list, trace REQUEST_ID, doctor."
-
-
-def own_command() -> str:
-    """How this command is called from here: by its name, else by its path."""
-    beside = Path(sys.executable).parent / "modelmora"
-    if shutil.which("modelmora") or not beside.exists():
-        return "modelmora"
-    relative = os.path.relpath(beside)
-    return str(beside) if relative.startswith("..") else relative
 
 
 def _since(began: float) -> float:

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 import typer
 
 from modelmora.cli.options import ConfigOption, DataDirOption
-from modelmora.settings import load_settings
+from modelmora.cli.output import say
+from modelmora.host.face import own_command
+from modelmora.settings import config_path, load_settings
 
 PortHelp = "0 = any free one"
 
@@ -38,7 +40,7 @@ def serve(
         typer.Option(metavar="PORT", help=f"Health and metrics of the node (8081); {PortHelp}."),
     ] = None,
     broker_port: Annotated[
-        int | None, typer.Option(metavar="PORT", help="The own broker (0 = any, then kept).")
+        int | None, typer.Option(metavar="PORT", help="The own broker (9092 if free).")
     ] = None,
     namespace: Annotated[
         str | None, typer.Option(help="Prefix of topics and group (modelmora).")
@@ -51,6 +53,9 @@ def serve(
         typer.Option(
             "--dynamic-member", help="No lasting name in the group, for nodes that come and go."
         ),
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Go on in the background once it is ready.")
     ] = False,
     testing: Annotated[
         bool, typer.Option("--testing", help="Serve echo, sleep, crash, hang and oom too.")
@@ -72,6 +77,12 @@ def serve(
         dynamic_member=dynamic_member or None,
         testing=testing or None,
     )
-    from modelmora.host import run_serve
+    from modelmora.host import Face, run_serve, serve_detached
 
-    return run_serve(settings)
+    file = config_path(config)
+    if not detach:
+        return run_serve(settings, config=file)
+    code = serve_detached(settings, file, Face())
+    if code == 0:
+        say(f"it goes on in the background; `{own_command()} stop` ends it, `logs -f` follows it")
+    return code

@@ -140,7 +140,7 @@ def run() -> int:
     try:
         settle()
         settings = load_settings()
-        logs.configure(settings.log)
+        logs.configure(settings.log, "gateway")
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(serve(settings))
     except ModelMoraError as error:

@@ -21,6 +21,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 START_TIME_FIELD = 22
 """Of /proc/<pid>/stat, counted from 1: clock ticks after boot (proc_pid_stat(5))."""
 REAP_S = 10.0
+LOCK = ".lock"
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path).absolute()
-        self._lock = FolderLock(self.path / ".lock")
+        self._lock = FolderLock(self.path / LOCK)
         self._file = self.path / "host.json"
         self._started: dict[str, Started] = {}
 
@@ -50,7 +51,7 @@ class DataFolder:
         Raises ConfigurationError (exit code 2: cannot be written, or in use, by whom) and
         ModelMoraError (exit code 1: disk full).
         """
-        with _writing(self.path):
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             locked = self._lock.acquire()
         if not locked:
@@ -91,12 +92,12 @@ class DataFolder:
             if kept := path.read_text().strip():
                 return kept
         made = f"node-{uuid.uuid4()}"
-        with _writing(self.path):
+        with writing(self.path):
             write_atomically(path, made + "\n")
         return made
 
     def _save(self) -> None:
-        with _writing(self.path):
+        with writing(self.path):
             rows = [asdict(process) for process in self._started.values()]
             write_atomically(self._file, json.dumps(rows))
 
@@ -159,7 +160,8 @@ def _read(path: Path) -> list[Started]:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
+    """Tell of what hinders it in words; raises what `DataFolder.open` does."""
     try:
         yield
     except OSError as error:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from modelmora.broker import EmbeddedBroker
-from modelmora.broker.jars import Progress
+from modelmora.errors import ModelMoraError
 from modelmora.host.environment import EMPTY_CONFIG, EMPTY_CONFIG_TEXT, child_environment
-from modelmora.host.folder import DataFolder, write_atomically
+from modelmora.host.face import SILENT, Face
+from modelmora.host.folder import DataFolder, write_atomically, writing
+from modelmora.host.instance import call
+from modelmora.host.logfile import log_file, log_folder, rotate
 from modelmora.host.parts import BrokerPart, Part, Program
 from modelmora.host.plan import Commands, Plan, make_plan
 from modelmora.host.runfile import PROCESSES, RunInfo, remove_run, write_run
@@ -22,28 +25,34 @@ from modelmora.settings import Settings
 from modelmora.telemetry.logs import configure
 from modelmora.telemetry.notify import Fact
 
-OnReady = Callable[[RunInfo], None]
 log = logging.getLogger(__name__)
+SLOW_S = 5.0
+LOOK_S = 10.0
+MODELS_S = 2.0
 
 
-def run_serve(settings: Settings, *, on_ready: OnReady | None = None) -> int:
-    """`serve` with a loop and logs of its own; says the addresses on standard error when ready."""
-    configure(settings.log)
-    return asyncio.run(serve(settings, on_ready=on_ready or _say, progress=_say_progress))
+def run_serve(settings: Settings, *, config: Path | None = None, face: Face | None = None) -> int:
+    """`serve` with a loop of its own, and with its log in the data folder too."""
+    folder = settings.data_dir.absolute()
+    if settings.log.file is None and settings.log.file_bytes:
+        with writing(folder):
+            log_folder(folder).mkdir(parents=True, exist_ok=True)
+        log_settings = settings.log.model_copy(update={"file": log_file(folder)})
+        settings = settings.model_copy(update={"log": log_settings})
+    configure(settings.log, "serve")
+    return asyncio.run(serve(settings, config=config, face=face or Face()))
 
 
 async def serve(
     settings: Settings,
     *,
     config: Path | None = None,
-    on_ready: OnReady | None = None,
+    face: Face = SILENT,
     commands: Commands | None = None,
-    progress: Progress | None = None,
 ) -> int:
     """Run the role's parts until a signal to end; returns the exit code (130 for SIGINT, else 0).
 
     `config` is the file that the settings came from, told to those who look for the instance.
-
     A node or gateway that refuses its configuration ends everything with its own exit code.
     Raises ModelMoraError, one line each: bad configuration, port taken, folder unusable or in
     use, disk full, broker that does not start, part that keeps dying. To be run in the main
@@ -54,8 +63,9 @@ async def serve(
     try:
         remove_run(folder.path)
         plan = make_plan(settings, folder.member_id())
-        machine = _Machine(folder, plan, on_ready or (lambda _info: None), config)
-        return await machine.run(commands or Commands(), progress)
+        code = await _Machine(folder, plan, face, config).run(commands or Commands())
+        face.ended(folder.path)
+        return code
     finally:
         remove_run(folder.path)
         folder.close()
@@ -64,22 +74,24 @@ async def serve(
 class _Machine:
     """Starts the parts of a plan and keeps run.json true."""
 
-    def __init__(
-        self, folder: DataFolder, plan: Plan, on_ready: OnReady, config: Path | None
-    ) -> None:
+    def __init__(self, folder: DataFolder, plan: Plan, face: Face, config: Path | None) -> None:
         self._folder = folder
         self._settings = plan.settings.model_copy(update={"data_dir": folder.path})
         self._plan = plan
-        self._on_ready = on_ready
+        self._face = face
         self._config = config
+        self._began = time.monotonic()
+        self._seen_ready: set[str] = set()
         self._written: RunInfo | None = None
         self._starting: dict[str, float] = {}
         self._supervisor: Supervisor | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._showing: asyncio.Task[None] | None = None
 
-    async def run(self, commands: Commands, progress: Progress | None) -> int:
+    async def run(self, commands: Commands) -> int:
         parts: list[Part] = []
         if self._plan.own_broker:
-            parts.append(BrokerPart(self._broker(progress)))
+            parts.append(BrokerPart(self._broker()))
         config = self._folder.path / EMPTY_CONFIG
         write_atomically(config, EMPTY_CONFIG_TEXT)
         environment = child_environment(self._settings, os.environ, config)
@@ -95,28 +107,50 @@ class _Machine:
                     waits_for_broker=name != "node",
                 )
             )
-        stop_s = self._settings.timing.stop_s
-        self._supervisor = Supervisor(parts, changed=self._changed, stop_s=stop_s)
-        return await self._supervisor.run()
+        self._supervisor = Supervisor(
+            parts, changed=self._changed, stop_s=self._settings.timing.stop_s, face=self._face
+        )
+        self._watching = asyncio.create_task(self._watch(), name="watch")
+        try:
+            return await self._supervisor.run()
+        finally:
+            for task in (self._watching, self._showing):
+                if task:
+                    task.cancel()
 
-    def _broker(self, progress: Progress | None) -> EmbeddedBroker:
+    def _broker(self) -> EmbeddedBroker:
         return EmbeddedBroker(
             self._folder.path,
             self._settings.broker_port,
-            progress=progress,
+            progress=self._face.preparing,
             on_spawn=lambda pid: self._folder.record("broker", pid),
         )
 
+    async def _watch(self) -> None:
+        """Name what is slow to start, then keep the log at its size."""
+        while not self._written:
+            await asyncio.sleep(SLOW_S)
+            if late := [part.name for part in self._parts() if not part.ready]:
+                self._face.slow(late, time.monotonic() - self._began)
+        while file := self._settings.log.file:
+            await asyncio.to_thread(rotate, file, self._settings.log.file_bytes)
+            await asyncio.sleep(LOOK_S)
+
+    def _parts(self) -> tuple[Part, ...]:
+        return self._supervisor.parts if self._supervisor else ()
+
     def _facts(self) -> dict[str, Fact]:
-        parts = self._supervisor.parts if self._supervisor else ()
-        return {name: fact for part in parts for name, fact in part.facts.items()}
+        return {name: fact for part in self._parts() for name, fact in part.facts.items()}
 
     def _changed(self) -> None:
         """Write run.json when all parts are ready for the first time, and with all news since."""
-        supervisor = self._supervisor
-        if supervisor is None or not (self._written or supervisor.ready):
+        for part in self._parts():
+            if part.ready and part.name not in self._seen_ready:
+                self._seen_ready.add(part.name)
+                self._face.phase(part.name, time.monotonic() - self._began)
+        if not self._written and not all(part.ready for part in self._parts()):
             return
-        info = self._info(supervisor.parts)
+        info = self._info(self._parts())
         if info == self._written:
             return
         try:
@@ -127,7 +161,11 @@ class _Machine:
             return
         first, self._written = self._written is None, info
         if first:
-            self._on_ready(info)
+            self._showing = asyncio.create_task(self._show(info), name="show")
+
+    async def _show(self, info: RunInfo) -> None:
+        models = await asyncio.to_thread(models_of, info)
+        self._face.ready(self._settings, info, models)
 
     def _info(self, parts: tuple[Part, ...]) -> RunInfo:
         facts = self._facts()
@@ -160,19 +198,14 @@ class _Machine:
         return former
 
 
-def _say(info: RunInfo) -> None:
-    doors = {
-        "REST": info.http,
-        "gRPC": info.grpc,
-        "node": info.node_http,
-        "Kafka": info.bootstrap_servers,
-    }
-    lines = [f"  {name:<6} {address}" for name, address in doors.items() if address]
-    sys.stderr.write("\n".join(["ModelMora is ready; Ctrl-C stops it.", *lines]) + "\n")
-    sys.stderr.flush()
-
-
-def _say_progress(done: int, total: int) -> None:
-    if done % 10 == 0 or done == total:
-        sys.stderr.write(f"preparing Kafka, once only: {done} of {total}\n")
-        sys.stderr.flush()
+def models_of(info: RunInfo) -> list[dict[str, Any]]:
+    """The models of the node with their states; none where it does not say."""
+    if info.node_http is None:
+        return []
+    try:
+        rows: list[dict[str, Any]] = call(
+            "GET", f"{info.node_http}/health/models", timeout_s=MODELS_S
+        )
+    except ModelMoraError:
+        return []
+    return rows

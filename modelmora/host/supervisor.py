@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from modelmora.errors import ModelMoraError
+from modelmora.host.face import SILENT, Face
 from modelmora.host.parts import Part
 from modelmora.host.policy import Exit, GiveUp, History, PassOn, Restart, after_exit
 from modelmora.surroundings import ended_by, on_ending
@@ -33,10 +34,12 @@ class Supervisor:
         *,
         changed: Callable[[], None],
         stop_s: float,
+        face: Face = SILENT,
     ) -> None:
         self.parts = tuple(parts)
         self._changed = changed
         self._stop_s = stop_s
+        self._face = face
         self._broker = next((part for part in parts if part.name == "broker"), None)
         self._broker_ready = asyncio.Event()
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -75,8 +78,11 @@ class Supervisor:
     def _told(self, number: signal.Signals) -> None:
         if self._end.done():
             # Asked a second time: whoever asks does not want to wait.
+            self._face.hurried()
             for part in self.parts:
                 part.kill()
+        else:
+            self._face.stopping(number.name, self._stop_s)
         self.end(ended_by(number))
 
     def _keeper_done(self, keeper: asyncio.Task[None]) -> None:
@@ -130,7 +136,11 @@ class Supervisor:
         stops = sorted(self.parts, key=lambda part: STOP_SHARES.get(part.name, 1.0))
         for part in stops:
             until = began + self._stop_s * STOP_SHARES.get(part.name, 1.0)
-            await part.stop(max(0.0, until - time.monotonic()))
+            asked = time.monotonic()
+            ran = part.pid is not None
+            await part.stop(max(0.0, until - asked))
+            if ran:
+                self._face.stopped(part.name, time.monotonic() - asked)
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)

@@ -23,7 +23,7 @@ def main() -> NoReturn:
     try:
         settle()
         settings = load_settings()
-        configure(settings.log)
+        configure(settings.log, "node")
         zygote = spawn_zygote(modules_of(settings)) if linux.supported else None
     except ModelMoraError as error:
         sys.stderr.write(f"modelmora: {error}\n")

@@ -235,8 +235,21 @@ class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info`, `warning` or `error`"
     )
-    format: Literal["auto", "json", "console"] = Field(
-        "auto", description="`json`, `console`, or `auto`: console on a terminal"
+    format: Literal["auto", "json", "console", "none"] = Field(
+        "auto",
+        description="on standard error: `json`, `console`, `none`, or `auto`: console on a "
+        "terminal, else json",
+    )
+    file: Path | None = Field(
+        None,
+        description="a file that gets the log too, as JSON lines; none = `serve` takes "
+        "`logs/modelmora.log` in the data folder",
+    )
+    file_bytes: int = Field(
+        10 * MIB,
+        ge=0,
+        description="size at which `serve` begins a new file, of which it keeps three former ones; "
+        "0 = no file",
     )
 
 

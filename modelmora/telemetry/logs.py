@@ -7,9 +7,14 @@ of foreign exceptions quote the values they stumbled over; ours and the system's
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import logging.handlers
+import os
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, TextIO
 
 import orjson
@@ -17,8 +22,9 @@ import structlog
 from structlog.contextvars import bind_contextvars, merge_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from modelmora.errors import ModelMoraError
+from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.settings import LogSettings
+from modelmora.text import printable
 
 # Libraries that set up handlers or levels of their own, and how loud each may be at least.
 _LIBRARIES = {
@@ -31,26 +37,24 @@ _LIBRARIES = {
     "grpc": logging.WARNING,
     "httpx": logging.WARNING,
     "mode": logging.WARNING,
+    "faust.app": logging.ERROR,  # its sensors miss rebalances that are ours
     "mode.timers": logging.ERROR,  # a late timer under load is no news
 }
 
 
-def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
-    """Set up structlog and the standard library's logging; safe to call again."""
+def configure(settings: LogSettings, process: str, *, stream: TextIO | None = None) -> None:
+    """Set up structlog and the standard library's logging; safe to call again.
+
+    `process` names this one in every line. Raises ConfigurationError for a file that cannot be
+    written.
+    """
     stream = stream or sys.stderr
     level = logging.getLevelNamesMapping()[settings.level.upper()]
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*_shared(), structlog.stdlib.ExtraAdder(())],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _renderer(settings, stream),
-            ],
-        )
-    )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    former = [handler for handler in root.handlers if isinstance(handler, _File)]
+    root.handlers[:] = list(_handlers(settings, process, stream))
+    for handler in former:
+        handler.close()
     root.setLevel(level)
     for name, least in _LIBRARIES.items():
         library = logging.getLogger(name)
@@ -62,6 +66,53 @@ def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
+    )
+
+
+class _File(logging.handlers.WatchedFileHandler):
+    """Appends to a file, and to the new one where it was renamed; a full disk is no noise."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        pass
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+def _handlers(settings: LogSettings, process: str, stream: TextIO) -> Iterator[logging.Handler]:
+    def name_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["process"] = process
+        return event
+
+    json: list[Processor] = [name_process, structlog.processors.JSONRenderer(serializer=_json)]
+    shown = _shown(settings, stream)
+    if shown != "none":
+        handler: logging.Handler = logging.StreamHandler(stream)
+        last = _console(settings, stream) if shown == "console" else json
+        handler.setFormatter(_formatter(last))
+        yield handler
+    if settings.file and settings.file_bytes:
+        try:
+            handler = _File(settings.file, encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(
+                f"log.file {settings.file} cannot be written: {error.strerror}"
+            ) from None
+        handler.setFormatter(_formatter(json))
+        yield handler
+
+
+def _shown(settings: LogSettings, stream: TextIO) -> str:
+    if settings.format == "auto":
+        return "console" if stream.isatty() else "json"
+    return settings.format
+
+
+def _formatter(last: Sequence[Processor]) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*_shared(), structlog.stdlib.ExtraAdder(())],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, harmless, *last],
     )
 
 
@@ -96,12 +147,28 @@ def frames_only(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
     return event
 
 
-def _renderer(settings: LogSettings, stream: TextIO) -> Processor:
-    if settings.format == "console" or (settings.format == "auto" and stream.isatty()):
-        return structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-    return structlog.processors.JSONRenderer(serializer=_json)
+def harmless(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Show what steers a terminal, or breaks a line, wherever a stranger's text may stand."""
+    return {
+        name: printable(value) if isinstance(value, str) else value for name, value in event.items()
+    }
+
+
+def _console(settings: LogSettings, stream: TextIO) -> list[Processor]:
+    """For a person: local time to the second, no logger, frames only while debugging."""
+    dropped = {"logger"} if settings.level == "debug" else {"logger", "frames"}
+
+    def for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        when = datetime.fromisoformat(event["timestamp"]).astimezone()
+        kept = {
+            name: value
+            for name, value in event.items()
+            if name not in dropped and value is not None
+        }
+        return kept | {"timestamp": when.strftime("%H:%M:%S")}
+
+    colors = stream.isatty() and "NO_COLOR" not in os.environ
+    return [for_people, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0)]
 
 
 def _json(event: EventDict, **_options: Any) -> str:

@@ -35,6 +35,7 @@ def test_sizes(count: float, told: str) -> None:
         (0.25, "0.2 ms"),
         (12, "12 ms"),
         (1500, "1.5 s"),
+        (45_000, "45 s"),
         (186_490, "3 min 6 s"),
         (300_000, "5 min"),
         (36e5, "60 min"),

@@ -37,7 +37,7 @@ def test_models_of_the_running_node(cli: Cli, tmp_path: Path) -> None:
         lines = cli("ps").out.splitlines()
     assert [line.split() for line in lines] == [
         ["NAME", "VERSION", "STATE", "PID", "RAM", "WAITING", "RUNNING", "IDLE"],
-        ["m", "1", "ready", "7", "34", "MB", "3", "1", "90.0", "s"],
+        ["m", "1", "ready", "7", "34", "MB", "3", "1", "90", "s"],
         ["n", "1", "cold", "-", "-", "0", "0", "-"],
     ]
 

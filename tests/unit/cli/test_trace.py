@@ -49,7 +49,7 @@ def test_outcomes() -> None:
         outputs=("a secret",),
     )
     told = describe("results", record("t", encode_result(done)), ID)
-    spent = "queue 1.0 ms, load 2.0 s, inference 30 ms, total 2.0 s, attempt 2"
+    spent = "queue 1.0 ms, load 2 s, inference 30 ms, total 2 s, attempt 2"
     assert told == f"COMPLETED by m@1: {spent}"
     assert describe("results", record("t", encode_result(done)), "other") is None
     failed = InferenceResult(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelmora.errors import ModelMoraError
-from modelmora.host import RunInfo, read_run, serve
+from modelmora.host import Face, RunInfo, read_run, serve
 from modelmora.host.plan import Commands
 from modelmora.settings import Settings, Timing
 from tests.programs import COMMANDS, alive, eventually, program
@@ -25,6 +26,21 @@ def settings(data_dir: Path, **given: Any) -> Settings:
     return Settings(data_dir=data_dir, **chosen)
 
 
+class Shown(Face):
+    """Tells when the instance is ready, and keeps what a person sees."""
+
+    def __init__(self, on_ready: Callable[[RunInfo], None]) -> None:
+        self.lines: list[str] = []
+        self._on_ready = on_ready
+
+    def ready(self, settings: Settings, info: RunInfo, models: Sequence[Mapping[str, Any]]) -> None:
+        super().ready(settings, info, models)
+        self._on_ready(info)
+
+    def _show(self, *lines: str) -> None:
+        self.lines += lines
+
+
 class Instance:
     """`serve` as a task of this test."""
 
@@ -32,7 +48,7 @@ class Instance:
         self.settings = settings
         self._ready: asyncio.Future[RunInfo] = asyncio.get_running_loop().create_future()
         self.task = asyncio.create_task(
-            serve(settings, on_ready=self._ready.set_result, commands=commands)
+            serve(settings, face=Shown(self._ready.set_result), commands=commands)
         )
 
     async def ready(self) -> RunInfo:

@@ -1,0 +1,85 @@
+"""An instance in the background: ended from outside, with patience, without it, in vain."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from modelmora.broker.lock import FolderLock
+from modelmora.errors import ModelMoraError
+from modelmora.host import detached
+from modelmora.host.detached import owner, stop
+from modelmora.host.folder import LOCK
+
+STUBBORN = """
+import signal, sys, time
+told = []
+def tell(*_):
+    told.append(1)
+    print("told", flush=True)
+signal.signal(signal.SIGTERM, tell)
+print("up", flush=True)
+while len(told) < int(sys.argv[1]):
+    time.sleep(0.01)
+"""
+
+
+@contextmanager
+def program(signals_to_end: int) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-P", "-c", STUBBORN, str(signals_to_end)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_owner_of_a_folder_is_found(tmp_path: Path) -> None:
+    assert owner(tmp_path) is None
+    lock = FolderLock(tmp_path / LOCK)
+    assert lock.acquire()
+    assert owner(tmp_path) == os.getpid()
+    lock.release()
+    assert owner(tmp_path) is None
+
+
+def test_it_is_waited_for() -> None:
+    with program(1) as process:
+        stop(process.pid, 60)
+        assert process.wait() == 0
+    stop(process.pid, 60)
+
+
+def test_an_interrupt_hurries_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with program(2) as process:
+
+        def interrupted(*_: object) -> None:
+            assert process.stdout
+            assert process.stdout.readline() == "told\n"
+            raise KeyboardInterrupt
+
+        calls = iter((interrupted, select.select))
+        monkeypatch.setattr(
+            detached, "select", types.SimpleNamespace(select=lambda *given: next(calls)(*given))
+        )
+        stop(process.pid, 60)
+        assert process.wait() == 0
+
+
+def test_one_that_does_not_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detached, "SLACK_S", 0.1)
+    with (
+        program(9) as process,
+        pytest.raises(ModelMoraError, match=f"`kill -9 {process.pid}` ends it at once"),
+    ):
+        stop(process.pid, 0)
