@@ -46,6 +46,7 @@ def show(
     print_table(
         ("SETTING", "VALUE", "FROM"),
         [(name, _text(value), origin) for name, value, origin in rows],
+        drop=("FROM",),
     )
 
 

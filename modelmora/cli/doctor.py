@@ -24,6 +24,7 @@ def doctor(where: Instance, json: JsonOption = False) -> int:
                 (f.state.value, f.check, f.found if not f.fix else f"{f.found}; {f.fix}")
                 for f in findings
             ],
+            prose=True,
         )
         say(f"{wrong} of {len(findings)} checks are wrong" if wrong else "nothing is wrong")
     return 1 if wrong else 0

@@ -100,7 +100,11 @@ def _print(told: list[dict[str, Any]], *, json: bool) -> None:
     if json:
         print_json(told)
     else:
-        print_table(("TIME", "EVENT", "MODEL OR NODE", "FACTS"), [_cells(event) for event in told])
+        print_table(
+            ("TIME", "EVENT", "MODEL OR NODE", "FACTS"),
+            [_cells(event) for event in told],
+            prose=True,
+        )
 
 
 def _print_line(event: dict[str, Any], *, json: bool) -> None:

@@ -49,6 +49,7 @@ def describe_group(
         ("MEMBER", "HOST", "PARTITIONS"),
         [(node_name(m.id), m.host, len(m.places) or "standby") for m in told.members],
         right=("PARTITIONS",),
+        drop=("HOST",),
     )
     tell()
     print_table(

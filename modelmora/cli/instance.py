@@ -61,12 +61,14 @@ def status(where: Instance, json: JsonOption = False) -> int:
         ("PART", "STATE", "PID", "ADDRESS"),
         [(part["part"], part["state"], part["pid"], part["address"]) for part in parts],
         right=("PID",),
+        drop=("PID",),
     )
     if models:
         tell()
         print_table(
             ("MODEL", "STATE"),
             [(f"{m['name']}@{m['version']}", m.get("reason") or m["state"]) for m in models],
+            prose=True,
         )
     return 0 if ready else NOT_READY
 

@@ -51,6 +51,7 @@ def list_models(where: Instance, json: JsonOption = False) -> int:
         print_table(
             ("NAME", "VERSION", "TASK", "SOURCE"),
             [(d.name, d.version, d.task, d.source) for d in found.definitions],
+            drop=("TASK",),
         )
     for fault in found.faults:
         say(f"modelmora: {fault}")

@@ -11,11 +11,10 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from modelmora.cli.table import GAP, Table
 from modelmora.text import printable
 
 Cell = str | int | float | None
@@ -75,21 +74,27 @@ def print_json(value: Any, *, line: bool = False) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterable[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    right: Iterable[str] = (),
+    drop: Sequence[str] = (),
+    prose: bool = False,
 ) -> None:
-    """A table: ruled and folded to the width on a terminal, aligned plain columns elsewhere."""
+    """A table: aligned columns, on a terminal fitted to its width as `Table` says."""
     cells = [[NOTHING if cell is None else printable(str(cell)) for cell in row] for row in rows]
-    to_right = set(right)
+    table = Table(columns, cells, frozenset(right), drop, prose)
     console = data()
-    if not console.is_terminal:
-        _print_plain(columns, cells, to_right)
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in to_right else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    console.print(table, soft_wrap=False)
+    if console.is_terminal:
+        table = table.fitted(console.width)
+    for number, line in enumerate(table.lines()):
+        shown = Text()
+        for at, cell in enumerate(line):
+            style = STYLES.get(cell.strip(), "") if number else "bold"
+            shown.append(" " * GAP if at else "")
+            shown.append(cell, style)
+        shown.rstrip()
+        console.print(shown, no_wrap=True, crop=False, overflow="ignore")
 
 
 STYLES = {
@@ -102,23 +107,13 @@ STYLES = {
     "crashed": "red",
     "quarantined": "red",
     "load_failed": "red",
+    "failed": "red",
+    "ready": "green",
     "loaded": "green",
     "ok": "green",
     "note": "yellow",
     "WRONG": "bold red",
 }
-
-
-def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
-    lines = [list(columns), *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for line in lines:
-        aligned = (
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, cell, width in zip(columns, line, widths, strict=True)
-        )
-        sys.stdout.write("  ".join(aligned).rstrip() + "\n")
-    sys.stdout.flush()
 
 
 def clock(milliseconds: int) -> str:

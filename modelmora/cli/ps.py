@@ -33,4 +33,5 @@ def ps(where: Instance, json: JsonOption = False) -> None:
             for model in models
         ],
         right=("PID", "RAM", "WAITING", "RUNNING", "IDLE"),
+        drop=("IDLE", "PID", "RUNNING", "RAM"),
     )

@@ -126,6 +126,8 @@ def _print(
         ("TOPIC", "PARTITIONS", "KEPT", "STATE"),
         [(s.name, s.partitions or None, _kept(s), _state(s, s.topic in created)) for s in states],
         right=("PARTITIONS",),
+        drop=("KEPT",),
+        prose=True,
     )
 
 

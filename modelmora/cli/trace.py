@@ -63,6 +63,8 @@ def trace(
         ("AFTER", "TOPIC", "AT", "WHAT"),
         [(f"{step.time - first} ms", step.topic, step.place, step.what) for step in steps],
         right=("AFTER",),
+        drop=("AT",),
+        prose=True,
     )
     say(f"from {clock(first)}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 
 import pytest
 from rich.console import Console
@@ -40,7 +39,7 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> str:
     return stream.getvalue()
 
 
-def test_on_a_terminal_it_is_folded_and_coloured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_it_is_coloured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     shown = on_terminal(monkeypatch)
@@ -52,7 +51,7 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     shown = on_terminal(monkeypatch)
     assert "\x1b[31m" not in shown
-    assert all(len(re.sub(r"\x1b\[\d+m", "", line)) <= 80 for line in shown.splitlines())
+    assert "x" * 100 in shown
 
 
 def test_times_are_local_and_exact() -> None:
