@@ -17,7 +17,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]
 
     A test that kills, stops or freezes a broker uses `mortal`.
     """
-    embedded = EmbeddedBroker(tmp_path_factory.mktemp("broker"))
+    # Characters at which Java, Kafka or its properties would cut, expand or misread a path.
+    folder = tmp_path_factory.mktemp("broker") / "a, b=c:d #%p 'ü\\大"
+    embedded = EmbeddedBroker(folder)
     try:
         embedded.start()
     except ModelMoraError as error:

@@ -12,6 +12,9 @@ from modelmora.broker.ports import any_ports, is_free, require_free
 
 HOST = "127.0.0.1"
 KAFKA_PORT = 9092
+DATA = "data"
+PROPERTIES = "server.properties"
+"""Under the broker's folder, which is its working directory."""
 HEAP_MB = 384
 STARTED = "Kafka Server started"
 """What Kafka's own log says, by this logger, when the broker is unfenced and listens."""
@@ -66,8 +69,12 @@ def choose_ports(asked: int | None, kept: Ports | None) -> Ports:
     return Ports(client, controller if controller != client else spare[2])
 
 
-def server_properties(ports: Ports, data: Path) -> str:
-    """Kafka's `server.properties`: one node, broker and controller in one, made for one machine."""
+def server_properties(ports: Ports) -> str:
+    """Kafka's `server.properties`: one node, broker and controller in one, made for one machine.
+
+    Its data is named from the broker's working directory: Kafka would split a folder's own path
+    at commas, and read other characters than ASCII in it wrongly.
+    """
     properties = {
         "process.roles": "broker,controller",
         "node.id": 1,
@@ -77,7 +84,7 @@ def server_properties(ports: Ports, data: Path) -> str:
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "PLAINTEXT",
-        "log.dirs": data,
+        "log.dirs": DATA,
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": 0,
         # What a group may ask for; Kafka's own lower bounds (5 s, 45 s) make a slow failover.
@@ -104,7 +111,7 @@ def server_properties(ports: Ports, data: Path) -> str:
     return "".join(f"{name}={value}\n" for name, value in properties.items())
 
 
-def java_options(folder: Path) -> list[str]:
+def java_options() -> list[str]:
     """Options for a small, quickly started JVM that logs warnings to standard error."""
     log = "-Dorg.slf4j.simpleLogger."
     return [
@@ -112,7 +119,7 @@ def java_options(folder: Path) -> list[str]:
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",
-        f"-XX:ErrorFile={folder / 'hs_err.log'}",
+        "-XX:ErrorFile=hs_err.log",
         "-Djava.awt.headless=true",
         f"{log}defaultLogLevel=warn",
         f"{log}log.{STARTED_LOGGER}=info",

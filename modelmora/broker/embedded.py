@@ -18,7 +18,9 @@ from types import TracebackType
 from typing import Self
 
 from modelmora.broker.config import (
+    DATA,
     HOST,
+    PROPERTIES,
     STARTED,
     Ports,
     choose_ports,
@@ -185,18 +187,16 @@ class EmbeddedBroker:
         self._make_folder()
         class_path = ensure_jars(cache=self._cache, progress=self._report)
         ports = choose_ports(self._fixed_port, Ports.read(self._ports_file))
-        properties = self.folder / "server.properties"
-        run = [java, *java_options(self.folder), *self._linked(java, class_path), "-cp", class_path]
-        data = self.folder / "data"
+        run = [java, *java_options(), *self._linked(java, class_path), "-cp", class_path]
         try:
-            properties.write_text(server_properties(ports, data))
+            (self.folder / PROPERTIES).write_text(server_properties(ports))
             ports.write(self._ports_file)
         except OSError as error:
             raise _folder_fault(self.folder, error) from None
-        if not (data / "meta.properties").exists():
-            self._format([*run, "kafka.tools.StorageTool", "format", "-c", str(properties)])
+        if not (self.folder / DATA / "meta.properties").exists():
+            self._format([*run, "kafka.tools.StorageTool", "format", "-c", PROPERTIES])
         self._ports = ports
-        self._command = [*run, "kafka.Kafka", str(properties)]
+        self._command = [*run, "kafka.Kafka", PROPERTIES]
 
     def _linked(self, java: str, class_path: str) -> list[str]:
         """The option to begin from linked classes; has them made where there are none yet."""

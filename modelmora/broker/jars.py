@@ -70,9 +70,21 @@ def pinned_jars(*, tools: bool = False) -> tuple[Jar, ...]:
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """`$XDG_CACHE_HOME/modelmora`, else `~/.cache/modelmora` (XDG base directories)."""
+    """`$XDG_CACHE_HOME/modelmora`, else `~/.cache/modelmora` (XDG base directories).
+
+    Raises ConfigurationError where there is no home, or a path that Java cannot name.
+    """
     named = environment.get("XDG_CACHE_HOME", "")
-    base = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
+    try:
+        base = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
+    except RuntimeError:
+        raise ConfigurationError(
+            "there is no home directory to cache Kafka in; set XDG_CACHE_HOME to a folder"
+        ) from None
+    if ":" in str(base):
+        raise ConfigurationError(
+            f"Java cannot find jars in {base}, for its colon; set XDG_CACHE_HOME to another folder"
+        )
     return base / "modelmora"
 
 

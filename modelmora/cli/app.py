@@ -116,6 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, SystemExit) as error:
         # The reader (`| head`) has seen enough; typer makes an exit of it, as of completion.
         return _closed() if isinstance(error, BrokenPipeError) else int(error.code or 0)
+    except OSError as error:
+        _closed()
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 1, error)
     except UnicodeError as error:
         return _fail(_no_text(error), 2, error)
     except Exception as error:  # noqa: BLE001  a person sees one line, never a traceback

@@ -102,7 +102,10 @@ def jars(settings: Settings) -> Finding:
         return Finding(State.OK, "kafka jars", "not needed: a cluster is named")
     from modelmora.broker.jars import cache_folder, pinned_jars
 
-    kept = cache_folder() / "jars"
+    try:
+        kept = cache_folder() / "jars"
+    except ModelMoraError as error:
+        return Finding(State.WRONG, "kafka jars", *_split(error))
     wanted = pinned_jars()
     there = sum((kept / jar.path).is_file() for jar in wanted)
     if there == len(wanted):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -87,10 +86,14 @@ def _relay(words: BinaryIO, read: int) -> int:
 def owner(data_dir: Path) -> int | None:
     """The process that runs, starts or stops on a data folder."""
     lock = FolderLock(data_dir.absolute() / LOCK)
-    with contextlib.suppress(OSError):
+    try:
         if lock.path.exists() and not lock.acquire():
             return lock.owner()
-        lock.release()
+    except OSError:
+        # Another user's folder: what is written there must do.
+        info = read_run(data_dir)
+        return info.pid if info else None
+    lock.release()
     return None
 
 

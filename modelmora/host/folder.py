@@ -86,14 +86,23 @@ class DataFolder:
             log.warning("%s", error)
 
     def member_id(self) -> str:
-        """This machine's name in the consumer group, made once and kept in the folder."""
+        """This folder's name in the consumer group, made once and kept in it.
+
+        A copy of the folder gets another one: two members of one name would fence each other.
+        The file knows its own inode, which a copy has not and a move or a rename keeps.
+        """
         path = self.path / "member_id"
-        with contextlib.suppress(OSError):
-            if kept := path.read_text().strip():
+        with contextlib.suppress(OSError, ValueError):
+            kept, _, inode = path.read_text().strip().partition(" ")
+            # An older version wrote no inode.
+            if kept and int(inode or path.stat().st_ino) == path.stat().st_ino:
                 return kept
         made = f"node-{uuid.uuid4()}"
         with writing(self.path):
-            write_atomically(path, made + "\n")
+            aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            aside.touch()
+            aside.write_text(f"{made} {aside.stat().st_ino}\n")
+            aside.replace(path)
         return made
 
     def _save(self) -> None:

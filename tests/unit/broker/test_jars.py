@@ -175,3 +175,14 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder({}) == tmp_path / ".cache" / "modelmora"
     assert cache_folder({"XDG_CACHE_HOME": "relative"}) == tmp_path / ".cache" / "modelmora"
+    with pytest.raises(ConfigurationError, match="colon; set XDG_CACHE_HOME"):
+        cache_folder({"XDG_CACHE_HOME": "/a:b"})
+
+
+def test_without_a_home_it_is_said_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(_cls: type[Path]) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", classmethod(homeless))
+    with pytest.raises(ConfigurationError, match=r"no home directory .* set XDG_CACHE_HOME"):
+        cache_folder({})

@@ -81,7 +81,7 @@ def test_a_port_asked_for_is_that_or_an_error(taken: int) -> None:
         choose_ports(taken, None)
 
 
-def test_listens_on_loopback_only(tmp_path: Path) -> None:
-    text = server_properties(Ports(1234, 5678), tmp_path)
+def test_listens_on_loopback_only() -> None:
+    text = server_properties(Ports(1234, 5678))
     listeners = dict(line.split("=", 1) for line in text.splitlines())["listeners"]
     assert listeners == "PLAINTEXT://127.0.0.1:1234,CONTROLLER://127.0.0.1:5678"

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -126,3 +127,20 @@ def test_member_id_is_made_once(tmp_path: Path) -> None:
     assert DataFolder(tmp_path).member_id() == first
     (tmp_path / "other").mkdir()
     assert DataFolder(tmp_path / "other").member_id() != first
+
+
+def test_a_copy_is_another_member_and_a_moved_folder_the_same(tmp_path: Path) -> None:
+    ours, copied, moved = (tmp_path / name for name in ("ours", "copied", "moved"))
+    ours.mkdir()
+    first = DataFolder(ours).member_id()
+    shutil.copytree(ours, copied)
+    second = DataFolder(copied).member_id()
+    assert second != first
+    assert DataFolder(copied).member_id() == second
+    ours.rename(moved)
+    assert DataFolder(moved).member_id() == first
+
+
+def test_the_member_id_of_an_older_version_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "member_id").write_text("node-1\n")
+    assert DataFolder(tmp_path).member_id() == "node-1"

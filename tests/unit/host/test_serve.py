@@ -47,9 +47,8 @@ class Instance:
     def __init__(self, settings: Settings, commands: Commands = COMMANDS) -> None:
         self.settings = settings
         self._ready: asyncio.Future[RunInfo] = asyncio.get_running_loop().create_future()
-        self.task = asyncio.create_task(
-            serve(settings, face=Shown(self._ready.set_result), commands=commands)
-        )
+        self.face = Shown(self._ready.set_result)
+        self.task = asyncio.create_task(serve(settings, face=self.face, commands=commands))
 
     async def ready(self) -> RunInfo:
         await asyncio.wait(
@@ -96,11 +95,23 @@ async def test_ready_found_and_stopped(tmp_path: Path) -> None:
     assert not (tmp_path / "host.json").exists()
 
 
-async def test_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 0), (signal.SIGQUIT, 0)]
+)
+async def test_every_signal_to_end_drains_and_says_so(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     instance = Instance(settings(tmp_path))
     await instance.ready()
-    os.kill(os.getpid(), signal.SIGINT)
-    assert await instance.ended() == 130
+    os.kill(os.getpid(), number)
+    assert await instance.ended() == code
+    told = instance.face.lines[-4:]
+    assert told[0].startswith(f"stopping ({number.name}): started work may finish, for up to 45 s")
+    assert [line.partition(",")[0] for line in told[1:3]] == [
+        "✓ gateway stopped",
+        "✓ node stopped",
+    ]
+    assert told[3] == f"stopped; models, topics and logs stay in {tmp_path}"
 
 
 @pytest.mark.parametrize(("role", "other"), [("node", "gateway"), ("gateway", "node")])
