@@ -36,9 +36,9 @@ def pages() -> dict[str, str]:
 
 
 def table(*header: str, rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """A table; what would end a cell is escaped."""
+    """A table; a cell is one line, and a bar in it is between backticks."""
     for row in (header, ("---",) * len(header), *rows):
-        yield "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |"
+        yield "| " + " | ".join(" ".join(cell.split()) for cell in row) + " |"
     yield ""
 
 
@@ -124,7 +124,8 @@ def meaning(param: Any) -> str:
 
 def schemas() -> Iterator[str]:
     """Every field of every schema, with the records that are first met inside it."""
-    written = {spec.value for spec in TABLE.values()}
+    written = [spec.value for spec in TABLE.values()]
+    records = {read_schema(name)["name"]: name for name in NAMES}
     met: list[dict[str, Any]] = []
     yield "# Schemas\n"
     yield (
@@ -132,19 +133,20 @@ def schemas() -> Iterator[str]:
         "written. [Topics](topics.md) says which lies where. A field without a default must be "
         "given. The header is the ten bytes before a value in single-object encoding.\n"
     )
-    for name in NAMES:
+    for record in sorted(records, key=[*written, *records].index):
+        name = records[record]
         schema = read_schema(name)
-        yield f"## {schema['name']}\n"
+        yield f"## {record}\n"
         yield f"{plain(schema['doc'])}\n"
         yield f"`schemas/{name}.avsc`, header `{header_of(schema).hex()}`\n"
-        if schema["name"] not in written:
-            yield "No topic has it yet.\n"
+        if record not in written:
+            yield "Not written to any topic yet.\n"
         known = len(met)
         yield from fields(schema, met)
-        for record in islice(met, known, None):  # grows while records inside records are met
-            yield f"### {record['name']}\n"
-            yield f"{plain(record['doc'])}\n"
-            yield from fields(record, met)
+        for inner in islice(met, known, None):  # grows while records inside records are met
+            yield f"### {inner['name']}\n"
+            yield f"{plain(inner['doc'])}\n"
+            yield from fields(inner, met)
 
 
 def fields(record: dict[str, Any], met: list[dict[str, Any]]) -> Iterator[str]:
@@ -182,5 +184,5 @@ def kind(told: Any, met: list[dict[str, Any]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that markdown would take for HTML, made to be shown."""
-    return text.replace("<", "&lt;")
+    """Text of which markdown would make HTML or cells, made to be shown."""
+    return text.replace("<", "&lt;").replace("|", "&#124;")

@@ -189,7 +189,7 @@ def test_the_command_line_is_told_whole(generated: dict[str, str]) -> None:
     verbs = re.findall(r"^### (.*)$", page, re.MULTILINE)
     assert {"serve", "infer", "dlq replay", "config show"} <= set(verbs)
     assert "`--timeout SECONDS`" in page
-    assert "`--priority critical\\|high\\|normal\\|low`" in page
+    assert "`--priority critical|high|normal|low`" in page
     common = page.partition("## Common options")[2]
     assert "`--data-dir FOLDER`" in common
     assert "`--data-dir FOLDER`" not in page.replace(common, "")
