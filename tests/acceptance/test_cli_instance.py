@@ -75,17 +75,17 @@ def test_infer_trace_and_ps(instance: Instance, capsys: pytest.CaptureFixture[st
 
 
 def test_documented_curl(instance: Instance) -> None:
-    """What curl sends when it is called as the documentation says; it names no type of its own."""
+    """What curl sends when it is called as the documentation says."""
     http = json.loads((instance.data_dir / "run.json").read_text())["http"]
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    call = re.compile(r"curl -s localhost:8080(/\S+) -d '(.*)'$", re.MULTILINE)
+    call = re.compile(r"curl -s localhost:8080(/\S+) -H '(.*): (.*)' -d '(.*)'$", re.MULTILINE)
     calls = {match.groups() for page in pages for match in call.finditer(page.read_text())}
     assert len(calls) >= 2
-    for path, body in calls:
+    for path, name, value, body in calls:
         answer = httpx.post(
             http + path.replace("all-minilm-l6-v2", "echo"),
             content=body,
-            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            headers={name: value},
             timeout=60,
         )
         assert answer.status_code == 200, answer.text
