@@ -245,11 +245,21 @@ def test_headers_of_schemas_are_the_true_ones() -> None:
     assert {text.replace("\\x", "") for text in found} <= headers
 
 
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_links_of_the_top_level_lead_somewhere(page: str) -> None:
-    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
-    local = [link for link in links if "://" not in link]
-    assert [link for link in local if not (ROOT / link).exists()] == []
+    """The build of the documentation looks at those below docs/ itself."""
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\(([^)#]+)#?([^)]*)\)", text)
+    links += [(source, "") for source in re.findall(r'src="([^"]+)"', text)]
+    local = [(ROOT / link, anchor) for link, anchor in links if "://" not in link]
+    assert [link for link, _ in local if not link.exists()] == []
+    assert [anchor for link, anchor in local if anchor and anchor not in anchors(link)] == []
 
 
 CALL = re.compile(r"(?:\S*/)?modelmora ((?:[a-z]|-).*)")
