@@ -1,5 +1,6 @@
 # `make demo` and `make test` are all that is needed; both set up .venv by themselves.
-# PYTHON=/path/to/python3 chooses the interpreter, ARGS="..." goes to pytest or the benchmark.
+# PYTHON=/path/to/python3 chooses the interpreter, GPU=1 or GPU=0 PyTorch with or without CUDA,
+# ARGS="..." goes to pytest or the benchmark.
 
 PY := .venv/bin/python
 UV_VERSION := 0.13.9

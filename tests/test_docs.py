@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import re
 import shlex
+import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +21,7 @@ from modelmora.gateway.outcomes import DoorCode, answer_of
 from modelmora.kafka.topics import HOUR, TABLE, Topic
 from modelmora.messages import outcome_status
 from modelmora.settings import Settings
+from modelmora.wire.schemas import NAMES, header_of, read_schema
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -139,7 +143,7 @@ def test_the_rooms_are_drawn_as_the_contract_has_them() -> None:
 
 def test_every_file_on_the_path_exists() -> None:
     text = (DOCS / "architecture.md").read_text()
-    path = re.findall(r"^  ((?:agents|modelmora)/\S+\.py) ", text, re.MULTILINE)
+    path = re.findall(r"^\| `((?:agents|modelmora)/\S+\.py)` ", text, re.MULTILINE)
     assert len(path) == 6
     assert [file for file in path if not (ROOT / file).is_file()] == []
 
@@ -161,24 +165,115 @@ def pages(nav: object) -> Iterator[str]:
                 yield from pages(item)
 
 
-def test_every_page_is_in_the_navigation() -> None:
+@pytest.fixture(scope="module")
+def generated() -> dict[str, str]:
+    """The pages that the build adds, by path below docs/."""
+    spec = importlib.util.spec_from_file_location("pages", ROOT / ".ci" / "pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: dict[str, str] = module.pages()
+    return made
+
+
+def test_every_page_is_in_the_navigation(generated: dict[str, str]) -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-    assert sorted(pages(nav)) == sorted(str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md"))
+    written = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")]
+    assert sorted(pages(nav)) == sorted([*written, *generated])
+
+
+def test_the_command_line_is_told_whole(generated: dict[str, str]) -> None:
+    page = generated["reference/cli.md"]
+    verbs = re.findall(r"^### (.*)$", page, re.MULTILINE)
+    assert {"serve", "infer", "dlq replay", "config show"} <= set(verbs)
+    assert "`--timeout SECONDS`" in page
+    assert "`--priority critical|high|normal|low`" in page
+    common = page.partition("## Common options")[2]
+    assert "`--data-dir FOLDER`" in common
+    assert "`--data-dir FOLDER`" not in page.replace(common, "")
+
+
+def test_every_field_is_told(generated: dict[str, str]) -> None:
+    page = generated["reference/schemas.md"]
+    for name in NAMES:
+        _, _, section = page.partition(f"## {read_schema(name)['name']}\n")
+        told = re.findall(
+            r"^\| `(\w+)` \|",
+            re.split(r"^##", section, maxsplit=1, flags=re.MULTILINE)[0],
+            re.MULTILINE,
+        )
+        assert told == [field["name"] for field in read_schema(name)["fields"]]
+    # Records inside a record are told once, with a link from each field that has them.
+    headings = re.findall(r"^#{2,3} (\w+)$", page, re.MULTILINE)
+    assert len(headings) == len(set(headings))
+    assert {link.lower() for link in re.findall(r"\(#(\w+)\)", page)} <= {
+        h.lower() for h in headings
+    }
+
+
+def literals() -> str:
+    """All text in the code that a message can be made of, a line each."""
+    sources = [*(ROOT / "modelmora").rglob("*.py"), *(ROOT / "agents").rglob("*.py")]
+    trees = [ast.parse(source.read_text()) for source in sources]
+    return "\n".join(
+        node.value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def test_every_message_that_is_explained_can_be_met() -> None:
+    code = literals() + (ROOT / ".ci" / "setup").read_text()
+    told = [
+        code_of(row["message"])
+        for row in rows("howto/troubleshooting.md", "message", "cause", "cure")
+    ]
+    assert len(told) > 40
+    parts = [part.strip(" ;:,()`") for message in told for part in message.split("…")]
+    assert [part for part in parts if part not in code] == []
+
+
+def test_headers_of_schemas_are_the_true_ones() -> None:
+    """Where a page shows the ten bytes, they are those of a schema of today."""
+    headers = {header_of(read_schema(name)).hex() for name in NAMES}
+    told = re.compile(r"c301[0-9a-f]{16}|(?:\\x[0-9a-f]{2}){10}")
+    found = [match[0] for page in DOCS.rglob("*.md") for match in told.finditer(page.read_text())]
+    assert len(found) >= 2
+    assert {text.replace("\\x", "") for text in found} <= headers
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_links_of_the_top_level_lead_somewhere(page: str) -> None:
-    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
-    local = [link for link in links if "://" not in link]
-    assert [link for link in local if not (ROOT / link).exists()] == []
+    """The build of the documentation looks at those below docs/ itself."""
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\(([^)#]+)#?([^)]*)\)", text)
+    links += [(source, "") for source in re.findall(r'src="([^"]+)"', text)]
+    local = [(ROOT / link, anchor) for link, anchor in links if "://" not in link]
+    assert [link for link, _ in local if not link.exists()] == []
+    assert [anchor for link, anchor in local if anchor and anchor not in anchors(link)] == []
+
+
+CALL = re.compile(r"(?:\S*/)?modelmora ((?:[a-z]|-).*)")
 
 
 def commands() -> Iterator[str]:
-    """Every call of the command line in README and docs."""
-    for page in (ROOT / "README.md", *DOCS.rglob("*.md")):
-        for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
-            for line in block.splitlines():
-                if match := re.match(r"(?:\.venv/bin/)?modelmora (.*)", line):
+    """Every call of the command line on a page: lines of blocks, and words between backticks."""
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")):
+        blocks = re.split(r"^ *```(\w*).*$", page.read_text(), flags=re.MULTILINE)
+        # Text, language, block, "", text, ... since a closing fence is one without a language.
+        for text, language in zip(blocks[::2], ["-", *blocks[1::2]], strict=True):
+            lines = text.splitlines() if language == "console" else []
+            words = re.findall(r"`([^`]+)`", text) if language in ("", "-") else []
+            for line in (*map(textwrap.dedent, lines), *words):
+                if match := CALL.fullmatch(line):
                     yield match[1]
 
 

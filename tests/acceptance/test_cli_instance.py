@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -17,6 +19,7 @@ from modelmora.cli import main
 from modelmora.cli.demo import SENTENCES
 from modelmora.cli.showcase import Showcase
 
+ROOT = Path(__file__).parents[2]
 SECRET = "a secret text"
 
 
@@ -69,6 +72,24 @@ def test_infer_trace_and_ps(instance: Instance, capsys: pytest.CaptureFixture[st
     models = {model["name"]: model for model in instance(capsys, "ps")}
     assert models["echo"]["state"] == "ready"
     assert psutil.pid_exists(models["echo"]["pid"])
+
+
+def test_documented_curl(instance: Instance) -> None:
+    """What curl sends when it is called as the documentation says."""
+    http = json.loads((instance.data_dir / "run.json").read_text())["http"]
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    call = re.compile(r"curl -s localhost:8080(/\S+) -H '(.*): (.*)' -d '(.*)'$", re.MULTILINE)
+    calls = {match.groups() for page in pages for match in call.finditer(page.read_text())}
+    assert len(calls) >= 2
+    for path, name, value, body in calls:
+        answer = httpx.post(
+            http + path.replace("all-minilm-l6-v2", "echo"),
+            content=body,
+            headers={name: value},
+            timeout=60,
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["outputs"] == json.loads(body)["inputs"]
 
 
 def test_what_is_refused_has_its_exit_code(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 import uuid
 from pathlib import Path
 
@@ -22,10 +25,12 @@ ROOT = Path(__file__).parents[2]
 PARTITIONS = 3
 
 
-def programs(page: str) -> list[str]:
-    """The Python programs on a page; fragments without an import are none."""
-    blocks = re.findall(r"```python[^\n]*\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    return [block for block in blocks if block.startswith("import ")]
+def programs(page: str, language: str = "python") -> list[str]:
+    """The programs on a page; Python without an import is a fragment of one."""
+    text = (ROOT / page).read_text()
+    found = re.findall(rf"^ *```{language}[^\n]*\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    blocks = [textwrap.dedent(block) for block in found]
+    return [block for block in blocks if language != "python" or block.startswith("import ")]
 
 
 @pytest.fixture
@@ -55,25 +60,25 @@ def completed(request_id: str) -> InferenceResult:
     )
 
 
-def run_example(program: str, namespace: str, folder: Path) -> None:
-    """Run a program from the documentation in the namespace of this test."""
-    adapted = program.replace("modelmora.re", f"{namespace}.re")
-    assert adapted != program
-    done = subprocess.run(
-        [sys.executable, "-c", adapted],
+def start_example(
+    program: list[str], namespace: str, folder: Path, servers: str
+) -> subprocess.Popen[str]:
+    """Run the last word, a program from the documentation, in the namespace of this test."""
+    *interpreter, text = program
+    adapted = text.replace("modelmora.re", f"{namespace}.re")
+    assert adapted != text
+    return subprocess.Popen(
+        [*interpreter, adapted],
         cwd=folder,
-        capture_output=True,
+        env={**os.environ, "KAFKA": servers},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/howto/produce.md"])
-def test_producer(page: str, broker: EmbeddedBroker, namespace: str, folder: Path) -> None:
-    (program,) = programs(page)
-    run_example(program, namespace, folder)
+def first_request(broker: EmbeddedBroker, namespace: str) -> str:
+    """The id of the first request on lane normal, which is as the documentation says."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": namespace})
     topic = f"{namespace}.requests.normal"
     consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
@@ -87,6 +92,53 @@ def test_producer(page: str, broker: EmbeddedBroker, namespace: str, folder: Pat
     assert all(isinstance(text, str) for text in request.inputs)
     assert record.key() == b"all-minilm-l6-v2"
     assert record.partition() == partition_of(b"all-minilm-l6-v2", PARTITIONS)
+    return request.request_id
+
+
+def test_producer(broker: EmbeddedBroker, namespace: str, folder: Path) -> None:
+    (program,) = programs("README.md")
+    servers = broker.bootstrap_servers
+    with start_example([sys.executable, "-c", program], namespace, folder, servers) as running:
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert out == f"follow it: .venv/bin/modelmora trace {first_request(broker, namespace)}\n"
+
+
+CALLERS = [
+    pytest.param("docs/index.md", "python", [sys.executable, "-c"], "COMPLETED", id="home"),
+    pytest.param(
+        "docs/howto/clients.md", "python", [sys.executable, "-c"], "COMPLETED", id="python"
+    ),
+]
+if shutil.which("kcat"):
+    CALLERS.append(
+        pytest.param("docs/howto/clients.md", "bash", ["bash", "-c"], "ended in", id="kcat")
+    )
+
+
+@pytest.mark.parametrize(("page", "language", "interpreter", "told"), CALLERS)
+def test_caller(
+    page: str,
+    language: str,
+    interpreter: list[str],
+    told: str,
+    broker: EmbeddedBroker,
+    namespace: str,
+    folder: Path,
+) -> None:
+    """Programs that send a request and wait for its outcome; the test is the node."""
+    (program,) = programs(page, language)
+    words = [*interpreter, program]
+    with start_example(words, namespace, folder, broker.bootstrap_servers) as running:
+        request_id = first_request(broker, namespace)
+        producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+        producer.produce(
+            f"{namespace}.results", encode_result(completed(request_id)), key=request_id
+        )
+        assert producer.flush(30) == 0
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert out.startswith(f"{request_id} {told}")
 
 
 def test_reader(broker: EmbeddedBroker, namespace: str, folder: Path) -> None:

@@ -13,6 +13,21 @@ import pytest
 ROOT = Path(__file__).parents[3]
 INPUTS = (".ci/setup", "requirements.lock", "requirements-setup.lock", "pyproject.toml")
 GB = 1 << 20  # in the KB that df counts
+INDEX = "https://download.pytorch.org/whl/cpu"
+LOCK = """\
+nvidia-cublas==13 ; sys_platform == 'linux' \\
+    --hash=sha256:01
+anyio==4 \\
+    --hash=sha256:02
+cuda-toolkit==13 ; sys_platform == 'linux' \\
+    --hash=sha256:03
+torch==2.15.0 \\
+    --hash=sha256:04
+transformers==5 \\
+    --hash=sha256:05
+triton==3 ; sys_platform == 'linux' \\
+    --hash=sha256:06
+"""
 
 
 class Machine:
@@ -26,8 +41,10 @@ class Machine:
         self.bin.mkdir()
         shutil.copy(ROOT / ".ci" / "setup", self.project / ".ci")
         for name in ("requirements.lock", "requirements-setup.lock", "pyproject.toml"):
-            (self.project / name).write_text(f"# {name}\n")
+            (self.project / name).write_text(LOCK if name == "requirements.lock" else f"# {name}\n")
+        self.calls = folder / "calls"
         self.disk(100 * GB)
+        self.program("nvidia-smi", "exit 1")
 
     def program(self, name: str, text: str) -> None:
         """Put a shell script before everything else on the PATH."""
@@ -47,6 +64,21 @@ class Machine:
             f'case "$*" in *ensurepip*) exit {int(not venv)};; '
             f'*version_info*) echo {version}; exit {old};; "-m venv"*) exit 77;; esac',
         )
+
+    def environment(self, *, index: bool) -> None:
+        """An environment that notes what it is asked for; the index of PyTorch answers or not."""
+        python = self.project / ".venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(
+            f'#!/bin/sh\ncase "$1" in -) exit {int(not index)};; '
+            f'-m) echo "$*" >> "{self.calls}";; esac\n'
+        )
+        python.chmod(0o755)
+
+    def installed(self) -> list[str]:
+        """What uv was asked to bring, in order."""
+        calls = self.calls.read_text().splitlines()
+        return [" ".join(call.split()[4:]) for call in calls if call.startswith("-m uv pip ")]
 
     def set_up(self, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -118,11 +150,65 @@ def test_one_without_venv_is_passed_over(machine: Machine) -> None:
 
 def test_too_little_disk(machine: Machine) -> None:
     machine.disk(3 * GB)
-    done = machine.set_up()
+    machine.python("python3.13", "3.13")
+    done = machine.set_up(GPU="1")
     assert done.returncode == 1
     assert done.stderr == (
         "error: the environment in .venv needs about 7.0 GB more and . has 3.0 GB free: "
         "make room, or move the project or XDG_CACHE_HOME to a larger disk\n"
+    )
+
+
+EVERYTHING = ["--compile-bytecode --python .venv/bin/python --require-hashes requirements.lock"]
+WITHOUT_CUDA = [
+    "--compile-bytecode --python .venv/bin/python --require-hashes .venv/without-cuda.lock",
+    f"--compile-bytecode --python .venv/bin/python --no-deps --default-index {INDEX} torch==2.15.0",
+]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "seen", "index", "brought"),
+    [
+        ("", True, True, EVERYTHING),
+        ("", False, True, WITHOUT_CUDA),
+        ("", False, False, EVERYTHING),
+        ("0", True, True, WITHOUT_CUDA),
+        ("1", False, True, EVERYTHING),
+    ],
+)
+def test_cuda_comes_where_it_is_of_use(
+    machine: Machine, gpu: str, seen: bool, index: bool, brought: list[str]
+) -> None:
+    machine.environment(index=index)
+    machine.program("nvidia-smi", f"exit {int(not seen)}")
+    done = machine.set_up(GPU=gpu)
+    assert done.returncode == 0, done.stderr
+    assert machine.installed()[:-1] == brought
+    assert ("does not answer: taking PyTorch with CUDA" in done.stderr) == (not index)
+    if brought is WITHOUT_CUDA:
+        lock = (machine.project / ".venv" / "without-cuda.lock").read_text()
+        assert lock.split() == [
+            "anyio==4",
+            "\\",
+            "--hash=sha256:02",
+            "transformers==5",
+            "\\",
+            "--hash=sha256:05",
+        ]
+    machine.calls.unlink()
+    assert machine.set_up(GPU=gpu).returncode == 0
+    assert not machine.calls.exists()
+
+
+def test_what_was_asked_for_and_cannot_be_had(machine: Machine) -> None:
+    machine.environment(index=False)
+    done = machine.set_up(GPU="0")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {INDEX} does not answer; GPU=1 takes PyTorch with CUDA from PyPI\n"
+    )
+    assert machine.set_up(GPU="yes").stderr == (
+        "error: GPU=yes: 1 takes the PyTorch with CUDA, 0 the one without\n"
     )
 
 
@@ -132,7 +218,7 @@ def test_nothing_to_do(machine: Machine) -> None:
     inputs = "".join((machine.project / name).read_text() for name in INPUTS)
     key = subprocess.run(
         ["sha256sum"],
-        input=f"{inputs}{machine.project.resolve()}\n",
+        input=f"cpu  {INDEX}\n{inputs}{machine.project.resolve()}\n",
         capture_output=True,
         text=True,
         check=True,
