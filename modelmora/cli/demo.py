@@ -78,8 +78,8 @@ def demo(json: JsonOption = False) -> None:
         began = time.perf_counter()
         showcase = Showcase(Path(folder))
         try:
-            with doing("starting Kafka, a node and a gateway"):
-                info = showcase.start()
+            say("starting Kafka, a node and a gateway ...")
+            info = showcase.start(say)
             ready_ms = _since(began)
             with doing(
                 f"sending {len(SENTENCES)} sentences through Kafka, a question through REST"

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from modelmora.broker.tether import tethered
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError
+from modelmora.host.face import BUSY, DONE
 from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.topics import Topic
@@ -65,16 +66,19 @@ class Showcase:
         self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> RunInfo:
-        """Start and wait until it is ready; where it may be found.
+    def start(self, tell: Callable[[str], None] = lambda _line: None) -> RunInfo:
+        """Start and wait until it is ready; where it may be found. Its phases are told.
 
         Raises ModelMoraError with its own words when it ends or takes too long. `stop` comes
         after it in any case.
         """
         process = self._process = self._spawn()
         until = time.monotonic() + READY_S
+        told = 0
         while time.monotonic() < until:
+            told = self._tell_phases(told, tell)
             if info := read_run(self._data):
+                self._tell_phases(told, tell)
                 return info
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(LOOK_S)
@@ -99,6 +103,14 @@ class Showcase:
                 # Ctrl-C at the terminal is for us; we stop the instance in order.
                 start_new_session=True,
             )
+
+    def _tell_phases(self, told: int, tell: Callable[[str], None]) -> int:
+        """Pass on what `serve` has shown since; how many lines that makes."""
+        lines = self.log_path.read_text("utf-8", "replace").split("\n")[:-1]
+        for line in lines[told:]:
+            if line.startswith((DONE, BUSY)):
+                tell(f"  {line}")
+        return len(lines)
 
     def _last_words(self) -> str:
         """Its own error line, else the last one of its log."""

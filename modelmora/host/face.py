@@ -18,6 +18,7 @@ from modelmora.text import duration, printable
 
 WIDTH = 78
 DONE = "✓"
+BUSY = "…"
 SLOW = {
     "broker": "Kafka starts",
     "node": "it imports the model libraries, then joins its group",
@@ -36,12 +37,12 @@ class Face:
     def slow(self, names: Sequence[str], since_s: float) -> None:
         """What is still starting."""
         told = "; ".join(f"{name}: {SLOW.get(name, 'it starts')}" for name in names)
-        self._show(f"… {told} ({duration(1000 * since_s)})")
+        self._show(f"{BUSY} {told} ({duration(1000 * since_s)})")
 
     def preparing(self, done: int, total: int) -> None:
         """Kafka's files are fetched, once on a machine."""
         if done % 10 == 0 or done == total:
-            self._show(f"… preparing Kafka, once only: {done} of {total}")
+            self._show(f"{BUSY} preparing Kafka, once only: {done} of {total}")
 
     def ready(self, settings: Settings, info: RunInfo, models: Sequence[Mapping[str, Any]]) -> None:
         """All parts are."""
