@@ -17,6 +17,7 @@ from modelmora.wire.codec import (
     encode_request,
     encode_result,
     encode_result_head,
+    readable_head,
     readable_request_id,
 )
 from modelmora.wire.framing import Framing, id_of, is_framed
@@ -47,6 +48,7 @@ __all__ = [
     "new_request_id",
     "partition_of",
     "read_run",
+    "readable_head",
     "readable_request_id",
     "time_of",
 ]

@@ -220,6 +220,20 @@ def readable_request_id(value: bytes | None) -> str:
         return ""
 
 
+def readable_head(value: bytes | None) -> RequestHead | None:
+    """What stands before the inputs, also where these are cut or broken; None if that does not."""
+    try:
+        writer = _open("inference_request", value)
+        stream = BytesIO(cast("bytes", value))
+        stream.seek(HEADER)
+        fields_before = [field for field in writer["fields"] if field["name"] != "inputs"]
+        before = {**writer, "fields": fields_before}
+        datum = cast("dict[str, Any]", schemaless_reader(stream, before, _REQUEST_HEAD))
+    except (ModelMoraError, *DECODE_FAULTS):
+        return None
+    return RequestHead(**datum | {"parameters": _parameters(datum["parameters"])})
+
+
 def encode_outputs(outputs: Sequence[Content]) -> bytes:
     """The Avro array of an InferenceResult."""
     return _write(b"", _OUTPUTS, {"outputs": _plain_contents(outputs)})
