@@ -26,6 +26,7 @@ LANE = "ns.requests.low"
 HEADERS = {
     "modelmora-principal": "ann",
     "own": "kept",
+    "modelmora-handed-on": "1 2 3 4",
     "__connect.errors.topic": LANE,
     "__connect.errors.partition": "3",
     "__connect.errors.offset": "9",
