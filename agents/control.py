@@ -63,7 +63,7 @@ class Control:
             if record.topic == self._registry:
                 self._on_fact(record)
             else:
-                self._obey(decode_control(record.value))
+                self._obey(decode_control(record.value), record.timestamp)
         except Undecodable as error:
             log.warning("unreadable command", topic=record.topic, offset=record.offset, why=error)
         except NotFound as error:
@@ -74,9 +74,9 @@ class Control:
         if not self._leases.take(record.key or b"", fact, record.timestamp) and fact:
             self._models.heard(fact, record.offset)
 
-    def _obey(self, command: ControlCommand) -> None:
+    def _obey(self, command: ControlCommand, at_ms: int) -> None:
         if command.verb is ControlVerb.CANCEL:
-            self._service.cancel(command.target)
+            self._service.cancel(command.target, at_ms)
             return
         if not self._live:
             return

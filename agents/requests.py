@@ -20,7 +20,7 @@ from modelmora.messages import RequestHead
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
 from modelmora.serving.request import GATEWAY, HANDED_ON, PRINCIPAL, TRACEPARENT
 from modelmora.settings import Settings
-from modelmora.wire import decode_request_head, readable_request_id
+from modelmora.wire import RUN, decode_request_head, read_run, readable_request_id
 
 log = structlog.get_logger(__name__)
 _BREATH = 250  # records between two looks at the rest of the event loop
@@ -231,6 +231,7 @@ class Requests:
             traceparent=_text(headers.get(TRACEPARENT)),
             tell=head.progress or GATEWAY in headers,
             handed_on=HandedOn.read(headers.get(HANDED_ON)),
+            run=read_run(headers.get(RUN)),
         )
 
 

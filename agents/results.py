@@ -31,7 +31,7 @@ from modelmora.messages import (
 from modelmora.scheduling import ModelKey, Position
 from modelmora.serving import BrokerClock, Incoming, Record
 from modelmora.serving.request import ERROR_CODE, HANDED_ON, TRACEPARENT, reply_partition
-from modelmora.wire import encode_progress, encode_result_head
+from modelmora.wire import RUN, encode_progress, encode_result_head, read_run
 from modelmora.wire.codec import NO_OUTPUTS
 
 log = structlog.get_logger(__name__)
@@ -122,6 +122,7 @@ class Results:
             None,
             timings,
             attempt,
+            request.run,
         )
         self._ending(request, head, outputs)(None)
 
@@ -145,6 +146,7 @@ class Results:
             ErrorInfo(error.code, error.message, error.retry_after_ms),
             timings,
             attempt,
+            request.run,
         )
         send = self._ending(request, head, NO_OUTPUTS)
         if error.code in _RESULT_ONLY:
@@ -186,6 +188,7 @@ class Results:
                 "",
                 source,
                 error=ErrorInfo(error.code, error.message),
+                run=read_run(dict(record.headers).get(RUN)),
             )
             send = partial(self._send_result, record, head, NO_OUTPUTS, ())
         self._bury(record, source, error, 1, None, send)

@@ -287,6 +287,8 @@ class Observer:
 
     def _take_letter(self, message: Message) -> None:
         letter = Letter(message.key(), message.value(), dict(message.headers() or ()))
+        if "modelmora-replay-of" in letter.headers:
+            return  # it says that a letter was replayed
         self.letters.setdefault(letter.source, []).append(letter)
 
     def _take_event(self, message: Message) -> None:

@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import base64
+import json as json_text
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from modelmora.cli.letters import ATTEMPT, CODE, CONNECT, DeadLetter, Letters
+from modelmora.cli.contents import told_request
+from modelmora.cli.letters import (
+    DeadLetter,
+    Letters,
+    Wanted,
+    none_of,
+    original_headers,
+    place_of,
+    since_ms,
+)
 from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import minute, print_json, print_table, say, tell
-from modelmora.diagnostics.reader import WAIT_S, Reader
-from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
+from modelmora.cli.output import minute, print_bytes, print_json, print_table, say, tell
+from modelmora.cli.replays import Replayer, Rerun, lanes_there, plan
+from modelmora.diagnostics.reader import Reader, Record
+from modelmora.errors import ConfigurationError, NotFound
 from modelmora.host.instance import Instance
-from modelmora.kafka.admin import explain
-from modelmora.kafka.connection import confluent_config
-from modelmora.kafka.topics import REQUEST_BYTES
+from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
+from modelmora.text import counted, printable
 
 app = typer.Typer(help="Dead letters: list, show, replay.", no_args_is_help=True)
 
 CodeOption = Annotated[
     str | None, typer.Option("--code", metavar="CODE", help="Only those with this error code.")
 ]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="MODEL", help="Only those for this model.")
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--since", metavar="SPAN|TIME", help="Only those since: 30min, 2h, 7d, a time."),
+]
+
+
+def _wanted(code: str | None, model: str | None, since: str | None) -> Wanted:
+    return Wanted(code, model, since_ms(since, time.time_ns() // 1_000_000) if since else None)
 
 
 @app.command("list")
@@ -33,28 +56,55 @@ def list_letters(
     last: Annotated[
         int, typer.Option("--last", metavar="N", min=1, help="The newest so many.")
     ] = 50,
+    count: Annotated[
+        bool, typer.Option("--count", help="Count them all by code and model instead.")
+    ] = False,
+    since: SinceOption = None,
+    model: ModelOption = None,
     code: CodeOption = None,
     json: JsonOption = False,
 ) -> None:
     """List dead letters, the newest last; never their content."""
+    wanted = _wanted(code, model, since)
     settings = where.kafka()
     with Reader(settings, say) as reader:
-        letters = Letters(reader, settings).newest(last, code)
+        letters = Letters(reader, settings)
+        if count:
+            _print_counts(letters.survey(wanted.takes, wanted.since).letters, json=json)
+            return
+        found = letters.newest(last, wanted)
     if json:
-        print_json([letter.as_json() for letter in letters])
+        print_json([letter.as_json() for letter in found])
         return
     print_table(
-        ("TIME", "PLACE", "CODE", "REQUEST"),
+        ("TIME", "PLACE", "CODE", "REQUEST", "REPLAYED"),
         [
             (
-                minute(letter.record.timestamp),
-                f"{letter.record.partition}:{letter.record.offset}",
+                minute(letter.time),
+                f"{letter.place[1]}:{letter.place[2]}",
                 letter.code,
                 letter.request_id or None,
+                f"run {letter.replay.run}" if letter.replay else None,
             )
-            for letter in letters
+            for letter in found
         ],
     )
+
+
+def _print_counts(letters: Iterable[DeadLetter], *, json: bool) -> None:
+    counts: Counter[tuple[str, str]] = Counter()
+    replayed: Counter[tuple[str, str]] = Counter()
+    for letter in letters:
+        kind = letter.code, letter.model
+        counts[kind] += 1
+        replayed[kind] += letter.replay is not None
+    names = ("code", "model", "letters", "replayed")
+    rows = [(*kind, count, replayed[kind]) for kind, count in counts.most_common()]
+    if json:
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        columns = [name.upper() for name in names]
+        print_table(columns, [(c, m or None, n, r) for c, m, n, r in rows], right=columns[2:])
 
 
 @app.command("show")
@@ -69,45 +119,56 @@ def show_letter(
         ),
     ],
     content: Annotated[
-        bool, typer.Option("--content", help="Show its bytes too: what the caller sent.")
+        bool, typer.Option("--content", help="Show what the caller sent too, long texts in short.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Print the bytes of the record and nothing else.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
     """Show all dead letters of one request or place; content only when asked."""
     settings = where.kafka()
     with Reader(settings, say) as reader:
-        letters = Letters(reader, settings).find(which)
+        letters = Letters(reader, settings)
+        found = sorted(letters.records(letters.find(which)), key=lambda each: each[0].time)
     if json:
-        print_json([_told(letter, content=content) for letter in letters])
-        return
-    for letter in letters:
-        for name, value in letter.as_json().items():
-            if value is not None:
-                tell(f"{name:<17} {value}")
-        for name, raw in letter.record.headers:
-            if not name.startswith(CONNECT) and name not in (CODE, ATTEMPT):
-                tell(f"header            {name}={(raw or b'').decode('utf-8', 'replace')}")
-        if content:
-            tell(f"{'content':<17} {readable(letter.record.value)}")
-    if not content:
-        say("its bytes are what the caller sent; --content shows them")
+        print_json([_as_json(*each, content=content, raw=raw) for each in found])
+    elif raw:
+        if len(found) > 1:
+            raise ConfigurationError(f"there are {len(found)} of {which}; name one by its place")
+        print_bytes(found[0][1].value or b"")
+    else:
+        for letter, record in found:
+            _print(letter, record, content=content)
+        if not content:
+            say("what the caller sent is not shown; --content shows it, --raw its bytes")
 
 
-def readable(value: bytes | None) -> str:
-    """Bytes as text that cannot upset a terminal; `--json` has them exactly (base64)."""
-    text = (value or b"").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def _print(letter: DeadLetter, record: Record, *, content: bool) -> None:
+    for name, value in letter.as_json().items():
+        if isinstance(value, dict):
+            tell(f"{name:<17} as run {value['run']}, to {value['to']}, {value['time']}")
+        elif value is not None:
+            tell(f"{name:<17} {value}")
+    for name, raw in original_headers(record):
+        tell(f"{'header':<17} {name}={printable(raw or b'')}")
+    if content:
+        request = json_text.dumps(told_request(record.plain), indent=2, ensure_ascii=False)
+        for line in request.split("\n"):
+            tell(line)
 
 
-def _told(letter: DeadLetter, *, content: bool) -> dict[str, Any]:
+def _as_json(letter: DeadLetter, record: Record, *, content: bool, raw: bool) -> dict[str, Any]:
     told = letter.as_json() | {
         "headers": [
             {"name": name, "value": None if raw is None else raw.decode("utf-8", "replace")}
-            for name, raw in letter.record.headers
+            for name, raw in record.headers
         ]
     }
     if content:
-        value = letter.record.value
+        told["request"] = told_request(record.plain)
+    if raw:
+        value = record.value
         told["value_base64"] = None if value is None else base64.b64encode(value).decode()
     return told
 
@@ -120,88 +181,106 @@ def replay_letters(
         list[str] | None,
         typer.Argument(metavar="ID|PLACE", help="Request ids or places, as for show."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="All that were not replayed, or all that match.")
+    ] = False,
+    since: SinceOption = None,
+    model: ModelOption = None,
     code: CodeOption = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Those too that were replayed before.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
     json: JsonOption = False,
 ) -> int:
-    """Put dead letters back on the topics they came from: same bytes, key and headers.
+    """Put dead letters back on the lanes they came from: same bytes and key, as a new run.
 
-    The dead letters stay where they are; a request that was replayed gets a further outcome.
+    The dead letters stay where they are and are marked. Each gets a further outcome, which says
+    its run: readers keep the highest.
     """
-    if bool(which) == (every or code is not None):
-        raise ConfigurationError("name what to replay: ids or places, or --all, or --code CODE")
+    wanted = _wanted(code, model, since)
+    if bool(which) == (every or wanted != Wanted()):
+        raise ConfigurationError(
+            "name what to replay: ids or places, or --all, --code, --model, --since"
+        )
     settings = where.kafka()
     with Reader(settings, say) as reader:
         letters = Letters(reader, settings)
-        chosen = (
-            [letter for one in which for letter in letters.find(one)]
-            if which
-            else letters.newest(0, code)
-        )
-        if not chosen:
-            raise NotFound("there are no dead letters to replay; see `modelmora dlq list`")
-        topics = {place[0] for place in reader.places(*_sources(chosen))}
-    replayed = replay(settings, chosen, topics)
-    if json:
-        print_json(replayed)
+        lanes = [*lanes_there(reader, settings)]
+        reruns, left = planned(letters, lanes, which or (), wanted, again=again)
+        if not dry_run and any(each.to for each in reruns):
+            replayer = Replayer(settings, reader, letters).open()
+            # Others may have replayed some since.
+            reruns, left = planned(letters, lanes, which or (), wanted, again=again)
+            replayer.write(reruns)
+    if left:
+        say(f"{counted(left, 'letter')} replayed before left out; --again takes them too")
+    _print_reruns(reruns, settings, dry_run=dry_run, json=json)
+    return 0 if all(each.to for each in reruns) else 1
+
+
+def planned(
+    letters: Letters, lanes: Sequence[str], which: Sequence[str], wanted: Wanted, *, again: bool
+) -> tuple[list[Rerun], int]:
+    """What is to be done with the letters named, or with all that are wanted.
+
+    The number is of those that are left out because they were replayed before. Raises NotFound
+    where there are none.
+
+    (1) By its place any letter may be meant; of an id it is that of its highest run.
+    (2) Of all that are wanted those that were not replayed, or else as of an id.
+    """
+    meant = [letters.matches(each) for each in which]
+    takes = (lambda letter: any(each(letter) for each in meant)) if meant else wanted.takes
+    survey = letters.survey(takes, wanted.since)
+    found = sorted(survey.letters, key=lambda letter: letter.time)
+    for name, means in zip(which, meant, strict=True):
+        if not any(map(means, found)):
+            raise none_of(name)
+    # (2)
+    if not which and not again:
+        chosen = [letter for letter in found if not letter.replay]
+        left = len(found) - len(chosen)
+    # (1)
     else:
+        placed = [means for each, means in zip(which, meant, strict=True) if place_of(each, "")]
+        highest: Counter[str] = Counter()
+        for letter in found:
+            highest[letter.request_id] = max(highest[letter.request_id], letter.run)
+        chosen = [
+            letter
+            for letter in found
+            if letter.run == highest[letter.request_id]
+            or not letter.request_id
+            or any(means(letter) for means in placed)
+        ]
+        left = 0
+    if not chosen:
+        before = f"; {counted(left, 'letter')} replayed before, --again takes them" if left else ""
+        raise NotFound(f"there are no dead letters to replay{before}; see `modelmora dlq list`")
+    return plan(chosen, survey.runs, lanes, again=again), left
+
+
+def _print_reruns(reruns: list[Rerun], settings: Settings, *, dry_run: bool, json: bool) -> None:
+    if json:
+        print_json([each.as_json() for each in reruns])
+    else:
+        rows = [each.as_json() for each in reruns]
         print_table(
-            ("DEAD LETTER", "BACK TO"),
-            [(row["place"], row["to"] or f"not replayed: {row['why']}") for row in replayed],
+            ("DEAD LETTER", "RUN", "TO"),
+            [(r["place"], r["run"], r["to"] or f"not replayed: {r['why']}") for r in rows],
+            right=("RUN",),
         )
-    back = sum(row["to"] is not None for row in replayed)
-    say(f"{back} of {len(replayed)} are back on their topics")
-    return 0 if back == len(replayed) else 1
-
-
-def _sources(letters: list[DeadLetter]) -> set[str]:
-    return {letter.source[0] for letter in letters if letter.source}
-
-
-def replay(
-    settings: Settings, letters: list[DeadLetter], topics: set[str]
-) -> list[dict[str, str | None]]:
-    """Write each to the topic it came from; says where it lies now, or why it does not."""
-    config = confluent_config(settings) | {
-        "partitioner": "murmur2_random",
-        "enable.idempotence": True,
-        "message.max.bytes": REQUEST_BYTES + 64 * 1024,
-    }
-    producer = Producer(config)
-    rows = []
-    for letter in letters:
-        row: dict[str, str | None] = {"place": letter.record.place, "to": None, "why": None}
-        rows.append(row)
-        if letter.source is None or letter.source[0] not in topics:
-            row["why"] = "its headers name no topic to go back to"
-        elif letter.cut:
-            row["why"] = "only its first 64 KiB were kept"
-        else:
-            _send(producer, letter, letter.source[0], row)
-    if producer.flush(WAIT_S):
-        raise explain(KafkaError(KafkaError._TIMED_OUT), settings.bootstrap_servers or "")
-    return rows
-
-
-def _send(producer: Producer, letter: DeadLetter, topic: str, row: dict[str, str | None]) -> None:
-    def on_delivery(error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            row["to"] = f"{message.topic()}:{message.partition()}:{message.offset()}"
-        else:
-            row["why"] = error.str()
-
-    record = letter.record
-    headers: list[Any] = letter.original_headers()
-    while True:
-        try:
-            producer.produce(
-                topic, record.value, record.key, headers=headers, on_delivery=on_delivery
-            )
-        except BufferError:
-            # The queue of the client is full: let it write.
-            producer.poll(1.0)
-            continue
-        except KafkaException as error:
-            raise ModelMoraError(f"{record.place} cannot be replayed: {error}") from None
-        producer.poll(0)
+    back = [each for each in reruns if each.to]
+    if dry_run:
+        say(f"{len(back)} of {len(reruns)} would go back; nothing was written")
         return
+    say(f"{len(back)} of {len(reruns)} are back on their topics")
+    if back:
+        ids = [each.letters[0].request_id for each in back]
+        followed = ids[0] if len(set(ids)) == 1 and ids[0] else "REQUEST_ID"
+        results = Topic.RESULTS.full(settings.namespace)
+        say(f"the new outcome comes on {results} under the same id, with the run above;")
+        say(f"follow it: modelmora trace {followed}")

@@ -1,4 +1,4 @@
-"""`modelmora groups`: who reads the lanes, how far they are, which node has which model."""
+"""`modelmora groups`: who reads what, how far they are, which node has which model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from modelmora.cli.output import node_name, print_json, print_table, say, tell
 from modelmora.diagnostics.groups import Group, Groups, pace_line
 from modelmora.host.instance import Instance
 from modelmora.messages import Lane
+from modelmora.text import counted
 
 app = typer.Typer(help="Consumer groups: list, describe.", no_args_is_help=True)
 
@@ -39,7 +40,10 @@ def describe_group(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Describe a group: its members, who has each partition and model, and what waits."""
+    """Describe any group: its members, who has each partition, how far it is behind.
+
+    Of the group of the nodes: also which models live where, and what waits in each lane.
+    """
     settings = where.kafka()
     told = Groups(settings).describe(group or settings.group)
     if json:
@@ -52,22 +56,42 @@ def describe_group(
         drop=("HOST",),
     )
     tell()
+    _print_shares(told) if told.shares else _print_readings(told)
+    waiting = sum(each.lag or 0 for each in told.readings)
+    behind = counted(waiting, "record")
+    say(f"{told.name} is {told.state}; {behind} behind (- = nothing committed yet)")
+    say(pace_line(told.protocol, told.session_ms, told.heartbeat_ms))
+
+
+def _print_readings(told: Group) -> None:
+    print_table(
+        ("TOPIC", "PART", "COMMITTED", "END", "LAG", "MEMBER"),
+        [
+            (r.topic, r.partition, r.committed, r.end, r.lag, r.owner and _nodes(r.owner))
+            for r in told.readings
+        ],
+        right=("PART", "COMMITTED", "END", "LAG"),
+    )
+
+
+def _print_shares(told: Group) -> None:
     print_table(
         ("PART", *(lane.name for lane in Lane), "OWNER", "MODELS"),
         [
             (
                 share.partition,
                 *(share.lag.get(lane.label) for lane in Lane),
-                share.owner and ", ".join(map(node_name, share.owner.split(", "))),
+                share.owner and _nodes(share.owner),
                 " ".join(share.models) or None,
             )
             for share in told.shares
         ],
         right=("PART", *(lane.name for lane in Lane)),
     )
-    waiting = sum(lag or 0 for share in told.shares for lag in share.lag.values())
-    say(f"{told.name} is {told.state}; {waiting} records behind (- = nothing committed yet)")
-    say(pace_line(told.protocol, told.session_ms, told.heartbeat_ms))
+
+
+def _nodes(owner: str) -> str:
+    return ", ".join(map(node_name, owner.split(", ")))
 
 
 def _as_json(group: Group) -> dict[str, Any]:
@@ -86,5 +110,6 @@ def _as_json(group: Group) -> dict[str, Any]:
             }
             for m in group.members
         ],
+        "reads": [asdict(reading) for reading in group.readings],
         "partitions": [asdict(share) for share in group.shares],
     }

@@ -1,17 +1,20 @@
-"""Dead letters as a person looks for them, and the records they were."""
+"""Dead letters as a person looks for them, and the notes which say that one was replayed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Self
 
 from modelmora.cli.output import iso
-from modelmora.diagnostics.reader import Reader, Record
+from modelmora.diagnostics.reader import Place, Reader, Record
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
-from modelmora.wire import readable_request_id
+from modelmora.wire import RUN, read_run, readable_head, readable_request_id
 
 CONNECT = "__connect.errors."
 CODE = "modelmora-error-code"
@@ -22,72 +25,136 @@ SIZE = "modelmora-size"
 HANDED_ON = "modelmora-handed-on"
 ADDED = {CODE, ATTEMPT, EXIT_CODE, SHA256, SIZE, HANDED_ON}
 """Headers that were put on the original record, beside Kafka Connect's (KIP-298)."""
+REPLAY_OF = "modelmora-replay-of"
+REPLAYED_TO = "modelmora-replayed-to"
+UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A note on the dead-letter topic: the letter at `letter` was put back as this run of its id.
+
+    A record without a value. It lies on the letter's own partition, so behind it; its key is the
+    request id. `letter` is (partition, offset), `to` topic:partition:offset of the new record.
+    """
+
+    letter: tuple[int, int]
+    request_id: str
+    run: int
+    to: str
+    time: int
+
+    @classmethod
+    def of(cls, record: Record) -> Self | None:
+        """The note that a record is; None for a dead letter, which always has its code."""
+        place = re.fullmatch(r"(\d{1,9}) (\d{1,18})", record.header(REPLAY_OF) or "", re.ASCII)
+        if place is None or record.value is not None or record.header(CODE) is not None:
+            return None
+        return cls(
+            (int(place[1]), int(place[2])),
+            (record.key or b"").decode("utf-8", "replace"),
+            run_of(record),
+            record.header(REPLAYED_TO) or "",
+            record.timestamp,
+        )
+
+    @staticmethod
+    def headers(letter: tuple[int, int], run: int, to: str) -> list[tuple[str, bytes]]:
+        """Those of a note."""
+        place = b"%d %d" % letter
+        return [(REPLAY_OF, place), (RUN, b"%d" % run), (REPLAYED_TO, to.encode())]
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record of the dead-letter topic, its context read from its headers."""
+    """What the headers of a dead letter say, and the head of what was sent; never the content.
 
-    record: Record
+    `source` is (topic, partition, offset) of the original record, None where they do not say.
+    `cut`: the topic did not take the record whole, so that only its beginning is here.
+    """
 
-    @property
-    def request_id(self) -> str:
-        """The id in its bytes, "" where none is readable."""
-        return readable_request_id(self.record.plain)
+    place: tuple[str, int, int]
+    time: int
+    request_id: str
+    model: str
+    run: int
+    code: str
+    reason: str
+    source: tuple[str, int, int] | None
+    attempt: int | None
+    worker_exit_code: int | None
+    key: bytes | None
+    bytes: int
+    cut: bool
+    digest: str
+    """Of its bytes, by which a letter that was written twice is known."""
+    replay: Replay | None = None
+    """The newest of it."""
 
-    @property
-    def code(self) -> str:
-        """Why it is here."""
-        return self.record.header(CODE) or "unknown"
-
-    @property
-    def reason(self) -> str:
-        """The same in words."""
-        return self.record.header(f"{CONNECT}exception.message") or ""
-
-    @property
-    def source(self) -> tuple[str, int, int] | None:
-        """(topic, partition, offset) of the original record."""
-        parts = [self.record.header(CONNECT + name) for name in ("topic", "partition", "offset")]
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """A record of the dead-letter topic."""
+        head = readable_head(record.plain)
+        parts = [record.header(CONNECT + name) for name in ("topic", "partition", "offset")]
         topic, partition, offset = parts
-        if not topic or not (partition or "").isdecimal() or not (offset or "").isdecimal():
-            return None
-        return topic, int(partition or 0), int(offset or 0)
-
-    @property
-    def source_place(self) -> str:
-        """topic:partition:offset of the original record, "" where the headers do not say."""
-        return ":".join(str(part) for part in self.source) if self.source else ""
-
-    @property
-    def cut(self) -> bool:
-        """Whether the topic did not take the record whole, so that only its beginning is here."""
-        return self.record.header(SHA256) is not None
-
-    def original_headers(self) -> list[tuple[str, bytes | None]]:
-        """The headers that the record had before it came here."""
-        return [
-            (name, value)
-            for name, value in self.record.headers
-            if name not in ADDED and not name.startswith(CONNECT)
-        ]
+        told = topic and (partition or "").isdecimal() and (offset or "").isdecimal()
+        return cls(
+            place=(record.topic, record.partition, record.offset),
+            time=record.timestamp,
+            request_id=readable_request_id(record.plain),
+            model=(head.model or head.task or "")
+            if head
+            else (record.key or b"").decode("utf-8", "replace"),
+            run=run_of(record),
+            code=record.header(CODE) or "unknown",
+            reason=record.header(f"{CONNECT}exception.message") or "",
+            source=(topic or "", int(partition or 0), int(offset or 0)) if told else None,
+            attempt=number(record.header(ATTEMPT)),
+            worker_exit_code=number(record.header(EXIT_CODE)),
+            key=record.key,
+            bytes=number(record.header(SIZE)) or len(record.value or b""),
+            cut=record.header(SHA256) is not None,
+            digest=hashlib.sha256(record.value or b"").hexdigest(),
+        )
 
     def as_json(self) -> dict[str, Any]:
-        """All but the content."""
-        record = self.record
+        """All of it."""
+        replay = self.replay
         return {
-            "place": record.place,
-            "time": iso(record.timestamp),
+            "place": place_text(self.place),
+            "time": iso(self.time),
             "request_id": self.request_id or None,
+            "model": self.model or None,
+            "run": self.run,
             "code": self.code,
             "reason": self.reason,
-            "source": self.source_place or None,
-            "attempt": number(record.header(ATTEMPT)),
-            "worker_exit_code": number(record.header(EXIT_CODE)),
-            "key": record.key.decode("utf-8", "replace") if record.key is not None else None,
-            "bytes": number(record.header(SIZE)) or len(record.value or b""),
+            "source": place_text(self.source) or None,
+            "attempt": self.attempt,
+            "worker_exit_code": self.worker_exit_code,
+            "key": self.key.decode("utf-8", "replace") if self.key is not None else None,
+            "bytes": self.bytes,
             "cut": self.cut,
+            "replayed": replay and {"run": replay.run, "to": replay.to, "time": iso(replay.time)},
         }
+
+
+def place_text(place: tuple[str, int, int] | None) -> str:
+    """topic:partition:offset, "" for none."""
+    return ":".join(map(str, place)) if place else ""
+
+
+def run_of(record: Record) -> int:
+    """Which run of its id a record is."""
+    return read_run((record.header(RUN) or "").encode())
+
+
+def original_headers(record: Record) -> list[tuple[str, bytes | None]]:
+    """The headers that a dead letter's record had before it came here."""
+    return [
+        (name, value)
+        for name, value in record.headers
+        if name not in ADDED and not name.startswith(CONNECT)
+    ]
 
 
 def number(text: str | None) -> int | None:
@@ -98,6 +165,32 @@ def number(text: str | None) -> int | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which letters: of a code, of a model by name or name@version, since a time (Unix ms)."""
+
+    code: str | None = None
+    model: str | None = None
+    since: int | None = None
+
+    def takes(self, letter: DeadLetter) -> bool:
+        """Whether it is one of them."""
+        names = {letter.model, letter.model.partition("@")[0]}
+        return (
+            self.code in (None, letter.code)
+            and (self.model is None or self.model in names)
+            and (self.since is None or letter.time >= self.since)
+        )
+
+
+@dataclass(slots=True)
+class Survey:
+    """The letters that were asked for, in no order, and the highest run of each id above 1."""
+
+    letters: list[DeadLetter] = field(default_factory=list)
+    runs: dict[str, int] = field(default_factory=dict)
+
+
 class Letters:
     """The dead letters of a namespace."""
 
@@ -106,40 +199,103 @@ class Letters:
         self._namespace = settings.namespace
         self.topic = Topic.DEAD_LETTERS.full(settings.namespace)
 
-    def newest(self, count: int, code: str | None = None) -> list[DeadLetter]:
-        """The last ones by time, oldest first; with a code only those."""
-        letters = sorted(
-            (found for found in self._read(None if code else count) if code in (None, found.code)),
-            key=lambda letter: letter.record.timestamp,
-        )
-        return letters[-count:] if count else letters
+    def newest(self, count: int, wanted: Wanted) -> list[DeadLetter]:
+        """The last so many by time, oldest first."""
+        places = self._reader.places(self.topic)
+        bounds = {place: self._reader.bounds(place) for place in places}
+        window = count
+        while True:
+            starts = {place: max(low, high - window) for place, (low, high) in bounds.items()}
+            if wanted != Wanted() or all(starts[place] == bounds[place][0] for place in places):
+                return _by_time(self.survey(wanted.takes, wanted.since).letters)[-count:]
+            found = _by_time(self.survey(wanted.takes, starts=starts).letters)
+            if len(found) >= count:
+                return found[-count:]
+            # Notes lie among them.
+            window *= 8
 
-    def find(self, selector: str) -> list[DeadLetter]:
-        """Those of one request id, or of one place: the dead letter's own or its source's.
-
-        Raises NotFound where there is none.
-        """
-        place = place_of(selector, self._namespace)
-        if place and place[0] == self.topic:
-            record = self._reader.one(*place)
-            found = [DeadLetter(record)] if record else []
-        elif place:
-            found = [letter for letter in self._read(None) if letter.source == place]
-        else:
-            needle = selector.encode()
-            found = [
-                letter
-                for letter in self._read(None)
-                if needle in (letter.record.value or b"") and letter.request_id == selector
-            ]
-        if not found:
-            raise NotFound(f"no dead letter of {selector}; see `modelmora dlq list`")
+    def survey(
+        self,
+        takes: Callable[[DeadLetter], bool],
+        since: int | None = None,
+        *,
+        starts: Mapping[Place, int] | None = None,
+    ) -> Survey:
+        """What lies there, or was written since (Unix ms); each letter with its newest replay."""
+        if starts is None:
+            starts = self._reader.since(self._reader.places(self.topic), since)
+        found, notes = Survey(), dict[tuple[int, int], Replay]()
+        for record in self._reader.read(starts):
+            if note := Replay.of(record):
+                notes[note.letter] = note
+                request_id, run = note.request_id, note.run
+            else:
+                letter = DeadLetter.of(record)
+                request_id, run = letter.request_id, letter.run
+                if takes(letter):
+                    found.letters.append(letter)
+            if request_id and run > found.runs.get(request_id, 1):
+                found.runs[request_id] = run
+        found.letters = [replace(each, replay=notes.get(each.place[1:])) for each in found.letters]
         return found
 
-    def _read(self, count: int | None) -> Iterator[DeadLetter]:
-        places = self._reader.places(self.topic)
-        starts = self._reader.newest(places, count) if count else self._reader.since(places, None)
-        return (DeadLetter(record) for record in self._reader.read(starts))
+    def matches(self, selector: str) -> Callable[[DeadLetter], bool]:
+        """Whether a letter is meant by a request id, or by its own or its source's place."""
+        place = place_of(selector, self._namespace)
+        # An id may look like a place.
+        return lambda letter: (
+            letter.request_id == selector
+            or (place is not None and place in (letter.place, letter.source))
+        )
+
+    def find(self, selector: str) -> list[DeadLetter]:
+        """Those of one request id or place, oldest first. Raises NotFound where there is none."""
+        place = place_of(selector, self._namespace)
+        starts: dict[Place, int] | None = None
+        if place and place[0] == self.topic:
+            there = place[:2] in self._reader.places(self.topic)
+            starts = {place[:2]: place[2]} if there else {}
+            if there and place[2] >= self._reader.bounds(place[:2])[1]:
+                starts = {}
+        if found := _by_time(self.survey(self.matches(selector), starts=starts).letters):
+            return found
+        raise none_of(selector)
+
+    def records(self, letters: Iterable[DeadLetter]) -> Iterable[tuple[DeadLetter, Record]]:
+        """Each with its record, read anew and in the order in which they lie there."""
+        left = {letter.place: letter for letter in letters}
+        starts: dict[Place, int] = {}
+        for topic, partition, offset in left:
+            place = (topic, partition)
+            starts[place] = min(offset, starts.get(place, offset))
+        for record in self._reader.read(starts) if left else ():
+            letter = left.pop((record.topic, record.partition, record.offset), None)
+            if letter:
+                yield letter, record
+                if not left:
+                    return
+
+
+def none_of(selector: str) -> NotFound:
+    """There is no such letter."""
+    return NotFound(f"no dead letter of {selector}; see `modelmora dlq list`")
+
+
+def _by_time(letters: list[DeadLetter]) -> list[DeadLetter]:
+    return sorted(letters, key=lambda letter: letter.time)
+
+
+def since_ms(text: str, now_ms: int) -> int:
+    """`2h`, `30min`, `7d` before now, or an ISO time, as Unix ms. Raises ConfigurationError."""
+    span = re.fullmatch(rf"(\d{{1,9}})\s*({'|'.join(UNITS_S)})", text.strip(), re.ASCII)
+    if span:
+        return max(0, now_ms - int(span[1]) * UNITS_S[span[2]] * 1000)
+    try:
+        return max(0, int(datetime.fromisoformat(text).timestamp() * 1000))
+    except (ValueError, OverflowError, OSError):
+        raise ConfigurationError(
+            f"--since {text} must be a span (30min, 2h, 7d) or a time (2026-01-31T12:00)"
+        ) from None
 
 
 def place_of(selector: str, namespace: str) -> tuple[str, int, int] | None:

@@ -64,13 +64,26 @@ def waiting(what: str) -> Iterator[None]:
 def print_json(value: Any, *, line: bool = False) -> None:
     """One JSON document on stdout; `line` for one of many, each on a line of its own."""
     option = 0 if line else orjson.OPT_INDENT_2
+    indent = None if line else 2
     try:
         text = orjson.dumps(value, option=option | orjson.OPT_NON_STR_KEYS, default=str).decode()
     except orjson.JSONEncodeError:
-        # Text of bytes that are no UTF-8: JSON has them as escapes only.
-        text = json.dumps(value, indent=None if line else 2, default=str)
+        # Text of bytes that are no UTF-8, which JSON has as escapes only.
+        text = json.dumps(value, indent=indent, default=str)
+    if printable(flat := text.replace("\n", "")) != flat:
+        text = json.dumps(json.loads(text), indent=indent)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def print_bytes(value: bytes) -> None:
+    """Exactly these bytes on stdout; on a terminal as text that cannot steer it."""
+    if sys.stdout.isatty():
+        tell(printable(value))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(value)
+        sys.stdout.buffer.flush()
 
 
 def print_table(

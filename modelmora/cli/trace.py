@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.letters import HANDED_ON, DeadLetter
+from modelmora.cli.letters import HANDED_ON, DeadLetter, Replay, place_text, run_of
 from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import clock, iso, print_json, print_table, say
 from modelmora.diagnostics.reader import Reader, Record
@@ -85,7 +85,7 @@ def steps_of(reader: Reader, settings: Settings, request_id: str) -> list[Step]:
         record
         # A command or a result may stand under another key, never without the id in its bytes.
         for record in reader.read(reader.since(places, start))
-        if needle in (record.value or b"")
+        if needle in (record.value or b"") or (record.value is None and record.key == needle)
     ]
     steps = [step for record in found for step in _steps(record, namespace, request_id)]
     return sorted(steps, key=lambda step: (step.time, _ORDER[step.topic]))
@@ -112,10 +112,13 @@ def describe(topic: str, record: Record, request_id: str) -> str | None:
     if topic in _LANES:
         return _request(record) if readable_request_id(record.plain) == request_id else None
     if topic == Topic.DEAD_LETTERS:
+        if note := Replay.of(record):
+            return f"{_run(note.run)}replayed to {note.to}"
         if readable_request_id(record.plain) != request_id:
             return None
-        letter = DeadLetter(record)
-        return f"{letter.code}: {letter.reason} (from {letter.source_place})"
+        letter = DeadLetter.of(record)
+        source = place_text(letter.source)
+        return f"{_run(letter.run)}{letter.code}: {letter.reason} (from {source})"
     try:
         if topic == Topic.RESULTS:
             result = decode_result(record.plain)
@@ -128,6 +131,11 @@ def describe(topic: str, record: Record, request_id: str) -> str | None:
     except Undecodable as error:
         # Only records with the id in their bytes come here.
         return f"not readable ({error.message})"
+
+
+def _run(run: int) -> str:
+    """What tells a replay from the first run, which needs no word."""
+    return f"run {run}: " if run > 1 else ""
 
 
 def _request(record: Record) -> str:
@@ -144,10 +152,10 @@ def _request(record: Record) -> str:
     try:
         head = decode_request_head(record.plain)
     except Undecodable as error:
-        return ", ".join([f"broken: {error.code}", *parts])
+        return _run(run_of(record)) + ", ".join([f"broken: {error.code}", *parts])
     if head.timeout_ms is not None:
         parts.append(f"timeout {duration(head.timeout_ms)}")
-    return ", ".join([f"for {head.model or head.task}", *parts])
+    return _run(run_of(record)) + ", ".join([f"for {head.model or head.task}", *parts])
 
 
 def _progress(event: ProgressEvent) -> str:
@@ -160,11 +168,12 @@ def _progress(event: ProgressEvent) -> str:
 
 
 def _result(result: InferenceResult) -> str:
+    run = _run(result.run)
     if result.error:
-        return f"{result.status} {result.error.code}: {result.error.message}"
+        return f"{run}{result.status} {result.error.code}: {result.error.message}"
     spent = result.timings
     return (
-        f"{result.status} by {result.model}@{result.version}: "
+        f"{run}{result.status} by {result.model}@{result.version}: "
         f"queue {duration(spent.queue_ms)}, load {duration(spent.load_ms)}, "
         f"inference {duration(spent.inference_ms)}, total {duration(spent.total_ms)}, "
         f"attempt {result.attempt}"

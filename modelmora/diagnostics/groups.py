@@ -1,4 +1,4 @@
-"""Groups as the broker has them: who reads the lanes, how far they are, which models live there."""
+"""Groups as the broker has them: what each reads, how far it is; of the nodes' also the models."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.settings import Settings
+from modelmora.text import did_you_mean
 from modelmora.wire import decode_registry, partition_of
 
 CONSUMER = "consumer"
+FEW = 10
+"""Offsets behind: so few may be marks of transactions, and are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,24 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How far a group is on one partition; `lag` counts offsets behind what it has committed.
+
+    `committed` is None where it never has, `end` where there is no such partition any more; `lag`
+    then is, too. It is 0 where only marks of transactions lie behind, which no reader gets.
+    """
+
+    topic: str
+    partition: int
+    committed: int | None
+    end: int | None
+    lag: int | None
+    owner: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
-    """A group as the broker has it.
+    """A group as the broker has it; `shares` only of the group of the nodes.
 
     `protocol` is `consumer` (KIP-848) or `classic`; session and heartbeat are the broker's for
     the first, and None for the second, whose members have their own.
@@ -61,6 +80,7 @@ class Group:
     session_ms: int | None
     heartbeat_ms: int | None
     members: tuple[Member, ...]
+    readings: tuple[Reading, ...]
     shares: tuple[Share, ...]
 
 
@@ -79,27 +99,24 @@ class Groups:
         return sorted((g.group_id, g.state.name.lower()) for g in listing.valid)
 
     def describe(self, name: str) -> Group:
-        """One group over the lanes of the namespace."""
-        if name not in dict(self.names()):
-            raise NotFound(f"there is no group {name}; see `modelmora groups list`")
-        with Reader(self._settings) as reader:
-            lanes = reader.places(*(t.full(self._settings.namespace) for t in LANE_TOPICS.values()))
-            models = served_models(reader, self._settings)
+        """One group on all topics that it reads; that of the nodes reads the lanes."""
+        names = [each for each, _ in self.names()]
+        if name not in names:
+            meant = did_you_mean(name, names)
+            raise NotFound(f"there is no group {name}{meant}; see `modelmora groups list`")
+        lanes: list[Place] = []
+        models: list[str] = []
+        if name == self._settings.group:
+            with Reader(self._settings) as reader:
+                topics = (t.full(self._settings.namespace) for t in LANE_TOPICS.values())
+                lanes = reader.places(*topics)
+                models = served_models(reader, self._settings)
         with self._explained(), closing(Standing(self._settings, name)) as standing:
             told = standing.members(name)
             pace = pace_of(standing, name) if _protocol(told) == CONSUMER else None
-            lag = _lag(standing, lanes)
-        members = tuple(
-            Member(
-                member.group_instance_id or member.client_id,
-                member.host.lstrip("/"),
-                frozenset(
-                    (tp.topic, tp.partition)
-                    for tp in (member.assignment.topic_partitions if member.assignment else ())
-                ),
-            )
-            for member in told.members
-        )
+            members = tuple(map(_member, told.members))
+            readings = _readings(standing, members, lanes)
+        lag = {(each.topic, each.partition): each.lag for each in readings}
         shares = shares_of(self._settings.namespace, lanes, members, lag, models)
         session_ms, heartbeat_ms = pace or (None, None)
         return Group(
@@ -109,6 +126,7 @@ class Groups:
             session_ms,
             heartbeat_ms,
             members,
+            readings,
             tuple(shares),
         )
 
@@ -144,12 +162,41 @@ def pace_line(protocol: str, session_ms: int | None, heartbeat_ms: int | None) -
     )
 
 
-def _lag(standing: Standing, lanes: list[Place]) -> dict[Place, int | None]:
-    committed, bounds = standing.committed(lanes), standing.bounds(lanes)
-    return {
-        place: bounds[place][1] - committed[place][0] if place in committed else None
-        for place in lanes
-    }
+def _member(told: Any) -> Member:
+    found = told.assignment.topic_partitions if told.assignment else ()
+    return Member(
+        told.group_instance_id or told.client_id,
+        told.host.lstrip("/"),
+        frozenset((tp.topic, tp.partition) for tp in found),
+    )
+
+
+def _readings(
+    standing: Standing, members: Iterable[Member], lanes: Iterable[Place]
+) -> tuple[Reading, ...]:
+    """All partitions of each topic of which it has committed something, or a member reads one."""
+    committed = {place: offset for place, (offset, _) in standing.committed_anywhere().items()}
+    owners: dict[Place, list[str]] = {}
+    for member in members:
+        for place in member.places:
+            owners.setdefault(place, []).append(member.id)
+    topics = {topic for topic, _ in (*committed, *owners, *lanes)}
+    there = {place for topic in topics for place in standing.partitions(topic)}
+    ends = {place: end for place, (_, end) in standing.bounds(there).items()}
+    lag = {place: max(0, ends[place] - committed[place]) for place in there & committed.keys()}
+    near = {place: committed[place] for place, count in lag.items() if 0 < count <= FEW}
+    for place in near.keys() - standing.waiting(near):
+        lag[place] = 0
+    return tuple(
+        Reading(
+            *place,
+            committed.get(place),
+            ends.get(place),
+            lag.get(place),
+            ", ".join(sorted(owners.get(place, ()))) or None,
+        )
+        for place in sorted(there | committed.keys() | owners.keys())
+    )
 
 
 def served_models(reader: Reader, settings: Settings) -> list[str]:

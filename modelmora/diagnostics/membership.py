@@ -126,7 +126,12 @@ def _see(standing: Standing, settings: Settings) -> Seen:
         time.sleep(APART_S)
         seen = _look(standing, settings, path)
         unowned &= seen.unowned
-        unread = frozenset(each for each, at in path.unread.items() if first.get(each) == at)
+        still = [each for each, at in path.unread.items() if first.get(each) == at]
+        committed = standing.committed(still)
+        # What lies there may be no more than the mark of a transaction.
+        unread = frozenset(
+            standing.waiting({each: committed.get(each, (0, ""))[0] for each in still})
+        )
     told = standing.members(settings.group)
     protocol = told.type.name.lower()
     try:

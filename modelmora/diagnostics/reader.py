@@ -25,7 +25,7 @@ from modelmora.settings import Settings
 from modelmora.wire import is_framed
 
 WAIT_S = 15.0
-POLL_S = 0.2
+POLL_S = 0.05
 BATCH = 500
 T = TypeVar("T")
 UNSETTLED = {
@@ -96,6 +96,8 @@ class Reader:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
+                # An end is told by an empty answer, for which the broker waits so long.
+                "fetch.wait.max.ms": 50,
                 "error_cb": self._on_error,
             }
         )

@@ -179,7 +179,7 @@ class Bridge:
                 # It may lie there unread: this process may have stood still, or the broker.
                 known = await self._replies.read_all()
                 if not caller.done():
-                    return _overdue(waiting, known)
+                    return waiting.found or _overdue(waiting, known)
             return caller.result()
         finally:
             if self._room.leave(waiting, caller):
@@ -242,7 +242,9 @@ class Bridge:
         request_id = waiting.request_id
         try:
             partition = await self._replies.find(request_id)
-            if not waiting.settled:
+            if waiting.found:
+                self._room.settle(waiting, waiting.found)
+            elif not waiting.settled:
                 self._send(waiting, record, partition)
         except Refusal as refusal:
             self._room.settle(waiting, refusal)
@@ -304,9 +306,14 @@ class Bridge:
         if waiting is None:
             return
         try:
-            self._room.settle(waiting, decode_result(record.value))
+            result = decode_result(record.value)
         except (Undecodable, ValueError) as error:
             log.warning("result skipped", offset=record.offset, error=type(error).__name__)
+            return
+        if waiting.sent_at is None:  # looked for: a higher run may lie behind this one
+            waiting.meet(result, record.timestamp, record.offset)
+        else:
+            self._room.settle(waiting, result)
 
     def _on_progress(self, record: ConsumerRecord) -> None:
         waiting = self._room.get(record.key)

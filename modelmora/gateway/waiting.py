@@ -27,10 +27,19 @@ class Waiting:
     opening: asyncio.Task[None] | None = None
     accepted: ProgressEvent | None = None
     settled: bool = False
+    found: InferenceResult | None = None
+    """What it ended as, of all that was met while older outcomes are looked for."""
+    _rank: tuple[int, int, int] = (0, 0, 0)
+
+    def meet(self, result: InferenceResult, timestamp: int, offset: int) -> None:
+        """Take one of its outcomes: the highest run holds, and of one run the first record."""
+        rank = -result.run, timestamp, offset
+        if self.found is None or rank < self._rank:
+            self.found, self._rank = result, rank
 
 
 class WaitingRoom:
-    """All requests under way, at most `limit`; the first outcome of an id is kept."""
+    """All requests under way, at most `limit`; the first end of one is kept."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -99,7 +99,7 @@ class Standing:
             found = consumer.committed(wanted, wait_s) if wanted else []
         except UnicodeDecodeError:
             # Its Python part looks for the NUL that it puts behind metadata, and others do not.
-            return asyncio.run(_committed(self._settings, wanted))
+            return asyncio.run(_committed(self._settings, self.group, wanted))
         if faults := [each.error for each in found if each.error]:
             raise KafkaException(faults[0])
         return {
@@ -107,6 +107,10 @@ class Standing:
             for each in found
             if each.offset >= 0
         }
+
+    def committed_anywhere(self) -> dict[Partition, tuple[int, str]]:
+        """All that the group has committed, of whatever topic."""
+        return asyncio.run(_committed(self._settings, self.group, None))
 
     def bounds(
         self, partitions: Iterable[Partition], *, committed: bool = False
@@ -185,6 +189,27 @@ class Standing:
             if time.monotonic() - heard > ANSWER_S:
                 raise Unreachable("the end of a topic is not reached; is a transaction left open?")
 
+    def waiting(self, since: Mapping[Partition, int]) -> set[Partition]:
+        """Where a reader of committed records gets one from its offset on; markers are none.
+
+        Unreachable also where the end is not reached.
+        """
+        ends = self.bounds(since, committed=True)
+        begin = {each: max(offset, ends[each][0]) for each, offset in since.items()}
+        left = {each: end for each, (_, end) in ends.items() if begin[each] < end}
+        found = set[Partition]()
+        if not left:
+            return found
+        self._consumer.assign([TopicPartition(*each, begin[each]) for each in left])
+        try:
+            for message in self._messages(left):
+                partition = message.topic(), message.partition()
+                found.add(partition)
+                left.pop(partition, None)
+        finally:
+            self._consumer.unassign()
+        return found
+
     def anything(self, partition: Partition, offset: int) -> bool:
         """Whether a reader of committed records gets one from this offset on."""
         self._consumer.assign([TopicPartition(*partition, offset)])
@@ -260,13 +285,14 @@ def _result(future: Future[Any]) -> Any:
 
 
 async def _committed(
-    settings: Settings, wanted: list[TopicPartition]
+    settings: Settings, group: str, wanted: list[TopicPartition] | None
 ) -> dict[Partition, tuple[int, str]]:
+    """Of these partitions, or of all; librdkafka's own way to ask for all may crash it."""
     client = AIOKafkaAdminClient(**aiokafka_config(settings))
     await client.start()
     try:
-        asked = [AioTopicPartition(each.topic, each.partition) for each in wanted]
-        found = await client.list_consumer_group_offsets(settings.group, partitions=asked)
+        asked = wanted and [AioTopicPartition(each.topic, each.partition) for each in wanted]
+        found = await client.list_consumer_group_offsets(group, partitions=asked)
     except AioKafkaError as error:
         raise Unreachable(f"what was committed is not known: {error!r}") from None
     finally:

@@ -124,11 +124,15 @@ class ResultHead:
     error: ErrorInfo | None = None
     timings: Timings = Timings()
     attempt: int = 1
+    run: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceResult:
-    """The terminal outcome of one request; `settings` are those used in fact."""
+    """The terminal outcome of one run of a request; `settings` are those used in fact.
+
+    `run` is 1, and one more for each replay of its dead letter: the highest holds.
+    """
 
     request_id: str
     status: Status
@@ -140,3 +144,4 @@ class InferenceResult:
     timings: Timings = Timings()
     attempt: int = 1
     outputs: tuple[Content, ...] = ()
+    run: int = 1

@@ -75,6 +75,8 @@ class Incoming:
     """The record's value in single-object encoding, where it came in another."""
     handed_on: HandedOn | None = None
     """Where it comes from, if not from its sender."""
+    run: int = 1
+    """Which run of its id it is: above 1 where a dead letter was replayed."""
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence, Set
+from math import inf
 from typing import cast
 
 from modelmora.engines.catalog import EngineEntry
@@ -51,7 +52,7 @@ class Service:
         self._scheduler = Scheduler(self._effects, policy)
         self.listener = Listener(self._scheduler, self._effects, self.arm, monotonic)
         self._alarm: asyncio.TimerHandle | None = None
-        self._cancelled: OrderedDict[str, None] = OrderedDict()
+        self._cancelled: OrderedDict[str, float] = OrderedDict()
 
     def use(self, workers: Workers) -> None:
         """The workers to act through."""
@@ -65,7 +66,7 @@ class Service:
         key = NO_MODEL
         try:
             head = request.head
-            if head.request_id in self._cancelled:
+            if self._was_cancelled(request):
                 raise RequestError(Code.CANCELLED, "cancelled before it was read")
             key = self.catalogue.resolve(head)
             request.settings = self.catalogue.settings(key, head.parameters)
@@ -104,9 +105,17 @@ class Service:
         if why:
             self._outcomes.failed(request, key, why, timings(request, self._clock), 1)
 
-    def cancel(self, request_id: str) -> None:
-        """End the request wherever it is; also one that has not been read yet."""
-        self._cancelled[request_id] = None
+    def _was_cancelled(self, request: Incoming) -> bool:
+        """Whether it was cancelled before it was read; a replay only by what came after it."""
+        at_ms = self._cancelled.get(request.head.request_id)
+        return at_ms is not None and (request.run == 1 or at_ms >= request.asked_ms)
+
+    def cancel(self, request_id: str, at_ms: float = inf) -> None:
+        """End the request wherever it is; also one that has not been read yet.
+
+        `at_ms`: when that was asked for, by the broker's clock (Unix ms).
+        """
+        self._cancelled[request_id] = at_ms
         if len(self._cancelled) > _REMEMBERED_CANCELS:
             self._cancelled.popitem(last=False)
         self._scheduler.cancel(request_id, self._now())

@@ -17,12 +17,15 @@ from modelmora.wire.codec import (
     encode_request,
     encode_result,
     encode_result_head,
+    readable_head,
     readable_request_id,
 )
 from modelmora.wire.framing import Framing, id_of, is_framed
-from modelmora.wire.ids import new_request_id, partition_of, time_of
+from modelmora.wire.ids import MOST_RUNS, RUN, new_request_id, partition_of, read_run, time_of
 
 __all__ = [
+    "MOST_RUNS",
+    "RUN",
     "Framing",
     "decode_control",
     "decode_event",
@@ -44,6 +47,8 @@ __all__ = [
     "is_framed",
     "new_request_id",
     "partition_of",
+    "read_run",
+    "readable_head",
     "readable_request_id",
     "time_of",
 ]

@@ -74,10 +74,12 @@ def _with_fields(name: str, keep: Callable[[str], bool]) -> Any:
 REQUEST_HEADER, _REQUEST = _current("inference_request")
 RESULT_HEADER, _RESULT = _current("inference_result")
 _REQUEST_HEAD = _with_fields("inference_request", lambda field: field != "inputs")
-_RESULT_HEAD = _with_fields("inference_result", lambda field: field != "outputs")
+_RESULT_HEAD = _with_fields("inference_result", lambda field: field not in ("outputs", "run"))
 _RESULT_SOURCE = _with_fields("inference_result", lambda field: field == "source")
 _OUTPUTS = _with_fields("inference_result", lambda field: field == "outputs")
+_RUN = _with_fields("inference_result", lambda field: field == "run")
 NO_OUTPUTS = b"\x00"  # an empty Avro array
+_FIRST_RUN = b"\x02"
 
 
 def _write(header: bytes, schema: Any, datum: Any) -> bytes:
@@ -218,8 +220,22 @@ def readable_request_id(value: bytes | None) -> str:
         return ""
 
 
+def readable_head(value: bytes | None) -> RequestHead | None:
+    """What stands before the inputs, also where these are cut or broken; None if that does not."""
+    try:
+        writer = _open("inference_request", value)
+        stream = BytesIO(cast("bytes", value))
+        stream.seek(HEADER)
+        fields_before = [field for field in writer["fields"] if field["name"] != "inputs"]
+        before = {**writer, "fields": fields_before}
+        datum = cast("dict[str, Any]", schemaless_reader(stream, before, _REQUEST_HEAD))
+    except (ModelMoraError, *DECODE_FAULTS):
+        return None
+    return RequestHead(**datum | {"parameters": _parameters(datum["parameters"])})
+
+
 def encode_outputs(outputs: Sequence[Content]) -> bytes:
-    """The Avro array that ends an InferenceResult."""
+    """The Avro array of an InferenceResult."""
     return _write(b"", _OUTPUTS, {"outputs": _plain_contents(outputs)})
 
 
@@ -251,7 +267,8 @@ def encode_result_head(head: ResultHead, outputs: bytes = NO_OUTPUTS) -> bytes:
         },
         "attempt": head.attempt,
     }
-    return _write(RESULT_HEADER, _RESULT_HEAD, datum) + outputs
+    run = _FIRST_RUN if head.run == 1 else _write(b"", _RUN, {"run": head.run})
+    return _write(RESULT_HEADER, _RESULT_HEAD, datum) + outputs + run
 
 
 def encode_result(result: InferenceResult) -> bytes:
@@ -275,6 +292,7 @@ def decode_result(value: bytes | None) -> InferenceResult:
         timings=Timings(**datum["timings"]),
         attempt=datum["attempt"],
         outputs=_contents(datum["outputs"]),
+        run=datum["run"],
     )
 
 

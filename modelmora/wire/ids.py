@@ -1,4 +1,4 @@
-"""Request ids and partitions: UUIDv7 (RFC 9562) and Kafka's murmur2 partitioner."""
+"""Request ids, their runs and partitions: UUIDv7 (RFC 9562), Kafka's murmur2 partitioner."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from struct import unpack_from
 _SEED = 0x9747B28C
 _MIX = 0x5BD1E995
 _U32 = 0xFFFFFFFF
+RUN = "modelmora-run"
+"""The header of a request that says which run of its id it is."""
+MOST_RUNS = (1 << 31) - 1
 
 
 def murmur2(data: bytes) -> int:
@@ -52,6 +55,14 @@ def new_request_id(partitions: int = 1, mine: Container[int] = range(1)) -> str:
         if partitions == 1 or partition_of(candidate.encode(), partitions) in mine:
             return candidate
         tail = (tail + 1) & 0xFFFF
+
+
+def read_run(value: bytes | None) -> int:
+    """The run that a request's header names: 1 without one, and for any that no replay writes."""
+    if value is None or len(value) > 10 or not value.isdigit():
+        return 1
+    run = int(value)
+    return run if 0 < run <= MOST_RUNS else 1
 
 
 def time_of(request_id: str) -> int | None:

@@ -44,7 +44,8 @@ class Expected:
 class Request:
     """A record of a request topic; `request_id` is empty where none can be read.
 
-    `origin` is where a record that was handed on was first appended.
+    `origin` is where a record that was handed on was first appended; `run` is above 1 where it is
+    the replay of a dead letter.
     """
 
     place: Place
@@ -52,6 +53,7 @@ class Request:
     key: bytes | None
     sha256: str | None
     origin: Place | None = None
+    run: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Outcome:
     code: str
     source: Place
     appended: float = 0.0
+    run: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """The judgement: which delivery invariants the evidence breaks. Pure; see docs/architecture.md.
 
 1. Every id of the file has an outcome, and every record that carries it has exactly one distinct
-   outcome: equal id, status and code for one source (I1).
+   outcome: equal id, run, status and code for one source (I1). A replay is a run of its own: no two
+   records are the same run of an id above the first.
 2. A record without a readable id has a dead letter, all of one code (I1).
 3. A failure that must be dead-lettered is, and every dead letter has the record's very bytes.
 4. No sample's committed offset passes a request that had no outcome in the log then (I2), unless
    it was handed on: then that holds for the record which did that.
 5. Every repeated outcome has its crash, see `repeats.py` (I3); exactly once, there are none.
-6. Every caller was told something, and it is what `results` says.
+6. Every caller was told something, and it is what `results` says of the highest run there was.
 """
 
 from __future__ import annotations
@@ -164,15 +165,21 @@ def _missing(evidence: Evidence, index: _Index) -> Iterator[Violation]:
 def _distinct(index: _Index) -> Iterator[Violation]:
     """Check 1: one distinct outcome per record, and none without a record."""
     for source, found in index.outcomes.items():
-        kinds = {(o.request_id, o.status, o.code) for o in found}
+        kinds = {(o.request_id, o.run, o.status, o.code) for o in found}
         if len(kinds) > 1:
-            told = " and ".join(sorted(f"{i} {s} {c}".rstrip() for i, s, c in kinds))
+            told = " and ".join(sorted(f"{i} {s} {c}".rstrip() for i, _, s, c in kinds))
             yield Violation("contradicting", f"{source} ended as {told}")
         request = index.requests.get(source)
         if request is None:
             yield Violation("stray", f"{found[0].request_id} ended, of no record at {source}")
-        elif any(o.request_id != request.request_id for o in found):
-            yield Violation("stray", f"{source} is {request.request_id!r}, its outcome is not")
+        elif any((o.request_id, o.run) != (request.request_id, request.run) for o in found):
+            what = f"{request.request_id!r}, run {request.run}"
+            yield Violation("stray", f"{source} is {what}, its outcome is not")
+    for request_id, records in index.by_id.items():
+        runs = Counter(r.run for r in records if r.run > 1) if request_id else Counter[int]()
+        for run, count in runs.items():
+            if count > 1:
+                yield Violation("contradicting", f"{request_id} has {count} records of run {run}")
 
 
 def _dead_letters(evidence: Evidence, index: _Index) -> Iterator[Violation]:
@@ -242,14 +249,18 @@ def _repeats(evidence: Evidence) -> Iterator[Violation]:
 def _told(evidence: Evidence, index: _Index) -> Iterator[Violation]:
     """Check 6. What a door says of itself is no word on the outcome."""
     delivery_s = DELIVERY_S[evidence.delivery]
-    first: dict[str, Outcome] = {}
+    first: dict[str, dict[int, Outcome]] = defaultdict(dict)
     for found in index.outcomes.values():
         for outcome in found:
-            known = first.setdefault(outcome.request_id, outcome)
-            if outcome.at < known.at:
-                first[outcome.request_id] = outcome
+            runs = first[outcome.request_id]
+            if outcome.at < runs.setdefault(outcome.run, outcome).at:
+                runs[outcome.run] = outcome
     for one in evidence.told:
-        ended = first.get(one.request_id)
+        runs = first.get(one.request_id, {})
+        known = [run for run, each in runs.items() if each.appended < one.at - delivery_s]
+        # A higher one may have been met as well.
+        held = [each for run, each in sorted(runs.items()) if run >= max(known, default=0)]
+        ended = next((each for each in held if each.code == one.code), held[0] if held else None)
         if one.code is None:
             yield Violation("untold", f"{one.request_id or 'a caller'}: {one.what}")
         elif one.code in DOOR:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -224,7 +225,9 @@ def as_request(record: Record) -> Request:
     came = (record.headers.get("modelmora-handed-on") or b"").split(b" ")
     origin = Place(record.place.topic, int(came[1]), int(came[2])) if len(came) == 4 else None
     request_id = readable_id(record.value)
-    return Request(record.place, request_id, record.key, digest(record.value), origin)
+    named = record.headers.get("modelmora-run") or b""
+    run = int(named) if re.fullmatch(rb"\d{1,10}", named) and 0 < int(named) < 1 << 31 else 1
+    return Request(record.place, request_id, record.key, digest(record.value), origin, run)
 
 
 def as_outcome(record: Record) -> Outcome:
@@ -239,7 +242,13 @@ def as_outcome(record: Record) -> Outcome:
         error["code"] if error else "",
         Place(source["topic"], source["partition"], source["offset"]),
         record.timestamp / 1000,
+        datum.get("run", 1),
     )
+
+
+def is_note(record: Record) -> bool:
+    """Whether a record of `dead-letters` is no letter, but says that one was replayed."""
+    return "modelmora-replay-of" in record.headers and "modelmora-error-code" not in record.headers
 
 
 def as_dead_letter(record: Record) -> DeadLetter:
@@ -279,7 +288,7 @@ def gather(
         expected,
         tuple(map(as_request, read_records(servers, request_topics(namespace)))),
         tuple(map(as_outcome, read_records(servers, [results]))),
-        tuple(map(as_dead_letter, read_records(servers, [dead_letters]))),
+        tuple(as_dead_letter(r) for r in read_records(servers, [dead_letters]) if not is_note(r)),
         (*samples, last),
         faults,
         told,

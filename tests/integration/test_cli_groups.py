@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from modelmora.diagnostics.groups import Groups, served_models
 from modelmora.diagnostics.reader import Reader
@@ -66,6 +66,79 @@ def test_groups_tell_owner_models_and_lag(world: World) -> None:
         node.close()
     with pytest.raises(NotFound, match="no group nonsense"):
         Groups(world.settings).describe("nonsense")
+
+
+def test_any_group_is_told_with_all_that_it_reads(world: World) -> None:
+    results, low = f"{world.namespace}.results", f"{world.namespace}.requests.low"
+    places = [world.write("results", str(n).encode(), "same") for n in range(4)]
+    home = int(places[0].split(":")[1])
+    name = f"{world.namespace}.audience"
+    reader = Consumer(
+        {
+            "bootstrap.servers": world.servers,
+            "group.id": name,
+            "client.id": "listener",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        reader.subscribe([results])
+        assert reader.consume(1, 60)
+        reader.commit(offsets=[TopicPartition(results, home, 1)], asynchronous=False)
+        told = world.json("groups", "describe", name)
+        assert [member["id"] for member in told["members"]] == ["listener"]
+        assert told["partitions"] == []
+        rows = {row["partition"]: row for row in told["reads"]}
+        assert {row["topic"] for row in told["reads"]} == {results}
+        assert len(rows) == PARTITIONS
+        assert rows[home] == {
+            "topic": results,
+            "partition": home,
+            "committed": 1,
+            "end": 4,
+            "lag": 3,
+            "owner": "listener",
+        }
+        other = rows[(home + 1) % PARTITIONS]
+        assert (other["committed"], other["lag"]) == (None, None)
+        shown = world.run("groups", "describe", name)
+        assert "listener" in shown
+        assert "3 records behind" in world.err
+    finally:
+        reader.close()
+    # Nobody is in it any more, and it has committed on another topic meanwhile.
+    late = Consumer({"bootstrap.servers": world.servers, "group.id": name})
+    late.commit(offsets=[TopicPartition(low, 0, 0)], asynchronous=False)
+    late.close()
+    told = world.json("groups", "describe", name)
+    assert (told["state"], told["members"]) == ("empty", [])
+    assert {row["topic"] for row in told["reads"]} == {results, low}
+    world.run("groups", "describe", name.replace("audience", "audiense"), code=3)
+    assert f"did you mean {name}?" in world.err
+
+
+def test_marks_of_transactions_are_nothing_that_waits(world: World) -> None:
+    lane = f"{world.namespace}.requests.low"
+    producer = Producer({"bootstrap.servers": world.servers, "transactional.id": lane})
+    producer.init_transactions(30)
+    for _ in range(2):
+        producer.begin_transaction()
+        producer.produce(lane, b"x", partition=0)
+        producer.commit_transaction(30)
+    name = world.settings.group
+    group = Consumer({"bootstrap.servers": world.servers, "group.id": name})
+    Path("modelmora.yaml").write_text("{http_port: 0, grpc_port: 0, node_http_port: 0}")
+    try:
+        for committed, lag in ((0, 4), (1, 3), (4, 0), (3, 0)):
+            place = TopicPartition(lane, 0, committed)
+            group.commit(offsets=[place], asynchronous=False)
+            told = world.json("groups", "describe", name)
+            (row,) = (each for each in told["reads"] if each["topic"] == lane and each["end"])
+            assert (row["committed"], row["end"], row["lag"]) == (committed, 4, lag)
+        assert "lanes" not in {row["check"] for row in world.json("doctor")}
+    finally:
+        group.close()
 
 
 def test_the_doctor_looks_at_the_topics(bare: World) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import threading
 from typing import Any
 
 import pytest
 
-from modelmora.cli import main
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Code
 from modelmora.kafka.topics import TABLE
@@ -30,7 +27,6 @@ from modelmora.wire import (
     encode_progress,
     encode_result,
     new_request_id,
-    partition_of,
 )
 from tests.integration.cli_rig import PARTITIONS, SECRET, World, request
 
@@ -91,66 +87,6 @@ def test_an_id_without_a_time_is_traced_from_the_beginning(world: World) -> None
     world.write("requests.low", request("order 7"), None)
     (step,) = world.json("trace", "order 7")
     assert step["topic"] == "requests.low"
-
-
-def test_dead_letters_are_listed_shown_and_replayed_byte_for_byte(world: World) -> None:
-    lane = f"{world.namespace}.requests.low"
-    first, second = request("one"), request("two")[:-4]
-    source = world.write("requests.low", first, "m")
-    place = world.bury(first, source, Code.WORKER_CRASH)
-    world.bury(second, f"{lane}:0:99", Code.UNDECODABLE)
-
-    listed = world.json("dlq", "list")
-    assert [(row["request_id"], row["code"]) for row in listed] == [
-        ("one", "worker_crash"),
-        ("two", "undecodable"),
-    ]
-    assert [row["code"] for row in world.json("dlq", "list", "--code", "undecodable")] == [
-        "undecodable"
-    ]
-    assert len(world.json("dlq", "list", "--last", "1")) == 1
-    for selector in ("one", place, source, place.removeprefix(f"{world.namespace}.")):
-        assert [row["place"] for row in world.json("dlq", "show", selector)] == [place]
-    world.run("dlq", "show", "three", code=3)
-    world.run("dlq", "show", f"{lane}:0:98", code=3)
-    world.run("dlq", "show", "dead-letters:0:999999", code=3)
-
-    (row,) = world.json("dlq", "replay", "one")
-    topic, partition, offset = row["to"].rsplit(":", 2)
-    assert topic == lane
-    (back,) = [r for r in world.records("requests.low") if r.place == row["to"]]
-    assert (back.value, back.key, back.headers) == (first, b"m", (("own", b"\xff"),))
-    assert int(partition) == partition_of(b"m", PARTITIONS)
-    assert int(offset) == 1
-    assert len(world.json("dlq", "replay", "--all")) == 2
-
-
-def test_content_is_shown_only_when_asked(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    value = request("one")
-    world.bury(value, "t:0:0", Code.WORKER_CRASH)
-    world.run("dlq", "show", "one")
-    assert "--content" in world.err
-    asked = ["dlq", "show", "one", "--content", "--bootstrap-servers", world.servers]
-    assert main(asked) == 0
-    shown = capsys.readouterr().out
-    assert SECRET in shown
-    assert shown.replace("\n", "").isprintable()
-    assert main([*asked, "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)
-    assert base64.b64decode(told["value_base64"]) == value
-
-
-def test_what_cannot_be_replayed_says_why(world: World) -> None:
-    world.bury(request("one"), f"{world.namespace}.requests.low:0:0", Code.TOO_LARGE)
-    cut = {"modelmora-sha256": b"00"}
-    world.bury(request("two"), f"{world.namespace}.requests.low:0:1", Code.TOO_LARGE, **cut)
-    world.write("dead-letters", b"someone else's")
-    rows = world.json("dlq", "replay", "--all", code=1)
-    assert sorted((row["why"] or "") for row in rows) == [
-        "",
-        "its headers name no topic to go back to",
-        "only its first 64 KiB were kept",
-    ]
 
 
 def event(number: int) -> bytes:

@@ -113,7 +113,9 @@ class Responder:
         event |= {"model": request["model"], "estimate_ms": 1.0}
         self._reply("progress", message, request["request_id"], PROGRESS.encode(event))
 
-    def answer(self, message: Any, request: dict[str, Any], code: str | None = None) -> None:
+    def answer(
+        self, message: Any, request: dict[str, Any], code: str | None = None, run: int = 1
+    ) -> None:
         """Write the outcome of a request."""
         parameters = request["parameters"]
         error = code and {
@@ -137,6 +139,7 @@ class Responder:
             },
             "attempt": 1,
             "outputs": [] if code else request["inputs"],
+            "run": run,
         }
         self._reply("results", message, request["request_id"], RESULT.encode(result))
 

@@ -185,6 +185,30 @@ async def test_an_own_id_runs_once(
     assert ids.count(own) == 1
 
 
+async def test_who_asks_after_a_replay_is_told_how_that_ended(
+    rest: httpx.AsyncClient, settings: Settings, responder: Responder
+) -> None:
+    own = new_request_id()
+    body = {"inputs": "x", "parameters": {"code": "worker_crash"}}
+    headers = {"x-request-id": own}
+
+    async def asked(client: httpx.AsyncClient) -> int:
+        return (await client.post("/infer/refuse", json=body, headers=headers)).status_code
+
+    assert await asked(rest) == 500
+    message, request = await seen(responder, own)
+    responder.answer(message, request, run=2)
+    responder.answer(message, request, "worker_crash")  # repeated by a node that took over
+    # Read by this gateway, so that it lies there.
+    assert (await rest.post("/infer/echo", json={"inputs": "after"})).status_code == 200
+    assert await asked(rest) == 200
+    async with (
+        running(settings) as other,
+        httpx.AsyncClient(base_url=other.http, timeout=CAP_S) as client,
+    ):
+        assert await asked(client) == 200
+
+
 async def test_callers_of_one_id_share_its_outcome(
     rest: httpx.AsyncClient, responder: Responder
 ) -> None:

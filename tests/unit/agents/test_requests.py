@@ -18,7 +18,7 @@ from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Incoming, Record, Service
 from modelmora.settings import Limits, Settings
 from modelmora.testing.fakes import UNIX_MS, FakeOutcomes, FakeReader, FakeRecord, FakeTime
-from modelmora.wire import encode_request
+from modelmora.wire import RUN, encode_request
 
 LIMIT = 5000
 
@@ -235,3 +235,9 @@ async def test_what_was_handed_on_and_answered_elsewhere_is_done(desk: Desk) -> 
     commit = desk.intake.commit_of(normal, 0)
     assert commit is not None
     assert commit.offset == 1
+
+
+async def test_the_run_is_what_the_header_says(desk: Desk) -> None:
+    headers = [((RUN, value),) for value in (b"3", b"x")]
+    await desk.read([record(), *(record(n, headers=each) for n, each in enumerate(headers, 1))])
+    assert [request.run for request in desk.service.accepted] == [1, 3, 1]

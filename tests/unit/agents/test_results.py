@@ -334,3 +334,15 @@ def test_an_outcome_of_what_was_handed_on_says_both_places(desk: Desk) -> None:
 @pytest.mark.parametrize("value", [None, b"", b"1", b"1 x", b"-1 2", b" "])
 def test_a_place_that_cannot_be_read_is_none(value: bytes | None) -> None:
     assert read_at([("modelmora-read-at", value)]) is None
+
+
+def test_every_outcome_says_which_run_it_is_of(desk: Desk) -> None:
+    record = FakeRecord(value=b"x" * 100, headers=[("modelmora-run", b"2")])
+    request = incoming("r1", record=record)
+    request.run = 2
+    desk.complete(request)
+    desk.fail(request, Code.WORKER_CRASH)
+    desk.results.undecodable(record, RequestError(Code.UNDECODABLE, "why", request_id="r2"))
+    desk.sender.acknowledge_all()
+    results = [decode_result(each.value) for each in desk.sender.sent if each.topic == RESULTS]
+    assert [result.run for result in results] == [2, 2, 2]

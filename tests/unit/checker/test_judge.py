@@ -257,3 +257,48 @@ def test_what_was_handed_on_is_owed_where_it_was_handed_to() -> None:
     (found,) = judge(replace(clean, samples=early)).violations
     assert found.kind == "commit"
     assert judge(replace(clean, outcomes=())).counts["lost"] == 1
+
+
+AGAIN = replace(_request(4, "failed"), run=2)
+MENDED = replace(_outcome(3, "failed", 4), run=2)
+REPLAYED = replace(
+    CLEAN, requests=(*REQUESTS, AGAIN), outcomes=(*OUTCOMES, MENDED), samples=CLEAN.samples[:-1]
+)
+
+
+def test_a_replay_is_a_run_with_an_outcome_of_its_own() -> None:
+    assert _kinds(REPLAYED) == []
+    lost = replace(REPLAYED, outcomes=OUTCOMES)
+    assert _kinds(lost) == ["lost"]
+    first_again = replace(REPLAYED, outcomes=(*OUTCOMES, replace(MENDED, run=1)))
+    assert _kinds(first_again) == ["stray"]
+    two_ends = replace(REPLAYED, outcomes=(*OUTCOMES, MENDED, replace(MENDED, status="EXPIRED")))
+    assert _kinds(two_ends) == ["contradicting"]
+
+
+def test_no_run_above_the_first_is_there_twice() -> None:
+    twin = replace(AGAIN, place=_place(5))
+    mended = replace(MENDED, source=twin.place)
+    both = replace(
+        REPLAYED,
+        requests=(*REPLAYED.requests, twin),
+        outcomes=(*REPLAYED.outcomes, mended),
+    )
+    assert _kinds(both) == ["contradicting"]
+
+
+@pytest.mark.parametrize(
+    ("code", "at", "kinds"),
+    [
+        ("", 40.0, []),
+        ("worker_crash", 40.0, ["untrue"]),
+        ("worker_crash", 31.0, []),  # the second run had ended, and may not have been read yet
+        ("", 31.0, []),
+    ],
+)
+def test_a_caller_is_told_the_highest_run(code: str, at: float, kinds: list[str]) -> None:
+    first = replace(OUTCOMES[1], appended=10.0)
+    second = replace(MENDED, appended=30.0)
+    told = (Told("failed", code, "told", at=at),)
+    outcomes = (OUTCOMES[0], first, OUTCOMES[2], second)
+    assert _kinds(replace(REPLAYED, outcomes=outcomes, told=told, samples=())) == kinds

@@ -14,9 +14,9 @@ from modelmora.gateway.models import Directory
 from modelmora.gateway.outcomes import DoorCode, Refusal, answer_of
 from modelmora.gateway.replies import Seen
 from modelmora.gateway.tracing import trace_id_of, traceparent_of
-from modelmora.gateway.waiting import End, WaitingRoom
+from modelmora.gateway.waiting import End, Waiting, WaitingRoom
 from modelmora.kafka.pulse import Pulse
-from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.messages import InferenceResult, RegistryKind, RegistryRecord, Source, Status
 from modelmora.settings import Settings
 from modelmora.wire import encode_registry, new_request_id, time_of
 
@@ -71,6 +71,22 @@ async def test_the_first_end_of_an_id_is_kept() -> None:
     assert room.get(b"a") is None
     assert not room.leave(waiting, callers[0])
     await room.empty()
+
+
+def test_of_what_is_met_the_highest_run_holds_and_of_one_run_the_first() -> None:
+    def outcome(run: int, version: str) -> InferenceResult:
+        return InferenceResult("a", Status.FAILED, "m", version, Source("t", 0, 0), run=run)
+
+    waiting = Waiting("a")
+    for run, version, timestamp, offset in (
+        (1, "first", 5, 0),
+        (2, "repeated", 9, 7),
+        (2, "second", 9, 6),
+        (2, "late", 10, 1),
+        (1, "first again", 11, 2),
+    ):
+        waiting.meet(outcome(run, version), timestamp, offset)
+    assert waiting.found == outcome(2, "second")
 
 
 async def test_the_last_caller_to_leave_is_told() -> None:

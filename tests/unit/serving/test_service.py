@@ -127,6 +127,16 @@ async def test_a_cancel_may_come_before_its_request(hall: Hall) -> None:
     assert hall.told == [("failed", "r1", "cancelled")]
 
 
+async def test_a_cancel_of_before_a_replay_is_not_for_it(hall: Hall) -> None:
+    hall.service.cancel("r1", UNIX_MS - 1)
+    hall.service.cancel("r2", UNIX_MS)
+    for request_id in ("r1", "r2"):
+        request = incoming(request_id)
+        request.run = 2
+        hall.service.accept(request)
+    assert hall.told == [("failed", "r2", "cancelled")]
+
+
 async def test_a_cancel_ends_what_waits_and_what_runs(hall: Hall) -> None:
     hall.service.accept(incoming("r1"))
     hall.service.cancel("r1")

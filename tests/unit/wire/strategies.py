@@ -75,6 +75,7 @@ results = st.builds(
     timings=st.builds(Timings, doubles, doubles, doubles, doubles),
     attempt=ints,
     outputs=contents,
+    run=ints,
 )
 progress_events = st.builds(
     ProgressEvent,

@@ -1,4 +1,4 @@
-"""Request ids and the partitions they hash to."""
+"""Request ids, their runs and the partitions they hash to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelmora.wire import new_request_id, partition_of, time_of
+from modelmora.wire import MOST_RUNS, new_request_id, partition_of, read_run, time_of
 
 # Kafka's own vectors (clients/src/test/.../utils/UtilsTest.java, testMurmur2).
 JAVA = {
@@ -66,3 +66,25 @@ VERSION_4 = "919108f7-52d1-4320-9bac-f847db4148a8"
 @pytest.mark.parametrize("text", ["", "order-17", str(uuid.UUID(int=0)), VERSION_4])
 def test_other_ids_have_no_time(text: str) -> None:
     assert time_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "run"),
+    [
+        (None, 1),
+        (b"1", 1),
+        (b"2", 2),
+        (b"1000000000", 1_000_000_000),
+        (b"%d" % MOST_RUNS, MOST_RUNS),
+        (b"%d" % (MOST_RUNS + 1), 1),
+        (b"0", 1),
+        (b"-1", 1),
+        (b"x", 1),
+        (b"", 1),
+        (b"1e9", 1),
+        ("٣".encode(), 1),
+        (b"9" * 5000, 1),
+    ],
+)
+def test_a_run_that_no_replay_writes_is_the_first(header: bytes | None, run: int) -> None:
+    assert read_run(header) == run

@@ -12,7 +12,7 @@ from typing import Any
 import avro.compatibility
 import avro.schema
 import pytest
-from fastavro import parse_schema, schemaless_writer
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from modelmora import messages, wire
 from modelmora.messages import InferenceRequest
@@ -91,11 +91,36 @@ def test_code_and_schemas_have_the_same_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "last"), [("inference_request", "inputs"), ("inference_result", "outputs")]
+    ("name", "last"), [("inference_request", ["inputs"]), ("inference_result", ["outputs", "run"])]
 )
-def test_content_comes_last(name: str, last: str) -> None:
-    assert read_schema(name)["fields"][-1]["name"] == last
-    assert read_schema(name)["fields"][0]["name"] == "request_id"
+def test_content_comes_last_but_for_what_was_added(name: str, last: list[str]) -> None:
+    fields = [field["name"] for field in read_schema(name)["fields"]]
+    assert fields[-len(last) :] == last
+    assert fields[0] == "request_id"
+
+
+def test_a_result_is_read_by_who_knows_only_the_first_schema() -> None:
+    """By Avro's resolution, and even by readers that take every value for one of their schema."""
+    first, last = read_history()["inference_result"][0], read_schema("inference_result")
+    assert _compatible(first, last)
+    source = messages.Source("t", 0, 1)
+    result = messages.InferenceResult(
+        "id", messages.Status.COMPLETED, "m", "1", source, outputs=("a", b"b"), run=300
+    )
+    value = BytesIO(wire.encode_result(result))
+    value.seek(10)
+    read = schemaless_reader(value, parse_schema(copy.deepcopy(first)), None)
+    assert isinstance(read, dict)
+    assert (read["request_id"], read["outputs"], "run" in read) == ("id", ["a", b"b"], False)
+
+
+def test_a_result_of_before_there_were_runs_is_of_the_first() -> None:
+    first = read_history()["inference_result"][0]
+    source = messages.Source("t", 0, 1)
+    result = messages.InferenceResult("id", messages.Status.COMPLETED, "m", "1", source)
+    value = header_of(first) + wire.encode_result(result)[10:-1]
+    assert wire.decode_result(value) == result
+    assert wire.decode_result_source(value) == source
 
 
 def test_every_field_is_explained() -> None:
