@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, print_table, say
+from modelmora.cli.output import print_json, print_table, say, waiting
 from modelmora.diagnostics import State, examine
 from modelmora.host.instance import Instance
 
@@ -13,7 +13,8 @@ from modelmora.host.instance import Instance
 @finds_instance
 def doctor(where: Instance, json: JsonOption = False) -> int:
     """Check packages, disk, ports, broker, topics, models, nodes; exit 1 if one is wrong."""
-    findings = [*examine(where.settings, where.run)]
+    with waiting("looking at packages, folder, models, broker, topics and the group"):
+        findings = [*examine(where.settings, where.run)]
     wrong = sum(finding.state is State.WRONG for finding in findings)
     if json:
         print_json([asdict(finding) for finding in findings])
