@@ -277,3 +277,22 @@ def test_what_strangers_wrote_steers_no_terminal(world: World) -> None:
         told = world.run(*words) + world.err
         assert told.replace("\n", "").isprintable(), told
     assert main(["dlq", "show", place, "--content", "--bootstrap-servers", world.servers]) == 0
+
+
+def test_what_is_no_text_is_refused_or_not_found(world: World) -> None:
+    world.bury(request("one"), f"{world.namespace}.requests.low:0:0", Code.WORKER_CRASH)
+    none = "a\udcff"
+    for words, code in (
+        (("trace", none), 2),
+        (("dlq", "show", none), 3),
+        (("dlq", "replay", none), 3),
+        (("dlq", "replay", "--code", none), 3),
+        (("dlq", "list", "--model", none), 0),
+        (("dlq", "list", "--since", none), 2),
+        (("groups", "describe", none), 3),
+        (("topics", "describe", none), 3),
+    ):
+        told = world.run(*words, code=code) + world.err
+        assert told.replace("\n", "").isprintable(), told
+        assert "Unicode" not in told
+        assert code == 0 or world.err.count("\n") == 1

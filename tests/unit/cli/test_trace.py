@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelmora.cli.letters import Replay
 from modelmora.cli.trace import describe
 from modelmora.errors import Code
 from modelmora.messages import (
@@ -80,3 +81,16 @@ def test_a_dead_letter() -> None:
     told = describe("dead-letters", record("t", REQUEST, headers), ID)
     assert told == "worker_crash: it died (from ns.requests.low:3:9)"
     assert describe("dead-letters", record("t", b"one"), ID) is None
+
+
+def test_what_is_of_a_replay_says_so() -> None:
+    run = {"modelmora-run": "2"}
+    told = describe("requests.low", record("t", REQUEST, run), ID)
+    assert told == f"run 2: for m, {len(REQUEST)} B, by local, timeout 1.5 s"
+    assert (describe("requests.low", record("t", REQUEST[:-3], run), ID) or "").startswith("run 2:")
+    done = InferenceResult(ID, Status.COMPLETED, "m", "1", SOURCE, run=2)
+    told = describe("results", record("t", encode_result(done)), ID)
+    assert (told or "").startswith("run 2: COMPLETED by m@1")
+    note = {name: value.decode() for name, value in Replay.headers((0, 1), 2, "t:0:7")}
+    told = describe("dead-letters", record("t", None, note, key=ID.encode()), ID)
+    assert told == "run 2: replayed to t:0:7"
