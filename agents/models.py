@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
 from modelmora.agents.lifecycle import Lifecycle, Sender
 from modelmora.engines.catalog import EngineEntry, entry_for
+from modelmora.engines.files import ModelFiles
 from modelmora.errors import ModelMoraError
+from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, RegistryKind, RegistryRecord
@@ -78,7 +81,7 @@ class Models:
                 log.error("model not served", reason=fault)
             self._faults = tuple(faults)
         self._service.serve([served for served, _ in models])
-        self._tell([definition for _, definition in models])
+        self._tell(models)
 
     def _specs(
         self, definitions: tuple[ModelDefinition, ...], faults: list[str]
@@ -90,7 +93,7 @@ class Models:
                 continue
             try:
                 path = resolve(each.source)
-                size = weight_bytes(path)
+                files = self._read(each, entry, path)
             except (ModelMoraError, OSError) as error:
                 faults.append(f"{each.name}: {error}")
                 continue
@@ -100,15 +103,22 @@ class Models:
                 each.task,
                 each.engine or entry.engine,
                 str(path),
-                size,
+                files.weight_bytes,
                 entry.needs_cores,
+                max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
             )
             yield (spec, entry), each
 
-    def _tell(self, definitions: list[ModelDefinition]) -> None:
+    @staticmethod
+    def _read(definition: ModelDefinition, entry: EngineEntry, path: Path) -> ModelFiles:
+        if entry.read and not definition.engine:
+            return entry.read(path)
+        return ModelFiles(weight_bytes(path))
+
+    def _tell(self, models: list[tuple[Served, ModelDefinition]]) -> None:
         """Write what is new or changed, and that what we once wrote is gone."""
         served: dict[bytes, RegistryRecord] = {}
-        for each in definitions:
+        for (spec, _), each in models:
             record = RegistryRecord(
                 RegistryKind.MODEL,
                 each.name,
@@ -117,6 +127,7 @@ class Models:
                 each.source,
                 self._writer,
                 engine=each.engine,
+                max_inputs=spec.max_inputs,
             )
             served[registry_key(record)] = record
         self._served = frozenset(served)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelmora.engines.base import LoadError
+from modelmora.engines.files import ModelFiles, read_json
 from modelmora.errors import Code
 
 # File layout and names: Sentence Transformers (modules.json, <n>_Pooling/config.json and
@@ -23,6 +23,8 @@ _OLD_POOLING = {
 }
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _STEPS = ("Transformer", "Pooling", "Normalize")
+_WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
+"""What configurations call the length of a token's vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,15 @@ class SentenceModel:
     max_tokens: int | None
     lower_case: bool
     prompt: str
+    width: int | None
+    """Of a token's vector, where the configuration tells it."""
+
+
+def read_files(path: Path) -> ModelFiles:
+    """What the node needs to know of a model before it is loaded. Raises LoadError."""
+    model = read_sentence_model(path)
+    size = sum(file.stat().st_size for file in model.transformer.glob("*.safetensors"))
+    return ModelFiles(size, model.width and 4 * model.width * len(model.pooling))
 
 
 def read_sentence_model(path: Path) -> SentenceModel:
@@ -49,16 +60,19 @@ def read_sentence_model(path: Path) -> SentenceModel:
     transformer = _inside(path, modules["Transformer"])
     check_safe(transformer)
     pooling = _pooling(_inside(path, modules["Pooling"])) if "Pooling" in modules else ("mean",)
-    length = _first_json(transformer, "sentence_*_config.json")
-    prompts = _json(path / "config_sentence_transformers.json")
+    length = _firstread_json(transformer, "sentence_*_config.json")
+    prompts = read_json(path / "config_sentence_transformers.json")
     prompt = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name") or "") or ""
+    config = read_json(transformer / "config.json")
+    widths = [config[name] for name in _WIDTHS if type(config.get(name)) is int]
     return SentenceModel(
         transformer=transformer,
         pooling=pooling,
         normalize="Normalize" in modules,
-        max_tokens=length.get("max_seq_length"),
+        max_tokens=_max_tokens(length.get("max_seq_length")),
         lower_case=bool(length.get("do_lower_case")),
         prompt=str(prompt),
+        width=widths[0] if widths and widths[0] > 0 else None,
     )
 
 
@@ -67,7 +81,7 @@ def check_safe(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise LoadError(Code.MODEL_UNAVAILABLE, "the model has no config.json; install it again")
     for name in ("config.json", "tokenizer_config.json", "processor_config.json"):
-        if "auto_map" in _json(folder / name):
+        if "auto_map" in read_json(folder / name):
             raise LoadError(
                 Code.CANNOT_BE_SERVED,
                 f"{name} has an `auto_map`: the model brings code of its own, which is never run",
@@ -87,7 +101,7 @@ def _modules(path: Path) -> dict[str, str]:
     if not (path / "modules.json").is_file():
         return {"Transformer": ""}
     steps: dict[str, str] = {}
-    entries = _json(path / "modules.json", list)
+    entries = read_json(path / "modules.json", list)
     for entry in entries:
         kind, _, name = str(entry.get("type", "")).rpartition(".")
         if not kind.startswith("sentence_transformers.") or name not in _STEPS or name in steps:
@@ -105,7 +119,7 @@ def _modules(path: Path) -> dict[str, str]:
 
 
 def _pooling(folder: Path) -> tuple[str, ...]:
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config.get("include_prompt") is False:
         raise LoadError(Code.CANNOT_BE_SERVED, "pooling without the prompt is not served")
     named = config.get("pooling_mode")
@@ -119,6 +133,12 @@ def _pooling(folder: Path) -> tuple[str, ...]:
     return modes
 
 
+def _max_tokens(told: Any) -> int | None:
+    if told is None or (type(told) is int and told > 0):
+        return told
+    raise LoadError(Code.MODEL_UNAVAILABLE, "`max_seq_length` is no number of tokens")
+
+
 def _inside(path: Path, name: str) -> Path:
     folder = (path / name).resolve()
     if not folder.is_relative_to(path.resolve()):
@@ -126,19 +146,6 @@ def _inside(path: Path, name: str) -> Path:
     return folder
 
 
-def _first_json(folder: Path, pattern: str) -> dict[str, Any]:
+def _firstread_json(folder: Path, pattern: str) -> dict[str, Any]:
     found = sorted(folder.glob(pattern))
-    return _json(found[0]) if found else {}
-
-
-def _json(path: Path, kind: type[Any] = dict) -> Any:
-    """The JSON of a file; empty where there is no such file."""
-    if not path.is_file():
-        return kind()
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError):
-        raise LoadError(Code.MODEL_UNAVAILABLE, f"{path.name} is not valid JSON") from None
-    if not isinstance(values, kind):
-        raise LoadError(Code.MODEL_UNAVAILABLE, f"{path.name} does not hold a {kind.__name__}")
-    return values
+    return read_json(found[0]) if found else {}

@@ -73,6 +73,7 @@ class ModelEntry(BaseModel):
     version: str
     task: str
     source: str
+    max_inputs: int | None = Field(description="Inputs whose outputs fit one answer, if known")
 
 
 class Models(BaseModel):

@@ -62,6 +62,18 @@ class Directory:
         """The models, by name and version."""
         return self._listing
 
+    def max_inputs(self, model: str) -> int | None:
+        """How many inputs of `name` or `name@version` one result can answer at most, if known."""
+        name, _, version = model.partition("@")
+        limits = [
+            fact.max_inputs
+            for fact in self._listing
+            if fact.name == name and version in ("", fact.version)
+        ]
+        # Which version a name stands for is decided by the node.
+        known = [limit for limit in limits if limit is not None]
+        return max(known) if len(known) == len(limits) > 0 else None
+
     def handle(self, record: ConsumerRecord) -> None:
         """Take one record; one that replaces another than the current is stale and ignored."""
         key = record.key or b""

@@ -95,6 +95,7 @@ def _add_models(app: FastAPI, hall: Hall) -> None:
                     "version": model.version,
                     "task": model.task,
                     "source": model.source,
+                    "max_inputs": model.max_inputs,
                 }
                 for model in hall.models()
             ]

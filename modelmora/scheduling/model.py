@@ -16,7 +16,10 @@ _ESTIMATE_BASE = 64 * _MIB
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model as it is to be loaded; `engine` is "module:Class", `path` its folder."""
+    """One model as it is to be loaded; `engine` is "module:Class", `path` its folder.
+
+    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows.
+    """
 
     name: str
     version: str
@@ -26,6 +29,7 @@ class ModelSpec:
     weight_bytes: int
     needs_cores: bool
     options: Mapping[str, object] = field(default_factory=dict)
+    max_inputs: int | None = None
 
     @property
     def key(self) -> ModelKey:

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping
 
 from modelmora.engines.catalog import EngineEntry, settings_for
 from modelmora.errors import Code, RequestError
+from modelmora.kafka.sizes import check_inputs
 from modelmora.messages import Parameter, RequestHead
 from modelmora.scheduling import ModelKey, ModelSpec
 
@@ -70,11 +71,14 @@ class Catalogue:
             )
         return key
 
-    def settings(
-        self, key: ModelKey, parameters: Mapping[str, Parameter]
-    ) -> Mapping[str, Parameter]:
-        """What the request runs with. Raises RequestError for a parameter it does not take."""
-        return settings_for(self._models[key][1], parameters)
+    def settings(self, key: ModelKey, head: RequestHead) -> Mapping[str, Parameter]:
+        """What the request runs with. Raises RequestError.
+
+        For a parameter that the model does not take, and for more inputs than one result holds.
+        """
+        spec, entry = self._models[key]
+        check_inputs(head.inputs, spec.max_inputs)
+        return settings_for(entry, head.parameters)
 
 
 def batch_key(parameters: Mapping[str, Parameter]) -> Hashable:

@@ -68,7 +68,7 @@ class Service:
             if head.request_id in self._cancelled:
                 raise RequestError(Code.CANCELLED, "cancelled before it was read")
             key = self.catalogue.resolve(head)
-            request.settings = self.catalogue.settings(key, head.parameters)
+            request.settings = self.catalogue.settings(key, head)
             timeout_ms = self._timeout_ms if head.timeout_ms is None else head.timeout_ms
             if timeout_ms <= 0:
                 raise RequestError(

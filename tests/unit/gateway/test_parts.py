@@ -146,6 +146,19 @@ async def test_a_model_is_known_while_a_node_that_runs_serves_it() -> None:
     assert directory.models() == ()
 
 
+async def test_what_a_result_can_hold_is_known_here() -> None:
+    settings = Settings(bootstrap_servers="unused:1")
+    directory = Directory(settings, Pulse(settings, []))
+    for offset, (version, most) in enumerate((("1", 640), ("2", 320), ("3", None))):
+        told = RegistryRecord(RegistryKind.MODEL, "a", version, "t", "here", "me", max_inputs=most)
+        directory.handle(record(f"MODEL:a@{version}".encode(), encode_registry(told), offset))
+        if version == "2":
+            assert directory.max_inputs("a") == 640, "the node decides which of them it means"
+    assert directory.max_inputs("a") is None
+    assert directory.max_inputs("a@2") == 320
+    assert directory.max_inputs("a@3") is directory.max_inputs("b") is None
+
+
 def test_seen_is_sure_only_of_what_it_read() -> None:
     now = time_of(new_request_id()) or 0
     seen = Seen(2, lambda: now - 6 * MINUTE)

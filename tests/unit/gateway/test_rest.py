@@ -247,7 +247,7 @@ async def test_health_and_models(hall: FakeHall, client: httpx.AsyncClient) -> N
     assert (await client.get("/health/ready")).status_code == 200
     model = {"name": "echo", "version": "1"}
     assert (await client.get("/models")).json()["models"] == [
-        model | {"task": "echo", "source": "tests"}
+        model | {"task": "echo", "source": "tests", "max_inputs": None}
     ]
     assert (await client.get("/health/models")).json()["models"] == [
         model | {"status": "registered"}

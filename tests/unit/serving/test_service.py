@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -83,6 +83,18 @@ async def test_a_request_is_answered(hall: Hall) -> None:
     assert spent.total_ms == pytest.approx(500)
     assert spent.queue_ms + spent.load_ms + spent.inference_ms == pytest.approx(500)
     assert [kind for kind, _, _ in hall.outcomes.events] == [EventKind.LOADING, EventKind.LOADED]
+
+
+async def test_more_inputs_than_one_result_answers_are_refused_before_anything_is_loaded(
+    hall: Hall,
+) -> None:
+    spec, entry = model("echo")
+    hall.service.serve([(replace(spec, max_inputs=640), entry)])
+    hall.service.accept(incoming("r1", inputs=641))
+    assert hall.told == [("failed", "r1", Code.TOO_LARGE)]
+    assert hall.workers.loads == {}
+    hall.service.accept(incoming("r2", inputs=640))
+    assert len(hall.workers.loads) == 1
 
 
 async def test_who_waits_is_told(hall: Hall) -> None:
