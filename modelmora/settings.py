@@ -44,13 +44,17 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    """One model to serve: `source` is `package:<distribution>` or a path."""
+    """One model to serve: `source` is `package:<distribution>` or a path.
+
+    With `default: false` a version answers only where it is named.
+    """
 
     name: ModelName
     task: str
     source: str
     version: ModelVersion = "1"
     engine: str | None = None
+    default: bool = True
 
 
 class KafkaSettings(Section):

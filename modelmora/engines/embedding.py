@@ -5,9 +5,11 @@ Imported in a child only; torch and transformers are loaded with it.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from modelmora.engines.base import Engine, LoadError, Plan, Row, texts_of
+from modelmora.engines.base import Engine, LoadError, Plan, Row, is_out_of_memory, texts_of
+from modelmora.engines.files import broken
 from modelmora.engines.packing import BUDGETS, START, Budget, pack
 from modelmora.engines.sentence import SentenceModel, read_sentence_model
 from modelmora.errors import Code, RequestError
@@ -24,6 +27,8 @@ from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
 from modelmora.text import counted
 
 OUTPUT_NAME = "embedding"
+_SAFE: Mapping[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+_LAYER = re.compile(r"\blayers?\.\d+\.")
 # A device with its own memory is idle at sizes that fill a CPU; learning starts higher there.
 DEVICE_BUDGETS, DEVICE_START = (4096, 16384, 65536), 16384
 
@@ -46,12 +51,11 @@ class Embedding(Engine):
         device = str(options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._device = torch.device(device)
         folder = str(self._files.transformer)
-        safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-        hub = AutoTokenizer.from_pretrained(folder, **safe)
+        with _reading("tokenizer"):
+            hub = AutoTokenizer.from_pretrained(folder, **_SAFE)
         if not hub.is_fast:
-            raise LoadError(Code.CANNOT_BE_SERVED, "the model has no fast tokenizer")
-        model = AutoModel.from_pretrained(folder, use_safetensors=True, **safe)
-        self._model = model.eval().to(self._device)
+            raise broken("the model has no fast tokenizer")
+        self._model = _weights(folder).eval().to(self._device)
         self._read_tokenizer(hub)
         budgets, start = (BUDGETS, START) if device == "cpu" else (DEVICE_BUDGETS, DEVICE_START)
         self._budget = Budget(int(options.get("token_budget") or start), budgets)
@@ -144,12 +148,11 @@ class Embedding(Engine):
         )
         special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         if self._max_tokens <= special:
-            message = f"the model takes {counted(self._max_tokens, 'token')}, which holds no text"
-            raise LoadError(Code.MODEL_UNAVAILABLE, message)
+            length = counted(self._max_tokens, "token")
+            raise broken(f"the model takes {length}, which holds no text")
         self._vocabulary = self._model.get_input_embeddings().num_embeddings
         if self._tokenizer.get_vocab_size(with_added_tokens=False) > self._vocabulary:
-            message = "the tokenizer is that of another model: it has more tokens than the weights"
-            raise LoadError(Code.MODEL_UNAVAILABLE, message)
+            raise broken("the tokenizer is that of another model: the weights have fewer tokens")
         self._strays = self._tokenizer.get_vocab_size() > self._vocabulary
 
     def _tokens(self, texts: Sequence[str], *, truncate: bool) -> list[list[int]]:
@@ -179,6 +182,47 @@ class Embedding(Engine):
         if self._strays and max(ids) >= self._vocabulary:
             return "has a token that the model has no vector for"
         return None
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Whatever a library says of files that it cannot read, in our words; raises LoadError.
+
+    What the machine lacks, memory or files it may open, says nothing of the model's files.
+    """
+    try:
+        yield
+    except (ImportError, LoadError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno):
+            raise
+        name = type(error).__name__
+        raise broken(f"its {what} cannot be read ({name}); are all files of one model?") from error
+
+
+def _weights(folder: str) -> Any:
+    """The transformer, all of it from its files: none of its weights are made up."""
+    with _reading("weights or configuration"):
+        model, told = AutoModel.from_pretrained(
+            folder,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **_SAFE,
+        )
+    # Sentence models pool by themselves, and are saved without the pooler of their kind.
+    missing = sorted(name for name in told["missing_keys"] if "pooler" not in name)
+    mismatched = sorted(name for name, *_ in told["mismatched_keys"])
+    layers = sorted(name for name in told["unexpected_keys"] if _LAYER.search(name))
+    for names, fault in (
+        (missing, "the weights lack {} that config.json asks for"),
+        (mismatched, "{} of the weights have another shape than config.json says"),
+        (layers, "the weights have {} of layers that config.json does not count"),
+    ):
+        if names:
+            raise broken(f"{fault.format(counted(len(names), 'tensor'))}, such as {names[0]}")
+    return model
 
 
 def _positions(model: Any) -> int:

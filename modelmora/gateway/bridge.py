@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -126,6 +127,10 @@ class Bridge:
     def models(self) -> tuple[RegistryRecord, ...]:
         """The models of the registry, by name and version."""
         return self._directory.models()
+
+    def failed(self) -> Mapping[str, str]:
+        """Why no node that runs can load a model now, by name@version."""
+        return self._directory.failed()
 
     def hold(self, size: int) -> None:
         """Count `size` more bytes of content as held here; raises Refusal (busy)."""

@@ -24,6 +24,7 @@ class RegistryRecord:
     `max_inputs` is how many inputs' outputs fit one result; None where nobody knows.
     NODE is the lease of a node that runs: for how long from the record's timestamp (ms), the task
     of each model that it serves by name@version, and the partitions of the lanes that it reads.
+    `failed` is why it cannot load a model, by name@version.
     """
 
     kind: RegistryKind
@@ -39,6 +40,7 @@ class RegistryRecord:
     serves: Mapping[str, str] = field(default_factory=dict)
     partitions: tuple[int, ...] = ()
     max_inputs: int | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 class ControlVerb(StrEnum):

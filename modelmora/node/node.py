@@ -39,6 +39,7 @@ from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
+from modelmora.node.models import Told, model_rows
 from modelmora.node.policy import policy_of
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
@@ -119,7 +120,7 @@ class Node:
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
         self.presence = Presence(
-            settings, self.name, self.service.catalogue, self.intake, leases, self.teller
+            settings, self.name, self.service.standing, self.intake, leases, self.teller
         )
         self.hand_on = self.service.elsewhere = HandOn(leases, self.intake, results)
         followed = (Topic.CONTROL.full(settings.namespace), Topic.REGISTRY.full(settings.namespace))
@@ -129,13 +130,14 @@ class Node:
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         self.http = HttpServer(
-            health_app(self.checks, self.facts, self.model_rows, self.metrics),
+            health_app(self.checks, self.facts, self.rows, self.metrics),
             settings.host,
             settings.node_http_port,
         )
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.waiting_for: str | None = "broker"
         self._address = ""
+        self._told = Told()
         self._ready = False
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -191,7 +193,7 @@ class Node:
         self.lifecycle.event(EventKind.NODE_JOINED, facts={"cores": self.settings.cores})
         await self._acknowledged(self.teller)
         await self.control.start()
-        self.models.refresh()
+        await self._look_at_models()
         await self.app.feed.reading.wait()
         self.member.start()
         self._watch(
@@ -292,8 +294,13 @@ class Node:
     async def _watch_models(self) -> None:
         while True:
             await asyncio.sleep(_MODELS_POLL_S)
-            self.models.refresh()
+            await self._look_at_models()
             self.presence.tell()
+
+    async def _look_at_models(self) -> None:
+        """In a thread: files may lie on a disk that does not answer."""
+        self.models.take(await asyncio.to_thread(self.models.look))
+        self._told.tell(self.service, self.models.unreadable)
 
     async def _watch_commits(self) -> None:
         while True:
@@ -338,29 +345,17 @@ class Node:
         }
 
     def facts(self) -> dict[str, Any]:
-        """What it still waits for, and how many partitions it has."""
-        return {"waiting_for": self.waiting_for, "partitions": len(self._owned)}
+        """What it still waits for, how many partitions it has, which models cannot be loaded."""
+        return {
+            "waiting_for": self.waiting_for,
+            "partitions": len(self._owned),
+            "failed": self.service.standing()[1],
+            "unreadable": self.models.unreadable,
+        }
 
-    def model_rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """Each model with its state, process and memory."""
-        pids = self.workers.pids
-        replicas = self.service.replicas
-        pid_of = {key: pids.get(replica) for replica, key in replicas.items()}
-        return [
-            {
-                "name": status.key[0],
-                "version": status.key[1],
-                "task": self.service.catalogue.specs[status.key].task,
-                "state": status.state.value,
-                "pid": pid_of.get(status.key),
-                "memory_bytes": status.bytes,
-                "waiting": status.waiting,
-                "running": status.started,
-                "idle_s": status.idle_s,
-            }
-            for status in self.service.status()
-            if status.key in self.service.catalogue.specs
-        ]
+        return model_rows(self.service, self.workers)
 
     def _count(self, status: Status, model: str, timings: Timings) -> None:
         served = model if self.service.catalogue.named(model) else ""

@@ -136,9 +136,9 @@ class Listener:
 
     def on_load_failed(self, replica: int, code: Code, message: str) -> None:
         """The child cannot load it."""
-        log.warning("load failed", model=self._effects.replicas.get(replica), reason=message)
         self._event(EventKind.LOAD_FAILED, replica, {"code": code.value, "message": message})
-        self._scheduler.on_load_failed(replica, message, self._now())
+        broken = code is Code.CANNOT_BE_SERVED
+        self._scheduler.on_load_failed(replica, message, self._now(), broken=broken)
         self._arm()
 
     def on_started(self, replica: int, group: int) -> None:

@@ -253,6 +253,24 @@ async def test_a_failed_load_is_told_to_those_who_wait(hall: Hall) -> None:
     assert (hall.outcomes.errors["r1"].retry_after_ms or 0) > 0
 
 
+async def test_a_broken_model_is_asked_for_elsewhere_and_else_its_fault_is_told(
+    hall: Hall,
+) -> None:
+    spec, entry = model("echo")
+    hall.service.serve([(replace(spec, fault="cut off"), entry), model("sleep")])
+    assert hall.service.standing() == ({"sleep@1": "sleep"}, {"echo@1": "cut off"})
+    asked: list[RequestError] = []
+    hall.service.elsewhere = lambda _, error: asked.append(error)
+    hall.service.accept(incoming("r1"))
+    assert [error.code for error in asked] == [Code.CANNOT_BE_SERVED]
+    assert hall.told == []
+    hall.service.elsewhere = lambda _, error: error
+    hall.service.accept(incoming("r2"))
+    assert hall.told == [("failed", "r2", Code.CANNOT_BE_SERVED)]
+    assert hall.outcomes.errors["r2"].message == "echo@1 cannot be loaded: cut off"
+    assert hall.workers.loads == {}
+
+
 async def test_dropped_work_has_no_outcome_here(hall: Hall) -> None:
     theirs = FakeRecord(partition=1)
     hall.service.accept(incoming("r1"))
