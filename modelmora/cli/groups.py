@@ -18,6 +18,7 @@ from modelmora.cli.output import node_name, print_json, print_table, say
 from modelmora.diagnostics.groups import Group, Groups, pace_line
 from modelmora.host.instance import connected
 from modelmora.messages import Lane
+from modelmora.text import counted
 
 app = typer.Typer(help="Consumer groups: list, describe.", no_args_is_help=True)
 
@@ -73,7 +74,8 @@ def describe_group(
         right=("PART", *(lane.name for lane in Lane)),
     )
     waiting = sum(lag or 0 for share in told.shares for lag in share.lag.values())
-    say(f"{told.name} is {told.state}; {waiting} records behind (- = nothing committed yet)")
+    behind = counted(waiting, "record")
+    say(f"{told.name} is {told.state}; {behind} behind (- = nothing committed yet)")
     say(pace_line(told.protocol, told.session_ms, told.heartbeat_ms))
 
 

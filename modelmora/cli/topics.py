@@ -19,7 +19,7 @@ from modelmora.errors import NotFound
 from modelmora.host.instance import connected
 from modelmora.kafka.admin import Admin, TopicState
 from modelmora.kafka.topics import TABLE, Topic
-from modelmora.text import duration
+from modelmora.text import counted, duration
 
 app = typer.Typer(help="Topics: list, create, describe.", no_args_is_help=True)
 
@@ -113,7 +113,8 @@ def _print_description(row: dict[str, Any]) -> None:
     content = "content of callers" if row["content"] else "no content"
     typer.echo(row["name"])
     if row["exists"]:
-        typer.echo(f"  {row['partitions']} partitions, {row['records']} records, {kept}, {content}")
+        shape = f"{counted(row['partitions'], 'partition')}, {counted(row['records'], 'record')}"
+        typer.echo(f"  {shape}, {kept}, {content}")
     typer.echo(f"  key {row['key']}, value {row['value']}")
     typer.echo(f"  {', '.join(f'{key}={value}' for key, value in row['config'].items())}")
     for fault in row["differs"]:

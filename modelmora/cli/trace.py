@@ -68,7 +68,7 @@ def trace(
     first = steps[0].time
     print_table(
         ("AFTER", "TOPIC", "AT", "WHAT"),
-        [(f"{step.time - first} ms", step.topic, step.place, step.what) for step in steps],
+        [(duration(step.time - first), step.topic, step.place, step.what) for step in steps],
         right=("AFTER",),
     )
     say(f"from {clock(first)}")

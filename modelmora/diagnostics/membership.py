@@ -21,6 +21,7 @@ from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import lane_topics
 from modelmora.node.path import Look, Path, look
 from modelmora.settings import Settings
+from modelmora.text import counted
 
 APART_S = 2.0
 """Between two looks where something seems unread: what moves in that time is read."""
@@ -72,7 +73,7 @@ def judged(seen: Seen, settings: Settings) -> Iterator[Finding]:
         return
     spare = f", {seen.standby} on standby" if seen.standby else ""
     pace = pace_line(seen.protocol, *(seen.pace or (None, None)))
-    found = f"{settings.group}: {len(seen.names)} nodes{spare}; {pace}"
+    found = f"{settings.group}: {counted(len(seen.names), 'node')}{spare}; {pace}"
     yield Finding(State.OK, "group", found)
     for name, count in Counter(seen.names).items():
         if count > 1:

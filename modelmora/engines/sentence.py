@@ -15,6 +15,7 @@ from modelmora.engines.files import (
     read_json,
     read_weights,
 )
+from modelmora.text import counted
 
 # File layout and names: Sentence Transformers (modules.json, <n>_Pooling/config.json and
 # sentence_<type>_config.json), current and older releases.
@@ -94,8 +95,8 @@ def _check_tokenizer(folder: Path, rows: int | None) -> None:
     words = model.get("vocab")
     if rows is not None and isinstance(words, dict | list) and len(words) > rows:
         raise broken(
-            f"{TOKENIZER} is that of another model: it has {len(words)} tokens, and the weights "
-            f"have {rows}"
+            f"{TOKENIZER} is that of another model: it has {counted(len(words), 'token')}, "
+            f"and the weights have {rows}"
         )
 
 

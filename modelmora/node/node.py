@@ -274,7 +274,7 @@ class Node:
         return self.clock.now_ms() - self.publisher.oldest_s() * 1000
 
     def _on_odd(self, what: Oddity, partition: Partition, facts: Mapping[str, int]) -> None:
-        self.metrics.odd(what, facts["unread"])
+        self.metrics.odd(what, facts["unread_offsets"])
         topic, number = partition
         told = {"what": what.value, "topic": topic, "partition": number, **facts}
         self.lifecycle.event(EventKind.HEALTH_CHANGED, facts=told)

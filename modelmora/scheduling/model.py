@@ -77,6 +77,8 @@ class KillReason(StrEnum):
     LOAD_FAILED = "load_failed"
     LOAD_TIMEOUT = "load_timeout"
     RUN_TIMEOUT = "run_timeout"
+    NOBODY_WAITS = "nobody_waits"
+    """All that it ran was cancelled or has expired, and it did not stop by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,9 @@ class Scheduler:
                 self._fleet.kill(child, KillReason.LOAD_TIMEOUT)
                 self._give_up_load(child.model, "it was not loaded in time", now)
             else:
-                self._fleet.kill(child, KillReason.RUN_TIMEOUT)
+                waited_for = child.front and child.front.open
+                reason = KillReason.RUN_TIMEOUT if waited_for else KillReason.NOBODY_WAITS
+                self._fleet.kill(child, reason)
         self._advance(now)
 
     def next_wake(self, now: float) -> float | None:

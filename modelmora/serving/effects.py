@@ -157,12 +157,14 @@ class Listener:
     def on_exited(self, replica: int, report: ExitReport) -> None:
         """It is gone; killed on purpose or not, the event carries what was measured."""
         expected = report.reason in (ExitReason.KILLED, ExitReason.LOAD_FAILED)
+        killed = report.reason is ExitReason.KILLED
         facts: dict[str, Parameter] = {
-            "reason": report.detail or report.reason.value,
+            "reason": report.detail if killed else report.reason.value,
+            "message": None if killed else report.detail,
             "exit_code": report.exit_code,
             "private_bytes": report.private_bytes,
-            "tree_bytes_before": report.tree_before,
-            "tree_bytes_after": report.tree_after,
+            "tree_before_bytes": report.tree_before,
+            "tree_after_bytes": report.tree_after,
             "returned_share": report.returned_share,
         }
         self._event(EventKind.UNLOADED if expected else EventKind.CRASHED, replica, facts)

@@ -15,6 +15,7 @@ from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.testing.fakes import FakeOutcomes, FakeSender, FakeWorkers
 from modelmora.wire import decode_event, decode_registry
+from tests.facts import faults
 from tests.unit.registry.models import make_model
 
 OTHERS = {"all-minilm-l6-v2", "crash", "echo", "hang", "oom", "sleep"}
@@ -54,6 +55,7 @@ class Desk:
 
     def told(self) -> list[tuple[EventKind, str | None]]:
         events = [decode_event(s.value) for s in self.sender.sent if s.topic == "ns.events"]
+        assert [fault for event in events for fault in faults(event)] == []
         return [(event.kind, event.model) for event in events]
 
     def served(self) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from modelmora.engines.catalog import EngineEntry, entry_for
 from modelmora.errors import Code, NotFound, RequestError
-from modelmora.messages import EventKind
+from modelmora.messages import EventKind, LifecycleEvent
 from modelmora.scheduling import ModelSpec, Policy
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Service
 from modelmora.testing.fakes import (
@@ -21,6 +21,7 @@ from modelmora.testing.fakes import (
     incoming,
 )
 from modelmora.workers import ExitReason, ExitReport, ItemResult
+from tests.facts import faults
 
 CAP_S = 60
 ECHO, SLEEP = ("echo", "1"), ("sleep", "1")
@@ -243,7 +244,49 @@ async def test_an_unload_carries_its_proof(hall: Hall) -> None:
     kind, key, facts = hall.outcomes.events[-1]
     assert (kind, key) == (EventKind.UNLOADED, ECHO)
     assert facts["returned_share"] == 1.0
-    assert (facts["tree_bytes_before"], facts["tree_bytes_after"]) == (1000, 900)
+    assert (facts["tree_before_bytes"], facts["tree_after_bytes"]) == (1000, 900)
+
+
+@pytest.mark.parametrize(
+    ("private", "before", "after", "alone", "share"),
+    [
+        (100, 1000, 900, True, 1.0),
+        (100, 1000, 950, True, 0.5),
+        (100, 1000, 890, True, 1.0),
+        (100, 1000, 1137, True, None),
+        (100, 1000, 950, False, None),
+        (0, 1000, 900, True, None),
+        (100, 0, 0, True, None),
+    ],
+)
+def test_a_share_is_one_or_is_not_told(
+    private: int, before: int, after: int, alone: bool, share: float | None
+) -> None:
+    report = ExitReport(ExitReason.KILLED, "unload", -9, private, before, after, alone)
+    assert report.returned_share == share
+
+
+async def test_every_event_of_a_model_has_the_facts_of_its_kind(hall: Hall) -> None:
+    hall.service.accept(incoming("r1"))
+    hall.service.listener.on_load_failed(hall.child(), Code.MODEL_UNAVAILABLE, "no weights")
+    hall.exited(ExitReason.LOAD_FAILED, 0)
+    hall.service.load(ECHO)
+    hall.workers.loaded()
+    hall.exited(ExitReason.CRASHED)
+    hall.service.load(ECHO)
+    hall.workers.loaded()
+    hall.service.unload(ECHO)
+    hall.exited(ExitReason.KILLED)
+    told = hall.outcomes.events
+    kinds = {kind for kind, _, _ in told}
+    assert kinds >= {EventKind.LOADING, EventKind.LOADED, EventKind.LOAD_FAILED}
+    assert kinds >= {EventKind.CRASHED, EventKind.UNLOADED}
+    for kind, key, facts in told:
+        assert faults(LifecycleEvent("id", kind, "n", 0, *key, facts)) == []
+    reasons = [
+        f["reason"] for kind, _, f in told if kind in (EventKind.UNLOADED, EventKind.CRASHED)
+    ]
+    assert reasons == ["load_failed", "crashed", "gone"], "why, in a word"
 
 
 async def test_a_failed_load_is_told_to_those_who_wait(hall: Hall) -> None:
