@@ -51,12 +51,9 @@ class Embedding(Engine):
         device = str(options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._device = torch.device(device)
         folder = str(self._files.transformer)
-        with _reading("tokenizer"):
-            hub = AutoTokenizer.from_pretrained(folder, **_SAFE)
-        if not hub.is_fast:
-            raise broken("the model has no fast tokenizer")
         self._model = _weights(folder).eval().to(self._device)
-        self._read_tokenizer(hub)
+        with _reading("tokenizer"):
+            self._read_tokenizer(AutoTokenizer.from_pretrained(folder, **_SAFE))
         budgets, start = (BUDGETS, START) if device == "cpu" else (DEVICE_BUDGETS, DEVICE_START)
         self._budget = Budget(int(options.get("token_budget") or start), budgets)
         self._dimension = self._model.config.hidden_size * len(self._files.pooling)
@@ -126,14 +123,19 @@ class Embedding(Engine):
         return list(answer)
 
     def finish(self, request: InferenceRequest, parts: Sequence[Any]) -> Sequence[Content]:
-        """One tensor [n, dimension]."""
-        data = np.ascontiguousarray(parts, dtype="<f4").tobytes()
-        return (Tensor(OUTPUT_NAME, "FP32", (len(parts), self._dimension), data),)
+        """One tensor [n, dimension]. Raises RequestError where a number in it is none."""
+        vectors = np.ascontiguousarray(parts, dtype="<f4")
+        if not np.isfinite(vectors).all():
+            message = "the model computed NaN or infinity; its weights may be damaged"
+            raise RequestError(Code.INFERENCE_FAILED, message)
+        return (Tensor(OUTPUT_NAME, "FP32", vectors.shape, vectors.tobytes()),)
 
     def _read_tokenizer(self, hub: Any) -> None:
         from tokenizers.normalizers import Lowercase
         from tokenizers.normalizers import Sequence as Normalizers
 
+        if not hub.is_fast:
+            raise broken("the model has no fast tokenizer")
         self._tokenizer = hub.backend_tokenizer
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()

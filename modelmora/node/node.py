@@ -122,7 +122,7 @@ class Node:
         self.presence = Presence(
             settings, self.name, self.service.standing, self.intake, leases, self.teller
         )
-        self.hand_on = self.service.elsewhere = HandOn(leases, self.intake, results)
+        self.hand_on = self.service.elsewhere = HandOn(leases, self.intake, results, self.name)
         followed = (Topic.CONTROL.full(settings.namespace), Topic.REGISTRY.full(settings.namespace))
         self.pulse = Pulse(settings, followed)
         self.control = Control(settings, self.service, self.models, leases, self.pulse, schemas)

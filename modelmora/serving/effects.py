@@ -162,9 +162,9 @@ class Listener:
             "reason": report.detail if killed else report.reason.value,
             "message": None if killed else report.detail,
             "exit_code": report.exit_code,
-            "private_bytes": report.private_bytes,
-            "tree_before_bytes": report.tree_before,
-            "tree_after_bytes": report.tree_after,
+            "private_bytes": report.private_bytes or None,
+            "tree_before_bytes": report.tree_before or None,
+            "tree_after_bytes": report.tree_after or None,
             "returned_share": report.returned_share,
         }
         self._event(EventKind.UNLOADED if expected else EventKind.CRASHED, replica, facts)

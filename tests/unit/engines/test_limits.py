@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,3 +103,42 @@ def test_as_many_as_fit_do_fit(width: int) -> None:
     head = ResultHead("r" * 1000, Status.COMPLETED, "m" * 96, "v" * 64, Source("t" * 200, 1, 2))
     size = len(encode_result_head(head, outputs))
     assert RECORD_BYTES - 20 * 1024 - 4 * width < size < RECORD_BYTES - 1024
+
+
+def test_damaged_weights_are_no_answer(tmp_path: Path) -> None:
+    import torch
+
+    engine = load(make_tiny(tmp_path / "m"))
+    with torch.no_grad():
+        engine._model.embeddings.word_embeddings.weight[5] = float("nan")
+    asked = InferenceRequest("r", "m", ("a",))
+    (batch,) = engine.plan([(0, asked)], {}).batches
+    with pytest.raises(RequestError, match="NaN or infinity") as refused:
+        engine.finish(asked, list(engine.run(batch, {})))
+    assert refused.value.code is Code.INFERENCE_FAILED
+
+
+LIES: dict[str, tuple[str, dict[str, object], str]] = {
+    "more layers": ("config.json", {"num_hidden_layers": 3}, "the weights lack 32 tensors"),
+    "fewer layers": ("config.json", {"num_hidden_layers": 0}, "16 tensors of layers"),
+    "other shapes": ("config.json", {"intermediate_size": 7}, "3 tensors of the weights have"),
+    "no such kind": ("config.json", {"model_type": "nonsense"}, "cannot be read"),
+    "odd heads": ("config.json", {"num_attention_heads": 3}, "cannot be read"),
+    "no activation": ("config.json", {"hidden_act": "nonsense"}, "cannot be read"),
+    "no dtype": ("config.json", {"dtype": "float99"}, "cannot be read"),
+    "no tokenizer": ("tokenizer.json", {"model": {"type": "WordLevel"}}, "cannot be read"),
+    "no length": ("tokenizer_config.json", {"model_max_length": "x"}, "cannot be read"),
+    "a negative length": ("tokenizer_config.json", {"model_max_length": -3}, "holds no text"),
+}
+
+
+@pytest.mark.parametrize(("file", "lie", "words"), LIES.values(), ids=LIES)
+def test_a_lie_that_only_a_load_reveals_is_one_line_of_ours(
+    tmp_path: Path, file: str, lie: dict[str, object], words: str
+) -> None:
+    path = make_tiny(tmp_path / "m") / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | lie))
+    with pytest.raises(LoadError, match=words) as refused:
+        load(tmp_path / "m")
+    assert refused.value.code is Code.CANNOT_BE_SERVED
+    assert "\n" not in refused.value.message
