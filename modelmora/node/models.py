@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelmora.serving import Service
-from modelmora.telemetry.notify import notify
+from modelmora.telemetry.notify import MODEL, UNREADABLE, notify
 from modelmora.text import printable, shorten
 from modelmora.workers import Supervisor
 
-MODEL = "model "
-"""Of the fact `model <name>@<version>`: "" where it is served, else why it cannot be loaded."""
-UNREADABLE = "definition "
-"""Of the fact `definition <n>`: why the n-th unreadable definition is none."""
 _FACT_CHARS = 500
 
 

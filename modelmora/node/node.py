@@ -51,6 +51,7 @@ from modelmora.workers.handle import Spawned
 
 log = structlog.get_logger(__name__)
 _MODELS_POLL_S = 0.5
+_PRESENCE_S = 0.25
 _ACKNOWLEDGE_S = 5
 _STOP_S = 12
 _GATES_S = 0.02
@@ -198,6 +199,7 @@ class Node:
         self.member.start()
         self._watch(
             models=self._watch_models(),
+            presence=self._watch_presence(),
             commits=self._watch_commits(),
             gates=self._watch_gates(),
             path=self.lookout.run(),
@@ -295,6 +297,11 @@ class Node:
         while True:
             await asyncio.sleep(_MODELS_POLL_S)
             await self._look_at_models()
+
+    async def _watch_presence(self) -> None:
+        """Apart from the models, whose disk may not answer."""
+        while True:
+            await asyncio.sleep(_PRESENCE_S)
             self.presence.tell()
 
     async def _look_at_models(self) -> None:

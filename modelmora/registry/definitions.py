@@ -1,4 +1,4 @@
-"""The models of one instance: those of its settings, those installed, else the packaged one."""
+"""The models of one instance: those of its settings, those installed, and the packaged one."""
 
 from __future__ import annotations
 

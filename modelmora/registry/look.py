@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from modelmora.engines.catalog import EngineEntry, entry_for
@@ -16,6 +16,8 @@ from modelmora.registry.sources import BUILT_IN, check_files, resolve, weight_by
 State = tuple[tuple[str, int, int, int], ...]
 """Per file its path, inode, modification time in ns, and size."""
 _MOST_FILES = 1000
+_SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".spm", ".bpe", ".codes", ".tiktoken"}
+"""Others, such as logs and read-mes, may change without a model being loaded anew."""
 _NO_FILES = ModelFiles(0)
 
 
@@ -52,9 +54,9 @@ class Looker:
         files = known.files if known else _NO_FILES  # what they last told, should they be broken
         try:
             folder = resolve(definition.source)
+            state = () if definition.source.startswith(BUILT_IN) else file_state(folder)
         except (ModelMoraError, OSError) as error:
             return Looked(definition, entry, files=files, fault=str(error))
-        state = () if definition.source.startswith(BUILT_IN) else file_state(folder)
         if known and (known.path, known.state) == (str(folder), state):
             return known
         try:
@@ -76,32 +78,21 @@ def read(definition: ModelDefinition, entry: EngineEntry, folder: Path) -> Model
 
 
 def file_state(folder: Path) -> State:
-    """The files of a folder and of its folders; one that cannot be looked at counts as size -1."""
+    """The files of a folder and of its folders that a model is read from.
+
+    One that cannot be looked at counts as size -1.
+    """
     found = []
     for path in _files(folder):
         try:
-            stat = Path(path).stat()
-            found.append((path, stat.st_ino, stat.st_mtime_ns, stat.st_size))
+            stat = path.stat()
+            found.append((str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size))
         except OSError as error:
-            found.append((path, 0, error.errno or 0, -1))
+            found.append((str(path), 0, error.errno or 0, -1))
     return tuple(sorted(found))
 
 
-def _files(folder: Path) -> Iterator[str]:
+def _files(folder: Path) -> Iterator[Path]:
     """At most `_MOST_FILES`, should somebody have given us a folder of something else."""
-    left = _MOST_FILES
-    waiting = [str(folder)]
-    for depth in range(2):
-        folders, waiting = waiting, []
-        for name in folders:
-            try:
-                with os.scandir(name) as entries:
-                    for entry in entries:
-                        left -= 1
-                        if left < 0:
-                            return
-                        if depth == 0 and entry.is_dir():
-                            waiting.append(entry.path)
-                        yield entry.path
-            except OSError:
-                yield name
+    entries = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
+    return (path for path in islice(entries, _MOST_FILES) if path.suffix in _SUFFIXES)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, cast
 
-import structlog
-
 from modelmora.errors import Code, RequestError
 from modelmora.messages import EventKind, Parameter, Timings
 from modelmora.scheduling import (
@@ -22,8 +20,6 @@ from modelmora.serving.clock import BrokerClock
 from modelmora.serving.request import Incoming, Outcomes
 from modelmora.workers import ExitReason, ExitReport
 from modelmora.workers import ItemResult as WorkerResult
-
-log = structlog.get_logger(__name__)
 
 
 class Workers(Protocol):
@@ -171,8 +167,6 @@ class Listener:
         key = self._effects.replicas.pop(replica, None)
         if key and report.exit_code is not None:
             self._effects.exit_codes[key] = report.exit_code
-        if not expected:
-            log.warning("worker ended", model=key, reason=report.reason, exit_code=report.exit_code)
         self._scheduler.on_exited(replica, self._now())
         self._arm()
 

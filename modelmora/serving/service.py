@@ -198,9 +198,9 @@ class Service:
 
         What only failed the last time, and is tried again, is in both.
         """
-        serves, failed = {}, {}
+        serves, failed, specs = {}, {}, self.catalogue.specs
         for status in self.status():
-            spec = self.catalogue.specs.get(status.key)
+            spec = specs.get(status.key)
             if spec is None:  # removed, and still finishing
                 continue
             name = "@".join(status.key)

@@ -197,6 +197,8 @@ def test_a_changed_file_is_another_state(tmp_path: Path) -> None:
     looker = Looker(testing=False)
     (before,) = looker.look(models)
     assert looker.look(models) == (before,)
+    (folder / "training.log").write_text("what a model is not read from")
+    assert looker.look(models) == (before,)
     aside = folder / "aside"
     aside.write_bytes(WEIGHTS)
     aside.replace(folder / TENSORS)
