@@ -20,7 +20,7 @@ from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.admin import Admin
 from modelmora.registry import Looker, served_or_faults
 from modelmora.settings import Settings
-from modelmora.text import counted
+from modelmora.text import counted, size
 
 EXTRAS = {
     "node": ("faust",),
@@ -89,7 +89,7 @@ def folder(settings: Settings) -> Finding:
         found = f"{there} cannot be written"
         return Finding(State.WRONG, "data folder", found, "choose another with --data-dir")
     free = shutil.disk_usage(there).free
-    found = f"{path}, {free / 1e9:.2f} GB free"
+    found = f"{path}, {size(free)} free"
     if free < FULL_BYTES:
         return Finding(State.WRONG, "data folder", found, "free some space")
     if free < SCARCE_BYTES:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from modelmora.engines.base import LoadError
 from modelmora.errors import Code
@@ -39,11 +41,27 @@ def broken(message: str) -> LoadError:
 def read_bytes(path: Path) -> bytes | None:
     """The content of a file; None where there is none. Raises LoadError."""
     try:
-        return path.read_bytes()
+        with _opened(path) as file:
+            return file.read()
     except FileNotFoundError:
         if path.is_symlink():
             raise broken(f"{path.name} is a link to nothing") from None
         return None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A regular file; to open another kind may take for ever.
+
+    Raises FileNotFoundError, and LoadError for all else that goes wrong with it.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise broken(f"{path.name} is no file")
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise broken(f"{path.name} cannot be read: {error.strerror}") from None
 
@@ -96,7 +114,7 @@ def read_header(path: Path) -> tuple[int, Mapping[str, Shape]]:
     The format: an 8-byte length, so many bytes of JSON, then the tensors without gaps.
     """
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             there = path.stat().st_size
             start = file.read(_LENGTH.size)
             length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
@@ -105,8 +123,6 @@ def read_header(path: Path) -> tuple[int, Mapping[str, Shape]]:
             text = file.read(length)
     except FileNotFoundError:
         raise broken(f"{path.name} is missing") from None
-    except OSError as error:
-        raise broken(f"{path.name} cannot be read: {error.strerror}") from None
     try:
         tensors = json.loads(text)
         tensors.pop("__metadata__", None)

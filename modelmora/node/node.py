@@ -353,10 +353,12 @@ class Node:
 
     def facts(self) -> dict[str, Any]:
         """What it still waits for, how many partitions it has, which models cannot be loaded."""
+        serves, failed = self.service.standing()
         return {
             "waiting_for": self.waiting_for,
             "partitions": len(self._owned),
-            "failed": self.service.standing()[1],
+            "serves": sorted(serves),
+            "failed": failed,
             "unreadable": self.models.unreadable,
         }
 

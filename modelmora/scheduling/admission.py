@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelmora.errors import Code, RequestError
 from modelmora.scheduling.state import Model
 from modelmora.scheduling.work import Work
-from modelmora.text import size
+from modelmora.text import duration, size
 
 
 def admit(work: Work, model: Model | None, now: float, *, hopeless: str | None) -> Model:
@@ -31,8 +31,10 @@ def admit(work: Work, model: Model | None, now: float, *, hopeless: str | None) 
         raise outcome(work, Code.CANNOT_BE_SERVED, hopeless)
     # (4) In back-off.
     if now < model.retry_at:
-        message = f"{name} could not be loaded: {model.failure}; it is tried again after a pause"
-        raise outcome(work, Code.MODEL_UNAVAILABLE, message, model.retry_after_ms(now))
+        wait_ms = model.retry_after_ms(now) or 0
+        wait = duration(wait_ms)
+        message = f"{name} could not be loaded: {model.failure}; try again in {wait}"
+        raise outcome(work, Code.MODEL_UNAVAILABLE, message, wait_ms)
     # (5) Admitted.
     return model
 

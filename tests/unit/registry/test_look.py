@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
@@ -23,6 +25,7 @@ from modelmora.settings import Settings
 from tests.unit.registry.models import CONFIG, ROWS, WEIGHTS, WIDTH, make_model, safetensors
 
 Attack = Callable[[Path], object]
+NOBODY = 65534
 TENSORS = "model.safetensors"
 INDEX = f"{TENSORS}.index.json"
 
@@ -45,6 +48,14 @@ def make_folder(name: str) -> Attack:
     def attack(folder: Path) -> None:
         (folder / name).unlink()
         (folder / name).mkdir()
+
+    return attack
+
+
+def make_pipe(name: str) -> Attack:
+    def attack(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
 
     return attack
 
@@ -104,9 +115,11 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     ),
     "an lfs pointer": (put(TENSORS, "version https://git-lfs.github.com/spec/v1\n"), "cut off"),
     "no weights": (remove(TENSORS), "no *.safetensors weights"),
-    "weights a folder": (make_folder(TENSORS), "model.safetensors cannot be read: Is a directory"),
+    "weights a folder": (make_folder(TENSORS), "model.safetensors is no file"),
     "weights a loop": (link(TENSORS, TENSORS), "model.safetensors cannot be read: Too many levels"),
     "weights a dead link": (link(TENSORS, "gone"), "model.safetensors is missing"),
+    "weights a pipe": (make_pipe(TENSORS), "model.safetensors is no file"),
+    "config a pipe": (make_pipe("config.json"), "config.json is no file"),
     "a shard missing": (shards(a=WEIGHTS, b=None), "b.safetensors is missing"),
     "a shard cut": (shards(a=WEIGHTS, b=WEIGHTS[:-5]), "b.safetensors has"),
     "a shard elsewhere": (shards(**{"a": WEIGHTS, "../b": None}), "outside of the model's folder"),
@@ -124,7 +137,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "config no mapping": (put("config.json", []), "config.json does not hold a dict"),
     "config no text": (put("config.json", b"\xff\xfe\xff"), "config.json is not valid JSON"),
     "config deep": (put("config.json", "[" * 100_000), "config.json is not valid JSON"),
-    "config a folder": (make_folder("config.json"), "config.json cannot be read: Is a directory"),
+    "config a folder": (make_folder("config.json"), "config.json is no file"),
     "config a loop": (link("config.json", "config.json"), "config.json cannot be read: Too many"),
     "config a dead link": (link("config.json", "gone"), "config.json is a link to nothing"),
     "a lie of width": (
@@ -142,7 +155,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         put("tokenizer.json", {"model": {"vocab": [*range(ROWS + 1)]}}),
         f"of another model: it has {ROWS + 1} tokens, and the weights have {ROWS}",
     ),
-    "tokenizer a folder": (make_folder("tokenizer.json"), "tokenizer.json cannot be read"),
+    "tokenizer a folder": (make_folder("tokenizer.json"), "tokenizer.json is no file"),
     "modules no list": (put("modules.json", {}), "modules.json does not hold a list"),
     "modules of numbers": (put("modules.json", [1]), "modules.json does not list steps"),
     "the folder gone": (rmtree, "there is no folder"),
@@ -180,6 +193,29 @@ def test_what_is_not_whole_has_failed_with_one_reason_and_heals(
         rmtree(folder)
     make_model(folder)
     assert [each.fault for each in looker.look(models)] == [None, None]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder of root's that everybody may enter, and we are somebody else."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    user = os.geteuid()
+    yield folder
+    os.seteuid(user)
+    for path in (folder / "m", *(folder / "m").iterdir()):
+        path.chmod(0o755)
+    rmtree(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "modules.json", "tokenizer.json", TENSORS, "."])
+def test_what_may_not_be_read_has_failed(open_folder: Path, name: str) -> None:
+    folder = make_model(open_folder / "m")
+    (folder / name).chmod(0)
+    if os.geteuid() == 0:
+        os.seteuid(NOBODY)
+    (looked,) = Looker(testing=False).look((ModelDefinition("m", "1", "txt2embed", str(folder)),))
+    assert str(looked.fault).endswith("cannot be read: Permission denied")
 
 
 def test_a_whole_model_tells_its_sizes(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from modelmora.errors import NotFound
 from modelmora.scheduling import KillReason, ModelKey, Policy, State
+from modelmora.text import duration
 from tests.unit.scheduling.world import MIB, SIZE, A, World, spec
 
 
@@ -53,8 +54,15 @@ def test_a_failed_load_answers_what_waits_and_backs_off() -> None:
         assert state(world) is State.FAILED
         refused = world.send()
         pauses.append(world.error(refused).retry_after_ms)
+        words = world.error(refused).message
+        assert (
+            words
+            == f"a@1 could not be loaded: no such file; try again in {duration(pauses[-1] or 0)}"
+        )
         assert world.outcome(refused) == "model_unavailable"
-        world.wait((pauses[-1] or 0) / 1000)
+        world.wait((pauses[-1] or 0) / 1000 - 0.001)
+        assert world.outcome(world.send()) == "model_unavailable", "not a moment before"
+        world.wait(0.001)
         assert state(world) is State.FAILED, "until it could be loaded"
     assert pauses == [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]
 
