@@ -16,21 +16,29 @@ MOST_HOPS = 3
 
 
 def elsewhere(
-    head: RequestHead, hops: int, leases: Leases, own: Set[int], unknown: RequestError
+    head: RequestHead,
+    hops: int,
+    leases: Leases,
+    own: Set[int],
+    unknown: RequestError,
+    *,
+    node: str = "",
 ) -> int | RequestError:
     """The partition of its lane to hand the request on to, or why it ends here.
 
     `hops`: how often it was handed on before; `own`: the partitions of the lane that are read
-    here; `unknown`: what a node says that is alone.
+    here; `unknown`: what a node says that is alone; `node`: this one, whose lease may say still
+    what was true a moment ago.
 
     (1) No other node has the model, nor had it until a moment ago.
     (2) It is handed on a few times only: placement may change faster than it is told.
     (3) Of the partitions of the nodes that have it, always the same one for an id.
     """
-    nodes = [each for each in leases.living() if each.has(head)]
+    nodes = [each for each in leases.living() if each.node != node and each.has(head)]
     # (1)
     if not nodes:
-        gone = next((each for each in leases.lapsed() if each.has(head)), None)
+        lapsed = (each for each in leases.lapsed() if each.node != node)
+        gone = next((each for each in lapsed if each.has(head)), None)
         if gone is None:
             return unknown
         message = f"{head.model or head.task} was served by node {gone.node}, which is gone"
@@ -57,10 +65,11 @@ class Writer(Protocol):
 class HandOn:
     """The service's way out for requests that it does not serve; see `elsewhere`."""
 
-    def __init__(self, leases: Leases, intake: Intake, writer: Writer) -> None:
+    def __init__(self, leases: Leases, intake: Intake, writer: Writer, node: str = "") -> None:
         self._leases = leases
         self._intake = intake
         self._writer = writer
+        self._node = node
         self.count = 0
         """How many were handed on."""
 
@@ -69,7 +78,7 @@ class HandOn:
         hops = request.handed_on.hops if request.handed_on else 0
         lane = request.record.topic
         own = {number for topic, number in self._intake.partitions() if topic == lane}
-        found = elsewhere(request.head, hops, self._leases, own, unknown)
+        found = elsewhere(request.head, hops, self._leases, own, unknown, node=self._node)
         if isinstance(found, RequestError):
             return found
         self.count += 1

@@ -20,6 +20,7 @@ from modelmora.messages import EventKind, LifecycleEvent, Parameter
 from modelmora.wire import encode_event
 
 log = structlog.get_logger(__name__)
+_FAILURES = {EventKind.LOAD_FAILED, EventKind.CRASHED}
 
 
 class Sender(Protocol):
@@ -77,7 +78,8 @@ class Lifecycle:
             version=version,
             facts=dict(facts or {}),
         )
-        log.info(kind.value, model=name, version=version, **event.facts)
+        tell = log.warning if kind in _FAILURES else log.info
+        tell(kind.value, model=name, version=version, **event.facts)
         key = (name or self._node).encode()
         headers = cloud_event(event, self._source)
         self._sender.send(Outgoing(self._topic, key, encode_event(event), self._answer, headers))

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import structlog
 
 from modelmora.agents.lifecycle import Lifecycle, Sender
-from modelmora.engines.catalog import EngineEntry, entry_for
-from modelmora.errors import ModelMoraError
+from modelmora.errors import Code
+from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, RegistryKind, RegistryRecord
-from modelmora.registry.definitions import ModelDefinition, served_or_faults
-from modelmora.registry.sources import resolve, weight_bytes
+from modelmora.registry.definitions import ModelDefinition, Served, served_or_faults
+from modelmora.registry.look import Looked, Looker
 from modelmora.registry.watch import fingerprint
-from modelmora.scheduling import ModelSpec
+from modelmora.scheduling import ModelKey, ModelSpec
 from modelmora.serving import Service
 from modelmora.settings import Settings
 from modelmora.wire import encode_registry
 
 log = structlog.get_logger(__name__)
-Served = tuple[ModelSpec, EngineEntry]
 
 
 def registry_key(record: RegistryRecord) -> bytes:
@@ -49,8 +47,13 @@ class Models:
         self._topic = Topic.REGISTRY.full(settings.namespace)
         self._told: dict[bytes, tuple[RegistryRecord, int | None]] = {}
         self._served: frozenset[bytes] = frozenset()
+        self._looker = Looker(testing=settings.testing)
+        self._found = Served(())
+        self._definitions_seen: object = None
         self._seen: object = None
-        self._faults: tuple[str, ...] = ()
+        self._failed: dict[ModelKey, str] = {}
+        self.unreadable: tuple[str, ...] = ()
+        """Why definitions are none, in a line each."""
 
     def heard(self, record: RegistryRecord, offset: int) -> None:
         """A record of the registry, ours or another node's, at its offset."""
@@ -65,50 +68,48 @@ class Models:
         self._seen = None
 
     def refresh(self) -> None:
-        """Look at the folder; if it has changed, serve what it says now."""
+        """Look at the folder and at the models' files; where they have changed, serve that."""
+        self.take(self.look())
+
+    def look(self) -> tuple[tuple[Looked, ...], tuple[str, ...]]:
+        """What there is to serve, and what cannot even be named; may be called in a thread."""
         seen = fingerprint(self._settings)
-        if seen == self._seen:
+        if seen != self._definitions_seen:
+            self._found = served_or_faults(self._settings)
+            self._definitions_seen = seen
+        return self._looker.look(self._found.definitions), self._found.faults
+
+    def take(self, looked: tuple[tuple[Looked, ...], tuple[str, ...]]) -> None:
+        """Make service and `registry` agree with what was looked at."""
+        if looked == self._seen:
             return
-        self._seen = seen
-        found = served_or_faults(self._settings)
-        faults = list(found.faults)
-        models = list(self._specs(found.definitions, faults))
-        if faults != list(self._faults):
-            for fault in faults:
-                log.error("model not served", reason=fault)
-            self._faults = tuple(faults)
-        self._service.serve([served for served, _ in models])
-        self._tell([definition for _, definition in models])
+        self._seen = looked
+        models, unreadable = looked
+        for fault in set(unreadable) - set(self.unreadable):
+            log.error("model not served", reason=fault)
+        self.unreadable = unreadable
+        served = [(_spec(each), each.entry) for each in models]
+        self._tell_failed(models)
+        self._service.serve(served)
+        self._tell(
+            [(spec, each.definition) for (spec, _), each in zip(served, models, strict=True)]
+        )
 
-    def _specs(
-        self, definitions: tuple[ModelDefinition, ...], faults: list[str]
-    ) -> Iterator[tuple[Served, ModelDefinition]]:
-        for each in definitions:
-            entry = entry_for(each.task, testing=self._settings.testing)
-            if entry is None:
-                faults.append(f"{each.name}: no engine serves task {each.task}")
-                continue
-            try:
-                path = resolve(each.source)
-                size = weight_bytes(path)
-            except (ModelMoraError, OSError) as error:
-                faults.append(f"{each.name}: {error}")
-                continue
-            spec = ModelSpec(
-                each.name,
-                each.version,
-                each.task,
-                each.engine or entry.engine,
-                str(path),
-                size,
-                entry.needs_cores,
-            )
-            yield (spec, entry), each
+    def _tell_failed(self, models: tuple[Looked, ...]) -> None:
+        """Tell of models whose files are broken, each fault once."""
+        failed = {each.definition.key: each.fault for each in models if each.fault}
+        for key, fault in failed.items():
+            if fault != self._failed.get(key):
+                facts = {"code": Code.CANNOT_BE_SERVED.value, "message": fault}
+                self._lifecycle.event(EventKind.LOAD_FAILED, key, facts)
+        self._failed = failed
 
-    def _tell(self, definitions: list[ModelDefinition]) -> None:
+    def _tell(self, models: list[tuple[ModelSpec, ModelDefinition]]) -> None:
         """Write what is new or changed, and that what we once wrote is gone."""
         served: dict[bytes, RegistryRecord] = {}
-        for each in definitions:
+        for spec, each in models:
+            if each.fault:  # it says nothing that could be told
+                continue
             record = RegistryRecord(
                 RegistryKind.MODEL,
                 each.name,
@@ -117,16 +118,19 @@ class Models:
                 each.source,
                 self._writer,
                 engine=each.engine,
+                max_inputs=spec.max_inputs,
             )
             served[registry_key(record)] = record
         self._served = frozenset(served)
         for key, record in served.items():
-            known = self._told.get(key)
-            if known and replace(known[0], writer=self._writer, based_on=None) == record:
+            known, _ = self._told.get(key, (None, None))
+            if known and replace(known, writer=self._writer, based_on=None) == record:
                 continue
             names = {told.name for told, _ in self._told.values() if told.present}
+            is_new = not (known and known.present)
             self._write(key, record)
-            kind = EventKind.VERSION_ADDED if record.name in names else EventKind.REGISTERED
+            added = is_new and record.name in names
+            kind = EventKind.VERSION_ADDED if added else EventKind.REGISTERED
             self._lifecycle.event(kind, (record.name, record.version), {"task": record.task})
         for key, (told, _) in [*self._told.items()]:
             if key not in served and told.present and told.writer == self._writer:
@@ -139,3 +143,20 @@ class Models:
         value = encode_registry(written)
         self._sender.send(Outgoing(self._topic, key, value, lambda _: None, (), 0))
         self._told[key] = (written, offset)
+
+
+def _spec(looked: Looked) -> ModelSpec:
+    definition, files = looked.definition, looked.files
+    return ModelSpec(
+        definition.name,
+        definition.version,
+        definition.task,
+        definition.engine or looked.entry.engine,
+        looked.path,
+        files.weight_bytes,
+        looked.entry.needs_cores,
+        max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
+        files=looked.state,
+        fault=looked.fault,
+        default=definition.default,
+    )

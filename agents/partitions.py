@@ -296,11 +296,11 @@ class Partitions:
         if begin.oddity is None:
             return
         facts = {
-            "position": place.committed,
-            "first": place.first,
-            "end": place.end,
-            "begins_at": begin.offset,
-            "unread": begin.unread,
+            "position_offset": place.committed,
+            "first_offset": place.first,
+            "end_offset": place.end,
+            "begin_offset": begin.offset,
+            "unread_offsets": begin.unread,
         }
         log.error("the commit does not fit the log", what=begin.oddity, at=partition, **facts)
         self._on_odd(begin.oddity, partition, facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from modelmora.agents.intake import Intake
 from modelmora.agents.lifecycle import Sender
@@ -13,19 +13,21 @@ from modelmora.kafka.topics import Topic, lane_topics
 from modelmora.kafka.writing.publisher import Answer
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import RegistryKind, RegistryRecord
-from modelmora.serving.models import Catalogue
 from modelmora.settings import Settings
 from modelmora.wire import encode_registry
 
 
 class Presence:
-    """Renews the lease four times while it holds, and at every change."""
+    """Renews the lease four times while it holds, and at every change.
+
+    `standing` tells what the node serves and what has failed, by name@version.
+    """
 
     def __init__(
         self,
         settings: Settings,
         node: str,
-        catalogue: Catalogue,
+        standing: Callable[[], tuple[Mapping[str, str], Mapping[str, str]]],
         intake: Intake,
         leases: Leases,
         sender: Sender,
@@ -35,7 +37,7 @@ class Presence:
         self._lease_s = settings.timing.session_timeout_s
         self._lanes = list(lane_topics(settings))
         self._topic = Topic.REGISTRY.full(settings.namespace)
-        self._catalogue = catalogue
+        self._standing = standing
         self._intake = intake
         self._leases = leases
         self._sender = sender
@@ -63,6 +65,7 @@ class Presence:
     def _record(self) -> RegistryRecord:
         owned = self._intake.partitions()
         whole = {n for _, n in owned if all((lane, n) in owned for lane in self._lanes)}
+        serves, failed = self._standing()
         return RegistryRecord(
             RegistryKind.NODE,
             self._node,
@@ -71,8 +74,9 @@ class Presence:
             "",
             self._node,
             lease_ms=round(self._lease_s * 1000),
-            serves={"@".join(key): spec.task for key, spec in self._catalogue.specs.items()},
+            serves=serves,
             partitions=tuple(sorted(whole)),
+            failed=failed,
         )
 
     def _write(self, key: bytes, value: bytes | None) -> None:

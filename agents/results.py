@@ -13,6 +13,7 @@ import structlog
 from modelmora.agents.deadletters import headers_of, shortened
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import Code, RequestError
+from modelmora.kafka.sizes import outputs_too_large
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, Dropped, Ends, Headers, TooLarge, Written
 from modelmora.kafka.writing.publisher import Record as Outgoing
@@ -301,7 +302,7 @@ class Results:
             self._send_result(record, cut, NO_OUTPUTS, (), letter)
             return
         # Outputs that no topic takes: the request fails with a reason, and says which.
-        error = RequestError(Code.INFERENCE_FAILED, "the outputs are larger than a record may be")
+        error = outputs_too_large()
         info = ErrorInfo(error.code, error.message)
         smaller = replace(head, status=Status.FAILED, settings={}, error=info)
         send = partial(self._send_result, record, smaller, NO_OUTPUTS, ())

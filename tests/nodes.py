@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from modelmora.messages import InferenceResult, LifecycleEvent, Source
 from modelmora.wire import decode_event, decode_result
+from tests.facts import faults
 from tests.programs import ROOT, eventually
 
 READY_S = 120.0
@@ -292,4 +293,6 @@ class Observer:
         self.letters.setdefault(letter.source, []).append(letter)
 
     def _take_event(self, message: Message) -> None:
-        self.events.append(decode_event(message.value()))
+        event = decode_event(message.value())
+        assert faults(event) == []
+        self.events.append(event)

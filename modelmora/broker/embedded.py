@@ -35,6 +35,7 @@ from modelmora.broker.linked import ensure_linked, linked_file
 from modelmora.broker.lock import FolderLock
 from modelmora.broker.tether import tethered
 from modelmora.errors import ConfigurationError, MissingExtra, ModelMoraError
+from modelmora.text import size
 
 START_S = 90.0
 STOP_S = 30.0
@@ -232,8 +233,8 @@ class EmbeddedBroker:
             )
         if free < self._min_free:
             raise ModelMoraError(
-                f"the disk of {self.folder} is full ({free >> 20} MB left, "
-                f"{self._min_free >> 20} MB needed); free some space and start again"
+                f"the disk of {self.folder} is full ({size(free)} left, "
+                f"{size(self._min_free)} needed); free some space and start again"
             )
 
     def _format(self, command: Sequence[str]) -> None:

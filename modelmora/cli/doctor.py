@@ -27,5 +27,6 @@ def doctor(where: Instance, json: JsonOption = False) -> int:
             ],
             prose=True,
         )
-        say(f"{wrong} of {len(findings)} checks are wrong" if wrong else "nothing is wrong")
+        are = "is" if wrong == 1 else "are"
+        say(f"{wrong} of {len(findings)} checks {are} wrong" if wrong else "nothing is wrong")
     return 1 if wrong else 0

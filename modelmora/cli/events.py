@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -12,10 +13,15 @@ from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import Undecodable
 from modelmora.host.instance import Instance
 from modelmora.kafka.topics import Topic
-from modelmora.text import size
+from modelmora.text import duration, size
 from modelmora.wire import decode_event
 
 ATTRIBUTE = "ce_"
+_UNITS: Mapping[str, Callable[[float], str]] = {
+    "_bytes": size,
+    "_ms": duration,
+    "_share": lambda share: f"{share:.1%}",
+}
 
 
 @finds_instance
@@ -84,16 +90,19 @@ def _cells(event: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 def facts_line(facts: dict[str, Any]) -> str:
-    """The facts of an event on one line, bytes in units that read well; unknown ones left out."""
-    return " ".join(f"{n}={_fact(n, value)}" for n, value in facts.items() if value is not None)
+    """The facts of an event on one line, in units that read well; unknown ones left out."""
+    return " ".join(_fact(name, value) for name, value in facts.items() if value is not None)
 
 
 def _fact(name: str, value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if name.endswith("_bytes"):
-            return size(value).replace(" ", "")
-        return f"{value:g}" if isinstance(value, float) else str(value)
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, bool):
+        return f"{name}={'yes' if value else 'no'}"
+    if isinstance(value, int | float):
+        for unit, told in _UNITS.items():
+            if name.endswith(unit):
+                return f"{name.removesuffix(unit)}={told(value).replace(' ', '')}"
+        return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+    return f"{name}={','.join(value) if isinstance(value, tuple) else value}"
 
 
 def _print(told: list[dict[str, Any]], *, json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, print_table
+from modelmora.cli.output import print_json, print_table, say
 from modelmora.host.instance import Instance
 from modelmora.text import duration, size
 
@@ -35,3 +35,15 @@ def ps(where: Instance, json: JsonOption = False) -> None:
         right=("PID", "RAM", "WAITING", "RUNNING", "IDLE"),
         drop=("IDLE", "PID", "RUNNING", "RAM"),
     )
+    for model in models:
+        if reason := model.get("reason"):
+            say(f"{model['name']}@{model['version']}: {reason}; {_next(model['retry_after_ms'])}")
+
+
+def _next(retry_after_ms: int | None) -> str:
+    """What becomes of a model that could not be loaded."""
+    if retry_after_ms is None:
+        return "it is served again once that is mended"
+    if retry_after_ms:
+        return f"the first request in {duration(retry_after_ms)} tries again"
+    return "the next request tries again"

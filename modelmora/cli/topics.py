@@ -13,7 +13,7 @@ from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
 from modelmora.kafka.admin import Admin, TopicState
 from modelmora.kafka.topics import TABLE, Topic
-from modelmora.text import duration
+from modelmora.text import counted, duration
 
 app = typer.Typer(help="Topics: list, create, describe.", no_args_is_help=True)
 
@@ -98,7 +98,8 @@ def _print_description(row: dict[str, Any]) -> None:
     content = "content of callers" if row["content"] else "no content"
     tell(row["name"])
     if row["exists"]:
-        tell(f"  {row['partitions']} partitions, {row['records']} records, {kept}, {content}")
+        shape = f"{counted(row['partitions'], 'partition')}, {counted(row['records'], 'record')}"
+        tell(f"  {shape}, {kept}, {content}")
     tell(f"  key {row['key']}, value {row['value']}")
     tell(f"  {', '.join(f'{key}={value}' for key, value in row['config'].items())}")
     for fault in row["differs"]:

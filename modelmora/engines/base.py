@@ -12,7 +12,10 @@ from modelmora.messages import Content, InferenceRequest, Parameter
 
 
 class LoadError(ModelMoraError):
-    """A model cannot be loaded; `code` says whether trying again may help."""
+    """A model cannot be loaded; `code` says whether trying again may help.
+
+    `cannot_be_served`: not before its files have been changed. `model_unavailable`: after a while.
+    """
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)

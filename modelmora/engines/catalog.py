@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
+from modelmora.engines import sentence
+from modelmora.engines.files import ModelFiles
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, Content, ObjectRef, Parameter, Tensor
 
@@ -67,7 +70,7 @@ class EngineEntry:
 
     `engine` is `module:Class`; `needs_cores` says whether it computes on CPU threads (the test
     engines do not, so they take none from the others). `modules` are imported once for all its
-    processes, before they start.
+    processes, before they start. `read` looks at a model's files and raises LoadError.
     """
 
     task: str
@@ -76,6 +79,7 @@ class EngineEntry:
     inputs: frozenset[InputKind] = frozenset(InputKind)
     needs_cores: bool = True
     modules: tuple[str, ...] = ()
+    read: Callable[[Path], ModelFiles] | None = None
 
 
 # The real model modules, since transformers imports them only when a model of theirs is made.
@@ -104,6 +108,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         parameters={"truncate": ParameterSpec(bool, default=False)},
         inputs=frozenset({InputKind.TEXT}),
         modules=_SENTENCES,
+        read=sentence.read_files,
     ),
 }
 # Served only with `testing: true`.

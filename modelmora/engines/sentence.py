@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelmora.engines.base import LoadError
-from modelmora.errors import Code
+from modelmora.engines.files import (
+    ModelFiles,
+    Shape,
+    broken,
+    read_bytes,
+    read_json,
+    read_weights,
+)
+from modelmora.text import counted
 
 # File layout and names: Sentence Transformers (modules.json, <n>_Pooling/config.json and
 # sentence_<type>_config.json), current and older releases.
@@ -22,7 +29,12 @@ _OLD_POOLING = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+_VOCABULARIES = ("*vocab*", "*.model", "*.spm", "*bpe*", "*.tiktoken")
 _STEPS = ("Transformer", "Pooling", "Normalize")
+_WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
+"""What configurations call the length of a token's vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,110 +47,164 @@ class SentenceModel:
     max_tokens: int | None
     lower_case: bool
     prompt: str
+    width: int | None
+    """Of a token's vector, where the configuration tells it."""
+
+
+def read_files(path: Path) -> ModelFiles:
+    """What the node needs to know of a model before it is loaded.
+
+    Raises LoadError where its files are not whole, or contradict each other.
+    """
+    model = read_sentence_model(path)
+    config = read_json(model.transformer / CONFIG)
+    total, shapes = read_weights(model.transformer)
+    words = _table(shapes, "word_embeddings.weight")
+    places = _table(shapes, "position_embeddings.weight")
+    _compare(config, "vocab_size", words, 0)
+    _compare(config, "max_position_embeddings", places, 0)
+    if "embedding_size" not in config:
+        for name in _WIDTHS[:2]:
+            _compare(config, name, words, 1)
+    _check_tokenizer(model.transformer, words[0] if words else None)
+    return ModelFiles(total, model.width and 4 * model.width * len(model.pooling))
+
+
+def _table(shapes: Mapping[str, Shape], name: str) -> Shape | None:
+    """The shape of a table of vectors, under whatever prefix it stands."""
+    found = (shape for key, shape in shapes.items() if f".{key}".endswith(f".{name}"))
+    return next((shape for shape in found if len(shape) == 2), None)
+
+
+def _compare(config: Mapping[str, Any], name: str, table: Shape | None, axis: int) -> None:
+    told = config.get(name)
+    if table and type(told) is int and told != table[axis]:
+        raise broken(f"{CONFIG} has `{name}` {told}, and the weights have {table[axis]}")
+
+
+def _check_tokenizer(folder: Path, rows: int | None) -> None:
+    """That there is one, and not one with more tokens than the weights have vectors."""
+    if read_bytes(folder / TOKENIZER) is None:
+        # Older models have a file of their kind's own, which the loader converts.
+        if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
+            raise broken(f"the model has no {TOKENIZER}")
+        return
+    model = read_json(folder / TOKENIZER).get("model")
+    if not isinstance(model, dict):
+        raise broken(f"{TOKENIZER} holds no tokenizer")
+    words = model.get("vocab")
+    if rows is not None and isinstance(words, dict | list) and len(words) > rows:
+        raise broken(
+            f"{TOKENIZER} is that of another model: it has {counted(len(words), 'token')}, "
+            f"and the weights have {rows}"
+        )
 
 
 def read_sentence_model(path: Path) -> SentenceModel:
     """The model of a folder, without importing anything of it.
 
-    Raises LoadError: model_unavailable when files are missing or broken, cannot_be_served when
-    it needs code of its own, pickled weights or a step that this engine has not.
+    Raises LoadError (cannot_be_served): files are missing or broken, or it needs code of its own,
+    pickled weights or a step that this engine has not.
     """
     if not path.is_dir():
-        raise LoadError(Code.MODEL_UNAVAILABLE, "the model's folder does not exist; install it")
+        raise broken("the model's folder does not exist")
     modules = _modules(path)
     transformer = _inside(path, modules["Transformer"])
     check_safe(transformer)
     pooling = _pooling(_inside(path, modules["Pooling"])) if "Pooling" in modules else ("mean",)
     length = _first_json(transformer, "sentence_*_config.json")
-    prompts = _json(path / "config_sentence_transformers.json")
-    prompt = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name") or "") or ""
+    config = read_json(transformer / CONFIG)
+    widths = [config[name] for name in _WIDTHS if type(config.get(name)) is int]
     return SentenceModel(
         transformer=transformer,
         pooling=pooling,
         normalize="Normalize" in modules,
-        max_tokens=length.get("max_seq_length"),
+        max_tokens=_max_tokens(length.get("max_seq_length")),
         lower_case=bool(length.get("do_lower_case")),
-        prompt=str(prompt),
+        prompt=_prompt(read_json(path / "config_sentence_transformers.json")),
+        width=widths[0] if widths and widths[0] > 0 else None,
     )
 
 
 def check_safe(folder: Path) -> None:
     """Refuse a transformer that would run code or unpickle; raises LoadError."""
-    if not (folder / "config.json").is_file():
-        raise LoadError(Code.MODEL_UNAVAILABLE, "the model has no config.json; install it again")
-    for name in ("config.json", "tokenizer_config.json", "processor_config.json"):
-        if "auto_map" in _json(folder / name):
-            raise LoadError(
-                Code.CANNOT_BE_SERVED,
+    if read_bytes(folder / CONFIG) is None:
+        raise broken(f"the model has no {CONFIG}")
+    for name in (CONFIG, "tokenizer_config.json", "processor_config.json"):
+        if "auto_map" in read_json(folder / name):
+            raise broken(
                 f"{name} has an `auto_map`: the model brings code of its own, which is never run",
             )
     if any(folder.glob("*.safetensors")):
-        return
+        return  # whether they are whole is for `read_weights`
     if any(any(folder.glob(pattern)) for pattern in _PICKLED):
-        raise LoadError(
-            Code.CANNOT_BE_SERVED,
+        raise broken(
             "the weights are pickled, which can run code; convert them to safetensors",
         )
-    raise LoadError(Code.MODEL_UNAVAILABLE, "the model has no *.safetensors weights")
+    raise broken("the model has no *.safetensors weights")
 
 
 def _modules(path: Path) -> dict[str, str]:
     """Step name -> folder; a model without modules.json is a transformer with mean pooling."""
-    if not (path / "modules.json").is_file():
+    if read_bytes(path / "modules.json") is None:
         return {"Transformer": ""}
     steps: dict[str, str] = {}
-    entries = _json(path / "modules.json", list)
-    for entry in entries:
+    for entry in read_json(path / "modules.json", list):
+        if not isinstance(entry, dict):
+            raise broken("modules.json does not list steps")
         kind, _, name = str(entry.get("type", "")).rpartition(".")
         if not kind.startswith("sentence_transformers.") or name not in _STEPS or name in steps:
-            raise LoadError(
-                Code.CANNOT_BE_SERVED,
+            raise broken(
                 f"modules.json names {name[:60]!r}; served are {', '.join(_STEPS)}, each once",
             )
         steps[name] = str(entry.get("path", ""))
     order = [name for name in _STEPS if name in steps]
     if list(steps) != order or "Transformer" not in steps:
-        raise LoadError(
-            Code.CANNOT_BE_SERVED, f"modules.json must list its steps as {', '.join(_STEPS)}"
-        )
+        raise broken(f"modules.json must list its steps as {', '.join(_STEPS)}")
     return steps
 
 
 def _pooling(folder: Path) -> tuple[str, ...]:
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config.get("include_prompt") is False:
-        raise LoadError(Code.CANNOT_BE_SERVED, "pooling without the prompt is not served")
+        raise broken("pooling without the prompt is not served")
     named = config.get("pooling_mode")
     if named is None:
         modes = tuple(mode for key, mode in _OLD_POOLING.items() if config.get(key)) or ("mean",)
     else:
-        modes = (named,) if isinstance(named, str) else tuple(named)
+        modes = tuple(named) if isinstance(named, list) else (named,)
     for mode in modes:
         if mode not in POOLING_MODES:
-            raise LoadError(Code.CANNOT_BE_SERVED, f"pooling {str(mode)[:60]!r} is not known")
+            raise broken(f"pooling {str(mode)[:60]!r} is not known")
     return modes
 
 
+def _max_tokens(told: Any) -> int | None:
+    if told is None or (type(told) is int and told > 0):
+        return told
+    raise broken("`max_seq_length` is no number of tokens")
+
+
+def _prompt(config: Mapping[str, Any]) -> str:
+    """What is put before each text; nothing unless a default is named."""
+    name, prompts = config.get("default_prompt_name"), config.get("prompts")
+    if name is None:
+        return ""
+    if not isinstance(prompts, dict) or not isinstance(prompts.get(str(name)), str):
+        raise broken(f"there is no prompt {str(name)[:60]!r}, which is named as the default")
+    return str(prompts[str(name)])
+
+
 def _inside(path: Path, name: str) -> Path:
-    folder = (path / name).resolve()
+    try:
+        folder = (path / name).resolve()
+    except (OSError, RuntimeError, ValueError):
+        raise broken(f"modules.json names a folder that is none: {name[:60]!r}") from None
     if not folder.is_relative_to(path.resolve()):
-        raise LoadError(Code.CANNOT_BE_SERVED, "modules.json points outside of the model's folder")
+        raise broken("modules.json points outside of the model's folder")
     return folder
 
 
 def _first_json(folder: Path, pattern: str) -> dict[str, Any]:
     found = sorted(folder.glob(pattern))
-    return _json(found[0]) if found else {}
-
-
-def _json(path: Path, kind: type[Any] = dict) -> Any:
-    """The JSON of a file; empty where there is no such file."""
-    if not path.is_file():
-        return kind()
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError):
-        raise LoadError(Code.MODEL_UNAVAILABLE, f"{path.name} is not valid JSON") from None
-    if not isinstance(values, kind):
-        raise LoadError(Code.MODEL_UNAVAILABLE, f"{path.name} does not hold a {kind.__name__}")
-    return values
+    return read_json(found[0]) if found else {}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 
 import structlog
 from aiokafka import ConsumerRecord
 
-from modelmora.errors import Code, Undecodable
+from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.gateway.hall import Ask
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
@@ -17,6 +18,7 @@ from modelmora.gateway.replies import Replies
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
+from modelmora.kafka.sizes import check_inputs
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarge
 from modelmora.messages import (
@@ -126,6 +128,10 @@ class Bridge:
         """The models of the registry, by name and version."""
         return self._directory.models()
 
+    def failed(self) -> Mapping[str, str]:
+        """Why no node that runs can load a model now, by name@version."""
+        return self._directory.failed()
+
     def hold(self, size: int) -> None:
         """Count `size` more bytes of content as held here; raises Refusal (busy)."""
         if self._held + size > self._settings.limits.node_bytes:
@@ -194,6 +200,10 @@ class Bridge:
             raise Refusal(DoorCode.BROKER_UNREACHABLE, f"{fault}; try again a little later")
         if not self._directory.knows(ask.model):
             raise Refusal(Code.UNKNOWN_MODEL, "no such model; GET /models lists those there are")
+        try:
+            check_inputs(len(ask.inputs), self._directory.max_inputs(ask.model))
+        except RequestError as error:
+            raise Refusal(error.code, error.message, request_id=ask.request_id or "") from None
         if self._publisher.backlog_of(self._lanes) >= self._settings.limits.gateway_waiting:
             raise Refusal(Code.BUSY, "too many requests are being written; try again later")
 

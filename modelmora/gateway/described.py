@@ -66,27 +66,27 @@ class Ready(BaseModel):
     faults: list[str]
 
 
-class ModelEntry(BaseModel):
-    """One model of the registry."""
+class ModelHealth(BaseModel):
+    """One model as the gateway knows it; where it is loaded only its node knows."""
 
     name: str
     version: str
+    status: str = Field(description="`registered`, or `failed` where no node can load it now")
+    reason: str | None = Field(description="Why it has failed")
+
+
+class ModelEntry(ModelHealth):
+    """One model of the registry."""
+
     task: str
     source: str
+    max_inputs: int | None = Field(description="Inputs whose outputs fit one answer, if known")
 
 
 class Models(BaseModel):
     """All models of the registry."""
 
     models: list[ModelEntry]
-
-
-class ModelHealth(BaseModel):
-    """One model as the gateway knows it; where it is loaded only its node knows."""
-
-    name: str
-    version: str
-    status: str
 
 
 class ModelsHealth(BaseModel):

@@ -52,6 +52,9 @@ class Hall(Protocol):
     def models(self) -> tuple[RegistryRecord, ...]:
         """The models of the registry, by name and version."""
 
+    def failed(self) -> Mapping[str, str]:
+        """Why no node that runs can load a model now, by name@version."""
+
 
 def check_request_id(given: str | None) -> str | None:
     """A caller's own id, None where there is none; raises Refusal for one that cannot be used."""

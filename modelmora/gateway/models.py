@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -36,6 +37,7 @@ class Directory:
         self._leases = Leases()
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
+        self._failed: Mapping[str, str] = {}
 
     async def start(self) -> None:
         """Read all there is, then follow. Raises Unreachable when that takes too long."""
@@ -62,6 +64,22 @@ class Directory:
         """The models, by name and version."""
         return self._listing
 
+    def failed(self) -> Mapping[str, str]:
+        """Why no node that runs can load a model now, by name@version."""
+        return self._failed
+
+    def max_inputs(self, model: str) -> int | None:
+        """How many inputs of `name` or `name@version` one result can answer at most, if known."""
+        name, _, version = model.partition("@")
+        limits = [
+            fact.max_inputs
+            for fact in self._listing
+            if fact.name == name and version in ("", fact.version)
+        ]
+        # Which version a name stands for is decided by the node.
+        known = [limit for limit in limits if limit is not None]
+        return max(known) if len(known) == len(limits) > 0 else None
+
     def handle(self, record: ConsumerRecord) -> None:
         """Take one record; one that replaces another than the current is stale and ignored."""
         key = record.key or b""
@@ -81,17 +99,19 @@ class Directory:
         self._index()
 
     def _index(self) -> None:
-        """A model is there while a node that runs serves it.
+        """A model is there while a node that runs serves it, or would if it could be loaded.
 
         While none runs, nobody can say: requests wait for the next one.
         """
         nodes = self._leases.living()
         served = {model for node in nodes for model in node.serves}
+        well = {model for node in nodes for model in node.serves.keys() - node.failed.keys()}
+        failed = {model: why for node in nodes for model, why in node.failed.items()}
 
         def is_there(fact: RegistryRecord) -> bool:
             if not nodes or fact.kind is not RegistryKind.MODEL:
                 return fact.present
-            return f"{fact.name}@{fact.version}" in served
+            return f"{fact.name}@{fact.version}" in served | failed.keys()
 
         facts = [fact for _, fact in self._entries.values() if is_there(fact)]
         callable_ = [fact for fact in facts if fact.kind in _CALLABLE]
@@ -100,3 +120,4 @@ class Directory:
         )
         models = (fact for fact in facts if fact.kind is RegistryKind.MODEL)
         self._listing = tuple(sorted(models, key=lambda fact: (fact.name, fact.version)))
+        self._failed = {model: why for model, why in failed.items() if model not in well}

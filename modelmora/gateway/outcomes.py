@@ -69,6 +69,7 @@ _ANSWERS: dict[AnyCode, Answer] = {
     Code.BUSY: _LATER,
     Code.STARTING: _LATER,
     Code.STOPPING: _LATER,
+    Code.MODEL_UNAVAILABLE: _LATER,
     DoorCode.BROKER_UNREACHABLE: Answer(
         HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 2000
     ),

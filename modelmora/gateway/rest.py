@@ -21,6 +21,7 @@ from modelmora.gateway.hall import Ask, Hall, check_request_id
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import DoorCode, Refusal
 from modelmora.gateway.tensors import BadTensor
+from modelmora.messages import RegistryRecord
 
 JSON_OVER_RECORD = 8  # FP32 as text and escaped text are up to six times their bytes
 CALLER_GONE = 499  # nobody reads it; the number is nginx's
@@ -75,12 +76,16 @@ def _add_health(app: FastAPI, hall: Hall) -> None:
 
 
 def _add_models(app: FastAPI, hall: Hall) -> None:
+    def state(model: RegistryRecord) -> dict[str, str | None]:
+        reason = hall.failed().get(f"{model.name}@{model.version}")
+        return {"status": "failed" if reason else "registered", "reason": reason}
+
     @app.get("/health/models", response_model=described.ModelsHealth, tags=["health"])
     async def models_health() -> dict[str, Any]:
         """The models and what the gateway knows of each."""
         return {
             "models": [
-                {"name": model.name, "version": model.version, "status": "registered"}
+                {"name": model.name, "version": model.version, **state(model)}
                 for model in hall.models()
             ]
         }
@@ -95,6 +100,8 @@ def _add_models(app: FastAPI, hall: Hall) -> None:
                     "version": model.version,
                     "task": model.task,
                     "source": model.source,
+                    "max_inputs": model.max_inputs,
+                    **state(model),
                 }
                 for model in hall.models()
             ]

@@ -26,6 +26,7 @@ from modelmora.kafka.topics import (
     TopicSpec,
 )
 from modelmora.settings import Settings
+from modelmora.text import counted
 
 WAIT_S = 15.0
 RECONNECT_MS = 200
@@ -192,11 +193,11 @@ class Admin:
             if configs[name].get(key) != value
         ]
         if spec.partitions and existing[name] != spec.partitions:
-            differs.append(f"{existing[name]} partitions, not {spec.partitions}")
+            differs.append(f"{counted(existing[name], 'partition')}, not {spec.partitions}")
         if topic in LANE_TOPICS.values() and len(lanes) > 1:
             most = max(lanes)
             if existing[name] < most:
-                differs.append(f"{existing[name]} partitions, another lane has {most}")
+                differs.append(f"{counted(existing[name], 'partition')}, another lane has {most}")
         return TopicState(topic, name, True, existing[name], differs=tuple(differs))
 
 

@@ -20,6 +20,8 @@ class NodeLease:
     partitions: tuple[int, ...]
     told_ms: int
     lease_ms: int
+    failed: Mapping[str, str]
+    """Why a model cannot be loaded there, by name@version; it may be tried again."""
 
     def has(self, head: RequestHead) -> bool:
         """Whether the node serves what the request asks for: a model, or any model of a task."""
@@ -55,6 +57,7 @@ class Leases:
                 record.partitions,
                 timestamp_ms,
                 record.lease_ms or 0,
+                record.failed,
             )
         return True
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from modelmora.kafka.sizes import RECORD_BYTES
 from modelmora.messages import Lane
-from modelmora.settings import MIB, Settings
+from modelmora.settings import Settings
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-REQUEST_BYTES = 2 * MIB
+REQUEST_BYTES = RECORD_BYTES
 DEAD_LETTER_BYTES = REQUEST_BYTES + 128 * 1024
 EMBEDDED_PARTITIONS = 12
 CLUSTER_PARTITIONS = 48

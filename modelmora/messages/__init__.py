@@ -2,7 +2,13 @@
 
 from modelmora.messages.content import ChatMessage, Content, ObjectRef, Parameter, Tensor
 from modelmora.messages.control import ControlCommand, ControlVerb, RegistryKind, RegistryRecord
-from modelmora.messages.events import EventKind, LifecycleEvent, ProgressEvent, ProgressStage
+from modelmora.messages.events import (
+    FACTS,
+    EventKind,
+    LifecycleEvent,
+    ProgressEvent,
+    ProgressStage,
+)
 from modelmora.messages.inference import (
     ErrorInfo,
     InferenceRequest,
@@ -17,6 +23,7 @@ from modelmora.messages.inference import (
 )
 
 __all__ = [
+    "FACTS",
     "ChatMessage",
     "Content",
     "ControlCommand",

@@ -21,8 +21,10 @@ class RegistryRecord:
     """One fact of the registry; `based_on` is the offset of the record it replaces.
 
     A record with `present` false says that the model was removed (the topic is compacted).
+    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows.
     NODE is the lease of a node that runs: for how long from the record's timestamp (ms), the task
     of each model that it serves by name@version, and the partitions of the lanes that it reads.
+    `failed` is why it cannot load a model, by name@version.
     """
 
     kind: RegistryKind
@@ -37,6 +39,8 @@ class RegistryRecord:
     lease_ms: int | None = None
     serves: Mapping[str, str] = field(default_factory=dict)
     partitions: tuple[int, ...] = ()
+    max_inputs: int | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 class ControlVerb(StrEnum):

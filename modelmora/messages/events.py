@@ -47,6 +47,17 @@ class EventKind(StrEnum):
     ROUTE_CHANGED = "route_changed"
 
 
+EXIT_FACTS = (
+    "reason",
+    "message",
+    "exit_code",
+    "private_bytes",
+    "tree_before_bytes",
+    "tree_after_bytes",
+    "returned_share",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LifecycleEvent:
     """One change of a model or node; `time` in Unix ms, `facts` carry the measured proof."""
@@ -58,3 +69,28 @@ class LifecycleEvent:
     model: str | None = None
     version: str | None = None
     facts: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+FACTS: Mapping[EventKind, tuple[str, ...]] = {
+    EventKind.REGISTERED: ("task",),
+    EventKind.VERSION_ADDED: ("task",),
+    EventKind.UNREGISTERED: (),
+    EventKind.LOADING: ("replica",),
+    EventKind.LOADED: ("load_ms", "private_bytes"),
+    EventKind.LOAD_FAILED: ("code", "message"),
+    EventKind.UNLOADED: EXIT_FACTS,
+    EventKind.CRASHED: EXIT_FACTS,
+    EventKind.HEALTH_CHANGED: (
+        "what",
+        "topic",
+        "partition",
+        "position_offset",
+        "first_offset",
+        "end_offset",
+        "begin_offset",
+        "unread_offsets",
+    ),
+    EventKind.NODE_JOINED: ("cores",),
+    EventKind.NODE_LEFT: (),
+}
+"""The facts of each kind that is written; a measure ends with its unit, a share is 0 to 1."""

@@ -57,7 +57,11 @@ def outcome_status(code: Code) -> Status:
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """A request without its inputs: all that a node needs to place it."""
+    """A request without its inputs: all that a node needs to place it.
+
+    `inputs` is how many it has at least: those of the first block of the Avro array, which is the
+    only one unless its writer made more.
+    """
 
     request_id: str
     model: str
@@ -65,6 +69,7 @@ class RequestHead:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     timeout_ms: int | None = None
     progress: bool = False
+    inputs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ from modelmora.messages import Status, Timings
 BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 Checks = Callable[[], Mapping[str, bool]]
 Facts = Callable[[], Mapping[str, Any]]
-"""`waiting_for`: what it needs to become ready; `partitions`: how many lane partitions it has."""
+"""`waiting_for`: what it needs to become ready; `partitions`: how many lane partitions it has;
+`serves`: which models; `failed`: why others cannot be loaded; `unreadable`: what hides models."""
 ModelRows = Callable[[], list[dict[str, Any]]]
 
 

@@ -39,6 +39,7 @@ from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
+from modelmora.node.models import Told, model_rows
 from modelmora.node.policy import policy_of
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
@@ -50,6 +51,7 @@ from modelmora.workers.handle import Spawned
 
 log = structlog.get_logger(__name__)
 _MODELS_POLL_S = 0.5
+_PRESENCE_S = 0.25
 _ACKNOWLEDGE_S = 5
 _STOP_S = 12
 _GATES_S = 0.02
@@ -119,9 +121,9 @@ class Node:
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
         self.presence = Presence(
-            settings, self.name, self.service.catalogue, self.intake, leases, self.teller
+            settings, self.name, self.service.standing, self.intake, leases, self.teller
         )
-        self.hand_on = self.service.elsewhere = HandOn(leases, self.intake, results)
+        self.hand_on = self.service.elsewhere = HandOn(leases, self.intake, results, self.name)
         followed = (Topic.CONTROL.full(settings.namespace), Topic.REGISTRY.full(settings.namespace))
         self.pulse = Pulse(settings, followed)
         self.control = Control(settings, self.service, self.models, leases, self.pulse, schemas)
@@ -129,13 +131,14 @@ class Node:
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         self.http = HttpServer(
-            health_app(self.checks, self.facts, self.model_rows, self.metrics),
+            health_app(self.checks, self.facts, self.rows, self.metrics),
             settings.host,
             settings.node_http_port,
         )
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.waiting_for: str | None = "broker"
         self._address = ""
+        self._told = Told()
         self._ready = False
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -191,11 +194,12 @@ class Node:
         self.lifecycle.event(EventKind.NODE_JOINED, facts={"cores": self.settings.cores})
         await self._acknowledged(self.teller)
         await self.control.start()
-        self.models.refresh()
+        await self._look_at_models()
         await self.app.feed.reading.wait()
         self.member.start()
         self._watch(
             models=self._watch_models(),
+            presence=self._watch_presence(),
             commits=self._watch_commits(),
             gates=self._watch_gates(),
             path=self.lookout.run(),
@@ -272,7 +276,7 @@ class Node:
         return self.clock.now_ms() - self.publisher.oldest_s() * 1000
 
     def _on_odd(self, what: Oddity, partition: Partition, facts: Mapping[str, int]) -> None:
-        self.metrics.odd(what, facts["unread"])
+        self.metrics.odd(what, facts["unread_offsets"])
         topic, number = partition
         told = {"what": what.value, "topic": topic, "partition": number, **facts}
         self.lifecycle.event(EventKind.HEALTH_CHANGED, facts=told)
@@ -292,8 +296,18 @@ class Node:
     async def _watch_models(self) -> None:
         while True:
             await asyncio.sleep(_MODELS_POLL_S)
-            self.models.refresh()
+            await self._look_at_models()
+
+    async def _watch_presence(self) -> None:
+        """Apart from the models, whose disk may not answer."""
+        while True:
+            await asyncio.sleep(_PRESENCE_S)
             self.presence.tell()
+
+    async def _look_at_models(self) -> None:
+        """In a thread: files may lie on a disk that does not answer."""
+        self.models.take(await asyncio.to_thread(self.models.look))
+        self._told.tell(self.service, self.models.unreadable)
 
     async def _watch_commits(self) -> None:
         while True:
@@ -338,29 +352,19 @@ class Node:
         }
 
     def facts(self) -> dict[str, Any]:
-        """What it still waits for, and how many partitions it has."""
-        return {"waiting_for": self.waiting_for, "partitions": len(self._owned)}
+        """What it still waits for, how many partitions it has, which models cannot be loaded."""
+        serves, failed = self.service.standing()
+        return {
+            "waiting_for": self.waiting_for,
+            "partitions": len(self._owned),
+            "serves": sorted(serves),
+            "failed": failed,
+            "unreadable": self.models.unreadable,
+        }
 
-    def model_rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """Each model with its state, process and memory."""
-        pids = self.workers.pids
-        replicas = self.service.replicas
-        pid_of = {key: pids.get(replica) for replica, key in replicas.items()}
-        return [
-            {
-                "name": status.key[0],
-                "version": status.key[1],
-                "task": self.service.catalogue.specs[status.key].task,
-                "state": status.state.value,
-                "pid": pid_of.get(status.key),
-                "memory_bytes": status.bytes,
-                "waiting": status.waiting,
-                "running": status.started,
-                "idle_s": status.idle_s,
-            }
-            for status in self.service.status()
-            if status.key in self.service.catalogue.specs
-        ]
+        return model_rows(self.service, self.workers)
 
     def _count(self, status: Status, model: str, timings: Timings) -> None:
         served = model if self.service.catalogue.named(model) else ""

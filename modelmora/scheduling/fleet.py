@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
+from modelmora.scheduling.admission import too_large
 from modelmora.scheduling.effects import Effects
-from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, State
+from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus, State
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.residency import Presence, Resident, Verdict, make_room, overrun
 from modelmora.scheduling.state import Model, Replica, ewma, resident
@@ -32,14 +34,14 @@ class Fleet:
         """Know this model; a new specification replaces the old one and its child."""
         model = self.models.get(spec.key)
         if model is None:
-            self.models[spec.key] = Model(spec)
+            model = self.models[spec.key] = Model(spec)
+            model.judge_files()
             return
         model.removed = False
         if model.spec != spec:
             model.spec = spec
-            model.measured_bytes = model.failures = model.load_crashes = 0
-            model.retry_at = float("-inf")
-            self.dismiss(model, KillReason.REMOVED)
+            model.judge_files()
+            self.dismiss(model, KillReason.CHANGED)
 
     def remove(self, model: Model) -> None:
         """Serve this model no more; it is forgotten once its child has left."""
@@ -53,7 +55,9 @@ class Fleet:
             del self.models[model.spec.key]
 
     def want(self, model: Model) -> None:
-        """Have the model loaded although nothing waits for it."""
+        """Have the model loaded although nothing waits for it, unless its files are broken."""
+        if model.spec.fault:
+            return
         model.retry_at = float("-inf")
         if model.replica is None or model.replica.state in (State.DRAINING, State.LEAVING):
             model.wanted = True
@@ -71,6 +75,19 @@ class Fleet:
         plan = make_room(model.need, self._policy.budget_bytes, pinned)
         return plan.verdict is not Verdict.NEVER
 
+    def hopeless(self, model: Model, now: float) -> str | None:
+        """Why no request may wait for it: its files are broken, or memory can never hold it."""
+        if model.broken:
+            return f"{model.spec.name}@{model.spec.version} cannot be loaded: {model.failure}"
+        return None if self.fits(model, now) else too_large(model)
+
+    def status(self, model: Model, now: float) -> ModelStatus:
+        """The model as people see it; one that memory can never hold has failed."""
+        status = model.status(now)
+        if model.replica or self.fits(model, now):
+            return status
+        return replace(status, state=State.FAILED, reason=too_large(model), retry_after_ms=None)
+
     # Children ------------------------------------------------------------------------------------
 
     def loaded(self, child: Replica, load_ms: float, now: float) -> None:
@@ -80,6 +97,7 @@ class Fleet:
         child.load_ms = load_ms
         child.model.load_ms = ewma(child.model.load_ms, load_ms)
         child.model.failures = child.model.load_crashes = 0
+        child.model.failure, child.model.retry_at = None, float("-inf")
         child.model.wanted = False
 
     def measure(self, child: Replica, private_bytes: int) -> None:
@@ -130,12 +148,14 @@ class Fleet:
         self.claim(child.model)
         return child
 
-    def back_off(self, model: Model, now: float) -> None:
-        """Count a failed load; the next may be tried after a pause that doubles."""
+    def back_off(self, model: Model, why: str, now: float, *, broken: bool) -> None:
+        """A load failed: the next may be tried after a pause that doubles, or with other files."""
         model.failures += 1
         model.load_crashes = 0
         model.wanted = False
-        model.retry_at = now + self._policy.backoff(model.failures)
+        model.failure = why
+        pause = float("inf") if broken else self._policy.backoff(model.failures)
+        model.retry_at = now + pause
 
     def threads_for(self, child: Replica) -> int:
         """CPU threads for the next group: an equal share among the children that compute."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -16,7 +16,11 @@ _ESTIMATE_BASE = 64 * _MIB
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model as it is to be loaded; `engine` is "module:Class", `path` its folder."""
+    """One model as it is to be loaded; `engine` is "module:Class", `path` its folder.
+
+    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `files` is
+    what tells one state of its files from another, `fault` what is wrong with them.
+    """
 
     name: str
     version: str
@@ -26,6 +30,11 @@ class ModelSpec:
     weight_bytes: int
     needs_cores: bool
     options: Mapping[str, object] = field(default_factory=dict)
+    max_inputs: int | None = None
+    files: Hashable = None
+    fault: str | None = None
+    default: bool = field(default=True, compare=False)
+    """Whether it may answer for its name alone; no reason to load it anew."""
 
     @property
     def key(self) -> ModelKey:
@@ -41,8 +50,9 @@ class ModelSpec:
 class State(StrEnum):
     """Where a model stands; it has a replica (a child process) in all but COLD and FAILED.
 
-    COLD -> LOADING -> READY -> DRAINING -> LEAVING -> COLD; a failed load leads to FAILED, which
-    ends by itself when the back-off has passed.
+    COLD -> LOADING -> READY -> DRAINING -> LEAVING -> COLD; a failed load leads to FAILED, and
+    from there to LOADING again: by the first request after the back-off, or, where the model's
+    files are broken, once they have changed.
     """
 
     COLD = "cold"
@@ -53,7 +63,7 @@ class State(StrEnum):
     LEAVING = "leaving"
     """Killed; its memory counts until its exit is reported."""
     FAILED = "failed"
-    """The last load failed; requests are refused until the back-off has passed."""
+    """It cannot be loaded: its files are broken, memory is too small, or the last load failed."""
 
 
 class KillReason(StrEnum):
@@ -62,9 +72,13 @@ class KillReason(StrEnum):
     UNLOAD = "unload"
     ROOM = "room"
     REMOVED = "removed"
+    CHANGED = "changed"
+    """Its definition or its files are others now."""
     LOAD_FAILED = "load_failed"
     LOAD_TIMEOUT = "load_timeout"
     RUN_TIMEOUT = "run_timeout"
+    NOBODY_WAITS = "nobody_waits"
+    """All that it ran was cancelled or has expired, and it did not stop by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,8 @@ class ModelStatus:
     """One model as metrics, health and `modelmora ps` show it; bytes 0 = nothing in memory.
 
     `idle_s` is how long it has had nothing to do in memory, None while it has or is not there.
+    `reason` is why it cannot be loaded, or could not be when that was last tried; `retry_after_ms`
+    how long requests are refused for that, None where only other files or more memory help.
     """
 
     key: ModelKey
@@ -80,3 +96,5 @@ class ModelStatus:
     started: int
     bytes: int
     idle_s: float | None = None
+    reason: str | None = None
+    retry_after_ms: int | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence, Set
-from enum import Enum, auto
 from itertools import count
 
 from modelmora.errors import Code, NotFound, RequestError
@@ -16,17 +15,9 @@ from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelSta
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.retry import Works, examine
 from modelmora.scheduling.state import Model, Replica, Run, ewma
-from modelmora.scheduling.work import Group, Position, Work
+from modelmora.scheduling.work import Cancelled, Group, Position, Work
 
 _REMOVED = "its model is not served here any more"
-
-
-class Cancelled(Enum):
-    """What a cancel found."""
-
-    NOT_FOUND = auto()
-    WAITING = auto()
-    RUNNING = auto()
 
 
 class Scheduler:
@@ -43,7 +34,6 @@ class Scheduler:
         self._fleet = Fleet(effects, policy)
         self._book = Book()
         self._group_ids = count(1)
-        self._stopping = False
 
     # What is known -------------------------------------------------------------------------------
 
@@ -51,6 +41,7 @@ class Scheduler:
         """Serve this model; a changed specification lets the running child finish and leave."""
         self._expire(now)
         self._fleet.add(spec)
+        self._fail_broken(self._fleet.models[spec.key])
         self._advance(now)
 
     def remove_model(self, key: ModelKey, now: float) -> None:
@@ -89,7 +80,12 @@ class Scheduler:
 
     def status(self, now: float) -> tuple[ModelStatus, ...]:
         """All models, for metrics, health and people."""
-        return tuple(model.status(now) for model in self._fleet.models.values())
+        return tuple(self._fleet.status(model, now) for model in self._fleet.models.values())
+
+    def hopeless(self, key: ModelKey, now: float) -> str | None:
+        """Why no request may wait for the model; None where it may, or is not known."""
+        model = self._fleet.models.get(key)
+        return self._fleet.hopeless(model, now) if model else None
 
     # Requests ------------------------------------------------------------------------------------
 
@@ -102,9 +98,9 @@ class Scheduler:
         """Admit a request, start or load what it needs; False: refused, by `Effects.failed`."""
         self._expire(now)
         model = self._fleet.models.get(work.model)
-        fits = model is None or self._fleet.fits(model, now)
+        hopeless = self._fleet.hopeless(model, now) if model else None
         try:
-            model = admit(work, model, now, stopping=self._stopping, fits=fits)
+            model = admit(work, model, now, hopeless=hopeless)
         except RequestError as error:
             self._effects.failed(work, error)
             return False
@@ -159,10 +155,6 @@ class Scheduler:
             if any(work.partition in partitions for work in run.open.values())
         )
 
-    def stop_admission(self) -> None:
-        """Refuse new work from now on; what was admitted goes on."""
-        self._stopping = True
-
     # Workers -------------------------------------------------------------------------------------
 
     def on_loaded(self, replica: int, load_ms: float, private_bytes: int, now: float) -> None:
@@ -176,14 +168,14 @@ class Scheduler:
         self._feed(child.model, now)
         self._advance(now)
 
-    def on_load_failed(self, replica: int, message: str, now: float) -> None:
-        """The child cannot load its model: what waits is answered, later requests try again."""
+    def on_load_failed(self, replica: int, why: str, now: float, *, broken: bool = False) -> None:
+        """The child cannot load its model; `broken`: nor could any, with these files."""
         self._expire(now)
         child = self._fleet.replicas.get(replica)
         if child is None or child.state is not State.LOADING:
             return
         self._fleet.kill(child, KillReason.LOAD_FAILED)
-        self._give_up_load(child.model, message, now)
+        self._give_up_load(child.model, why, now, broken=broken)
         self._advance(now)
 
     def on_started(self, replica: int, group: int, now: float) -> None:
@@ -245,7 +237,7 @@ class Scheduler:
         (2) It died while loading: that is tried again at once, for it need not be the model's
             fault; after `load_crashes` in a row what waits is answered.
         (3) It held groups: the first is the suspect, see `retry.examine`.
-        (4) Its model was removed meanwhile: what went back is answered.
+        (4) Its model was removed or broken meanwhile: what went back is answered.
         (5) Then whatever waits for room has a chance, this model included.
         """
         self._expire(now)
@@ -260,7 +252,8 @@ class Scheduler:
                 self._give_up_load(child.model, "its worker died while loading it", now)
         # (3) Died at work.
         self._recover(child)
-        # (4) Removed.
+        # (4) Removed or broken.
+        self._fail_broken(child.model)
         if child.model.removed:
             self._fail_waiting(child.model, Code.UNKNOWN_MODEL, _REMOVED)
             self._fleet.forget_removed(child.model)
@@ -279,7 +272,9 @@ class Scheduler:
                 self._fleet.kill(child, KillReason.LOAD_TIMEOUT)
                 self._give_up_load(child.model, "it was not loaded in time", now)
             else:
-                self._fleet.kill(child, KillReason.RUN_TIMEOUT)
+                waited_for = child.front and child.front.open
+                reason = KillReason.RUN_TIMEOUT if waited_for else KillReason.NOBODY_WAITS
+                self._fleet.kill(child, reason)
         self._advance(now)
 
     def next_wake(self, now: float) -> float | None:
@@ -351,11 +346,16 @@ class Scheduler:
             self._book.close(work)
             self._fail(work, Code.RETRIES_SPENT, "its workers died too often before its turn")
 
-    def _give_up_load(self, model: Model, message: str, now: float) -> None:
-        """Answer what waits for a model that cannot be loaded; later requests try again."""
-        self._fleet.back_off(model, now)
-        retry_after_ms = model.retry_after_ms(now)
-        self._fail_waiting(model, Code.MODEL_UNAVAILABLE, message, retry_after_ms)
+    def _give_up_load(self, model: Model, why: str, now: float, *, broken: bool = False) -> None:
+        """Answer what waits for a model that cannot be loaded."""
+        self._fleet.back_off(model, why, now, broken=broken)
+        self._fail_broken(model)
+        self._fail_waiting(model, Code.MODEL_UNAVAILABLE, why, model.retry_after_ms(now))
+
+    def _fail_broken(self, model: Model) -> None:
+        """Answer what waits for a model that only other files can mend."""
+        if model.broken and (why := self._fleet.hopeless(model, 0)):
+            self._fail_waiting(model, Code.CANNOT_BE_SERVED, why)
 
     # Outcomes ------------------------------------------------------------------------------------
 

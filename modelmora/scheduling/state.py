@@ -110,7 +110,10 @@ class Model:
     """Children that died while loading, in a row."""
     failures: int = 0
     """Failed loads in a row."""
+    failure: str | None = None
+    """Why it cannot be loaded, or could not be the last time."""
     retry_at: float = float("-inf")
+    """From when on a load may be tried; infinity: not before its files have changed."""
     used_at: float = float("-inf")
 
     @property
@@ -127,11 +130,22 @@ class Model:
         """Where the model stands."""
         if self.replica:
             return self.replica.state
-        return State.FAILED if now < self.retry_at else State.COLD
+        return State.FAILED if self.failure else State.COLD
 
-    def retry_after_ms(self, now: float) -> int:
-        """Milliseconds until a load may be tried again, rounded up."""
-        return max(0, ceil((self.retry_at - now) * 1000))
+    @property
+    def broken(self) -> bool:
+        """No load is tried before its files have changed."""
+        return self.retry_at == float("inf")
+
+    def retry_after_ms(self, now: float) -> int | None:
+        """Milliseconds until a load may be tried again, rounded up; None where it is broken."""
+        return None if self.broken else ceil(max(0.0, self.retry_at - now) * 1000)
+
+    def judge_files(self) -> None:
+        """Start anew from what the specification says of the model's files."""
+        self.measured_bytes = self.failures = self.load_crashes = 0
+        self.failure = self.spec.fault
+        self.retry_at = float("inf") if self.failure else float("-inf")
 
     def started(self) -> int:
         """How many of its works are in its child without an answer."""
@@ -153,7 +167,16 @@ class Model:
         idle = self.replica is not None and not waiting and not started
         since = self.replica.ready_at if self.replica else now
         idle_s = max(0.0, now - max(self.used_at, since)) if idle else None
-        return ModelStatus(self.spec.key, self.state(now), waiting, started, held, idle_s)
+        return ModelStatus(
+            self.spec.key,
+            self.state(now),
+            waiting,
+            started,
+            held,
+            idle_s,
+            self.failure,
+            self.retry_after_ms(now) if self.failure else None,
+        )
 
 
 def resident(replica: Replica, policy: Policy, now: float) -> Resident:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from modelmora.messages import Lane
 from modelmora.scheduling.model import ModelKey
@@ -83,6 +84,14 @@ class Group:
     replica: int
     works: tuple[Work, ...]
     threads: int
+
+
+class Cancelled(Enum):
+    """What a cancel found."""
+
+    NOT_FOUND = auto()
+    WAITING = auto()
+    RUNNING = auto()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, cast
 
-import structlog
-
 from modelmora.errors import Code, RequestError
 from modelmora.messages import EventKind, Parameter, Timings
 from modelmora.scheduling import (
@@ -22,8 +20,6 @@ from modelmora.serving.clock import BrokerClock
 from modelmora.serving.request import Incoming, Outcomes
 from modelmora.workers import ExitReason, ExitReport
 from modelmora.workers import ItemResult as WorkerResult
-
-log = structlog.get_logger(__name__)
 
 
 class Workers(Protocol):
@@ -136,9 +132,9 @@ class Listener:
 
     def on_load_failed(self, replica: int, code: Code, message: str) -> None:
         """The child cannot load it."""
-        log.warning("load failed", model=self._effects.replicas.get(replica), reason=message)
         self._event(EventKind.LOAD_FAILED, replica, {"code": code.value, "message": message})
-        self._scheduler.on_load_failed(replica, message, self._now())
+        broken = code is Code.CANNOT_BE_SERVED
+        self._scheduler.on_load_failed(replica, message, self._now(), broken=broken)
         self._arm()
 
     def on_started(self, replica: int, group: int) -> None:
@@ -157,20 +153,20 @@ class Listener:
     def on_exited(self, replica: int, report: ExitReport) -> None:
         """It is gone; killed on purpose or not, the event carries what was measured."""
         expected = report.reason in (ExitReason.KILLED, ExitReason.LOAD_FAILED)
+        killed = report.reason is ExitReason.KILLED
         facts: dict[str, Parameter] = {
-            "reason": report.detail or report.reason.value,
+            "reason": report.detail if killed else report.reason.value,
+            "message": None if killed else report.detail,
             "exit_code": report.exit_code,
-            "private_bytes": report.private_bytes,
-            "tree_bytes_before": report.tree_before,
-            "tree_bytes_after": report.tree_after,
+            "private_bytes": report.private_bytes or None,
+            "tree_before_bytes": report.tree_before or None,
+            "tree_after_bytes": report.tree_after or None,
             "returned_share": report.returned_share,
         }
         self._event(EventKind.UNLOADED if expected else EventKind.CRASHED, replica, facts)
         key = self._effects.replicas.pop(replica, None)
         if key and report.exit_code is not None:
             self._effects.exit_codes[key] = report.exit_code
-        if not expected:
-            log.warning("worker ended", model=key, reason=report.reason, exit_code=report.exit_code)
         self._scheduler.on_exited(replica, self._now())
         self._arm()
 

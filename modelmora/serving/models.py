@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Iterable, Mapping
 
 from modelmora.engines.catalog import EngineEntry, settings_for
 from modelmora.errors import Code, RequestError
+from modelmora.kafka.sizes import check_inputs
 from modelmora.messages import Parameter, RequestHead
+from modelmora.registry.routing import routes
 from modelmora.scheduling import ModelKey, ModelSpec
-
-
-def _version_order(version: str) -> tuple[tuple[bool, int, str], ...]:
-    """Sorts versions as people do: 2 before 10."""
-    parts = re.findall(r"\d+|\D+", version)
-    return tuple((p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts)
 
 
 class Catalogue:
@@ -22,26 +17,19 @@ class Catalogue:
 
     def __init__(self) -> None:
         self._models: dict[ModelKey, tuple[ModelSpec, EngineEntry]] = {}
-        self._newest: dict[str, ModelKey] = {}
-        self._defaults: dict[str, ModelKey] = {}
+        self._routes = routes(())
 
     def replace(self, models: Iterable[tuple[ModelSpec, EngineEntry]]) -> None:
-        """Serve exactly these; the newest version of a name answers for the name alone."""
+        """Serve exactly these."""
         self._models = {spec.key: (spec, entry) for spec, entry in models}
-        self._newest = {}
-        self._defaults = {}
-        for key in sorted(self._models, key=lambda key: (key[0], _version_order(key[1]))):
-            self._newest[key[0]] = key
-        for name in sorted(self._newest):
-            key = self._newest[name]
-            self._defaults.setdefault(self._models[key][0].task, key)
+        self._routes = routes(spec for spec, _ in self._models.values())
 
     def named(self, target: str) -> ModelKey | None:
-        """What `name@version`, or `name` for its newest version, stands for."""
+        """What `name@version` or `name` stands for; see `routing`."""
         name, _, version = target.partition("@")
         if version:
             return (name, version) if (name, version) in self._models else None
-        return self._newest.get(name)
+        return self._routes.names.get(name)
 
     @property
     def specs(self) -> dict[ModelKey, ModelSpec]:
@@ -51,12 +39,11 @@ class Catalogue:
     def resolve(self, head: RequestHead) -> ModelKey:
         """The model a request means. Raises RequestError (unknown_model, invalid_input).
 
-        (1) `name@version`: exactly that one. (2) `name`: its newest version.
-        (3) Empty, with a task: that task's default, its first model by name.
+        (1) `name@version`: exactly that one. (2) `name`, and (3) empty, with a task: see `routing`.
         (4) A task beside a model must be the model's own.
         """
         # (1), (2), (3)
-        key = self.named(head.model) if head.model else self._defaults.get(head.task or "")
+        key = self.named(head.model) if head.model else self._routes.tasks.get(head.task or "")
         if key is None:
             asked = head.model or f"a model for task {head.task!r}"
             raise RequestError(
@@ -70,11 +57,14 @@ class Catalogue:
             )
         return key
 
-    def settings(
-        self, key: ModelKey, parameters: Mapping[str, Parameter]
-    ) -> Mapping[str, Parameter]:
-        """What the request runs with. Raises RequestError for a parameter it does not take."""
-        return settings_for(self._models[key][1], parameters)
+    def settings(self, key: ModelKey, head: RequestHead) -> Mapping[str, Parameter]:
+        """What the request runs with. Raises RequestError.
+
+        For a parameter that the model does not take, and for more inputs than one result holds.
+        """
+        spec, entry = self._models[key]
+        check_inputs(head.inputs, spec.max_inputs)
+        return settings_for(entry, head.parameters)
 
 
 def batch_key(parameters: Mapping[str, Parameter]) -> Hashable:

@@ -16,10 +16,12 @@ from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
 from modelmora.serving.models import Catalogue, batch_key
 from modelmora.serving.request import Incoming, Outcomes, Record
+from modelmora.text import printable, shorten
 
 Partition = tuple[str, int]
 _REMEMBERED_CANCELS = 100_000
 NO_MODEL = ("", "")
+REASON_CHARS = 300
 
 
 def _nowhere(_: Incoming, error: RequestError) -> RequestError:
@@ -69,7 +71,9 @@ class Service:
             if self._was_cancelled(request):
                 raise RequestError(Code.CANCELLED, "cancelled before it was read")
             key = self.catalogue.resolve(head)
-            request.settings = self.catalogue.settings(key, head.parameters)
+            if hopeless := self._scheduler.hopeless(key, now):
+                raise RequestError(Code.CANNOT_BE_SERVED, hopeless)
+            request.settings = self.catalogue.settings(key, head)
             timeout_ms = self._timeout_ms if head.timeout_ms is None else head.timeout_ms
             if timeout_ms <= 0:
                 raise RequestError(
@@ -100,7 +104,7 @@ class Service:
 
     def _refuse(self, request: Incoming, key: ModelKey, error: RequestError) -> None:
         why: RequestError | None = error
-        if error.code is Code.UNKNOWN_MODEL:
+        if error.code in (Code.UNKNOWN_MODEL, Code.CANNOT_BE_SERVED):
             why = self.elsewhere(request, error)
         if why:
             self._outcomes.failed(request, key, why, timings(request, self._clock), 1)
@@ -197,3 +201,20 @@ class Service:
     def status(self) -> tuple[ModelStatus, ...]:
         """All models as they stand."""
         return self._scheduler.status(self._now())
+
+    def standing(self) -> tuple[dict[str, str], dict[str, str]]:
+        """By name@version, the task of what is served, and why what has failed cannot be loaded.
+
+        What only failed the last time, and is tried again, is in both.
+        """
+        serves, failed, specs = {}, {}, self.catalogue.specs
+        for status in self.status():
+            spec = specs.get(status.key)
+            if spec is None:  # removed, and still finishing
+                continue
+            name = "@".join(status.key)
+            if status.reason:
+                failed[name] = shorten(printable(status.reason), REASON_CHARS)
+            if not status.reason or status.retry_after_ms is not None:
+                serves[name] = spec.task
+        return serves, failed

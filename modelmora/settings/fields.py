@@ -55,6 +55,7 @@ class ModelConfig(Section):
     source: str = Field(description="`package:<distribution>` or a folder")
     version: ModelVersion = Field("1", description="its version")
     engine: str | None = Field(None, description="what runs it; none = by the task")
+    default: bool = Field(True, description="false: it answers only where its version is named")
 
 
 class KafkaSettings(Section):
@@ -333,7 +334,7 @@ class Settings(Section):
     models: tuple[ModelConfig, ...] = Field(
         (),
         description="models to serve: a list of `name`, `task`, `source` and optionally `version` "
-        "(default `1`) and `engine`",
+        "(default `1`), `engine` and `default` (`false`: answers only where its version is named)",
     )
 
     @field_validator("models")

@@ -54,9 +54,10 @@ def incoming(
     parameters: Mapping[str, Parameter] | None = None,
     timeout_ms: int | None = None,
     progress: bool = False,
+    inputs: int = 1,
 ) -> Incoming:
     """A decoded request of a record that is made up unless given."""
-    head = RequestHead(request_id, model, task, parameters or {}, timeout_ms, progress)
+    head = RequestHead(request_id, model, task, parameters or {}, timeout_ms, progress, inputs)
     return Incoming(record or FakeRecord(), head, lane, tell=tell)
 
 

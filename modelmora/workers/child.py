@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modelmora.engines.base import Engine, LoadError
+from modelmora.engines.base import Engine, LoadError, is_out_of_memory
 from modelmora.errors import Code, RequestError
 from modelmora.resources import private_memory
 from modelmora.workers import linux, protocol
@@ -202,7 +202,7 @@ def _load_fault(error: Exception) -> tuple[Code, str]:
         return Code.MODEL_UNAVAILABLE, (
             f"the package {error.name} is missing on the node: pip install 'modelmora[engines]'"
         )
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return Code.OUT_OF_MEMORY, "the model does not fit in the memory of the node"
     return Code.MODEL_UNAVAILABLE, f"the model cannot be loaded ({place_of(error)}); see the log"
 

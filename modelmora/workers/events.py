@@ -107,7 +107,8 @@ class ExitReport:
 
     `private_bytes` is the child's private memory just before the kill (the last sample, if it
     crashed). `tree_before` and `tree_after` are the summed Pss of node, zygote and all children
-    around a kill, so their difference is what came back. `exit_code` is negative for a signal.
+    around a kill: their difference is what came back, where `alone` says that no other child took
+    or gave memory meanwhile. `exit_code` is negative for a signal.
     """
 
     reason: ExitReason
@@ -116,13 +117,18 @@ class ExitReport:
     private_bytes: int = 0
     tree_before: int = 0
     tree_after: int = 0
+    alone: bool = True
 
     @property
     def returned_share(self) -> float | None:
-        """Of the child's private memory, the share seen to be back; None where not measured."""
-        if not (self.private_bytes and self.tree_before):
+        """Of the child's private memory, the share (0 to 1) seen to be back.
+
+        None where it was not measured, or what others did meanwhile is larger.
+        """
+        returned = self.tree_before - self.tree_after
+        if not (self.alone and self.private_bytes and self.tree_before) or returned < 0:
             return None
-        return (self.tree_before - self.tree_after) / self.private_bytes
+        return min(1.0, returned / self.private_bytes)
 
 
 class WorkerEvents(Protocol):

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 from modelmora.engines.base import Engine, Plan, Row, is_out_of_memory
 from modelmora.errors import Code, RequestError, Undecodable
+from modelmora.kafka.sizes import RECORD_BYTES, outputs_too_large
 from modelmora.messages import InferenceRequest
 from modelmora.wire import decode_request, encode_outputs
-from modelmora.workers.protocol import OUTPUT_BYTES, Run
+from modelmora.workers.protocol import Run
 
 log = logging.getLogger("modelmora.child")
 
@@ -172,8 +173,8 @@ class GroupRun:
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
             self._fail(index, self._described(error, index))
             return
-        if len(outputs) > OUTPUT_BYTES:
-            self._fail(index, _too_much(len(outputs)))
+        if len(outputs) > RECORD_BYTES:
+            self._fail(index, outputs_too_large())
             return
         del self._open[index]
         self._answer(index, outputs, None, entry.ms)
@@ -205,9 +206,3 @@ def place_of(error: BaseException) -> str:
     if trace is None:
         return kind
     return f"{kind} at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-
-
-def _too_much(size: int) -> RequestError:
-    return RequestError(
-        Code.INFERENCE_FAILED, f"the outputs have {size} bytes and at most {OUTPUT_BYTES} may leave"
-    )

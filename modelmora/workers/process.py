@@ -42,12 +42,17 @@ class Starter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all children of a supervisor share; `tree` names the pids whose memory is summed."""
+    """What all children of a supervisor share.
+
+    `tree` names the pids whose memory is summed; `at_rest` says whether all children but this one
+    have nothing to do.
+    """
 
     events: WorkerEvents
     starter: Starter
     reader: Executor
     tree: Callable[[], list[int]]
+    at_rest: Callable[[int], bool]
 
 
 class _Owed:
@@ -115,6 +120,11 @@ class ChildProcess:
         self._end_asked = asyncio.Event()
         self._transport: asyncio.Transport | None = None
 
+    @property
+    def at_rest(self) -> bool:
+        """It has its model and owes nothing."""
+        return self._loaded and not self._owed
+
     def run(self, group: GroupLike) -> None:
         """Send a group, in one write; nothing happens once the child is on its way out."""
         if self._transport is None or self._end is not None or self._transport.is_closing():
@@ -163,6 +173,7 @@ class ChildProcess:
         asked: asyncio.Future[Any] = asyncio.ensure_future(self._end_asked.wait())
         await asyncio.wait({exited, asked, channel.closed}, return_when=asyncio.FIRST_COMPLETED)
         private = before = after = 0
+        alone = self._around.at_rest(self.replica)
         if asked.done() and not exited.done():
             private, before = await self._measure(pid)
             _signal(pid)
@@ -179,8 +190,10 @@ class ChildProcess:
         self._around.starter.ended(pid, code)
         if before:
             after = await self._tree_without(pid)
+        alone = alone and self._around.at_rest(self.replica)
         reason, detail = self._end or (ExitReason.CRASHED, f"it ended with exit code {code}")
-        return ExitReport(reason, detail, code, private or self.private_bytes, before, after)
+        private = private or self.private_bytes
+        return ExitReport(reason, detail, code, private, before, after, alone)
 
     async def _measure(self, pid: int) -> tuple[int, int]:
         pids = self._around.tree()

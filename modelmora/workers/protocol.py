@@ -54,7 +54,6 @@ TO_NODE: Mapping[int, int] = {
     Kind.RESULTS: 32 * MIB,
     Kind.GROUP_DONE: _DONE.size,
 }
-OUTPUT_BYTES = 16 * MIB  # the outputs of one request
 FRAME_TARGET = 1 * MIB  # a RESULTS frame is closed once it holds this much
 
 _SMALL = 64 * KIB

@@ -84,7 +84,9 @@ class Supervisor:
     async def start(self) -> None:
         """Start the zygote, without waiting for its imports: loads wait for them."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="memory")
-        self._around = Surroundings(self._events, self._launcher, self._reader, self._tree)
+        self._around = Surroundings(
+            self._events, self._launcher, self._reader, self._tree, self._at_rest
+        )
         if linux.supported:
             self._was_subreaper = linux.is_subreaper()
             linux.become_subreaper()
@@ -108,7 +110,7 @@ class Supervisor:
         # Before the children, so that no load is left waiting for the zygote.
         await self._launcher.stop()
         for child in self._children.values():
-            child.kill("the node stops")
+            child.kill("node_stops")
         if self._lives:
             await asyncio.wait(self._lives)
         if self._housekeeping is not None:
@@ -161,6 +163,9 @@ class Supervisor:
 
     def _tree(self) -> list[int]:
         return [os.getpid(), *self.pids.values(), *self.zygote_pids]
+
+    def _at_rest(self, leaving: int) -> bool:
+        return all(child.at_rest for r, child in self._children.items() if r != leaving)
 
     async def _keep_house(self) -> None:
         """Sample the memory of children that worked; reap what became ours by inheritance."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from modelmora.wire import encode_control
 from tests.foreign import Draft, Foreign, draft
 from tests.nodes import NodeProcess, Observer
 from tests.programs import eventually
+from tests.tiny_models import make_tiny
 from tests.topics import produce_unreadable
 
 MARKER = "poison"
@@ -214,6 +216,52 @@ def test_an_installed_model_is_served_without_a_restart(station: Station) -> Non
     assert answer.status is Status.COMPLETED
     (tensor,) = answer.outputs
     assert (tensor.name, tensor.dtype, tensor.shape) == ("embedding", "FP32", (2, 384))  # type: ignore[union-attr]
+
+
+def test_files_that_break_fail_their_model_alone_and_it_comes_back_with_them(
+    station: Station, tmp_path: Path
+) -> None:
+    folder = make_tiny(tmp_path / "tiny")
+    install(Settings(data_dir=station.folder), str(folder))
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    whole, told = weights.read_bytes(), config.read_text()
+
+    def state() -> tuple[str, str | None]:
+        row = station.node.models().get("tiny", {})
+        return row.get("state", ""), row.get("reason")
+
+    def ends(code: str, words: str) -> None:
+        """Failed, with that reason wherever it is told; another model is served."""
+        refused, other = station.ask(draft("tiny", ["a"]), draft("echo", ["b"]))
+        assert codes([refused, other]) == [code, ""]
+        assert words in refused.error.message  # type: ignore[union-attr]
+        assert refused.error.retry_after_ms is None  # type: ignore[union-attr]
+        eventually(lambda: state()[0] == "failed", "the end of a child that could not load it")
+        for reason in (state()[1], station.node.get("/health/ready")["failed"]["tiny@1"]):
+            assert words in str(reason)
+        eventually(lambda: words in str(station.node.facts.get("model tiny@1")), "the fact")
+
+    def served() -> None:
+        eventually(lambda: state()[1] is None, "files that are whole")
+        (answer,) = station.ask(draft("tiny", ["a", "river", "queue"]))
+        assert codes([answer]) == [""]
+
+    eventually(lambda: state()[0] == "cold", "the installed model")
+    served()  # and loaded
+    weights.write_bytes(whole[:-1])
+    eventually(lambda: state()[0] == "failed", "the broken file")
+    ends("cannot_be_served", "and should have")
+    weights.write_bytes(whole)
+    served()
+    config.write_text(json.dumps(json.loads(told) | {"num_hidden_layers": 3}))
+    eventually(lambda: state()[0] == "cold", "the unload: only a child sees what is wrong")
+    ends("cannot_be_served", "the weights lack 32 tensors")
+    config.write_text(told)
+    served()
+    station.send(draft("tiny", ["while it loads"]))  # or before, or after
+    folder.rename(tmp_path / "away")
+    eventually(lambda: state()[0] == "failed", "the folder that is gone")
+    ends("cannot_be_served", "there is no folder")
 
 
 def test_health_tells_what_runs(station: Station) -> None:

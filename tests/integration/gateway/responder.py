@@ -98,10 +98,10 @@ class Responder:
         self._consumer.close()
         self._producer.flush(5)
 
-    def register(self, name: str, version: str = "1") -> None:
+    def register(self, name: str, version: str = "1", max_inputs: int | None = None) -> None:
         """Write the model into the registry."""
-        record = {"kind": "MODEL", "name": name, "version": version, "task": "echo"}
-        record |= {"source": "tests", "writer": "tests"}
+        record: dict[str, Any] = {"kind": "MODEL", "name": name, "version": version, "task": "echo"}
+        record |= {"source": "tests", "writer": "tests", "max_inputs": max_inputs}
         self._producer.produce(
             f"{self._namespace}.registry", REGISTRY.encode(record), f"MODEL:{name}@{version}"
         )

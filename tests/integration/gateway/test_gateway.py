@@ -39,7 +39,8 @@ CODES = {
     "expired": (504, "DEADLINE_EXCEEDED"),
     "cancelled": (409, "CANCELLED"),
     "stopped": (500, "INTERNAL"),
-    "model_unavailable": (500, "INTERNAL"),
+    "model_unavailable": (503, "UNAVAILABLE"),
+    "cannot_be_served": (500, "INTERNAL"),
     "worker_crash": (500, "INTERNAL"),
 }
 

@@ -40,6 +40,12 @@ async def test_limits_are_told(settings: Settings, responder: Responder) -> None
                 pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x" * 2000)])
             )
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        responder.register("narrow", max_inputs=2)
+        inputs = {"inputs": ["x"] * 3}
+        while (many := await rest.post("/infer/narrow", json=inputs)).status_code == 404:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        assert (many.status_code, many.json()["code"]) == (413, "too_large")
+        assert "at most 2 of this model's fit" in many.json()["detail"]
         own = new_request_id()
         call = stub.Infer(
             pb.InferRequest(request_id=own, model_name="silent", inputs=[pb.Content(text="x")])

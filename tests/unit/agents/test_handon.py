@@ -56,6 +56,13 @@ def test_all_partitions_of_all_who_have_it_are_used_and_none_of_ours() -> None:
     assert len(again) == 1
 
 
+def test_ones_own_lease_says_nothing() -> None:
+    """The model has just been removed, or has broken; the lease says so in a moment."""
+    for nodes in (leases(a=(1,)), leases(UNIX_MS + 1001, a=(1,))):
+        assert elsewhere(request(), 0, nodes, {1}, UNKNOWN, node="a") is UNKNOWN
+    assert elsewhere(request(), 0, leases(a=(1,), b=(2,)), {1}, UNKNOWN, node="a") == 2
+
+
 @pytest.mark.parametrize(
     ("nodes", "own", "hops", "code"),
     [

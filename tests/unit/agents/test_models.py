@@ -15,8 +15,10 @@ from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.testing.fakes import FakeOutcomes, FakeSender, FakeWorkers
 from modelmora.wire import decode_event, decode_registry
+from tests.facts import faults
+from tests.unit.registry.models import make_model
 
-TESTS = {"crash", "echo", "hang", "oom", "sleep"}
+OTHERS = {"all-minilm-l6-v2", "crash", "echo", "hang", "oom", "sleep"}
 
 
 class Desk:
@@ -32,10 +34,14 @@ class Desk:
         self.models = Models(settings, self.service, self.sender, lifecycle, writer)
         self.offset = 0
 
-    def install(self, name: str, version: str = "1", *, task: str = "echo") -> Path:
+    def install(
+        self, name: str, version: str = "1", *, task: str = "echo", source: str | None = None
+    ) -> Path:
         path = self.folder / "models" / name / f"{version}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {self.folder}\n"
+        text = (
+            f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {source or self.folder}\n"
+        )
         path.write_text(text)
         return path
 
@@ -49,6 +55,7 @@ class Desk:
 
     def told(self) -> list[tuple[EventKind, str | None]]:
         events = [decode_event(s.value) for s in self.sender.sent if s.topic == "ns.events"]
+        assert [fault for event in events for fault in faults(event)] == []
         return [(event.kind, event.model) for event in events]
 
     def served(self) -> set[str]:
@@ -57,7 +64,6 @@ class Desk:
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> Desk:
-    """Its own models only: with one installed, the packaged one is not served."""
     made = Desk(tmp_path)
     made.install("first")
     made.models.refresh()
@@ -65,7 +71,7 @@ async def desk(tmp_path: Path) -> Desk:
 
 
 async def test_each_model_is_written_once(desk: Desk) -> None:
-    assert {record.name for record in desk.written()} == desk.served() == {*TESTS, "first"}
+    assert {record.name for record in desk.written()} == desk.served() == {*OTHERS, "first"}
     assert {kind for kind, _ in desk.told()} == {EventKind.REGISTERED}
     desk.sender.sent.clear()
     desk.models.refresh()
@@ -78,7 +84,7 @@ async def test_all_is_written_again_to_a_registry_that_was_made_anew(desk: Desk)
     desk.models.tell_anew()
     desk.models.refresh()
     again = desk.written()
-    assert {record.name for record in again} == {*TESTS, "first"}
+    assert {record.name for record in again} == {*OTHERS, "first"}
     assert {record.based_on for record in again} == {None}
 
 
@@ -157,4 +163,33 @@ async def test_a_broken_definition_hides_no_other(desk: Desk) -> None:
     desk.install("broken").write_text("name: [")
     desk.install("taskless", task="no-such-task")
     desk.models.refresh()
-    assert desk.served() == {*TESTS, "first"}
+    serves, failed = desk.service.standing()
+    assert serves.keys() == {f"{name}@1" for name in (*OTHERS, "first")}
+    assert failed.keys() == {"broken@1", "taskless@1"}
+    assert failed["taskless@1"] == "no engine serves the task no-such-task"
+    assert "is not valid YAML" in failed["broken@1"]
+    assert "broken" not in {record.name for record in desk.written()}
+
+
+async def test_files_that_break_and_are_mended_are_seen_without_a_new_definition(
+    desk: Desk, tmp_path: Path
+) -> None:
+    weights = make_model(tmp_path / "m") / "model.safetensors"
+    whole = weights.read_bytes()
+    desk.install("m", task="txt2embed", source=str(weights.parent))
+    desk.models.refresh()
+    assert [each.max_inputs for each in desk.written() if each.name == "m"] == [32512]
+    desk.sender.sent.clear()
+    for _ in range(2):
+        weights.write_bytes(whole[:-1])
+        desk.models.refresh()
+        desk.models.refresh()
+        assert desk.told() == [(EventKind.LOAD_FAILED, "m")], "once"
+        serves, failed = desk.service.standing()
+        assert "m@1" not in serves
+        assert failed["m@1"].startswith("model.safetensors has")
+        desk.sender.sent.clear()
+        weights.write_bytes(whole)
+        desk.models.refresh()
+        assert "m@1" in desk.service.standing()[0]
+    assert desk.written() == [], "it is the same model all the time"

@@ -219,7 +219,7 @@ async def test_a_commit_beyond_the_end_swallows_nothing_and_is_told(desk: Desk) 
     assert all(desk.intake.begin(record(offset)) for offset in range(30, 40))
     ((what, where, facts),) = desk.odd
     assert (what, where) == (Oddity.LOG_CUT_BACK, LANE)
-    assert (facts["position"], facts["end"], facts["begins_at"]) == (50, 40, 30)
+    assert (facts["position_offset"], facts["end_offset"], facts["begin_offset"]) == (50, 40, 30)
 
 
 async def test_a_commit_for_a_former_topic_of_that_name_is_none(desk: Desk) -> None:
@@ -237,7 +237,7 @@ async def test_what_retention_took_unread_is_counted(desk: Desk) -> None:
     await desk.own(LANE)
     assert desk.place() == (1, 25)
     assert desk.odd[0][0] is Oddity.DELETED_UNREAD
-    assert desk.odd[0][2]["unread"] == 20
+    assert desk.odd[0][2]["unread_offsets"] == 20
 
 
 async def test_a_broker_that_does_not_answer_is_asked_again(desk: Desk) -> None:
@@ -323,7 +323,7 @@ async def test_deleted_under_its_reader_a_partition_goes_on_and_says_what_is_mis
     desk.partitions.on_stuck(LANE, 1, "out of range")
     await desk.read(2)
     assert desk.place() == (1, 12)
-    assert desk.odd[0][2]["unread"] == 12
+    assert desk.odd[0][2]["unread_offsets"] == 12
 
 
 async def test_cut_back_under_its_reader_a_partition_is_taken_over_anew(desk: Desk) -> None:

@@ -177,7 +177,7 @@ def test_a_result_that_no_topic_takes_fails_with_a_reason(desk: Desk) -> None:
     assert desk.topics() == [RESULTS, LETTERS, RESULTS]
     result = decode_result(desk.sender.sent[-1].value)
     assert result.error is not None
-    assert (result.request_id, result.error.code) == ("r1", Code.INFERENCE_FAILED)
+    assert (result.request_id, result.error.code) == ("r1", Code.TOO_LARGE)
     assert desk.ended == [0]
 
 

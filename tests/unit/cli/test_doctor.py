@@ -82,7 +82,7 @@ def test_a_broken_definition_and_a_model_whose_files_are_gone(cli: Cli, tmp_path
     ran = cli("doctor", "--json")
     assert ran.code == 1
     assert "/not/there" in found(ran, "model a@1")["found"]
-    assert "1.yaml" in found(ran, "model")["found"]
+    assert "1.yaml" in found(ran, "model b@1")["found"]
 
 
 @pytest.mark.parametrize(("status", "state"), [(200, "ok"), (503, "WRONG")])

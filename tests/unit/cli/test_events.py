@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from modelmora.cli.events import as_json, facts_line
-from modelmora.messages import EventKind, LifecycleEvent
+from modelmora.messages import FACTS, EventKind, LifecycleEvent
 from modelmora.wire import encode_event
+from tests.facts import PLAIN, UNITS
 from tests.unit.cli.records import record
+
+TEXTS = {"task", "code", "message", "reason", "what", "topic"}
 
 
 def test_an_event_with_its_attributes() -> None:
@@ -25,5 +28,14 @@ def test_a_record_that_is_no_event_says_so() -> None:
 
 
 def test_facts_read_well() -> None:
-    facts = {"freed_bytes": 34_000_000, "ms": 12.50, "ok": True, "names": ("a", "b"), "n": None}
-    assert facts_line(facts) == "freed_bytes=34MB ms=12.5 ok=True names=a,b"
+    facts = {"freed_bytes": 34_000_000, "load_ms": 186_490, "ok": True, "names": ("a", "b")}
+    assert facts_line(facts) == "freed=34MB load=3min6s ok=yes names=a,b"
+    facts = {"returned_share": 0.998, "rate": 12.50, "off": False, "n": None, "cores": 2}
+    assert facts_line(facts) == "returned=99.8% rate=12.5 off=no cores=2"
+
+
+def test_every_measure_that_is_written_has_a_unit_that_is_shown() -> None:
+    numbers = {name for names in FACTS.values() for name in names} - TEXTS - PLAIN
+    assert all(name.endswith(UNITS) for name in numbers)
+    for name in numbers:
+        assert facts_line({name: 0.5}) != f"{name}=0.5" or name.endswith(("_offset", "_offsets"))

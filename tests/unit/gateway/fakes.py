@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from modelmora.errors import Code
 from modelmora.gateway.hall import Ask
@@ -31,6 +32,7 @@ class FakeHall:
         self.held = 0
         self.limit = limit
         self.told: tuple[str, ...] = ()
+        self.reasons: dict[str, str] = {}
 
     async def infer(self, ask: Ask) -> InferenceResult:
         self.asks.append(ask)
@@ -67,4 +69,10 @@ class FakeHall:
         return self.told
 
     def models(self) -> tuple[RegistryRecord, ...]:
-        return (RegistryRecord(RegistryKind.MODEL, "echo", "1", "echo", "tests", "tests"),)
+        return tuple(
+            RegistryRecord(RegistryKind.MODEL, name, "1", "echo", "tests", "tests")
+            for name in ("echo", *self.reasons)
+        )
+
+    def failed(self) -> Mapping[str, str]:
+        return {f"{name}@1": reason for name, reason in self.reasons.items()}

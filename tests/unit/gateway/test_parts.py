@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from http import HTTPStatus
 
 import grpc
@@ -160,6 +161,37 @@ async def test_a_model_is_known_while_a_node_that_runs_serves_it() -> None:
     later.timestamp += 60_001
     directory.handle(later)
     assert directory.models() == ()
+
+
+async def test_a_model_has_failed_where_no_node_that_runs_can_load_it() -> None:
+    settings = Settings(bootstrap_servers="unused:1")
+    directory = Directory(settings, Pulse(settings, []))
+    directory.handle(record(b"MODEL:a@1", fact("a"), 0))
+    torn = RegistryRecord(
+        RegistryKind.NODE, "n1", "", "", "", "n1", lease_ms=60_000, failed={"a@1": "cut off"}
+    )
+    directory.handle(record(b"NODE:n1@", encode_registry(torn), 1))
+    assert directory.failed() == {"a@1": "cut off"}
+    assert directory.knows("a"), "the node says why"
+    again = encode_registry(replace(torn, name="n2", serves={"a@1": "echo"}))
+    directory.handle(record(b"NODE:n2@", again, 2))
+    assert directory.failed() == {"a@1": "cut off"}, "tried again, and failed so far"
+    directory.handle(record(b"NODE:n3@", lease("n3", "a@1"), 3))
+    assert directory.failed() == {}
+    assert [model.name for model in directory.models()] == ["a"]
+
+
+async def test_what_a_result_can_hold_is_known_here() -> None:
+    settings = Settings(bootstrap_servers="unused:1")
+    directory = Directory(settings, Pulse(settings, []))
+    for offset, (version, most) in enumerate((("1", 640), ("2", 320), ("3", None))):
+        told = RegistryRecord(RegistryKind.MODEL, "a", version, "t", "here", "me", max_inputs=most)
+        directory.handle(record(f"MODEL:a@{version}".encode(), encode_registry(told), offset))
+        if version == "2":
+            assert directory.max_inputs("a") == 640, "the node decides which of them it means"
+    assert directory.max_inputs("a") is None
+    assert directory.max_inputs("a@2") == 320
+    assert directory.max_inputs("a@3") is directory.max_inputs("b") is None
 
 
 def test_seen_is_sure_only_of_what_it_read() -> None:

@@ -245,13 +245,17 @@ async def test_health_and_models(hall: FakeHall, client: httpx.AsyncClient) -> N
     assert (await client.get("/health/live")).json() == {"live": True}
     assert (await client.get("/health")).json()["status"] == "ok"
     assert (await client.get("/health/ready")).status_code == 200
-    model = {"name": "echo", "version": "1"}
+    model = {"name": "echo", "version": "1", "status": "registered", "reason": None}
     assert (await client.get("/models")).json()["models"] == [
-        model | {"task": "echo", "source": "tests"}
+        model | {"task": "echo", "source": "tests", "max_inputs": None}
     ]
-    assert (await client.get("/health/models")).json()["models"] == [
-        model | {"status": "registered"}
-    ]
+    assert (await client.get("/health/models")).json()["models"] == [model]
+    hall.reasons["torn"] = "model.safetensors has 1 kB and should have 2 kB"
+    for path in ("/models", "/health/models"):
+        fine, torn = (await client.get(path)).json()["models"]
+        assert (fine["status"], fine["reason"]) == ("registered", None)
+        assert (torn["name"], torn["status"]) == ("torn", "failed")
+        assert torn["reason"] == hall.reasons["torn"]
     hall.told = ("the broker does not answer",)
     ready = await client.get("/health/ready")
     assert ready.status_code == 503

@@ -19,9 +19,9 @@ def test_what_the_parser_stumbles_over_is_a_fault(tmp_path: Path, text: str) -> 
     file = tmp_path / "models" / "one" / "1.yaml"
     file.parent.mkdir(parents=True)
     file.write_text(text)
-    (fault,) = served_or_faults(Settings(data_dir=tmp_path)).faults
-    assert str(file) in fault
-    assert "not valid YAML" in fault
+    (_, broken) = served_or_faults(Settings(data_dir=tmp_path)).definitions
+    assert str(file) in (broken.fault or "")
+    assert "not valid YAML" in (broken.fault or "")
 
 
 @pytest.mark.parametrize("source", ["x" * 5000, "~nobody-of-this-name/model", "a\0b"])

@@ -18,8 +18,15 @@ def configured(name: str, version: str = "1") -> ModelConfig:
     return ModelConfig(name=name, task="txt2embed", source="/somewhere", version=version)
 
 
-def test_with_neither_configured_nor_installed_the_packaged_model_is_served(tmp_path: Path) -> None:
-    assert served(Settings(data_dir=tmp_path)) == (MINILM,)
+def test_the_packaged_model_is_served_until_models_are_named(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert served(settings) == (MINILM,)
+    mine = install(settings, str(make_model(tmp_path / "m")), name="mine")
+    assert served(settings) == (MINILM, mine)
+    named = Settings(data_dir=tmp_path, models=(configured("a"),))
+    assert [model.name for model in served(named)] == ["a", "mine"]
+    again = install(settings, str(tmp_path / "m"), name=MINILM.name)
+    assert served(settings) == (again, mine), "one's own of its name and version takes its place"
 
 
 def test_served_is_configured_and_installed_and_not_the_packaged_one(tmp_path: Path) -> None:
@@ -35,10 +42,8 @@ def test_configured_wins_over_installed_of_the_same_version(tmp_path: Path) -> N
 
 
 def test_only_what_the_served_models_need_is_imported(tmp_path: Path) -> None:
-    echo = tmp_path / "models" / "echo" / "1.yaml"
-    echo.parent.mkdir(parents=True)
-    echo.write_text(f"name: echo\nversion: '1'\ntask: echo\nsource: {tmp_path}\n")
-    assert modules_of(Settings(data_dir=tmp_path, testing=True)) == ()
+    echo = ModelConfig(name="echo", task="echo", source=str(tmp_path))
+    assert modules_of(Settings(data_dir=tmp_path, testing=True, models=(echo,))) == ()
     unknown = ModelConfig(name="u", task="unknown", source="/somewhere")
     assert modules_of(Settings(data_dir=tmp_path, models=(unknown,))) == ()
     models = (configured("a"), configured("b"), unknown)
@@ -73,22 +78,18 @@ def test_a_broken_definition_is_one_line_and_does_not_hide_the_others(
     broken.parent.mkdir()
     broken.write_text(text)
 
-    found = served_or_faults(settings)
-    assert [model.name for model in found.definitions] == ["good"]
-    assert len(found.faults) == 1
+    packaged, told, good = served_or_faults(settings).definitions
+    assert (told.key, good.name, good.fault, packaged.fault) == (
+        ("broken", "1"),
+        "good",
+        None,
+        None,
+    )
+    assert fault in str(told.fault)
     with pytest.raises(ConfigurationError, match=r"1\.yaml") as caught:
         served(settings)
     assert fault in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_broken_definition_alone_does_not_bring_the_packaged_model(tmp_path: Path) -> None:
-    path = tmp_path / "models" / "mine" / "1.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"\xff")
-    found = served_or_faults(Settings(data_dir=tmp_path))
-    assert found.definitions == ()
-    assert len(found.faults) == 1
 
 
 def test_files_that_are_no_definitions_are_passed_over(tmp_path: Path) -> None:

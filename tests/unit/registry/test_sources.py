@@ -10,7 +10,7 @@ import pytest
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.registry import resolve, weight_bytes
 from modelmora.registry.sources import check_files
-from tests.unit.registry.models import make_model
+from tests.unit.registry.models import WEIGHTS, make_model
 
 
 def make_distribution(site: Path, name: str, files: list[str]) -> None:
@@ -67,7 +67,7 @@ def test_a_folder_is_its_own_place_and_its_weights_are_counted(tmp_path: Path) -
     make_model(tmp_path / "m")
     make_model(tmp_path / "m" / "2_Dense")
     assert resolve(str(tmp_path / "m")) == tmp_path / "m"
-    assert weight_bytes(tmp_path / "m") == 16
+    assert weight_bytes(tmp_path / "m") == 2 * len(WEIGHTS)
 
 
 def test_other_weights_than_safetensors_are_refused(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from modelmora.errors import NotFound
 from modelmora.scheduling import KillReason, ModelKey, Policy, State
+from modelmora.text import duration
 from tests.unit.scheduling.world import MIB, SIZE, A, World, spec
 
 
@@ -51,9 +54,16 @@ def test_a_failed_load_answers_what_waits_and_backs_off() -> None:
         assert state(world) is State.FAILED
         refused = world.send()
         pauses.append(world.error(refused).retry_after_ms)
+        words = world.error(refused).message
+        assert (
+            words
+            == f"a@1 could not be loaded: no such file; try again in {duration(pauses[-1] or 0)}"
+        )
         assert world.outcome(refused) == "model_unavailable"
-        world.wait((pauses[-1] or 0) / 1000)
-        assert state(world) is State.COLD
+        world.wait((pauses[-1] or 0) / 1000 - 0.001)
+        assert world.outcome(world.send()) == "model_unavailable", "not a moment before"
+        world.wait(0.001)
+        assert state(world) is State.FAILED, "until it could be loaded"
     assert pauses == [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]
 
 
@@ -224,7 +234,7 @@ def test_a_changed_specification_replaces_the_child() -> None:
     world.scheduler.add_model(spec(), world.now)
     assert world.child().killed is None
     world.scheduler.add_model(spec(size=SIZE + MIB), world.now)
-    assert world.child().killed is KillReason.REMOVED
+    assert world.child().killed is KillReason.CHANGED
     work = world.send()
     world.exit()
     assert world.child().spec == spec(size=SIZE + MIB)
@@ -254,3 +264,63 @@ def test_status_tells_what_waits_what_runs_and_what_it_takes() -> None:
     (status,) = world.scheduler.status(world.now)
     assert (status.state, status.started, status.waiting) == (State.READY, 2, 3)
     assert status.bytes == 7 * MIB
+
+
+def test_broken_files_fail_a_model_until_they_are_others() -> None:
+    world = World()
+    world.serve(A)
+    world.scheduler.add_model(replace(spec(), files=1), world.now)
+    assert world.child().killed is KillReason.CHANGED
+    world.exit()
+    world.scheduler.add_model(replace(spec(), files=2, fault="cut off"), world.now)
+    (status,) = world.scheduler.status(world.now)
+    assert (status.state, status.reason, status.retry_after_ms) == (State.FAILED, "cut off", None)
+    world.wait(10_000)
+    refused = world.send()
+    assert world.outcome(refused) == "cannot_be_served"
+    assert "a@1 cannot be loaded: cut off" in world.error(refused).message
+    assert world.error(refused).retry_after_ms is None
+    assert world.scheduler.load(A, world.now) is State.FAILED, "nor does an order help"
+    world.scheduler.add_model(replace(spec(), files=3), world.now)
+    assert state(world) is State.COLD
+    work = world.send()
+    world.loaded()
+    world.finish()
+    assert world.outcome(work) == "answered"
+
+
+def test_what_a_child_finds_broken_is_not_tried_again_either() -> None:
+    world = World()
+    world.scheduler.add_model(spec(), world.now)
+    waiting = world.send()
+    world.scheduler.on_load_failed(world.replica(), "no such file", world.now, broken=True)
+    world.exit()
+    assert world.outcome(waiting) == "cannot_be_served"
+    world.wait(10_000)
+    assert world.outcome(world.send()) == "cannot_be_served"
+    assert world.loads == [A]
+    world.scheduler.add_model(replace(spec(), files="other"), world.now)
+    world.send()
+    assert world.loads == [A, A]
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_waits_for_a_model_that_breaks_is_answered(dies: bool) -> None:
+    world = World(Policy(groups_per_replica=1, group_requests=1))
+    world.serve(A)
+    running, waiting = world.send(), world.send()
+    world.scheduler.add_model(replace(spec(), files=1, fault="cut off"), world.now)
+    assert world.outcome(waiting) == "cannot_be_served"
+    if not dies:
+        world.finish()
+    world.exit()
+    assert world.outcome(running) == ("cannot_be_served" if dies else "answered")
+    assert state(world) is State.FAILED
+
+
+def test_a_model_that_memory_can_never_hold_has_failed() -> None:
+    world = World(Policy(budget_bytes=SIZE - MIB))
+    world.scheduler.add_model(spec(), world.now)
+    (status,) = world.scheduler.status(world.now)
+    assert status.state is State.FAILED
+    assert "more than this node may use" in (status.reason or "")

@@ -15,16 +15,6 @@ def test_unknown_models_are_refused() -> None:
     assert (world.outcome(work), position) == ("unknown_model", None)
 
 
-def test_a_stopping_node_refuses_and_finishes_what_it_has() -> None:
-    world = World()
-    world.serve(A)
-    first = world.send()
-    world.scheduler.stop_admission()
-    second = world.send()
-    world.finish()
-    assert (world.outcome(first), world.outcome(second)) == ("answered", "stopping")
-
-
 def test_a_model_larger_than_the_budget_cannot_be_served() -> None:
     world = World(Policy(budget_bytes=SIZE - MIB))
     world.scheduler.add_model(spec(), world.now)

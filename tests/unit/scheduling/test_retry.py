@@ -150,7 +150,7 @@ def test_what_dies_behind_cancelled_work_is_not_suspected() -> None:
     world.loaded()
     world.scheduler.cancel(first.request_id, world.now)
     world.wait(10)
-    assert world.child().killed is KillReason.RUN_TIMEOUT
+    assert world.child().killed is KillReason.NOBODY_WAITS
     world.exit()
     world.loaded()
     world.finish()
@@ -238,4 +238,4 @@ def test_a_child_has_a_moment_to_stop_what_was_cancelled() -> None:
     world.wait(9)
     assert world.child().killed is None
     world.wait(1)
-    assert world.child().killed is KillReason.RUN_TIMEOUT
+    assert world.child().killed is KillReason.NOBODY_WAITS

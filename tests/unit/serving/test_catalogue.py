@@ -75,8 +75,8 @@ def test_what_was_served_before_is_not_served_now() -> None:
 
 
 def test_defaults_and_parameters_become_settings() -> None:
-    assert SERVED.settings(("c", "1"), {}) == {"ms": 5.0}
-    assert SERVED.settings(("c", "1"), {"ms": 7}) == {"ms": 7}
+    assert SERVED.settings(("c", "1"), RequestHead("r", "c")) == {"ms": 5.0}
+    assert SERVED.settings(("c", "1"), RequestHead("r", "c", None, {"ms": 7})) == {"ms": 7}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_defaults_and_parameters_become_settings() -> None:
 )
 def test_parameters_that_are_refused(parameters: dict[str, Parameter], code: Code) -> None:
     with pytest.raises(RequestError) as refused:
-        SERVED.settings(("c", "1"), parameters)
+        SERVED.settings(("c", "1"), RequestHead("r", "c", None, parameters))
     assert refused.value.code is code
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from modelmora.engines.catalog import EngineEntry, entry_for
 from modelmora.errors import Code, NotFound, RequestError
-from modelmora.messages import EventKind
+from modelmora.messages import EventKind, LifecycleEvent
 from modelmora.scheduling import ModelSpec, Policy
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Service
 from modelmora.testing.fakes import (
@@ -21,6 +21,7 @@ from modelmora.testing.fakes import (
     incoming,
 )
 from modelmora.workers import ExitReason, ExitReport, ItemResult
+from tests.facts import faults
 
 CAP_S = 60
 ECHO, SLEEP = ("echo", "1"), ("sleep", "1")
@@ -83,6 +84,18 @@ async def test_a_request_is_answered(hall: Hall) -> None:
     assert spent.total_ms == pytest.approx(500)
     assert spent.queue_ms + spent.load_ms + spent.inference_ms == pytest.approx(500)
     assert [kind for kind, _, _ in hall.outcomes.events] == [EventKind.LOADING, EventKind.LOADED]
+
+
+async def test_more_inputs_than_one_result_answers_are_refused_before_anything_is_loaded(
+    hall: Hall,
+) -> None:
+    spec, entry = model("echo")
+    hall.service.serve([(replace(spec, max_inputs=640), entry)])
+    hall.service.accept(incoming("r1", inputs=641))
+    assert hall.told == [("failed", "r1", Code.TOO_LARGE)]
+    assert hall.workers.loads == {}
+    hall.service.accept(incoming("r2", inputs=640))
+    assert len(hall.workers.loads) == 1
 
 
 async def test_who_waits_is_told(hall: Hall) -> None:
@@ -241,7 +254,49 @@ async def test_an_unload_carries_its_proof(hall: Hall) -> None:
     kind, key, facts = hall.outcomes.events[-1]
     assert (kind, key) == (EventKind.UNLOADED, ECHO)
     assert facts["returned_share"] == 1.0
-    assert (facts["tree_bytes_before"], facts["tree_bytes_after"]) == (1000, 900)
+    assert (facts["tree_before_bytes"], facts["tree_after_bytes"]) == (1000, 900)
+
+
+@pytest.mark.parametrize(
+    ("private", "before", "after", "alone", "share"),
+    [
+        (100, 1000, 900, True, 1.0),
+        (100, 1000, 950, True, 0.5),
+        (100, 1000, 890, True, 1.0),
+        (100, 1000, 1137, True, None),
+        (100, 1000, 950, False, None),
+        (0, 1000, 900, True, None),
+        (100, 0, 0, True, None),
+    ],
+)
+def test_a_share_is_one_or_is_not_told(
+    private: int, before: int, after: int, alone: bool, share: float | None
+) -> None:
+    report = ExitReport(ExitReason.KILLED, "unload", -9, private, before, after, alone)
+    assert report.returned_share == share
+
+
+async def test_every_event_of_a_model_has_the_facts_of_its_kind(hall: Hall) -> None:
+    hall.service.accept(incoming("r1"))
+    hall.service.listener.on_load_failed(hall.child(), Code.MODEL_UNAVAILABLE, "no weights")
+    hall.exited(ExitReason.LOAD_FAILED, 0)
+    hall.service.load(ECHO)
+    hall.workers.loaded()
+    hall.exited(ExitReason.CRASHED)
+    hall.service.load(ECHO)
+    hall.workers.loaded()
+    hall.service.unload(ECHO)
+    hall.exited(ExitReason.KILLED)
+    told = hall.outcomes.events
+    kinds = {kind for kind, _, _ in told}
+    assert kinds >= {EventKind.LOADING, EventKind.LOADED, EventKind.LOAD_FAILED}
+    assert kinds >= {EventKind.CRASHED, EventKind.UNLOADED}
+    for kind, key, facts in told:
+        assert faults(LifecycleEvent("id", kind, "n", 0, *key, facts)) == []
+    reasons = [
+        f["reason"] for kind, _, f in told if kind in (EventKind.UNLOADED, EventKind.CRASHED)
+    ]
+    assert reasons == ["load_failed", "crashed", "gone"], "why, in a word"
 
 
 async def test_a_failed_load_is_told_to_those_who_wait(hall: Hall) -> None:
@@ -249,6 +304,24 @@ async def test_a_failed_load_is_told_to_those_who_wait(hall: Hall) -> None:
     hall.service.listener.on_load_failed(hall.child(), Code.MODEL_UNAVAILABLE, "no weights")
     assert hall.told == [("failed", "r1", "model_unavailable")]
     assert (hall.outcomes.errors["r1"].retry_after_ms or 0) > 0
+
+
+async def test_a_broken_model_is_asked_for_elsewhere_and_else_its_fault_is_told(
+    hall: Hall,
+) -> None:
+    spec, entry = model("echo")
+    hall.service.serve([(replace(spec, fault="cut off"), entry), model("sleep")])
+    assert hall.service.standing() == ({"sleep@1": "sleep"}, {"echo@1": "cut off"})
+    asked: list[RequestError] = []
+    hall.service.elsewhere = lambda _, error: asked.append(error)
+    hall.service.accept(incoming("r1"))
+    assert [error.code for error in asked] == [Code.CANNOT_BE_SERVED]
+    assert hall.told == []
+    hall.service.elsewhere = lambda _, error: error
+    hall.service.accept(incoming("r2"))
+    assert hall.told == [("failed", "r2", Code.CANNOT_BE_SERVED)]
+    assert hall.outcomes.errors["r2"].message == "echo@1 cannot be loaded: cut off"
+    assert hall.workers.loads == {}
 
 
 async def test_dropped_work_has_no_outcome_here(hall: Hall) -> None:

@@ -41,7 +41,33 @@ def test_what_is_written_is_read(pair: Pair, data: st.DataObject) -> None:
 @given(strategies.requests)
 def test_the_head_is_the_request_without_its_inputs(request: InferenceRequest) -> None:
     head = wire.decode_request_head(wire.encode_request(request))
-    assert head == RequestHead(**{f.name: getattr(request, f.name) for f in fields(RequestHead)})
+    same = {f.name: getattr(request, f.name) for f in fields(RequestHead)}
+    assert head == RequestHead(**same | {"inputs": len(request.inputs)})
+
+
+@pytest.mark.parametrize(("blocks", "count"), [((2,), 2), ((300,), 300), ((2, 3), 2), ((), 0)])
+@pytest.mark.parametrize("sized", [False, True])
+def test_inputs_are_counted_unread_to_the_end_of_their_first_block(
+    blocks: tuple[int, ...], count: int, sized: bool
+) -> None:
+    """Avro 1.12, "Arrays": a block is its count and items; a negative count names its bytes too."""
+    empty = wire.encode_request(InferenceRequest("id", "echo", ()))
+    text = b"\x00\x02a"  # the first branch of the union, one byte, "a"
+    array = b"".join(
+        (zigzag(-n) + zigzag(3 * n) if sized else zigzag(n)) + n * text for n in blocks
+    )
+    value = empty[:-1] + array + b"\x00"
+    assert wire.decode_request_head(value).inputs == count
+    assert wire.decode_request(value).inputs == ("a",) * sum(blocks)
+
+
+def zigzag(number: int) -> bytes:
+    """An Avro long."""
+    rest, out = number << 1 ^ number >> 63, bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes([*out, rest])
 
 
 @given(strategies.results)
