@@ -15,10 +15,11 @@ from pydantic import BaseModel
 
 from modelmora.cli.app import main
 from modelmora.errors import Code
-from modelmora.gateway.outcomes import DoorCode, answer_of
+from modelmora.gateway.outcomes import answer_of
 from modelmora.kafka.topics import HOUR, TABLE, Topic
 from modelmora.messages import outcome_status
 from modelmora.settings import Settings
+from modelmora.web.problems import DoorCode
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

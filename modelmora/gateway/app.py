@@ -24,9 +24,9 @@ from modelmora.kafka.connection import bootstrap_servers
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.settings import Settings, load_settings
 from modelmora.telemetry import logs
-from modelmora.telemetry.http import HttpServer
 from modelmora.telemetry.notify import notify
 from modelmora.telemetry.standstill import Standstill
+from modelmora.web.server import HttpServer
 
 log = structlog.get_logger(__name__)
 INTERRUPTED = 130

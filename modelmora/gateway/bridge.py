@@ -12,7 +12,7 @@ from modelmora.errors import Code, Undecodable
 from modelmora.gateway.hall import Ask
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
-from modelmora.gateway.outcomes import DoorCode, Refusal
+from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.replies import Replies
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
 from modelmora.kafka.pulse import Pulse
@@ -30,6 +30,7 @@ from modelmora.messages import (
 )
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import bind_request
+from modelmora.web.problems import DoorCode
 from modelmora.wire import (
     decode_progress,
     decode_result,

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from http import HTTPStatus
 
 import grpc
 
 from modelmora.errors import Code
-
-
-class DoorCode(StrEnum):
-    """Reasons that only a door knows; they never stand in a record."""
-
-    BROKER_UNREACHABLE = "broker_unreachable"
-    NOT_FOUND = "not_found"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    INTERNAL = "internal"
-
+from modelmora.web.problems import DoorCode
 
 AnyCode = Code | DoorCode
 
@@ -74,9 +64,18 @@ _ANSWERS: dict[AnyCode, Answer] = {
     ),
     Code.EXPIRED: Answer(HTTPStatus.GATEWAY_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),
     Code.CANCELLED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.CANCELLED),
+    DoorCode.NO_NODE: Answer(HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 5000),
     DoorCode.NOT_FOUND: _NOT_FOUND,
     DoorCode.METHOD_NOT_ALLOWED: Answer(
         HTTPStatus.METHOD_NOT_ALLOWED, grpc.StatusCode.UNIMPLEMENTED
+    ),
+    DoorCode.MALFORMED: _INVALID,
+    DoorCode.HEAD_TOO_LARGE: Answer(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, grpc.StatusCode.INVALID_ARGUMENT
+    ),
+    DoorCode.TOO_SLOW: Answer(HTTPStatus.REQUEST_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),
+    DoorCode.UNSUPPORTED_MEDIA_TYPE: Answer(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, grpc.StatusCode.INVALID_ARGUMENT
     ),
 }
 

@@ -130,6 +130,7 @@ async def test_caller_gone_cancels(gateway: Gateway, stub: Any, responder: Respo
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(
         b"POST /infer/silent HTTP/1.1\r\nHost: x\r\nX-Request-Id: %s\r\n"
+        b"Content-Type: application/json\r\n"
         b'Content-Length: 14\r\n\r\n{"inputs":"x"}' % rest_id.encode()
     )
     await seen(responder, rest_id)

@@ -11,13 +11,14 @@ from aiokafka import ConsumerRecord
 
 from modelmora.errors import Code
 from modelmora.gateway.models import Directory
-from modelmora.gateway.outcomes import DoorCode, Refusal, answer_of
+from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.gateway.replies import Seen
-from modelmora.gateway.tracing import trace_id_of, traceparent_of
 from modelmora.gateway.waiting import End, WaitingRoom
 from modelmora.kafka.pulse import Pulse
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.settings import Settings
+from modelmora.web.problems import DoorCode
+from modelmora.web.tracing import trace_id_of, traceparent_of
 from modelmora.wire import encode_registry, new_request_id, time_of
 
 MINUTE = 60_000
