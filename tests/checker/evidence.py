@@ -44,7 +44,8 @@ class Expected:
 class Request:
     """A record of a request topic; `request_id` is empty where none can be read.
 
-    `origin` is where a record that was handed on was first appended.
+    `origin` is where a record that was handed on was first appended; `told` says that a caller
+    waits for it at a gateway.
     """
 
     place: Place
@@ -52,6 +53,7 @@ class Request:
     key: bytes | None
     sha256: str | None
     origin: Place | None = None
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,8 @@ def as_request(record: Record) -> Request:
     came = (record.headers.get("modelmora-handed-on") or b"").split(b" ")
     origin = Place(record.place.topic, int(came[1]), int(came[2])) if len(came) == 4 else None
     request_id = readable_id(record.value)
-    return Request(record.place, request_id, record.key, digest(record.value), origin)
+    told = "modelmora-gateway" in record.headers and "modelmora-run" not in record.headers
+    return Request(record.place, request_id, record.key, digest(record.value), origin, told=told)
 
 
 def as_outcome(record: Record) -> Outcome:
