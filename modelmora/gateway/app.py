@@ -102,6 +102,7 @@ class Gateway:
     @staticmethod
     async def _follow(bridge: Bridge, rpc: RpcServer) -> None:
         while True:
+            bridge.look()
             await rpc.serving(now=not bridge.faults())
             await asyncio.sleep(HEALTH_S)
 

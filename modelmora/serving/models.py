@@ -9,6 +9,7 @@ from modelmora.engines.catalog import EngineEntry, settings_for
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Parameter, RequestHead
 from modelmora.scheduling import ModelKey, ModelSpec
+from modelmora.text import did_you_mean, printable
 
 
 def _version_order(version: str) -> tuple[tuple[bool, int, str], ...]:
@@ -59,8 +60,10 @@ class Catalogue:
         key = self.named(head.model) if head.model else self._defaults.get(head.task or "")
         if key is None:
             asked = head.model or f"a model for task {head.task!r}"
+            near = did_you_mean(head.model.partition("@")[0], self._newest) if head.model else ""
             raise RequestError(
-                Code.UNKNOWN_MODEL, f"{asked[:200]} is not served; see `modelmora list`"
+                Code.UNKNOWN_MODEL,
+                f"{printable(asked[:200])} is not served{near}; see `modelmora list`",
             )
         # (4)
         task = self._models[key][0].task

@@ -97,7 +97,7 @@ def _notice_silence(listening: socket.socket) -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         ("TCP_KEEPIDLE", SILENT_S // 2),
-        ("TCP_KEEPINTVL", SILENT_S // 6),
+        ("TCP_KEEPINTVL", max(1, SILENT_S // 6)),
         ("TCP_USER_TIMEOUT", SILENT_S * 1000),
     ):
         if hasattr(socket, option):

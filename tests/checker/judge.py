@@ -59,7 +59,7 @@ TOLD = DEAD_LETTERED - {
     "inference_failed",
 }
 # What the gateway says of a request that it did not write, or does not know to be written.
-DOOR = frozenset(("busy", "stopping", "broker_unreachable"))
+DOOR = frozenset(("busy", "stopping", "broker_unreachable", "no_node"))
 EXPIRED = "expired"
 # The gateway ends a caller's wait by itself; it cannot know of what was appended only now.
 OVER = frozenset((EXPIRED, "cancelled"))

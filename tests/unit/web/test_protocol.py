@@ -15,8 +15,9 @@ import pytest
 from modelmora.gateway import reading
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.rest import JSON_OVER_RECORD, create_app
-from modelmora.web import protocol
+from modelmora.web import protocol, server
 from modelmora.web.server import HttpServer
+from tests.programs import eventually
 from tests.unit.gateway.fakes import FakeHall
 
 CAP_S = 60
@@ -72,11 +73,11 @@ def hall() -> FakeHall:
 
 @pytest.fixture
 async def address(hall: FakeHall) -> AsyncIterator[tuple[str, int]]:
-    server = HttpServer(create_app(hall, Metrics(), LIMIT), "127.0.0.1", 0)
+    door = HttpServer(create_app(hall, Metrics(), LIMIT), "127.0.0.1", 0)
     try:
-        yield await server.start()
+        yield await door.start()
     finally:
-        await server.stop(0.1)
+        await door.stop(0.1)
 
 
 @pytest.fixture
@@ -322,3 +323,20 @@ async def test_a_head_that_does_not_come_is_waited_for_no_longer(
         await caller.told(408, "too_slow")
     await caller.is_ended()
     caller.writer.close()
+
+
+async def test_who_reads_nothing_is_cut_off(
+    hall: FakeHall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "SILENT_S", 2)
+    hall.outputs = ("x" * 40_000_000,)
+    door = HttpServer(create_app(hall, Metrics(), LIMIT), "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*await door.start())
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(post())
+    async with asyncio.timeout(CAP_S):
+        await hall.entered.wait()
+        open_ = door._server.server_state.connections
+        await asyncio.to_thread(eventually, lambda: not open_, "the end of the connection")
+    writer.close()
+    await door.stop()
