@@ -22,7 +22,7 @@ from modelmora.wire import decode_registry
 log = structlog.get_logger(__name__)
 READ_S = 30.0
 SHOWN = 120
-LISTED = "`modelmora list` or GET /models lists the models there are"
+LISTED = "see `modelmora list` or GET /models"
 _CALLABLE = (RegistryKind.MODEL, RegistryKind.ROUTE)
 
 
@@ -90,7 +90,7 @@ class Directory:
             return f"{shown} is not served; {name} has {has}"
         names = {fact.name for fact in self._listing}
         near = did_you_mean(name, names)
-        return f"{shown or 'a model without a name'} is not served{near}; {LISTED}"
+        return f"{shown or 'a model without a name'} is not served; {LISTED}{near}"
 
     def handle(self, record: ConsumerRecord) -> None:
         """Take one record; one that replaces another than the current is stale and ignored."""

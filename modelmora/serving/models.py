@@ -63,7 +63,7 @@ class Catalogue:
             near = did_you_mean(head.model.partition("@")[0], self._newest) if head.model else ""
             raise RequestError(
                 Code.UNKNOWN_MODEL,
-                f"{printable(asked[:200])} is not served{near}; see `modelmora list`",
+                f"{printable(asked[:200])} is not served; see `modelmora list`{near}",
             )
         # (4)
         task = self._models[key][0].task

@@ -117,7 +117,7 @@ async def test_models_come_from_the_registry(
     names = [model["name"] for model in (await rest.get("/models")).json()["models"]]
     assert names == ["echo", "refuse", "silent"]
     for unknown, told in (
-        ("ecco", "ecco is not served; did you mean echo?"),
+        ("ecco", "ecco is not served; see `modelmora list` or GET /models; did you mean echo?"),
         ("echo@2", "echo@2 is not served; echo has 1 version: 1"),
     ):
         answer = await rest.post(f"/infer/{unknown}", json={"inputs": "x"})

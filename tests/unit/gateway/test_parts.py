@@ -157,7 +157,9 @@ async def test_an_unknown_model_is_told_with_what_is_near() -> None:
         key = b"MODEL:all-minilm@" + version.encode()
         directory.handle(record(key, fact("all-minilm", version), offset))
     assert "did you mean all-minilm?" in directory.unknown("all_mini")
-    assert directory.unknown("nothing-like-it").startswith("nothing-like-it is not served; `mod")
+    assert directory.unknown("nothing-like-it").endswith(
+        "nothing-like-it is not served; see `modelmora list` or GET /models"
+    )
     assert directory.unknown("all-minilm@3").endswith("all-minilm has 2 versions: 1, 2")
     told = directory.unknown("\x1b[31m" + "x" * 1000)
     assert told.isprintable()
