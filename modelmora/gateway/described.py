@@ -21,7 +21,6 @@ TAGS = [
     {"name": "models", "description": "Which models there are"},
     {"name": "health", "description": "Whether it is well"},
 ]
-MODEL_NAME = "`name`, or `name@version` for one version."
 EXAMPLE = {"inputs": ["Hello, Kafka", "Bonjour, Kafka"], "timeout_ms": 30_000}
 
 
@@ -145,6 +144,13 @@ def infer_description() -> dict[str, Any]:
             },
         },
         "parameters": [
+            {
+                "name": "model_name",
+                "in": "path",
+                "required": True,
+                "description": "`name`, or `name@version` for one version.",
+                "schema": {"type": "string"},
+            },
             {
                 "name": "X-Request-Id",
                 "in": "header",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from functools import cache, partial
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from fastapi import FastAPI, Path, Request
+from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
@@ -138,7 +138,7 @@ def _add_models(app: FastAPI, hall: Hall) -> None:
 
 
 def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> None:
-    # The body is read and validated by hand: what FastAPI would do with it costs more.
+    # Path and body are read and validated by hand: what FastAPI would do with them costs more.
     @app.post(
         "/infer/{model_name}",
         summary="Run a model and wait for its outcome",
@@ -150,15 +150,13 @@ def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> N
         openapi_extra=described.infer_description(),
         tags=["infer"],
     )
-    async def infer(
-        model_name: Annotated[str, Path(description=described.MODEL_NAME)], request: Request
-    ) -> Response:
+    async def infer(request: Request) -> Response:
         body = Body(hall, request, body_limit)
         request_id: str | None = None
         try:
             request_id = check_request_id(request.headers.get("x-request-id"))
             ask = read_ask(
-                model_name,
+                request.path_params["model_name"],
                 await body.read(),
                 request_id=request_id,
                 traceparent=trace_of(request.scope),

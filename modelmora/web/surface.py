@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from http import HTTPStatus
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelmora.text import printable
 from modelmora.web.problems import DoorCode, not_found, problem
+
+WHOLE = "/*"
+"""The path by which `Protocol` tells of a request for the server as a whole."""
 
 
 class Surface:
@@ -20,7 +24,11 @@ class Surface:
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self._app = app
-        self._routes = [route for route in routes if isinstance(route, Route)]
+        self._routes = [
+            (route.path_regex.match, _with_head(route.methods or ()))
+            for route in routes
+            if isinstance(route, Route)
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that no route does; hand on the others."""
@@ -36,9 +44,13 @@ class Surface:
             await self._app(scope, receive, send)
 
     def _answer(self, scope: Scope, method: str) -> Response | None:
-        allowed = self._allowed(scope["path"])
-        if method in allowed:
-            return None
+        path, allowed = scope["path"], set[str]()
+        whole = path == WHOLE and method == "OPTIONS"
+        for matches, methods in self._routes:
+            if whole or matches(path):
+                if method in methods:
+                    return None
+                allowed |= methods
         if not allowed:
             return not_found(scope)
         headers = {"allow": ", ".join(sorted({*allowed, "OPTIONS"}))}
@@ -48,21 +60,13 @@ class Surface:
             scope,
             HTTPStatus.METHOD_NOT_ALLOWED,
             DoorCode.METHOD_NOT_ALLOWED,
-            f"{method} is not allowed here; {headers['allow']} are",
+            f"{printable(method)} is not allowed here; {headers['allow']} are",
             headers=headers,
         )
 
-    def _allowed(self, path: str) -> set[str]:
-        if path == "/*":  # the server as a whole, see `Protocol`
-            methods = {method for route in self._routes for method in route.methods or ()}
-        else:
-            methods = {
-                method
-                for route in self._routes
-                if route.path_regex.match(path)
-                for method in route.methods or ()
-            }
-        return methods | {"HEAD"} if "GET" in methods else methods
+
+def _with_head(methods: Collection[str]) -> frozenset[str]:
+    return frozenset({*methods, "HEAD"} if "GET" in methods else methods)
 
 
 def _bodiless(send: Send) -> Send:

@@ -6,6 +6,8 @@ import json
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelmora.errors import Code
 from modelmora.gateway.bodies import read_ask
@@ -31,6 +33,9 @@ from modelmora.gateway.strict import parse
         (b'{"inputs": NaN}', "NaN is no JSON"),
         (b'{"inputs": [-Infinity]}', "-Infinity is no JSON"),
         (b'{"inputs": ' + b"9" * 5000 + b"}", "too many digits"),
+        (b'{"inputs": [1e999]}', "too large"),
+        (b'{"inputs": {"a\\\\": 1, "a\\\\" : 2}}', "twice"),
+        (b'{"inputs": [[[{"x": [1]}, {"y": 1, "y": 1}]]]}', "twice"),
         (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
     ],
 )
@@ -74,3 +79,29 @@ def test_what_json_can_say_comes_through(text: str, ascii_only: bool) -> None:
 def test_faults_are_told_in_our_words(body: object, told: str) -> None:
     with pytest.raises(Refusal, match=re.escape(told)):
         read_ask("m", json.dumps(body).encode(), request_id=None, traceparent="")
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON_VALUES, st.booleans(), st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n")]))
+def test_all_that_json_says_once_is_read(
+    value: object, ascii_only: bool, separators: tuple[str, str]
+) -> None:
+    raw = json.dumps(value, ensure_ascii=ascii_only, separators=separators).encode()
+    assert parse(raw) == value
+
+
+@given(st.text(max_size=3), st.lists(st.text()), st.integers(0, 3))
+def test_a_name_said_twice_is_found_whatever_stands_around_it(
+    name: str, texts: list[str], depth: int
+) -> None:
+    member = f"{json.dumps(name)}:{json.dumps(texts)}"
+    value = f"{{{member},{member}}}"
+    for _ in range(depth):
+        value = f'[{{"in": {value}}}]'
+    with pytest.raises(Refusal, match="twice"):
+        parse(value.encode())

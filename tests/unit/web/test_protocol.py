@@ -153,6 +153,27 @@ async def test_an_offer_of_another_protocol_is_declined(caller: Caller) -> None:
     assert (await caller.answer())[0] == 200
 
 
+WHOLE = [
+    post(),
+    post(BODY, b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AA"),
+    post(gzip.compress(BODY), b"Content-Encoding: gzip"),
+    chunked(BODY[:3], BODY[3:]) + b"0\r\nX-Trailer: y\r\n\r\n",
+    b"\r\n" + post(),
+]
+
+
+@pytest.mark.parametrize("said", WHOLE)
+async def test_a_request_means_the_same_byte_by_byte(
+    said: bytes, caller: Caller, hall: FakeHall
+) -> None:
+    caller.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for _ in range(2):
+        await caller.says(*(bytes([byte]) for byte in said))
+        status, _, body = await caller.answer()
+        assert (status, json.loads(body)["outputs"]) == (200, ["x"])
+    assert [ask.inputs for ask in hall.asks] == [("x",)] * 2
+
+
 async def test_a_body_that_is_expected_is_asked_for(caller: Caller) -> None:
     said = post(BODY, b"Expect: 100-continue")
     await caller.says(said[: -len(BODY)])

@@ -78,6 +78,7 @@ async def test_the_server_as_a_whole_has_options(door: httpx.AsyncClient) -> Non
     answer = await door.options("/*")
     assert answer.status_code == 204
     assert {"GET", "HEAD", "OPTIONS"} <= set(answer.headers["allow"].split(", "))
+    assert (await door.get("/*")).json()["code"] == "not_found"
 
 
 async def test_infer_takes_post_alone_with_a_slash_too() -> None:
