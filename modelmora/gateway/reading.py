@@ -34,8 +34,8 @@ class Body:
     async def read(self) -> bytearray:
         """All of it, unpacked. Raises Refusal, ClientDisconnect."""
         headers = self._request.headers
-        _check_type(headers.get("content-type", ""))
-        unpacker = _unpacker(headers.get("content-encoding", ""))
+        _check_type(", ".join(headers.getlist("content-type")))
+        unpacker = _unpacker(", ".join(headers.getlist("content-encoding")))
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > self._limit:
             raise self._too_large()

@@ -154,7 +154,7 @@ def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> N
         body = Body(hall, request, body_limit)
         request_id: str | None = None
         try:
-            request_id = check_request_id(request.headers.get("x-request-id"))
+            request_id = check_request_id(", ".join(request.headers.getlist("x-request-id")))
             ask = read_ask(
                 request.path_params["model_name"],
                 await body.read(),

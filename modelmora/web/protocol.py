@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from modelmora.web.problems import DoorCode, problem
 
 HEAD_BYTES = 64 * 1024  # request line and headers, trailers too
+WAITING = 100  # requests sent on one connection before the one in front is answered
 HEAD_S = 30.0  # from the first byte awaited to the last of the head
 LINGER_S = 2.0  # so long an answered caller may go on sending before it is cut off
 PROBE_S = (0.1, 5.0)  # the first and the longest wait between two looks at a silent caller
@@ -20,6 +21,10 @@ PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 
 class _HeadTooLarge(Exception):
+    """Raised within the parser."""
+
+
+class _TooManyWaiting(Exception):
     """Raised within the parser."""
 
 
@@ -136,6 +141,8 @@ class Protocol(HttpToolsProtocol):
         self._in_head, self._idle_bytes = False, 0
         if self.url == b"*":
             self.url = b"/*"  # no path, which the parser of URLs would not take
+        if len(self.pipeline) == WAITING:
+            raise _TooManyWaiting  # what was taken is answered, then the connection ends
         method = self.parser.get_method()
         self._upgrading = self.parser.should_upgrade() and method != b"CONNECT"
         if self._upgrading:

@@ -133,8 +133,11 @@ async def test_broken_json_and_a_bad_id_are_invalid(client: httpx.AsyncClient) -
     ):
         answer = await client.post("/infer/echo", content=content, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+    twice = [("content-type", "application/json"), ("x-request-id", "a"), ("x-request-id", "b")]
+    answer = await client.post("/infer/echo", content=b'{"inputs": "x"}', headers=twice)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
     metrics = (await client.get("/metrics")).text
-    assert 'modelmora_gateway_requests_total{code="invalid_input",door="rest"} 5.0' in metrics
+    assert 'modelmora_gateway_requests_total{code="invalid_input",door="rest"} 6.0' in metrics
 
 
 async def test_problem_has_all_its_members(hall: FakeHall, client: httpx.AsyncClient) -> None:

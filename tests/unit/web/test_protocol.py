@@ -94,6 +94,13 @@ async def test_requests_in_a_row_are_answered_in_a_row(caller: Caller) -> None:
         assert json.loads((await caller.answer())[2])["outputs"] == [str(number)]
 
 
+async def test_requests_in_a_row_are_bounded(caller: Caller) -> None:
+    await caller.says(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 3 * protocol.WAITING)
+    for _ in range(1 + protocol.WAITING):
+        assert (await caller.answer())[0] == 200
+    await caller.is_ended()
+
+
 async def test_nonsense_behind_a_request_does_not_take_its_answer(caller: Caller) -> None:
     await caller.says(post() + b"nonsense\x00\r\n\r\n")
     assert (await caller.answer())[0] == 200
@@ -148,6 +155,8 @@ async def test_an_offer_of_another_protocol_is_declined(caller: Caller) -> None:
     await caller.says(post(BODY, *offer) * 2)
     for _ in range(2):
         assert (await caller.answer())[0] == 200
+    await caller.says(post(b"", b"Connection: Upgrade", b"Upgrade: websocket", path=b"/health"))
+    assert (await caller.answer())[0] == 405
     await caller.says(post(BODY, *offer)[:-5])
     await caller.says(BODY[-5:])
     assert (await caller.answer())[0] == 200
@@ -159,6 +168,7 @@ WHOLE = [
     post(gzip.compress(BODY), b"Content-Encoding: gzip"),
     chunked(BODY[:3], BODY[3:]) + b"0\r\nX-Trailer: y\r\n\r\n",
     b"\r\n" + post(),
+    post(BODY, b"Expect: a miracle"),
 ]
 
 
@@ -253,7 +263,9 @@ async def test_badly_packed_bodies_are_told(
     [
         b"Content-Encoding: br",
         b"Content-Encoding: gzip, gzip",
+        b"Content-Encoding: gzip\r\nContent-Encoding: gzip",
         b"Content-Type: text/plain",
+        b"Content-Type: application/json\r\nContent-Type: text/plain",
         b"Content-Type: application/x-www-form-urlencoded",
         b"Content-Type: application/jsonp",
         b"X: no type",
