@@ -55,8 +55,12 @@ class Line:
             self._transport.close()
             return
         self.lingering = asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
-        self._transport.write_eof()
-        self._transport.resume_reading()
+        try:
+            self._transport.write_eof()
+        except OSError:  # it has been reset
+            self._transport.abort()
+        else:
+            self._transport.resume_reading()
 
 
 class Protocol(HttpToolsProtocol):
