@@ -164,7 +164,8 @@ def health_app(checks: Checks, facts: Facts, models: ModelRows, metrics: NodeMet
 
 
 def _landing(told: Mapping[str, Any], models: list[dict[str, Any]]) -> Response:
-    faults = [f"{name} is missing" for name, well in told["checks"].items() if not well]
+    unwell = [name for name, well in told["checks"].items() if not well]
+    faults = [f"not well: {', '.join(unwell)}"] if unwell else []
     if told["waiting_for"]:
         faults.append(f"waiting for {told['waiting_for']}")
     rows = [
