@@ -8,6 +8,7 @@ from http import HTTPStatus
 import grpc
 
 from modelmora.errors import Code
+from modelmora.text import printable
 from modelmora.web.problems import DoorCode
 
 AnyCode = Code | DoorCode
@@ -23,7 +24,10 @@ class Answer:
 
 
 class Refusal(Exception):
-    """A request ends at the gateway without a result, for the reason in `code`."""
+    """A request ends at the gateway without a result, for the reason in `code`.
+
+    What strangers wrote in the message is made harmless, for every door.
+    """
 
     def __init__(
         self,
@@ -35,7 +39,7 @@ class Refusal(Exception):
     ) -> None:
         super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = printable(message)
         self.retry_after_ms = retry_after_ms or answer_of(code).retry_after_ms
         self.request_id = request_id
 

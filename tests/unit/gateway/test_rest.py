@@ -141,7 +141,7 @@ async def test_broken_json_and_a_bad_id_are_invalid(client: httpx.AsyncClient) -
 
 
 async def test_problem_has_all_its_members(hall: FakeHall, client: httpx.AsyncClient) -> None:
-    hall.refusal = Refusal(Code.BUSY, "full", retry_after_ms=2001, request_id="mine")
+    hall.refusal = Refusal(Code.BUSY, "full\x1b[2J\n", retry_after_ms=2001, request_id="mine")
     trace = f"00-{'1' * 32}-{'2' * 16}-00"
     answer = await client.post("/infer/echo", json={"inputs": "x"}, headers={"traceparent": trace})
     assert answer.headers["content-type"] == "application/problem+json"
@@ -150,7 +150,7 @@ async def test_problem_has_all_its_members(hall: FakeHall, client: httpx.AsyncCl
         "type": "urn:modelmora:error:busy",
         "title": "Service Unavailable",
         "status": 503,
-        "detail": "full",
+        "detail": "full\\x1b[2J\\n",
         "instance": "/infer/echo",
         "code": "busy",
         "trace_id": "1" * 32,

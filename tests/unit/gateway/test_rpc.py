@@ -132,10 +132,10 @@ async def test_what_is_invalid_is_refused(request_: Any, hall: FakeHall, stub: A
 
 
 async def test_a_refusal_carries_code_id_and_time(hall: FakeHall, stub: Any) -> None:
-    hall.refusal = Refusal(Code.BUSY, "full", retry_after_ms=1500, request_id="mine")
+    hall.refusal = Refusal(Code.BUSY, "full\x1b[2J\n", retry_after_ms=1500, request_id="mine")
     error = await refused(stub, pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x")]))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
-    assert error.details() == "full"
+    assert error.details() == "full\\x1b[2J\\n"
     trailing = dict(error.trailing_metadata())
     assert trailing["modelmora-error-code"] == "busy"
     assert trailing["modelmora-request-id"] == "mine"
