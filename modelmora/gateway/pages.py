@@ -70,7 +70,7 @@ def _landing(hall: Hall, base: str) -> str:
         "<p>This gateway puts each request on its topic, and answers with the one outcome.</p>"
         f"{status_line('not ready' if faults else 'ready', faults)}"
         f"<h2>Models</h2>{there}"
-        f'<h2>Try it</h2><pre>{escape(example)}</pre><p><a href="/docs">The whole interface</a>, '
+        f'<h2>Try it</h2><pre>{escape(example)}</pre><p><a href="/docs">The whole interface</a> '
         "can be read and tried in the browser. gRPC has the same, on a port of its own.</p>"
     )
 

@@ -20,12 +20,8 @@ PROBE_S = (0.1, 5.0)  # the first and the longest wait between two looks at a si
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 
-class _HeadTooLarge(Exception):
-    """Raised within the parser."""
-
-
-class _TooManyWaiting(Exception):
-    """Raised within the parser."""
+class _Refused(Exception):
+    """Raised within the parser: status, code and detail of the answer."""
 
 
 class Line:
@@ -101,8 +97,8 @@ class Protocol(HttpToolsProtocol):
             self._decline_upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserCallbackError as error:
-            large = isinstance(error.__context__, _HeadTooLarge)
-            self._refuse(*(_TOO_LARGE if large else _MALFORMED))
+            why = error.__context__
+            self._refuse(*(why.args if isinstance(why, _Refused) else _MALFORMED))
             return
         except httptools.HttpParserError:
             self._refuse(*_MALFORMED)
@@ -146,7 +142,10 @@ class Protocol(HttpToolsProtocol):
         if self.url == b"*":
             self.url = b"/*"  # no path, which the parser of URLs would not take
         if len(self.pipeline) == WAITING:
-            raise _TooManyWaiting  # what was taken is answered, then the connection ends
+            raise _Refused(*_MALFORMED)  # what was taken is answered, then the connection ends
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
+            raise _Refused(*_NO_HOST)  # RFC 9112, section 3.2
         method = self.parser.get_method()
         self._upgrading = self.parser.should_upgrade() and method != b"CONNECT"
         if self._upgrading:
@@ -185,7 +184,7 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes += size
         self._idle_bytes = 0
         if self._head_bytes > HEAD_BYTES:
-            raise _HeadTooLarge
+            raise _Refused(*_TOO_LARGE)
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Go on as if the caller had not offered to speak another protocol.
@@ -244,6 +243,7 @@ class Protocol(HttpToolsProtocol):
 
 _OF_AN_UPGRADE = (b"connection", b"upgrade", b"http2-settings")
 _MALFORMED = (HTTPStatus.BAD_REQUEST, DoorCode.MALFORMED, "this is no well-formed HTTP/1.1")
+_NO_HOST = (HTTPStatus.BAD_REQUEST, DoorCode.MALFORMED, "HTTP/1.1 needs one Host header")
 _TOO_LARGE = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     DoorCode.HEAD_TOO_LARGE,

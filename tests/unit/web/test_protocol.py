@@ -114,6 +114,8 @@ async def test_nonsense_behind_a_request_does_not_take_its_answer(caller: Caller
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",  # HTTP/2
         b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
         b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /health HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
         post(BODY, b"Transfer-Encoding: chunked"),
         post(BODY, b"Content-Length: 15"),
         chunked() + b"no length\r\n",
@@ -143,7 +145,7 @@ async def test_heads_and_trailers_are_bounded(said: bytes, caller: Caller) -> No
 
 
 async def test_http_1_0_is_answered_and_ended(caller: Caller) -> None:
-    await caller.says(post().replace(b"HTTP/1.1", b"HTTP/1.0"))
+    await caller.says(post().replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host: x\r\n", b""))
     status, fields, _ = await caller.answer()
     assert (status, fields["connection"]) == (200, "close")
     await caller.is_ended()
