@@ -1,4 +1,4 @@
-"""Dead letters: the record byte for byte, and in headers why it ended here.
+"""Dead letters: which records become one, byte for byte, and in headers why.
 
 Context stands in Kafka Connect's `__connect.errors.*` headers (KIP-298), so that tools which read
 those read ours; our own carry the stable code, the attempt and the worker's exit code.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from modelmora.errors import RequestError
+from modelmora.errors import Code, RequestError
 from modelmora.kafka.writing.publisher import Headers
 from modelmora.messages import Source
-from modelmora.serving.request import ERROR_CODE, Record
+from modelmora.serving.request import ERROR_CODE, GATEWAY, Record
 
 ATTEMPT = "modelmora-attempt"
 EXIT_CODE = "modelmora-worker-exit-code"
@@ -20,6 +20,47 @@ SHA256 = "modelmora-sha256"
 SIZE = "modelmora-size"
 CONNECT = "__connect.errors."
 KEPT_BYTES = 64 * 1024
+RUN = "modelmora-run"
+
+# The result says all: the record is as good as it was, or nobody wants it any more.
+_RESULT_ONLY = frozenset(
+    {
+        Code.BUSY,
+        Code.STARTING,
+        Code.STOPPING,
+        Code.MODEL_UNAVAILABLE,
+        Code.CANNOT_BE_SERVED,
+        Code.EXPIRED,
+        Code.CANCELLED,
+        Code.STOPPED,
+    }
+)
+# Refused for what the caller wrote.
+_CONTENT = frozenset(
+    {
+        Code.UNDECODABLE,
+        Code.UNKNOWN_SCHEMA,
+        Code.TRAILING_BYTES,
+        Code.EMPTY_VALUE,
+        Code.NULL_VALUE,
+        Code.TOO_LARGE,
+        Code.UNKNOWN_MODEL,
+        Code.UNKNOWN_PARAMETER,
+        Code.INVALID_INPUT,
+    }
+)
+
+
+def leaves_letter(record: Record, code: Code) -> bool:
+    """Whether a record whose result says this code is kept as a dead letter too.
+
+    A caller who waits at a gateway is told what is wrong with its request, and still has it; a
+    replayed record has no caller any more.
+    """
+    if code in _RESULT_ONLY:
+        return False
+    names = {name for name, _ in record.headers}
+    return not (code in _CONTENT and GATEWAY in names and RUN not in names)
 
 
 def headers_of(

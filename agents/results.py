@@ -10,9 +10,9 @@ from typing import Protocol
 
 import structlog
 
-from modelmora.agents.deadletters import headers_of, shortened
+from modelmora.agents.deadletters import headers_of, leaves_letter, shortened
 from modelmora.agents.lifecycle import Lifecycle
-from modelmora.errors import Code, RequestError
+from modelmora.errors import RequestError
 from modelmora.kafka.sizes import outputs_too_large
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, Dropped, Ends, Headers, TooLarge, Written
@@ -42,20 +42,6 @@ READ_AT = "modelmora-read-at"
 
 SendAfter = Callable[[Outgoing | None], None]
 """Sends what ends a request, after this dead letter."""
-
-# These end with the result alone; every other code leaves a dead letter too.
-_RESULT_ONLY = frozenset(
-    {
-        Code.BUSY,
-        Code.STARTING,
-        Code.STOPPING,
-        Code.MODEL_UNAVAILABLE,
-        Code.CANNOT_BE_SERVED,
-        Code.EXPIRED,
-        Code.CANCELLED,
-        Code.STOPPED,
-    }
-)
 
 
 class Sender(Protocol):
@@ -150,10 +136,10 @@ class Results:
             request.run,
         )
         send = self._ending(request, head, NO_OUTPUTS)
-        if error.code in _RESULT_ONLY:
-            send(None)
-        else:
+        if leaves_letter(request.record, error.code):
             self._bury(request.record, request.source, error, attempt, exit_code, send)
+        else:
+            send(None)
 
     def hand_on(self, request: Incoming, partition: int, unknown: RequestError) -> None:
         """Write the record as it is to another partition of its topic, where it is to be answered.
@@ -178,7 +164,7 @@ class Results:
         self._send(record, outgoing)
 
     def undecodable(self, record: Record, error: RequestError) -> None:
-        """A record that is no request: a dead letter, and FAILED where its id is readable."""
+        """A record that is no request: FAILED where its id is readable, and a dead letter."""
         send: SendAfter = partial(self._end, record)
         source = Source(record.topic, record.partition, record.offset)
         if error.request_id:
@@ -192,7 +178,10 @@ class Results:
                 run=read_run(dict(record.headers).get(RUN)),
             )
             send = partial(self._send_result, record, head, NO_OUTPUTS, ())
-        self._bury(record, source, error, 1, None, send)
+        if not error.request_id or leaves_letter(record, error.code):
+            self._bury(record, source, error, 1, None, send)
+        else:
+            send(None)
 
     # Progress and events -------------------------------------------------------------------------
 

@@ -17,10 +17,11 @@ from pydantic import BaseModel
 
 from modelmora.cli.app import main
 from modelmora.errors import Code
-from modelmora.gateway.outcomes import DoorCode, answer_of
+from modelmora.gateway.outcomes import answer_of
 from modelmora.kafka.topics import HOUR, TABLE, Topic
 from modelmora.messages import outcome_status
 from modelmora.settings import Settings
+from modelmora.web.problems import DoorCode
 from modelmora.wire.schemas import NAMES, header_of, read_schema
 
 ROOT = Path(__file__).parents[1]

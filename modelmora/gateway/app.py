@@ -24,9 +24,9 @@ from modelmora.kafka.schema_registry import Schemas
 from modelmora.settings import Settings, load_settings
 from modelmora.surroundings import ended_by, on_ending, settle
 from modelmora.telemetry import logs
-from modelmora.telemetry.http import HttpServer
 from modelmora.telemetry.notify import notify
 from modelmora.telemetry.standstill import Standstill
+from modelmora.web.server import HttpServer
 
 log = structlog.get_logger(__name__)
 UNWATCHED = 70  # a part that nothing replaces has ended
@@ -101,6 +101,7 @@ class Gateway:
     @staticmethod
     async def _follow(bridge: Bridge, rpc: RpcServer) -> None:
         while True:
+            bridge.look()
             await rpc.serving(now=not bridge.faults())
             await asyncio.sleep(HEALTH_S)
 

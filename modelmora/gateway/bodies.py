@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -24,6 +25,7 @@ from pydantic import (
 from modelmora.errors import Code
 from modelmora.gateway.hall import LANES, MAX_TIMEOUT_MS, Ask
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.strict import fault, parse
 from modelmora.gateway.tensors import DTYPES, BadTensor, from_nested, to_nested
 from modelmora.messages import (
     ChatMessage,
@@ -44,9 +46,11 @@ def _decode_base64(value: Any) -> bytes:
     return base64.b64decode(value, validate=True)
 
 
-def _long(value: Any) -> Any:
+def _fitting(value: Any) -> Any:
     if isinstance(value, int) and not -_LONG <= value < _LONG:
         raise ValueError("an integer has at most 64 bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is too large")
     return value
 
 
@@ -58,7 +62,7 @@ Base64 = Annotated[
 Long = Annotated[StrictInt, Field(ge=-_LONG, lt=_LONG)]
 JsonParameter = Annotated[
     StrictBool | StrictInt | StrictFloat | StrictStr | list[StrictStr] | None,
-    BeforeValidator(_long),
+    BeforeValidator(_fitting),
 ]
 
 
@@ -151,19 +155,29 @@ class InferBody(_Part):
 
     inputs: Annotated[
         list[JsonContent],
-        Field(min_length=1, description="One input or more; one string may stand alone."),
+        Field(
+            min_length=1,
+            description='One input or more: texts, `{"bytes": base64}`, tensors, object references '
+            "or chat messages. One text may stand alone.",
+        ),
         BeforeValidator(_listed, json_schema_input_type=StrictStr | list[JsonContent]),
     ]
     parameters: dict[StrictStr, JsonParameter] = Field(
-        default={}, description="Settings of the model."
+        default={}, description="Settings of the model, such as `truncate`; its task has them."
     )
-    priority: LaneName = "normal"
+    priority: LaneName = Field(
+        "normal", description="The lane: `critical`, `high`, `normal` or `low`."
+    )
     timeout_ms: StrictInt | None = Field(
-        None, ge=1, le=MAX_TIMEOUT_MS, description="From the first append to the broker."
+        None,
+        ge=1,
+        le=MAX_TIMEOUT_MS,
+        description="How long it may take, from its first append to the broker.",
     )
 
 
 _BODY: TypeAdapter[InferBody] = TypeAdapter(InferBody)
+FIELDS = tuple(InferBody.model_fields)
 
 
 def read_ask(
@@ -171,12 +185,12 @@ def read_ask(
 ) -> Ask:
     """The request in a body; raises Refusal that names the field, never its content."""
     try:
-        body = _BODY.validate_json(raw)
+        body = _BODY.validate_python(parse(raw))
         inputs = tuple(item if isinstance(item, str) else item.content() for item in body.inputs)
     except ValidationError as error:
-        raise Refusal(Code.INVALID_INPUT, _fault(error), request_id=request_id or "") from None
+        raise Refusal(Code.INVALID_INPUT, fault(error, FIELDS)) from None
     except BadTensor as error:
-        raise Refusal(Code.INVALID_INPUT, f"inputs: {error}", request_id=request_id or "") from None
+        raise Refusal(Code.INVALID_INPUT, f"inputs: {error}") from None
     return Ask(
         "rest",
         model,
@@ -192,12 +206,6 @@ def read_ask(
 def _parameter(value: Any) -> Parameter:
     parameter: Parameter = tuple(value) if isinstance(value, list) else value
     return parameter
-
-
-def _fault(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def write_result(result: InferenceResult) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.gateway.hall import Ask
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
-from modelmora.gateway.outcomes import DoorCode, Refusal
+from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.replies import Replies
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
 from modelmora.kafka.pulse import Pulse
@@ -32,6 +32,7 @@ from modelmora.messages import (
 )
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import bind_request
+from modelmora.web.problems import DoorCode
 from modelmora.wire import (
     decode_progress,
     decode_result,
@@ -44,6 +45,7 @@ ACKNOWLEDGE_S = 2.0  # a produce without answer for so long: the caller is told
 GRACE_S = 1.0  # the node's own EXPIRED is given this long to arrive
 LINGER_S = 10.0  # so long after a request's time its cancel may still be of use
 PRINCIPAL = b"local"
+NO_NODE = "no node tells that it runs"
 FOLLOWED = (Topic.RESULTS, Topic.PROGRESS, Topic.REGISTRY, Topic.CONTROL)
 
 
@@ -120,9 +122,14 @@ class Bridge:
             "the gateway is stopping" if self._stopping else None,
             self._broker_fault(),
             self._directory.fault(),
+            NO_NODE if self._directory.absent_s() else None,
             *(f"{topic} does not acknowledge what is written" for topic in sorted(self._silent)),
         )
         return tuple(fault for fault in faults if fault)
+
+    def look(self) -> None:
+        """To be called twice a second at least, so that it is known since when no node runs."""
+        self._directory.look(not self._broker_fault())
 
     def models(self) -> tuple[RegistryRecord, ...]:
         """The models of the registry, by name and version."""
@@ -198,8 +205,15 @@ class Bridge:
         silent = f"{lane} does not acknowledge what is written" if lane in self._silent else None
         if fault := self._broker_fault() or silent:
             raise Refusal(DoorCode.BROKER_UNREACHABLE, f"{fault}; try again a little later")
-        if not self._directory.knows(ask.model):
-            raise Refusal(Code.UNKNOWN_MODEL, "no such model; GET /models lists those there are")
+        absent_s = self._directory.absent_s()
+        known = self._directory.knows(ask.model)
+        # One that is known may wait a little: nodes come back, and serve what lies there.
+        if absent_s > (self._settings.timing.session_timeout_s if known else 0):
+            raise Refusal(
+                DoorCode.NO_NODE, f"{NO_NODE} ({absent_s:.0f} s); try again, or start a node"
+            )
+        if not known:
+            raise Refusal(Code.UNKNOWN_MODEL, self._directory.unknown(ask.model))
         try:
             check_inputs(len(ask.inputs), self._directory.max_inputs(ask.model))
         except RequestError as error:
@@ -231,7 +245,8 @@ class Bridge:
         if len(value) > limit:
             raise Refusal(
                 Code.TOO_LARGE,
-                f"the request is {len(value)} bytes as a record and {limit} are allowed",
+                f"the request is {len(value)} bytes as a record and {limit} are allowed "
+                "(limits.request_bytes); send its inputs in several requests",
                 request_id=request_id,
             )
         key = ask.model.partition("@")[0].encode()
@@ -282,7 +297,8 @@ class Bridge:
                     waiting,
                     Refusal(
                         Code.TOO_LARGE,
-                        "the broker does not take a record of this size",
+                        f"the broker takes no record of {size} bytes (its message.max.bytes); "
+                        "send its inputs in several requests",
                         request_id=waiting.request_id,
                     ),
                 )

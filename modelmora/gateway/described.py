@@ -1,14 +1,27 @@
-"""What the doors answer, described for OpenAPI."""
+"""What the REST door takes and answers, described for OpenAPI and so for `/docs`."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from modelmora.gateway.bodies import InferBody, JsonContent
+from modelmora.web.problems import PROBLEM
 
-PROBLEM = "application/problem+json"
+ABOUT = (
+    "Errors are `application/problem+json`: `code` is stable, `detail` says what to do next. "
+    "No credentials are asked for."
+)
+TAGS = [
+    {"name": "infer", "description": "Run a model"},
+    {"name": "models", "description": "Which models there are"},
+    {"name": "health", "description": "Whether it is well"},
+]
+EXAMPLE = {"inputs": ["Hello, Kafka", "Bonjour, Kafka"], "timeout_ms": 30_000}
 
 
 class TimingsBody(BaseModel):
@@ -95,13 +108,27 @@ class ModelsHealth(BaseModel):
     models: list[ModelHealth]
 
 
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of an operation, for OpenAPI."""
+_WHY = {
+    HTTPStatus.BAD_REQUEST: "The request does not suit: `invalid_input`, `unknown_parameter`.",
+    HTTPStatus.NOT_FOUND: "No such model: `unknown_model`.",
+    HTTPStatus.REQUEST_TIMEOUT: "The body did not come in time: `too_slow`.",
+    HTTPStatus.CONFLICT: "The request was taken back: `cancelled`.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "More than a request may be: `too_large`.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "No JSON, or packed otherwise than by gzip or deflate.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "It failed: `worker_crash`, `inference_failed` and others.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Not now: `busy`, `no_node`, `broker_unreachable`; "
+    "`Retry-After` says when.",
+    HTTPStatus.GATEWAY_TIMEOUT: "Its time is over: `expired`.",
+}
+
+
+def problem_responses() -> dict[int | str, dict[str, Any]]:
+    """The errors of `POST /infer/{model_name}`."""
     content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        **{status: {"description": "An error", "content": content} for status in statuses},
-        "default": {"description": "An error", "content": content},
+    told: dict[int | str, Any] = {
+        int(status): {"description": why, "content": content} for status, why in _WHY.items()
     }
+    return {**told, "default": {"description": "Any other error", "content": content}}
 
 
 def infer_description() -> dict[str, Any]:
@@ -109,9 +136,21 @@ def infer_description() -> dict[str, Any]:
     return {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferBody"}}},
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/InferBody"},
+                    "example": EXAMPLE,
+                }
+            },
         },
         "parameters": [
+            {
+                "name": "model_name",
+                "in": "path",
+                "required": True,
+                "description": "`name`, or `name@version` for one version.",
+                "schema": {"type": "string"},
+            },
             {
                 "name": "X-Request-Id",
                 "in": "header",
@@ -119,18 +158,29 @@ def infer_description() -> dict[str, Any]:
                 "description": "Your own id: asked again, the same outcome is returned.",
                 "schema": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
             },
+            {
+                "name": "traceparent",
+                "in": "header",
+                "required": False,
+                "description": "W3C trace context, which the request carries on.",
+                "schema": {"type": "string"},
+            },
         ],
     }
 
 
-def schemas() -> dict[str, Any]:
-    """The components that the descriptions refer to."""
-    named: dict[str, Any] = {}
-    for mode, model in (("validation", InferBody), ("validation", Problem)):
-        schema = model.model_json_schema(
-            mode=mode,  # type: ignore[arg-type]
-            ref_template="#/components/schemas/{model}",
-        )
-        named |= schema.pop("$defs", {})
-        named[model.__name__] = schema
-    return named
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The description of this app."""
+    schema = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=ABOUT,
+        tags=TAGS,
+        routes=app.routes,
+    )
+    named = schema.setdefault("components", {}).setdefault("schemas", {})
+    for model in (InferBody, Problem):
+        own = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        named.update(own.pop("$defs", {}))
+        named[model.__name__] = own
+    return schema

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.tracing import traceparent_of
 from modelmora.messages import Content, InferenceResult, Lane, Parameter, RegistryRecord
+from modelmora.web.tracing import traceparent_of
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MAX_TIMEOUT_MS = 24 * 3600 * 1000  # the requests topics keep a record no longer

@@ -9,6 +9,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from modelmora.errors import Undecodable, Unreachable
+from modelmora.gateway.nodes import NodeWatch
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
@@ -16,10 +17,13 @@ from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.settings import Settings
+from modelmora.text import counted, did_you_mean, printable, shorten
 from modelmora.wire import decode_registry
 
 log = structlog.get_logger(__name__)
 READ_S = 30.0
+SHOWN = 120
+LISTED = "see `modelmora list` or GET /models"
 _CALLABLE = (RegistryKind.MODEL, RegistryKind.ROUTE)
 
 
@@ -38,6 +42,7 @@ class Directory:
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
         self._failed: Mapping[str, str] = {}
+        self._watch: NodeWatch | None = None
 
     async def start(self) -> None:
         """Read all there is, then follow. Raises Unreachable when that takes too long."""
@@ -47,6 +52,8 @@ class Directory:
                 await self._tail.caught_up()
         except TimeoutError:
             raise Unreachable(f"{self._topic} was not read within {READ_S:.0f} s") from None
+        # What was read until now is of any age: a node that runs will tell so again.
+        self._watch = NodeWatch(asyncio.get_running_loop().time())
 
     async def stop(self) -> None:
         """Stop following."""
@@ -55,6 +62,17 @@ class Directory:
     def fault(self) -> str | None:
         """Why the registry is not followed, None while it is."""
         return self._tail.fault
+
+    def look(self, hearing: bool) -> None:
+        """To be called twice a second at least; `hearing`: whether the broker answers."""
+        if self._watch:
+            self._watch.look(hearing and not self.fault(), asyncio.get_running_loop().time())
+
+    def absent_s(self) -> float:
+        """How long no node has told that it runs; 0 while one does."""
+        if self._watch is None:
+            return 0.0
+        return self._watch.absent_s(asyncio.get_running_loop().time())
 
     def knows(self, model: str) -> bool:
         """Whether the registry has this `name` or `name@version`."""
@@ -80,6 +98,18 @@ class Directory:
         known = [limit for limit in limits if limit is not None]
         return max(known) if len(known) == len(limits) > 0 else None
 
+    def unknown(self, model: str) -> str:
+        """What to tell who asks for a model that is not there."""
+        name, _, version = model.partition("@")
+        versions = [fact.version for fact in self._listing if fact.name == name]
+        shown = shorten(printable(model), SHOWN)
+        if version and versions:
+            has = f"{counted(len(versions), 'version')}: {', '.join(versions)}"
+            return f"{shown} is not served; {name} has {has}"
+        names = {fact.name for fact in self._listing}
+        near = did_you_mean(name, names)
+        return f"{shown or 'a model without a name'} is not served; {LISTED}{near}"
+
     def handle(self, record: ConsumerRecord) -> None:
         """Take one record; one that replaces another than the current is stale and ignored."""
         key = record.key or b""
@@ -96,6 +126,9 @@ class Directory:
             if current and fact.based_on is not None and fact.based_on != current[0]:
                 return
             self._entries[key] = (record.offset, fact)
+        if is_lease and self._watch:
+            leases = [node.lease_ms / 1000 for node in self._leases.living()]
+            self._watch.told(max(leases, default=None), asyncio.get_running_loop().time())
         self._index()
 
     def _index(self) -> None:

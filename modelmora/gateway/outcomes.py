@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from http import HTTPStatus
 
 import grpc
 
 from modelmora.errors import Code
-
-
-class DoorCode(StrEnum):
-    """Reasons that only a door knows; they never stand in a record."""
-
-    BROKER_UNREACHABLE = "broker_unreachable"
-    NOT_FOUND = "not_found"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    INTERNAL = "internal"
-
+from modelmora.text import printable
+from modelmora.web.problems import DoorCode
 
 AnyCode = Code | DoorCode
 
@@ -33,7 +24,10 @@ class Answer:
 
 
 class Refusal(Exception):
-    """A request ends at the gateway without a result, for the reason in `code`."""
+    """A request ends at the gateway without a result, for the reason in `code`.
+
+    What strangers wrote in the message is made harmless, for every door.
+    """
 
     def __init__(
         self,
@@ -45,7 +39,7 @@ class Refusal(Exception):
     ) -> None:
         super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = printable(message)
         self.retry_after_ms = retry_after_ms or answer_of(code).retry_after_ms
         self.request_id = request_id
 
@@ -75,9 +69,18 @@ _ANSWERS: dict[AnyCode, Answer] = {
     ),
     Code.EXPIRED: Answer(HTTPStatus.GATEWAY_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),
     Code.CANCELLED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.CANCELLED),
+    DoorCode.NO_NODE: Answer(HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 5000),
     DoorCode.NOT_FOUND: _NOT_FOUND,
     DoorCode.METHOD_NOT_ALLOWED: Answer(
         HTTPStatus.METHOD_NOT_ALLOWED, grpc.StatusCode.UNIMPLEMENTED
+    ),
+    DoorCode.MALFORMED: _INVALID,
+    DoorCode.HEAD_TOO_LARGE: Answer(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, grpc.StatusCode.INVALID_ARGUMENT
+    ),
+    DoorCode.TOO_SLOW: Answer(HTTPStatus.REQUEST_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),
+    DoorCode.UNSUPPORTED_MEDIA_TYPE: Answer(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, grpc.StatusCode.INVALID_ARGUMENT
     ),
 }
 

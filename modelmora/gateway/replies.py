@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable
 from aiokafka import ConsumerRecord
 
 from modelmora.gateway.lookback import MARGIN_MS, LookBack
-from modelmora.gateway.outcomes import DoorCode, Refusal
+from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Handler, Tail
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
+from modelmora.web.problems import DoorCode
 from modelmora.wire import new_request_id, partition_of, time_of
 
 SEEN = 50_000

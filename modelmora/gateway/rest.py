@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import html
+from functools import cache, partial
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request
-from fastapi.openapi.utils import get_openapi
 from starlette.requests import ClientDisconnect
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
 from modelmora import __version__
-from modelmora.errors import Code
 from modelmora.gateway import described, problems
 from modelmora.gateway.bodies import read_ask, write_result
 from modelmora.gateway.hall import Ask, Hall, check_request_id
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.outcomes import DoorCode, Refusal
+from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.pages import add_pages
+from modelmora.gateway.reading import Body
 from modelmora.gateway.tensors import BadTensor
 from modelmora.messages import RegistryRecord
+from modelmora.web.problems import DoorCode, install, trace_of
+from modelmora.web.surface import Surface
 
 JSON_OVER_RECORD = 8  # FP32 as text and escaped text are up to six times their bytes
 CALLER_GONE = 499  # nobody reads it; the number is nginx's
@@ -36,19 +38,28 @@ def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
-    problems.install(app)
-    _add_health(app, hall)
-    _add_models(app, hall)
+    app.openapi = cache(partial(described.openapi, app))  # type: ignore[method-assign]
+    install(app)
+    app.add_middleware(Surface, routes=app.routes)
     _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
-    _add_pages(app, metrics)
+    _add_models(app, hall)
+    _add_health(app, hall, metrics)
+    add_pages(app, hall)
     return app
 
 
-def _add_health(app: FastAPI, hall: Hall) -> None:
-    @app.get("/health", response_model=described.Health, tags=["health"])
+def _add_health(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
+    @app.get(
+        "/health",
+        summary="Tell how the gateway is",
+        description="Always 200 while the process lives; `faults` says what is wrong.",
+        response_description="How it is.",
+        response_model=described.Health,
+        tags=["health"],
+    )
     async def health() -> dict[str, Any]:
-        """How the gateway is, in one answer; always 200 while the process lives."""
         faults = hall.faults()
         return {
             "status": "unavailable" if faults else "ok",
@@ -57,42 +68,69 @@ def _add_health(app: FastAPI, hall: Hall) -> None:
             "version": __version__,
         }
 
-    @app.get("/health/live", response_model=described.Live, tags=["health"])
+    @app.get(
+        "/health/live",
+        summary="Tell that the process answers",
+        description="For a liveness probe: no answer for some time, and it is to be restarted.",
+        response_description="It lives.",
+        response_model=described.Live,
+        tags=["health"],
+    )
     async def live() -> dict[str, bool]:
-        """The process answers."""
         return {"live": True}
 
     @app.get(
         "/health/ready",
+        summary="Tell whether requests can be served now",
+        description="For a readiness probe. The broker must answer, and a node must serve.",
+        response_description="They can.",
         response_model=described.Ready,
-        responses={503: {"model": described.Ready}},
+        responses={503: {"model": described.Ready, "description": "Not now; `faults` says why."}},
         tags=["health"],
     )
     async def ready() -> JSONResponse:
-        """Whether requests can be served now; 503 when not."""
         faults = hall.faults()
         body = {"ready": not faults, "faults": faults}
         return JSONResponse(body, 503 if faults else 200)
 
-
-def _add_models(app: FastAPI, hall: Hall) -> None:
-    def state(model: RegistryRecord) -> dict[str, str | None]:
-        reason = hall.failed().get(f"{model.name}@{model.version}")
-        return {"status": "failed" if reason else "registered", "reason": reason}
-
-    @app.get("/health/models", response_model=described.ModelsHealth, tags=["health"])
+    @app.get(
+        "/health/models",
+        summary="Tell what is known of each model",
+        description="Where a model is loaded only its node knows: see the node's `/health/models`.",
+        response_description="The models and the state of each.",
+        response_model=described.ModelsHealth,
+        tags=["health"],
+    )
     async def models_health() -> dict[str, Any]:
-        """The models and what the gateway knows of each."""
         return {
             "models": [
-                {"name": model.name, "version": model.version, **state(model)}
+                {"name": model.name, "version": model.version, **state_of(hall, model)}
                 for model in hall.models()
             ]
         }
 
-    @app.get("/models", response_model=described.Models, tags=["models"])
+    @app.get("/metrics", include_in_schema=False)
+    async def prometheus() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def state_of(hall: Hall, model: RegistryRecord) -> dict[str, str | None]:
+    """Whether a model can be served as far as the registry tells, and why not."""
+    reason = hall.failed().get(f"{model.name}@{model.version}")
+    return {"status": "failed" if reason else "registered", "reason": reason}
+
+
+def _add_models(app: FastAPI, hall: Hall) -> None:
+    @app.get(
+        "/models",
+        summary="List the models",
+        description="All that the registry has. `task` is what a model does, `source` where it "
+        "comes from.",
+        response_description="The models, by name and version.",
+        response_model=described.Models,
+        tags=["models"],
+    )
     async def models() -> dict[str, Any]:
-        """The models of the registry."""
         return {
             "models": [
                 {
@@ -101,7 +139,7 @@ def _add_models(app: FastAPI, hall: Hall) -> None:
                     "task": model.task,
                     "source": model.source,
                     "max_inputs": model.max_inputs,
-                    **state(model),
+                    **state_of(hall, model),
                 }
                 for model in hall.models()
             ]
@@ -109,54 +147,43 @@ def _add_models(app: FastAPI, hall: Hall) -> None:
 
 
 def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> None:
-    # The body is read and validated by hand: what FastAPI would do with it costs more.
+    # Path and body are read and validated by hand: what FastAPI would do with them costs more.
     @app.post(
         "/infer/{model_name}",
+        summary="Run a model and wait for its outcome",
+        description="The request goes onto its topic like any other; the answer is its one "
+        "outcome. Hanging up cancels it.",
+        response_description="The outputs, and where the time went.",
         response_model=described.InferAnswer,
-        responses=described.problem_responses(400, 404, 409, 413, 500, 503, 504),
+        responses=described.problem_responses(),
         openapi_extra=described.infer_description(),
         tags=["infer"],
     )
-    async def infer(model_name: str, request: Request) -> Response:
-        """Run one request and wait for its outcome; `model_name` is `name` or `name@version`."""
+    async def infer(request: Request) -> Response:
+        body = Body(hall, request, body_limit)
+        request_id: str | None = None
         try:
-            ask = await _read_ask(hall, model_name, request, body_limit)
+            request_id = check_request_id(", ".join(request.headers.getlist("x-request-id")))
+            ask = read_ask(
+                request.path_params["model_name"],
+                await body.read(),
+                request_id=request_id,
+                traceparent=trace_of(request.scope),
+            )
         except Refusal as refusal:
+            refusal.request_id = refusal.request_id or request_id or ""
             metrics.refused("rest", refusal.code)
-            return problems.problem(request, refusal)
+            return problems.problem(request, refusal, unread=not body.whole)
         except ClientDisconnect:
             return Response(status_code=CALLER_GONE)
+        finally:
+            body.release()
         try:
             return await _unless_gone(hall, ask, request.receive)
         except Refusal as refusal:
             return problems.problem(request, refusal)
         except ClientDisconnect:
             return Response(status_code=CALLER_GONE)
-
-
-async def _read_ask(hall: Hall, model: str, request: Request, limit: int) -> Ask:
-    request_id = check_request_id(request.headers.get("x-request-id"))
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit, request_id)
-    body = bytearray()
-    held = 0
-    try:
-        async for chunk in request.stream():
-            hall.hold(len(chunk))
-            held += len(chunk)
-            if held > limit:
-                raise _too_large(limit, request_id)
-            body += chunk
-        return read_ask(model, body, request_id=request_id, traceparent=problems.trace_of(request))
-    finally:
-        hall.release(held)
-
-
-def _too_large(limit: int, request_id: str | None) -> Refusal:
-    return Refusal(
-        Code.TOO_LARGE, f"the body has more than {limit} bytes", request_id=request_id or ""
-    )
 
 
 async def _unless_gone(hall: Hall, ask: Ask, receive: Receive) -> Response:
@@ -188,40 +215,3 @@ async def _cancel_when_gone(receive: Receive, task: asyncio.Task[Any]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     task.cancel()
-
-
-def _add_pages(app: FastAPI, metrics: Metrics) -> None:
-    @app.get("/metrics", include_in_schema=False)
-    async def prometheus() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(_page(app.openapi()))
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            schema.setdefault("components", {}).setdefault("schemas", {}).update(
-                described.schemas()
-            )
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _page(schema: dict[str, Any]) -> str:
-    """The operations as a plain page that loads nothing."""
-    rows = "".join(
-        f"<tr><td><code>{method.upper()} {html.escape(path)}</code></td>"
-        f"<td>{html.escape(operation.get('description', ''))}</td></tr>"
-        for path, operations in schema["paths"].items()
-        for method, operation in operations.items()
-    )
-    return (
-        f"<!doctype html><meta charset=utf-8><title>ModelMora {__version__}</title>"
-        f"<h1>ModelMora {__version__}</h1><table>{rows}</table>"
-        '<p>The whole description: <a href="/openapi.json">/openapi.json</a>; '
-        'metrics: <a href="/metrics">/metrics</a>.</p>'
-    )

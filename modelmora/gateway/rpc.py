@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -15,7 +16,6 @@ from modelmora.gateway.hall import LANES, MAX_TIMEOUT_MS, Ask, Hall, check_reque
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.gateway.tensors import BadTensor, check_tensor
-from modelmora.gateway.tracing import traceparent_of
 from modelmora.messages import (
     ChatMessage,
     Content,
@@ -26,26 +26,36 @@ from modelmora.messages import (
     Tensor,
 )
 from modelmora.rpc.v1 import inference_pb2 as pb
-from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
+from modelmora.web.tracing import traceparent_of
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
+KEEPALIVE_MS = 30_000  # a caller whose machine says nothing for twice as long is gone
 STATUS = health_pb2.HealthCheckResponse
 
 
-class InferenceService(pb_grpc.InferenceServiceServicer):
-    """Implements the service of protos/modelmora/rpc/v1/inference.proto."""
+class InferenceService:
+    """The service of protos/modelmora/rpc/v1/inference.proto."""
 
     def __init__(self, hall: Hall, metrics: Metrics) -> None:
         self._hall = hall
         self._metrics = metrics
 
-    async def Infer(self, request: Any, context: Any) -> Any:  # noqa: N802  (the proto's name)
+    def handlers(self) -> Any:
+        """The methods as gRPC takes them."""
+        # The message is decoded here: gRPC tells a caller of one that is none nothing of use.
+        infer = grpc.unary_unary_rpc_method_handler(
+            self._infer, response_serializer=pb.InferResponse.SerializeToString
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {"Infer": infer})
+
+    async def _infer(self, message: bytes, context: Any) -> Any:
         """Run one request and wait for its outcome; a cancelled call cancels the request."""
-        size, held = request.ByteSize(), 0
+        held = 0
         try:
-            self._hall.hold(size)
-            held = size
-            ask = read_ask(request, dict(context.invocation_metadata()), context.time_remaining())
+            self._hall.hold(len(message))
+            held = len(message)
+            metadata = dict(context.invocation_metadata())
+            ask = read_ask(_decode(message), metadata, context.time_remaining())
         except Refusal as refusal:
             self._hall.release(held)
             self._metrics.refused("grpc", refusal.code)
@@ -56,6 +66,13 @@ class InferenceService(pb_grpc.InferenceServiceServicer):
             await _abort(context, refusal)
         finally:
             self._hall.release(held)
+
+
+def _decode(message: bytes) -> Any:
+    try:
+        return pb.InferRequest.FromString(message)
+    except DecodeError:
+        raise Refusal(Code.INVALID_INPUT, "the message is no InferRequest") from None
 
 
 async def _abort(context: Any, refusal: Refusal) -> NoReturn:
@@ -181,11 +198,14 @@ class RpcServer:
                 # Room above the limit, so that our own code tells it to the caller.
                 ("grpc.max_receive_message_length", 2 * request_bytes + (1 << 20)),
                 ("grpc.max_send_message_length", -1),
+                # A caller may ask as often as it likes whether we are there; so do we.
+                ("grpc.http2.max_ping_strikes", 0),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
             )
         )
-        pb_grpc.add_InferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            InferenceService(hall, metrics), self._server
-        )
+        self._server.add_generic_rpc_handlers((InferenceService(hall, metrics).handlers(),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -2,6 +2,8 @@
 
 Element types are those of the Open Inference Protocol; BYTES elements each follow their length
 (unsigned, 4 bytes, little-endian). BF16 is the upper half of FP32, rounded to nearest even.
+What JSON has no number for is a string, as in the JSON of Protocol Buffers: "NaN", "Infinity",
+"-Infinity".
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ _CODES = {
     "FP32": "f",
     "FP64": "d",
 }
+FLOATS = ("FP16", "BF16", "FP32", "FP64")
+_SPELLING = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_SPELLED = {spelling: float(word) for word, spelling in _SPELLING.items()}
 SIZES = {
     "BOOL": 1,
     "FP16": 2,
@@ -69,7 +74,7 @@ def from_nested(name: str, dtype: str, shape: Sequence[int], data: list[Any]) ->
         raise BadTensor(f"shape asks for {count} elements, data has {len(flat)}")
     try:
         packed = _pack(dtype, flat)
-    except (OverflowError, TypeError, ValueError, struct.error, binascii.Error):
+    except (KeyError, OverflowError, TypeError, ValueError, struct.error, binascii.Error):
         raise BadTensor(f"an element of data is no {dtype}") from None
     return Tensor(name, dtype, tuple(shape), packed)
 
@@ -81,6 +86,8 @@ def to_nested(tensor: Tensor) -> Any:
     """
     check_tensor(tensor)
     code = _CODES.get(tensor.dtype)
+    if tensor.dtype in FLOATS:
+        return _nest(_spelled(_unpack(tensor.dtype, tensor.data)), tensor.shape)
     if code and sys.byteorder == "little" and tensor.shape and all(tensor.shape):
         return memoryview(tensor.data).cast(code, tensor.shape).tolist()  # type: ignore[call-overload]
     return _nest(_unpack(tensor.dtype, tensor.data), tensor.shape)
@@ -128,11 +135,34 @@ def _pack(dtype: str, flat: list[Any]) -> bytes:
         return bytes(flat)
     if any(isinstance(item, bool) for item in flat):
         raise TypeError(dtype)
-    if dtype == "FP16":
-        return struct.pack(f"<{len(flat)}e", *flat)
-    if dtype == "BF16":
-        return _to_bf16(flat)
+    if dtype in FLOATS:
+        return _pack_floats(dtype, flat)
     return _little(array(_CODES[dtype], flat)).tobytes()
+
+
+def _pack_floats(dtype: str, flat: list[Any]) -> bytes:
+    numbers = [_SPELLED[item] if isinstance(item, str) else item for item in flat]
+    if dtype == "FP16":
+        packed = struct.pack(f"<{len(numbers)}e", *numbers)
+    elif dtype == "BF16":
+        packed = _to_bf16(numbers)
+    else:
+        packed = _little(array(_CODES[dtype], numbers)).tobytes()
+    values = _unpack(dtype, packed)
+    # A number that is too large has become infinite in silence.
+    if not math.isfinite(sum(values)) and any(
+        not math.isfinite(value)
+        for value, item in zip(values, flat, strict=True)
+        if not isinstance(item, str)
+    ):
+        raise OverflowError(dtype)
+    return packed
+
+
+def _spelled(flat: list[float]) -> list[Any]:
+    if math.isfinite(sum(flat)):  # nearly always, and found fast
+        return flat
+    return [value if math.isfinite(value) else _SPELLING[str(value)] for value in flat]
 
 
 def _unpack(dtype: str, data: bytes) -> list[Any]:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from itertools import accumulate
 from typing import Any
 
@@ -16,11 +17,16 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from modelmora.messages import Status, Timings
+from modelmora.text import counted
+from modelmora.web.look import code, page, status_line, table
+from modelmora.web.problems import install
+from modelmora.web.surface import Surface
 
 # Bucket bounds in seconds, as OpenTelemetry's generative-AI conventions have them.
 BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -117,7 +123,7 @@ class NodeMetrics(Collector):
 
 
 def health_app(checks: Checks, facts: Facts, models: ModelRows, metrics: NodeMetrics) -> Starlette:
-    """`/health`, `/health/live`, `/health/ready`, `/health/models`, `/metrics`."""
+    """`/`, `/health`, `/health/live`, `/health/ready`, `/health/models`, `/metrics`."""
 
     def answer(content: Any, ok: bool = True) -> Response:
         body = orjson.dumps(content)
@@ -126,11 +132,18 @@ def health_app(checks: Checks, facts: Facts, models: ModelRows, metrics: NodeMet
     async def live(_: Request) -> Response:
         return answer({"status": "live"})
 
-    async def ready(_: Request) -> Response:
+    def standing() -> tuple[bool, dict[str, Any]]:
         found, told = dict(checks()), facts()
         ok = all(found.values())
         status = ("ready" if told["partitions"] else "standby") if ok else "not ready"
-        return answer({"status": status, "checks": found, **told}, ok)
+        return ok, {"status": status, "checks": found, **told}
+
+    async def landing(_: Request) -> Response:
+        return _landing(standing()[1], models())
+
+    async def ready(_: Request) -> Response:
+        ok, told = standing()
+        return answer(told, ok)
 
     async def rows(_: Request) -> Response:
         return answer(models())
@@ -138,12 +151,35 @@ def health_app(checks: Checks, facts: Facts, models: ModelRows, metrics: NodeMet
     async def scrape(_: Request) -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    return Starlette(
-        routes=[
-            Route("/health", ready),
-            Route("/health/live", live),
-            Route("/health/ready", ready),
-            Route("/health/models", rows),
-            Route("/metrics", scrape),
-        ]
+    routes = [
+        Route("/", landing),
+        Route("/health", ready),
+        Route("/health/live", live),
+        Route("/health/ready", ready),
+        Route("/health/models", rows),
+        Route("/metrics", scrape),
+    ]
+    app = Starlette(routes=routes, middleware=[Middleware(Surface, routes=routes)])
+    install(app)
+    return app
+
+
+def _landing(told: Mapping[str, Any], models: list[dict[str, Any]]) -> Response:
+    unwell = [name for name, well in told["checks"].items() if not well]
+    faults = [f"not well: {', '.join(unwell)}"] if unwell else []
+    if told["waiting_for"]:
+        faults.append(f"waiting for {told['waiting_for']}")
+    rows = [
+        (code(each["name"]), escape(each["version"]), escape(each["state"]), str(each["waiting"]))
+        for each in models
+    ]
+    there = table(("name", "version", "state", "waiting"), rows)
+    body = (
+        "<h1>A node: it reads requests and writes outcomes</h1>"
+        f"<p>It reads {counted(told['partitions'], 'partition')} of the lanes.</p>"
+        f"{status_line(told['status'], faults)}<h2>Models</h2>"
+        f"{there if rows else '<p class=soft>It serves none.</p>'}"
+        '<p class="soft">Requests come over Kafka, or through a gateway; not to this port.</p>'
     )
+    links = {"Health": "/health", "Models": "/health/models", "Metrics": "/metrics"}
+    return page("ModelMora node", body, links)

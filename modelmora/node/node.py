@@ -43,8 +43,8 @@ from modelmora.node.models import Told, model_rows
 from modelmora.node.policy import policy_of
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
-from modelmora.telemetry.http import HttpServer
 from modelmora.telemetry.notify import notify
+from modelmora.web.server import HttpServer
 from modelmora.wire import Framing
 from modelmora.workers import Supervisor
 from modelmora.workers.handle import Spawned

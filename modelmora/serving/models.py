@@ -10,6 +10,7 @@ from modelmora.kafka.sizes import check_inputs
 from modelmora.messages import Parameter, RequestHead
 from modelmora.registry.routing import routes
 from modelmora.scheduling import ModelKey, ModelSpec
+from modelmora.text import did_you_mean, printable
 
 
 class Catalogue:
@@ -46,8 +47,12 @@ class Catalogue:
         key = self.named(head.model) if head.model else self._routes.tasks.get(head.task or "")
         if key is None:
             asked = head.model or f"a model for task {head.task!r}"
+            near = (
+                did_you_mean(head.model.partition("@")[0], self._routes.names) if head.model else ""
+            )
             raise RequestError(
-                Code.UNKNOWN_MODEL, f"{asked[:200]} is not served; see `modelmora list`"
+                Code.UNKNOWN_MODEL,
+                f"{printable(asked[:200])} is not served; see `modelmora list`{near}",
             )
         # (4)
         task = self._models[key][0].task

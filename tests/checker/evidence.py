@@ -45,7 +45,7 @@ class Request:
     """A record of a request topic; `request_id` is empty where none can be read.
 
     `origin` is where a record that was handed on was first appended; `run` is above 1 where it is
-    the replay of a dead letter.
+    the replay of a dead letter; `told` says that a caller waits for it at a gateway.
     """
 
     place: Place
@@ -54,6 +54,7 @@ class Request:
     sha256: str | None
     origin: Place | None = None
     run: int = 1
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)

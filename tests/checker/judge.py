@@ -4,7 +4,8 @@
    outcome: equal id, run, status and code for one source (I1). A replay is a run of its own: no two
    records are the same run of an id above the first.
 2. A record without a readable id has a dead letter, all of one code (I1).
-3. A failure that must be dead-lettered is, and every dead letter has the record's very bytes.
+3. A failure that must be dead-lettered is, but for what a gateway's caller was told of its own
+   content, and every dead letter has the record's very bytes.
 4. No sample's committed offset passes a request that had no outcome in the log then (I2), unless
    it was handed on: then that holds for the record which did that.
 5. Every repeated outcome has its crash, see `repeats.py` (I3); exactly once, there are none.
@@ -50,8 +51,16 @@ DEAD_LETTERED = frozenset(
         "inference_failed",
     )
 )
+# Of these a caller who waited at a gateway was told, and they need no dead letter.
+TOLD = DEAD_LETTERED - {
+    "worker_crash",
+    "worker_timeout",
+    "out_of_memory",
+    "retries_spent",
+    "inference_failed",
+}
 # What the gateway says of a request that it did not write, or does not know to be written.
-DOOR = frozenset(("busy", "stopping", "broker_unreachable"))
+DOOR = frozenset(("busy", "stopping", "broker_unreachable", "no_node"))
 EXPIRED = "expired"
 # The gateway ends a caller's wait by itself; it cannot know of what was appended only now.
 OVER = frozenset((EXPIRED, "cancelled"))
@@ -200,7 +209,9 @@ def _dead_letters(evidence: Evidence, index: _Index) -> Iterator[Violation]:
             yield Violation("contradicting", f"{source} is dead-lettered as {' and '.join(codes)}")
     for source, found in index.outcomes.items():
         codes = sorted({letter.code for letter in index.letters.get(source, ())})
-        for code in sorted({o.code for o in found} & DEAD_LETTERED):
+        request = index.requests.get(source)
+        needed = DEAD_LETTERED - TOLD if request and request.told else DEAD_LETTERED
+        for code in sorted({o.code for o in found} & needed):
             if code not in codes:
                 yield Violation("unlettered", f"{source} failed as {code} without a dead letter")
 

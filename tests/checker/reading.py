@@ -227,7 +227,8 @@ def as_request(record: Record) -> Request:
     request_id = readable_id(record.value)
     named = record.headers.get("modelmora-run") or b""
     run = int(named) if re.fullmatch(rb"\d{1,10}", named) and 0 < int(named) < 1 << 31 else 1
-    return Request(record.place, request_id, record.key, digest(record.value), origin, run)
+    told = "modelmora-gateway" in record.headers and "modelmora-run" not in record.headers
+    return Request(record.place, request_id, record.key, digest(record.value), origin, run, told)
 
 
 def as_outcome(record: Record) -> Outcome:

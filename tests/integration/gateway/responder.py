@@ -63,6 +63,9 @@ REQUEST, RESULT, PROGRESS, CONTROL, REGISTRY = map(
 )
 
 
+RENEW_S = 0.2
+
+
 class Responder:
     """Reads all lanes and `control` from their beginning; `seen` and `commands` tell what."""
 
@@ -85,6 +88,8 @@ class Responder:
             ]
         )
         self._ended = threading.Event()
+        self._serves: dict[str, str] = {}
+        self._present, self._told = False, 0.0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.seen: queue.Queue[tuple[Any, dict[str, Any]]] = queue.Queue()
         self.commands: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -105,6 +110,19 @@ class Responder:
         self._producer.produce(
             f"{self._namespace}.registry", REGISTRY.encode(record), f"MODEL:{name}@{version}"
         )
+        assert self._producer.flush(30) == 0
+        self._serves[f"{name}@{version}"] = "echo"
+        self.lease()
+
+    def lease(self, present: bool = True) -> None:
+        """Tell that a node runs, which serves what was registered; or that it has left."""
+        self._present = present
+        self._told = time.monotonic()
+        record: dict[str, Any] = {"kind": "NODE", "name": "responder", "writer": "tests"}
+        record |= {"version": "", "task": "", "source": ""}
+        record |= {"lease_ms": 2000, "serves": dict(self._serves)}
+        value = REGISTRY.encode(record) if present else None
+        self._producer.produce(f"{self._namespace}.registry", value, "NODE:responder@")
         assert self._producer.flush(30) == 0
 
     def accept(self, message: Any, request: dict[str, Any]) -> None:
@@ -158,6 +176,8 @@ class Responder:
     def _run(self) -> None:
         while not self._ended.is_set():
             message = self._consumer.poll(0.1)
+            if self._present and time.monotonic() - self._told > RENEW_S:
+                self.lease()
             if message is None or message.error():
                 continue
             if message.topic().endswith(".control"):

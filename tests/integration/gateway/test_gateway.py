@@ -117,12 +117,51 @@ async def test_models_come_from_the_registry(
 ) -> None:
     names = [model["name"] for model in (await rest.get("/models")).json()["models"]]
     assert names == ["echo", "refuse", "silent"]
-    for unknown in ("nobody", "echo@2"):
+    for unknown, told in (
+        ("ecco", "ecco is not served; see `modelmora list` or GET /models; did you mean echo?"),
+        ("echo@2", "echo@2 is not served; echo has 1 version: 1"),
+    ):
         answer = await rest.post(f"/infer/{unknown}", json={"inputs": "x"})
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.Infer(pb.InferRequest(model_name="nobody", inputs=[pb.Content(text="x")]))
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert answer.json()["detail"].startswith(told)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Infer(pb.InferRequest(model_name=unknown, inputs=[pb.Content(text="x")]))
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert caught.value.details() == answer.json()["detail"]
+
+
+async def test_without_a_node_the_gateway_says_so(settings: Settings, responder: Responder) -> None:
+    patient = settings.timing.model_copy(update={"session_timeout_s": 1.0})
+    async with (
+        running(settings.model_copy(update={"timing": patient})) as gateway,
+        httpx.AsyncClient(base_url=gateway.http, timeout=CAP_S) as rest,
+    ):
+        await ready_is(rest, 200)
+        responder.lease(present=False)
+        try:
+            assert await ready_is(rest, 503) == ["no node tells that it runs"]
+            unknown = await rest.post("/infer/nobody", json={"inputs": "x"})
+            assert (unknown.status_code, unknown.json()["code"]) == (503, "no_node")
+            code, ask = "", {"inputs": "x", "timeout_ms": 200}
+            async with asyncio.timeout(CAP_S):
+                while code != "no_node":  # one that is known may wait for the next node a while
+                    answer = await rest.post("/infer/silent", json=ask)
+                    code = answer.json()["code"]
+                    assert code in ("expired", "no_node")
+            assert answer.headers["retry-after"] == "5"
+        finally:
+            responder.lease()
+        await ready_is(rest, 200)
+        assert (await rest.post("/infer/echo", json={"inputs": "x"})).status_code == 200
+
+
+async def ready_is(rest: httpx.AsyncClient, status: int) -> list[str]:
+    """Wait until the gateway's readiness has this status; its faults."""
+    async with asyncio.timeout(CAP_S):
+        while (answer := await rest.get("/health/ready")).status_code != status:
+            pass
+    faults: list[str] = answer.json()["faults"]
+    return faults
 
 
 async def test_caller_gone_cancels(gateway: Gateway, stub: Any, responder: Responder) -> None:
@@ -131,6 +170,7 @@ async def test_caller_gone_cancels(gateway: Gateway, stub: Any, responder: Respo
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(
         b"POST /infer/silent HTTP/1.1\r\nHost: x\r\nX-Request-Id: %s\r\n"
+        b"Content-Type: application/json\r\n"
         b'Content-Length: 14\r\n\r\n{"inputs":"x"}' % rest_id.encode()
     )
     await seen(responder, rest_id)
@@ -227,7 +267,7 @@ async def test_callers_of_one_id_share_its_outcome(
 
 
 async def test_health_reflection_and_metrics(gateway: Gateway, rest: httpx.AsyncClient) -> None:
-    assert (await rest.get("/health/ready")).json() == {"ready": True, "faults": []}
+    assert await ready_is(rest, 200) == []
     assert (await rest.post("/infer/echo", json={"inputs": "x"})).status_code == 200
     metrics = (await rest.get("/metrics")).text
     assert 'modelmora_gateway_requests_total{code="completed",door="rest"} 1.0' in metrics

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from modelmora.agents.deadletters import leaves_letter
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.results import Results, read_at
 from modelmora.errors import Code, RequestError, Undecodable
@@ -28,6 +29,19 @@ RESULT_ONLY = {
     Code.EXPIRED,
     Code.CANCELLED,
     Code.STOPPED,
+}
+
+
+TOLD = {
+    Code.UNDECODABLE,
+    Code.UNKNOWN_SCHEMA,
+    Code.TRAILING_BYTES,
+    Code.EMPTY_VALUE,
+    Code.NULL_VALUE,
+    Code.TOO_LARGE,
+    Code.UNKNOWN_MODEL,
+    Code.UNKNOWN_PARAMETER,
+    Code.INVALID_INPUT,
 }
 
 
@@ -346,3 +360,20 @@ def test_every_outcome_says_which_run_it_is_of(desk: Desk) -> None:
     desk.sender.acknowledge_all()
     results = [decode_result(each.value) for each in desk.sender.sent if each.topic == RESULTS]
     assert [result.run for result in results] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("code", Code)
+def test_what_a_gateways_caller_was_told_of_its_content_leaves_no_letter(code: Code) -> None:
+    """A failure of ours leaves one; so does what no caller waits for, or has no other outcome."""
+    gateway, replay = ("modelmora-gateway", b"g1"), ("modelmora-run", b"2")
+    for headers, told in (([gateway], TOLD), ([], set()), ([gateway, replay], set())):
+        record = FakeRecord(headers=headers)
+        assert leaves_letter(record, code) is (code not in {*RESULT_ONLY, *told})
+        desk = Desk()
+        desk.fail(incoming("r1", record=record), code)
+        desk.results.undecodable(record, RequestError(code, "why", request_id="r1"))
+        first = RESULTS if code in {*RESULT_ONLY, *told} else LETTERS
+        assert desk.topics() == [first, first]
+    desk = Desk()
+    desk.results.undecodable(FakeRecord(headers=[gateway]), RequestError(code, "why"))
+    assert desk.topics() == [LETTERS]

@@ -199,6 +199,25 @@ def test_a_failure_without_its_dead_letter_is_seen() -> None:
     assert _kinds(replace(CLEAN, dead_letters=(other, LETTER_UNREADABLE))) == ["unlettered"]
 
 
+@pytest.mark.parametrize(
+    ("code", "told", "kinds"),
+    [
+        ("invalid_input", True, []),
+        ("invalid_input", False, ["unlettered"]),
+        ("worker_crash", True, ["unlettered"]),
+    ],
+)
+def test_what_a_gateways_caller_got_wrong_needs_no_dead_letter(
+    code: str, told: bool, kinds: list[str]
+) -> None:
+    requests = (GOOD, replace(FAILED, told=told), *REQUESTS[2:])
+    outcomes = (OUTCOMES[0], replace(OUTCOMES[1], code=code), OUTCOMES[2])
+    evidence = replace(
+        CLEAN, requests=requests, outcomes=outcomes, dead_letters=(LETTER_UNREADABLE,)
+    )
+    assert _kinds(evidence) == kinds
+
+
 @pytest.mark.parametrize("change", [{"sha256": digest(b"other")}, {"sha256": None}, {"key": None}])
 def test_altered_bytes_are_seen(change: dict[str, Any]) -> None:
     altered = replace(LETTER_FAILED, **change)

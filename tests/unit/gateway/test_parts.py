@@ -12,13 +12,15 @@ from aiokafka import ConsumerRecord
 
 from modelmora.errors import Code
 from modelmora.gateway.models import Directory
-from modelmora.gateway.outcomes import DoorCode, Refusal, answer_of
+from modelmora.gateway.nodes import NodeWatch
+from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.gateway.replies import Seen
-from modelmora.gateway.tracing import trace_id_of, traceparent_of
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
 from modelmora.kafka.pulse import Pulse
 from modelmora.messages import InferenceResult, RegistryKind, RegistryRecord, Source, Status
 from modelmora.settings import Settings
+from modelmora.web.problems import DoorCode
+from modelmora.web.tracing import trace_id_of, traceparent_of
 from modelmora.wire import encode_registry, new_request_id, time_of
 
 MINUTE = 60_000
@@ -111,10 +113,12 @@ async def test_a_full_waiting_room_is_busy() -> None:
     assert caught.value.code is Code.BUSY
 
 
-def fact(name: str, *, based_on: int | None = None, present: bool = True) -> bytes:
+def fact(
+    name: str, version: str = "1", *, based_on: int | None = None, present: bool = True
+) -> bytes:
     return encode_registry(
         RegistryRecord(
-            RegistryKind.MODEL, name, "1", "echo", "here", "me", present, based_on=based_on
+            RegistryKind.MODEL, name, version, "echo", "here", "me", present, based_on=based_on
         )
     )
 
@@ -192,6 +196,49 @@ async def test_what_a_result_can_hold_is_known_here() -> None:
     assert directory.max_inputs("a") is None
     assert directory.max_inputs("a@2") == 320
     assert directory.max_inputs("a@3") is directory.max_inputs("b") is None
+
+
+async def test_an_unknown_model_is_told_with_what_is_near() -> None:
+    settings = Settings(bootstrap_servers="unused:1")
+    directory = Directory(settings, Pulse(settings, []))
+    for offset, version in enumerate(("1", "2")):
+        key = b"MODEL:all-minilm@" + version.encode()
+        directory.handle(record(key, fact("all-minilm", version), offset))
+    assert "did you mean all-minilm?" in directory.unknown("all_mini")
+    assert directory.unknown("nothing-like-it").endswith(
+        "nothing-like-it is not served; see `modelmora list` or GET /models"
+    )
+    assert directory.unknown("all-minilm@3").endswith("all-minilm has 2 versions: 1, 2")
+    told = directory.unknown("\x1b[31m" + "x" * 1000)
+    assert told.isprintable()
+    assert len(told) < 300
+    assert "a model without a name" in directory.unknown("")
+
+
+def test_no_node_is_known_by_its_silence_alone() -> None:
+    watch = NodeWatch(0.0)
+    assert watch.absent_s(3.0) == 3.0
+    watch.told(10.0, 4.0)
+    assert watch.absent_s(14.0) == 0.0
+    assert watch.absent_s(15.0) == 1.0
+    watch.told(10.0, 16.0)
+    watch.told(None, 17.0)
+    assert watch.absent_s(19.0) == 2.0
+    watch.told(None, 20.0)
+    assert watch.absent_s(20.0) == 3.0
+
+
+def test_silence_that_could_not_be_heard_counts_for_nothing() -> None:
+    watch = NodeWatch(0.0)
+    watch.told(10.0, 0.0)
+    for now in range(1, 101):
+        watch.look(False, float(now))  # the broker is gone
+    assert watch.absent_s(110.0) == 0.0
+    watch.look(True, 500.0)  # this process stood still
+    assert watch.absent_s(510.0) == 0.0
+    for now in range(501, 531):
+        watch.look(True, float(now))
+    assert watch.absent_s(530.0) == 20.0
 
 
 def test_seen_is_sure_only_of_what_it_read() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import html
+import re
+import shlex
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,9 +16,10 @@ from starlette.types import Message
 
 from modelmora.errors import Code
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.outcomes import DoorCode, Refusal
+from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest import JSON_OVER_RECORD, create_app
 from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor
+from modelmora.web.problems import DoorCode
 from tests.unit.gateway.fakes import FakeHall
 
 LIMIT = 1000
@@ -30,7 +34,11 @@ def hall() -> FakeHall:
 @pytest.fixture
 async def client(hall: FakeHall) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(hall, Metrics(), LIMIT), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+    async with httpx.AsyncClient(
+        transport=transport,
+        base_url="http://gateway",
+        headers={"content-type": "application/json"},
+    ) as client:
         yield client
 
 
@@ -125,12 +133,15 @@ async def test_broken_json_and_a_bad_id_are_invalid(client: httpx.AsyncClient) -
     ):
         answer = await client.post("/infer/echo", content=content, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+    twice = [("content-type", "application/json"), ("x-request-id", "a"), ("x-request-id", "b")]
+    answer = await client.post("/infer/echo", content=b'{"inputs": "x"}', headers=twice)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
     metrics = (await client.get("/metrics")).text
-    assert 'modelmora_gateway_requests_total{code="invalid_input",door="rest"} 5.0' in metrics
+    assert 'modelmora_gateway_requests_total{code="invalid_input",door="rest"} 6.0' in metrics
 
 
 async def test_problem_has_all_its_members(hall: FakeHall, client: httpx.AsyncClient) -> None:
-    hall.refusal = Refusal(Code.BUSY, "full", retry_after_ms=2001, request_id="mine")
+    hall.refusal = Refusal(Code.BUSY, "full\x1b[2J\n", retry_after_ms=2001, request_id="mine")
     trace = f"00-{'1' * 32}-{'2' * 16}-00"
     answer = await client.post("/infer/echo", json={"inputs": "x"}, headers={"traceparent": trace})
     assert answer.headers["content-type"] == "application/problem+json"
@@ -139,7 +150,7 @@ async def test_problem_has_all_its_members(hall: FakeHall, client: httpx.AsyncCl
         "type": "urn:modelmora:error:busy",
         "title": "Service Unavailable",
         "status": 503,
-        "detail": "full",
+        "detail": "full\\x1b[2J\\n",
         "instance": "/infer/echo",
         "code": "busy",
         "trace_id": "1" * 32,
@@ -230,7 +241,7 @@ async def test_a_caller_that_hangs_up_cancels(hall: FakeHall) -> None:
         "path": "/infer/echo",
         "raw_path": b"/infer/echo",
         "query_string": b"",
-        "headers": [],
+        "headers": [(b"content-type", b"application/json")],
         "http_version": "1.1",
     }
     serving = asyncio.create_task(app(scope, receive, send))
@@ -264,10 +275,61 @@ async def test_health_and_models(hall: FakeHall, client: httpx.AsyncClient) -> N
     assert (health.status_code, health.json()["status"]) == (200, "unavailable")
 
 
-async def test_docs_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_pages_load_nothing_from_elsewhere(path: str, client: httpx.AsyncClient) -> None:
+    answer = await client.get(path)
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for loading in ("src=", "@import", "url(", "//fonts", "cdn"):
+        assert loading not in answer.text
+    linked = set(re.findall(r'href="(/[^"]*)"', answer.text))
+    assert {"/docs", "/openapi.json", "/health", "/metrics"} <= linked
+    for link in linked:
+        assert (await client.get(link)).status_code == 200
+
+
+async def test_what_the_pages_say_is_no_html_of_strangers(
+    hall: FakeHall, client: httpx.AsyncClient
+) -> None:
+    evil = "<script>alert(1)</script>"
+    hall.told = (evil,)
+    for path in ("/", "/docs"):
+        page = (await client.get(path, headers={"host": "x$(id)'\"><b>"})).text
+        assert evil not in page
+        assert "$(id)" not in page
+        assert "localhost:8080" in page
+
+
+async def test_every_example_of_the_docs_runs_as_it_stands(client: httpx.AsyncClient) -> None:
     page = (await client.get("/docs")).text
-    assert "/infer/{model_name}" in page
-    assert "http://" not in page
-    assert "https://" not in page
-    assert "<script" not in page
+    examples = [
+        html.unescape(found) for found in re.findall(r"<pre>(curl .*?)</pre>", page, re.DOTALL)
+    ]
+    operations = [
+        (method, path)
+        for path, each in (await client.get("/openapi.json")).json()["paths"].items()
+        for method in each
+    ]
+    assert len(examples) == len(operations)
+    for example in examples:
+        _, url, *options = shlex.split(example.replace("\\\n", ""))
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        if "-d" in given:
+            name, _, value = given["-H"].partition(": ")
+            answer = await client.post(url, content=given["-d"], headers={name: value})
+        else:
+            answer = await client.get(url)
+        assert answer.status_code == 200
     assert "modelmora_gateway_waiting" in (await client.get("/metrics")).text
+
+
+async def test_every_operation_is_described_by_a_person(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/openapi.json")).json()
+    for each in schema["paths"].values():
+        for operation in each.values():
+            assert operation["summary"]
+            assert operation["description"]
+            assert all(given["description"] for given in operation.get("parameters", ()))
+            for answer in operation["responses"].values():
+                assert answer["description"] not in ("", "Successful Response")
+    fields = schema["components"]["schemas"]["InferBody"]["properties"].values()
+    assert all(field["description"] for field in fields)

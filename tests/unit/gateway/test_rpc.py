@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from modelmora.errors import Code, ConfigurationError
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rpc import RpcServer
+from modelmora.gateway.rpc import SERVICE, RpcServer
 from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
@@ -26,14 +27,23 @@ def hall() -> FakeHall:
 
 
 @pytest.fixture
-async def stub(hall: FakeHall) -> AsyncIterator[Any]:
+async def port(hall: FakeHall) -> AsyncIterator[int]:
     server = RpcServer(hall, Metrics(), 1_000_000)
-    port = await server.start("127.0.0.1", 0)
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield pb_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        yield await server.start("127.0.0.1", 0)
     finally:
         await server.stop(0)
+
+
+@pytest.fixture
+async def channel(port: int) -> AsyncIterator[Any]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+
+
+@pytest.fixture
+def stub(channel: Any) -> Any:
+    return pb_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]
 
 
 async def refused(stub: Any, request: Any) -> grpc.aio.AioRpcError:
@@ -122,10 +132,10 @@ async def test_what_is_invalid_is_refused(request_: Any, hall: FakeHall, stub: A
 
 
 async def test_a_refusal_carries_code_id_and_time(hall: FakeHall, stub: Any) -> None:
-    hall.refusal = Refusal(Code.BUSY, "full", retry_after_ms=1500, request_id="mine")
+    hall.refusal = Refusal(Code.BUSY, "full\x1b[2J\n", retry_after_ms=1500, request_id="mine")
     error = await refused(stub, pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x")]))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
-    assert error.details() == "full"
+    assert error.details() == "full\\x1b[2J\\n"
     trailing = dict(error.trailing_metadata())
     assert trailing["modelmora-error-code"] == "busy"
     assert trailing["modelmora-request-id"] == "mine"
@@ -146,6 +156,86 @@ async def test_a_cancelled_call_cancels(hall: FakeHall, stub: Any) -> None:
         await hall.entered.wait()
         call.cancel()
         await hall.gone.wait()
+
+
+ONE = pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x")])
+INFER = f"/{SERVICE}/Infer"
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+async def test_compressed_messages_are_taken(compression: Any, stub: Any) -> None:
+    assert (await stub.Infer(ONE, compression=compression)).outputs[0].text == "x"
+
+
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+async def test_messages_beyond_the_limit_are_refused_packed_or_not(
+    compression: Any, hall: FakeHall, stub: Any
+) -> None:
+    large = pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x" * 20_000_000)])
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Infer(large, compression=compression)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert not hall.asks
+    assert hall.held == 0
+
+
+async def test_answers_are_as_large_as_outputs_are(hall: FakeHall, port: int) -> None:
+    hall.outputs = ("x" * 10_000_000,)
+    options = (("grpc.max_receive_message_length", -1),)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+        answer = await channel.unary_unary(INFER)(ONE.SerializeToString())
+    assert len(answer) > 10_000_000
+
+
+async def test_what_is_no_message_is_told(channel: Any, hall: FakeHall) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await channel.unary_unary(INFER)(b"\xff\xff")
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert dict(caught.value.trailing_metadata())["modelmora-error-code"] == "invalid_input"
+    assert hall.held == 0
+
+
+async def test_other_methods_are_unimplemented(channel: Any) -> None:
+    for method in (f"/{SERVICE}/Other", "/other.Service/Infer"):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(method)(b"")
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_call_whose_deadline_passes_cancels(hall: FakeHall, stub: Any) -> None:
+    hall.blocked = asyncio.Event()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Infer(ONE, timeout=0.2)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    if hall.asks:  # a loaded machine may have let it pass before the call came in
+        async with asyncio.timeout(30):
+            await hall.gone.wait()
+
+
+async def test_pings_are_answered_however_many(port: int) -> None:
+    """gRPC's own clients ping no oftener than each 10 s; its servers take that as abuse."""
+    pings = [struct.pack(">Q", number) for number in range(50)]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS))
+    writer.write(b"".join(frame(PING, ping) for ping in pings))
+    answered: list[bytes] = []
+    async with asyncio.timeout(30):
+        while len(answered) < len(pings):
+            head = await reader.readexactly(9)
+            payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
+            assert head[3] != GOAWAY, payload
+            if head[3] == PING:
+                answered.append(payload)
+    assert answered == pings
+    writer.close()
+
+
+SETTINGS, PING, GOAWAY = 4, 6, 7
+
+
+def frame(kind: int, payload: bytes = b"") -> bytes:
+    """A frame of HTTP/2 on the connection itself."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, 0, 0, 0, 0, 0]) + payload
 
 
 async def test_a_taken_port_is_told(hall: FakeHall) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 
@@ -23,3 +25,22 @@ async def test_a_node_without_partitions_is_ready_on_standby(
         answer = await client.get("/health/ready")
     assert answer.status_code == code
     assert answer.json() == {"status": status, "checks": {"group": group}, **facts}
+
+
+async def test_the_first_page_says_how_the_node_is_and_what_it_serves() -> None:
+    row = {"name": "<b>", "version": "1", "state": "cold", "waiting": 3}
+    app = health_app(
+        lambda: {"broker": True, "group": False},
+        lambda: {"waiting_for": "<i>", "partitions": 1},
+        lambda: [row],
+        NodeMetrics(),
+    )
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://node"
+    ) as client:
+        page = await client.get("/")
+        assert page.status_code == 200
+        for said in ("not ready", "not well: group", "1 partition ", "&lt;b&gt;", "&lt;i&gt;"):
+            assert said in page.text
+        for link in re.findall(r'href="(/[^"]*)"', page.text):
+            assert (await client.get(link)).status_code in (200, 503)

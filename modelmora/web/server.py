@@ -12,8 +12,10 @@ import uvicorn
 
 from modelmora import addresses
 from modelmora.errors import ConfigurationError
+from modelmora.web.protocol import Protocol
 
 BACKLOG = 2048
+SILENT_S = 60  # a caller whose machine says nothing for so long, or takes nothing, is gone
 
 
 class _Server(uvicorn.Server):
@@ -41,6 +43,8 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
+                http=Protocol,
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -75,6 +79,7 @@ class HttpServer:
         listening = socket.socket(addresses.family(self._host), socket.SOCK_STREAM)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _notice_silence(listening)
             listening.bind((self._host, self._port))
             listening.listen(BACKLOG)
             listening.setblocking(False)
@@ -85,3 +90,15 @@ class HttpServer:
                 f"{where} cannot be listened on ({error.strerror}); choose another port"
             ) from None
         return listening
+
+
+def _notice_silence(listening: socket.socket) -> None:
+    """Have its connections end that nobody is on the other side of, or nobody reads from."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", SILENT_S // 2),
+        ("TCP_KEEPINTVL", max(1, SILENT_S // 6)),
+        ("TCP_USER_TIMEOUT", SILENT_S * 1000),
+    ):
+        if hasattr(socket, option):
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

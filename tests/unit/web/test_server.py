@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from modelmora.errors import ConfigurationError
-from modelmora.telemetry.http import HttpServer
+from modelmora.web.server import HttpServer
 
 
 async def hello(_request: Request) -> PlainTextResponse:

@@ -1,0 +1,131 @@
+"""The body of an HTTP request: known to be JSON, read within its limits, unpacked."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Iterator
+
+from starlette.requests import Request
+
+from modelmora.errors import Code
+from modelmora.gateway.hall import Hall
+from modelmora.gateway.outcomes import Refusal
+from modelmora.text import printable, shorten
+from modelmora.web.problems import DoorCode
+
+BODY_S = 60.0  # from the head of a request to the last byte of its body
+PIECE_BYTES = 64 * 1024
+WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+SHOWN = 60
+
+
+class Body:
+    """One body, held by the hall until `release`; at most `limit` bytes, packed and unpacked."""
+
+    def __init__(self, hall: Hall, request: Request, limit: int) -> None:
+        self._hall = hall
+        self._request = request
+        self._limit = limit
+        self._held = 0
+        self.whole = False
+        """Whether it was read to its end."""
+
+    async def read(self) -> bytearray:
+        """All of it, unpacked. Raises Refusal, ClientDisconnect."""
+        headers = self._request.headers
+        _check_type(", ".join(headers.getlist("content-type")))
+        unpacker = _unpacker(", ".join(headers.getlist("content-encoding")))
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._limit:
+            raise self._too_large()
+        body, came = bytearray(), 0
+        try:
+            async with asyncio.timeout(BODY_S):
+                async for chunk in self._request.stream():
+                    came += len(chunk)
+                    if came > self._limit:
+                        raise self._too_large()
+                    for piece in unpacker.feed(chunk) if unpacker else (chunk,):
+                        self._take(body, piece)
+        except TimeoutError:
+            message = f"the body did not come within {BODY_S:.0f} s; send less at once"
+            raise Refusal(DoorCode.TOO_SLOW, message) from None
+        self.whole = True
+        if unpacker:
+            self._take(body, unpacker.end())
+        return body
+
+    def release(self) -> None:
+        """Give back what was held."""
+        self._hall.release(self._held)
+        self._held = 0
+
+    def _take(self, body: bytearray, piece: bytes) -> None:
+        if len(body) + len(piece) > self._limit:
+            raise self._too_large()
+        self._hall.hold(len(piece))
+        self._held += len(piece)
+        body += piece
+
+    def _too_large(self) -> Refusal:
+        return Refusal(
+            Code.TOO_LARGE,
+            f"the body has more than {self._limit} bytes; send its inputs in several requests",
+        )
+
+
+class Unpacker:
+    """One gzip or zlib stream in small pieces, however much is packed into few bytes."""
+
+    def __init__(self, window: int) -> None:
+        self._stream = zlib.decompressobj(window)
+
+    def feed(self, packed: bytes) -> Iterator[bytes]:
+        """What these bytes hold, in pieces. Raises Refusal."""
+        while packed:
+            if self._stream.eof:
+                raise _broken("bytes follow its end")
+            try:
+                yield self._stream.decompress(packed, PIECE_BYTES)
+            except zlib.error:
+                raise _broken("it cannot be unpacked") from None
+            packed = self._stream.unconsumed_tail or self._stream.unused_data
+
+    def end(self) -> bytes:
+        """The last of it; raises Refusal where more should have come."""
+        rest = self._stream.flush()
+        if not self._stream.eof:
+            raise _broken("it ends too early")
+        return rest
+
+
+def _broken(how: str) -> Refusal:
+    return Refusal(
+        Code.INVALID_INPUT, f"the body is not packed as its content-encoding says: {how}"
+    )
+
+
+def _check_type(given: str) -> None:
+    # Also a defence: what a page may send to any host without asking is never of this type.
+    media = given.partition(";")[0].strip().lower()
+    kind, _, name = media.partition("/")
+    if kind != "application" or not (name == "json" or name.endswith("+json")):
+        what = f"content-type {shorten(printable(media), SHOWN)}" if media else "no content-type"
+        raise Refusal(
+            DoorCode.UNSUPPORTED_MEDIA_TYPE,
+            f"{what} is not taken here; send -H 'content-type: application/json'",
+        )
+
+
+def _unpacker(given: str) -> Unpacker | None:
+    encoding = given.strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding not in WINDOWS:
+        raise Refusal(
+            DoorCode.UNSUPPORTED_MEDIA_TYPE,
+            f"content-encoding {shorten(printable(encoding), SHOWN)} is not taken here; "
+            "gzip and deflate are",
+        )
+    return Unpacker(WINDOWS[encoding])
