@@ -13,6 +13,7 @@ from modelmora.errors import Code, RequestError
 from modelmora.kafka.writing.publisher import Headers
 from modelmora.messages import Source
 from modelmora.serving.request import ERROR_CODE, GATEWAY, Record
+from modelmora.wire import RUN
 
 ATTEMPT = "modelmora-attempt"
 EXIT_CODE = "modelmora-worker-exit-code"
@@ -20,7 +21,6 @@ SHA256 = "modelmora-sha256"
 SIZE = "modelmora-size"
 CONNECT = "__connect.errors."
 KEPT_BYTES = 64 * 1024
-RUN = "modelmora-run"
 
 # The result says all: the record is as good as it was, or nobody wants it any more.
 _RESULT_ONLY = frozenset(

@@ -32,7 +32,7 @@ def answers_are_as_described(path: str) -> Any:
     """A test of one path: Schemathesis gives one name to the tests of all."""
 
     @schema.include(path=path).parametrize()
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test(case: schemathesis.Case[Any]) -> None:
         if case.path.startswith("/infer"):
             case.path_parameters = {"model_name": "echo"}

@@ -363,7 +363,6 @@ class Life(RuleBasedStateMachine):
 Life.TestCase.settings = settings(
     max_examples=100,
     stateful_step_count=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of the scheduler
 )
 TestLife = Life.TestCase
