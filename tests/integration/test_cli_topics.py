@@ -43,7 +43,7 @@ def test_topics_are_created_once_and_described(bare: World) -> None:
     bare.write("requests.low", request("one"), "m")
     (low,) = bare.json("topics", "describe", "requests.low")
     assert (low["partitions"], low["records"], low["content"]) == (PARTITIONS, 1, True)
-    assert "requests.low\n  3 partitions, 1 records, 24 h, content of callers" in bare.run(
+    assert "requests.low\n  3 partitions, 1 record, 24 h, content of callers" in bare.run(
         "topics", "describe", f"{bare.namespace}.requests.low"
     )
     bare.run("topics", "describe", "nonsense", code=3)
