@@ -12,7 +12,6 @@ import pytest
 from modelmora.node.node import Node
 from modelmora.registry import install
 from modelmora.settings import ModelConfig, Settings
-from modelmora.telemetry.notify import VARIABLE
 from tests.unit.registry.models import make_model
 
 
@@ -21,7 +20,7 @@ def facts(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The end of the pipe on which a supervisor would read."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    monkeypatch.setenv(VARIABLE, str(writing))
+    monkeypatch.setenv("MODELMORA_NOTIFY_FD", str(writing))
     yield reading
     os.close(reading)
     os.close(writing)
