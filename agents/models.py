@@ -53,7 +53,7 @@ class Models:
         self._seen: object = None
         self._failed: dict[ModelKey, str] = {}
         self.unreadable: tuple[str, ...] = ()
-        """Why definitions are none, in a line each."""
+        """What hides definitions, in a line each."""
 
     def heard(self, record: RegistryRecord, offset: int) -> None:
         """A record of the registry, ours or another node's, at its offset."""

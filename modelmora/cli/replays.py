@@ -133,7 +133,8 @@ class Replayer:
         try:
             self._producer.init_transactions(WAIT_S)
             with closing(Standing(self._settings)) as standing:
-                _settled(standing, self._reader.places(self._letters.topic))
+                places = self._reader.places(self._letters.topic)
+                standing.patiently(lambda asked: _settled(asked, places))
         except KafkaException as error:
             raise self._fault(error) from None
         return self

@@ -115,7 +115,7 @@ class Groups:
             told = standing.members(name)
             pace = pace_of(standing, name) if _protocol(told) == CONSUMER else None
             members = tuple(map(_member, told.members))
-            readings = _readings(standing, members, lanes)
+            readings = standing.patiently(lambda asked: _readings(asked, members, lanes))
         lag = {(each.topic, each.partition): each.lag for each in readings}
         shares = shares_of(self._settings.namespace, lanes, members, lag, models)
         session_ms, heartbeat_ms = pace or (None, None)

@@ -52,7 +52,7 @@ def membership(settings: Settings) -> Iterator[Finding]:
         return
     try:
         with closing(Standing(settings)) as standing:
-            seen = _see(standing, settings)
+            seen = standing.patiently(lambda asked: _see(asked, settings))
     except KafkaException as error:
         yield Finding(State.WRONG, "group", str(explain(error, servers)))
     except ModelMoraError as error:

@@ -21,6 +21,7 @@ from modelmora.errors import NotFound, Undecodable, Unreachable, WrongCredential
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
 from modelmora.kafka.schema_registry import Schemas
+from modelmora.kafka.standing import UNSETTLED
 from modelmora.settings import Settings
 from modelmora.wire import is_framed
 
@@ -28,12 +29,6 @@ WAIT_S = 15.0
 POLL_S = 0.05
 BATCH = 500
 T = TypeVar("T")
-UNSETTLED = {
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-}
-"""What a broker says for a moment after a topic was created or its leader has changed."""
 Place = tuple[str, int]
 """(topic, partition)."""
 

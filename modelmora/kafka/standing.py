@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import cached_property
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from aiokafka import TopicPartition as AioTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -37,8 +37,17 @@ ANSWER_S = 10.0
 PEEK_S = 3.0
 LOADING_S = 0.2
 LEFT_S = 3_600.0  # as long as librdkafka allows
+UNSETTLED = {
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+"""What a broker says for a moment after a topic was created or its leader has changed."""
 LOADING = {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR}
 READ_RECORDS = 1000
+
+Found = TypeVar("Found")
 
 
 class Standing:
@@ -85,6 +94,19 @@ class Standing:
         for consumer in ("_consumer", "_hasty"):
             if consumer in self.__dict__:
                 getattr(self, consumer).close()
+
+    def patiently(self, look: Callable[[Self], Found]) -> Found:
+        """What `look` finds; looks anew, for a while, where partitions have no leader yet."""
+        until = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                return look(self)
+            except KafkaException as error:
+                if error.args[0].code() not in UNSETTLED or time.monotonic() > until:
+                    raise
+            time.sleep(LOADING_S)
+            # A client clings to the leaders that it knows.
+            self.renew()
 
     def committed(
         self, partitions: Iterable[Partition], *, wait_s: float = ANSWER_S, hasty: bool = False

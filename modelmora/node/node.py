@@ -342,12 +342,14 @@ class Node:
     def checks(self) -> dict[str, bool]:
         """What must be true for a request to be served now."""
         patience_s = self.settings.timing.watchdog_s / 2
+        serves, failed = self.service.standing()
         return {
             "broker": self.pulse.alive and self.publisher.connected,
             "group": self.lease.holds() if self._leased else self.lookout.path.in_group,
             "requests": self.lookout.unread_s < patience_s,
             "outcomes": self.publisher.oldest_s() < patience_s,
             "workers": self.workers.zygote_pid is not None,
+            "models": bool(serves) or not failed,
             "running": self._ready and not self._stopping,
         }
 

@@ -91,6 +91,10 @@ class GroupLike(Protocol):
         """The requests, in the order of their indices."""
 
 
+_NOISE_BYTES = 16 << 20
+"""What node and zygote may give back meanwhile; beyond that another process has ended too."""
+
+
 class ExitReason(StrEnum):
     """Why a child is gone."""
 
@@ -123,10 +127,12 @@ class ExitReport:
     def returned_share(self) -> float | None:
         """Of the child's private memory, the share (0 to 1) seen to be back.
 
-        None where it was not measured, or what others did meanwhile is larger.
+        None where it was not measured, or what others did meanwhile shows in it.
         """
+        if not (self.alone and self.private_bytes and self.tree_before):
+            return None
         returned = self.tree_before - self.tree_after
-        if not (self.alone and self.private_bytes and self.tree_before) or returned < 0:
+        if not 0 <= returned <= self.private_bytes + _NOISE_BYTES:
             return None
         return min(1.0, returned / self.private_bytes)
 

@@ -122,8 +122,8 @@ class ChildProcess:
 
     @property
     def at_rest(self) -> bool:
-        """It has its model and owes nothing."""
-        return self._loaded and not self._owed
+        """It has its model, owes nothing, and stays."""
+        return self._loaded and not self._owed and self._end is None
 
     def run(self, group: GroupLike) -> None:
         """Send a group, in one write; nothing happens once the child is on its way out."""

@@ -165,7 +165,8 @@ class Supervisor:
         return [os.getpid(), *self.pids.values(), *self.zygote_pids]
 
     def _at_rest(self, leaving: int) -> bool:
-        return all(child.at_rest for r, child in self._children.items() if r != leaving)
+        others = (child for replica, child in self._children.items() if replica != leaving)
+        return not self._stopping and all(child.at_rest for child in others)
 
     async def _keep_house(self) -> None:
         """Sample the memory of children that worked; reap what became ours by inheritance."""

@@ -48,7 +48,7 @@ class World:
         self._capsys.readouterr()
         got = main([*arguments, "--bootstrap-servers", self.servers])
         out, self.err = self._capsys.readouterr()
-        assert got == code, self.err
+        assert got == code, self.err + out
         assert SECRET not in out + self.err
         return out
 

@@ -295,4 +295,4 @@ def test_what_is_no_text_is_refused_or_not_found(world: World) -> None:
         told = world.run(*words, code=code) + world.err
         assert told.replace("\n", "").isprintable(), told
         assert "Unicode" not in told
-        assert code == 0 or world.err.count("\n") == 1
+        assert code == 0 or world.err.count("modelmora: ") == 1

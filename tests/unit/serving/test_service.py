@@ -262,7 +262,8 @@ async def test_an_unload_carries_its_proof(hall: Hall) -> None:
     [
         (100, 1000, 900, True, 1.0),
         (100, 1000, 950, True, 0.5),
-        (100, 1000, 890, True, 1.0),
+        (100, 1000, 891, True, 1.0),
+        (100, 1 << 30, 100, True, None),
         (100, 1000, 1137, True, None),
         (100, 1000, 950, False, None),
         (0, 1000, 900, True, None),
