@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from datetime import datetime
 
 
 def printable(text: str | bytes) -> str:
@@ -64,3 +65,10 @@ def duration(milliseconds: float) -> str:
 def shorten(text: str, width: int) -> str:
     """At most `width` characters, the cut shown."""
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def iso(milliseconds: int) -> str:
+    """A Unix time in ms as RFC 3339 in local time."""
+    return (
+        datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(timespec="milliseconds")
+    )

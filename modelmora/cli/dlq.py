@@ -11,8 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.contents import told_request
-from modelmora.cli.letters import (
+from modelmora.cli.options import JsonOption, finds_instance
+from modelmora.cli.output import minute, print_bytes, print_json, print_table, say, tell
+from modelmora.deadletters.contents import told_request
+from modelmora.deadletters.letters import (
     DeadLetter,
     Letters,
     Wanted,
@@ -21,9 +23,7 @@ from modelmora.cli.letters import (
     place_of,
     since_ms,
 )
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import minute, print_bytes, print_json, print_table, say, tell
-from modelmora.cli.replays import Replayer, Rerun, lanes_there, plan
+from modelmora.deadletters.replays import Replayer, Rerun, lanes_there, plan
 from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.host.instance import Instance

@@ -140,13 +140,6 @@ def minute(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%m-%d %H:%M")
 
 
-def iso(milliseconds: int) -> str:
-    """A Unix time in ms as RFC 3339 in local time."""
-    return (
-        datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(timespec="milliseconds")
-    )
-
-
 def node_name(name: str) -> str:
     """A node's name as people tell nodes apart: `node-` and eight digits of its UUID."""
     return name[:13] + "…" if len(name) > 24 else name

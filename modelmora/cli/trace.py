@@ -8,16 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.letters import HANDED_ON, DeadLetter, Replay, place_text, run_of
 from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import clock, iso, print_json, print_table, say
+from modelmora.cli.output import clock, print_json, print_table, say
+from modelmora.deadletters.letters import HANDED_ON, DeadLetter, Replay, place_text, run_of
 from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import NotFound, Undecodable
 from modelmora.host.instance import Instance
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import InferenceResult, ProgressEvent
 from modelmora.settings import Settings
-from modelmora.text import duration, size
+from modelmora.text import duration, iso, size
 from modelmora.wire import (
     decode_control,
     decode_progress,

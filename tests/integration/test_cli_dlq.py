@@ -21,8 +21,8 @@ from confluent_kafka.admin import (
 
 from modelmora.cli import main
 from modelmora.cli.dlq import planned
-from modelmora.cli.letters import Letters, Wanted
-from modelmora.cli.replays import Replayer, lanes_there
+from modelmora.deadletters.letters import Letters, Wanted
+from modelmora.deadletters.replays import Replayer, lanes_there
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Code, ModelMoraError
 from modelmora.kafka.writing.producing import producer_config

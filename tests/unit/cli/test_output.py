@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from modelmora.cli import output
-from modelmora.cli.output import clock, iso, print_json, print_table, say
+from modelmora.cli.output import clock, print_json, print_table, say
+from modelmora.text import iso
 
 
 def test_away_from_a_terminal_a_table_is_plain_and_never_cut(

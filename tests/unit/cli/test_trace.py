@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelmora.cli.letters import Replay
 from modelmora.cli.trace import describe
+from modelmora.deadletters.letters import Replay
 from modelmora.errors import Code
 from modelmora.messages import (
     ControlCommand,

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
-from modelmora.cli.output import iso
 from modelmora.diagnostics.reader import Place, Reader, Record
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
+from modelmora.text import iso
 from modelmora.wire import RUN, read_run, readable_head, readable_request_id
 
 CONNECT = "__connect.errors."

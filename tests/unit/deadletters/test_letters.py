@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from modelmora.cli.contents import TEXT, told_request
-from modelmora.cli.letters import (
+from modelmora.deadletters.contents import TEXT, told_request
+from modelmora.deadletters.letters import (
     DeadLetter,
     Replay,
     Wanted,
@@ -15,7 +15,7 @@ from modelmora.cli.letters import (
     place_of,
     since_ms,
 )
-from modelmora.cli.replays import plan
+from modelmora.deadletters.replays import plan
 from modelmora.errors import ConfigurationError
 from modelmora.messages import ChatMessage, InferenceRequest, ObjectRef, Tensor
 from modelmora.wire import MOST_RUNS, encode_request

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from modelmora.cli.letters import DeadLetter, Letters, Replay, original_headers, place_text
+from modelmora.deadletters.letters import DeadLetter, Letters, Replay, original_headers, place_text
 from modelmora.diagnostics.reader import Place, Reader, Record
 from modelmora.errors import ModelMoraError, NotFound, Unreachable
 from modelmora.kafka.admin import explain
