@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,26 @@ def test_planted_trust_is_seen(code: str) -> None:
 
 def test_distrust_is_allowed() -> None:
     assert list(trusting_calls(ast.parse("f(trust_remote_code=False)"))) == []
+
+
+RULES = {
+    r"\{[a-z_.]*host\}:|AF_INET6|rpartition\(\":\"\)": "modelmora/addresses.py",
+    r"\.isprintable\(|unicode_escape": "modelmora/text.py",
+    r"get_close_matches": "modelmora/text.py",
+    r"add_signal_handler": "modelmora/surroundings.py",
+    r"os\.environ\[.MODELMORA|startswith\(.MODELMORA_": "modelmora/settings/sources.py",
+}
+"""What is decided in one place: the words by which a second place would be seen."""
+
+
+@pytest.mark.parametrize("words", RULES)
+def test_a_rule_has_one_place(words: str) -> None:
+    places = {
+        path.relative_to(ROOT).as_posix()
+        for path in shipped()
+        if re.search(words, path.read_text())
+    }
+    assert places <= {RULES[words]}
 
 
 def test_length_is_that_of_the_body() -> None:
