@@ -30,6 +30,8 @@ def config_path(config: Path | None) -> Path | None:
     if named is None:
         default = Path(DEFAULT_CONFIG)
         return default if default.is_file() else None
+    if named.is_dir():
+        raise ConfigurationError(f"{named} is a folder; name the settings file in it")
     if not named.is_file():
         raise ConfigurationError(
             f"{named} is no file; `modelmora config init {named}` writes one, or leave --config out"

@@ -27,7 +27,7 @@ from tests.unit.cli.runs import Cli
         (["install", "no-such-model"], 3, "there is no folder `no-such-model`"),
         (["topics", "list"], 4, "no instance runs on .modelmora"),
         (["topics", "list", "--bootstrap-servers", "127.0.0.1:1"], 4, "no broker answers"),
-        (["topics", "list", "--bootstrap-servers", "nonsense"], 2, "nonsense is not host:port"),
+        (["topics", "list", "--bootstrap-servers", "nonsense"], 2, '"nonsense" is not host:port'),
         (["ps"], 4, "no node runs on .modelmora"),
         (["infer", "m", "text"], 4, "no gateway runs on .modelmora"),
         (["dlq", "replay"], 2, "name what to replay"),
