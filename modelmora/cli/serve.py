@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 import typer
 
 from modelmora.cli.options import ConfigOption, DataDirOption
-from modelmora.cli.output import say
-from modelmora.host.face import own_command
 from modelmora.settings import config_path, load_settings
 
 PortHelp = "0 = any free one"
@@ -77,12 +75,7 @@ def serve(
         dynamic_member=dynamic_member or None,
         testing=testing or None,
     )
-    from modelmora.host import Face, run_serve, serve_detached
+    from modelmora.host import run_serve, serve_detached
 
-    file = config_path(config)
-    if not detach:
-        return run_serve(settings, config=file)
-    code = serve_detached(settings, file, Face())
-    if code == 0:
-        say(f"it goes on in the background; `{own_command()} stop` ends it, `logs -f` follows it")
-    return code
+    start = serve_detached if detach else run_serve
+    return start(settings, config_path(config))

@@ -209,12 +209,13 @@ def problem(response: httpx.Response) -> ModelMoraError:
     """What a door refused, as an error of ours."""
     try:
         body = response.json()
-        told = body.get("detail") or body.get("title") or _not_ready(body)
+        told = body.get("detail") or body.get("title")
         code = body.get("code")
+        health = "" if told else _not_ready(body)
     except (ValueError, AttributeError):
-        told, code = None, None
+        told, code, health = None, None, ""
     told = told or response.reason_phrase
-    line = f"{code}: {told}" if code else f"{response.status_code} {told}"
+    line = health or (f"{code}: {told}" if code else f"{response.status_code} {told}")
     if response.status_code == HTTPStatus.NOT_FOUND:
         return NotFound(line)
     away = {BROKER_UNREACHABLE} if code else {None}

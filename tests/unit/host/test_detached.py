@@ -16,8 +16,9 @@ import pytest
 from modelmora.broker.lock import FolderLock
 from modelmora.errors import ModelMoraError
 from modelmora.host import detached
-from modelmora.host.detached import owner, stop
+from modelmora.host.detached import owner, serve_detached, stop
 from modelmora.host.folder import LOCK
+from modelmora.settings import Settings
 
 STUBBORN = """
 import signal, sys, time
@@ -42,6 +43,13 @@ def program(signals_to_end: int) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def test_one_that_was_stopped_while_it_started_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detached, "interpreter", lambda _module: ("true",))
+    assert serve_detached(Settings(data_dir=tmp_path), None) == 1
 
 
 def test_the_owner_of_a_folder_is_found(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from modelmora.errors import ModelMoraError
-from modelmora.host import Face, RunInfo, read_run, serve
+from modelmora.host import RunInfo, read_run, serve
+from modelmora.host.face import Face
 from modelmora.host.plan import Commands
 from modelmora.settings import Settings, Timing
 from tests.programs import COMMANDS, alive, eventually, program
@@ -124,6 +125,23 @@ async def test_one_role(tmp_path: Path, role: str, other: str) -> None:
     assert (info.node_http is None) == (role == "gateway")
     os.kill(os.getpid(), signal.SIGTERM)
     assert await instance.ended() == 0
+
+
+@pytest.mark.parametrize("role", ["node", "gateway"])
+async def test_a_cluster_that_does_not_answer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    monkeypatch.setitem(serve.__globals__, "SLOW_S", 0.05)
+    silent = program("silent")
+    instance = Instance(settings(tmp_path, role=role), Commands(silent, silent))
+    told = "… no broker answers at 127.0.0.1:1 yet ("
+
+    def named() -> bool:
+        return any(line.startswith(told) for line in instance.face.lines)
+
+    await asyncio.to_thread(eventually, named, "what it waits for is named")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await instance.ended()
 
 
 async def test_a_killed_part_comes_back_on_its_ports_alone(tmp_path: Path) -> None:
