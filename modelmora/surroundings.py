@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Literal
 
 from modelmora.errors import ConfigurationError
 
@@ -36,8 +37,9 @@ def settle() -> None:
             os.fstat(number)
             continue
         os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or _nowhere()
-    sys.stderr = sys.stderr or _nowhere()
+    sys.stdin = sys.stdin or _nowhere("r")
+    sys.stdout = sys.stdout or _nowhere("w")
+    sys.stderr = sys.stderr or _nowhere("w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -56,8 +58,8 @@ def ended_by(number: signal.Signals) -> int:
     return INTERRUPTED if number == signal.SIGINT else 0
 
 
-def _nowhere() -> io.TextIOWrapper:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  (kept for good)
+def _nowhere(mode: Literal["r", "w"]) -> io.TextIOWrapper:
+    return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123  (kept for good)
 
 
 def on_ending(tell: Callable[[signal.Signals], object]) -> Callable[[], None]:

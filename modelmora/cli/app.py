@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 import typer.main
+from pydantic import ValidationError
 
 from modelmora.cli.output import say, tell
 from modelmora.errors import ModelMoraError
@@ -145,10 +146,23 @@ def _no_text(error: UnicodeError) -> str:
 def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "modelmora"
-    told = error.format_message().rstrip(".")
+    told = _bad_value(error) or error.format_message().rstrip(".")
     if told.startswith("Got unexpected extra argument"):
         told += "; flags such as --json take no value"
     return f"{told}; see `{command} --help`"
+
+
+def _bad_value(error: typer.TyperException) -> str:
+    """Which value is wrong and what it must be, where typer repeats what pydantic says."""
+    cause = error.__cause__
+    if not isinstance(error, typer.BadParameter) or not isinstance(cause, ValidationError):
+        return ""
+    (fault, *_) = cause.errors(include_url=False)
+    least, choices = fault.get("ctx", {}).get("ge"), fault.get("ctx", {}).get("error")
+    kind = "a whole number" if fault["type"].startswith("int_") else "a number"
+    wanted = f"it must be {kind if least is None else f'at least {least}'}"
+    name = error.param.opts[0] if error.param else "a value"
+    return f"{name}: {choices}" if choices else f"{name} is {fault['input']}; {wanted}"
 
 
 def _fail(message: str, code: int, error: Exception) -> int:

@@ -20,7 +20,7 @@ SETTLED = """
 import os, signal, subprocess, sys
 from modelmora.surroundings import settle
 settle()
-print(all(os.fstat(number) for number in range(3)), file=sys.stderr)
+print(all(os.fstat(number) for number in range(3)), sys.stdin.isatty(), file=sys.stderr)
 print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), subprocess.run(["false"]).returncode, "\u2713")
 """
 

@@ -22,6 +22,16 @@ from tests.unit.cli.runs import Cli
         (["list", "--nope"], 2, "No such option: --nope; see `modelmora list --help`"),
         (["trace"], 2, "Missing argument"),
         (["ps", "--json", "true"], 2, "flags such as --json take no value"),
+        (["serve", "--http-port", "x"], 2, "--http-port is x; it must be a whole number; see `mod"),
+        (["serve", "--role", "cook"], 2, "--role: 'cook' is not one of 'all', 'node', 'gateway'"),
+        (["serve", "--data-dir", ""], 2, '--data-dir is ""; it must be a path'),
+        (["logs", "--last", "-1"], 2, "--last is -1; it must be at least 0; see `modelmora logs"),
+        (["ps", "--url", "nonsense"], 2, "--url nonsense must be host:port"),
+        (["doctor", "--url", "nonsense"], 2, "--url nonsense must be host:port"),
+        (["infer", "m", "a", "--timeout", "x"], 2, "--timeout is x; it must be a number; see `mod"),
+        (["infer", "m", "a", "--timeout", "nan"], 2, "--timeout must be more than 0 seconds"),
+        (["infer", "m", "a", "--timeout", "1e300"], 2, "--timeout must be more than 0 seconds"),
+        (["infer", "m", "a", "b\udcff"], 2, "modelmora: b\\udcff is not UTF-8"),
         (["serve", "--http-port", "70000"], 2, "--http-port is 70000"),
         (["list", "--config", "absent.yaml"], 2, "absent.yaml is no file; `modelmora config init"),
         (["install", "no-such-model"], 3, "there is no folder `no-such-model`"),
@@ -114,6 +124,21 @@ def test_it_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "modelmora.cli", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_while_it_is_imported_says_nothing() -> None:
+    script = """
+import sys, types
+class Late(types.ModuleType):
+    def __getattr__(self, name):
+        raise KeyboardInterrupt
+sys.modules["modelmora.cli.app"] = Late("modelmora.cli.app")
+from modelmora.cli import main
+sys.exit(main())
+"""
+    command = [sys.executable, "-P", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize("arguments", [["config", "show"], ["install", "--help"]])
