@@ -136,6 +136,8 @@ class _Machine:
             await asyncio.sleep(LOOK_S)
 
     async def _tell_slow(self) -> None:
+        if self._written or (self._supervisor and self._supervisor.stopping):
+            return
         late = [part.name for part in self._parts() if not part.ready]
         servers = str(self._settings.bootstrap_servers)
         # A broker of our own is among those that start.

@@ -201,6 +201,19 @@ async def test_stopped_before_it_is_ready(tmp_path: Path) -> None:
     await instance.ended()
 
 
+async def test_what_stops_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(serve.__globals__, "SLOW_S", 0.05)
+    stubborn = ("sh", "-c", 'trap "" TERM; exec ' + " ".join(program("silent")))
+    chosen = settings(tmp_path, timing=Timing(stop_s=2), role="node")
+    instance = Instance(chosen, Commands(node=stubborn))
+    lines = instance.face.lines
+    await asyncio.to_thread(eventually, lambda: lines and lines[-1][0] == "…", "it is slow")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await instance.ended()
+    stopping = next(n for n, line in enumerate(lines) if line.startswith("stopping"))
+    assert not [line for line in lines[stopping:] if line[0] == "…"]
+
+
 async def test_a_second_instance_is_refused(tmp_path: Path) -> None:
     instance = Instance(settings(tmp_path))
     info = await instance.ready()
