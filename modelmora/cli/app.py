@@ -70,15 +70,18 @@ def build(only: str | None = None) -> typer.Typer:
 
 
 def plain(app: typer.Typer) -> Any:
-    """The command as typer makes it, without a type beside flags: they take no value."""
+    """The command as typer makes it, without Python's types beside flags and arguments."""
     command = typer.main.get_command(app)
     for _, each in commands_of(command):
         for option in (
             *each.params,
             each.get_help_option(typer.Context(each, help_option_names=HELP)),
         ):
-            if option is not None and getattr(option, "is_flag", False):
+            if getattr(option, "is_flag", False):
                 option.metavar = ""
+            elif isinstance(option, typer.core.TyperArgument):
+                # Its metavar is its name already.
+                option.display_type_rich = lambda ctx: None  # type: ignore[method-assign]  # noqa: ARG005
     return command
 
 

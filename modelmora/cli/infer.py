@@ -24,7 +24,7 @@ GRACE_S = 5.0
 @finds_instance
 def infer(
     where: Instance,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="name or name@version.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or name@version.")],
     text: Annotated[
         list[str] | None,
         typer.Argument(metavar="TEXT|-", help="One input each; - reads one per line."),
@@ -34,7 +34,8 @@ def infer(
         typer.Option("--param", metavar="KEY=VALUE", help="A parameter; may be repeated."),
     ] = None,
     priority: Annotated[
-        Literal["critical", "high", "normal", "low"], typer.Option(help="Which lane.")
+        Literal["critical", "high", "normal", "low"],
+        typer.Option(metavar="LANE", help="critical, high, normal or low."),
     ] = "normal",
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Give up after this long.")

@@ -13,8 +13,12 @@ from modelmora.registry import install as install_model
 from modelmora.registry import served_or_faults
 from modelmora.registry.definitions import FIRST_VERSION
 
-Named = Annotated[str | None, typer.Option(help="Its name here (that of the source).")]
-OfTask = Annotated[str | None, typer.Option(help="What it does (as its files tell).")]
+Named = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Its name here (that of the source).")
+]
+OfTask = Annotated[
+    str | None, typer.Option(metavar="TASK", help="What it does (as its files tell).")
+]
 
 
 @finds_instance
@@ -28,7 +32,7 @@ def install(
     ],
     name: Named = None,
     task: OfTask = None,
-    version: Annotated[str, typer.Option(help="Its version.")] = FIRST_VERSION,
+    version: Annotated[str, typer.Option(metavar="VERSION", help="Its version.")] = FIRST_VERSION,
     json: JsonOption = False,
 ) -> None:
     """Make a model known; a running node of the data folder serves it at once."""
