@@ -25,9 +25,9 @@ def _nobody() -> dict[str, int | None]:
 class RunInfo:
     """The addresses and process ids of one instance; None where its role lacks the part.
 
-    `data_dir` is the folder that it was written for: in a copy it stands for nobody. `starting`
-    says since when (Unix s) a part is being started again, `config` which file the
-    settings came from, `started_at` (Unix s) when the instance got ready.
+    `starting` says since when (Unix s) a part is being started again, `started_at` (Unix s) when
+    the instance got ready, `config` which file the settings came from, `log` which one all its
+    processes log to. `data_dir` is the folder that it was written for: a copy stands for nobody.
     """
 
     bootstrap_servers: str
@@ -41,6 +41,7 @@ class RunInfo:
     started_at: float | None = None
     starting: Mapping[str, float] = field(default_factory=dict)
     data_dir: str | None = None
+    log: str | None = None
 
 
 def write_run(data_dir: Path, info: RunInfo) -> None:

@@ -200,6 +200,7 @@ class _Machine:
             started_at=self._written.started_at if self._written else now,
             starting=self._starting,
             data_dir=str(self._folder.path),
+            log=str(file.absolute()) if (file := self._settings.log.file) else None,
         )
 
     def _address(self, door: str, facts: Mapping[str, Fact]) -> str | None:

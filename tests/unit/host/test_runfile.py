@@ -38,6 +38,7 @@ def test_round_trip(tmp_path: Path) -> None:
         "started_at": None,
         "starting": {},
         "data_dir": None,
+        "log": None,
     }
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     remove_run(tmp_path)

@@ -15,7 +15,7 @@ from modelmora.errors import ModelMoraError
 from modelmora.host import RunInfo, read_run, serve
 from modelmora.host.face import Face
 from modelmora.host.plan import Commands
-from modelmora.settings import Settings, Timing
+from modelmora.settings import LogSettings, Settings, Timing
 from tests.programs import COMMANDS, alive, eventually, program
 
 CAP_S = 60
@@ -81,9 +81,11 @@ def pids(info: RunInfo) -> list[int]:
 
 
 async def test_ready_found_and_stopped(tmp_path: Path) -> None:
-    instance = Instance(settings(tmp_path))
+    logged = LogSettings(file=tmp_path / "a.log")
+    instance = Instance(settings(tmp_path, log=logged))
     info = await instance.ready()
     assert read_run(tmp_path) == info
+    assert info.log == str(tmp_path / "a.log")
     assert info.pid == os.getpid()
     assert info.processes["broker"] is None
     assert info.processes["zygote"] == info.processes["node"]
