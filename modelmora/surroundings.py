@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 INTERRUPTED = 130
 """The exit code after SIGINT, as shells have it; after another signal to end it is 0."""
 STREAMS = 3
+OPEN_FILES = 65_536
 
 
 def interpreter(module: str) -> tuple[str, ...]:
@@ -30,7 +32,7 @@ def settle() -> None:
 
     Closed standard streams would give their numbers to the next files opened; a parent's ignored
     SIGCHLD loses exit codes, its blocked signals a stop; text that the terminal's encoding lacks
-    is escaped.
+    is escaped; the usual limit of 1,024 open files is too low for a gateway's callers.
     """
     for number in range(STREAMS):
         with contextlib.suppress(OSError):
@@ -45,12 +47,20 @@ def settle() -> None:
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ENDING, signal.SIGCHLD))
+    _allow_open_files()
     try:
         os.getcwd()  # noqa: PTH109  (a path is not what is wanted)
     except OSError:
         raise ConfigurationError(
             "the working directory is gone; change to one that exists and try again"
         ) from None
+
+
+def _allow_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if resource.RLIM_INFINITY != soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def ended_by(number: signal.Signals) -> int:
