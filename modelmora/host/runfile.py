@@ -27,7 +27,7 @@ class RunInfo:
 
     `starting` says since when (Unix s) a part is being started again, `started_at` (Unix s) when
     the instance got ready, `config` which file the settings came from, `log` which one all its
-    processes log to. `data_dir` is the folder that it was written for: a copy stands for nobody.
+    processes log to, `inode` which folder it was written for: a copy stands for nobody.
     """
 
     bootstrap_servers: str
@@ -40,7 +40,7 @@ class RunInfo:
     config: str | None = None
     started_at: float | None = None
     starting: Mapping[str, float] = field(default_factory=dict)
-    data_dir: str | None = None
+    inode: int | None = None
     log: str | None = None
 
 
@@ -65,7 +65,7 @@ def read_run(data_dir: Path) -> RunInfo | None:
         # Of another version it may say less, or more.
         info = TypeAdapter(RunInfo).validate_json(path.read_bytes())
         info = replace(info, processes=_nobody() | dict(info.processes))
-        if info.data_dir and not Path(info.data_dir).samefile(data_dir):
+        if info.inode not in (None, path.parent.stat().st_ino):
             return None
         if psutil.Process(info.pid).create_time() > written + CLOCK_SLACK_S:
             return None

@@ -77,6 +77,7 @@ class _Machine:
     def __init__(self, folder: DataFolder, plan: Plan, face: Face, config: Path | None) -> None:
         self._folder = folder
         self._settings = plan.settings.model_copy(update={"data_dir": folder.path})
+        self._inode = folder.path.stat().st_ino
         self._plan = plan
         self._face = face
         self._config = config
@@ -199,7 +200,7 @@ class _Machine:
             config=str(self._config.absolute()) if self._config else None,
             started_at=self._written.started_at if self._written else now,
             starting=self._starting,
-            data_dir=str(self._folder.path),
+            inode=self._inode,
             log=str(file.absolute()) if (file := self._settings.log.file) else None,
         )
 
