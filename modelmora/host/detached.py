@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelmora.broker.lock import FolderLock
-from modelmora.errors import ModelMoraError
+from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.host.environment import EMPTY_CONFIG, EMPTY_CONFIG_TEXT, child_environment
 from modelmora.host.face import Face, Starter
 from modelmora.host.folder import LOCK, writing
@@ -86,17 +86,17 @@ def _relay(words: BinaryIO, read: int) -> int:
 
 
 def owner(data_dir: Path) -> int | None:
-    """The process that runs, starts or stops on a data folder."""
+    """The process that runs, starts or stops on a data folder.
+
+    Raises ConfigurationError where that cannot be seen: it is another user's folder.
+    """
     lock = FolderLock(data_dir.absolute() / LOCK)
     try:
-        if lock.path.exists() and not lock.acquire():
-            return lock.owner()
-    except OSError:
-        # Another user's folder: what is written there must do.
-        info = read_run(data_dir)
-        return info.pid if info else None
-    lock.release()
-    return None
+        return lock.owner() if lock.held() else None
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {data_dir} cannot be read: {error.strerror or error}"
+        ) from None
 
 
 def stop(pid: int, timeout_s: float) -> None:
