@@ -45,6 +45,14 @@ class DataFolder:
         self._lock = FolderLock(self.path / LOCK)
         self._file = self.path / "host.json"
         self._started: dict[str, Started] = {}
+        self.inode = 0
+
+    def gone(self) -> bool:
+        """Whether the folder was removed, or another stands in its place."""
+        try:
+            return self.path.stat().st_ino != self.inode
+        except OSError:
+            return True
 
     def open(self) -> None:
         """Create, lock, and kill what a former owner left running.
@@ -56,6 +64,7 @@ class DataFolder:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             locked = self._lock.acquire()
+            self.inode = self.path.stat().st_ino
         if not locked:
             raise ConfigurationError(
                 f"{self.path} is in use by process {self._lock.owner()}; stop it, "

@@ -77,7 +77,6 @@ class _Machine:
     def __init__(self, folder: DataFolder, plan: Plan, face: Face, config: Path | None) -> None:
         self._folder = folder
         self._settings = plan.settings.model_copy(update={"data_dir": folder.path})
-        self._inode = folder.path.stat().st_ino
         self._plan = plan
         self._face = face
         self._config = config
@@ -156,7 +155,14 @@ class _Machine:
         return {name: fact for part in self._parts() for name, fact in part.facts.items()}
 
     def _changed(self) -> None:
-        """Write run.json when all parts are ready for the first time, and with all news since."""
+        """Write run.json when all parts are ready for the first time, and with all news since.
+
+        Without the folder nothing is started again: a broker that begins anew has lost its topics.
+        """
+        if self._supervisor and self._folder.gone():
+            told = f"the data folder {self._folder.path} was removed while it was in use"
+            self._supervisor.fail(ModelMoraError(told))
+            return
         for part in self._parts():
             if part.ready and part.name not in self._seen_ready:
                 self._seen_ready.add(part.name)
@@ -200,7 +206,7 @@ class _Machine:
             config=str(self._config.absolute()) if self._config else None,
             started_at=self._written.started_at if self._written else now,
             starting=self._starting,
-            inode=self._inode,
+            inode=self._folder.inode,
             log=str(file.absolute()) if (file := self._settings.log.file) else None,
         )
 

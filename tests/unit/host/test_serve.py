@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -201,6 +202,17 @@ async def test_stopped_before_it_is_ready(tmp_path: Path) -> None:
     assert not (tmp_path / "run.json").exists()
     os.kill(os.getpid(), signal.SIGTERM)
     await instance.ended()
+
+
+async def test_a_folder_that_was_removed_ends_all_and_is_not_begun_anew(tmp_path: Path) -> None:
+    instance = Instance(settings(tmp_path / "data"))
+    info = await instance.ready()
+    shutil.rmtree(tmp_path / "data")
+    assert info.processes["node"]
+    os.kill(info.processes["node"], signal.SIGKILL)
+    with pytest.raises(ModelMoraError, match="was removed while it was in use"):
+        await instance.ended()
+    assert not any(alive(pid) for pid in pids(info))
 
 
 async def test_what_stops_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
