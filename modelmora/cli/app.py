@@ -149,7 +149,7 @@ def _no_text(error: UnicodeError) -> str:
 def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "modelmora"
-    told = _bad_value(error) or error.format_message().rstrip(".")
+    told = (_bad_value(error) or error.format_message()).rstrip(".")
     if told.startswith("Got unexpected extra argument"):
         told += "; flags such as --json take no value"
     return f"{told}; see `{command} --help`"

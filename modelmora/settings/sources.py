@@ -37,7 +37,7 @@ _PROBLEMS = {
     "found unhashable key": "the name of a setting must be text",
     "<stream end>": "it ends within a list, a mapping or a quotation",
     "special characters are not allowed": "there are control characters in it",
-    "expected a single document": "it holds several documents (`---`)",
+    "another document": "it holds several documents (`---`)",
 }
 """What PyYAML finds most, in our words."""
 

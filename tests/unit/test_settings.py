@@ -120,6 +120,7 @@ MODEL = "task: t, source: s"
         ("just words", " must be a mapping of settings"),
         ("42", " must be a mapping of settings"),
         ("&a [*a]", " is nested too deeply, or a part stands in itself"),
+        ("host: a\n---\nhost: b", " line 2 is not valid YAML: it holds several documents"),
         ("log: [a", " line 1 is not valid YAML: it ends within a list"),
         ("limits:\n\tnodes: 1", " line 2 is not valid YAML: a tab stands where only spaces may"),
         ("host: a: b", " line 1 is not valid YAML: a second `: ` in one line"),

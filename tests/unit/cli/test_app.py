@@ -24,7 +24,7 @@ from tests.unit.cli.runs import Cli
         (["trace"], 2, "Missing argument"),
         (["ps", "--json", "true"], 2, "flags such as --json take no value"),
         (["serve", "--http-port", "x"], 2, "--http-port is x; it must be a whole number; see `mod"),
-        (["serve", "--role", "cook"], 2, "--role: 'cook' is not one of 'all', 'node', 'gateway'"),
+        (["serve", "--role", "cook"], 2, "'cook' is not one of 'all', 'node', 'gateway'; see `mod"),
         (["serve", "--data-dir", ""], 2, '--data-dir is ""; it must be a path'),
         (["logs", "--last", "-1"], 2, "--last is -1; it must be at least 0; see `modelmora logs"),
         (["ps", "--url", "nonsense"], 2, "--url nonsense must be host:port"),
