@@ -14,7 +14,7 @@ from typing import BinaryIO
 from modelmora.broker.lock import FolderLock
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.host.environment import EMPTY_CONFIG, EMPTY_CONFIG_TEXT, child_environment
-from modelmora.host.face import Face, Starter
+from modelmora.host.face import Starter
 from modelmora.host.folder import LOCK, writing
 from modelmora.host.logfile import log_folder
 from modelmora.host.runfile import RunInfo, read_run
@@ -28,7 +28,7 @@ NOT_READY = 1
 """Of one that was stopped while it started."""
 
 
-def serve_detached(settings: Settings, config: Path | None, face: Face | None = None) -> int:
+def serve_detached(settings: Settings, config: Path | None) -> int:
     """Start an instance that lives on after us; 0 once it is ready, else an exit code.
 
     What it says until then is relayed; its log goes to the data folder only. Raises what
@@ -54,7 +54,7 @@ def serve_detached(settings: Settings, config: Path | None, face: Face | None = 
         info = _until_ready(process, folder, words)
     if info is None:
         return process.returncode or NOT_READY
-    (face or Starter()).ready(handed, info, models_of(info))
+    Starter().ready(handed, info, models_of(info))
     return 0
 
 
