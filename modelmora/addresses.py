@@ -14,8 +14,9 @@ def split(address: str) -> tuple[str, int]:
     """The host without brackets, and the port. Raises ValueError where there is no such pair."""
     host, colon, port = address.strip().rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not bare or not port.isascii() or not port.isdecimal() or int(port) > 65_535:
-        raise ValueError(f"{address} is not host:port")
+    number = port.isascii() and port.isdecimal() and int(port) <= 65_535
+    if not colon or not bare or not number or "/" in host:
+        raise ValueError(f'"{address}" is not host:port')
     if ":" in bare and bare == host:
         raise ValueError(f"{address}: an IPv6 address stands in brackets, [::1]:9092")
     return bare, int(port)

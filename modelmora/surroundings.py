@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import io
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
+from typing import Literal
 
 from modelmora.errors import ConfigurationError
 
@@ -17,6 +19,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 INTERRUPTED = 130
 """The exit code after SIGINT, as shells have it; after another signal to end it is 0."""
 STREAMS = 3
+OPEN_FILES = 65_536
 
 
 def interpreter(module: str) -> tuple[str, ...]:
@@ -29,20 +32,22 @@ def settle() -> None:
 
     Closed standard streams would give their numbers to the next files opened; a parent's ignored
     SIGCHLD loses exit codes, its blocked signals a stop; text that the terminal's encoding lacks
-    is escaped.
+    is escaped; the usual limit of 1,024 open files is too low for a gateway's callers.
     """
     for number in range(STREAMS):
         with contextlib.suppress(OSError):
             os.fstat(number)
             continue
         os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or _nowhere()
-    sys.stderr = sys.stderr or _nowhere()
+    sys.stdin = sys.stdin or _nowhere("r")
+    sys.stdout = sys.stdout or _nowhere("w")
+    sys.stderr = sys.stderr or _nowhere("w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ENDING, signal.SIGCHLD))
+    _allow_open_files()
     try:
         os.getcwd()  # noqa: PTH109  (a path is not what is wanted)
     except OSError:
@@ -51,13 +56,20 @@ def settle() -> None:
         ) from None
 
 
+def _allow_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if resource.RLIM_INFINITY != soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def ended_by(number: signal.Signals) -> int:
     """The exit code of a process that has drained after this signal."""
     return INTERRUPTED if number == signal.SIGINT else 0
 
 
-def _nowhere() -> io.TextIOWrapper:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  (kept for good)
+def _nowhere(mode: Literal["r", "w"]) -> io.TextIOWrapper:
+    return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123  (kept for good)
 
 
 def on_ending(tell: Callable[[signal.Signals], object]) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from modelmora.errors import ConfigurationError, ModelMoraError
 LIMIT_BYTES = 4 << 20
 TAIL_LINES = 200
 ALARMS = (" ERROR ", " FATAL ", "Exception", "Error:", "No space left")
+
+_JAVA = re.compile(r"^(Caused by: )?([\w$]+\.)+\w+: ")
+"""The name of an exception before its words."""
 
 
 class PortTaken(ConfigurationError):
@@ -80,6 +84,11 @@ def fault_of(lines: tuple[str, ...], log: Path) -> ModelMoraError:
         return ConfigurationError(f"another broker uses {folder}; stop it first")
     if "AccessDeniedException" in text or "Permission denied" in text:
         return ConfigurationError(f"the broker cannot write to {folder}; see {log}")
+    if "Too many open files" in text:
+        return ModelMoraError(
+            "the broker may not open enough files; `ulimit -n 4096` allows it more"
+        )
     telling = [line for line in lines if any(alarm in line for alarm in ALARMS)]
     last = (telling or [line for line in lines if line.strip()] or ["it said nothing"])[-1]
-    return ModelMoraError(f"the broker ended: {last.strip()[:300]} (see {log})")
+    said = _JAVA.sub("", last.strip())[:300]
+    return ModelMoraError(f"the broker ended: {said} (see {log})")

@@ -36,6 +36,17 @@ class FolderLock:
         self._file = file
         return True
 
+    def held(self) -> bool:
+        """Whether a process has it; asking needs no right to write. Raises OSError."""
+        try:
+            with self.path.open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        return False
+
     def owner(self) -> int | None:
         """The pid in the file: the owner's, where the lock is held."""
         with contextlib.suppress(OSError, ValueError):

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from modelmora.cli.app import main
+from modelmora.cli import main
 
 sys.exit(main())

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 import typer.main
+from pydantic import ValidationError
 
 from modelmora.cli.output import say, tell
 from modelmora.errors import ModelMoraError
@@ -69,15 +70,18 @@ def build(only: str | None = None) -> typer.Typer:
 
 
 def plain(app: typer.Typer) -> Any:
-    """The command as typer makes it, without a type beside flags: they take no value."""
+    """The command as typer makes it, without Python's types beside flags and arguments."""
     command = typer.main.get_command(app)
     for _, each in commands_of(command):
         for option in (
             *each.params,
             each.get_help_option(typer.Context(each, help_option_names=HELP)),
         ):
-            if option is not None and getattr(option, "is_flag", False):
+            if getattr(option, "is_flag", False):
                 option.metavar = ""
+            elif isinstance(option, typer.core.TyperArgument):
+                # Its metavar is its name already.
+                option.display_type_rich = lambda ctx: None  # type: ignore[method-assign]  # noqa: ARG005
     return command
 
 
@@ -145,10 +149,23 @@ def _no_text(error: UnicodeError) -> str:
 def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "modelmora"
-    told = error.format_message().rstrip(".")
+    told = (_bad_value(error) or error.format_message()).rstrip(".")
     if told.startswith("Got unexpected extra argument"):
         told += "; flags such as --json take no value"
     return f"{told}; see `{command} --help`"
+
+
+def _bad_value(error: typer.TyperException) -> str:
+    """Which value is wrong and what it must be, where typer repeats what pydantic says."""
+    cause = error.__cause__
+    if not isinstance(error, typer.BadParameter) or not isinstance(cause, ValidationError):
+        return ""
+    (fault, *_) = cause.errors(include_url=False)
+    least, choices = fault.get("ctx", {}).get("ge"), fault.get("ctx", {}).get("error")
+    kind = "a whole number" if fault["type"].startswith("int_") else "a number"
+    wanted = f"it must be {kind if least is None else f'at least {least}'}"
+    name = error.param.opts[0] if error.param else "a value"
+    return f"{name}: {choices}" if choices else f"{name} is {fault['input']}; {wanted}"
 
 
 def _fail(message: str, code: int, error: Exception) -> int:

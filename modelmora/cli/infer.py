@@ -14,6 +14,7 @@ from modelmora.cli.output import print_json, say, tell
 from modelmora.cli.portions import joined, portions
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
+from modelmora.settings import YEAR_S
 from modelmora.text import counted, duration
 
 SHOWN = 6
@@ -23,7 +24,7 @@ GRACE_S = 5.0
 @finds_instance
 def infer(
     where: Instance,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="name or name@version.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or name@version.")],
     text: Annotated[
         list[str] | None,
         typer.Argument(metavar="TEXT|-", help="One input each; - reads one per line."),
@@ -33,7 +34,8 @@ def infer(
         typer.Option("--param", metavar="KEY=VALUE", help="A parameter; may be repeated."),
     ] = None,
     priority: Annotated[
-        Literal["critical", "high", "normal", "low"], typer.Option(help="Which lane.")
+        Literal["critical", "high", "normal", "low"],
+        typer.Option(metavar="LANE", help="critical, high, normal or low."),
     ] = "normal",
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Give up after this long.")
@@ -48,8 +50,8 @@ def infer(
     parameters = dict(read_parameter(given) for given in param or ())
     body: dict[str, Any] = {"parameters": parameters, "priority": priority}
     if timeout is not None:
-        if timeout <= 0:
-            raise ConfigurationError("--timeout must be more than 0 seconds")
+        if not 0 < timeout <= YEAR_S:
+            raise ConfigurationError("--timeout must be more than 0 seconds and at most a year")
         body["timeout_ms"] = max(1, round(timeout * 1000))
     patience = timeout or where.settings.timing.request_timeout_ms / 1000
     path = f"/infer/{quote(model, safe='@')}"

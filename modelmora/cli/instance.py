@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -112,7 +113,8 @@ def logs(
     json: JsonOption = False,
 ) -> None:
     """Show the log of the instance, all its processes together."""
-    path = where.settings.log.file or log_file(where.settings.data_dir)
+    named = where.run.log if where.run else where.settings.log.file
+    path = Path(named) if named else log_file(where.settings.data_dir)
     coming = follow_log(path) if follow else iter(())
     if not path.exists():
         raise NotFound(f"there is no log at {path}; `modelmora serve` writes it")

@@ -15,7 +15,9 @@ from modelmora.registry import install as install_model
 from modelmora.registry.definitions import FIRST_VERSION
 from modelmora.registry.routing import routes
 
-Named = Annotated[str | None, typer.Option(help="Its name here (that of the source).")]
+Named = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Its name here (that of the source).")
+]
 Default = Annotated[
     bool,
     typer.Option(
@@ -23,7 +25,9 @@ Default = Annotated[
         help="Whether it answers, being the newest, where no version is named.",
     ),
 ]
-OfTask = Annotated[str | None, typer.Option(help="What it does (as its files tell).")]
+OfTask = Annotated[
+    str | None, typer.Option(metavar="TASK", help="What it does (as its files tell).")
+]
 
 
 @finds_instance
@@ -37,7 +41,7 @@ def install(
     ],
     name: Named = None,
     task: OfTask = None,
-    version: Annotated[str, typer.Option(help="Its version.")] = FIRST_VERSION,
+    version: Annotated[str, typer.Option(metavar="VERSION", help="Its version.")] = FIRST_VERSION,
     default: Default = True,
     json: JsonOption = False,
 ) -> None:

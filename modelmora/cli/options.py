@@ -25,7 +25,7 @@ ConfigOption = Annotated[
     ),
 ]
 DataDirOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--data-dir",
         metavar="FOLDER",
@@ -77,7 +77,9 @@ def finds_instance(verb: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(verb)
     def command(**given: Any) -> Any:
         named = {name: given.pop(name) for name in _COMMON}
-        return verb(where=find(**named, talk=Talk(say, waiting)), **given)
+        # Once: many requests go to the same door.
+        talk = Talk(functools.cache(say), waiting)
+        return verb(where=find(**named, talk=talk), **given)
 
     own = inspect.signature(verb, eval_str=True).parameters.values()
     common = [

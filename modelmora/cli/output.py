@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -39,8 +39,10 @@ def tell(line: str = "") -> None:
 
 
 def say(message: str) -> None:
-    """One line of talk; brackets in it are no markup, what steers a terminal is shown."""
-    talk().print(printable(message), markup=False)
+    """One line of talk; what steers a terminal is shown. That nobody hears it stops nothing."""
+    with suppress(OSError):
+        sys.stderr.write(printable(message) + "\n")
+        sys.stderr.flush()
 
 
 @contextmanager

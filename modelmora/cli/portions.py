@@ -12,11 +12,14 @@ PORTION_BYTES = 500_000
 
 
 def portions(inputs: Sequence[str]) -> Iterator[list[str]]:
-    """The inputs in order, as few portions as the limits allow; one too large stands alone."""
+    """The inputs in order, as few portions as the limits allow; one too large stands alone.
+
+    Raises UnicodeEncodeError, whose object is the input, for one that is no UTF-8.
+    """
     portion: list[str] = []
     filled = 0
     for text in inputs:
-        length = len(text.encode("utf-8", "surrogatepass"))
+        length = len(text.encode())
         if portion and (len(portion) == PORTION_INPUTS or filled + length > PORTION_BYTES):
             yield portion
             portion, filled = [], 0

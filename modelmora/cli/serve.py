@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 import typer
 
 from modelmora.cli.options import ConfigOption, DataDirOption
-from modelmora.cli.output import say
-from modelmora.host.face import own_command
 from modelmora.settings import config_path, load_settings
 
 PortHelp = "0 = any free one"
@@ -17,7 +15,7 @@ PortHelp = "0 = any free one"
 def serve(
     role: Annotated[
         Literal["all", "node", "gateway"] | None,
-        typer.Option(help="What to run here (all).", show_default=False),
+        typer.Option(metavar="ROLE", help="What to run here: all, node or gateway (all)."),
     ] = None,
     bootstrap_servers: Annotated[
         str | None,
@@ -28,7 +26,9 @@ def serve(
     ] = None,
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Where to listen (127.0.0.1).")
+    ] = None,
     http_port: Annotated[
         int | None, typer.Option(metavar="PORT", help=f"REST (8080); {PortHelp}.")
     ] = None,
@@ -43,10 +43,11 @@ def serve(
         int | None, typer.Option(metavar="PORT", help="The own broker (9092 if free).")
     ] = None,
     namespace: Annotated[
-        str | None, typer.Option(help="Prefix of topics and group (modelmora).")
+        str | None, typer.Option(metavar="NAME", help="Prefix of topics and group (modelmora).")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads for all models together (all cores).")
+        int | None,
+        typer.Option(metavar="N", help="CPU threads of all models together (all)."),
     ] = None,
     dynamic_member: Annotated[
         bool,
@@ -77,12 +78,7 @@ def serve(
         dynamic_member=dynamic_member or None,
         testing=testing or None,
     )
-    from modelmora.host import Face, run_serve, serve_detached
+    from modelmora.host import run_serve, serve_detached
 
-    file = config_path(config)
-    if not detach:
-        return run_serve(settings, config=file)
-    code = serve_detached(settings, file, Face())
-    if code == 0:
-        say(f"it goes on in the background; `{own_command()} stop` ends it, `logs -f` follows it")
-    return code
+    start = serve_detached if detach else run_serve
+    return start(settings, config_path(config))

@@ -108,7 +108,11 @@ def jars(settings: Settings) -> Finding:
     except ModelMoraError as error:
         return Finding(State.WRONG, "kafka jars", *_split(error))
     wanted = pinned_jars()
-    there = sum((kept / jar.path).is_file() for jar in wanted)
+    try:
+        there = sum((kept / jar.path).is_file() for jar in wanted)
+    except OSError as error:
+        fix = "set XDG_CACHE_HOME to a folder that can be written"
+        return Finding(State.WRONG, "kafka jars", f"{kept}: {error.strerror}", fix)
     if there == len(wanted):
         return Finding(State.OK, "kafka jars", f"{there} in {kept}")
     found = f"{there} of {len(wanted)} in {kept}"

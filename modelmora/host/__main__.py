@@ -27,7 +27,7 @@ def main() -> int:
     try:
         settle()
         config = Path(sys.argv[1]) if sys.argv[1:] else None
-        return run_serve(load_settings(), config=config, face=_Phases())
+        return run_serve(load_settings(), config, _Phases())
     except ModelMoraError as error:
         sys.stderr.write(f"modelmora: {error}\n")
         return error.exit_code

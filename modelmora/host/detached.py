@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelmora.broker.lock import FolderLock
-from modelmora.errors import ModelMoraError
+from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.host.environment import EMPTY_CONFIG, EMPTY_CONFIG_TEXT, child_environment
-from modelmora.host.face import Face
+from modelmora.host.face import Starter
 from modelmora.host.folder import LOCK, writing
 from modelmora.host.logfile import log_folder
 from modelmora.host.runfile import RunInfo, read_run
@@ -24,10 +24,12 @@ from modelmora.surroundings import interpreter
 
 LOOK_S = 0.05
 SLACK_S = 15.0
+NOT_READY = 1
+"""Of one that was stopped while it started."""
 
 
-def serve_detached(settings: Settings, config: Path | None, face: Face) -> int:
-    """Start an instance that lives on after us; 0 once it is ready, else its exit code.
+def serve_detached(settings: Settings, config: Path | None) -> int:
+    """Start an instance that lives on after us; 0 once it is ready, else an exit code.
 
     What it says until then is relayed; its log goes to the data folder only. Raises what
     `DataFolder.open` does where that cannot be written.
@@ -51,8 +53,8 @@ def serve_detached(settings: Settings, config: Path | None, face: Face) -> int:
         )
         info = _until_ready(process, folder, words)
     if info is None:
-        return process.returncode
-    face.ready(handed, info, models_of(info))
+        return process.returncode or NOT_READY
+    Starter().ready(handed, info, models_of(info))
     return 0
 
 
@@ -84,17 +86,17 @@ def _relay(words: BinaryIO, read: int) -> int:
 
 
 def owner(data_dir: Path) -> int | None:
-    """The process that runs, starts or stops on a data folder."""
+    """The process that runs, starts or stops on a data folder.
+
+    Raises ConfigurationError where that cannot be seen: it is another user's folder.
+    """
     lock = FolderLock(data_dir.absolute() / LOCK)
     try:
-        if lock.path.exists() and not lock.acquire():
-            return lock.owner()
-    except OSError:
-        # Another user's folder: what is written there must do.
-        info = read_run(data_dir)
-        return info.pid if info else None
-    lock.release()
-    return None
+        return lock.owner() if lock.held() else None
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {data_dir} cannot be read: {error.strerror or error}"
+        ) from None
 
 
 def stop(pid: int, timeout_s: float) -> None:

@@ -39,6 +39,10 @@ class Face:
         told = "; ".join(f"{name}: {SLOW.get(name, 'it starts')}" for name in names)
         self._show(f"{BUSY} {told} ({duration(1000 * since_s)})")
 
+    def away(self, servers: str, since_s: float) -> None:
+        """The cluster that was named does not answer."""
+        self._show(f"{BUSY} no broker answers at {servers} yet ({duration(1000 * since_s)})")
+
     def preparing(self, done: int, total: int) -> None:
         """Kafka's files are fetched, once on a machine."""
         if done % 10 == 0 or done == total:
@@ -46,7 +50,7 @@ class Face:
 
     def ready(self, settings: Settings, info: RunInfo, models: Sequence[Mapping[str, Any]]) -> None:
         """All parts are."""
-        self._show(*box(settings, info, models))
+        self._show(*box(settings, info, models, ("status",)))
 
     def stopping(self, reason: str, stop_s: float) -> None:
         """It was told to stop."""
@@ -83,8 +87,18 @@ class Silent(Face):
 SILENT = Silent()
 
 
-def box(settings: Settings, info: RunInfo, models: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Where all is, between two rules. Nothing stands behind or is broken: it is to be pasted."""
+class Starter(Face):
+    """Shows an instance that goes on in the background."""
+
+    def ready(self, settings: Settings, info: RunInfo, models: Sequence[Mapping[str, Any]]) -> None:
+        """All parts are."""
+        self._show(*box(settings, info, models, ("logs -f", "stop")))
+
+
+def box(
+    settings: Settings, info: RunInfo, models: Sequence[Mapping[str, Any]], verbs: Sequence[str]
+) -> Iterator[str]:
+    """Where all is, and verbs to try, between two rules. Nothing is broken: it is to be pasted."""
     yield "─" * WIDTH
     yield f"ModelMora {metadata.version('modelmora')} is ready."
     yield ""
@@ -103,7 +117,7 @@ def box(settings: Settings, info: RunInfo, models: Sequence[Mapping[str, Any]]) 
     served = next((model["name"] for model in models if model["state"] != "failed"), None)
     if info.http and served:
         yield f'{typed} infer {served} "Hello, Kafka"{where}'
-    yield f"{typed} status{where}"
+    yield from (f"{typed} {verb}{where}" for verb in verbs)
     yield "─" * WIDTH
 
 

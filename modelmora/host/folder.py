@@ -10,7 +10,7 @@ import os
 import select
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ START_TIME_FIELD = 22
 """Of /proc/<pid>/stat, counted from 1: clock ticks after boot (proc_pid_stat(5))."""
 REAP_S = 10.0
 LOCK = ".lock"
+OWNER = "serve"
 
 log = logging.getLogger(__name__)
 
@@ -44,24 +45,35 @@ class DataFolder:
         self._lock = FolderLock(self.path / LOCK)
         self._file = self.path / "host.json"
         self._started: dict[str, Started] = {}
+        self.inode = 0
+
+    def gone(self) -> bool:
+        """Whether the folder was removed, or another stands in its place."""
+        try:
+            return self.path.stat().st_ino != self.inode
+        except OSError:
+            return True
 
     def open(self) -> None:
         """Create, lock, and kill what a former owner left running.
 
+        Where that owner still runs, with the lock ours, this folder is a copy of another's.
         Raises ConfigurationError (exit code 2: cannot be written, or in use, by whom) and
         ModelMoraError (exit code 1: disk full).
         """
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             locked = self._lock.acquire()
+            self.inode = self.path.stat().st_ino
         if not locked:
             raise ConfigurationError(
                 f"{self.path} is in use by process {self._lock.owner()}; stop it, "
                 "or give this one another --data-dir"
             )
         try:
-            for process in _read(self._file):
+            for process in _leftovers(_read(self._file)):
                 kill_leftover(process)
+            self.record(OWNER, os.getpid())
             self._save()
         except BaseException:
             self._lock.release()
@@ -127,13 +139,26 @@ def boot_id() -> str:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks after boot; None when there is no such process."""
+    """When the process started, in clock ticks after boot; None when it does not run (any more)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     # The second field is the program's name in brackets and may hold spaces and brackets.
-    return int(stat.rpartition(")")[2].split()[START_TIME_FIELD - 3])
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else int(fields[START_TIME_FIELD - 4])
+
+
+def _leftovers(recorded: Sequence[Started]) -> list[Started]:
+    """What a former owner started; nothing where it is someone else who still runs."""
+    owner = next((process for process in recorded if process.name == OWNER), None)
+    if owner and owner.pid != os.getpid() and _runs(owner):
+        return []
+    return [process for process in recorded if process is not owner]
+
+
+def _runs(process: Started) -> bool:
+    return process.boot == boot_id() and start_ticks(process.pid) == process.ticks
 
 
 def kill_leftover(process: Started) -> bool:

@@ -53,8 +53,7 @@ class Instance:
     def kafka(self) -> Settings:
         """The settings with the brokers to use: those named, else those of the instance.
 
-        Raises ConfigurationError for what is no address, Unreachable where none is known or none
-        accepts a connection.
+        Raises Unreachable where none is known or none accepts a connection.
         """
         settings = of_run(self.settings, self.run)
         servers = settings.bootstrap_servers
@@ -63,7 +62,6 @@ class Instance:
                 f"no instance runs on {settings.data_dir}; start `modelmora serve`, or pass "
                 "--data-dir or --bootstrap-servers"
             )
-        check_servers(servers)
         with self.talk.waiting(f"waiting for the broker at {servers}"):
             answers = accepts(servers)
         if not answers:
@@ -98,7 +96,7 @@ class Instance:
 
     def _door(self, part: str, address: str | None) -> str:
         if self.url:
-            return url_of(self.url)
+            return self.url
         if address is None:
             raise Unreachable(
                 f"no {part} runs on {self.settings.data_dir}; start `modelmora serve`, or pass "
@@ -133,7 +131,7 @@ def find(
     named = config or os.environ.get(CONFIG_VARIABLE)
     if run and run.config and not named and Path(run.config).is_file():
         settings = load_settings(Path(run.config), **flags | {"data_dir": settings.data_dir})
-    return Instance(settings, run, url, talk)
+    return Instance(settings, run, url_of(url) if url is not None else None, talk)
 
 
 def of_run(settings: Settings, run: RunInfo | None) -> Settings:
@@ -161,15 +159,6 @@ def url_of(given: str) -> str:
     except ValueError:
         raise ConfigurationError(f"--url {given} must be host:port or http://host:port") from None
     return given.rstrip("/")
-
-
-def check_servers(servers: str) -> None:
-    """Raise ConfigurationError where a broker's address is none."""
-    try:
-        for server in servers.split(","):
-            addresses.split(server)
-    except ValueError as error:
-        raise ConfigurationError(f"bootstrap servers: {error}") from None
 
 
 def accepts(servers: str) -> bool:
@@ -220,12 +209,13 @@ def problem(response: httpx.Response) -> ModelMoraError:
     """What a door refused, as an error of ours."""
     try:
         body = response.json()
-        told = body.get("detail") or body.get("title") or _not_ready(body)
+        told = body.get("detail") or body.get("title")
         code = body.get("code")
+        health = "" if told else _not_ready(body)
     except (ValueError, AttributeError):
-        told, code = None, None
+        told, code, health = None, None, ""
     told = told or response.reason_phrase
-    line = f"{code}: {told}" if code else f"{response.status_code} {told}"
+    line = health or (f"{code}: {told}" if code else f"{response.status_code} {told}")
     if response.status_code == HTTPStatus.NOT_FOUND:
         return NotFound(line)
     away = {BROKER_UNREACHABLE} if code else {None}

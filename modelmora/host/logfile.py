@@ -38,6 +38,7 @@ def rotate(path: Path, most_bytes: int) -> bool:
             older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
             if older.exists():
                 older.replace(path.with_name(f"{path.name}.{number}"))
+        path.touch()  # else there is no log until somebody has something to say
         return True
     return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from modelmora.broker.config import HOST, Ports, choose_ports, ports_file
 from modelmora.broker.ports import any_ports, require_free
 from modelmora.errors import ConfigurationError
 from modelmora.kafka.topics import EMBEDDED_PARTITIONS
-from modelmora.settings import Settings
+from modelmora.settings import YEAR_S, Settings
 from modelmora.surroundings import interpreter
 
 NODE = interpreter("modelmora.node")
@@ -71,7 +70,7 @@ def _own_broker(settings: Settings) -> dict[str, object]:
         "broker_port": ports.client,
         "bootstrap_servers": f"{HOST}:{ports.client}",
         "topics": settings.topics.model_copy(update={"partitions": partitions}),
-        "timing": settings.timing.model_copy(update={"broker_s": math.inf}),
+        "timing": settings.timing.model_copy(update={"broker_s": YEAR_S}),
     }
 
 

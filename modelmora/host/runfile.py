@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import psutil
+from pydantic import TypeAdapter
 
 from modelmora.host.folder import write_atomically
 
@@ -24,8 +25,9 @@ def _nobody() -> dict[str, int | None]:
 class RunInfo:
     """The addresses and process ids of one instance; None where its role lacks the part.
 
-    `starting` says since when (Unix s) a part is being started again, `config` which file the
-    settings came from, `started_at` (Unix s) when the instance got ready.
+    `starting` says since when (Unix s) a part is being started again, `started_at` (Unix s) when
+    the instance got ready, `config` which file the settings came from, `log` which one all its
+    processes log to, `inode` which folder it was written for: a copy stands for nobody.
     """
 
     bootstrap_servers: str
@@ -38,6 +40,8 @@ class RunInfo:
     config: str | None = None
     started_at: float | None = None
     starting: Mapping[str, float] = field(default_factory=dict)
+    inode: int | None = None
+    log: str | None = None
 
 
 def write_run(data_dir: Path, info: RunInfo) -> None:
@@ -51,19 +55,20 @@ def remove_run(data_dir: Path) -> None:
 
 
 def read_run(data_dir: Path) -> RunInfo | None:
-    """The instance that runs on this data folder, or None: no file, unreadable, or stale.
+    """The instance that runs on this data folder, or None: no file, unreadable, a copy, or stale.
 
     Stale = its process is gone, or the pid now belongs to a process younger than the file.
     """
     path = Path(data_dir) / NAME
     try:
         written = path.stat().st_mtime
-        row = json.loads(path.read_text())
         # Of another version it may say less, or more.
-        known = {name: row[name] for name in (each.name for each in fields(RunInfo)) if name in row}
-        info = RunInfo(**{**known, "processes": _nobody() | row["processes"]})
+        info = TypeAdapter(RunInfo).validate_json(path.read_bytes())
+        info = replace(info, processes=_nobody() | dict(info.processes))
+        if info.inode not in (None, path.parent.stat().st_ino):
+            return None
         if psutil.Process(info.pid).create_time() > written + CLOCK_SLACK_S:
             return None
-    except (OSError, ValueError, TypeError, KeyError, psutil.Error):
+    except (OSError, ValueError, OverflowError, psutil.Error):
         return None
     return info

@@ -15,7 +15,7 @@ from modelmora.errors import ModelMoraError
 from modelmora.host.environment import EMPTY_CONFIG, EMPTY_CONFIG_TEXT, child_environment
 from modelmora.host.face import SILENT, Face
 from modelmora.host.folder import DataFolder, write_atomically, writing
-from modelmora.host.instance import call
+from modelmora.host.instance import accepts, call
 from modelmora.host.logfile import log_file, log_folder, rotate
 from modelmora.host.parts import BrokerPart, Part, Program
 from modelmora.host.plan import Commands, Plan, make_plan
@@ -31,7 +31,7 @@ LOOK_S = 10.0
 MODELS_S = 2.0
 
 
-def run_serve(settings: Settings, *, config: Path | None = None, face: Face | None = None) -> int:
+def run_serve(settings: Settings, config: Path | None, face: Face | None = None) -> int:
     """`serve` with a loop of its own, and with its log in the data folder too."""
     folder = settings.data_dir.absolute()
     if settings.log.file is None and settings.log.file_bytes:
@@ -130,11 +130,23 @@ class _Machine:
         """Name what is slow to start, then keep the log at its size."""
         while not self._written:
             await asyncio.sleep(SLOW_S)
-            if late := [part.name for part in self._parts() if not part.ready]:
-                self._face.slow(late, time.monotonic() - self._began)
+            await self._tell_slow()
         while file := self._settings.log.file:
             await asyncio.to_thread(rotate, file, self._settings.log.file_bytes)
             await asyncio.sleep(LOOK_S)
+
+    async def _tell_slow(self) -> None:
+        if self._written or (self._supervisor and self._supervisor.stopping):
+            return
+        late = [part.name for part in self._parts() if not part.ready]
+        servers = str(self._settings.bootstrap_servers)
+        # A broker of our own is among those that start.
+        answers = self._plan.own_broker or await asyncio.to_thread(accepts, servers)
+        since_s = time.monotonic() - self._began
+        if not answers:
+            self._face.away(servers, since_s)
+        elif late:
+            self._face.slow(late, since_s)
 
     def _parts(self) -> tuple[Part, ...]:
         return self._supervisor.parts if self._supervisor else ()
@@ -143,7 +155,14 @@ class _Machine:
         return {name: fact for part in self._parts() for name, fact in part.facts.items()}
 
     def _changed(self) -> None:
-        """Write run.json when all parts are ready for the first time, and with all news since."""
+        """Write run.json when all parts are ready for the first time, and with all news since.
+
+        Without the folder nothing is started again: a broker that begins anew has lost its topics.
+        """
+        if self._supervisor and self._folder.gone():
+            told = f"the data folder {self._folder.path} was removed while it was in use"
+            self._supervisor.fail(ModelMoraError(told))
+            return
         for part in self._parts():
             if part.ready and part.name not in self._seen_ready:
                 self._seen_ready.add(part.name)
@@ -187,6 +206,8 @@ class _Machine:
             config=str(self._config.absolute()) if self._config else None,
             started_at=self._written.started_at if self._written else now,
             starting=self._starting,
+            inode=self._folder.inode,
+            log=str(file.absolute()) if (file := self._settings.log.file) else None,
         )
 
     def _address(self, door: str, facts: Mapping[str, Fact]) -> str | None:

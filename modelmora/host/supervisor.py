@@ -43,7 +43,7 @@ class Supervisor:
         self._broker = next((part for part in parts if part.name == "broker"), None)
         self._broker_ready = asyncio.Event()
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._stopping = False
+        self.stopping = False
 
     @property
     def ready(self) -> bool:
@@ -93,9 +93,9 @@ class Supervisor:
         if self._broker is not None and part.waits_for_broker:
             await self._broker_ready.wait()
         history = History()
-        while not self._stopping:
+        while not self.stopping:
             exit_ = await self._run_once(part, history)
-            if self._stopping:
+            if self.stopping:
                 return
             history, decision = after_exit(history, exit_, own_broker=self._broker is not None)
             match decision:
@@ -126,12 +126,12 @@ class Supervisor:
     def _on_changed(self) -> None:
         if self._broker and self._broker.ready:
             self._broker_ready.set()
-        if not self._stopping:
+        if not self.stopping:
             self._changed()
 
     async def _stop(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         """Gateway, node, broker; who starts or waits to be restarted is not waited for."""
-        self._stopping = True
+        self.stopping = True
         began = time.monotonic()
         stops = sorted(self.parts, key=lambda part: STOP_SHARES.get(part.name, 1.0))
         for part in stops:

@@ -14,6 +14,7 @@ from modelmora.settings.fields import (
     Timing,
     TopicSettings,
 )
+from modelmora.settings.kinds import YEAR_S
 from modelmora.settings.loading import (
     DEFAULT_CONFIG,
     checked,
@@ -37,6 +38,7 @@ __all__ = [
     "MIB",
     "NOTIFY_VARIABLE",
     "PREFIX",
+    "YEAR_S",
     "KafkaSettings",
     "Limits",
     "LogSettings",

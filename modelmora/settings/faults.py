@@ -43,7 +43,10 @@ def faults_of(error: ValidationError, sources: Sequence[Source]) -> Iterator[str
             case _:
                 leaf = _leaf(schema, path)
                 given = "********" if leaf.get("writeOnly") else _shown(fault["input"])
-                yield f"{subject} is {given}; it must be {allowed(leaf, schema)}"
+                # YAML reads `version: 2` as a number, which looks like what is asked for.
+                number = leaf.get("type") == "string" and isinstance(fault["input"], int | float)
+                quotes = ", in quotes" if number else ""
+                yield f"{subject} is {given}; it must be {allowed(leaf, schema)}{quotes}"
 
 
 def dotted(path: Path_) -> str:
@@ -79,11 +82,11 @@ def allowed(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
         return "a path"
     words = _KINDS.get(schema.get("type", ""), "something else")
     low, above, high = (schema.get(k) for k in ("minimum", "exclusiveMinimum", "maximum"))
-    if low is not None and high is not None:
-        return f"{words} from {low:g} to {high:.0f}"
     if low is not None:
-        return f"{words} of at least {low:g}"
-    return f"{words} above {above:g}" if above is not None else words
+        return f"{words} from {low:g} to {high:.0f}" if high else f"{words} of at least {low:g}"
+    if above is not None:
+        return f"{words} above {above:g}" + (f", up to {high:.0f}" if high else "")
+    return words
 
 
 def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,47 +4,42 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from modelmora.errors import ConfigurationError
+from modelmora.settings.kinds import (
+    YEAR_S,
+    FilePath,
+    Host,
+    MemberId,
+    ModelName,
+    ModelVersion,
+    Namespace,
+    Port,
+    RegistryUrl,
+    Servers,
+    Span,
+)
 
 MIB = 1 << 20
-
-# `form` says in words what a pattern says, to people and in the JSON Schema.
-ModelName = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$"),
-    Field(json_schema_extra={"form": "up to 96 of a-z 0-9 . _ -, first a letter or digit"}),
-]
-ModelVersion = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$"),
-    Field(json_schema_extra={"form": "up to 64 of A-Z a-z 0-9 . _ -"}),
-]
-Namespace = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$"),
-    Field(json_schema_extra={"form": "up to 64 of a-z 0-9 . _ -, first a letter or digit"}),
-]
-MemberId = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,200}$"),
-    Field(json_schema_extra={"form": "up to 200 of A-Z a-z 0-9 . _ -"}),
-]
-RegistryUrl = Annotated[
-    str,
-    StringConstraints(pattern=r"^(https?|mock)://[^@\s]+$"),
-    Field(json_schema_extra={"form": "http://host:port without a user in it"}),
-]
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Section(BaseModel):
     """A part of the settings; unknown keys are refused, so that a typing error is seen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, given: object, info: ValidationInfo) -> object:
+        """`true` is no number, though Python has it so."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(given, bool) and kind is not bool:
+            raise PydanticCustomError("no_switch", "no switch")
+        return given
 
 
 class ModelConfig(Section):
@@ -69,14 +64,16 @@ class KafkaSettings(Section):
     )
     sasl_username: str | None = Field(None, description="who we are to the brokers")
     sasl_password: SecretStr | None = Field(None, description="its password")
-    sasl_password_file: Path | None = Field(
+    sasl_password_file: FilePath | None = Field(
         None, description="a file that holds the password; goes before `sasl_password`"
     )
-    ssl_cafile: Path | None = Field(
+    ssl_cafile: FilePath | None = Field(
         None, description="certificates to trust (PEM); none = those of the system"
     )
-    ssl_certfile: Path | None = Field(None, description="client certificate for mutual TLS (PEM)")
-    ssl_keyfile: Path | None = Field(None, description="its key (PEM)")
+    ssl_certfile: FilePath | None = Field(
+        None, description="client certificate for mutual TLS (PEM)"
+    )
+    ssl_keyfile: FilePath | None = Field(None, description="its key (PEM)")
     group_protocol: Literal["auto", "consumer", "classic"] = Field(
         "auto",
         description="`consumer` (KIP-848), `classic`, or `auto`: `consumer` where the brokers have "
@@ -98,10 +95,10 @@ class SchemaRegistrySettings(Section):
     )
     username: str | None = Field(None, description="for basic authentication")
     password: SecretStr | None = Field(None, description="its password")
-    password_file: Path | None = Field(
+    password_file: FilePath | None = Field(
         None, description="a file that holds the password; goes before `password`"
     )
-    ssl_cafile: Path | None = Field(
+    ssl_cafile: FilePath | None = Field(
         None, description="certificates to trust (PEM); none = those of the system"
     )
     register_schemas: bool = Field(
@@ -110,7 +107,7 @@ class SchemaRegistrySettings(Section):
     write: bool = Field(
         True, description="write our own records in this format too; false: only read it"
     )
-    wait_s: float = Field(
+    wait_s: Span = Field(
         10,
         gt=0,
         description="how long a request under an unknown schema id waits for a registry that does "
@@ -183,7 +180,7 @@ class Limits(Section):
         description="requests in one group, that is in one hand-over to a model's process",
     )
     group_bytes: int = Field(1 * MIB, ge=1, description="bytes in one group")
-    group_wait_ms: float = Field(
+    group_wait_ms: Span = Field(
         0, ge=0, description="how long a group that is not full waits for more requests"
     )
     gateway_waiting: int = Field(
@@ -197,37 +194,38 @@ class Timing(Section):
     request_timeout_ms: int = Field(
         600_000,
         ge=1,
+        le=1000 * YEAR_S,
         description="life of a request without its own `timeout_ms`, from the first append",
     )
-    ageing_s: float = Field(
+    ageing_s: Span = Field(
         120, gt=0, description="how long the head of a queue may be passed over before it runs once"
     )
-    broker_s: float = Field(
+    broker_s: Span = Field(
         15,
         gt=0,
         description="how long a node that starts waits for a broker that does not answer",
     )
-    load_s: float = Field(600, gt=0, description="how long a model may take to load")
-    start_to_close_s: float = Field(
+    load_s: Span = Field(600, gt=0, description="how long a model may take to load")
+    start_to_close_s: Span = Field(
         300, gt=0, description="how long one group may run before its process is killed"
     )
-    drain_s: float = Field(
+    drain_s: Span = Field(
         20, ge=0, description="how long started work may finish when the node stops"
     )
-    commit_interval_s: float = Field(0.2, gt=0, description="how often offsets are committed")
-    session_timeout_s: float = Field(
+    commit_interval_s: Span = Field(0.2, gt=0, description="how often offsets are committed")
+    session_timeout_s: Span = Field(
         10,
         ge=1,
         description="after how long the group gives a silent node's partitions to others; outcomes "
         "are written only while a node knows that it is not silent",
     )
-    watchdog_s: float = Field(
+    watchdog_s: Span = Field(
         30,
         gt=0,
         description="how long reading may stand still with records waiting, or the loop of a node "
         "or gateway altogether, before the process ends itself",
     )
-    stop_s: float = Field(45, gt=0, description="how long a stop may take in all")
+    stop_s: Span = Field(45, gt=0, description="how long a stop may take in all")
 
 
 class LogSettings(Section):
@@ -241,7 +239,7 @@ class LogSettings(Section):
         description="on standard error: `json`, `console`, `none`, or `auto`: console on a "
         "terminal, else json",
     )
-    file: Path | None = Field(
+    file: FilePath | None = Field(
         None,
         description="a file that gets the log too, as JSON lines; none = `serve` takes "
         "`logs/modelmora.log` in the data folder",
@@ -273,7 +271,7 @@ class Settings(Section):
         description="prefix of every topic (`<namespace>.results`) and of the consumer group "
         "(`<namespace>.nodes`)",
     )
-    data_dir: Path = Field(
+    data_dir: FilePath = Field(
         Path(".modelmora"),
         description="data folder: installed models, the embedded broker's data, logs, `run.json`; "
         "one instance each",
@@ -281,12 +279,12 @@ class Settings(Section):
     role: Literal["all", "node", "gateway"] = Field(
         "all", description="what `serve` runs: `all`, `node` or `gateway`"
     )
-    bootstrap_servers: str | None = Field(
+    bootstrap_servers: Servers | None = Field(
         None,
         description="the Kafka cluster, `host:port,host:port`; with none, `--role all` starts a "
         "broker of its own",
     )
-    host: str = Field(
+    host: Host = Field(
         "127.0.0.1", description="address that REST, gRPC and the node's port listen on"
     )
     http_port: Port = Field(8080, description="REST; 0 = any free port")

@@ -30,7 +30,13 @@ def config_path(config: Path | None) -> Path | None:
     if named is None:
         default = Path(DEFAULT_CONFIG)
         return default if default.is_file() else None
-    if not named.is_file():
+    try:
+        folder, file = named.is_dir(), named.is_file()
+    except OSError as error:
+        raise ConfigurationError(f"{named} cannot be read: {error.strerror}") from None
+    if folder:
+        raise ConfigurationError(f"{named} is a folder; name the settings file in it")
+    if not file:
         raise ConfigurationError(
             f"{named} is no file; `modelmora config init {named}` writes one, or leave --config out"
         )

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from modelmora.errors import ConfigurationError
 from modelmora.settings.fields import Settings
-from modelmora.text import did_you_mean, printable
+from modelmora.text import nearest, printable
 
 PREFIX = "MODELMORA_"
 NESTED = "__"
@@ -25,6 +25,21 @@ _OTHERS = frozenset({CONFIG_VARIABLE, NOTIFY_VARIABLE})
 # links of Docker that they are made after. A service `modelmora-http` makes MODELMORA_HTTP_PORT.
 _LINK_NAME = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _LINK_VALUE = re.compile(r"(tcp|udp|sctp)://\S+")
+_TEXT = "tag:yaml.org,2002:str"
+_MERGE = "tag:yaml.org,2002:merge"
+_PROBLEMS = {
+    "'\\t'": "a tab stands where only spaces may",
+    "'@'": "text that begins with @ must be in quotes",
+    "'`'": "text that begins with ` must be in quotes",
+    "'%'": "text that begins with % must be in quotes",
+    "mapping values are not allowed": "a second `: ` in one line; is text to be in quotes?",
+    "could not determine a constructor": "tags such as !!python are not known here",
+    "found unhashable key": "the name of a setting must be text",
+    "<stream end>": "it ends within a list, a mapping or a quotation",
+    "special characters are not allowed": "there are control characters in it",
+    "another document": "it holds several documents (`---`)",
+}
+"""What PyYAML finds most, in our words."""
 
 Path_ = tuple[str | int, ...]
 """Where a setting stands: ("models", 0, "name")."""
@@ -87,16 +102,19 @@ def from_variables(environment: Mapping[str, str]) -> Source:
     }
     if unknown := sorted(given.keys() - known.keys() - _OTHERS):
         name = given[unknown[0]][0]
+        near = nearest(
+            unknown[0].removeprefix(PREFIX), (each.removeprefix(PREFIX) for each in known)
+        )
         raise ConfigurationError(
             f"{printable(name)} is no variable of ModelMora"
-            f"{did_you_mean(name, known)}; see `modelmora config show`"
+            + (f"; did you mean {PREFIX}{near}?" if near else "; see `modelmora config show`")
         )
     values: dict[str, Any] = {}
     places: dict[Path_, str] = {}
     for key, (path, kind) in known.items():  # sections first, so that their parts lie above them
         if key in given:
             name, text = given[key]
-            value = _read(name, text) if _is_json(kind) else text
+            value = _read(name, text, kind) if _is_json(kind) else text
             _lay_over(values, _nested(path, value))
             places |= {(*path, *below): name for below in _paths_in(value)}
     return Source(values, places)
@@ -118,11 +136,12 @@ def _is_json(kind: Any) -> bool:
     return section or str(kind).startswith("tuple")
 
 
-def _read(name: str, text: str) -> Any:
+def _read(name: str, text: str, kind: Any) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise ConfigurationError(f"{name} must be JSON, such as '{{\"key\": 1}}'") from None
+        example = '{"key": 1}' if isinstance(kind, type) else '[{"name": "my-model"}]'
+        raise ConfigurationError(f"{printable(name)} must be JSON, such as '{example}'") from None
 
 
 def _nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
@@ -137,31 +156,45 @@ def from_file(path: Path | None) -> Source:
     if path is None:
         return Source({})
     try:
-        node = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
+        loader = yaml.SafeLoader(path.read_text("utf-8"))
+        node = loader.get_single_node()
         places: dict[Path_, str] = {}
-        if node is not None:
-            _find_places(node, (), places, path)
-        values = yaml.safe_load(path.read_text("utf-8"))
+        if node is None:
+            return Source({})
+        _find_places(node, (), places, path)
+        values = loader.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", error)
-        raise ConfigurationError(f"{path}{line} is not valid YAML: {problem}") from None
-    except (UnicodeDecodeError, RecursionError):
-        raise ConfigurationError(f"{path} is not a text in UTF-8 of settings") from None
+        problem = str(getattr(error, "problem", None) or getattr(error, "reason", error))
+        told = next((ours for theirs, ours in _PROBLEMS.items() if theirs in problem), problem)
+        raise ConfigurationError(f"{path}{line} is not valid YAML: {told}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not a text in UTF-8") from None
+    except RecursionError:
+        raise ConfigurationError(
+            f"{path} is nested too deeply, or a part stands in itself"
+        ) from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     if values is None:
         return Source({})
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} must be a mapping of settings, such as `http_port: 8080`")
-    return Source({str(key): value for key, value in values.items()}, places)
+    sections = {path[0] for path, kind in setting_paths() if _is_json(kind)}
+    # A section whose parts are all commented out is null.
+    given = {key: each for key, each in values.items() if each is not None or key not in sections}
+    return Source(given, places)
 
 
 def _find_places(node: yaml.Node, at: Path_, places: dict[Path_, str], path: Path) -> None:
     """Note the line of every key; one that stands twice is refused, YAML would keep the last."""
     children: list[tuple[str | int, yaml.Node, yaml.Node]] = []
     if isinstance(node, yaml.MappingNode):
+        for key, _ in node.value:
+            # `1`, `yes` and `~` name no setting, but as they are written.
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                key.tag = _TEXT
         children = [(str(key.value), key, value) for key, value in node.value]
     elif isinstance(node, yaml.SequenceNode):
         children = [(number, each, each) for number, each in enumerate(node.value)]

@@ -70,7 +70,14 @@ def configure(settings: LogSettings, process: str, *, stream: TextIO | None = No
 
 
 class _File(logging.handlers.WatchedFileHandler):
-    """Appends to a file, and to the new one where it was renamed; a full disk is no noise."""
+    """Appends to a file, and to the new one where it was renamed; a full disk is no noise.
+
+    Nor is a folder that was removed, or a new file that cannot be made: what logs goes on.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         pass

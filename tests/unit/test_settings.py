@@ -119,7 +119,27 @@ MODEL = "task: t, source: s"
         ("- a\n- b", " must be a mapping of settings"),
         ("just words", " must be a mapping of settings"),
         ("42", " must be a mapping of settings"),
-        ("&a [*a]", " is not a text in UTF-8 of settings"),
+        ("&a [*a]", " is nested too deeply, or a part stands in itself"),
+        ("host: a\n---\nhost: b", " line 2 is not valid YAML: it holds several documents"),
+        ("log: [a", " line 1 is not valid YAML: it ends within a list"),
+        ("limits:\n\tnodes: 1", " line 2 is not valid YAML: a tab stands where only spaces may"),
+        ("host: a: b", " line 1 is not valid YAML: a second `: ` in one line"),
+        ("host: !!python/name:os.system", " line 1 is not valid YAML: tags such as !!python"),
+        ("~: 1", " line 1: ~ is no setting"),
+        ("yes: 1", " line 1: yes is no setting"),
+        ("limits: {1: 2}", " line 1: limits.1 is no setting"),
+        ("http_port: true", ": http_port is true; it must be a whole number from 0 to 65535"),
+        ("timing: {drain_s: yes}", ": timing.drain_s is true; it must be a number from 0 to 31536"),
+        ("timing: {stop_s: .inf}", ": timing.stop_s is Infinity; it must be a number above 0, up"),
+        ("timing: {request_timeout_ms: 1000000000000000000}", "must be a whole number from 1 to 3"),
+        ("host: ''", ': host is ""; it must be an address or name of this machine'),
+        ("data_dir: ''", ': data_dir is ""; it must be a path'),
+        ('data_dir: "a\\0b"', "; it must be a path"),
+        ("log: {file: ' '}", ': log.file is " "; it must be a path'),
+        ("bootstrap_servers: ''", ': bootstrap_servers: "" is not host:port'),
+        ("bootstrap_servers: 'k:1,http://k:1'", ': bootstrap_servers: "http://k:1" is not host:p'),
+        (f"models: [{{name: m, {MODEL}, version: 2}}]", ".version is 2; it must be up to 64 of A"),
+        (f"models: [{{name: m, {MODEL}, version: 2}}]", "A-Z a-z 0-9 . _ -, in quotes"),
     ],
 )
 def test_a_faulty_file_is_named_with_the_place_of_the_fault(text: str, said: str) -> None:
@@ -137,6 +157,15 @@ def test_what_stands_over_a_fault_mends_it(monkeypatch: pytest.MonkeyPatch) -> N
     assert _fault(path, http_port=80).startswith("MODELMORA_LIMITS: limits.request_bytes is -9;")
 
 
+def test_a_section_without_parts_is_not_given() -> None:
+    assert load_settings(_file("limits:\nmodels: ~\n", "a.yaml")) == load_settings()
+
+
+def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert load_settings(_file("data_dir: ~/models", "a.yaml")).data_dir == Path("/home/me/models")
+
+
 def test_a_file_of_other_bytes_is_named(tmp_path: Path) -> None:
     path = tmp_path / "binary.yaml"
     path.write_bytes(b"\xff\xfe\x00\x00namespace")
@@ -147,6 +176,7 @@ def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "nowhere.yaml" in _fault(Path("nowhere.yaml"))
     monkeypatch.setenv("MODELMORA_CONFIG", "elsewhere.yaml")
     assert "elsewhere.yaml" in _fault()
+    assert _fault(Path()) == ". is a folder; name the settings file in it"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +187,8 @@ def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MODELMORA_LIMITS__GROUP_BYTES", "-1", "MODELMORA_LIMITS__GROUP_BYTES is "),
         ("MODELMORA_MODELS", "not json", "MODELMORA_MODELS must be JSON"),
         ("MODELMORA_LIMITS", "7", "MODELMORA_LIMITS is 7; it must be a mapping"),
+        ("MODELMORA_MODELS", "not json", """such as '[{"name": "my-model"}]'"""),
+        ("MODELMORA_FOO", "1", "MODELMORA_FOO is no variable of ModelMora; see `modelmora config"),
         ("MODELMORA_HTPP_PORT", "1", "did you mean MODELMORA_HTTP_PORT?"),
         ("MODELMORA_TOPICS_PARTITIONS", "3", "did you mean MODELMORA_TOPICS__PARTITIONS?"),
         ("MODELMORA_LIMITS__NO_SUCH", "1", "MODELMORA_LIMITS__NO_SUCH is no variable"),

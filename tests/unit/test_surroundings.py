@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ SETTLED = """
 import os, signal, subprocess, sys
 from modelmora.surroundings import settle
 settle()
-print(all(os.fstat(number) for number in range(3)), file=sys.stderr)
+print(all(os.fstat(number) for number in range(3)), sys.stdin.isatty(), file=sys.stderr)
 print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), subprocess.run(["false"]).returncode, "\u2713")
 """
 
@@ -84,6 +85,14 @@ def test_text_that_the_encoding_lacks_is_escaped(tmp_path: Path) -> None:
         {**os.environ, "PYTHONIOENCODING": "ascii"},
     )
     assert ended.stdout == "set() 1 \\u2713\n"
+
+
+def test_more_files_may_be_open_than_a_shell_allows(tmp_path: Path) -> None:
+    asks = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    code = f"from modelmora.surroundings import settle; settle(); {asks}"
+    ended = run(("sh", "-c", 'ulimit -Sn 256; "$0" -P -c "$1"', sys.executable, code), tmp_path)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert int(ended.stdout) == (min(hard, 65_536) if hard > 0 else 65_536)
 
 
 def test_a_folder_that_is_gone_is_said_in_one_line(tmp_path: Path) -> None:

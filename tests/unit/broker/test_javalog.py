@@ -45,6 +45,8 @@ def test_a_log_that_cannot_be_written_is_still_read(tmp_path: Path) -> None:
         (["Failed to acquire lock on file .lock"], "another broker uses", 2),
         (["java.nio.file.AccessDeniedException: /x"], "cannot write", 2),
         (["INFO fine", "x ERROR the reason", "INFO bye"], "the reason", 1),
+        (["x", "Caused by: java.io.IOException: File too large"], "ended: File too large (see", 1),
+        (["Caused by: java.io.IOException: Too many open files"], "`ulimit -n 4096` allows", 1),
         (["just this"], "just this", 1),
         ([], "said nothing", 1),
     ],

@@ -83,6 +83,14 @@ def test_many_inputs_are_several_requests_and_one_answer(
     assert ran.json["timings"]["load_ms"] == 4500
 
 
+def test_what_is_spoken_to_is_said_once(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("x\n" * (PORTION_INPUTS + 1)))
+    with door({"/infer/m": (200, ANSWER)}) as gateway:
+        pretend_running(Path(".modelmora"), http=gateway.url)
+        assert cli("infer", "m", "-").err.count(f"gateway at {gateway.url}\n") == 1
+    assert len(gateway.asked) == 2
+
+
 def test_outputs_of_several_kinds_are_not_laid_together() -> None:
     def answer(*outputs: Any) -> dict[str, Any]:
         return {"request_id": "r", "model": "m", "version": "1", "outputs": list(outputs)}

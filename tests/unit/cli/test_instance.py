@@ -99,4 +99,8 @@ def test_the_log_is_read_as_people_read(cli: Cli, folder: Path) -> None:
     assert "modelmora.node" not in second
     assert "frames" not in second
     assert cli("logs", "--last", "1", "--json").json == row
+    elsewhere = folder / "elsewhere.log"
+    elsewhere.write_text("there\n")
+    pretend_running(folder, log=str(elsewhere))
+    assert cli("logs").out == "there\n", "where the running instance logs to"
     assert readable('{"timestamp": 1}') == '{"timestamp": 1}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from rich.console import Console
@@ -30,6 +31,18 @@ def test_what_strangers_wrote_forges_no_row(capsys: pytest.CaptureFixture[str]) 
     assert [line.split()[-1] for line in told.out.splitlines()] == ["STATE", "FAILED"]
     assert "\x1b" not in told.out + told.err
     assert told.err.count("\n") == 1
+
+
+class Gone(io.StringIO):
+    """A stream whose reader has left."""
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_that_nobody_hears_it_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Gone())
+    say("hello")
 
 
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> str:

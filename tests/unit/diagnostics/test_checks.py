@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -34,3 +35,13 @@ def test_a_data_folder_that_is_a_file_or_full(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     finding = checks.folder(Settings(data_dir=tmp_path))
     assert (finding.state, finding.fix) == (State.WRONG, "free some space")
+
+
+def test_a_cache_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    finding = checks.jars(Settings())
+    assert finding.state is State.WRONG
+    assert finding.found.endswith(": Permission denied")

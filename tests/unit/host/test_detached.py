@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import subprocess
@@ -14,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from modelmora.broker.lock import FolderLock
-from modelmora.errors import ModelMoraError
+from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.host import detached
-from modelmora.host.detached import owner, stop
+from modelmora.host.detached import owner, serve_detached, stop
 from modelmora.host.folder import LOCK
+from modelmora.settings import Settings
 
 STUBBORN = """
 import signal, sys, time
@@ -44,13 +46,35 @@ def program(signals_to_end: int) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def test_one_that_was_stopped_while_it_started_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detached, "interpreter", lambda _module: ("true",))
+    assert serve_detached(Settings(data_dir=tmp_path), None) == 1
+
+
 def test_the_owner_of_a_folder_is_found(tmp_path: Path) -> None:
     assert owner(tmp_path) is None
     lock = FolderLock(tmp_path / LOCK)
     assert lock.acquire()
     assert owner(tmp_path) == os.getpid()
+    written = lock.path.read_text()
+    assert owner(tmp_path) == os.getpid()
     lock.release()
     assert owner(tmp_path) is None
+    assert lock.path.read_text() == written, "who asks leaves nothing behind"
+    assert owner(tmp_path / LOCK) is None
+
+
+def test_a_folder_of_another_user_is_not_said_to_be_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_lock: FolderLock) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(FolderLock, "held", refused)
+    with pytest.raises(ConfigurationError, match="cannot be read: Permission denied"):
+        owner(tmp_path)
 
 
 def test_it_is_waited_for() -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from modelmora.host.environment import child_environment
-from modelmora.settings import KafkaSettings, Limits, ModelConfig, Settings, Timing, load_settings
+from modelmora.settings import (
+    YEAR_S,
+    KafkaSettings,
+    Limits,
+    ModelConfig,
+    Settings,
+    Timing,
+    load_settings,
+)
 
 SETTLED = Settings(
     namespace="tests",
@@ -25,7 +32,7 @@ SETTLED = Settings(
         ssl_cafile=Path("/ca.pem"),
     ),
     limits=Limits(partition_requests=7),
-    timing=Timing(broker_s=math.inf),
+    timing=Timing(broker_s=YEAR_S),
     models=(
         ModelConfig(name="one", task="txt2embed", source="package:x"),
         ModelConfig(name="two", task="txt2embed", source="/m", version="2", engine="m:E"),

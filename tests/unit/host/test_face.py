@@ -29,15 +29,15 @@ MODELS: list[dict[str, Any]] = [
 
 def test_all_that_is_needed_stands_in_the_box(tmp_path: Path) -> None:
     long = tmp_path / ("a long folder's name " * 4)
-    lines = list(box(Settings(data_dir=long), INFO, MODELS))
+    lines = list(box(Settings(data_dir=long), INFO, MODELS, ("logs -f", "stop")))
     for told in (INFO.bootstrap_servers, INFO.http, INFO.grpc, INFO.node_http, "team-a", str(long)):
         assert any(str(told) in line for line in lines), told
     assert "models broken@1  failed: model.safetensors is cut" in lines
     assert "       mini@2  cold" in lines
-    infer, status = lines[-3:-1]
+    infer, *verbs = lines[-4:-1]
     typed = own_command()
     assert infer == f'{typed} infer mini "Hello, Kafka" --data-dir {quoted(long)}'
-    assert status == f"{typed} status --data-dir {quoted(long)}"
+    assert verbs == [f"{typed} {verb} --data-dir {quoted(long)}" for verb in ("logs -f", "stop")]
 
 
 def quoted(path: Path) -> str:
@@ -46,7 +46,7 @@ def quoted(path: Path) -> str:
 
 def test_the_default_folder_needs_no_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = list(box(Settings(data_dir=tmp_path / ".modelmora"), INFO, MODELS[:1]))
+    lines = list(box(Settings(data_dir=tmp_path / ".modelmora"), INFO, MODELS[:1], ("status",)))
     assert lines[-2] == f"{own_command()} status"
     assert not any(" infer " in line for line in lines), "no model is served"
 

@@ -79,9 +79,29 @@ def test_leftovers_of_a_killed_owner_are_reaped(
     later = DataFolder(tmp_path)
     later.open()
     assert leftover.wait(30) == -9
-    assert json.loads((tmp_path / "host.json").read_text()) == []
+    (row,) = json.loads((tmp_path / "host.json").read_text())
+    assert (row["name"], row["pid"]) == ("serve", os.getpid())
     later.close()
     assert not (tmp_path / "host.json").exists()
+
+
+def test_a_copy_leaves_the_processes_of_its_original_alone(
+    tmp_path: Path, leftover: subprocess.Popen[bytes]
+) -> None:
+    with subprocess.Popen(["sleep", "600"]) as owner:
+        rows = [dataclasses.replace(started(owner), name="serve"), started(leftover)]
+        (tmp_path / "host.json").write_text(json.dumps([dataclasses.asdict(row) for row in rows]))
+        shutil.copytree(tmp_path, tmp_path / "copy")
+        copy, original = DataFolder(tmp_path / "copy"), DataFolder(tmp_path)
+        copy.open()
+        assert leftover.poll() is None
+        owner.kill()
+        eventually(lambda: start_ticks(owner.pid) is None, "the owner has ended")
+        # Nobody has waited for it yet; its processes are leftovers all the same.
+        original.open()
+    assert leftover.wait(30) == -9
+    copy.close()
+    original.close()
 
 
 @pytest.mark.parametrize("change", [{"ticks": 1}, {"boot": "another boot"}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 from modelmora.errors import ModelMoraError
-from modelmora.host import Face, RunInfo, read_run, serve
+from modelmora.host import RunInfo, read_run, serve
+from modelmora.host.face import Face
 from modelmora.host.plan import Commands
-from modelmora.settings import Settings, Timing
+from modelmora.settings import LogSettings, Settings, Timing
 from tests.programs import COMMANDS, alive, eventually, program
 
 CAP_S = 60
@@ -80,9 +82,11 @@ def pids(info: RunInfo) -> list[int]:
 
 
 async def test_ready_found_and_stopped(tmp_path: Path) -> None:
-    instance = Instance(settings(tmp_path))
+    logged = LogSettings(file=tmp_path / "a.log")
+    instance = Instance(settings(tmp_path, log=logged))
     info = await instance.ready()
     assert read_run(tmp_path) == info
+    assert info.log == str(tmp_path / "a.log")
     assert info.pid == os.getpid()
     assert info.processes["broker"] is None
     assert info.processes["zygote"] == info.processes["node"]
@@ -124,6 +128,23 @@ async def test_one_role(tmp_path: Path, role: str, other: str) -> None:
     assert (info.node_http is None) == (role == "gateway")
     os.kill(os.getpid(), signal.SIGTERM)
     assert await instance.ended() == 0
+
+
+@pytest.mark.parametrize("role", ["node", "gateway"])
+async def test_a_cluster_that_does_not_answer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    monkeypatch.setitem(serve.__globals__, "SLOW_S", 0.05)
+    silent = program("silent")
+    instance = Instance(settings(tmp_path, role=role), Commands(silent, silent))
+    told = "… no broker answers at 127.0.0.1:1 yet ("
+
+    def named() -> bool:
+        return any(line.startswith(told) for line in instance.face.lines)
+
+    await asyncio.to_thread(eventually, named, "what it waits for is named")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await instance.ended()
 
 
 async def test_a_killed_part_comes_back_on_its_ports_alone(tmp_path: Path) -> None:
@@ -181,6 +202,30 @@ async def test_stopped_before_it_is_ready(tmp_path: Path) -> None:
     assert not (tmp_path / "run.json").exists()
     os.kill(os.getpid(), signal.SIGTERM)
     await instance.ended()
+
+
+async def test_a_folder_that_was_removed_ends_all_and_is_not_begun_anew(tmp_path: Path) -> None:
+    instance = Instance(settings(tmp_path / "data"))
+    info = await instance.ready()
+    shutil.rmtree(tmp_path / "data")
+    assert info.processes["node"]
+    os.kill(info.processes["node"], signal.SIGKILL)
+    with pytest.raises(ModelMoraError, match="was removed while it was in use"):
+        await instance.ended()
+    assert not any(alive(pid) for pid in pids(info))
+
+
+async def test_what_stops_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(serve.__globals__, "SLOW_S", 0.05)
+    stubborn = ("sh", "-c", 'trap "" TERM; exec ' + " ".join(program("silent")))
+    chosen = settings(tmp_path, timing=Timing(stop_s=2), role="node")
+    instance = Instance(chosen, Commands(node=stubborn))
+    lines = instance.face.lines
+    await asyncio.to_thread(eventually, lambda: lines and lines[-1][0] == "…", "it is slow")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await instance.ended()
+    stopping = next(n for n, line in enumerate(lines) if line.startswith("stopping"))
+    assert not [line for line in lines[stopping:] if line[0] == "…"]
 
 
 async def test_a_second_instance_is_refused(tmp_path: Path) -> None:

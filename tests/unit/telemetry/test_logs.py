@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,15 @@ def test_a_full_disk_is_no_noise(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"log\.file .* cannot be written: Is a directory"):
         logs.configure(LogSettings(file=tmp_path), "node")
+
+
+def test_a_folder_that_is_removed_stops_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "a.log"
+    path.parent.mkdir()
+    logs.configure(LogSettings(file=path, format="none"), "node")
+    logging.getLogger("x").warning("first")
+    shutil.rmtree(path.parent)
+    logging.getLogger("x").warning("nowhere")
+    path.parent.mkdir()
+    logging.getLogger("x").warning("last")
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["last"]
