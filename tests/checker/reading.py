@@ -179,6 +179,16 @@ def read_records(servers: str, topics: Iterable[str]) -> Iterator[Record]:
         consumer.close()
 
 
+def _await_ends(cluster: Cluster, topics: Iterable[str]) -> None:
+    """Wait until nothing of a transaction is open on these topics, or for long enough."""
+    wanted = list(topics)
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        if _patiently(lambda: cluster.ends(wanted) == cluster.ends(wanted, committed=True)):
+            return
+        time.sleep(0.1)
+
+
 def _patiently(ask: Callable[[], Found]) -> Found:
     """Ask until a broker that has just started knows its leaders and coordinators."""
     until = time.monotonic() + WAIT_S
@@ -280,11 +290,14 @@ def gather(
 ) -> Evidence:
     """All evidence that can be read as committed now, one more sample included.
 
-    Raises KafkaException.
+    Of exactly-once delivery after a while for the broker to end transactions: commits may be seen
+    before the outcomes that belong to them. Raises KafkaException.
     """
     results, dead_letters = outcome_topics(namespace)
     with closing(Cluster(servers, group)) as cluster:
         last = _patiently(lambda: cluster.sample(namespace))
+        if delivery is Delivery.EXACTLY_ONCE:
+            _await_ends(cluster, (results, dead_letters))
     return Evidence(
         expected,
         tuple(map(as_request, read_records(servers, request_topics(namespace)))),

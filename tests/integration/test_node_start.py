@@ -20,7 +20,7 @@ def readiness(node: NodeProcess) -> Any:
 
 def test_it_prepares_what_it_can_before_its_broker_is_there(tmp_path: Path) -> None:
     (port,) = any_ports("127.0.0.1", 1)
-    node = NodeProcess(f"127.0.0.1:{port}", "early", tmp_path, settings={"TIMING__BROKER_S": "inf"})
+    node = NodeProcess(f"127.0.0.1:{port}", "early", tmp_path, settings={"TIMING__BROKER_S": 3600})
     with EmbeddedBroker(tmp_path, port) as broker:
         broker.stop()
         node.start()

@@ -122,7 +122,7 @@ def test_a_commit_beyond_the_end_swallows_nothing(yard: Yard) -> None:
         assert {each.status for each in answers} == {Status.COMPLETED}
         told = [e for e in seen.events if e.kind is EventKind.HEALTH_CHANGED]
         assert {event.facts["what"] for event in told} == {"log_cut_back"}
-        assert {event.facts["position"] for event in told} == {1000}
+        assert {event.facts["position_offset"] for event in told} == {1000}
         assert "modelmora_odd_commits_total" in node.text("/metrics")
         assert node.stop() == 0
 
