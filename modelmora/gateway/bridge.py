@@ -165,6 +165,7 @@ class Bridge:
             return end
         except Refusal as refusal:
             code = str(refusal.code)
+            refusal.request_id = refusal.request_id or ask.request_id or ""
             raise
         finally:
             self._metrics.answered(ask.door, code, loop.time() - began)
@@ -218,7 +219,7 @@ class Bridge:
         try:
             check_inputs(len(ask.inputs), self._directory.max_inputs(ask.model))
         except RequestError as error:
-            raise Refusal(error.code, error.message, request_id=ask.request_id or "") from None
+            raise Refusal(error.code, error.message) from None
         if self._publisher.backlog_of(self._lanes) >= self._settings.limits.gateway_waiting:
             raise Refusal(Code.BUSY, "too many requests are being written; try again later")
 
