@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import subprocess
@@ -11,6 +12,7 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -64,6 +66,27 @@ def test_the_owner_of_a_folder_is_found(tmp_path: Path) -> None:
     assert owner(tmp_path) is None
     assert lock.path.read_text() == written, "who asks leaves nothing behind"
     assert owner(tmp_path / LOCK) is None
+
+
+def test_who_only_asks_keeps_nobody_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, flock = FolderLock(tmp_path / LOCK), fcntl.flock
+    lock.path.touch()
+    asker = lock.path.open()
+    flock(asker, fcntl.LOCK_SH)
+
+    def leaving(file: IO[str], kind: int) -> None:
+        try:
+            flock(file, kind)
+        except BlockingIOError:
+            asker.close()  # it has its answer
+            raise
+
+    monkeypatch.setattr(fcntl, "flock", leaving)
+    assert lock.acquire()
+    assert not FolderLock(lock.path).acquire()
+    lock.release()
 
 
 def test_a_folder_of_another_user_is_not_said_to_be_idle(
