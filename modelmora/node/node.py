@@ -215,7 +215,7 @@ class Node:
 
     def _wait_for(self, what: str) -> None:
         self.waiting_for = what
-        log.info("node is not ready yet", waiting_for=what)
+        log.debug("node is not ready yet", waiting_for=what)  # whoever started it tells people
 
     async def stop(self) -> None:
         """Finish started work within the drain time, commit, and leave nothing running."""

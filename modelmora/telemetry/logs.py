@@ -24,7 +24,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.settings import LogSettings
-from modelmora.text import printable
+from modelmora.text import measure, printable
 
 # Libraries that set up handlers or levels of their own, and how loud each may be at least.
 _LIBRARIES = {
@@ -93,7 +93,7 @@ def _handlers(settings: LogSettings, process: str, stream: TextIO) -> Iterator[l
         return event
 
     json: list[Processor] = [name_process, structlog.processors.JSONRenderer(serializer=_json)]
-    shown = _shown(settings, stream)
+    shown = form(settings, stream)
     if shown != "none":
         handler: logging.Handler = logging.StreamHandler(stream)
         last = _console(settings, stream) if shown == "console" else json
@@ -110,7 +110,8 @@ def _handlers(settings: LogSettings, process: str, stream: TextIO) -> Iterator[l
         yield handler
 
 
-def _shown(settings: LogSettings, stream: TextIO) -> str:
+def form(settings: LogSettings, stream: TextIO) -> str:
+    """How the log is written to this stream: `json`, `console` or `none`."""
     if settings.format == "auto":
         return "console" if stream.isatty() else "json"
     return settings.format
@@ -162,16 +163,16 @@ def harmless(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
 
 
 def _console(settings: LogSettings, stream: TextIO) -> list[Processor]:
-    """For a person: local time to the second, no logger, frames only while debugging."""
+    """For a person: local time to the second, units, no logger, frames only while debugging."""
     dropped = {"logger"} if settings.level == "debug" else {"logger", "frames"}
 
     def for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         when = datetime.fromisoformat(event["timestamp"]).astimezone()
-        kept = {
-            name: value
+        kept = dict(
+            measure(name, value) if type(value) in (int, float) else (name, value)
             for name, value in event.items()
             if name not in dropped and value is not None
-        }
+        )
         return kept | {"timestamp": when.strftime("%H:%M:%S")}
 
     colors = stream.isatty() and "NO_COLOR" not in os.environ
