@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from modelmora.broker.lock import FolderLock
 from modelmora.errors import ConfigurationError, ModelMoraError
-from modelmora.host.environment import EMPTY_CONFIG, EMPTY_CONFIG_TEXT, child_environment
+from modelmora.host.environment import child_environment, write_empty_config
 from modelmora.host.face import Starter
 from modelmora.host.folder import LOCK, writing
 from modelmora.host.logfile import log_folder
@@ -37,8 +37,7 @@ def serve_detached(settings: Settings, config: Path | None) -> int:
     folder = settings.data_dir.absolute()
     with writing(folder):
         log_folder(folder).mkdir(parents=True, exist_ok=True)
-        empty = folder / EMPTY_CONFIG
-        empty.write_text(EMPTY_CONFIG_TEXT)
+        empty = write_empty_config(folder)
         words = (log_folder(folder) / "serve.err").open("w+b")
     quiet = settings.log.model_copy(update={"format": "none"})
     handed = settings.model_copy(update={"data_dir": folder, "log": quiet})
