@@ -211,7 +211,7 @@ class Node:
         gc.freeze()  # what is there now stays
         self._ready, self.waiting_for = True, None
         notify(ready=True)
-        log.info("node ready", node=self.name, http=self._address, partitions=len(self._owned))
+        log.debug("node ready", node=self.name, http=self._address, partitions=len(self._owned))
 
     def _wait_for(self, what: str) -> None:
         self.waiting_for = what
