@@ -132,5 +132,5 @@ def readable(line: str) -> str:
     except (ValueError, KeyError, TypeError):
         return printable(line)
     facts = facts_line({name: row[name] for name in row if name not in _SHOWN_FIRST})
-    head = f"{when:%m-%d %H:%M:%S} {row.get('level', ''):<7} {row.get('process', ''):<7}"
-    return f"{head} {row.get('event', '')} {facts}".rstrip()
+    level, process, event = (str(row.get(name, "")) for name in ("level", "process", "event"))
+    return f"{when:%m-%d %H:%M:%S} {level:<7} {process:<7} {event} {facts}".rstrip()

@@ -107,4 +107,6 @@ def test_the_log_is_read_as_people_read(cli: Cli, folder: Path) -> None:
     elsewhere.write_text("there\n")
     pretend_running(folder, log=str(elsewhere))
     assert cli("logs").out == "there\n", "where the running instance logs to"
+    odd = '{"timestamp": "2026-01-02T03:04:05Z", "level": [], "event": null}'
+    assert readable(odd).endswith("[]              None")
     assert readable('{"timestamp": 1}') == '{"timestamp": 1}'
