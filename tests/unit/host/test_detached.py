@@ -21,6 +21,7 @@ from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.host import detached
 from modelmora.host.detached import owner, serve_detached, stop
 from modelmora.host.folder import LOCK
+from modelmora.host.logfile import log_folder
 from modelmora.settings import Settings
 
 STUBBORN = """
@@ -53,6 +54,21 @@ def test_one_that_was_stopped_while_it_started_is_not_ready(
 ) -> None:
     monkeypatch.setattr(detached, "interpreter", lambda _module: ("true",))
     assert serve_detached(Settings(data_dir=tmp_path), None) == 1
+
+
+def test_a_second_start_leaves_the_words_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(detached, "interpreter", lambda _module: ("sh", "-c", "echo refused >&2"))
+    words, lock = log_folder(tmp_path) / "serve.err", FolderLock(tmp_path / LOCK)
+    words.parent.mkdir()
+    words.write_text("first\n")
+    assert lock.acquire()
+    serve_detached(Settings(data_dir=tmp_path), None)
+    assert (words.read_text(), capsys.readouterr().err) == ("first\nrefused\n", "refused\n")
+    lock.release()
+    serve_detached(Settings(data_dir=tmp_path), None)
+    assert (words.read_text(), capsys.readouterr().err) == ("refused\n", "refused\n")
 
 
 def test_the_owner_of_a_folder_is_found(tmp_path: Path) -> None:
