@@ -20,13 +20,7 @@ from modelmora.messages import EventKind, LifecycleEvent, Parameter
 from modelmora.wire import encode_event
 
 log = structlog.get_logger(__name__)
-_LEVELS = {
-    EventKind.LOAD_FAILED: "warning",
-    EventKind.CRASHED: "warning",
-    # Whoever started the node tells that it is ready, and that it has stopped.
-    EventKind.NODE_JOINED: "debug",
-    EventKind.NODE_LEFT: "debug",
-}
+_FAILURES = {EventKind.LOAD_FAILED, EventKind.CRASHED}
 
 
 class Sender(Protocol):
@@ -84,7 +78,7 @@ class Lifecycle:
             version=version,
             facts=dict(facts or {}),
         )
-        tell = getattr(log, _LEVELS.get(kind, "info"))
+        tell = log.warning if kind in _FAILURES else log.info
         tell(kind.value, model=name, version=version, **event.facts)
         key = (name or self._node).encode()
         headers = cloud_event(event, self._source)

@@ -74,7 +74,7 @@ class Gateway:
         self.grpc = addresses.join(host, port)
         await self._rpc.serving(now=not bridge.faults())
         self._watch = background(self._follow(bridge, self._rpc), "health")
-        log.debug("gateway ready", http=self.http, grpc=self.grpc, id=bridge.gateway_id)
+        log.info("gateway ready", http=self.http, grpc=self.grpc, id=bridge.gateway_id)
 
     def parts(self) -> tuple[asyncio.Task[None], ...]:
         """The tasks without which a gateway is none; nothing starts them anew."""

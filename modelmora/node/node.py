@@ -211,11 +211,11 @@ class Node:
         gc.freeze()  # what is there now stays
         self._ready, self.waiting_for = True, None
         notify(ready=True)
-        log.debug("node ready", node=self.name, http=self._address, partitions=len(self._owned))
+        log.info("node ready", node=self.name, http=self._address, partitions=len(self._owned))
 
     def _wait_for(self, what: str) -> None:
         self.waiting_for = what
-        log.debug("node is not ready yet", waiting_for=what)  # whoever started it tells people
+        log.info("node is not ready yet", waiting_for=what)
 
     async def stop(self) -> None:
         """Finish started work within the drain time, commit, and leave nothing running."""

@@ -40,6 +40,8 @@ _LIBRARIES = {
     "faust.app": logging.ERROR,  # its sensors miss rebalances that are ours
     "mode.timers": logging.ERROR,  # a late timer under load is no news
 }
+_TICKS = {"node_joined", "node_left", "node is not ready yet", "node ready", "gateway ready"}
+"""What `serve` shows a person in its own way."""
 
 
 def configure(settings: LogSettings, process: str, *, stream: TextIO | None = None) -> None:
@@ -98,6 +100,8 @@ def _handlers(settings: LogSettings, process: str, stream: TextIO) -> Iterator[l
         handler: logging.Handler = logging.StreamHandler(stream)
         last = _console(settings, stream) if shown == "console" else json
         handler.setFormatter(_formatter(last))
+        if shown == "console" and settings.level != "debug":
+            handler.addFilter(_is_no_tick)
         yield handler
     if settings.file and settings.file_bytes:
         try:
@@ -108,6 +112,10 @@ def _handlers(settings: LogSettings, process: str, stream: TextIO) -> Iterator[l
             ) from None
         handler.setFormatter(_formatter(json))
         yield handler
+
+
+def _is_no_tick(record: logging.LogRecord) -> bool:
+    return not (isinstance(record.msg, dict) and record.msg.get("event") in _TICKS)
 
 
 def form(settings: LogSettings, stream: TextIO) -> str:
