@@ -12,7 +12,7 @@ import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from modelmora.cli.app import VERBS, build
+from modelmora.cli.app import VERBS, build, commands_of
 from modelmora.kafka.topics import TABLE
 from modelmora.wire.schemas import NAMES, header_of, read_schema
 
@@ -66,11 +66,9 @@ def command_line() -> Iterator[str]:
 
 def leaves(told: Any, name: str) -> Iterator[tuple[str, Any]]:
     """The verbs that can be called, by name: this one, or those below it."""
-    if not hasattr(told, "commands"):
-        yield name, told
-        return
-    for part in told.commands.values():
-        yield from leaves(part, f"{name} {part.name}")
+    for path, each in commands_of(told, (name,)):
+        if not hasattr(each, "commands"):
+            yield " ".join(path), each
 
 
 def options(told: Any) -> list[tuple[str, str]]:

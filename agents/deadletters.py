@@ -12,14 +12,18 @@ from collections.abc import Sequence
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.writing.publisher import Headers
 from modelmora.messages import Source
-from modelmora.serving.request import ERROR_CODE, GATEWAY, Record
-from modelmora.wire import RUN
+from modelmora.messages.headers import (
+    ATTEMPT,
+    CONNECT,
+    ERROR_CODE,
+    EXIT_CODE,
+    GATEWAY,
+    RUN,
+    SHA256,
+    SIZE,
+)
+from modelmora.serving import Record
 
-ATTEMPT = "modelmora-attempt"
-EXIT_CODE = "modelmora-worker-exit-code"
-SHA256 = "modelmora-sha256"
-SIZE = "modelmora-size"
-CONNECT = "__connect.errors."
 KEPT_BYTES = 64 * 1024
 
 # The result says all: the record is as good as it was, or nobody wants it any more.

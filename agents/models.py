@@ -67,10 +67,6 @@ class Models:
         self._told.clear()
         self._seen = None
 
-    def refresh(self) -> None:
-        """Look at the folder and at the models' files; where they have changed, serve that."""
-        self.take(self.look())
-
     def look(self) -> tuple[tuple[Looked, ...], tuple[str, ...]]:
         """What there is to serve, and what cannot even be named; may be called in a thread."""
         seen = fingerprint(self._settings)

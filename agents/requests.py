@@ -17,10 +17,10 @@ from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import RequestHead
+from modelmora.messages.headers import GATEWAY, HANDED_ON, PRINCIPAL, RUN, TRACEPARENT
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
-from modelmora.serving.request import GATEWAY, HANDED_ON, PRINCIPAL, TRACEPARENT
 from modelmora.settings import Settings
-from modelmora.wire import RUN, decode_request_head, read_run, readable_request_id
+from modelmora.wire import decode_request_head, read_run, readable_request_id
 
 log = structlog.get_logger(__name__)
 _BREATH = 250  # records between two looks at the rest of the event loop

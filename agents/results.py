@@ -29,15 +29,15 @@ from modelmora.messages import (
     Timings,
     outcome_status,
 )
+from modelmora.messages.headers import ERROR_CODE, HANDED_ON, READ_AT, RUN, TRACEPARENT
 from modelmora.scheduling import ModelKey, Position
 from modelmora.serving import BrokerClock, Incoming, Record
-from modelmora.serving.request import ERROR_CODE, HANDED_ON, TRACEPARENT, reply_partition
-from modelmora.wire import RUN, encode_progress, encode_result_head, read_run
+from modelmora.serving.request import reply_partition
+from modelmora.wire import encode_progress, encode_result_head, read_run
 from modelmora.wire.codec import NO_OUTPUTS
 
 log = structlog.get_logger(__name__)
 ACCEPTED_AFTER_S = 0.01
-READ_AT = "modelmora-read-at"
 """Partition and offset where an outcome's request was read, unless that is its source."""
 
 SendAfter = Callable[[Outgoing | None], None]

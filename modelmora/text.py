@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 
 def printable(text: str | bytes) -> str:
@@ -60,6 +61,34 @@ def duration(milliseconds: float) -> str:
             whole, rest = divmod(round(seconds * 60 / length), 60)
             return f"{whole} {unit} {rest} {part}" if rest else f"{whole} {unit}"
     return f"{seconds / 86_400:.3g} d"
+
+
+_UNITS: Mapping[str, Callable[[float], str]] = {
+    "_bytes": size,
+    "_ms": duration,
+    "_share": lambda share: f"{share:.1%}",
+}
+
+
+def measure(name: str, value: float) -> tuple[str, str]:
+    """A number whose name ends with its unit: `load_ms` of 517.2 is ("load", "517ms")."""
+    for unit, told in _UNITS.items():
+        if name.endswith(unit):
+            return name.removesuffix(unit), told(value).replace(" ", "")
+    return name, f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def facts_line(facts: Mapping[str, Any]) -> str:
+    """Facts on one line, in units that read well; unknown ones left out."""
+    return " ".join("=".join(_fact(*each)) for each in facts.items() if each[1] is not None)
+
+
+def _fact(name: str, value: Any) -> tuple[str, str]:
+    if isinstance(value, bool):
+        return name, "yes" if value else "no"
+    if isinstance(value, int | float):
+        return measure(name, value)
+    return name, ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def shorten(text: str, width: int) -> str:

@@ -161,6 +161,7 @@ RULES = {
     r"\{[a-z_.]*host\}:|AF_INET6|rpartition\(\":\"\)": "modelmora/addresses.py",
     r"\.isprintable\(|unicode_escape": "modelmora/text.py",
     r"get_close_matches": "modelmora/text.py",
+    r".modelmora-(err|gateway\b|han|pri|repl|run|sha|wor)": "modelmora/messages/headers.py",
     r"add_signal_handler": "modelmora/surroundings.py",
     r"os\.environ\[.MODELMORA|startswith\(.MODELMORA_": "modelmora/settings/sources.py",
 }

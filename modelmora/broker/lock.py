@@ -23,13 +23,14 @@ class FolderLock:
         """
         file = self.path.open("a+")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while not _take(file, fcntl.LOCK_EX):
+                if not _take(file, fcntl.LOCK_SH):
+                    file.close()
+                    return False
+                # Only someone who asks has it, for a moment.
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()
-        except BlockingIOError:
-            file.close()
-            return False
         except BaseException:
             file.close()
             raise
@@ -40,12 +41,9 @@ class FolderLock:
         """Whether a process has it; asking needs no right to write. Raises OSError."""
         try:
             with self.path.open() as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+                return not _take(file, fcntl.LOCK_SH)
         except (FileNotFoundError, NotADirectoryError):
-            pass
-        return False
+            return False
 
     def owner(self) -> int | None:
         """The pid in the file: the owner's, where the lock is held."""
@@ -58,3 +56,11 @@ class FolderLock:
         if self._file:
             self._file.close()
             self._file = None
+
+
+def _take(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -13,15 +12,10 @@ from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import Undecodable
 from modelmora.host.instance import Instance
 from modelmora.kafka.topics import Topic
-from modelmora.text import duration, size
+from modelmora.text import facts_line
 from modelmora.wire import decode_event
 
 ATTRIBUTE = "ce_"
-_UNITS: Mapping[str, Callable[[float], str]] = {
-    "_bytes": size,
-    "_ms": duration,
-    "_share": lambda share: f"{share:.1%}",
-}
 
 
 @finds_instance
@@ -87,22 +81,6 @@ def _cells(event: dict[str, Any]) -> tuple[str, str, str, str]:
     )
     kind = event.get("kind") or f"not readable: {event.get('fault')}"
     return clock(event["time"]), kind, model, facts_line(event.get("facts", {}))
-
-
-def facts_line(facts: dict[str, Any]) -> str:
-    """The facts of an event on one line, in units that read well; unknown ones left out."""
-    return " ".join(_fact(name, value) for name, value in facts.items() if value is not None)
-
-
-def _fact(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return f"{name}={'yes' if value else 'no'}"
-    if isinstance(value, int | float):
-        for unit, told in _UNITS.items():
-            if name.endswith(unit):
-                return f"{name.removesuffix(unit)}={told(value).replace(' ', '')}"
-        return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-    return f"{name}={','.join(value) if isinstance(value, tuple) else value}"
 
 
 def _print(told: list[dict[str, Any]], *, json: bool) -> None:

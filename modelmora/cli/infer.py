@@ -11,7 +11,7 @@ import typer
 
 from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, say, tell
-from modelmora.cli.portions import joined, portions
+from modelmora.cli.portions import PORTION_INPUTS, joined, portions
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.settings import YEAR_S
@@ -46,7 +46,11 @@ def infer(
 
     Many inputs are sent as several requests.
     """
+    if not model:
+        raise ConfigurationError("no model is named; `modelmora list` shows them")
     inputs = read_inputs(text or [])
+    for each in inputs:
+        each.encode()  # what is no text is refused before anybody is asked
     parameters = dict(read_parameter(given) for given in param or ())
     body: dict[str, Any] = {"parameters": parameters, "priority": priority}
     if timeout is not None:
@@ -56,7 +60,7 @@ def infer(
     patience = timeout or where.settings.timing.request_timeout_ms / 1000
     path = f"/infer/{quote(model, safe='@')}"
     answers = []
-    for portion in portions(inputs):
+    for portion in portions(inputs, most_inputs(where, model) if len(inputs) > 1 else 1):
         asked = body | {"inputs": portion}
         answers.append(where.ask_gateway("POST", path, json=asked, timeout_s=patience + GRACE_S))
     answer = joined(answers)
@@ -74,6 +78,17 @@ def infer(
     if answers[1:]:
         ids = f"{counted(len(answers), 'request')}, first {ids}"
     say(f"{answer['model']}@{answer['version']}  {spent}  {ids}")
+
+
+def most_inputs(where: Instance, model: str) -> int:
+    """How many inputs one request may have, by what the gateway knows of the model."""
+    name, _, version = model.partition("@")
+    limits: list[int | None] = [
+        each["max_inputs"]
+        for each in where.ask_gateway("GET", "/models")["models"]
+        if each["name"] == name and version in ("", each["version"])
+    ]
+    return min([PORTION_INPUTS, *(most for most in limits if most)])
 
 
 def read_inputs(texts: list[str]) -> list[str]:

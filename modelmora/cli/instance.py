@@ -20,7 +20,7 @@ from modelmora.host.instance import Instance, call
 from modelmora.host.logfile import follow as follow_log
 from modelmora.host.logfile import last_lines, log_file
 from modelmora.host.serve import models_of
-from modelmora.text import duration, printable
+from modelmora.text import duration, facts_line, printable
 
 ASK_S = 2.0
 NOT_READY = 1
@@ -131,6 +131,6 @@ def readable(line: str) -> str:
         when = datetime.fromisoformat(row["timestamp"]).astimezone()
     except (ValueError, KeyError, TypeError):
         return printable(line)
-    facts = " ".join(f"{name}={row[name]}" for name in row if name not in _SHOWN_FIRST)
-    head = f"{when:%m-%d %H:%M:%S} {row.get('level', ''):<7} {row.get('process', ''):<7}"
-    return f"{head} {row.get('event', '')} {facts}".rstrip()
+    facts = facts_line({name: row[name] for name in row if name not in _SHOWN_FIRST})
+    level, process, event = (str(row.get(name, "")) for name in ("level", "process", "event"))
+    return f"{when:%m-%d %H:%M:%S} {level:<7} {process:<7} {event} {facts}".rstrip()

@@ -70,8 +70,9 @@ def print_json(value: Any, *, line: bool = False) -> None:
     try:
         text = orjson.dumps(value, option=option | orjson.OPT_NON_STR_KEYS, default=str).decode()
     except orjson.JSONEncodeError:
-        # Text of bytes that are no UTF-8, which JSON has as escapes only.
-        text = json.dumps(value, indent=indent, default=str)
+        # Text of bytes that are no UTF-8, which JSON has as escapes only; NaN it does not have.
+        text = json.dumps(value, default=str)
+        text = json.dumps(json.loads(text, parse_constant=lambda _: None), indent=indent)
     if printable(flat := text.replace("\n", "")) != flat:
         text = json.dumps(json.loads(text), indent=indent)
     sys.stdout.write(text + "\n")

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 PORTION_INPUTS = 128
-"""Vectors of 2,048 dimensions still fit a record of 1 MiB."""
+"""Vectors of 2,048 dimensions still fit a record of 1 MiB; the model may allow fewer."""
 PORTION_BYTES = 500_000
 """Half of what a request may have, since JSON escapes."""
 
 
-def portions(inputs: Sequence[str]) -> Iterator[list[str]]:
-    """The inputs in order, as few portions as the limits allow; one too large stands alone.
+def portions(inputs: Sequence[str], most: int = PORTION_INPUTS) -> Iterator[list[str]]:
+    """The inputs in order, in portions of `most` and `PORTION_BYTES`; one too large stands alone.
 
     Raises UnicodeEncodeError, whose object is the input, for one that is no UTF-8.
     """
@@ -20,7 +20,7 @@ def portions(inputs: Sequence[str]) -> Iterator[list[str]]:
     filled = 0
     for text in inputs:
         length = len(text.encode())
-        if portion and (len(portion) == PORTION_INPUTS or filled + length > PORTION_BYTES):
+        if portion and (len(portion) == most or filled + length > PORTION_BYTES):
             yield portion
             portion, filled = [], 0
         portion.append(text)

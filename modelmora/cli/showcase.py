@@ -21,7 +21,7 @@ from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceResult
-from modelmora.settings import CONFIG_VARIABLE, PREFIX, Settings
+from modelmora.settings import CONFIG_VARIABLE, PREFIX, Settings, variable_of
 from modelmora.surroundings import interpreter
 from modelmora.wire import decode_result
 
@@ -96,7 +96,12 @@ class Showcase:
                 tethered([*command, *self._flags]),
                 # Temporary files of its libraries go away with the folder.
                 env=environment(os.environ)
-                | {CONFIG_VARIABLE: str(self._config), "TMPDIR": str(self._config.parent)},
+                | {
+                    CONFIG_VARIABLE: str(self._config),
+                    # Its phases are shown to a person.
+                    variable_of(("log", "format")): "console",
+                    "TMPDIR": str(self._config.parent),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -10,12 +10,13 @@ import typer
 
 from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import clock, print_json, print_table, say
-from modelmora.deadletters.letters import HANDED_ON, DeadLetter, Replay, place_text, run_of
+from modelmora.deadletters.letters import DeadLetter, Replay, place_text, run_of
 from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import NotFound, Undecodable
 from modelmora.host.instance import Instance
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import InferenceResult, ProgressEvent
+from modelmora.messages.headers import GATEWAY, HANDED_ON, PRINCIPAL
 from modelmora.settings import Settings
 from modelmora.text import duration, iso, size
 from modelmora.wire import (
@@ -141,9 +142,9 @@ def _run(run: int) -> str:
 def _request(record: Record) -> str:
     parts = [
         size(len(record.value or b"")),
-        f"by {record.header('modelmora-principal') or 'local'}",
+        f"by {record.header(PRINCIPAL) or 'local'}",
     ]
-    if record.header("modelmora-gateway"):
+    if record.header(GATEWAY):
         parts.append("through the gateway")
     if came := (record.header(HANDED_ON) or "").split(" ")[1:3]:
         parts.append(f"handed on from {':'.join(came)}")

@@ -12,21 +12,24 @@ from typing import Any, Self
 from modelmora.diagnostics.reader import Place, Reader, Record
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.kafka.topics import Topic
+from modelmora.messages.headers import (
+    ATTEMPT,
+    CONNECT,
+    ERROR_CODE,
+    EXIT_CODE,
+    HANDED_ON,
+    REPLAY_OF,
+    REPLAYED_TO,
+    RUN,
+    SHA256,
+    SIZE,
+)
 from modelmora.settings import Settings
 from modelmora.text import iso
-from modelmora.wire import RUN, read_run, readable_head, readable_request_id
+from modelmora.wire import read_run, readable_head, readable_request_id
 
-CONNECT = "__connect.errors."
-CODE = "modelmora-error-code"
-ATTEMPT = "modelmora-attempt"
-EXIT_CODE = "modelmora-worker-exit-code"
-SHA256 = "modelmora-sha256"
-SIZE = "modelmora-size"
-HANDED_ON = "modelmora-handed-on"
-ADDED = {CODE, ATTEMPT, EXIT_CODE, SHA256, SIZE, HANDED_ON}
-"""Headers that were put on the original record, beside Kafka Connect's (KIP-298)."""
-REPLAY_OF = "modelmora-replay-of"
-REPLAYED_TO = "modelmora-replayed-to"
+ADDED = {ERROR_CODE, ATTEMPT, EXIT_CODE, SHA256, SIZE, HANDED_ON}
+"""Headers that were put on the original record, beside Kafka Connect's."""
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
 
@@ -48,7 +51,7 @@ class Replay:
     def of(cls, record: Record) -> Self | None:
         """The note that a record is; None for a dead letter, which always has its code."""
         place = re.fullmatch(r"(\d{1,9}) (\d{1,18})", record.header(REPLAY_OF) or "", re.ASCII)
-        if place is None or record.value is not None or record.header(CODE) is not None:
+        if place is None or record.value is not None or record.header(ERROR_CODE) is not None:
             return None
         return cls(
             (int(place[1]), int(place[2])),
@@ -106,7 +109,7 @@ class DeadLetter:
             if head
             else (record.key or b"").decode("utf-8", "replace"),
             run=run_of(record),
-            code=record.header(CODE) or "unknown",
+            code=record.header(ERROR_CODE) or "unknown",
             reason=record.header(f"{CONNECT}exception.message") or "",
             source=(topic or "", int(partition or 0), int(offset or 0)) if told else None,
             attempt=number(record.header(ATTEMPT)),

@@ -20,8 +20,9 @@ from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.writing.producing import producer_config
 from modelmora.kafka.writing.publisher import GIVEN_BACK
+from modelmora.messages.headers import RUN
 from modelmora.settings import Settings
-from modelmora.wire import MOST_RUNS, RUN
+from modelmora.wire import MOST_RUNS
 
 WRITE_S = 8.0
 TRANSACTION_S = 10

@@ -30,6 +30,7 @@ from modelmora.messages import (
     RegistryRecord,
     Status,
 )
+from modelmora.messages.headers import GATEWAY, PRINCIPAL, REPLY_PARTITION, TRACEPARENT
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import bind_request
 from modelmora.web.problems import DoorCode
@@ -44,7 +45,7 @@ log = structlog.get_logger(__name__)
 ACKNOWLEDGE_S = 2.0  # a produce without answer for so long: the caller is told
 GRACE_S = 1.0  # the node's own EXPIRED is given this long to arrive
 LINGER_S = 10.0  # so long after a request's time its cancel may still be of use
-PRINCIPAL = b"local"
+CALLER = b"local"
 NO_NODE = "no node tells that it runs"
 FOLLOWED = (Topic.RESULTS, Topic.PROGRESS, Topic.REGISTRY, Topic.CONTROL)
 
@@ -164,6 +165,7 @@ class Bridge:
             return end
         except Refusal as refusal:
             code = str(refusal.code)
+            refusal.request_id = refusal.request_id or ask.request_id or ""
             raise
         finally:
             self._metrics.answered(ask.door, code, loop.time() - began)
@@ -173,7 +175,7 @@ class Bridge:
         request_id, partition = ask.request_id, None
         if request_id is None:
             request_id, partition = await self._replies.mint()
-        bind_request(request_id, PRINCIPAL.decode(), ask.traceparent)
+        bind_request(request_id, CALLER.decode(), ask.traceparent)
         waiting, new = self._room.enter(request_id)
         caller: asyncio.Future[End] = loop.create_future()
         waiting.callers.append(caller)
@@ -217,7 +219,7 @@ class Bridge:
         try:
             check_inputs(len(ask.inputs), self._directory.max_inputs(ask.model))
         except RequestError as error:
-            raise Refusal(error.code, error.message, request_id=ask.request_id or "") from None
+            raise Refusal(error.code, error.message) from None
         if self._publisher.backlog_of(self._lanes) >= self._settings.limits.gateway_waiting:
             raise Refusal(Code.BUSY, "too many requests are being written; try again later")
 
@@ -256,9 +258,9 @@ class Bridge:
             value,
             _nothing,
             (
-                ("modelmora-gateway", self.gateway_id.encode()),
-                ("modelmora-principal", PRINCIPAL),
-                ("traceparent", ask.traceparent.encode()),
+                (GATEWAY, self.gateway_id.encode()),
+                (PRINCIPAL, CALLER),
+                (TRACEPARENT, ask.traceparent.encode()),
             ),
         )
 
@@ -303,7 +305,7 @@ class Bridge:
                     ),
                 )
 
-        record.headers = (*record.headers, ("modelmora-reply-partition", str(partition).encode()))
+        record.headers = (*record.headers, (REPLY_PARTITION, str(partition).encode()))
         record.done = acknowledged
         self._publisher.send(record)
 
@@ -318,9 +320,9 @@ class Bridge:
         control = self._topics[Topic.CONTROL]
         if waiting.sent_at is None or control not in self._pulse.shapes:
             return
-        command = ControlCommand(ControlVerb.CANCEL, waiting.request_id, PRINCIPAL.decode())
+        command = ControlCommand(ControlVerb.CANCEL, waiting.request_id, CALLER.decode())
         key = waiting.request_id.encode()
-        headers = (("modelmora-principal", PRINCIPAL),)
+        headers = ((PRINCIPAL, CALLER),)
         loop = asyncio.get_running_loop()
         record = Record(control, key, encode_control(command), _nothing, headers)
         # Until the request is written nobody knows when it expires: it may be long from now.

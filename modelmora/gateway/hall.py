@@ -65,3 +65,9 @@ def check_request_id(given: str | None) -> str | None:
             Code.INVALID_INPUT, "a request id is 1 to 128 visible ASCII characters without spaces"
         )
     return given
+
+
+def state_of(hall: Hall, model: RegistryRecord) -> dict[str, str | None]:
+    """Whether a model can be served as far as the registry tells, and why not."""
+    reason = hall.failed().get(f"{model.name}@{model.version}")
+    return {"status": "failed" if reason else "registered", "reason": reason}

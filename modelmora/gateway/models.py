@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -41,6 +41,7 @@ class Directory:
         self._leases = Leases()
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
+        self._limits: Mapping[str, int] = {}
         self._failed: Mapping[str, str] = {}
         self._watch: NodeWatch | None = None
 
@@ -88,15 +89,7 @@ class Directory:
 
     def max_inputs(self, model: str) -> int | None:
         """How many inputs of `name` or `name@version` one result can answer at most, if known."""
-        name, _, version = model.partition("@")
-        limits = [
-            fact.max_inputs
-            for fact in self._listing
-            if fact.name == name and version in ("", fact.version)
-        ]
-        # Which version a name stands for is decided by the node.
-        known = [limit for limit in limits if limit is not None]
-        return max(known) if len(known) == len(limits) > 0 else None
+        return self._limits.get(model)
 
     def unknown(self, model: str) -> str:
         """What to tell who asks for a model that is not there."""
@@ -153,4 +146,19 @@ class Directory:
         )
         models = (fact for fact in facts if fact.kind is RegistryKind.MODEL)
         self._listing = tuple(sorted(models, key=lambda fact: (fact.name, fact.version)))
+        self._limits = _limits(self._listing)
         self._failed = {model: why for model, why in failed.items() if model not in well}
+
+
+def _limits(models: Iterable[RegistryRecord]) -> dict[str, int]:
+    """By name@version, and the highest by name: which version that means the node decides.
+
+    A name is left out where that of a version is not known.
+    """
+    limits: dict[str, int | None] = {}
+    for fact in models:
+        most = fact.max_inputs
+        limits[f"{fact.name}@{fact.version}"] = most
+        known = limits.setdefault(fact.name, most)
+        limits[fact.name] = max(known, most) if known is not None and most is not None else None
+    return {name: most for name, most in limits.items() if most is not None}

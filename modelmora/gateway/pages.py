@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from modelmora.gateway.hall import Hall
+from modelmora.gateway.hall import Hall, state_of
+from modelmora.messages import RegistryRecord
 from modelmora.web.look import code, page, status_line, table
 
 DEFAULT_MODEL = "all-minilm-l6-v2"
@@ -57,10 +58,11 @@ def _curl(base: str, path: str, body: Any = None) -> str:
 def _landing(hall: Hall, base: str) -> str:
     faults = list(hall.faults())
     models = [
-        (code(model.name), escape(model.version), escape(model.task)) for model in hall.models()
+        (code(model.name), escape(model.version), escape(model.task), _state(hall, model))
+        for model in hall.models()
     ]
     there = (
-        table(("name", "version", "task"), models)
+        table(("name", "version", "task", "state"), models)
         if models
         else '<p class="soft">No model is there; <code>modelmora install</code> brings one.</p>'
     )
@@ -73,6 +75,12 @@ def _landing(hall: Hall, base: str) -> str:
         f'<h2>Try it</h2><pre>{escape(example)}</pre><p><a href="/docs">The whole interface</a> '
         "can be read and tried in the browser. gRPC has the same, on a port of its own.</p>"
     )
+
+
+def _state(hall: Hall, model: RegistryRecord) -> str:
+    state = state_of(hall, model)
+    told = ": ".join(word for word in state.values() if word)
+    return f'<span class="bad">{escape(told)}</span>' if state["reason"] else told
 
 
 def _docs(schema: dict[str, Any], model: str, base: str) -> str:

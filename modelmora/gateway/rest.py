@@ -15,13 +15,12 @@ from starlette.types import Receive
 from modelmora import __version__
 from modelmora.gateway import described, problems
 from modelmora.gateway.bodies import read_ask, write_result
-from modelmora.gateway.hall import Ask, Hall, check_request_id
+from modelmora.gateway.hall import Ask, Hall, check_request_id, state_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.pages import add_pages
 from modelmora.gateway.reading import Body
 from modelmora.gateway.tensors import BadTensor
-from modelmora.messages import RegistryRecord
 from modelmora.web.problems import DoorCode, install, trace_of
 from modelmora.web.surface import Surface
 
@@ -112,12 +111,6 @@ def _add_health(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def state_of(hall: Hall, model: RegistryRecord) -> dict[str, str | None]:
-    """Whether a model can be served as far as the registry tells, and why not."""
-    reason = hall.failed().get(f"{model.name}@{model.version}")
-    return {"status": "failed" if reason else "registered", "reason": reason}
 
 
 def _add_models(app: FastAPI, hall: Hall) -> None:

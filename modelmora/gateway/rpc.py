@@ -25,6 +25,7 @@ from modelmora.messages import (
     Parameter,
     Tensor,
 )
+from modelmora.messages.headers import ERROR_CODE
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.web.tracing import traceparent_of
 
@@ -76,7 +77,7 @@ def _decode(message: bytes) -> Any:
 
 
 async def _abort(context: Any, refusal: Refusal) -> NoReturn:
-    trailing = [("modelmora-error-code", str(refusal.code))]
+    trailing = [(ERROR_CODE, str(refusal.code))]
     if refusal.request_id:
         trailing.append(("modelmora-request-id", refusal.request_id))
     if refusal.retry_after_ms:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from modelmora.broker.lock import FolderLock
 from modelmora.errors import ConfigurationError, ModelMoraError
-from modelmora.host.environment import EMPTY_CONFIG, EMPTY_CONFIG_TEXT, child_environment
+from modelmora.host.environment import child_environment, write_empty_config
 from modelmora.host.face import Starter
 from modelmora.host.folder import LOCK, writing
 from modelmora.host.logfile import log_folder
@@ -37,9 +37,11 @@ def serve_detached(settings: Settings, config: Path | None) -> int:
     folder = settings.data_dir.absolute()
     with writing(folder):
         log_folder(folder).mkdir(parents=True, exist_ok=True)
-        empty = folder / EMPTY_CONFIG
-        empty.write_text(EMPTY_CONFIG_TEXT)
-        words = (log_folder(folder) / "serve.err").open("w+b")
+        empty = write_empty_config(folder)
+        words = (log_folder(folder) / "serve.err").open("a+b")
+        if owner(folder) is None:  # else they are those of one that runs, and ours will be refused
+            words.truncate(0)
+    said = words.seek(0, os.SEEK_END)
     quiet = settings.log.model_copy(update={"format": "none"})
     handed = settings.model_copy(update={"data_dir": folder, "log": quiet})
     with words:
@@ -51,16 +53,17 @@ def serve_detached(settings: Settings, config: Path | None) -> int:
             stderr=words,
             start_new_session=True,
         )
-        info = _until_ready(process, folder, words)
+        info = _until_ready(process, folder, words, said)
     if info is None:
         return process.returncode or NOT_READY
     Starter().ready(handed, info, models_of(info))
     return 0
 
 
-def _until_ready(process: subprocess.Popen[bytes], folder: Path, words: BinaryIO) -> RunInfo | None:
+def _until_ready(
+    process: subprocess.Popen[bytes], folder: Path, words: BinaryIO, read: int
+) -> RunInfo | None:
     """Relay its words until it is found in its run file; None when it has ended instead."""
-    read = 0
     try:
         while True:
             code = process.poll()

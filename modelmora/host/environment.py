@@ -9,10 +9,16 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from modelmora.host.folder import write_atomically
 from modelmora.settings import CONFIG_VARIABLE, PREFIX, Settings, variable_of
 
-EMPTY_CONFIG = "settings.yaml"
-EMPTY_CONFIG_TEXT = "# Empty on purpose: `modelmora serve` hands its settings to its processes.\n"
+
+def write_empty_config(data_dir: Path) -> Path:
+    """A settings file without settings, for our processes to read in place of any other."""
+    path = data_dir / "settings.yaml"
+    text = "# Empty on purpose: `modelmora serve` hands its settings to its processes.\n"
+    write_atomically(path, text)
+    return path
 
 
 def child_environment(

@@ -12,10 +12,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from modelmora.host.runfile import RunInfo
 from modelmora.settings import Settings
 from modelmora.text import duration, printable
 
+log = structlog.get_logger(__name__)
 WIDTH = 78
 DONE = "✓"
 BUSY = "…"
@@ -75,6 +78,35 @@ class Face:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write("\n".join(map(printable, lines)) + "\n")
             sys.stderr.flush()
+
+
+class Logged(Face):
+    """Tells the same in the log, where that is JSON: in a pod, under systemd, into a file."""
+
+    def phase(self, name: str, took_s: float) -> None:
+        """A part is ready."""
+        log.info("part ready", part=name, after_ms=round(1000 * took_s))
+
+    def ready(self, settings: Settings, info: RunInfo, models: Sequence[Mapping[str, Any]]) -> None:
+        """All parts are."""
+        log.info(
+            "ready",
+            rest=info.http,
+            grpc=info.grpc,
+            kafka=info.bootstrap_servers,
+            namespace=info.namespace,
+            node=info.node_http,
+            data_dir=str(settings.data_dir),
+            models={f"{each['name']}@{each['version']}": each["state"] for each in models},
+        )
+
+    def stopped(self, name: str, took_s: float) -> None:
+        """A part has ended."""
+        log.info("part stopped", part=name, took_ms=round(1000 * took_s))
+
+    def _show(self, *lines: str) -> None:
+        for line in lines:
+            log.info(line.removeprefix(f"{BUSY} "))
 
 
 class Silent(Face):

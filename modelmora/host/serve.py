@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.errors import ModelMoraError
-from modelmora.host.environment import EMPTY_CONFIG, EMPTY_CONFIG_TEXT, child_environment
-from modelmora.host.face import SILENT, Face
-from modelmora.host.folder import DataFolder, write_atomically, writing
+from modelmora.host.environment import child_environment, write_empty_config
+from modelmora.host.face import SILENT, Face, Logged
+from modelmora.host.folder import DataFolder, writing
 from modelmora.host.instance import accepts, call
 from modelmora.host.logfile import log_file, log_folder, rotate
 from modelmora.host.parts import BrokerPart, Part, Program
@@ -22,7 +23,7 @@ from modelmora.host.plan import Commands, Plan, make_plan
 from modelmora.host.runfile import PROCESSES, RunInfo, remove_run, write_run
 from modelmora.host.supervisor import Supervisor
 from modelmora.settings import Settings
-from modelmora.telemetry.logs import configure
+from modelmora.telemetry.logs import configure, form
 from modelmora.telemetry.notify import Fact
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ def run_serve(settings: Settings, config: Path | None, face: Face | None = None)
         log_settings = settings.log.model_copy(update={"file": log_file(folder)})
         settings = settings.model_copy(update={"log": log_settings})
     configure(settings.log, "serve")
-    return asyncio.run(serve(settings, config=config, face=face or Face()))
+    shown = Logged() if form(settings.log, sys.stderr) == "json" else Face()
+    return asyncio.run(serve(settings, config=config, face=face or shown))
 
 
 async def serve(
@@ -92,9 +94,8 @@ class _Machine:
         parts: list[Part] = []
         if self._plan.own_broker:
             parts.append(BrokerPart(self._broker()))
-        config = self._folder.path / EMPTY_CONFIG
-        write_atomically(config, EMPTY_CONFIG_TEXT)
-        environment = child_environment(self._settings, os.environ, config)
+        empty = write_empty_config(self._folder.path)
+        environment = child_environment(self._settings, os.environ, empty)
         for name in self._plan.programs:
             command = commands.node if name == "node" else commands.gateway
             parts.append(

@@ -14,6 +14,7 @@ from modelmora.host.parts import Part
 from modelmora.host.policy import Exit, GiveUp, History, PassOn, Restart, after_exit
 from modelmora.surroundings import ended_by, on_ending
 
+ONCE_S = 0.1  # timeout(1) tells us, and then our group
 # Shares of the time to stop by whose end each part, in the order of stopping, must be gone.
 STOP_SHARES = {"gateway": 0.25, "node": 0.85, "broker": 1.0}
 
@@ -44,11 +45,7 @@ class Supervisor:
         self._broker_ready = asyncio.Event()
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.stopping = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether every part is."""
-        return all(part.ready for part in self.parts)
+        self._told_at = float("-inf")
 
     async def run(self) -> int:
         """Start everything and keep it running; returns the exit code once all has stopped.
@@ -76,13 +73,15 @@ class Supervisor:
             self._end.set_exception(error)
 
     def _told(self, number: signal.Signals) -> None:
-        if self._end.done():
+        now = time.monotonic()
+        if not self._end.done():
+            self._told_at = now
+            self._face.stopping(number.name, self._stop_s)
+        elif now - self._told_at > ONCE_S:
             # Asked a second time: whoever asks does not want to wait.
             self._face.hurried()
             for part in self.parts:
                 part.kill()
-        else:
-            self._face.stopping(number.name, self._stop_s)
         self.end(ended_by(number))
 
     def _keeper_done(self, keeper: asyncio.Task[None]) -> None:

@@ -39,7 +39,7 @@ from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
-from modelmora.node.models import Told, model_rows
+from modelmora.node.models import model_rows
 from modelmora.node.policy import policy_of
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
@@ -138,7 +138,6 @@ class Node:
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.waiting_for: str | None = "broker"
         self._address = ""
-        self._told = Told()
         self._ready = False
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -307,7 +306,6 @@ class Node:
     async def _look_at_models(self) -> None:
         """In a thread: files may lie on a disk that does not answer."""
         self.models.take(await asyncio.to_thread(self.models.look))
-        self._told.tell(self.service, self.models.unreadable)
 
     async def _watch_commits(self) -> None:
         while True:

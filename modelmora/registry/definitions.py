@@ -70,15 +70,6 @@ def models_folder(settings: Settings) -> Path:
     return settings.data_dir / "models"
 
 
-def served(settings: Settings) -> tuple[ModelDefinition, ...]:
-    """The models of these settings. Raises ConfigurationError at the first broken definition."""
-    found = served_or_faults(settings)
-    for fault in (*found.faults, *(each.fault for each in found.definitions)):
-        if fault:
-            raise ConfigurationError(fault)
-    return found.definitions
-
-
 def served_or_faults(settings: Settings) -> Served:
     """The models of these settings, the broken definitions among them.
 

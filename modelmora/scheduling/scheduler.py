@@ -65,7 +65,7 @@ class Scheduler:
         model = self._known(key)
         self._fleet.want(model)
         self._advance(now)
-        return model.state(now)
+        return model.state
 
     def unload(self, key: ModelKey, now: float) -> State:
         """Give its memory back once its started groups are done. Raises NotFound.
@@ -76,7 +76,7 @@ class Scheduler:
         model = self._known(key)
         self._fleet.dismiss(model, KillReason.UNLOAD)
         self._advance(now)
-        return model.state(now)
+        return model.state
 
     def status(self, now: float) -> tuple[ModelStatus, ...]:
         """All models, for metrics, health and people."""

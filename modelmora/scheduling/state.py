@@ -126,7 +126,8 @@ class Model:
         """It should be loaded and is not."""
         return self.replica is None and (self.wanted or len(self.queue) > 0)
 
-    def state(self, now: float) -> State:
+    @property
+    def state(self) -> State:
         """Where the model stands."""
         if self.replica:
             return self.replica.state
@@ -169,7 +170,7 @@ class Model:
         idle_s = max(0.0, now - max(self.used_at, since)) if idle else None
         return ModelStatus(
             self.spec.key,
-            self.state(now),
+            self.state,
             waiting,
             started,
             held,

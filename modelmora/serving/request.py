@@ -9,14 +9,9 @@ from typing import NamedTuple, Protocol
 
 from modelmora.errors import RequestError
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Source, Timings
+from modelmora.messages.headers import HANDED_ON, REPLY_PARTITION
 from modelmora.scheduling import ModelKey, Position
 
-PRINCIPAL = "modelmora-principal"
-GATEWAY = "modelmora-gateway"
-REPLY_PARTITION = "modelmora-reply-partition"
-TRACEPARENT = "traceparent"
-ERROR_CODE = "modelmora-error-code"
-HANDED_ON = "modelmora-handed-on"
 _HANDED_ON = re.compile(rb"(\d{1,3}) (\d{1,9}) (\d{1,18}) (\d{1,15})")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,9 +138,15 @@ def _is_json(kind: Any) -> bool:
 
 
 def _read(name: str, text: str, kind: Any) -> Any:
+    def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        for key, count in Counter(key for key, _ in members).items():
+            if count > 1:
+                raise ConfigurationError(f"{printable(name)}: {printable(key)} is there twice")
+        return dict(members)
+
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError):
         example = '{"key": 1}' if isinstance(kind, type) else '[{"name": "my-model"}]'
         raise ConfigurationError(f"{printable(name)} must be JSON, such as '{example}'") from None
 

@@ -24,7 +24,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.settings import LogSettings
-from modelmora.text import printable
+from modelmora.text import measure, printable
 
 # Libraries that set up handlers or levels of their own, and how loud each may be at least.
 _LIBRARIES = {
@@ -40,6 +40,8 @@ _LIBRARIES = {
     "faust.app": logging.ERROR,  # its sensors miss rebalances that are ours
     "mode.timers": logging.ERROR,  # a late timer under load is no news
 }
+_TICKS = {"node_joined", "node_left", "node is not ready yet", "node ready", "gateway ready"}
+"""What `serve` shows a person in its own way."""
 
 
 def configure(settings: LogSettings, process: str, *, stream: TextIO | None = None) -> None:
@@ -93,11 +95,13 @@ def _handlers(settings: LogSettings, process: str, stream: TextIO) -> Iterator[l
         return event
 
     json: list[Processor] = [name_process, structlog.processors.JSONRenderer(serializer=_json)]
-    shown = _shown(settings, stream)
+    shown = form(settings, stream)
     if shown != "none":
         handler: logging.Handler = logging.StreamHandler(stream)
         last = _console(settings, stream) if shown == "console" else json
         handler.setFormatter(_formatter(last))
+        if shown == "console" and settings.level != "debug":
+            handler.addFilter(_is_no_tick)
         yield handler
     if settings.file and settings.file_bytes:
         try:
@@ -110,7 +114,12 @@ def _handlers(settings: LogSettings, process: str, stream: TextIO) -> Iterator[l
         yield handler
 
 
-def _shown(settings: LogSettings, stream: TextIO) -> str:
+def _is_no_tick(record: logging.LogRecord) -> bool:
+    return not (isinstance(record.msg, dict) and record.msg.get("event") in _TICKS)
+
+
+def form(settings: LogSettings, stream: TextIO) -> str:
+    """How the log is written to this stream: `json`, `console` or `none`."""
     if settings.format == "auto":
         return "console" if stream.isatty() else "json"
     return settings.format
@@ -162,16 +171,16 @@ def harmless(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
 
 
 def _console(settings: LogSettings, stream: TextIO) -> list[Processor]:
-    """For a person: local time to the second, no logger, frames only while debugging."""
+    """For a person: local time to the second, units, no logger, frames only while debugging."""
     dropped = {"logger"} if settings.level == "debug" else {"logger", "frames"}
 
     def for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         when = datetime.fromisoformat(event["timestamp"]).astimezone()
-        kept = {
-            name: value
+        kept = dict(
+            measure(name, value) if type(value) in (int, float) else (name, value)
             for name, value in event.items()
             if name not in dropped and value is not None
-        }
+        )
         return kept | {"timestamp": when.strftime("%H:%M:%S")}
 
     colors = stream.isatty() and "NO_COLOR" not in os.environ

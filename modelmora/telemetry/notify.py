@@ -10,11 +10,6 @@ import os
 
 from modelmora.settings import NOTIFY_VARIABLE
 
-MODEL = "model "
-"""Of the fact `model <name>@<version>`: "" where it is served, else why it cannot be loaded."""
-UNREADABLE = "definition "
-"""Of the fact `definition <n>`: what hides definitions of models."""
-
 Fact = bool | int | str | None
 
 

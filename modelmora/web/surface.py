@@ -9,7 +9,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelmora.text import printable
 from modelmora.web.problems import DoorCode, not_found, problem
 
 WHOLE = "/*"
@@ -60,7 +59,7 @@ class Surface:
             scope,
             HTTPStatus.METHOD_NOT_ALLOWED,
             DoorCode.METHOD_NOT_ALLOWED,
-            f"{printable(method)} is not allowed here; {headers['allow']} are",
+            f"{method} is not allowed here; {headers['allow']} are",
             headers=headers,
         )
 

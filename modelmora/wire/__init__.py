@@ -21,11 +21,10 @@ from modelmora.wire.codec import (
     readable_request_id,
 )
 from modelmora.wire.framing import Framing, id_of, is_framed
-from modelmora.wire.ids import MOST_RUNS, RUN, new_request_id, partition_of, read_run, time_of
+from modelmora.wire.ids import MOST_RUNS, new_request_id, partition_of, read_run, time_of
 
 __all__ = [
     "MOST_RUNS",
-    "RUN",
     "Framing",
     "decode_control",
     "decode_event",

@@ -218,13 +218,14 @@ def decode_request_head(value: bytes | None) -> RequestHead:
 
 
 def _read_head(stream: BytesIO) -> RequestHead:
-    head, inputs, reader = _parts(stream.getbuffer()[:HEADER].tobytes())
+    value = stream.getvalue()  # shared; getbuffer() would copy it
+    head, inputs, reader = _parts(value[:HEADER])
     datum = cast("dict[str, Any]", schemaless_reader(stream, head, reader))
     start = stream.tell()
     schemaless_reader(stream, inputs, _NOTHING)
     if datum["parameters"]:
         datum["parameters"] = _parameters(datum["parameters"])
-    return RequestHead(**datum, inputs=_block_count(stream.getbuffer(), start))
+    return RequestHead(**datum, inputs=_block_count(value, start))
 
 
 @cache
@@ -237,7 +238,7 @@ def _parts(header: bytes) -> tuple[Any, Any, Any]:
     return {**writer, "fields": fields[:-1]}, {**writer, "fields": fields[-1:]}, reader
 
 
-def _block_count(value: memoryview, at: int) -> int:
+def _block_count(value: bytes, at: int) -> int:
     """How many items the block of an Avro array has that begins there, a zigzag long.
 
     Avro 1.12 specification, "Arrays": a negative count is followed by the block's bytes.
@@ -265,12 +266,10 @@ def readable_request_id(value: bytes | None) -> str:
 def readable_head(value: bytes | None) -> RequestHead | None:
     """What stands before the inputs, also where these are cut or broken; None if that does not."""
     try:
-        writer = _open("inference_request", value)
+        _open("inference_request", value)
         stream = BytesIO(cast("bytes", value))
-        stream.seek(HEADER)
-        fields_before = [field for field in writer["fields"] if field["name"] != "inputs"]
-        before = {**writer, "fields": fields_before}
-        datum = cast("dict[str, Any]", schemaless_reader(stream, before, _REQUEST_HEAD))
+        head, _, reader = _parts(stream.read(HEADER))
+        datum = cast("dict[str, Any]", schemaless_reader(stream, head, reader))
     except (ModelMoraError, *DECODE_FAULTS):
         return None
     return RequestHead(**datum | {"parameters": _parameters(datum["parameters"])})

@@ -11,8 +11,6 @@ from struct import unpack_from
 _SEED = 0x9747B28C
 _MIX = 0x5BD1E995
 _U32 = 0xFFFFFFFF
-RUN = "modelmora-run"
-"""The header of a request that says which run of its id it is."""
 MOST_RUNS = (1 << 31) - 1
 
 

@@ -239,7 +239,6 @@ def test_files_that_break_fail_their_model_alone_and_it_comes_back_with_them(
         eventually(lambda: state()[0] == "failed", "the end of a child that could not load it")
         for reason in (state()[1], station.node.get("/health/ready")["failed"]["tiny@1"]):
             assert words in str(reason)
-        eventually(lambda: words in str(station.node.facts.get("model tiny@1")), "the fact")
 
     def served() -> None:
         eventually(lambda: state()[1] is None, "files that are whole")

@@ -186,6 +186,8 @@ def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("modelmora_http_port", "eighty", 'modelmora_http_port is "eighty"; it must be a whole'),
         ("MODELMORA_LIMITS__GROUP_BYTES", "-1", "MODELMORA_LIMITS__GROUP_BYTES is "),
         ("MODELMORA_MODELS", "not json", "MODELMORA_MODELS must be JSON"),
+        ("MODELMORA_LIMITS", '{"group_bytes": 1, "group_bytes": 2}', "group_bytes is there twice"),
+        pytest.param("MODELMORA_MODELS", "[" * 100_000, "MODELMORA_MODELS must be JSON", id="deep"),
         ("MODELMORA_LIMITS", "7", "MODELMORA_LIMITS is 7; it must be a mapping"),
         ("MODELMORA_MODELS", "not json", """such as '[{"name": "my-model"}]'"""),
         ("MODELMORA_FOO", "1", "MODELMORA_FOO is no variable of ModelMora; see `modelmora config"),

@@ -121,8 +121,10 @@ async def test_models_come_from_the_registry(
         ("ecco", "ecco is not served; see `modelmora list` or GET /models; did you mean echo?"),
         ("echo@2", "echo@2 is not served; echo has 1 version: 1"),
     ):
-        answer = await rest.post(f"/infer/{unknown}", json={"inputs": "x"})
+        own = {"x-request-id": "own"}
+        answer = await rest.post(f"/infer/{unknown}", json={"inputs": "x"}, headers=own)
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
+        assert (answer.headers["x-request-id"], answer.json()["request_id"]) == ("own", "own")
         assert answer.json()["detail"].startswith(told)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Infer(pb.InferRequest(model_name=unknown, inputs=[pb.Content(text="x")]))

@@ -45,6 +45,10 @@ class Desk:
         path.write_text(text)
         return path
 
+    def refresh(self) -> None:
+        """Look, and serve what was found."""
+        self.models.take(self.models.look())
+
     def written(self) -> list[RegistryRecord]:
         """The registry records since the last look; they come back as the broker gives them."""
         records = [decode_registry(s.value) for s in self.sender.sent if s.topic == "ns.registry"]
@@ -66,7 +70,7 @@ class Desk:
 async def desk(tmp_path: Path) -> Desk:
     made = Desk(tmp_path)
     made.install("first")
-    made.models.refresh()
+    made.refresh()
     return made
 
 
@@ -74,7 +78,7 @@ async def test_each_model_is_written_once(desk: Desk) -> None:
     assert {record.name for record in desk.written()} == desk.served() == {*OTHERS, "first"}
     assert {kind for kind, _ in desk.told()} == {EventKind.REGISTERED}
     desk.sender.sent.clear()
-    desk.models.refresh()
+    desk.refresh()
     assert desk.sender.sent == []
 
 
@@ -82,7 +86,7 @@ async def test_all_is_written_again_to_a_registry_that_was_made_anew(desk: Desk)
     desk.written()
     desk.sender.sent.clear()
     desk.models.tell_anew()
-    desk.models.refresh()
+    desk.refresh()
     again = desk.written()
     assert {record.name for record in again} == {*OTHERS, "first"}
     assert {record.based_on for record in again} == {None}
@@ -92,7 +96,7 @@ async def test_a_new_version_is_added(desk: Desk) -> None:
     desk.written()
     desk.sender.sent.clear()
     desk.install("first", "2")
-    desk.models.refresh()
+    desk.refresh()
     assert [(record.name, record.version) for record in desk.written()] == [("first", "2")]
     assert desk.told() == [(EventKind.VERSION_ADDED, "first")]
     assert desk.service.named("first") == ("first", "2")
@@ -102,7 +106,7 @@ async def test_a_changed_model_is_written_again_over_its_record(desk: Desk) -> N
     (first,) = [n for n, record in enumerate(desk.written()) if record.name == "first"]
     desk.sender.sent.clear()
     desk.install("first", task="sleep")
-    desk.models.refresh()
+    desk.refresh()
     (record,) = desk.written()
     assert (record.task, record.based_on) == ("sleep", first)
 
@@ -110,10 +114,10 @@ async def test_a_changed_model_is_written_again_over_its_record(desk: Desk) -> N
 async def test_a_removed_model_is_told_and_not_served(desk: Desk) -> None:
     desk.written()
     path = desk.install("second")
-    desk.models.refresh()
+    desk.refresh()
     desk.sender.sent.clear()
     path.unlink()
-    desk.models.refresh()
+    desk.refresh()
     (record,) = desk.written()
     assert (record.name, record.present, record.based_on) == ("second", False, None)
     assert desk.told() == [(EventKind.UNREGISTERED, "second")]
@@ -126,7 +130,7 @@ async def test_what_another_node_has_written_is_not_written_again(
     other = Desk(tmp_path, "n2")
     for number, record in enumerate(desk.written()):
         other.models.heard(record, number)
-    other.models.refresh()
+    other.refresh()
     assert other.sender.sent == []
     assert other.served() == desk.served()
 
@@ -134,11 +138,11 @@ async def test_what_another_node_has_written_is_not_written_again(
 async def test_another_nodes_model_is_not_withdrawn(tmp_path: Path) -> None:
     ours, theirs = Desk(tmp_path / "a"), Desk(tmp_path / "b", "n2")
     theirs.install("theirs")
-    theirs.models.refresh()
+    theirs.refresh()
     for number, record in enumerate(theirs.written()):
         ours.models.heard(record, number)
     ours.install("ours")
-    ours.models.refresh()
+    ours.refresh()
     assert {record.name for record in ours.written() if not record.present} == set()
 
 
@@ -150,19 +154,19 @@ async def test_a_model_that_its_teller_withdraws_is_told_by_who_still_serves_it(
         other.models.heard(record, number)
         if record.name == "first":
             told = record
-    other.models.refresh()
+    other.refresh()
     other.models.heard(replace(told, present=False), 99)
-    other.models.refresh()
+    other.refresh()
     (again,) = other.written()
     assert (again.name, again.present, again.writer, again.based_on) == ("first", True, "n2", 99)
-    other.models.refresh()
+    other.refresh()
     assert len(other.sender.sent) == 2, "the record and its event"
 
 
 async def test_a_broken_definition_hides_no_other(desk: Desk) -> None:
     desk.install("broken").write_text("name: [")
     desk.install("taskless", task="no-such-task")
-    desk.models.refresh()
+    desk.refresh()
     serves, failed = desk.service.standing()
     assert serves.keys() == {f"{name}@1" for name in (*OTHERS, "first")}
     assert failed.keys() == {"broken@1", "taskless@1"}
@@ -177,19 +181,19 @@ async def test_files_that_break_and_are_mended_are_seen_without_a_new_definition
     weights = make_model(tmp_path / "m") / "model.safetensors"
     whole = weights.read_bytes()
     desk.install("m", task="txt2embed", source=str(weights.parent))
-    desk.models.refresh()
+    desk.refresh()
     assert [each.max_inputs for each in desk.written() if each.name == "m"] == [32512]
     desk.sender.sent.clear()
     for _ in range(2):
         weights.write_bytes(whole[:-1])
-        desk.models.refresh()
-        desk.models.refresh()
+        desk.refresh()
+        desk.refresh()
         assert desk.told() == [(EventKind.LOAD_FAILED, "m")], "once"
         serves, failed = desk.service.standing()
         assert "m@1" not in serves
         assert failed["m@1"].startswith("model.safetensors has")
         desk.sender.sent.clear()
         weights.write_bytes(whole)
-        desk.models.refresh()
+        desk.refresh()
         assert "m@1" in desk.service.standing()[0]
     assert desk.written() == [], "it is the same model all the time"

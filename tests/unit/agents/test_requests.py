@@ -14,11 +14,12 @@ from modelmora.kafka.batches import Batch
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import InferenceRequest, Lane, Source
+from modelmora.messages.headers import RUN
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Incoming, Record, Service
 from modelmora.settings import Limits, Settings
 from modelmora.testing.fakes import UNIX_MS, FakeOutcomes, FakeReader, FakeRecord, FakeTime
-from modelmora.wire import RUN, encode_request
+from modelmora.wire import encode_request
 
 LIMIT = 5000
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from modelmora.cli.events import as_json, facts_line
+from modelmora.cli.events import as_json
 from modelmora.messages import FACTS, EventKind, LifecycleEvent
+from modelmora.text import facts_line
 from modelmora.wire import encode_event
 from tests.facts import PLAIN, UNITS
 from tests.unit.cli.records import record

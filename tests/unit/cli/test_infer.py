@@ -21,10 +21,11 @@ ANSWER = {
     "outputs": [{"name": "embedding", "dtype": "FP32", "shape": [1, 8], "data": [[0.5] * 8]}],
     "timings": {"queue_ms": 0.0, "load_ms": 1500.0, "inference_ms": 12.5, "total_ms": 1512.5},
 }
+MODELS = {"models": [{"name": "m", "version": "1", "max_inputs": None}]}
 
 
 def test_it_sends_what_was_given_and_shortens_vectors_for_people(cli: Cli, tmp_path: Path) -> None:
-    with door({"/infer/m": (200, ANSWER)}) as gateway:
+    with door({"/infer/m": (200, ANSWER), "/models": (200, MODELS)}) as gateway:
         pretend_running(tmp_path / ".modelmora", http=gateway.url)
         ran = cli(
             *("infer", "m", "one", "two", "--param", "truncate=true", "--param", "x=1.5"),
@@ -32,6 +33,7 @@ def test_it_sends_what_was_given_and_shortens_vectors_for_people(cli: Cli, tmp_p
         )
     assert ran.code == 0
     assert gateway.asked == [
+        ("/models", None),
         (
             "/infer/m",
             {
@@ -40,7 +42,7 @@ def test_it_sends_what_was_given_and_shortens_vectors_for_people(cli: Cli, tmp_p
                 "priority": "high",
                 "timeout_ms": 2500,
             },
-        )
+        ),
     ]
     assert ran.out.splitlines()[0] == "embedding FP32 [1, 8]"
     assert ran.out.endswith("+0.5000 +0.5000 … (8)\n")
@@ -50,16 +52,16 @@ def test_it_sends_what_was_given_and_shortens_vectors_for_people(cli: Cli, tmp_p
 
 
 def test_json_is_the_answer_as_it_came(cli: Cli) -> None:
-    with door({"/infer/m": (200, ANSWER)}) as gateway:
+    with door({"/infer/m": (200, ANSWER), "/models": (200, MODELS)}) as gateway:
         assert cli("infer", "m", "text", "--url", gateway.url, "--json").json == ANSWER
 
 
 def test_lines_of_standard_input_are_inputs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments in (["m", "-"], ["m"]):
         monkeypatch.setattr(sys, "stdin", io.StringIO("first\r\n\nsecond\x85\u2028\n\n"))
-        with door({"/infer/m": (200, ANSWER)}) as gateway:
+        with door({"/infer/m": (200, ANSWER), "/models": (200, MODELS)}) as gateway:
             assert cli("infer", *arguments, "--url", gateway.url).code == 0
-        assert gateway.asked[0][1]["inputs"] == ["first", "", "second\x85\u2028", ""]
+        assert gateway.asked[1][1]["inputs"] == ["first", "", "second\x85\u2028", ""]
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert cli("infer", "m", "-").code == 2
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"good\nb\xff"), "utf-8"))
@@ -72,9 +74,9 @@ def test_many_inputs_are_several_requests_and_one_answer(
 ) -> None:
     lines = [str(number) for number in range(PORTION_INPUTS)] + ["x" * PORTION_BYTES, "last"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
-    with door({"/infer/m": (200, ANSWER)}) as gateway:
+    with door({"/infer/m": (200, ANSWER), "/models": (200, MODELS)}) as gateway:
         ran = cli("infer", "m", "--url", gateway.url, "--json")
-    asked = [body["inputs"] for _, body in gateway.asked]
+    asked = [body["inputs"] for _, body in gateway.asked[1:]]
     assert [text for portion in asked for text in portion] == lines
     assert [len(portion) for portion in asked] == [PORTION_INPUTS, 1, 1]
     (output,) = ran.json["outputs"]
@@ -85,10 +87,29 @@ def test_many_inputs_are_several_requests_and_one_answer(
 
 def test_what_is_spoken_to_is_said_once(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("x\n" * (PORTION_INPUTS + 1)))
-    with door({"/infer/m": (200, ANSWER)}) as gateway:
+    with door({"/infer/m": (200, ANSWER), "/models": (200, MODELS)}) as gateway:
         pretend_running(Path(".modelmora"), http=gateway.url)
         assert cli("infer", "m", "-").err.count(f"gateway at {gateway.url}\n") == 1
-    assert len(gateway.asked) == 2
+    assert len(gateway.asked) == 3
+
+
+def test_a_model_may_allow_fewer_inputs(cli: Cli) -> None:
+    told = [("m", "1", 3), ("m", "2", 2), ("other", "1", 1)]
+    names = ("name", "version", "max_inputs")
+    models = {"models": [dict(zip(names, each, strict=True)) for each in told]}
+    answers = dict.fromkeys(("/infer/m", "/infer/m@1"), (200, ANSWER))
+    for model, sizes in (("m", [2, 2]), ("m@1", [3, 1])):
+        with door({**answers, "/models": (200, models)}) as gateway:
+            assert cli("infer", model, *"abcd", "--url", gateway.url).code == 0
+        assert [len(body["inputs"]) for _, body in gateway.asked[1:]] == sizes
+
+
+def test_a_model_must_be_named(cli: Cli) -> None:
+    ran = cli("infer", "", "text", "--url", "http://127.0.0.1:1")
+    assert (ran.code, ran.err) == (
+        2,
+        "modelmora: no model is named; `modelmora list` shows them\n",
+    )
 
 
 def test_outputs_of_several_kinds_are_not_laid_together() -> None:

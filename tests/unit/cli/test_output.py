@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 import sys
 
 import pytest
@@ -71,6 +73,13 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_times_are_local_and_exact() -> None:
     assert clock(1_700_000_000_123).endswith(".123")
     assert iso(1_700_000_000_123).startswith("2023-11-1")
+
+
+def test_what_json_cannot_say_is_null_or_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("plain", "b\udcff"):
+        print_json({text: [math.nan, math.inf, 0.5]}, line=True)
+        told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+        assert told == {text: [None, None, 0.5]}
 
 
 def test_json_lines_and_documents(capsys: pytest.CaptureFixture[str]) -> None:

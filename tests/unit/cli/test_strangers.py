@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 
 import modelmora.cli
-from modelmora.cli.app import VERBS, build
+from modelmora.cli.app import VERBS, build, commands_of, plain
 from tests.unit.cli.runs import Cli, Ran, door
 
 NO_TEXT = "a\udcff"
@@ -41,16 +40,10 @@ def test_only_one_module_of_the_command_prints() -> None:
 
 
 def commands() -> Iterator[tuple[list[str], Any]]:
-    """Every command with its words."""
-
-    def walk(words: list[str], command: Any) -> Iterator[tuple[list[str], Any]]:
-        if inner := getattr(command, "commands", None):
-            for name, each in inner.items():
-                yield from walk([*words, name], each)
-        else:
-            yield words, command
-
-    yield from walk([], typer.main.get_command(build()))
+    """Every command that can be called, with its words."""
+    for path, command in commands_of(plain(build())):
+        if not hasattr(command, "commands"):
+            yield [*path], command
 
 
 def calls() -> Iterator[list[str]]:

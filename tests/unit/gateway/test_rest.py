@@ -267,6 +267,7 @@ async def test_health_and_models(hall: FakeHall, client: httpx.AsyncClient) -> N
         assert (fine["status"], fine["reason"]) == ("registered", None)
         assert (torn["name"], torn["status"]) == ("torn", "failed")
         assert torn["reason"] == hall.reasons["torn"]
+    assert f"failed: {hall.reasons['torn']}" in (await client.get("/")).text
     hall.told = ("the broker does not answer",)
     ready = await client.get("/health/ready")
     assert ready.status_code == 503
@@ -292,6 +293,7 @@ async def test_what_the_pages_say_is_no_html_of_strangers(
 ) -> None:
     evil = "<script>alert(1)</script>"
     hall.told = (evil,)
+    hall.reasons["torn"] = evil
     for path in ("/", "/docs"):
         page = (await client.get(path, headers={"host": "x$(id)'\"><b>"})).text
         assert evil not in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import subprocess
@@ -11,6 +12,7 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -19,6 +21,7 @@ from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.host import detached
 from modelmora.host.detached import owner, serve_detached, stop
 from modelmora.host.folder import LOCK
+from modelmora.host.logfile import log_folder
 from modelmora.settings import Settings
 
 STUBBORN = """
@@ -53,6 +56,21 @@ def test_one_that_was_stopped_while_it_started_is_not_ready(
     assert serve_detached(Settings(data_dir=tmp_path), None) == 1
 
 
+def test_a_second_start_leaves_the_words_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(detached, "interpreter", lambda _module: ("sh", "-c", "echo refused >&2"))
+    words, lock = log_folder(tmp_path) / "serve.err", FolderLock(tmp_path / LOCK)
+    words.parent.mkdir()
+    words.write_text("first\n")
+    assert lock.acquire()
+    serve_detached(Settings(data_dir=tmp_path), None)
+    assert (words.read_text(), capsys.readouterr().err) == ("first\nrefused\n", "refused\n")
+    lock.release()
+    serve_detached(Settings(data_dir=tmp_path), None)
+    assert (words.read_text(), capsys.readouterr().err) == ("refused\n", "refused\n")
+
+
 def test_the_owner_of_a_folder_is_found(tmp_path: Path) -> None:
     assert owner(tmp_path) is None
     lock = FolderLock(tmp_path / LOCK)
@@ -64,6 +82,27 @@ def test_the_owner_of_a_folder_is_found(tmp_path: Path) -> None:
     assert owner(tmp_path) is None
     assert lock.path.read_text() == written, "who asks leaves nothing behind"
     assert owner(tmp_path / LOCK) is None
+
+
+def test_who_only_asks_keeps_nobody_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, flock = FolderLock(tmp_path / LOCK), fcntl.flock
+    lock.path.touch()
+    asker = lock.path.open()
+    flock(asker, fcntl.LOCK_SH)
+
+    def leaving(file: IO[str], kind: int) -> None:
+        try:
+            flock(file, kind)
+        except BlockingIOError:
+            asker.close()  # it has its answer
+            raise
+
+    monkeypatch.setattr(fcntl, "flock", leaving)
+    assert lock.acquire()
+    assert not FolderLock(lock.path).acquire()
+    lock.release()
 
 
 def test_a_folder_of_another_user_is_not_said_to_be_idle(

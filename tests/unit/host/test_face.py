@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
-from modelmora.host.face import Face, box, own_command
+from modelmora.host.face import Face, Logged, box, own_command
 from modelmora.host.runfile import RunInfo
 from modelmora.settings import Settings
 
@@ -49,6 +50,27 @@ def test_the_default_folder_needs_no_flag(tmp_path: Path, monkeypatch: pytest.Mo
     lines = list(box(Settings(data_dir=tmp_path / ".modelmora"), INFO, MODELS[:1], ("status",)))
     assert lines[-2] == f"{own_command()} status"
     assert not any(" infer " in line for line in lines), "no model is served"
+
+
+def test_where_no_person_looks_all_is_in_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    face = Logged()
+    with structlog.testing.capture_logs() as told:
+        face.phase("node", 1.5)
+        face.away("kafka:9092", 5)
+        face.ready(Settings(data_dir=tmp_path), INFO, MODELS)
+        face.stopping("SIGTERM", 45)
+        face.stopped("node", 0.25)
+        face.ended(tmp_path)
+    assert not capsys.readouterr().err
+    assert told[0].items() >= {"event": "part ready", "part": "node", "after_ms": 1500}.items()
+    assert told[1]["event"] == "no broker answers at kafka:9092 yet (5 s)"
+    ready = {"event": "ready", "rest": INFO.http, "kafka": INFO.bootstrap_servers}
+    assert told[2].items() >= ready.items()
+    assert told[2]["models"] == {"broken@1": "failed", "mini@2": "cold"}
+    assert told[4]["took_ms"] == 250
+    assert len(told) == 6
 
 
 def test_a_terminal_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

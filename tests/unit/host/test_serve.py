@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from modelmora.errors import ModelMoraError
-from modelmora.host import RunInfo, read_run, serve
+from modelmora.host import RunInfo, read_run, serve, supervisor
 from modelmora.host.face import Face
 from modelmora.host.plan import Commands
+from modelmora.host.supervisor import Supervisor
 from modelmora.settings import LogSettings, Settings, Timing
 from tests.programs import COMMANDS, alive, eventually, program
 
@@ -116,6 +117,17 @@ async def test_every_signal_to_end_drains_and_says_so(
         "✓ node stopped",
     ]
     assert told[3] == f"stopped; models, topics and logs stay in {tmp_path}"
+
+
+async def test_signals_at_once_are_one_and_a_later_one_hurries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    face = Shown(lambda _: None)
+    asked = Supervisor((), changed=lambda: None, stop_s=1, face=face)
+    for once_s in (60, 60, -1):
+        monkeypatch.setattr(supervisor, "ONCE_S", once_s)
+        asked._told(signal.SIGTERM)
+    assert [line.partition(" (")[0] for line in face.lines] == ["stopping", "stopping at once"]
 
 
 @pytest.mark.parametrize(("role", "other"), [("node", "gateway"), ("gateway", "node")])

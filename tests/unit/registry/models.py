@@ -1,10 +1,14 @@
-"""Folders that look like models."""
+"""Folders that look like models, and the definitions that settings make."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+
+from modelmora.errors import ConfigurationError
+from modelmora.registry import ModelDefinition, served_or_faults
+from modelmora.settings import Settings
 
 ROWS, WIDTH = 8, 16
 CONFIG = {"hidden_size": WIDTH, "vocab_size": ROWS}
@@ -37,3 +41,12 @@ def make_model(folder: Path, *, embeds: bool = True) -> Path:
     if embeds:
         (folder / "modules.json").write_text(json.dumps(_STEPS))
     return folder
+
+
+def served(settings: Settings) -> tuple[ModelDefinition, ...]:
+    """The models of these settings. Raises ConfigurationError at the first broken definition."""
+    found = served_or_faults(settings)
+    for fault in (*found.faults, *(each.fault for each in found.definitions)):
+        if fault:
+            raise ConfigurationError(fault)
+    return found.definitions

@@ -8,10 +8,10 @@ import pytest
 
 from modelmora.engines import CATALOG
 from modelmora.errors import ConfigurationError
-from modelmora.registry import install, served, served_or_faults
+from modelmora.registry import install, served_or_faults
 from modelmora.registry.definitions import MINILM, modules_of
 from modelmora.settings import ModelConfig, Settings
-from tests.unit.registry.models import make_model
+from tests.unit.registry.models import make_model, served
 
 
 def configured(name: str, version: str = "1") -> ModelConfig:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
-from modelmora.registry import Fingerprint, ModelDefinition, fingerprint, install, served
+from modelmora.registry import ModelDefinition, install
 from modelmora.registry.definitions import MINILM
+from modelmora.registry.watch import Fingerprint, fingerprint
 from modelmora.settings import Settings
-from tests.unit.registry.models import make_model
+from tests.unit.registry.models import make_model, served
 
 
 @pytest.fixture

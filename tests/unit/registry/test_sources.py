@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelmora.errors import ConfigurationError, NotFound
-from modelmora.registry import resolve, weight_bytes
-from modelmora.registry.sources import check_files
+from modelmora.registry.sources import check_files, resolve, weight_bytes
 from tests.unit.registry.models import WEIGHTS, make_model
 
 

@@ -99,8 +99,26 @@ def test_configuring_twice_writes_once() -> None:
 def test_a_person_sees_local_time_and_no_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     logs.configure(LogSettings(format="console"), "test", stream=stream)
-    structlog.get_logger("modelmora.test").warning("it happened", count=1)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d \[warning *\] it happened count=1\n", stream.getvalue())
+    facts = {"count": 1, "load_ms": 517.2, "private_bytes": 48_283_648, "error": None}
+    structlog.get_logger("modelmora.test").warning("it happened", **facts)
+    told = r"\d\d:\d\d:\d\d \[warning *\] it happened count=1 load=517ms private=48MB\n"
+    assert re.fullmatch(told, stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("format_", "level", "lines_"),
+    [("console", "info", 1), ("console", "debug", 2), ("json", "info", 2)],
+)
+def test_what_is_ticked_off_for_a_person_is_said_once(
+    format_: Any, level: Any, lines_: int, tmp_path: Path
+) -> None:
+    stream, file = io.StringIO(), tmp_path / "a.log"
+    chosen = LogSettings(format=format_, level=level, file=file)
+    logs.configure(chosen, "test", stream=stream)
+    for event in ("node ready", "loaded"):
+        structlog.get_logger("modelmora.test").info(event)
+    assert len(stream.getvalue().splitlines()) == lines_
+    assert len(file.read_text().splitlines()) == 2
 
 
 def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,21 @@
+"""The names of the headers of our records, for those who write them and those who read them."""
+
+PRINCIPAL = "modelmora-principal"
+GATEWAY = "modelmora-gateway"
+REPLY_PARTITION = "modelmora-reply-partition"
+HANDED_ON = "modelmora-handed-on"
+TRACEPARENT = "traceparent"
+RUN = "modelmora-run"
+"""Which run of its id a request is."""
+
+ERROR_CODE = "modelmora-error-code"
+READ_AT = "modelmora-read-at"
+
+CONNECT = "__connect.errors."
+"""What Kafka Connect's names for the context of a dead letter begin with (KIP-298)."""
+ATTEMPT = "modelmora-attempt"
+EXIT_CODE = "modelmora-worker-exit-code"
+SHA256 = "modelmora-sha256"
+SIZE = "modelmora-size"
+REPLAY_OF = "modelmora-replay-of"
+REPLAYED_TO = "modelmora-replayed-to"
