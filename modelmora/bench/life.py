@@ -78,7 +78,8 @@ def unloads(stage: Stage) -> list[Figure]:
         stage.command(ControlVerb.LOAD, MODEL)
         tail.event("loaded", MODEL)
         facts = _unload(stage)
-        shares.append(float(facts["returned_share"]))
+        if facts["returned_share"] is not None:  # others grew meanwhile
+            shares.append(float(facts["returned_share"]))
         held.append(sum(map(_anonymous, pids)))
         tail.close()
     after_warm_up = held[min(WARM_UP_CYCLES, cycles - 2) :]
@@ -93,10 +94,10 @@ def unloads(stage: Stage) -> list[Figure]:
         ),
         Figure(
             "unload.returned_share",
-            min(1.0, median(shares)),
+            median(shares),
             "ratio",
             at_least(0.99),
-            beside={"least": min(shares)},
+            beside={"least": min(shares), "measured": len(shares)},
         ),
     ]
 

@@ -91,7 +91,7 @@ class GroupLike(Protocol):
         """The requests, in the order of their indices."""
 
 
-_NOISE_BYTES = 16 << 20
+_NOISE_BYTES = 64 << 20
 """What node and zygote may give back meanwhile; beyond that another process has ended too."""
 
 
