@@ -53,8 +53,10 @@ class Directory:
                 await self._tail.caught_up()
         except TimeoutError:
             raise Unreachable(f"{self._topic} was not read within {READ_S:.0f} s") from None
-        # What was read until now is of any age: a node that runs will tell so again.
         self._watch = NodeWatch(asyncio.get_running_loop().time())
+        # What was read until now is of any age: who may run has its whole lease to tell so again.
+        if self._leases.living():
+            self._hear(self._watch)
 
     async def stop(self) -> None:
         """Stop following."""
@@ -120,9 +122,12 @@ class Directory:
                 return
             self._entries[key] = (record.offset, fact)
         if is_lease and self._watch:
-            leases = [node.lease_ms / 1000 for node in self._leases.living()]
-            self._watch.told(max(leases, default=None), asyncio.get_running_loop().time())
+            self._hear(self._watch)
         self._index()
+
+    def _hear(self, watch: NodeWatch) -> None:
+        leases = [node.lease_ms / 1000 for node in self._leases.living()]
+        watch.told(max(leases, default=None), asyncio.get_running_loop().time())
 
     def _index(self) -> None:
         """A model is there while a node that runs serves it, or would if it could be loaded.

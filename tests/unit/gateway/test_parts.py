@@ -17,6 +17,7 @@ from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.gateway.replies import Seen
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.tail import Tail
 from modelmora.messages import InferenceResult, RegistryKind, RegistryRecord, Source, Status
 from modelmora.settings import Settings
 from modelmora.web.problems import DoorCode
@@ -213,6 +214,23 @@ async def test_an_unknown_model_is_told_with_what_is_near() -> None:
     assert told.isprintable()
     assert len(told) < 300
     assert "a model without a name" in directory.unknown("")
+
+
+@pytest.mark.parametrize("nodes", [0, 1])
+async def test_a_node_that_may_run_has_its_whole_lease_to_tell_so(
+    nodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(Tail, "start", at_once)
+    monkeypatch.setattr(Tail, "caught_up", at_once)
+    settings = Settings(bootstrap_servers="unused:1")
+    directory = Directory(settings, Pulse(settings, []))
+    for offset in range(nodes):
+        directory.handle(record(b"NODE:n1@", lease("n1", "a@1"), offset))
+    await directory.start()
+    assert bool(directory.absent_s()) is (nodes == 0)
 
 
 def test_no_node_is_known_by_its_silence_alone() -> None:
