@@ -66,7 +66,12 @@ def infer(
     answer = joined(answers)
     if json:
         print_json(answer)
-        return
+    else:
+        _show(answer, answers[0]["request_id"], len(answers))
+
+
+def _show(answer: dict[str, Any], first_id: str, requests: int) -> None:
+    """An answer for people: the outputs as data, the rest as talk."""
     for output in answer["outputs"]:
         for line in lines_of(output):
             tell(line)
@@ -74,9 +79,9 @@ def infer(
     spent = ", ".join(
         f"{name.removesuffix('_ms')} {duration(value)}" for name, value in timings.items() if value
     )
-    ids = f"id {answers[0]['request_id']}"
-    if answers[1:]:
-        ids = f"{counted(len(answers), 'request')}, first {ids}"
+    ids = f"id {first_id}"
+    if requests > 1:
+        ids = f"{counted(requests, 'request')}, first {ids}"
     say(f"{answer['model']}@{answer['version']}  {spent}  {ids}")
 
 

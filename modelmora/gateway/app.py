@@ -15,7 +15,7 @@ from modelmora import addresses
 from modelmora.errors import ModelMoraError, Unreachable
 from modelmora.gateway.bridge import Bridge
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.rest import create_app
+from modelmora.gateway.rest.routes import create_app
 from modelmora.gateway.rpc import RpcServer
 from modelmora.kafka.admin import Admin, check_lanes
 from modelmora.kafka.background import background

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -79,6 +80,20 @@ class Record:
     size: int = field(default=0, init=False)
     alone: bool = field(default=False, init=False)
     """It was refused in a batch, perhaps for its neighbours."""
+
+    def give_to(self, produce: Callable[..., object], report: Callable[..., None]) -> None:
+        """Hand it to a producer's `produce`; `report` gets the record, the error and the message.
+
+        Raises what `produce` does.
+        """
+        produce(
+            self.topic,
+            self.value,
+            self.key,
+            -1 if self.partition is None else self.partition,
+            partial(report, self),
+            headers=list(self.headers) if self.headers else None,
+        )
 
     @property
     def parts(self) -> tuple[Record, ...]:

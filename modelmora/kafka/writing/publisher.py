@@ -130,14 +130,7 @@ class Publisher(Outbox):
             if record.alone and flow.under_way:
                 break
             try:
-                client.produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    -1 if record.partition is None else record.partition,
-                    partial(self._on_report, record),
-                    headers=list(record.headers) if record.headers else None,
-                )
+                record.give_to(client.produce, self._on_report)
             except BufferError:  # looked at again when the producer has given something back
                 break
             except KafkaException as error:

@@ -263,14 +263,7 @@ class TransactionalPublisher(Outbox):
 
     def _produce(self, producer: Producer, record: Record) -> None:
         try:
-            producer.produce(
-                record.topic,
-                record.value,
-                record.key,
-                -1 if record.partition is None else record.partition,
-                partial(self._on_report, record),
-                headers=list(record.headers) if record.headers else None,
-            )
+            record.give_to(producer.produce, self._on_report)
         except KafkaException as error:
             self._reports.append((record, error.args[0], Written(-1, -1, 0)))
             raise

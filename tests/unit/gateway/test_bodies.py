@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelmora.errors import Code
-from modelmora.gateway.bodies import read_ask
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.strict import parse
+from modelmora.gateway.rest.bodies import read_ask
+from modelmora.gateway.rest.strict import parse
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.rest import create_app
+from modelmora.gateway.rest.routes import create_app
 from tests.unit.gateway.fakes import FakeHall
 
 CHECKS = [

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.rest import create_app
+from modelmora.gateway.rest.routes import create_app
 from modelmora.node.health import NodeMetrics, health_app
 from tests.unit.gateway.fakes import FakeHall
 

@@ -25,7 +25,7 @@ from pydantic import (
 from modelmora.errors import Code
 from modelmora.gateway.hall import LANES, MAX_TIMEOUT_MS, Ask
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.strict import fault, parse
+from modelmora.gateway.rest.strict import fault, parse
 from modelmora.gateway.tensors import DTYPES, BadTensor, from_nested, to_nested
 from modelmora.messages import (
     ChatMessage,

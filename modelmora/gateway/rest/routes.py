@@ -13,13 +13,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
 from modelmora import __version__
-from modelmora.gateway import described, problems
-from modelmora.gateway.bodies import read_ask, write_result
 from modelmora.gateway.hall import Ask, Hall, check_request_id, state_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.pages import add_pages
-from modelmora.gateway.reading import Body
+from modelmora.gateway.rest import described, problems
+from modelmora.gateway.rest.bodies import read_ask, write_result
+from modelmora.gateway.rest.pages import add_pages
+from modelmora.gateway.rest.reading import Body
 from modelmora.gateway.tensors import BadTensor
 from modelmora.web.problems import DoorCode, install, trace_of
 from modelmora.web.surface import Surface
@@ -92,6 +92,12 @@ def _add_health(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
         body = {"ready": not faults, "faults": faults}
         return JSONResponse(body, 503 if faults else 200)
 
+    @app.get("/metrics", include_in_schema=False)
+    async def prometheus() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_models(app: FastAPI, hall: Hall) -> None:
     @app.get(
         "/health/models",
         summary="Tell what is known of each model",
@@ -108,12 +114,6 @@ def _add_health(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
             ]
         }
 
-    @app.get("/metrics", include_in_schema=False)
-    async def prometheus() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _add_models(app: FastAPI, hall: Hall) -> None:
     @app.get(
         "/models",
         summary="List the models",

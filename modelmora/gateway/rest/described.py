@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
-from modelmora.gateway.bodies import InferBody, JsonContent
+from modelmora.gateway.rest.bodies import InferBody, JsonContent
 from modelmora.web.problems import PROBLEM
 
 ABOUT = (
