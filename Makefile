@@ -39,7 +39,7 @@ package: setup ## build sdist and wheel into dist/ and try the wheel in an empty
 	@.ci/package
 
 lock: setup ## bring requirements*.lock up to date with pyproject.toml (UPGRADE=1: newest versions)
-	$(COMPILE) --extra node --extra engines --extra broker --extra registry --extra dev \
+	$(COMPILE) --extra all --extra dev \
 		pyproject.toml -o requirements.lock
 	echo "uv==$(UV_VERSION)" | $(COMPILE) - -o requirements-setup.lock
 
