@@ -1,6 +1,15 @@
 """The engines: one class per task, each run inside a child process."""
 
-from modelmora.engines.base import Engine, LoadError, Plan, Row
+from modelmora.engines.base import (
+    Engine,
+    LoadError,
+    OnStep,
+    Plan,
+    Row,
+    Step,
+    SteppedEngine,
+    Withdrawn,
+)
 from modelmora.engines.catalog import (
     CATALOG,
     TESTING,
@@ -19,9 +28,13 @@ __all__ = [
     "EngineEntry",
     "InputKind",
     "LoadError",
+    "OnStep",
     "ParameterSpec",
     "Plan",
     "Row",
+    "Step",
+    "SteppedEngine",
+    "Withdrawn",
     "entry_for",
     "kind_of",
     "settings_for",

@@ -1,4 +1,4 @@
-"""What an engine is: it loads a model, plans requests as rows, runs rows, finishes requests."""
+"""What an engine is: a batch engine plans, runs, finishes; a stepped one adds, steps, removes."""
 
 from __future__ import annotations
 
@@ -44,8 +44,23 @@ class Plan:
     refused: list[tuple[int, RequestError]] = field(default_factory=list)
 
 
+class Withdrawn(Exception):
+    """Nobody waits for any of these rows any more: stop computing them."""
+
+
+class OnStep(Protocol):
+    """What an engine calls between the steps of one `run`, if it computes in steps."""
+
+    def __call__(self, rows: Sequence[Row], done: int, total: int) -> None:
+        """`done` of `total` steps are computed. Raises Withdrawn, to be passed on."""
+        ...
+
+
 class Engine(Protocol):
-    """One model in one process. Only `load` and `run` may take long."""
+    """One model in one process, group by group. Only `load` and `run` may take long.
+
+    An engine with an attribute `on_step` finds an `OnStep` in it while it runs.
+    """
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Read the model; returns facts about it. Raises LoadError."""
@@ -72,6 +87,54 @@ class Engine(Protocol):
 
     def finish(self, request: InferenceRequest, parts: Sequence[Any]) -> Sequence[Content]:
         """The outputs of a request from its rows' outputs, in the order of the parts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step gave one request: more of its output, or its end (`outputs` or `error`).
+
+    `chunk` continues what earlier steps gave. `settings`, told at the end, are those used in fact.
+    """
+
+    key: int
+    chunk: str | None = None
+    outputs: Sequence[Content] | None = None
+    error: RequestError | None = None
+    settings: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+class SteppedEngine(Protocol):
+    """One model in one process, whose requests join and leave between steps.
+
+    `load` and `use_threads` are those of `Engine`. A request that has not ended is stepped until
+    it has, or is removed.
+    """
+
+    slots: int
+    """How many requests it steps at once, known after `load`."""
+
+    def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Read the model; returns facts about it. Raises LoadError."""
+        ...
+
+    def use_threads(self, count: int) -> None:
+        """Compute with this many CPU threads from now on."""
+        ...
+
+    def add(self, key: int, request: InferenceRequest, parameters: Mapping[str, Parameter]) -> None:
+        """Take in a request under a key of the caller's. Raises RequestError."""
+        ...
+
+    def step(self) -> Sequence[Step]:
+        """Advance all requests by one step, about 0.1 s at most; never waits for new ones.
+
+        Raises only what concerns all of them, such as memory that ran out.
+        """
+        ...
+
+    def remove(self, key: int) -> None:
+        """Forget a request that has not ended, and free its place."""
         ...
 
 
