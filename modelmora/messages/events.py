@@ -76,7 +76,7 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
     EventKind.VERSION_ADDED: ("task",),
     EventKind.UNREGISTERED: (),
     EventKind.LOADING: ("replica",),
-    EventKind.LOADED: ("load_ms", "private_bytes"),
+    EventKind.LOADED: ("load_ms", "private_bytes", "sandbox"),
     EventKind.LOAD_FAILED: ("code", "message"),
     EventKind.UNLOADED: EXIT_FACTS,
     EventKind.CRASHED: EXIT_FACTS,

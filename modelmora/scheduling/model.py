@@ -33,6 +33,8 @@ class ModelSpec:
     max_inputs: int | None = None
     files: Hashable = None
     fault: str | None = None
+    runtime: str | None = None
+    """Which other Python environment its child runs in."""
     default: bool = field(default=True, compare=False)
     """Whether it may answer for its name alone; no reason to load it anew."""
 

@@ -125,7 +125,11 @@ class Listener:
         """The model is in memory."""
         private = info.get("private_bytes")
         size = private if isinstance(private, int) else 0
-        facts: dict[str, Parameter] = {"load_ms": round(load_ms, 1), "private_bytes": size}
+        facts: dict[str, Parameter] = {
+            "load_ms": round(load_ms, 1),
+            "private_bytes": size,
+            "sandbox": str(info.get("sandbox", "unknown")),
+        }
         self._event(EventKind.LOADED, replica, facts)
         self._scheduler.on_loaded(replica, load_ms, size, self._now())
         self._arm()

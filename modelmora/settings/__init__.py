@@ -14,7 +14,7 @@ from modelmora.settings.fields import (
     Timing,
     TopicSettings,
 )
-from modelmora.settings.kinds import YEAR_S
+from modelmora.settings.kinds import YEAR_S, Runtime
 from modelmora.settings.loading import (
     DEFAULT_CONFIG,
     checked,
@@ -44,6 +44,7 @@ __all__ = [
     "LogSettings",
     "MemorySettings",
     "ModelConfig",
+    "Runtime",
     "SchemaRegistrySettings",
     "Section",
     "Settings",

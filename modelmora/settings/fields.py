@@ -20,6 +20,8 @@ from modelmora.settings.kinds import (
     Namespace,
     Port,
     RegistryUrl,
+    Runtime,
+    RuntimeName,
     Servers,
     Span,
 )
@@ -312,6 +314,16 @@ class Settings(Section):
         "at_least_once",
         description="`exactly_once`: outcomes and offsets in one transaction, see "
         "[Exactly once](../howto/exactly-once.md)",
+    )
+    sandbox: Literal["required", "best-effort", "off"] = Field(
+        "best-effort",
+        description="models' processes without network, programs and others' files: as far as the "
+        "kernel can, or `required`, or `off`",
+    )
+    runtimes: dict[RuntimeName, Runtime] = Field(
+        {},
+        description="other Python environments for models whose `runtime` names them: the path of "
+        "each one's python, or a command as a list",
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads that all models together may use; none = all cores"

@@ -22,6 +22,7 @@ from typing import Any
 from modelmora.engines.base import Engine, LoadError, is_out_of_memory
 from modelmora.errors import Code, RequestError
 from modelmora.resources import private_memory
+from modelmora.sandbox import Enclosure, Mode, Unenclosed, enclose
 from modelmora.workers import linux, protocol
 from modelmora.workers.execution import GroupRun, SafeSize, log, place_of
 from modelmora.workers.protocol import FrameReader, Kind, ProtocolError, Run
@@ -174,7 +175,9 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | None:
     if linux.supported:
         linux.set_process_name(f"mm:{order['name']}")
     try:
+        # Libraries may ask more of the system than models may: they are imported first.
         engine = make_engine(order["engine"])
+        enclosure = _enclose(order)
         info = dict(engine.load(Path(order["path"]), order["options"]))
     except LoadError as error:
         _refuse(sock, error.code, error.message)
@@ -185,9 +188,21 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | None:
         return None
     gc.collect()
     gc.freeze()
+    info["sandbox"] = str(enclosure)
     info["private_bytes"] = private_memory(os.getpid())
     sock.sendall(protocol.encode_json(Kind.LOADED, info))
     return engine
+
+
+def _enclose(order: Mapping[str, Any]) -> Enclosure:
+    """Before anything of the model is read. Raises LoadError."""
+    folder = Path(order["path"]) if order["path"] else None
+    try:
+        return enclose(
+            Mode(order["sandbox"]), folder, devices=os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+        )
+    except Unenclosed as error:
+        raise LoadError(Code.CANNOT_BE_SERVED, str(error)) from None
 
 
 def make_engine(name: str) -> Engine:

@@ -38,6 +38,10 @@ class SpecLike(Protocol):
     def options(self) -> Mapping[str, object]:
         """Options of the engine."""
 
+    @property
+    def runtime(self) -> str | None:
+        """Which other Python environment its child runs in; None = the node's."""
+
 
 class MetaLike(Protocol):
     """What travels beside a request; `parameters` are equal in all works of a group."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 from modelmora.errors import Code
 from modelmora.resources import memory_of, summed_pss
+from modelmora.sandbox import Mode
 from modelmora.workers import protocol
 from modelmora.workers.events import (
     ExitReason,
@@ -33,7 +34,7 @@ LAST_WORDS_S = 1.0
 class Starter(Protocol):
     """How a child is started (`Launcher`)."""
 
-    async def launch(self) -> tuple[int, socket.socket]:
+    async def launch(self, runtime: str | None) -> tuple[int, socket.socket]:
         """Start a child; its pid and our end of its socket. Raises OSError."""
 
     def ended(self, pid: int, code: int | None) -> None:
@@ -45,7 +46,7 @@ class Surroundings:
     """What all children of a supervisor share.
 
     `tree` names the pids whose memory is summed; `at_rest` says whether all children but this one
-    have nothing to do.
+    have nothing to do; `sandbox` how well they must be enclosed.
     """
 
     events: WorkerEvents
@@ -53,6 +54,7 @@ class Surroundings:
     reader: Executor
     tree: Callable[[], list[int]]
     at_rest: Callable[[int], bool]
+    sandbox: Mode
 
 
 class _Owed:
@@ -155,7 +157,7 @@ class ChildProcess:
     async def live(self) -> ExitReport:
         """The child's whole life: start, load, serve, end."""
         try:
-            self.pid, ours = await self._around.starter.launch()
+            self.pid, ours = await self._around.starter.launch(self._spec.runtime)
         except OSError as error:
             message = f"no process could be started: {error.strerror}"
             self._around.events.on_load_failed(self.replica, Code.MODEL_UNAVAILABLE, message)
@@ -164,7 +166,9 @@ class ChildProcess:
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_unix_connection(lambda: channel, sock=ours)
         if not self._transport.is_closing():
-            self._transport.write(protocol.encode_json(Kind.LOAD, _order(self._spec)))
+            self._transport.write(
+                protocol.encode_json(Kind.LOAD, _order(self._spec, self._around.sandbox))
+            )
         return await self._watch(self.pid, channel)
 
     async def _watch(self, pid: int, channel: Channel) -> ExitReport:
@@ -262,7 +266,7 @@ class ChildProcess:
         self._around.events.on_loaded(self.replica, values, load_ms)
 
 
-def _order(spec: SpecLike) -> dict[str, object]:
+def _order(spec: SpecLike, sandbox: Mode) -> dict[str, object]:
     return {
         "name": spec.name,
         "version": spec.version,
@@ -270,6 +274,7 @@ def _order(spec: SpecLike) -> dict[str, object]:
         "engine": spec.engine,
         "path": spec.path,
         "options": dict(spec.options),
+        "sandbox": sandbox.value,
     }
 
 

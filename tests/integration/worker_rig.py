@@ -27,6 +27,7 @@ class Spec:
     engine: str = "modelmora.testing.engines:Echo"
     path: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
+    runtime: str | None = None
 
 
 def spec_of(name: str) -> Spec:
