@@ -59,7 +59,7 @@ class Zygote:
         """Forks that are asked for and not answered."""
         return len(self._answers)
 
-    async def fork(self, child: socket.socket, devices: str | None) -> int:
+    async def fork(self, child: socket.socket, devices: str) -> int:
         """Fork a child that serves this socket; returns its pid. Raises ForkRefused."""
         self._token += 1
         token = self._token
@@ -155,14 +155,10 @@ def spawn_zygote(modules: Iterable[str]) -> Spawned:
 
 
 def spawn(
-    module: str, sock: socket.socket, *arguments: str, devices: str | None = ""
+    module: str, sock: socket.socket, *arguments: str, devices: str = ""
 ) -> subprocess.Popen[bytes]:
     """Run a module of ours with a socket, in a session of its own, so Ctrl-C is the node's."""
-    environment = worker_environment()
-    if devices is None:
-        del environment["CUDA_VISIBLE_DEVICES"]
-    else:
-        environment["CUDA_VISIBLE_DEVICES"] = devices
+    environment = {**worker_environment(), "CUDA_VISIBLE_DEVICES": devices}
     fd = sock.fileno()
     return subprocess.Popen(
         [*interpreter(module), str(fd), str(os.getpid()), *arguments],

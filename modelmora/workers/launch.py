@@ -26,12 +26,10 @@ class Launcher:
 
     def __init__(
         self,
-        devices: str | None,
         on_zygote: Callable[[int | None], None],
         on_orphans: Callable[[], None],
         first: Spawned | None = None,
     ) -> None:
-        self._devices = devices
         self._on_zygote = on_zygote
         self._on_orphans = on_orphans
         self._first = first
@@ -98,18 +96,21 @@ class Launcher:
         await zygote.settled.wait()
         return zygote.facts
 
-    async def launch(self) -> tuple[int, socket.socket]:
-        """Start a child; returns its pid and the node's end of its socket. Raises OSError."""
+    async def launch(self, visible: str) -> tuple[int, socket.socket]:
+        """Start a child; returns its pid and the node's end of its socket. Raises OSError.
+
+        `visible` is its CUDA_VISIBLE_DEVICES.
+        """
         if self._zygote is not None:
             try:
-                return await self._fork(self._zygote)
+                return await self._fork(self._zygote, visible)
             except ForkRefused as refusal:
                 log.warning("a child gets a fresh interpreter, which is slow: %s", refusal)
         if self._stopping:
             raise OSError(errno.ECANCELED, "the node stops")
         ours, theirs = socket.socketpair()
         with theirs:
-            process = spawn("modelmora.workers.child", theirs, devices=self._devices)
+            process = spawn("modelmora.workers.child", theirs, devices=visible)
         self.fresh_starts += 1
         self._fresh[process.pid] = process
         self.sessions.add(process.pid)
@@ -122,12 +123,12 @@ class Launcher:
             process.returncode = known(code)
         self._on_orphans()
 
-    async def _fork(self, zygote: Zygote) -> tuple[int, socket.socket]:
+    async def _fork(self, zygote: Zygote, visible: str) -> tuple[int, socket.socket]:
         # A pair of its own: a child whose fork was never confirmed must find its socket closed.
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                pid = await zygote.fork(theirs, self._devices)
+                pid = await zygote.fork(theirs, visible)
         except BaseException:
             ours.close()
             raise

@@ -11,7 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from modelmora.resources import private_memory
 from modelmora.workers import linux
-from modelmora.workers.events import ExitReason, ExitReport, GroupLike, SpecLike, WorkerEvents
+from modelmora.workers.events import (
+    ExitReason,
+    ExitReport,
+    GroupLike,
+    PlaceLike,
+    SpecLike,
+    WorkerEvents,
+)
 from modelmora.workers.exits import reap
 from modelmora.workers.handle import Spawned
 from modelmora.workers.launch import Launcher
@@ -26,24 +33,20 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """The children of one node. All methods belong to the loop's thread, which must be main.
 
-    `devices` is the CUDA_VISIBLE_DEVICES that children get (default: this process's own; the
-    zygote never sees a device). `on_zygote` hears the pid of each zygote from which children are
-    forked from then on, and None when there is none. `zygote` is the first one, if it runs already.
+    A child sees the one device that it is for, the zygote none. `on_zygote` hears the pid of each
+    zygote from which children are forked from then on, and None when there is none. `zygote` is the
+    first one, if it runs already.
     """
 
     def __init__(
         self,
         events: WorkerEvents,
         *,
-        devices: str | None = None,
         on_zygote: Callable[[int | None], None] | None = None,
         zygote: Spawned | None = None,
     ) -> None:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES") if devices is None else devices
         self._orphans_due = asyncio.Event()
-        self._launcher = Launcher(
-            visible, on_zygote or (lambda _pid: None), self._orphans_due.set, zygote
-        )
+        self._launcher = Launcher(on_zygote or (lambda _pid: None), self._orphans_due.set, zygote)
         self._events = events
         self._children: dict[int, ChildProcess] = {}
         self._lives: set[asyncio.Task[None]] = set()
@@ -120,8 +123,8 @@ class Supervisor:
         if linux.supported and not self._was_subreaper:
             linux.become_subreaper(False)
 
-    def load(self, replica: int, spec: SpecLike) -> None:
-        """Start a child for `replica` and load the model into it.
+    def load(self, replica: int, spec: SpecLike, place: PlaceLike | None = None) -> None:
+        """Start a child for `replica` and load the model into it, there; None = on the CPU.
 
         Raises ValueError while an earlier child of this replica is not reported as exited.
         """
@@ -129,7 +132,7 @@ class Supervisor:
             raise ValueError(f"replica {replica} has a child")
         if self._stopping:
             raise ValueError("the supervisor stops")
-        child = self._children[replica] = ChildProcess(replica, spec, self._around)
+        child = self._children[replica] = ChildProcess(replica, spec, place, self._around)
         life = asyncio.create_task(self._live(child))
         self._lives.add(life)
         life.add_done_callback(self._lives.discard)

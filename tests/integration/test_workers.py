@@ -166,7 +166,7 @@ async def test_a_frozen_child_is_killed() -> None:
 async def test_workers_see_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELMORA_KAFKA__SASL_PASSWORD", "canary-secret")
     monkeypatch.setenv("HF_TOKEN", "canary-secret")
-    async with supervised(devices="7") as (supervisor, recorder):
+    async with supervised() as (supervisor, recorder):
         await load(supervisor, recorder, 1, Spec())
         assert supervisor.zygote_pid is not None
         for pid in (supervisor.zygote_pid, supervisor.pids[1]):

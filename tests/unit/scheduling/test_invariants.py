@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from modelmora.errors import RequestError
-from modelmora.messages import Lane
+from modelmora.messages import DeviceKind, Lane
 from modelmora.scheduling import (
     Group,
     ItemResult,
     KillReason,
     ModelKey,
     ModelSpec,
+    Need,
+    Placement,
     Policy,
     Scheduler,
     Work,
@@ -57,9 +59,9 @@ class Referee:
         self.dropped: set[Work] = set()
 
     def need(self, spec: ModelSpec) -> int:
-        return self.measured.get(spec.key) or spec.estimated_bytes
+        return self.measured.get(spec.key) or spec.estimated(DeviceKind.CPU).ram
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
         alive = [child.spec.key for child in self.children.values()]
         assert spec.key not in alive, "two children of one model"
         held = sum(self.need(child.spec) for child in self.children.values())
@@ -245,7 +247,7 @@ class Life(RuleBasedStateMachine):
             if not child.ready and not child.killed:
                 child.ready = True
                 self.learn(child, private)
-            self.scheduler.on_loaded(replica, 100.0, private, self.now)
+            self.scheduler.on_loaded(replica, 100.0, Need(private), self.now)
 
     def learn(self, child: Child, private: int) -> None:
         if private:
@@ -257,7 +259,7 @@ class Life(RuleBasedStateMachine):
         if chosen := self.pick(pick):
             replica, child = chosen
             self.learn(child, private)
-            self.scheduler.on_memory(replica, private, self.now)
+            self.scheduler.on_memory(replica, Need(private), self.now)
 
     @rule(pick=st.integers(0, 9))
     def load_fails(self, pick: int) -> None:
@@ -352,7 +354,7 @@ class Life(RuleBasedStateMachine):
                 self.exit(replica)
             elif not child.ready:
                 child.ready = True
-                self.scheduler.on_loaded(replica, 100.0, 0, self.now)
+                self.scheduler.on_loaded(replica, 100.0, Need(0), self.now)
             elif child.groups:
                 self.finish(replica, child, 0, honest=True)
         due = self.scheduler.next_wake(self.now)

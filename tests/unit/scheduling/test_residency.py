@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.scheduling import KillReason, ModelKey, Policy
+from modelmora.scheduling import KillReason, ModelKey, Need, Policy
 from modelmora.scheduling.residency import Plan, Presence, Resident, Verdict, make_room, overrun
 from tests.unit.scheduling.world import MIB, SIZE, A, B, C, World, spec
 
@@ -197,7 +197,7 @@ def test_a_fresh_model_is_safe_for_its_minimum_residency() -> None:
 def test_measured_memory_replaces_the_estimate() -> None:
     world = World(TWO)
     world.serve(A)
-    world.scheduler.on_memory(world.replica(A), 2 * SIZE, world.now)
+    world.scheduler.on_memory(world.replica(A), Need(2 * SIZE), world.now)
     world.scheduler.add_model(spec(B), world.now)
     world.send(B)
     assert killed(world, A) is KillReason.ROOM
@@ -211,7 +211,7 @@ def test_an_idle_model_leaves_when_others_have_grown_beyond_the_budget() -> None
     world = World(TWO)
     world.serve(A, B)
     world.send(B)
-    world.scheduler.on_memory(world.replica(B), SIZE + 2 * MIB, world.now)
+    world.scheduler.on_memory(world.replica(B), Need(SIZE + 2 * MIB), world.now)
     assert killed(world, A) is KillReason.ROOM
     assert killed(world, B) is None
 

@@ -13,6 +13,8 @@ from modelmora.scheduling import (
     KillReason,
     ModelKey,
     ModelSpec,
+    Need,
+    Placement,
     Policy,
     Position,
     Scheduler,
@@ -45,6 +47,7 @@ class Child:
     """One child process: its model, and the groups it holds in order."""
 
     spec: ModelSpec
+    place: Placement
     groups: list[Group] = field(default_factory=list)
     killed: KillReason | None = None
 
@@ -70,8 +73,8 @@ class World:
 
     # Effects
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
-        self.children[replica] = Child(spec)
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
+        self.children[replica] = Child(spec, place)
         self.loads.append(spec.key)
 
     def run(self, group: Group) -> None:
@@ -159,7 +162,7 @@ class World:
 
     def loaded(self, key: ModelKey = A, load_ms: float = 200.0, private_bytes: int = 0) -> None:
         """The model's child reports that it is ready."""
-        self.scheduler.on_loaded(self.replica(key), load_ms, private_bytes, self.now)
+        self.scheduler.on_loaded(self.replica(key), load_ms, Need(private_bytes), self.now)
 
     def answer(self, key: ModelKey = A, indices: Iterable[int] | None = None) -> Group:
         """The child answers items of its first group, all by default."""
