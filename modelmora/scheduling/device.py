@@ -60,9 +60,9 @@ class Learned:
         self.peaks = {cost: held for cost, held in self.peaks.items() if cost <= _step(safe_cost)}
 
     @property
-    def need(self) -> Need | None:
-        """The most that was seen, per memory; None while nothing was."""
-        return _most(self.peaks.values()) if self.peaks else None
+    def need(self) -> Need:
+        """The most that was seen, per memory; 0 where nothing was."""
+        return _most((Need(0), *self.peaks.values()))
 
 
 def _most(needs: Iterable[Need]) -> Need:

@@ -14,7 +14,7 @@ from modelmora.scheduling.state import Model, Replica, resident
 Reserved = Counter[str]
 """Bytes that were promised, by the id of the device."""
 NOTHING: Reserved = Counter()
-NOWHERE = Option(ram(0), Need(0), Plan(Verdict.NEVER))
+NOWHERE = Option(ram(0), Need(0), Plan(Verdict.NEVER), 0.0, 0, before=False)
 """What a model is told that may be only on devices which the node does not have."""
 
 
@@ -49,9 +49,11 @@ class Ledger:
                     for memory in self._devices
                     if (taken := memory.bytes_of(need, device))
                 ]  # fmt: skip
+                plan = combined(plans)
+                used_at = max((self._replicas[one].heard for one in plan.leave), default=0.0)
                 free = device.budget_bytes - sum(one.bytes for one in held[device.id])
                 before = model.was_on == device
-                options.append(Option(device, need, combined(plans), free, before))
+                options.append(Option(device, need, plan, used_at, free, before))
         return choose(options) if options else NOWHERE
 
     def reserve(self, reserved: Reserved, option: Option) -> None:

@@ -35,13 +35,18 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One device that may take the replica: the plan there, free bytes, whether it was there."""
+    """One device that may take the replica, and the plan there.
+
+    `used_at` is when the last of those that would leave was used, `free` are the bytes that nobody
+    holds, `before` whether the last replica of the model was there.
+    """
 
     device: Device
     need: Need
     plan: Plan
-    free: int = 0
-    before: bool = False
+    used_at: float
+    free: int
+    before: bool
 
 
 def combined(plans: Sequence[Plan]) -> Plan:
@@ -57,7 +62,7 @@ def choose(options: Sequence[Option]) -> Option:
 
     (1) The first kind of which any could ever hold it; a model that a GPU can hold waits for one.
     (2) Where it can be loaded now; else where room is being made; else where it waits.
-    (3) Where the fewest others must leave.
+    (3) Where the fewest others must leave; of equals, where they have not been used for longest.
     (4) Where its model was last. (5) Where most is free.
     """
     # (1) The kind.
@@ -68,5 +73,11 @@ def choose(options: Sequence[Option]) -> Option:
     # (2), (3), (4), (5)
     return min(
         (one for one in able if one.device.kind is kind),
-        key=lambda one: (one.plan.verdict.value, len(one.plan.leave), not one.before, -one.free),
+        key=lambda one: (
+            one.plan.verdict.value,
+            len(one.plan.leave),
+            one.used_at,
+            not one.before,
+            -one.free,
+        ),
     )

@@ -178,7 +178,8 @@ class Model:
     def need(self, kind: DeviceKind) -> Need:
         """What to reserve on such a device: the most that was measured, else the estimate."""
         learned = self.learned.get(kind)
-        return (learned and learned.need) or self.spec.estimated(kind)
+        seen, guessed = learned.need if learned else Need(0), self.spec.estimated(kind)
+        return Need(seen.ram or guessed.ram, seen.gpu or guessed.gpu)
 
     def learn(self, kind: DeviceKind) -> Learned:
         """What its children were seen to take on such a device, to be added to."""
