@@ -35,7 +35,7 @@ class Policy:
     min_residency_s: float = 0.0
     """How long a loaded model is safe from making room for a model that has not aged."""
     queue_s: float = 5.0
-    """How long requests wait before their model, all of it computing, gets one more replica."""
+    """How much may wait, in seconds of all its replicas, before a model gets one more."""
     spare_s: float = 60.0
     """How long a replica has had nothing to do before it is one too many."""
     load_crashes: int = 3

@@ -13,9 +13,10 @@ from modelmora.scheduling.policy import Policy
 class Pressure:
     """A model at one moment: how many replicas are ready, how many of them compute.
 
-    `coming` are being loaded. `wait_s` is how long its oldest request has waited, or what waits
-    would take the ready ones, if that is more. `spare_s` is the longest that a ready one has had
-    nothing to do, 0 where all compute. `load_s` is what a load takes, by the mean.
+    `coming` are being loaded. `wait_s` is how long the ready ones would take for what waits; while
+    nothing was measured, how long its oldest request has waited. `spare_s` is the longest that a
+    ready one has had nothing to do, 0 where all compute. `load_s` is what a load takes, by the
+    mean.
     """
 
     ready: int
@@ -26,7 +27,7 @@ class Pressure:
     load_s: float
 
     def worth_s(self, policy: Policy) -> float:
-        """How long requests must wait for one more replica to be worth its load."""
+        """How long the queue must be for one more replica to be worth its load."""
         return max(policy.queue_s, self.load_s)
 
 
@@ -36,7 +37,7 @@ def rescale(pressure: Pressure, spec: ModelSpec, policy: Policy) -> Cause | Kill
     (1) It is not loaded, or is on its way out: that is for requests and operators to decide.
     (2) Fewer than it is always to have: one more.
     (3) As many as it may have, or one is on its way, whose effect is to be seen first: not more.
-    (4) All compute, and what waits would wait longer than `queue_s` and than a load: one more.
+    (4) All compute, and the queue is longer than `queue_s` and than a load: one more.
     (5) One has had nothing to do for `spare_s`, and the others are enough: one less.
     Between (4) and (5) lies most of a minute and a whole idle replica, so they do not take turns.
     """

@@ -168,8 +168,10 @@ class Model:
         """The model as `scaling` sees it."""
         ready = [one for one in self.replicas.values() if one.state is State.READY]
         coming = sum(one.state is State.LOADING for one in self.replicas.values())
-        waits_s = len(self.queue) * (self.run_ms or 0.0) / 1000 / max(len(ready), 1)
-        wait_s = max(now - self.queue.oldest_at(), waits_s)
+        if self.run_ms is None:
+            wait_s = now - self.queue.oldest_at()
+        else:
+            wait_s = len(self.queue) * self.run_ms / 1000 / max(len(ready), 1)
         spare_s = now - self.spare.heard if self.spare else 0.0
         computing = sum(bool(one.runs) for one in ready)
         load_s = (self.load_ms or 0.0) / 1000

@@ -185,6 +185,19 @@ class World:
         self.answer(key)
         return self.done(key, run_ms)
 
+    def finish_first(self, child: Child) -> None:
+        """This child answers all of its first group and is done with it."""
+        replica = next(one for one, found in self.children.items() if found is child)
+        group = child.groups.pop(0)
+        answers = [Answer(index) for index in range(len(group.works))]
+        self.scheduler.on_results(replica, group.id, answers, self.now)
+        self.scheduler.on_group_done(replica, group.id, 5.0, self.now)
+
+    def drain(self) -> None:
+        """All children do all that they have and are given."""
+        while busy := [child for child in self.children.values() if child.groups]:
+            self.finish_first(busy[0])
+
     def exit(self, key: ModelKey = A) -> None:
         """The child is gone, killed or by itself."""
         replica = self.replica(key)
