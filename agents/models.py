@@ -155,4 +155,5 @@ def _spec(looked: Looked) -> ModelSpec:
         files=looked.state,
         fault=looked.fault,
         default=definition.default,
+        devices=looked.entry.devices,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from modelmora.engines import sentence
 from modelmora.engines.files import ModelFiles
 from modelmora.errors import Code, RequestError
-from modelmora.messages import ChatMessage, Content, ObjectRef, Parameter, Tensor
+from modelmora.messages import ChatMessage, Content, DeviceKind, ObjectRef, Parameter, Tensor
 
 
 class InputKind(StrEnum):
@@ -69,7 +69,8 @@ class EngineEntry:
     """What the node knows of an engine without importing it.
 
     `engine` is `module:Class`; `needs_cores` says whether it computes on CPU threads (the test
-    engines do not, so they take none from the others). `modules` are imported once for all its
+    engines do not, so they take none from the others). `devices` are the kinds it computes on, the
+    preferred one first. `modules` are imported once for all its
     processes, before they start. `read` looks at a model's files and raises LoadError.
     """
 
@@ -78,6 +79,7 @@ class EngineEntry:
     parameters: Mapping[str, ParameterSpec] = field(default_factory=dict)
     inputs: frozenset[InputKind] = frozenset(InputKind)
     needs_cores: bool = True
+    devices: tuple[DeviceKind, ...] = (DeviceKind.CPU,)
     modules: tuple[str, ...] = ()
     read: Callable[[Path], ModelFiles] | None = None
 
@@ -107,6 +109,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         engine="modelmora.engines.embedding:Embedding",
         parameters={"truncate": ParameterSpec(bool, default=False)},
         inputs=frozenset({InputKind.TEXT}),
+        devices=(DeviceKind.CUDA, DeviceKind.CPU),
         modules=_SENTENCES,
         read=sentence.read_files,
     ),

@@ -75,7 +75,7 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
     EventKind.REGISTERED: ("task",),
     EventKind.VERSION_ADDED: ("task",),
     EventKind.UNREGISTERED: (),
-    EventKind.LOADING: ("replica",),
+    EventKind.LOADING: ("replica", "device", "cause", "ram_bytes", "gpu_bytes"),
     EventKind.LOADED: ("load_ms", "private_bytes", "sandbox"),
     EventKind.LOAD_FAILED: ("code", "message"),
     EventKind.UNLOADED: EXIT_FACTS,

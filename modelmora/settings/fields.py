@@ -260,8 +260,19 @@ class MemorySettings(Section):
     budget_bytes: int | None = Field(
         None,
         ge=1,
-        description="memory for models; none = 80 % of what the machine or its cgroup has "
-        "available at start",
+        description="RAM for models; none = 80 % of what the machine or its cgroup has available "
+        "at start",
+    )
+    gpus: tuple[str, ...] | None = Field(
+        None,
+        description="GPUs to use, by the driver's index or the beginning of the UUID; none = those "
+        "of `CUDA_VISIBLE_DEVICES`, else all; `[]` = no GPU",
+    )
+    gpu_share: float = Field(
+        0.9, gt=0, le=1, description="share of each GPU's memory, as free at start, for models"
+    )
+    gpu_bytes: int | None = Field(
+        None, ge=1, description="memory of each GPU for models; goes before `gpu_share`"
     )
 
 

@@ -199,7 +199,7 @@ def _enclose(order: Mapping[str, Any]) -> Enclosure:
     folder = Path(order["path"]) if order["path"] else None
     try:
         return enclose(
-            Mode(order["sandbox"]), folder, devices=os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+            Mode(order["sandbox"]), folder, devices=bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
         )
     except Unenclosed as error:
         raise LoadError(Code.CANNOT_BE_SERVED, str(error)) from None

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ class Zygote:
         """Forks that are asked for and not answered."""
         return len(self._answers)
 
-    async def fork(self, child: socket.socket, devices: str | None) -> int:
+    async def fork(self, child: socket.socket, devices: str) -> int:
         """Fork a child that serves this socket; returns its pid. Raises ForkRefused."""
         self._token += 1
         token = self._token
@@ -159,7 +159,7 @@ def spawn_zygote(modules: Iterable[str]) -> Spawned:
 
 
 def spawn_child(
-    sock: socket.socket, runtime: Runtime | None, devices: str | None
+    sock: socket.socket, runtime: Runtime | None, devices: str
 ) -> subprocess.Popen[bytes]:
     """Start a child that was not forked: in our Python, in another one, or a program of its own.
 
@@ -179,20 +179,16 @@ def spawn_child(
 def _spawn(
     program: Sequence[str],
     sock: socket.socket,
-    environment: dict[str, str],
-    devices: str | None,
+    environment: Mapping[str, str],
+    devices: str,
     *arguments: str,
 ) -> subprocess.Popen[bytes]:
     """Run a program with a socket, in a session of its own, so Ctrl-C is the node's."""
-    if devices is None:
-        del environment["CUDA_VISIBLE_DEVICES"]
-    else:
-        environment["CUDA_VISIBLE_DEVICES"] = devices
     fd = sock.fileno()
     return subprocess.Popen(
         [*program, str(fd), str(os.getpid()), *arguments],
         pass_fds=[fd],
-        env=environment,
+        env={**environment, "CUDA_VISIBLE_DEVICES": devices},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -28,13 +28,11 @@ class Launcher:
 
     def __init__(
         self,
-        devices: str | None,
         on_zygote: Callable[[int | None], None],
         on_orphans: Callable[[], None],
         first: Spawned | None,
         runtimes: Mapping[str, Runtime],
     ) -> None:
-        self._devices = devices
         self._on_zygote = on_zygote
         self._on_orphans = on_orphans
         self._first = first
@@ -102,14 +100,15 @@ class Launcher:
         await zygote.settled.wait()
         return zygote.facts
 
-    async def launch(self, runtime: str | None = None) -> tuple[int, socket.socket]:
+    async def launch(self, visible: str, runtime: str | None) -> tuple[int, socket.socket]:
         """Start a child; returns its pid and the node's end of its socket. Raises OSError.
 
-        `runtime` names one of the environments, which the zygote knows nothing of.
+        `visible` is its CUDA_VISIBLE_DEVICES, `runtime` names another environment, of which the
+        zygote knows nothing.
         """
         if self._zygote is not None and runtime is None:
             try:
-                return await self._fork(self._zygote)
+                return await self._fork(self._zygote, visible)
             except ForkRefused as refusal:
                 log.warning("a child gets a fresh interpreter, which is slow: %s", refusal)
         if self._stopping:
@@ -117,7 +116,7 @@ class Launcher:
         ours, theirs = socket.socketpair()
         elsewhere = self._runtimes[runtime] if runtime else None
         with theirs:
-            process = spawn_child(theirs, elsewhere, self._devices)
+            process = spawn_child(theirs, elsewhere, visible)
         self.fresh_starts += 1
         self._fresh[process.pid] = process
         self.sessions.add(process.pid)
@@ -130,12 +129,12 @@ class Launcher:
             process.returncode = known(code)
         self._on_orphans()
 
-    async def _fork(self, zygote: Zygote) -> tuple[int, socket.socket]:
+    async def _fork(self, zygote: Zygote, visible: str) -> tuple[int, socket.socket]:
         # A pair of its own: a child whose fork was never confirmed must find its socket closed.
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                pid = await zygote.fork(theirs, self._devices)
+                pid = await zygote.fork(theirs, visible)
         except BaseException:
             ours.close()
             raise
