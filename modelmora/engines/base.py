@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from modelmora.errors import Code, ModelMoraError, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter
@@ -56,6 +56,13 @@ class OnStep(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsSteps(Protocol):
+    """A batch engine that computes in steps."""
+
+    on_step: OnStep
+
+
 class Engine(Protocol):
     """One model in one process, group by group. Only `load` and `run` may take long.
 
@@ -104,6 +111,7 @@ class Step:
     settings: Mapping[str, Parameter] = field(default_factory=dict)
 
 
+@runtime_checkable
 class SteppedEngine(Protocol):
     """One model in one process, whose requests join and leave between steps.
 

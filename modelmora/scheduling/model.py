@@ -18,7 +18,8 @@ _ESTIMATE_BASE = 64 * _MIB
 class ModelSpec:
     """One model as it is to be loaded; `engine` is "module:Class", `path` its folder.
 
-    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `files` is
+    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `slots` is
+    how many requests a child steps at once; None where it computes groups in batches. `files` is
     what tells one state of its files from another, `fault` what is wrong with them.
     """
 
@@ -31,6 +32,7 @@ class ModelSpec:
     needs_cores: bool
     options: Mapping[str, object] = field(default_factory=dict)
     max_inputs: int | None = None
+    slots: int | None = None
     files: Hashable = None
     fault: str | None = None
     default: bool = field(default=True, compare=False)

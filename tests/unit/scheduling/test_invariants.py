@@ -11,6 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from modelmora.errors import RequestError
 from modelmora.messages import Lane
 from modelmora.scheduling import (
+    Chunk,
     Group,
     ItemResult,
     KillReason,
@@ -121,6 +122,10 @@ class Referee:
         child.killed = True
 
     def started(self, work: Work) -> None:
+        assert work not in self.ends
+        assert work not in self.dropped
+
+    def progressed(self, work: Work, chunk: Chunk) -> None:
         assert work not in self.ends
         assert work not in self.dropped
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from modelmora.errors import RequestError
 from modelmora.messages import Lane
 from modelmora.scheduling import (
+    Chunk,
     Group,
     ItemResult,
     KillReason,
@@ -59,6 +60,7 @@ class World:
     loads: list[ModelKey] = field(default_factory=list)
     ran: list[Group] = field(default_factory=list)
     cancels: list[tuple[int, int]] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
     outcomes: list[tuple[str, str]] = field(default_factory=list)
     errors: dict[str, RequestError] = field(default_factory=dict)
@@ -86,6 +88,9 @@ class World:
 
     def started(self, work: Work) -> None:
         self.begun.append(work.request_id)
+
+    def progressed(self, work: Work, chunk: Chunk) -> None:
+        self.heard.append(work.request_id)
 
     def answered(self, work: Work, result: ItemResult) -> None:
         self.outcomes.append((work.request_id, "answered"))

@@ -12,6 +12,7 @@ from modelmora.engines.base import Engine, Plan, Row
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import encode_outputs, encode_request
+from modelmora.workers.chunks import Chunk
 from modelmora.workers.execution import GroupRun, SafeSize
 from modelmora.workers.protocol import Run, RunItem
 
@@ -61,6 +62,7 @@ class Outcomes:
         self.seen: dict[int, bytes | Code] = {}
         self.messages: dict[int, str] = {}
         self.polls = 0
+        self.chunks: list[Chunk] = []
         self.cancel_at, self.cancel = cancel_at, cancel
 
     def poll(self) -> None:
@@ -71,6 +73,9 @@ class Outcomes:
 
     def batch_done(self) -> None:
         return None
+
+    def tell(self, chunk: Chunk) -> None:
+        self.chunks.append(chunk)
 
     def answer(
         self, index: int, outputs: bytes | None, error: RequestError | None, ms: float
