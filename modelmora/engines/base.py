@@ -56,17 +56,10 @@ class OnStep(Protocol):
         ...
 
 
-@runtime_checkable
-class TellsSteps(Protocol):
-    """A batch engine that computes in steps."""
-
-    on_step: OnStep
-
-
 class Engine(Protocol):
     """One model in one process, group by group. Only `load` and `run` may take long.
 
-    An engine with an attribute `on_step` finds an `OnStep` in it while it runs.
+    While it runs it finds an `OnStep` in its attribute `on_step`: for those who compute in steps.
     """
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from modelmora.engines.base import Engine, Plan, Row, TellsSteps, Withdrawn, is_out_of_memory
+from modelmora.engines.base import Engine, Plan, Row, Withdrawn, is_out_of_memory
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.sizes import RECORD_BYTES, outputs_too_large
 from modelmora.messages import Content, InferenceRequest
@@ -83,8 +83,7 @@ class GroupRun:
         self._answer = answer
         self._open: dict[int, _Open] = {}
         self._alive_at = time.monotonic()
-        if isinstance(engine, TellsSteps):
-            engine.on_step = self._on_step
+        engine.on_step = self._on_step  # type: ignore[attr-defined]  # most have no use for it
 
     def execute(self) -> None:
         """Answer every request of the group exactly once; raises nothing of the engine's."""

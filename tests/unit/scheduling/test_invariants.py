@@ -28,9 +28,12 @@ POLICY = Policy(
     cores=4, budget_bytes=2 * SIZE + MIB, ageing_s=20, group_requests=4, group_bytes=100,
     load_s=60, start_to_close_s=30, cancel_grace_s=5, min_residency_s=2, returns=3,
 )  # fmt: skip
-SPECS = (spec(A), spec(B), spec(C, 2 * SIZE, needs_cores=False))
+STEPPED: ModelKey = ("stepped", "1")
+SPECS = (
+    spec(A), spec(B), spec(C, 2 * SIZE, needs_cores=False), spec(STEPPED, slots=3),
+)  # fmt: skip
 BIG = spec(("big", "1"), 3 * SIZE)
-KEYS = st.sampled_from([A, A, A, B, C, BIG.key])
+KEYS = st.sampled_from([A, A, A, B, C, STEPPED, STEPPED, BIG.key])
 
 
 @dataclass
@@ -56,6 +59,8 @@ class Referee:
         self.came: dict[Work, float] = {}
         self.ends: dict[Work, str] = {}
         self.dropped: set[Work] = set()
+        self.halves: dict[Work, object] = {}
+        """Of those that a stepped child has died with, in which half they were."""
 
     def need(self, spec: ModelSpec) -> int:
         return self.measured.get(spec.key) or spec.estimated_bytes
@@ -71,8 +76,15 @@ class Referee:
         child = self.children[group.replica]
         assert child.ready
         assert not child.killed
+        slots = child.spec.slots
+        if slots:
+            assert len(group.works) == 1
+            beside = {
+                self.halves.get(work) for each in child.groups.values() for work in each.works
+            }
+            assert beside <= {self.halves.get(group.works[0])}, "suspects beside others"
         child.groups[group.id] = group
-        assert len(child.groups) <= 2, "a third group"
+        assert len(child.groups) <= (slots or 2), "one group too many"
         assert 1 <= group.threads <= self.policy.cores
         self.check_turn(group)
         lane = group.works[0].lane
@@ -148,10 +160,19 @@ class Referee:
 
     def exit(self, replica: int) -> None:
         """The child is gone; what it held and still needs an answer waits again."""
-        for group in self.children.pop(replica).groups.values():
-            for work in group.works:
-                if work not in self.ends and work not in self.dropped:
-                    self.waiting[work.model, work.lane].append(work)
+        child = self.children.pop(replica)
+        held = [
+            work
+            for group in child.groups.values()
+            for work in group.works
+            if work not in self.ends and work not in self.dropped
+        ]
+        for work in held:
+            self.waiting[work.model, work.lane].append(work)
+        if child.spec.slots and held:
+            middle = (len(held) + 1) // 2
+            for half in (held[:middle], held[middle:]):
+                self.halves |= dict.fromkeys(half, object())
 
 
 class Life(RuleBasedStateMachine):
@@ -293,6 +314,12 @@ class Life(RuleBasedStateMachine):
             group = list(chosen[1].groups)[which]
             answers = [Answer(index) for index in indices]
             self.scheduler.on_results(chosen[0], group, answers, self.now)
+
+    @rule(pick=st.integers(0, 9), which=st.integers(0, 2), index=st.integers(-1, 5))
+    def child_tells(self, pick: int, which: int, index: int) -> None:
+        if (chosen := self.pick(pick)) and len(chosen[1].groups) > which:
+            group = list(chosen[1].groups)[which]
+            self.scheduler.on_chunk(chosen[0], group, Answer(index), self.now)
 
     @rule(pick=st.integers(0, 9), which=st.sampled_from([0, 0, 0, 1]), honest=st.booleans())
     def child_is_done(self, pick: int, which: int, honest: bool) -> None:

@@ -28,10 +28,14 @@ SIZE = 100 * MIB
 """What a test model is estimated to take."""
 
 
-def spec(key: ModelKey = A, size: int = SIZE, *, needs_cores: bool = True) -> ModelSpec:
+def spec(
+    key: ModelKey = A, size: int = SIZE, *, needs_cores: bool = True, slots: int | None = None
+) -> ModelSpec:
     """A model whose estimate is `size` bytes."""
     weights = round((size - 64 * MIB) / 1.2)
-    return ModelSpec(key[0], key[1], "echo", "engines:Echo", "/models", weights, needs_cores)
+    return ModelSpec(
+        key[0], key[1], "echo", "engines:Echo", "/models", weights, needs_cores, slots=slots
+    )
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Answer:
     """What a child says about one item."""
 
     index: int
+    tells: bool = True
 
 
 @dataclass
@@ -101,10 +106,10 @@ class World:
 
     # What a test does
 
-    def serve(self, *keys: ModelKey, size: int = SIZE) -> None:
+    def serve(self, *keys: ModelKey, size: int = SIZE, slots: int | None = None) -> None:
         """Add models and have them loaded."""
         for key in keys:
-            self.scheduler.add_model(spec(key, size), self.now)
+            self.scheduler.add_model(spec(key, size, slots=slots), self.now)
             self.scheduler.load(key, self.now)
             self.loaded(key)
 

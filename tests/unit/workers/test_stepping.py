@@ -15,6 +15,7 @@ from modelmora.wire import encode_outputs, encode_request
 from modelmora.workers.chunks import LIFE_S, NOTHING_TOLD, Chunk, Told
 from modelmora.workers.protocol import ProtocolError, Run, RunItem
 from modelmora.workers.stepping import SteppedRuns
+from modelmora.workers.trial import fault_of
 
 
 class Speller(SteppedEngine):
@@ -291,3 +292,13 @@ def test_a_group_of_several_is_no_order_for_a_stepped_engine() -> None:
     hall = Hall(Speller())
     with pytest.raises(ProtocolError):
         hall.runs.take(Run(1, 1, {}, (RunItem("a"), RunItem("b")), (b"", b"")))
+
+
+def test_a_trial_of_a_stepped_engine() -> None:
+    def value(text: str) -> bytes:
+        return encode_request(InferenceRequest("r", "m", (text,)))
+
+    assert fault_of(Speller(), value("good")) is None
+    fault = fault_of(Speller(), value("$"))
+    assert fault is not None
+    assert fault.code is Code.INFERENCE_FAILED
