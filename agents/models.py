@@ -7,6 +7,7 @@ from dataclasses import replace
 import structlog
 
 from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.engines.catalog import slots_of
 from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.kafka.topics import Topic
@@ -151,6 +152,7 @@ def _spec(looked: Looked) -> ModelSpec:
         looked.path,
         files.weight_bytes,
         looked.entry.needs_cores,
+        slots=slots_of(looked.entry, {}),
         max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
         files=looked.state,
         fault=looked.fault,

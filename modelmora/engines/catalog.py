@@ -70,8 +70,9 @@ class EngineEntry:
 
     `engine` is `module:Class`; `needs_cores` says whether it computes on CPU threads (the test
     engines do not, so they take none from the others). `devices` are the kinds it computes on, the
-    preferred one first. `modules` are imported once for all its
-    processes, before they start. `read` looks at a model's files and raises LoadError.
+    preferred one first. `modules` are imported once for all its processes, before they start.
+    `read` looks at a model's files and raises LoadError. `slots` is how many requests a stepped
+    engine steps at once; None is a batch engine.
     """
 
     task: str
@@ -82,6 +83,7 @@ class EngineEntry:
     devices: tuple[DeviceKind, ...] = (DeviceKind.CPU,)
     modules: tuple[str, ...] = ()
     read: Callable[[Path], ModelFiles] | None = None
+    slots: int | None = None
 
 
 # The real model modules, since transformers imports them only when a model of theirs is made.
@@ -103,6 +105,18 @@ def _test(name: str, parameters: Mapping[str, ParameterSpec]) -> EngineEntry:
     return EngineEntry(name, engine, parameters, needs_cores=False)
 
 
+def _count() -> EngineEntry:
+    parameters = {
+        "words": ParameterSpec(int, 16, minimum=0, maximum=100_000),
+        "ms": ParameterSpec(float, 1.0, minimum=0, maximum=60_000),
+        "seed": ParameterSpec(int),
+        "marker": ParameterSpec(str),
+        "fault": ParameterSpec(str, "crash"),
+    }
+    engine = "modelmora.testing.stepped:Count"
+    return EngineEntry("count", engine, parameters, needs_cores=False, slots=16)
+
+
 CATALOG: Mapping[str, EngineEntry] = {
     "txt2embed": EngineEntry(
         task="txt2embed",
@@ -121,12 +135,22 @@ TESTING: Mapping[str, EngineEntry] = {
     "crash": _test("crash", _MARKER),
     "hang": _test("hang", _MARKER),
     "oom": _test("oom", _MARKER),
+    "count": _count(),
 }
 
 
 def entry_for(task: str, *, testing: bool = False) -> EngineEntry | None:
     """The engine of a task, or None when this release has none."""
     return CATALOG.get(task) or (TESTING.get(task) if testing else None)
+
+
+def slots_of(entry: EngineEntry, options: Mapping[str, object]) -> int | None:
+    """How many requests a child of a stepped engine takes: what the model's options say, else it.
+
+    None is a batch engine.
+    """
+    said = options.get("slots")
+    return said if entry.slots and isinstance(said, int) and said > 0 else entry.slots
 
 
 def settings_for(

@@ -25,7 +25,8 @@ _CUDA_RAM = 1024 * _MIB
 class ModelSpec:
     """One model as it is to be loaded; `engine` is "module:Class", `path` its folder.
 
-    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `files` is
+    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `slots` is
+    how many requests a child steps at once; None where it computes groups in batches. `files` is
     what tells one state of its files from another, `fault` what is wrong with them. `devices` are
     the kinds it may be on, the preferred one first; `declared` is what its definition says it
     needs. It has up to `max_replicas` children, and `min_replicas` while it has any.
@@ -40,6 +41,7 @@ class ModelSpec:
     needs_cores: bool
     options: Mapping[str, object] = field(default_factory=dict)
     max_inputs: int | None = None
+    slots: int | None = None
     files: Hashable = None
     fault: str | None = None
     runtime: str | None = None

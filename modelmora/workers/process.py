@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -17,6 +17,7 @@ from modelmora.messages import DeviceKind
 from modelmora.resources import memory_of, summed_pss
 from modelmora.sandbox import Mode
 from modelmora.workers import protocol
+from modelmora.workers.chunks import CHUNK_S, Chunk, Told
 from modelmora.workers.events import (
     DeviceLike,
     ExitReason,
@@ -32,6 +33,8 @@ from modelmora.workers.protocol import FrameReader, Kind, ProtocolError
 
 # A dead child's socket may hold answers still; one that closed its socket should be ending.
 LAST_WORDS_S = 1.0
+# What a result can hold leaves at its end at once.
+CHUNKS_AT_ONCE = 64
 
 
 class Starter(Protocol):
@@ -64,14 +67,31 @@ class Surroundings:
 
 
 class _Owed:
-    """The answers that a child owes for one group."""
+    """The answers that a child owes for one group, and what its requests may tell until then."""
 
-    __slots__ = ("answered", "missing", "started")
+    __slots__ = ("answered", "chunks", "missing", "next", "since", "started")
 
-    def __init__(self, count: int) -> None:
-        self.answered = bytearray(count)
-        self.missing = count
+    def __init__(self, told: Sequence[Told]) -> None:
+        self.answered = bytearray(len(told))
+        self.missing = len(told)
         self.started = False
+        self.since = time.monotonic()
+        self.chunks = 0
+        self.next = [each.chunks for each in told]
+
+    def tells(self, chunk: Chunk) -> None:
+        """Raises ProtocolError where the chunk is none of these, out of turn, or one too many."""
+        index = chunk.index
+        if index >= len(self.answered) or self.answered[index]:
+            raise ProtocolError("a chunk that nobody waits for")
+        if chunk.tells:
+            if chunk.sequence not in (0, self.next[index]):
+                raise ProtocolError("a chunk out of turn")
+            self.next[index] = chunk.sequence + 1
+        self.chunks += 1
+        passed = (time.monotonic() - self.since) / CHUNK_S
+        if self.chunks > len(self.answered) * (CHUNKS_AT_ONCE + passed):
+            raise ProtocolError("more chunks than a child may send")
 
 
 class Channel(asyncio.BufferedProtocol):
@@ -141,14 +161,18 @@ class ChildProcess:
         if self._transport is None or self._end is not None or self._transport.is_closing():
             return
         metas = [cast("MetaLike", work.meta) for work in group.works]
-        requests = [
+        requests: list[dict[str, object]] = [
             {"id": work.request_id, "principal": meta.principal, "traceparent": meta.traceparent}
             for work, meta in zip(group.works, metas, strict=True)
         ]
+        told = [meta.told for meta in metas]
+        for entry, before in zip(requests, told, strict=True):
+            if before.chunks:
+                entry["told"] = (before.chunks, before.chars, before.crc)
         values = [work.value for work in group.works]
         parameters = metas[0].parameters if metas else {}
         frame = protocol.encode_run(group.id, group.threads, parameters, requests, values)
-        self._owed[group.id] = _Owed(len(values))
+        self._owed[group.id] = _Owed(told)
         self.busy = True
         self._transport.write(frame)
 
@@ -226,6 +250,10 @@ class ChildProcess:
             return
         if kind is Kind.RESULTS:
             self._take_results(body)
+        elif kind is Kind.CHUNK:
+            group, chunk = protocol.decode_chunk(body)
+            self._owing(group).tells(chunk)
+            self._around.events.on_chunk(self.replica, group, chunk)
         elif kind is Kind.STARTED:
             group = protocol.decode_started(body)
             owed = self._owing(group)
