@@ -33,8 +33,6 @@ class ModelSpec:
     max_inputs: int | None = None
     files: Hashable = None
     fault: str | None = None
-    default: bool = field(default=True, compare=False)
-    """Whether it may answer for its name alone; no reason to load it anew."""
 
     @property
     def key(self) -> ModelKey:
