@@ -127,7 +127,9 @@ class Node:
         self.presence = Presence(
             settings, self.name, self.service.standing, self.intake, leases, self.teller
         )
-        self.hand_on = self.service.elsewhere = HandOn(leases, self.intake, results, self.name)
+        self.hand_on = self.service.elsewhere = HandOn(
+            leases, self.intake, results, self.name, self.service.catalogue.meant
+        )
         followed = (Topic.CONTROL.full(settings.namespace), Topic.REGISTRY.full(settings.namespace))
         self.pulse = Pulse(settings, followed)
         self.control = Control(settings, self.service, self.models, leases, self.pulse, schemas)
@@ -364,6 +366,7 @@ class Node:
             "serves": sorted(serves),
             "failed": failed,
             "unreadable": self.models.unreadable,
+            "lacking": self.models.lacking,
         }
 
     def rows(self) -> list[dict[str, Any]]:

@@ -46,8 +46,6 @@ class ModelSpec:
     fault: str | None = None
     runtime: str | None = None
     """Which other Python environment its child runs in."""
-    default: bool = field(default=True, compare=False)
-    """Whether it may answer for its name alone; no reason to load it anew."""
     devices: tuple[DeviceKind, ...] = (DeviceKind.CPU,)
     declared: Need | None = None
     min_replicas: int = 1
@@ -61,14 +59,13 @@ class ModelSpec:
     def estimated(self, kind: DeviceKind) -> Need:
         """What is reserved until a child has been measured on such a device.
 
-        What is declared; else the weights * 1.2, and what their libraries take beside them.
+        What is declared, 0 being nothing; else the weights * 1.2, and what their libraries take.
         """
-        if self.declared and (kind is DeviceKind.CPU or self.declared.gpu):
-            return self.declared
+        declared = self.declared or Need(0)
         weights = int(self.weight_bytes * _ESTIMATE_FACTOR)
         if kind is DeviceKind.CPU:
-            return Need(weights + _ESTIMATE_BASE)
-        return Need(_CUDA_RAM, weights + _CUDA_BASE)
+            return Need(declared.ram or weights + _ESTIMATE_BASE)
+        return Need(declared.ram or _CUDA_RAM, declared.gpu or weights + _CUDA_BASE)
 
 
 class State(StrEnum):
