@@ -35,8 +35,6 @@ class ModelFiles:
     """`module:Class`, where the task has several engines and the files decide."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a user asks of a model, by name: dimension, labels, max_tokens."""
-    slots: int = 0
-    """How many requests a stepped engine takes at once; 0 for a batch engine."""
 
 
 def broken(message: str) -> LoadError:

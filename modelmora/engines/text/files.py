@@ -99,9 +99,7 @@ def read_files(path: Path) -> ModelFiles:
         room = room_for(context_of(config), token, weights)
         facts = {"context_length": room.context, "architecture": str(config.get("model_type"))}
         engine = TRANSFORMER_ENGINE
-    return ModelFiles(
-        weights + room.pool * token, engine=engine, facts={**facts, "slots": SLOTS}, slots=SLOTS
-    )
+    return ModelFiles(weights + room.pool * token, engine=engine, facts={**facts, "slots": SLOTS})
 
 
 def context_of(config: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ Imported in a child only; llama.cpp is loaded with it.
 from __future__ import annotations
 
 import json
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ class Gguf(SteppedEngine):
         self._pool = int(options.get("token_pool") or room.pool)
         self._context = min(int(options.get("context_length") or room.context), self._pool)
         self._adapters = sorted(self._files.adapters)
-        self._threads = self._wanted = 1
+        self._threads = self._wanted = len(os.sched_getaffinity(0))  # what a model alone gets
         self._running: dict[int, _Running] = {}
         self._waiting: deque[_Running] = deque()
         self._active: set[_Running] = set()  # the removed ones too, until llama.cpp lets go

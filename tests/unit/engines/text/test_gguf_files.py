@@ -46,7 +46,6 @@ def test_a_folder_is_one_model_with_its_adapters_and_projector(tiny: Path, tmp_p
     files = read_files(folder)
     assert files.engine == GGUF_ENGINE
     assert files.facts["context_length"] == CONTEXT
-    assert files.slots == 16
     assert read_files(folder / "tiny.gguf").weight_bytes == files.weight_bytes
     (folder / "other.gguf").write_bytes(tiny.read_bytes())
     with pytest.raises(LoadError, match="2 GGUF models"):
