@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelmora.engines import sentence
 from modelmora.engines.files import ModelFiles
+from modelmora.engines.text import files as text_files
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, Content, DeviceKind, ObjectRef, Parameter, Tensor
 
@@ -30,7 +31,14 @@ _KINDS: tuple[tuple[type, InputKind], ...] = (
     (ObjectRef, InputKind.OBJECT),
     (ChatMessage, InputKind.MESSAGE),
 )
-_TYPE_NAMES = {bool: "a boolean", int: "an integer", float: "a number", str: "a string"}
+_TYPE_NAMES = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "an array of strings",
+}
+_ACCEPTED: Mapping[type, tuple[type, ...]] = {float: (int, float), list: (tuple,)}
 
 
 def kind_of(content: Content) -> InputKind:
@@ -40,16 +48,19 @@ def kind_of(content: Content) -> InputKind:
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """One accepted parameter; `default` None means that it is left out unless given."""
+    """One accepted parameter; `default` None means that it is left out unless given.
 
-    type: type[bool] | type[int] | type[float] | type[str]
+    The type `list` stands for an array of strings, whose value is a tuple.
+    """
+
+    type: type[bool] | type[int] | type[float] | type[str] | type[list[str]]
     default: Parameter = None
     minimum: float | None = None
     maximum: float | None = None
 
     def check(self, name: str, value: Parameter) -> None:
         """Raises RequestError (invalid_input) unless the value is of this type and range."""
-        accepted = (int, float) if self.type is float else (self.type,)
+        accepted = _ACCEPTED.get(self.type, (self.type,))
         if not isinstance(value, accepted) or (isinstance(value, bool) and self.type is not bool):
             raise RequestError(
                 Code.INVALID_INPUT, f"parameter `{name}` must be {_TYPE_NAMES[self.type]}"
@@ -97,6 +108,33 @@ _SENTENCES = (
     "safetensors.torch",
     "modelmora.engines.embedding",
 )
+# What a transformers model needs; llama.cpp is imported by the child that computes with it.
+_TEXTS = (
+    "torch",
+    "transformers",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+    "safetensors.torch",
+    "modelmora.engines.text.transformer",
+)
+_GENERATION: Mapping[str, ParameterSpec] = {
+    "max_tokens": ParameterSpec(int, 256, minimum=1, maximum=1 << 20),
+    "temperature": ParameterSpec(float, 0.7, minimum=0, maximum=10),
+    "top_p": ParameterSpec(float, 0.95, minimum=0, maximum=1),
+    "top_k": ParameterSpec(int, minimum=0, maximum=1 << 20),
+    "min_p": ParameterSpec(float, minimum=0, maximum=1),
+    "repeat_penalty": ParameterSpec(float, minimum=0.1, maximum=10),
+    "presence_penalty": ParameterSpec(float, minimum=-2, maximum=2),
+    "frequency_penalty": ParameterSpec(float, minimum=-2, maximum=2),
+    "stop": ParameterSpec(list),
+    "seed": ParameterSpec(int, minimum=0, maximum=text_files.SEEDS - 2),
+    "logprobs": ParameterSpec(int, minimum=0, maximum=20),
+    "template": ParameterSpec(bool, default=True),
+    "json_schema": ParameterSpec(str),
+    "grammar": ParameterSpec(str),
+    "loras": ParameterSpec(list),
+}
 _MARKER = {"marker": ParameterSpec(str)}
 
 
@@ -126,6 +164,14 @@ CATALOG: Mapping[str, EngineEntry] = {
         devices=(DeviceKind.CUDA, DeviceKind.CPU),
         modules=_SENTENCES,
         read=sentence.read_files,
+    ),
+    "txt2txt": EngineEntry(
+        task="txt2txt",
+        engine=text_files.TRANSFORMER_ENGINE,
+        parameters=_GENERATION,
+        inputs=frozenset({InputKind.TEXT, InputKind.MESSAGE, InputKind.BYTES}),
+        modules=_TEXTS,
+        read=text_files.read_files,
     ),
 }
 # Served only with `testing: true`.
