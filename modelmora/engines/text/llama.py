@@ -20,6 +20,8 @@ from modelmora.engines.text.asking import Asked, Sampling
 from modelmora.engines.text.files import GgufModel
 from modelmora.errors import Code, RequestError
 
+PROMPT_BATCH = 256
+"""Tokens of prompts between two things that llama.cpp says; between them it cannot be stopped."""
 _SILENT = -1
 
 
@@ -45,6 +47,7 @@ def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, thre
         xllamacpp.CommonAdapterLoraInfo(str(model.adapters[name]), 0.0) for name in adapters
     ]
     params.n_parallel, params.n_ctx = slots, pool
+    params.n_batch = PROMPT_BATCH
     params.kv_unified = True
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.warmup = params.fit_params = params.ctx_shift = False
@@ -74,6 +77,7 @@ def body_of(asked: Asked, how: Sampling, *, seeded: bool) -> dict[str, Any]:
     body: dict[str, Any] = {
         "stream": True,
         "stream_options": {"include_usage": True},
+        "return_progress": True,
         "max_tokens": how.max_tokens,
         "temperature": how.temperature,
         "top_p": how.top_p,
@@ -120,7 +124,7 @@ def ask(server: Any, body: dict[str, Any], hear: Callable[[Said], bool]) -> None
 
         try:
             call(body, said)
-        except (RuntimeError, ValueError):
+        except (RuntimeError, TypeError, ValueError):
             hear(Said(error=_refused(body)))  # its words may hold content
 
 
@@ -131,7 +135,7 @@ def _said(answer: Mapping[str, Any], body: Mapping[str, Any]) -> Said:
     prompt, tokens = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
     if not answer.get("choices"):
         return Said(prompt_tokens=prompt, tokens=tokens)
-    [choice] = answer["choices"]
+    choice = answer["choices"][0]
     text = choice["text"] if "text" in choice else choice.get("delta", {}).get("content")
     logprobs = (choice.get("logprobs") or {}).get("content") or ()
     return Said(text or "", logprobs, choice.get("finish_reason"), prompt, tokens)
