@@ -7,7 +7,7 @@ import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +31,10 @@ class ModelFiles:
     weight_bytes: int
     row_bytes: int | None = None
     """Bytes of the outputs of one input; None where the files do not tell."""
+    engine: str | None = None
+    """`module:Class`, where the task has several engines and the files decide."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What a user asks of a model, by name: dimension, labels, max_tokens."""
 
 
 def broken(message: str) -> LoadError:

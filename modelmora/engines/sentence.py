@@ -15,6 +15,8 @@ from modelmora.engines.files import (
     read_json,
     read_weights,
 )
+from modelmora.errors import Code, RequestError
+from modelmora.messages import Parameter
 from modelmora.text import counted
 
 # File layout and names: Sentence Transformers (modules.json, <n>_Pooling/config.json and
@@ -30,7 +32,9 @@ _OLD_POOLING = {
 }
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 CONFIG = "config.json"
+CONFIG_OF_LIBRARY = "config_sentence_transformers.json"
 TOKENIZER = "tokenizer.json"
+_OTHER_CONFIGS = ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 _VOCABULARIES = ("*vocab*", "*.model", "*.spm", "*bpe*", "*.tiktoken")
 _STEPS = ("Transformer", "Pooling", "Normalize")
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
@@ -47,6 +51,8 @@ class SentenceModel:
     max_tokens: int | None
     lower_case: bool
     prompt: str
+    """What is put before each text, unless the request names another."""
+    prompts: Mapping[str, str]
     width: int | None
     """Of a token's vector, where the configuration tells it."""
 
@@ -59,18 +65,18 @@ def read_files(path: Path) -> ModelFiles:
     model = read_sentence_model(path)
     config = read_json(model.transformer / CONFIG)
     total, shapes = read_weights(model.transformer)
-    words = _table(shapes, "word_embeddings.weight")
-    places = _table(shapes, "position_embeddings.weight")
+    words = table(shapes, "word_embeddings.weight")
+    places = table(shapes, "position_embeddings.weight")
     _compare(config, "vocab_size", words, 0)
     _compare(config, "max_position_embeddings", places, 0)
     if "embedding_size" not in config:
         for name in _WIDTHS[:2]:
             _compare(config, name, words, 1)
-    _check_tokenizer(model.transformer, words[0] if words else None)
+    check_tokenizer(model.transformer, words[0] if words else None)
     return ModelFiles(total, model.width and 4 * model.width * len(model.pooling))
 
 
-def _table(shapes: Mapping[str, Shape], name: str) -> Shape | None:
+def table(shapes: Mapping[str, Shape], name: str) -> Shape | None:
     """The shape of a table of vectors, under whatever prefix it stands."""
     found = (shape for key, shape in shapes.items() if f".{key}".endswith(f".{name}"))
     return next((shape for shape in found if len(shape) == 2), None)
@@ -82,7 +88,7 @@ def _compare(config: Mapping[str, Any], name: str, table: Shape | None, axis: in
         raise broken(f"{CONFIG} has `{name}` {told}, and the weights have {table[axis]}")
 
 
-def _check_tokenizer(folder: Path, rows: int | None) -> None:
+def check_tokenizer(folder: Path, rows: int | None) -> None:
     """That there is one, and not one with more tokens than the weights have vectors."""
     if read_bytes(folder / TOKENIZER) is None:
         # Older models have a file of their kind's own, which the loader converts.
@@ -114,6 +120,7 @@ def read_sentence_model(path: Path) -> SentenceModel:
     pooling = _pooling(_inside(path, modules["Pooling"])) if "Pooling" in modules else ("mean",)
     length = _first_json(transformer, "sentence_*_config.json")
     config = read_json(transformer / CONFIG)
+    prompts, default = read_prompts(path)
     widths = [config[name] for name in _WIDTHS if type(config.get(name)) is int]
     return SentenceModel(
         transformer=transformer,
@@ -121,7 +128,8 @@ def read_sentence_model(path: Path) -> SentenceModel:
         normalize="Normalize" in modules,
         max_tokens=_max_tokens(length.get("max_seq_length")),
         lower_case=bool(length.get("do_lower_case")),
-        prompt=_prompt(read_json(path / "config_sentence_transformers.json")),
+        prompt=prompts.get(default, ""),
+        prompts=prompts,
         width=widths[0] if widths and widths[0] > 0 else None,
     )
 
@@ -130,7 +138,7 @@ def check_safe(folder: Path) -> None:
     """Refuse a transformer that would run code or unpickle; raises LoadError."""
     if read_bytes(folder / CONFIG) is None:
         raise broken(f"the model has no {CONFIG}")
-    for name in (CONFIG, "tokenizer_config.json", "processor_config.json"):
+    for name in (CONFIG, *_OTHER_CONFIGS):
         if "auto_map" in read_json(folder / name):
             raise broken(
                 f"{name} has an `auto_map`: the model brings code of its own, which is never run",
@@ -185,14 +193,43 @@ def _max_tokens(told: Any) -> int | None:
     raise broken("`max_seq_length` is no number of tokens")
 
 
-def _prompt(config: Mapping[str, Any]) -> str:
-    """What is put before each text; nothing unless a default is named."""
-    name, prompts = config.get("default_prompt_name"), config.get("prompts")
-    if name is None:
-        return ""
-    if not isinstance(prompts, dict) or not isinstance(prompts.get(str(name)), str):
+def read_prompts(path: Path) -> tuple[Mapping[str, str], str]:
+    """The prompts of a model by their names, and the name of its default ("": none).
+
+    Raises LoadError.
+    """
+    config = read_json(path / CONFIG_OF_LIBRARY)
+    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(each, str) for each in prompts.values()):
+        raise broken(f"{CONFIG_OF_LIBRARY} has `prompts` that are no texts")
+    if name is not None and name not in prompts:
         raise broken(f"there is no prompt {str(name)[:60]!r}, which is named as the default")
-    return str(prompts[str(name)])
+    return prompts, name or ""
+
+
+def prompt_of(parameters: Mapping[str, Parameter], prompts: Mapping[str, str], default: str) -> str:
+    """What a request wants put before its texts. Raises RequestError."""
+    name = parameters.get("prompt_name")
+    if name is None:
+        return default
+    if name not in prompts:
+        known = ", ".join(sorted(prompts)) or "none"
+        raise RequestError(
+            Code.INVALID_INPUT, f"the model has no prompt {str(name)[:96]!r}; it has: {known}"
+        )
+    return prompts[str(name)]
+
+
+def dimensions_of(parameters: Mapping[str, Parameter], width: int) -> int:
+    """How many numbers of each vector a request wants. Raises RequestError."""
+    asked = parameters.get("dimensions")
+    if asked is None:
+        return width
+    if not isinstance(asked, int) or not 1 <= asked <= width:
+        raise RequestError(
+            Code.INVALID_INPUT, f"the model's vectors have {width} dimensions, not {asked}"
+        )
+    return asked
 
 
 def _inside(path: Path, name: str) -> Path:
