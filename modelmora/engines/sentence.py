@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,14 @@ from modelmora.engines.files import (
     read_bytes,
     read_json,
     read_weights,
+)
+from modelmora.engines.steps import (
+    FAST,
+    MODULES,
+    SentenceStep,
+    are_fast,
+    check_weights,
+    read_steps,
 )
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Parameter
@@ -30,13 +38,12 @@ _OLD_POOLING = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+LIBRARY = "modelmora.engines.library:Library"
 CONFIG = "config.json"
 CONFIG_OF_LIBRARY = "config_sentence_transformers.json"
 TOKENIZER = "tokenizer.json"
 _OTHER_CONFIGS = ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 _VOCABULARIES = ("*vocab*", "*.model", "*.spm", "*bpe*", "*.tiktoken")
-_STEPS = ("Transformer", "Pooling", "Normalize")
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
 """What configurations call the length of a token's vector."""
 
@@ -62,6 +69,11 @@ def read_files(path: Path) -> ModelFiles:
 
     Raises LoadError where its files are not whole, or contradict each other.
     """
+    if not path.is_dir():
+        raise broken("the model's folder does not exist")
+    steps = read_steps(path)
+    if not are_fast(steps):
+        return _of_library(path, steps)
     model = read_sentence_model(path)
     config = read_json(model.transformer / CONFIG)
     total, shapes = read_weights(model.transformer)
@@ -73,7 +85,39 @@ def read_files(path: Path) -> ModelFiles:
         for name in _WIDTHS[:2]:
             _compare(config, name, words, 1)
     check_tokenizer(model.transformer, words[0] if words else None)
-    return ModelFiles(total, model.width and 4 * model.width * len(model.pooling))
+    width = model.width and model.width * len(model.pooling)
+    facts = {"dimension": width, "max_tokens": model.max_tokens, "prompts": tuple(model.prompts)}
+    return ModelFiles(total, width and 4 * width, facts=facts)
+
+
+def _of_library(path: Path, steps: Sequence[SentenceStep]) -> ModelFiles:
+    """What is known of a model that Sentence Transformers computes. Raises LoadError."""
+    total = 0
+    width: int | None = None
+    for step in steps:
+        config = read_json(step.folder / CONFIG)
+        if step.name == "Transformer":
+            check_safe(step.folder)
+            check_tokenizer(step.folder, None)
+            width = _width(config)
+        elif step.name == "Pooling":
+            width = width and width * len(_pooling(step.folder))
+        elif step.name == "Dense":
+            told = config.get("out_features")
+            width = told if type(told) is int and told > 0 else None
+        elif step.name in ("CNN", "LSTM"):
+            width = None
+        if any(step.folder.glob("*.safetensors")):
+            size, shapes = read_weights(step.folder)
+            total += size
+            if step.name == "StaticEmbedding":
+                check_tokenizer(step.folder, None)
+                width = max(
+                    (shape[1] for shape in shapes.values() if len(shape) == 2), default=None
+                )
+    prompts, _ = read_prompts(path)
+    facts = {"dimension": width, "prompts": tuple(prompts)}
+    return ModelFiles(total, width and 4 * width, LIBRARY, facts)
 
 
 def table(shapes: Mapping[str, Shape], name: str) -> Shape | None:
@@ -114,14 +158,16 @@ def read_sentence_model(path: Path) -> SentenceModel:
     """
     if not path.is_dir():
         raise broken("the model's folder does not exist")
-    modules = _modules(path)
-    transformer = _inside(path, modules["Transformer"])
+    steps = read_steps(path)
+    if not are_fast(steps):
+        raise broken(f"{MODULES} must list its steps as {', '.join(FAST)}")
+    modules = {step.name: step.folder for step in steps}
+    transformer = modules["Transformer"]
     check_safe(transformer)
-    pooling = _pooling(_inside(path, modules["Pooling"])) if "Pooling" in modules else ("mean",)
-    length = _first_json(transformer, "sentence_*_config.json")
+    pooling = _pooling(modules["Pooling"]) if "Pooling" in modules else ("mean",)
+    length = first_json(transformer, "sentence_*_config.json")
     config = read_json(transformer / CONFIG)
     prompts, default = read_prompts(path)
-    widths = [config[name] for name in _WIDTHS if type(config.get(name)) is int]
     return SentenceModel(
         transformer=transformer,
         pooling=pooling,
@@ -130,8 +176,13 @@ def read_sentence_model(path: Path) -> SentenceModel:
         lower_case=bool(length.get("do_lower_case")),
         prompt=prompts.get(default, ""),
         prompts=prompts,
-        width=widths[0] if widths and widths[0] > 0 else None,
+        width=_width(config),
     )
+
+
+def _width(config: Mapping[str, Any]) -> int | None:
+    widths = [config[name] for name in _WIDTHS if type(config.get(name)) is int]
+    return widths[0] if widths and widths[0] > 0 else None
 
 
 def check_safe(folder: Path) -> None:
@@ -143,39 +194,11 @@ def check_safe(folder: Path) -> None:
             raise broken(
                 f"{name} has an `auto_map`: the model brings code of its own, which is never run",
             )
-    if any(folder.glob("*.safetensors")):
-        return  # whether they are whole is for `read_weights`
-    if any(any(folder.glob(pattern)) for pattern in _PICKLED):
-        raise broken(
-            "the weights are pickled, which can run code; convert them to safetensors",
-        )
-    raise broken("the model has no *.safetensors weights")
-
-
-def _modules(path: Path) -> dict[str, str]:
-    """Step name -> folder; a model without modules.json is a transformer with mean pooling."""
-    if read_bytes(path / "modules.json") is None:
-        return {"Transformer": ""}
-    steps: dict[str, str] = {}
-    for entry in read_json(path / "modules.json", list):
-        if not isinstance(entry, dict):
-            raise broken("modules.json does not list steps")
-        kind, _, name = str(entry.get("type", "")).rpartition(".")
-        if not kind.startswith("sentence_transformers.") or name not in _STEPS or name in steps:
-            raise broken(
-                f"modules.json names {name[:60]!r}; served are {', '.join(_STEPS)}, each once",
-            )
-        steps[name] = str(entry.get("path", ""))
-    order = [name for name in _STEPS if name in steps]
-    if list(steps) != order or "Transformer" not in steps:
-        raise broken(f"modules.json must list its steps as {', '.join(_STEPS)}")
-    return steps
+    check_weights(folder)
 
 
 def _pooling(folder: Path) -> tuple[str, ...]:
     config = read_json(folder / "config.json")
-    if config.get("include_prompt") is False:
-        raise broken("pooling without the prompt is not served")
     named = config.get("pooling_mode")
     if named is None:
         modes = tuple(mode for key, mode in _OLD_POOLING.items() if config.get(key)) or ("mean",)
@@ -232,16 +255,7 @@ def dimensions_of(parameters: Mapping[str, Parameter], width: int) -> int:
     return asked
 
 
-def _inside(path: Path, name: str) -> Path:
-    try:
-        folder = (path / name).resolve()
-    except (OSError, RuntimeError, ValueError):
-        raise broken(f"modules.json names a folder that is none: {name[:60]!r}") from None
-    if not folder.is_relative_to(path.resolve()):
-        raise broken("modules.json points outside of the model's folder")
-    return folder
-
-
-def _first_json(folder: Path, pattern: str) -> dict[str, Any]:
+def first_json(folder: Path, pattern: str) -> dict[str, Any]:
+    """The first file of such a name; empty where there is none. Raises LoadError."""
     found = sorted(folder.glob(pattern))
     return read_json(found[0]) if found else {}

@@ -13,7 +13,7 @@ import torch
 from modelmora.engines.base import Plan, Row
 from modelmora.engines.loading import OnTorch
 from modelmora.engines.packing import BUDGETS, START, Budget, pack
-from modelmora.engines.tokens import Text, Tokenizer
+from modelmora.engines.tokens import Text
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Parameter
 
@@ -27,7 +27,8 @@ class OnTexts(OnTorch):
     Option `token_budget`: padded tokens per batch to start from.
     """
 
-    tokenizer: Tokenizer
+    tokenizer: Any
+    """A Tokenizer, or what reads texts and makes batches as one does."""
     budget: Budget
     first = 0
     """The input of a request that its first row stands for."""
