@@ -7,6 +7,7 @@ from dataclasses import replace
 import structlog
 
 from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.engines.catalog import class_of
 from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.kafka.topics import Topic
@@ -147,7 +148,7 @@ def _spec(looked: Looked) -> ModelSpec:
         definition.name,
         definition.version,
         definition.task,
-        definition.engine or files.engine or looked.entry.engine,
+        class_of(looked.entry, definition.engine, files),
         looked.path,
         files.weight_bytes,
         looked.entry.needs_cores,

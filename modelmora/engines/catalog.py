@@ -208,9 +208,30 @@ TESTING: Mapping[str, EngineEntry] = {
 }
 
 
-def entry_for(task: str, *, testing: bool = False) -> EngineEntry | None:
-    """The engine of a task, or None when this release has none."""
-    return CATALOG.get(task) or (TESTING.get(task) if testing else None)
+def entry_for(task: str, *, testing: bool = False, engine: str | None = None) -> EngineEntry | None:
+    """The engine of a task, or None where none is installed.
+
+    (1) The one that the definition names: another distribution's, if it is of this task. (2)
+    ModelMora's own, (3) its test engine, (4) another distribution's under the name of the task.
+    A `module:Class` in the definition takes the place of the engine's class alone.
+    """
+    from modelmora.engines.plugins import registered  # it needs the table above
+
+    if engine and not is_class(engine):
+        named = registered().entries.get(engine)
+        return named if named and named.task == task else None
+    own = CATALOG.get(task) or (TESTING.get(task) if testing else None)
+    return own or registered().entries.get(task)
+
+
+def is_class(engine: str) -> bool:
+    """Whether what a definition calls its engine is a class, not a registered name."""
+    return ":" in engine
+
+
+def class_of(entry: EngineEntry, engine: str | None, files: ModelFiles) -> str:
+    """The `module:Class` that serves a model: the definition's, the files', or the task's."""
+    return engine if engine and is_class(engine) else files.engine or entry.engine
 
 
 def settings_for(
