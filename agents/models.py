@@ -10,7 +10,7 @@ import structlog
 
 from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
-from modelmora.engines.catalog import slots_of
+from modelmora.engines.catalog import class_of, slots_of
 from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
@@ -166,7 +166,7 @@ def _spec(looked: Looked, runtimes: Collection[str]) -> ModelSpec:
         definition.name,
         definition.version,
         definition.task,
-        definition.engine or files.engine or looked.entry.engine,
+        class_of(looked.entry, definition.engine, files),
         looked.path,
         files.weight_bytes,
         looked.entry.needs_cores,

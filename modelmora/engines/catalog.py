@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from modelmora.engines import sentence
+from modelmora.engines import architectures, sentence
 from modelmora.engines.files import ModelFiles
 from modelmora.engines.text import files as text_files
 from modelmora.errors import Code, RequestError
@@ -50,7 +50,8 @@ def kind_of(content: Content) -> InputKind:
 class ParameterSpec:
     """One accepted parameter; `default` None means that it is left out unless given.
 
-    The type `list` stands for an array of strings, whose value is a tuple.
+    The type `list` stands for an array of strings, whose value is a tuple; minimum and maximum
+    are of its length.
     """
 
     type: type[bool] | type[int] | type[float] | type[str] | type[list[str]]
@@ -65,14 +66,24 @@ class ParameterSpec:
             raise RequestError(
                 Code.INVALID_INPUT, f"parameter `{name}` must be {_TYPE_NAMES[self.type]}"
             )
-        if isinstance(value, int | float) and not (
-            (self.minimum is None or value >= self.minimum)
-            and (self.maximum is None or value <= self.maximum)
+        number = len(value) if isinstance(value, tuple) else value
+        if isinstance(number, int | float) and not (
+            (self.minimum is None or number >= self.minimum)
+            and (self.maximum is None or number <= self.maximum)
         ):
+            what = "the length of parameter" if isinstance(value, tuple) else "parameter"
             raise RequestError(
                 Code.INVALID_INPUT,
-                f"parameter `{name}` must lie between {self.minimum} and {self.maximum}",
+                f"{what} `{name}` must {_range(self.minimum, self.maximum)}",
             )
+
+
+def _range(minimum: float | None, maximum: float | None) -> str:
+    if maximum is None:
+        return f"be at least {minimum}"
+    if minimum is None:
+        return f"be at most {maximum}"
+    return f"lie between {minimum} and {maximum}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,23 @@ _GENERATION: Mapping[str, ParameterSpec] = {
     "grammar": ParameterSpec(str),
     "loras": ParameterSpec(list),
 }
+# Pillow and numpy are imported with these; torchvision is not used.
+_IMAGES = (
+    "torch",
+    "transformers",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.image_processing_auto",
+    "transformers.models.auto.tokenization_auto",
+    "safetensors.torch",
+)
+_CLASSES = (
+    *_IMAGES,
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.vit.modeling_vit",
+    "modelmora.engines.classes",
+    "modelmora.engines.images.classes",
+)
+_TRUNCATE = ParameterSpec(bool, default=False)
 _MARKER = {"marker": ParameterSpec(str)}
 
 
@@ -159,7 +187,11 @@ CATALOG: Mapping[str, EngineEntry] = {
     "txt2embed": EngineEntry(
         task="txt2embed",
         engine="modelmora.engines.embedding:Embedding",
-        parameters={"truncate": ParameterSpec(bool, default=False)},
+        parameters={
+            "truncate": _TRUNCATE,
+            "dimensions": ParameterSpec(int, minimum=1),
+            "prompt_name": ParameterSpec(str),
+        },
         inputs=frozenset({InputKind.TEXT}),
         devices=(DeviceKind.CUDA, DeviceKind.CPU),
         modules=_SENTENCES,
@@ -174,6 +206,51 @@ CATALOG: Mapping[str, EngineEntry] = {
         read=text_files.read_files,
         slots=text_files.SLOTS,
     ),
+    "classify": EngineEntry(
+        task="classify",
+        engine=architectures.TEXT_CLASSES,
+        parameters={
+            "top_k": ParameterSpec(int, 5, minimum=1),
+            "truncate": _TRUNCATE,
+            "candidate_labels": ParameterSpec(list, minimum=1, maximum=1000),
+            "hypothesis_template": ParameterSpec(str),
+        },
+        inputs=frozenset({InputKind.TEXT, InputKind.BYTES}),
+        modules=_CLASSES,
+        read=architectures.read_classifier,
+    ),
+    "rerank": EngineEntry(
+        task="rerank",
+        engine="modelmora.engines.classes:Reranker",
+        parameters={"truncate": _TRUNCATE},
+        inputs=frozenset({InputKind.TEXT}),
+        modules=(*_SENTENCES[:-1], "modelmora.engines.classes"),
+        read=architectures.read_reranker,
+    ),
+    "img2embed": EngineEntry(
+        task="img2embed",
+        engine="modelmora.engines.images.vectors:Vectors",
+        parameters={"normalize": ParameterSpec(bool), "truncate": _TRUNCATE},
+        inputs=frozenset({InputKind.TEXT, InputKind.BYTES}),
+        modules=(
+            *_IMAGES,
+            "transformers.models.clip.modeling_clip",
+            "modelmora.engines.images.vectors",
+        ),
+        read=architectures.read_features,
+    ),
+    "img2txt": EngineEntry(
+        task="img2txt",
+        engine="modelmora.engines.images.captions:Captions",
+        parameters={
+            "max_tokens": ParameterSpec(int, 50, minimum=1, maximum=512),
+            "temperature": ParameterSpec(float, minimum=0, maximum=2),
+            "seed": ParameterSpec(int, minimum=0, maximum=2**63 - 1),
+        },
+        inputs=frozenset({InputKind.BYTES}),
+        modules=(*_IMAGES, "modelmora.engines.images.captions"),
+        read=architectures.read_captioner,
+    ),
 }
 # Served only with `testing: true`.
 TESTING: Mapping[str, EngineEntry] = {
@@ -186,9 +263,30 @@ TESTING: Mapping[str, EngineEntry] = {
 }
 
 
-def entry_for(task: str, *, testing: bool = False) -> EngineEntry | None:
-    """The engine of a task, or None when this release has none."""
-    return CATALOG.get(task) or (TESTING.get(task) if testing else None)
+def entry_for(task: str, *, testing: bool = False, engine: str | None = None) -> EngineEntry | None:
+    """The engine of a task, or None where none is installed.
+
+    (1) The one that the definition names: another distribution's, if it is of this task. (2)
+    ModelMora's own, (3) its test engine, (4) another distribution's under the name of the task.
+    A `module:Class` in the definition takes the place of the engine's class alone.
+    """
+    from modelmora.engines.plugins import registered  # it needs the table above
+
+    if engine and not is_class(engine):
+        named = registered().entries.get(engine)
+        return named if named and named.task == task else None
+    own = CATALOG.get(task) or (TESTING.get(task) if testing else None)
+    return own or registered().entries.get(task)
+
+
+def is_class(engine: str) -> bool:
+    """Whether what a definition calls its engine is a class, not a registered name."""
+    return ":" in engine
+
+
+def class_of(entry: EngineEntry, engine: str | None, files: ModelFiles) -> str:
+    """The `module:Class` that serves a model: the definition's, the files', or the task's."""
+    return engine if engine and is_class(engine) else files.engine or entry.engine
 
 
 def slots_of(entry: EngineEntry, options: Mapping[str, object]) -> int | None:
