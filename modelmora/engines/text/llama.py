@@ -19,6 +19,7 @@ from modelmora.engines.text import asking
 from modelmora.engines.text.asking import Asked, Sampling
 from modelmora.engines.text.files import GgufModel
 from modelmora.errors import Code, RequestError
+from modelmora.sandbox import seccomp
 
 PROMPT_BATCH = 256
 """Tokens of prompts between two things that llama.cpp says; between them it cannot be stopped."""
@@ -56,9 +57,8 @@ def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, thre
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
     params.verbosity = _SILENT
     params.n_threads_http = 1
-    # It always listens somewhere. This socket nobody can reach: its folder is ours, and goes.
-    with tempfile.TemporaryDirectory(prefix="mm-llama-") as folder:
-        params.hostnames = [str(Path(folder) / "none.sock")]
+    with _unheard() as address:
+        params.hostnames = [address]
         try:
             return xllamacpp.Server(params)
         except (RuntimeError, ValueError):
@@ -66,6 +66,19 @@ def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, thre
                 f"llama.cpp cannot load {model.path.name}; is its architecture "
                 f"({model.header.architecture[:60]}) one that it knows?"
             ) from None
+
+
+@contextmanager
+def _unheard() -> Iterator[str]:
+    """Where llama.cpp may listen, which it insists on, and nobody can ask it."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="mm-llama-")
+    except OSError:  # in an enclosed process, which may not listen at all
+        seccomp.pretend_to_listen()
+        yield "none.sock"
+    else:
+        with folder as name:
+            yield str(Path(name) / "none.sock")
 
 
 def body_of(asked: Asked, how: Sampling, *, seeded: bool) -> dict[str, Any]:
@@ -169,9 +182,11 @@ def _silence() -> Iterator[None]:
     with _lock:
         if not _silences:
             _silences.append(os.dup(2))
-            nowhere = os.open(os.devnull, os.O_WRONLY)
+            # A pipe that nobody reads, since an enclosed process may open nothing to write.
+            end, nowhere = os.pipe()
             os.dup2(nowhere, 2)
             os.close(nowhere)
+            os.close(end)
         _silences.append(-1)
     try:
         yield
