@@ -78,7 +78,7 @@ class SteppedRuns:
         self._clock = clock
         self._running: dict[int, _Request] = {}
         self._cohorts: deque[deque[_Request]] = deque([deque()])
-        self._slots = engine.slots
+        self._slots = max(1, engine.slots)
         self._threads = 0
         self._alive_at = clock()
 
@@ -179,7 +179,7 @@ class SteppedRuns:
         # (1) Alone.
         if len(company) == 1:
             if is_out_of_memory(error):
-                self._slots = self._engine.slots
+                self._slots = max(1, self._engine.slots)
             self._fail(company[0], described(error, company[0].request.request_id))
             return
         half = (len(company) + 1) // 2
