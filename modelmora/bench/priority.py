@@ -21,6 +21,8 @@ from modelmora.scheduling import (
     ItemResult,
     KillReason,
     ModelSpec,
+    Need,
+    Placement,
     Policy,
     Scheduler,
     Work,
@@ -52,9 +54,9 @@ class Recorder:
     loads: list[int] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
         """Remember which child to report as loaded."""
-        del spec
+        del spec, place
         self.loads.append(replica)
 
     def run(self, group: Group) -> None:
@@ -175,7 +177,7 @@ def _schedule(works: Sequence[Work]) -> list[Group]:
     scheduler.add_model(SPEC, 0.0)
     for work in works:
         scheduler.submit(work, 0.0)
-    scheduler.on_loaded(recorder.loads[0], 1.0, 1, 0.0)
+    scheduler.on_loaded(recorder.loads[0], 1.0, Need(1), 0.0)
     done = 0
     while done < len(recorder.groups):
         group = recorder.groups[done]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from modelmora.errors import RequestError
 from modelmora.scheduling.model import KillReason, ModelSpec
+from modelmora.scheduling.placement import Placement
 from modelmora.scheduling.work import Group, Work
 
 
@@ -38,8 +39,8 @@ class Effects(Protocol):
     `failed`, unless it was dropped.
     """
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
-        """Start a child and load the model; answered by on_loaded or on_load_failed."""
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
+        """Start a child and load the model there; answered by on_loaded or on_load_failed."""
 
     def run(self, group: Group) -> None:
         """Hand the group to its replica; answered by on_started, on_results, on_group_done."""

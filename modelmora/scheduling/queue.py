@@ -160,6 +160,11 @@ class ModelQueue:
         """When the first head of any lane has been passed over long enough."""
         return min(lane.aged_at(policy) for lane in self.lanes)
 
+    def oldest_at(self) -> float:
+        """Since when (monotonic s) the work waits that has waited longest; infinity if none."""
+        heads = [batch.head() for lane in self.lanes if (batch := lane.first())]
+        return min((work.queued_at for work in heads), default=float("inf"))
+
     def urgency(self, policy: Policy, now: float) -> Urgency:
         """How this model compares with others that wait for room: the order of `next_lane`."""
         lane = self.next_lane(policy, now)

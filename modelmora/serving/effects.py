@@ -14,6 +14,8 @@ from modelmora.scheduling import (
     KillReason,
     ModelKey,
     ModelSpec,
+    Need,
+    Placement,
     Scheduler,
     Work,
 )
@@ -30,8 +32,8 @@ class Workers(Protocol):
     def preload(self, modules: Iterable[str]) -> None:
         """Import these before a child is started that needs them."""
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
-        """Start a child and load the model."""
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
+        """Start a child and load the model there."""
 
     def run(self, group: Group) -> None:
         """Hand it a group."""
@@ -64,11 +66,18 @@ class NodeEffects:
         self.exit_codes: dict[ModelKey, int] = {}
         self._clock = clock
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
         """Fork a child for the model."""
         self.replicas[replica] = spec.key
-        self.outcomes.event(EventKind.LOADING, spec.key, {"replica": replica})
-        self.workers.load(replica, spec)
+        facts: dict[str, Parameter] = {
+            "replica": replica,
+            "device": place.device.label,
+            "cause": place.cause.value,
+            "ram_bytes": place.need.ram,
+            "gpu_bytes": place.need.gpu or None,
+        }
+        self.outcomes.event(EventKind.LOADING, spec.key, facts)
+        self.workers.load(replica, spec, place)
 
     def run(self, group: Group) -> None:
         """Hand a group to its child."""
@@ -134,9 +143,13 @@ class Listener:
         """The model is in memory."""
         private = info.get("private_bytes")
         size = private if isinstance(private, int) else 0
-        facts: dict[str, Parameter] = {"load_ms": round(load_ms, 1), "private_bytes": size}
+        facts: dict[str, Parameter] = {
+            "load_ms": round(load_ms, 1),
+            "private_bytes": size,
+            "sandbox": str(info.get("sandbox", "unknown")),
+        }
         self._event(EventKind.LOADED, replica, facts)
-        self._scheduler.on_loaded(replica, load_ms, size, self._now())
+        self._scheduler.on_loaded(replica, load_ms, Need(size), self._now())
         self._arm()
 
     def on_load_failed(self, replica: int, code: Code, message: str) -> None:
@@ -185,7 +198,7 @@ class Listener:
 
     def on_memory(self, replica: int, private_bytes: int) -> None:
         """Its private memory, sampled."""
-        self._scheduler.on_memory(replica, private_bytes, self._now())
+        self._scheduler.on_memory(replica, Need(private_bytes), self._now())
 
     def _event(self, kind: EventKind, replica: int, facts: Mapping[str, Parameter]) -> None:
         key = self._effects.replicas.get(replica)

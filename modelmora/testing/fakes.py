@@ -11,7 +11,7 @@ from modelmora.kafka.writing.outbox import in_turn
 from modelmora.kafka.writing.publisher import Dropped, TooLarge, Written
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Timings
-from modelmora.scheduling import Group, ModelKey, ModelSpec, Position
+from modelmora.scheduling import Group, ModelKey, ModelSpec, Placement, Position
 from modelmora.serving import Incoming
 from modelmora.workers import Chunk, ItemResult, WorkerEvents
 
@@ -136,8 +136,9 @@ class FakeWorkers:
         """Note the modules."""
         self.preloaded |= set(modules)
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
         """Note the order."""
+        del place
         self.loads[replica] = spec
 
     def run(self, group: Group) -> None:

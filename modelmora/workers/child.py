@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from modelmora.engines.base import Engine, LoadError, SteppedEngine, is_out_of_memory
 from modelmora.errors import Code
 from modelmora.resources import private_memory
+from modelmora.sandbox import Enclosure, Mode, Unenclosed, enclose
 from modelmora.workers import linux, protocol
 from modelmora.workers.execution import GroupRun, SafeSize, log, place_of
 from modelmora.workers.mailbox import GroupDesk, Inbox, Outbox, StepDesk
@@ -76,7 +77,9 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
     if linux.supported:
         linux.set_process_name(f"mm:{order['name']}")
     try:
+        # Libraries may ask more of the system than models may: they are imported first.
         engine = make_engine(order["engine"])
+        enclosure = _enclose(order)
         info = dict(engine.load(Path(order["path"]), order["options"]))
         if order.get("warm_up") and (fault := fault_of(engine, b64decode(order["warm_up"]))):
             raise LoadError(
@@ -92,9 +95,21 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
         return None
     gc.collect()
     gc.freeze()
+    info["sandbox"] = str(enclosure)
     info["private_bytes"] = private_memory(os.getpid())
     sock.sendall(protocol.encode_json(Kind.LOADED, info))
     return engine
+
+
+def _enclose(order: Mapping[str, Any]) -> Enclosure:
+    """Before anything of the model is read. Raises LoadError."""
+    folder = Path(order["path"]) if order["path"] else None
+    try:
+        return enclose(
+            Mode(order["sandbox"]), folder, devices=bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        )
+    except Unenclosed as error:
+        raise LoadError(Code.CANNOT_BE_SERVED, str(error)) from None
 
 
 def make_engine(name: str) -> Engine | SteppedEngine:

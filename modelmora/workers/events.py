@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from modelmora.errors import Code
+from modelmora.messages import DeviceKind
 from modelmora.workers.chunks import Chunk, Told
 from modelmora.workers.protocol import ItemResult
 
@@ -38,6 +39,30 @@ class SpecLike(Protocol):
     @property
     def options(self) -> Mapping[str, object]:
         """Options of the engine."""
+
+    @property
+    def runtime(self) -> str | None:
+        """Which other Python environment its child runs in; None = the node's."""
+
+
+class DeviceLike(Protocol):
+    """What a child computes on; `id` is "cpu", or the UUID of the one GPU that it sees."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def kind(self) -> DeviceKind:
+        """Its kind."""
+
+
+class PlaceLike(Protocol):
+    """Where a child loads its model, and what is known of the model there."""
+
+    @property
+    def device(self) -> DeviceLike:
+        """Its device."""
 
 
 class MetaLike(Protocol):

@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from modelmora.errors import Code
+from modelmora.messages import DeviceKind
 from modelmora.resources import memory_of, summed_pss
+from modelmora.sandbox import Mode
 from modelmora.workers import protocol
 from modelmora.workers.chunks import CHUNK_S, Chunk, Told
 from modelmora.workers.events import (
+    DeviceLike,
     ExitReason,
     ExitReport,
     GroupLike,
     MetaLike,
+    PlaceLike,
     SpecLike,
     WorkerEvents,
 )
@@ -36,8 +40,11 @@ CHUNKS_AT_ONCE = 64
 class Starter(Protocol):
     """How a child is started (`Launcher`)."""
 
-    async def launch(self) -> tuple[int, socket.socket]:
-        """Start a child; its pid and our end of its socket. Raises OSError."""
+    async def launch(self, visible: str, runtime: str | None) -> tuple[int, socket.socket]:
+        """Start a child that sees these CUDA devices; its pid, our end of its socket.
+
+        Raises OSError.
+        """
 
     def ended(self, pid: int, code: int | None) -> None:
         """A child was reaped."""
@@ -48,7 +55,7 @@ class Surroundings:
     """What all children of a supervisor share.
 
     `tree` names the pids whose memory is summed; `at_rest` says whether all children but this one
-    have nothing to do.
+    have nothing to do; `sandbox` how well they must be enclosed.
     """
 
     events: WorkerEvents
@@ -56,6 +63,7 @@ class Surroundings:
     reader: Executor
     tree: Callable[[], list[int]]
     at_rest: Callable[[int], bool]
+    sandbox: Mode
 
 
 class _Owed:
@@ -126,12 +134,15 @@ class Channel(asyncio.BufferedProtocol):
 class ChildProcess:
     """The process of one replica. Every method is to be called on the loop's thread."""
 
-    def __init__(self, replica: int, spec: SpecLike, around: Surroundings) -> None:
+    def __init__(
+        self, replica: int, spec: SpecLike, place: PlaceLike | None, around: Surroundings
+    ) -> None:
         self.replica = replica
         self.pid: int | None = None
         self.private_bytes = 0
         self.busy = False
         self._spec = spec
+        self._device = place.device if place else None
         self._around = around
         self._owed: dict[int, _Owed] = {}
         self._loaded = False
@@ -179,7 +190,8 @@ class ChildProcess:
     async def live(self) -> ExitReport:
         """The child's whole life: start, load, serve, end."""
         try:
-            self.pid, ours = await self._around.starter.launch()
+            starter, visible = self._around.starter, _visible(self._device)
+            self.pid, ours = await starter.launch(visible, self._spec.runtime)
         except OSError as error:
             message = f"no process could be started: {error.strerror}"
             self._around.events.on_load_failed(self.replica, Code.MODEL_UNAVAILABLE, message)
@@ -188,7 +200,8 @@ class ChildProcess:
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_unix_connection(lambda: channel, sock=ours)
         if not self._transport.is_closing():
-            self._transport.write(protocol.encode_json(Kind.LOAD, _order(self._spec)))
+            order = _order(self._spec, self._device, self._around.sandbox)
+            self._transport.write(protocol.encode_json(Kind.LOAD, order))
         return await self._watch(self.pid, channel)
 
     async def _watch(self, pid: int, channel: Channel) -> ExitReport:
@@ -290,14 +303,21 @@ class ChildProcess:
         self._around.events.on_loaded(self.replica, values, load_ms)
 
 
-def _order(spec: SpecLike) -> dict[str, object]:
+def _visible(device: DeviceLike | None) -> str:
+    """The CUDA_VISIBLE_DEVICES of a child: its own GPU alone, which it knows as the first."""
+    return device.id if device and device.kind is DeviceKind.CUDA else ""
+
+
+def _order(spec: SpecLike, device: DeviceLike | None, sandbox: Mode) -> dict[str, object]:
+    kind = device.kind if device else DeviceKind.CPU
     return {
         "name": spec.name,
         "version": spec.version,
         "task": spec.task,
         "engine": spec.engine,
         "path": spec.path,
-        "options": dict(spec.options),
+        "options": {**spec.options, "device": kind.value},
+        "sandbox": sandbox.value,
     }
 
 

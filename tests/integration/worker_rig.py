@@ -27,6 +27,7 @@ class Spec:
     engine: str = "modelmora.testing.engines:Echo"
     path: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
+    runtime: str | None = None
 
 
 def spec_of(name: str) -> Spec:
@@ -158,15 +159,11 @@ class Recorder:
 
 @asynccontextmanager
 async def supervised(
-    modules: Sequence[str] = (), **options: str
+    modules: Sequence[str] = (),
 ) -> AsyncIterator[tuple[Supervisor, Recorder]]:
     """A started supervisor that is stopped again, and what it reports."""
     recorder = Recorder()
-    supervisor = Supervisor(
-        recorder,
-        on_zygote=recorder.on_zygote,
-        devices=options.get("devices"),
-    )
+    supervisor = Supervisor(recorder, on_zygote=recorder.on_zygote)
     supervisor.preload(modules)
     await supervisor.start()
     try:

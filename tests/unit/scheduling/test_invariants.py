@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from modelmora.errors import RequestError
-from modelmora.messages import Lane
+from modelmora.messages import DeviceKind, Lane
 from modelmora.scheduling import (
     Chunk,
+    Device,
     Group,
     ItemResult,
     KillReason,
     ModelKey,
     ModelSpec,
+    Need,
+    Placement,
     Policy,
     Scheduler,
     Work,
@@ -24,16 +27,24 @@ from modelmora.scheduling import (
 from tests.unit.scheduling.world import MIB, SIZE, A, Answer, B, C, spec
 
 Queue = tuple[ModelKey, Lane]
+GPU = Device("GPU-0", DeviceKind.CUDA, 3 * SIZE + MIB, "cuda:0")
 POLICY = Policy(
-    cores=4, budget_bytes=2 * SIZE + MIB, ageing_s=20, group_requests=4, group_bytes=100,
-    load_s=60, start_to_close_s=30, cancel_grace_s=5, min_residency_s=2, returns=3,
+    cores=4, budget_bytes=2 * SIZE + MIB, gpus=(GPU,), ageing_s=20, group_requests=4,
+    group_bytes=100, load_s=60, start_to_close_s=30, cancel_grace_s=5, min_residency_s=2,
+    queue_s=3, spare_s=15, returns=3,
 )  # fmt: skip
+ON_BOTH = Need(SIZE // 4, SIZE)
+D: ModelKey = ("d", "1")
 STEPPED: ModelKey = ("stepped", "1")
 SPECS = (
-    spec(A), spec(B), spec(C, 2 * SIZE, needs_cores=False), spec(STEPPED, slots=3),
-)  # fmt: skip
+    spec(A),
+    replace(spec(B), max_replicas=2),
+    spec(C, 2 * SIZE, needs_cores=False),
+    replace(spec(D), devices=(DeviceKind.CUDA, DeviceKind.CPU), declared=ON_BOTH, max_replicas=3),
+    replace(spec(STEPPED, slots=3), max_replicas=2),
+)
 BIG = spec(("big", "1"), 3 * SIZE)
-KEYS = st.sampled_from([A, A, A, B, C, STEPPED, STEPPED, BIG.key])
+KEYS = st.sampled_from([A, A, B, B, C, D, D, STEPPED, STEPPED, BIG.key])
 
 
 @dataclass
@@ -41,6 +52,7 @@ class Child:
     """A child as the world knows it, not as the scheduler does."""
 
     spec: ModelSpec
+    device: Device
     ready: bool = False
     killed: bool = False
     groups: dict[int, Group] = field(default_factory=dict)
@@ -53,7 +65,7 @@ class Referee:
         self.policy = policy
         self.now = 0.0
         self.children: dict[int, Child] = {}
-        self.measured: dict[ModelKey, int] = {}
+        self.measured: dict[tuple[ModelKey, DeviceKind], Need] = {}
         self.waiting: dict[Queue, list[Work]] = {}
         self.served: dict[Queue, float] = {}
         self.came: dict[Work, float] = {}
@@ -62,15 +74,24 @@ class Referee:
         self.halves: dict[Work, object] = {}
         """Of those that a stepped child has died with, in which half they were."""
 
-    def need(self, spec: ModelSpec) -> int:
-        return self.measured.get(spec.key) or spec.estimated_bytes
+    def need(self, spec: ModelSpec, device: Device) -> Need:
+        seen = self.measured.get((spec.key, device.kind), Need(0))
+        guessed = spec.estimated(device.kind)
+        return Need(seen.ram or guessed.ram, seen.gpu or guessed.gpu)
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
-        alive = [child.spec.key for child in self.children.values()]
-        assert spec.key not in alive, "two children of one model"
-        held = sum(self.need(child.spec) for child in self.children.values())
-        assert held + self.need(spec) <= self.policy.budget_bytes, "budget"
-        self.children[replica] = Child(spec)
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
+        assert place.device.kind in spec.devices
+        self.children[replica] = Child(spec, place.device)
+        alive = [child for child in self.children.values() if child.spec.key == spec.key]
+        assert len(alive) <= spec.max_replicas, "more children than a model may have"
+        children = self.children.values()
+        needs = [(self.need(child.spec, child.device), child.device) for child in children]
+        assert place.need == needs[-1][0]
+        if place.need.ram:
+            assert sum(need.ram for need, _ in needs) <= self.policy.budget_bytes, "RAM"
+        if place.need.gpu:
+            held = sum(need.gpu for need, device in needs if device == place.device)
+            assert held <= place.device.budget_bytes, "memory of a GPU"
 
     def run(self, group: Group) -> None:
         child = self.children[group.replica]
@@ -129,7 +150,7 @@ class Referee:
     def kill(self, replica: int, reason: KillReason) -> None:
         child = self.children[replica]
         assert not child.killed, "killed twice"
-        if reason in (KillReason.ROOM, KillReason.UNLOAD, KillReason.REMOVED):
+        if reason in (KillReason.ROOM, KillReason.UNLOAD, KillReason.REMOVED, KillReason.SPARE):
             assert not child.groups, "killed at work"
         child.killed = True
 
@@ -271,19 +292,25 @@ class Life(RuleBasedStateMachine):
             if not child.ready and not child.killed:
                 child.ready = True
                 self.learn(child, private)
-            self.scheduler.on_loaded(replica, 100.0, private, self.now)
+            self.scheduler.on_loaded(replica, 100.0, self.held(child, private), self.now)
+
+    def held(self, child: Child, private: int) -> Need:
+        on_gpu = child.device.kind is DeviceKind.CUDA
+        return Need(private // 4, private) if on_gpu else Need(private)
 
     def learn(self, child: Child, private: int) -> None:
         if private:
-            known = self.referee.measured.get(child.spec.key, 0)
-            self.referee.measured[child.spec.key] = max(known, private)
+            where = child.spec.key, child.device.kind
+            known, held = self.referee.measured.get(where, Need(0)), self.held(child, private)
+            most = Need(max(known.ram, held.ram), max(known.gpu, held.gpu))
+            self.referee.measured[where] = most
 
     @rule(pick=st.integers(0, 9), private=st.integers(1, 3 * SIZE // 2))
     def child_measured(self, pick: int, private: int) -> None:
         if chosen := self.pick(pick):
             replica, child = chosen
             self.learn(child, private)
-            self.scheduler.on_memory(replica, private, self.now)
+            self.scheduler.on_memory(replica, self.held(chosen[1], private), self.now)
 
     @rule(pick=st.integers(0, 9))
     def load_fails(self, pick: int) -> None:
@@ -355,7 +382,8 @@ class Life(RuleBasedStateMachine):
     def model_is_removed_and_returns(self, one: ModelSpec, work: Work) -> None:
         self.scheduler.remove_model(one.key, self.now)
         if one.key not in [child.spec.key for child in self.referee.children.values()]:
-            self.referee.measured.pop(one.key, None)
+            for kind in DeviceKind:
+                self.referee.measured.pop((one.key, kind), None)
             for lane in Lane:
                 self.referee.served.pop((one.key, lane), None)
         self.scheduler.add_model(one, self.now)
@@ -384,7 +412,7 @@ class Life(RuleBasedStateMachine):
                 self.exit(replica)
             elif not child.ready:
                 child.ready = True
-                self.scheduler.on_loaded(replica, 100.0, 0, self.now)
+                self.scheduler.on_loaded(replica, 100.0, Need(0), self.now)
             elif child.groups:
                 self.finish(replica, child, 0, honest=True)
         due = self.scheduler.next_wake(self.now)

@@ -14,6 +14,8 @@ from modelmora.scheduling import (
     KillReason,
     ModelKey,
     ModelSpec,
+    Need,
+    Placement,
     Policy,
     Position,
     Scheduler,
@@ -51,6 +53,7 @@ class Child:
     """One child process: its model, and the groups it holds in order."""
 
     spec: ModelSpec
+    place: Placement
     groups: list[Group] = field(default_factory=list)
     killed: KillReason | None = None
 
@@ -77,8 +80,8 @@ class World:
 
     # Effects
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
-        self.children[replica] = Child(spec)
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
+        self.children[replica] = Child(spec, place)
         self.loads.append(spec.key)
 
     def run(self, group: Group) -> None:
@@ -169,7 +172,7 @@ class World:
 
     def loaded(self, key: ModelKey = A, load_ms: float = 200.0, private_bytes: int = 0) -> None:
         """The model's child reports that it is ready."""
-        self.scheduler.on_loaded(self.replica(key), load_ms, private_bytes, self.now)
+        self.scheduler.on_loaded(self.replica(key), load_ms, Need(private_bytes), self.now)
 
     def answer(self, key: ModelKey = A, indices: Iterable[int] | None = None) -> Group:
         """The child answers items of its first group, all by default."""
@@ -191,6 +194,19 @@ class World:
         """The child answers all of its first group and is done with it."""
         self.answer(key)
         return self.done(key, run_ms)
+
+    def finish_first(self, child: Child) -> None:
+        """This child answers all of its first group and is done with it."""
+        replica = next(one for one, found in self.children.items() if found is child)
+        group = child.groups.pop(0)
+        answers = [Answer(index) for index in range(len(group.works))]
+        self.scheduler.on_results(replica, group.id, answers, self.now)
+        self.scheduler.on_group_done(replica, group.id, 5.0, self.now)
+
+    def drain(self) -> None:
+        """All children do all that they have and are given."""
+        while busy := [child for child in self.children.values() if child.groups]:
+            self.finish_first(busy[0])
 
     def exit(self, key: ModelKey = A) -> None:
         """The child is gone, killed or by itself."""
