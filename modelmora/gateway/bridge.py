@@ -237,6 +237,7 @@ class Bridge:
                     ask.inputs,
                     parameters=ask.parameters,
                     timeout_ms=ask.timeout_ms,
+                    progress=ask.progress,
                 )
             )
         except ValueError:

@@ -30,6 +30,7 @@ class Ask:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     lane: Lane = Lane.NORMAL
     timeout_ms: int | None = None
+    progress: bool = False
     request_id: str | None = None
     traceparent: str = field(default_factory=lambda: traceparent_of(None))
 
