@@ -51,7 +51,7 @@ class Fleet:
 
     def forget_removed(self, model: Model) -> None:
         """Forget the model if it was removed and has no child."""
-        if model.removed and model.replica is None:
+        if model.removed and not model.replicas:
             del self.models[model.spec.key]
 
     def want(self, model: Model) -> None:
@@ -59,7 +59,7 @@ class Fleet:
         if model.spec.fault:
             return
         model.retry_at = float("-inf")
-        if model.replica is None or model.replica.state in (State.DRAINING, State.LEAVING):
+        if not model.stays:
             model.wanted = True
             self.claim(model)
 
@@ -69,7 +69,7 @@ class Fleet:
 
     def fits(self, model: Model, now: float) -> bool:
         """Whether the budget could hold the model if it were alone with the pinned ones."""
-        if model.replica is not None:
+        if model.replicas:
             return True
         pinned = [one for one in self.residents(now) if one.presence is Presence.PINNED]
         plan = make_room(model.need, self._policy.budget_bytes, pinned)
@@ -84,7 +84,7 @@ class Fleet:
     def status(self, model: Model, now: float) -> ModelStatus:
         """The model as people see it; one that memory can never hold has failed."""
         status = model.status(now)
-        if model.replica or self.fits(model, now):
+        if model.replicas or self.fits(model, now):
             return status
         return replace(status, state=State.FAILED, reason=too_large(model), retry_after_ms=None)
 
@@ -107,17 +107,18 @@ class Fleet:
             child.bytes = child.model.measured_bytes
 
     def dismiss(self, model: Model, reason: KillReason) -> None:
-        """Let the model's child leave.
+        """Let all children of the model leave."""
+        model.wanted = False
+        for child in model.replicas.values():
+            self._send_off(child, reason)
 
-        (1) There is none, or it is leaving: nothing.
+    def _send_off(self, child: Replica, reason: KillReason) -> None:
+        """Let a child leave.
+
+        (1) It is leaving, or about to: nothing.
         (2) It is loading: killed.
         (3) It drains: what it has started is finished, then it is killed; at once if idle.
         """
-        model.wanted = False
-        child = model.replica
-        # (1) Nothing to end.
-        if child is None or child.state is State.LEAVING:
-            return
         # (2) Loading.
         if child.state is State.LOADING:
             self.kill(child, reason)
@@ -144,7 +145,7 @@ class Fleet:
         child = self.replicas.pop(replica, None)
         if child is None:
             return None
-        child.model.replica = None
+        del child.model.replicas[replica]
         self.claim(child.model)
         return child
 
@@ -227,10 +228,10 @@ class Fleet:
     def _load(self, model: Model, now: float) -> None:
         child = Replica(next(self._ids), model, heard=now, bytes=model.need)
         self.replicas[child.id] = child
-        model.replica = child
+        model.replicas[child.id] = child
         self._effects.load(child.id, model.spec)
 
-    def _send_away(self, keys: tuple[ModelKey, ...]) -> None:
-        for key in keys:
-            self.dismiss(self.models[key], KillReason.ROOM)
+    def _send_away(self, replicas: tuple[int, ...]) -> None:
+        for replica in replicas:
+            self._send_off(self.replicas[replica], KillReason.ROOM)
         self.release_drained()

@@ -108,7 +108,7 @@ class Scheduler:
         self._book.open(work)
         lane = model.queue.lanes[work.lane]
         lane.append(work)
-        if model.replica:
+        if model.replicas:
             self._feed(model, now)
         elif lane.count == 1:  # behind others it does not make the claim more urgent
             self._fleet.claim(model)
@@ -285,15 +285,15 @@ class Scheduler:
     # Decisions -----------------------------------------------------------------------------------
 
     def _feed(self, model: Model, now: float) -> None:
-        """Hand groups to the model's child.
+        """Hand groups to the model's children.
 
-        (1) Only a ready child gets any, and at most two: one runs, one is prepared, late.
+        (1) Only a ready child gets any, the one with least to do first, and at most two: one
+            runs, one is prepared, late.
         (2) The queue says which works are next, if any are to start now.
         (3) Threads: the cores shared among the children that compute, this one included.
         """
-        child = model.replica
         # (1) A place.
-        while child and child.has_place(self._policy):
+        while child := model.next_child(self._policy):
             # (2) Works.
             works = model.queue.take(self._policy, now)
             if not works:
@@ -373,11 +373,12 @@ class Scheduler:
         model = self._fleet.models[work.model]
         if work.group is None:
             model.queue.lanes[work.lane].remove(work)
-        elif model.replica:
-            run = model.replica.runs[work.group]
+        else:
+            child = next(one for one in model.replicas.values() if work.group in one.runs)
+            run = child.runs[work.group]
             del run.open[work.index]
-            if run is model.replica.front and not run.open:
-                model.replica.heard = now
+            if run is child.front and not run.open:
+                child.heard = now
             self._effects.cancel(work.group, work.index)
 
     def _fail_waiting(

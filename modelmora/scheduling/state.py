@@ -13,6 +13,8 @@ from modelmora.scheduling.residency import Presence, Resident
 from modelmora.scheduling.work import Group, Position, Work
 
 _EWMA_WEIGHT = 0.2
+_STAYING = (State.READY, State.LOADING)
+_USEFUL = (*_STAYING, State.DRAINING, State.LEAVING)
 
 
 def ewma(mean: float | None, value: float) -> float:
@@ -43,6 +45,11 @@ class Replica:
     load_ms: float = 0.0
     bytes: int = 0
 
+    @property
+    def unanswered(self) -> int:
+        """How many works it has that still need an answer."""
+        return sum(len(run.open) for run in self.runs.values())
+
     def has_place(self, policy: Policy) -> bool:
         """It may be given a group.
 
@@ -58,8 +65,7 @@ class Replica:
         if not self.runs or self.model.run_ms is None:
             return True
         # (3) Soon done.
-        unanswered = sum(len(run.open) for run in self.runs.values())
-        return unanswered * self.model.run_ms <= policy.prepare_ahead_s * 1000
+        return self.unanswered * self.model.run_ms <= policy.prepare_ahead_s * 1000
 
     @property
     def front(self) -> Run | None:
@@ -93,11 +99,11 @@ class Replica:
 
 @dataclass(slots=True, eq=False)
 class Model:
-    """One model: what waits for it, its child if it has one, and what it was measured to cost."""
+    """One model: what waits for it, its children by id, and what it was measured to cost."""
 
     spec: ModelSpec
     queue: ModelQueue = field(default_factory=ModelQueue)
-    replica: Replica | None = None
+    replicas: dict[int, Replica] = field(default_factory=dict)
     wanted: bool = False
     """To be loaded although nothing waits."""
     pinned: bool = False
@@ -124,14 +130,26 @@ class Model:
     @property
     def claims(self) -> bool:
         """It should be loaded and is not."""
-        return self.replica is None and (self.wanted or len(self.queue) > 0)
+        return not self.replicas and (self.wanted or len(self.queue) > 0)
 
     @property
     def state(self) -> State:
-        """Where the model stands."""
-        if self.replica:
-            return self.replica.state
+        """Where the model stands: as its most useful child does."""
+        if self.replicas:
+            return min((child.state for child in self.replicas.values()), key=_USEFUL.index)
         return State.FAILED if self.failure else State.COLD
+
+    @property
+    def stays(self) -> bool:
+        """It has a child that is neither leaving nor about to."""
+        return any(child.state in _STAYING for child in self.replicas.values())
+
+    def next_child(self, policy: Policy) -> Replica | None:
+        """Which child gets the next group: of those that may, the one with least to do."""
+        free = [child for child in self.replicas.values() if child.has_place(policy)]
+        if len(free) < 2:
+            return free[0] if free else None
+        return min(free, key=lambda child: child.unanswered)
 
     @property
     def broken(self) -> bool:
@@ -149,24 +167,25 @@ class Model:
         self.retry_at = float("inf") if self.failure else float("-inf")
 
     def started(self) -> int:
-        """How many of its works are in its child without an answer."""
-        return sum(len(run.open) for run in self.replica.runs.values()) if self.replica else 0
+        """How many of its works are in its children without an answer."""
+        return sum(child.unanswered for child in self.replicas.values())
 
     def position(self, lane: Lane) -> Position:
         """What a work that comes now is told; the wait needs one measured run, and load if cold."""
         ahead = self.queue.ahead_of(lane) + self.started()
-        ready = self.replica is not None and self.replica.state is State.READY
+        ready = sum(child.state is State.READY for child in self.replicas.values())
         load_ms = 0.0 if ready else self.load_ms
         if self.run_ms is None or load_ms is None:
             return Position(ahead, None)
-        return Position(ahead, (load_ms + ahead * self.run_ms) / 1000)
+        return Position(ahead, (load_ms + ahead * self.run_ms / max(ready, 1)) / 1000)
 
     def status(self, now: float) -> ModelStatus:
         """The model as people see it."""
-        held = self.replica.bytes if self.replica else 0
+        children = self.replicas.values()
+        held = sum(child.bytes for child in children)
         waiting, started = len(self.queue), self.started()
-        idle = self.replica is not None and not waiting and not started
-        since = self.replica.ready_at if self.replica else now
+        idle = bool(children) and not waiting and not started
+        since = min((child.ready_at for child in children), default=now)
         idle_s = max(0.0, now - max(self.used_at, since)) if idle else None
         return ModelStatus(
             self.spec.key,
@@ -199,4 +218,4 @@ def resident(replica: Replica, policy: Policy, now: float) -> Resident:
         presence = Presence.FRESH
     else:
         presence = Presence.IDLE
-    return Resident(model.spec.key, replica.bytes, model.used_at, presence)
+    return Resident(replica.id, replica.bytes, model.used_at, presence)

@@ -12,13 +12,17 @@ ONE = Policy(budget_bytes=SIZE + MIB, ageing_s=120)
 
 
 def one(name: str, size: int, presence: Presence = Presence.IDLE, used_at: float = 0) -> Resident:
-    """A model in memory."""
-    return Resident((name, "1"), size, used_at, presence)
+    """A replica in memory, numbered by its name."""
+    return Resident(number(name), size, used_at, presence)
+
+
+def number(name: str) -> int:
+    return int.from_bytes(name.encode(), "big")
 
 
 def plan(verdict: Verdict, *names: str) -> Plan:
     """A verdict and who leaves for it."""
-    return Plan(verdict, tuple((name, "1") for name in names))
+    return Plan(verdict, tuple(map(number, names)))
 
 
 def test_a_model_larger_than_the_budget_never_fits() -> None:
@@ -76,7 +80,7 @@ def test_nobody_is_asked_to_leave_while_that_is_not_enough_yet() -> None:
 def test_models_that_outgrow_the_budget_push_idle_ones_out() -> None:
     residents = [one("a", 4, used_at=1), one("b", 5, used_at=2), one("c", 4, Presence.BUSY)]
     assert overrun(13, residents) == ()
-    assert overrun(12, residents) == (("a", "1"),)
+    assert overrun(12, residents) == (number("a"),)
 
 
 def killed(world: World, key: ModelKey) -> KillReason | None:
