@@ -7,7 +7,6 @@ from dataclasses import replace
 import structlog
 
 from modelmora.agents.lifecycle import Lifecycle, Sender
-from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Record as Outgoing
@@ -15,7 +14,7 @@ from modelmora.messages import EventKind, RegistryKind, RegistryRecord
 from modelmora.registry.definitions import ModelDefinition, Served, served_or_faults
 from modelmora.registry.look import Looked, Looker
 from modelmora.registry.watch import fingerprint
-from modelmora.scheduling import ModelKey, ModelSpec
+from modelmora.scheduling import ModelSpec
 from modelmora.serving import Service
 from modelmora.settings import Settings
 from modelmora.wire import encode_registry
@@ -51,7 +50,6 @@ class Models:
         self._found = Served(())
         self._definitions_seen: object = None
         self._seen: object = None
-        self._failed: dict[ModelKey, str] = {}
         self.unreadable: tuple[str, ...] = ()
         """What hides definitions, in a line each."""
 
@@ -85,20 +83,10 @@ class Models:
             log.error("model not served", reason=fault)
         self.unreadable = unreadable
         served = [(_spec(each), each.entry) for each in models]
-        self._tell_failed(models)
         self._service.serve(served)
         self._tell(
             [(spec, each.definition) for (spec, _), each in zip(served, models, strict=True)]
         )
-
-    def _tell_failed(self, models: tuple[Looked, ...]) -> None:
-        """Tell of models whose files are broken, each fault once."""
-        failed = {each.definition.key: each.fault for each in models if each.fault}
-        for key, fault in failed.items():
-            if fault != self._failed.get(key):
-                facts = {"code": Code.CANNOT_BE_SERVED.value, "message": fault}
-                self._lifecycle.event(EventKind.LOAD_FAILED, key, facts)
-        self._failed = failed
 
     def _tell(self, models: list[tuple[ModelSpec, ModelDefinition]]) -> None:
         """Write what is new or changed, and that what we once wrote is gone."""
@@ -156,4 +144,7 @@ def _spec(looked: Looked) -> ModelSpec:
         files=looked.state,
         fault=looked.fault,
         default=definition.default,
+        keep_alive_s=definition.details.keep_alive,
+        pinned=definition.details.pinned,
+        preload=definition.details.preload,
     )

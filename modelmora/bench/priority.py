@@ -14,11 +14,12 @@ from statistics import median, quantiles
 from modelmora.bench.report import Figure, at_least, at_most
 from modelmora.bench.stage import Stage, Tail, appended_s, requests_of
 from modelmora.errors import RequestError
-from modelmora.messages import Lane
+from modelmora.messages import Health, Lane
 from modelmora.scheduling import (
     Group,
     ItemResult,
     KillReason,
+    ModelKey,
     ModelSpec,
     Policy,
     Scheduler,
@@ -65,6 +66,9 @@ class Recorder:
 
     def kill(self, replica: int, reason: KillReason) -> None:
         """Nothing is killed here."""
+
+    def turned(self, model: ModelKey, was: Health, health: Health) -> None:
+        """Not of interest."""
 
     def started(self, work: Work) -> None:
         """Not of interest."""

@@ -24,6 +24,7 @@ from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarg
 from modelmora.messages import (
     ControlCommand,
     ControlVerb,
+    Health,
     InferenceRequest,
     InferenceResult,
     ProgressStage,
@@ -136,9 +137,9 @@ class Bridge:
         """The models of the registry, by name and version."""
         return self._directory.models()
 
-    def failed(self) -> Mapping[str, str]:
-        """Why no node that runs can load a model now, by name@version."""
-        return self._directory.failed()
+    def health(self) -> Mapping[str, Health]:
+        """How each model is on the node of those that run where it is best, by name@version."""
+        return self._directory.health()
 
     def hold(self, size: int) -> None:
         """Count `size` more bytes of content as held here; raises Refusal (busy)."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import Content, InferenceResult, Lane, Parameter, RegistryRecord
+from modelmora.messages import Content, Health, InferenceResult, Lane, Parameter, RegistryRecord
 from modelmora.web.tracing import traceparent_of
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -52,8 +52,8 @@ class Hall(Protocol):
     def models(self) -> tuple[RegistryRecord, ...]:
         """The models of the registry, by name and version."""
 
-    def failed(self) -> Mapping[str, str]:
-        """Why no node that runs can load a model now, by name@version."""
+    def health(self) -> Mapping[str, Health]:
+        """How each model is on the node of those that run where it is best, by name@version."""
 
 
 def check_request_id(given: str | None) -> str | None:
@@ -68,6 +68,8 @@ def check_request_id(given: str | None) -> str | None:
 
 
 def state_of(hall: Hall, model: RegistryRecord) -> dict[str, str | None]:
-    """Whether a model can be served as far as the registry tells, and why not."""
-    reason = hall.failed().get(f"{model.name}@{model.version}")
-    return {"status": "failed" if reason else "registered", "reason": reason}
+    """Where a model stands as far as nodes tell (None: none runs), and why it has failed."""
+    health = hall.health().get(f"{model.name}@{model.version}")
+    if health is None:
+        return {"state": None, "reason": None}
+    return {"state": health.state.value, "reason": health.reason}

@@ -10,12 +10,12 @@ from aiokafka import ConsumerRecord
 
 from modelmora.errors import Undecodable, Unreachable
 from modelmora.gateway.nodes import NodeWatch
-from modelmora.kafka.leases import Leases
+from modelmora.kafka.leases import Leases, NodeLease
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
-from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.messages import Health, RegistryKind, RegistryRecord, State
 from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, printable, shorten
 from modelmora.wire import decode_registry
@@ -24,6 +24,16 @@ log = structlog.get_logger(__name__)
 READ_S = 30.0
 SHOWN = 120
 LISTED = "see `modelmora list` or GET /models"
+_NEAREST = (
+    State.READY,
+    State.LOADING,
+    State.COLD,
+    State.DRAINING,
+    State.LEAVING,
+    State.FAILED,
+    State.QUARANTINED,
+)
+"""Where a request is answered soonest, first."""
 _CALLABLE = (RegistryKind.MODEL, RegistryKind.ROUTE)
 
 
@@ -42,7 +52,7 @@ class Directory:
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
         self._limits: Mapping[str, int] = {}
-        self._failed: Mapping[str, str] = {}
+        self._health: Mapping[str, Health] = {}
         self._watch: NodeWatch | None = None
 
     async def start(self) -> None:
@@ -85,9 +95,13 @@ class Directory:
         """The models, by name and version."""
         return self._listing
 
-    def failed(self) -> Mapping[str, str]:
-        """Why no node that runs can load a model now, by name@version."""
-        return self._failed
+    def health(self) -> Mapping[str, Health]:
+        """How each model is on the node of those that run where it is best, by name@version."""
+        return self._health
+
+    def nodes(self) -> tuple[NodeLease, ...]:
+        """The nodes that run."""
+        return self._leases.living()
 
     def max_inputs(self, model: str) -> int | None:
         """How many inputs of `name` or `name@version` one result can answer at most, if known."""
@@ -136,13 +150,12 @@ class Directory:
         """
         nodes = self._leases.living()
         served = {model for node in nodes for model in node.serves}
-        well = {model for node in nodes for model in node.serves.keys() - node.failed.keys()}
-        failed = {model: why for node in nodes for model, why in node.failed.items()}
+        failed = {model for node in nodes for model in node.failed}
 
         def is_there(fact: RegistryRecord) -> bool:
             if not nodes or fact.kind is not RegistryKind.MODEL:
                 return fact.present
-            return f"{fact.name}@{fact.version}" in served | failed.keys()
+            return f"{fact.name}@{fact.version}" in served | failed
 
         facts = [fact for _, fact in self._entries.values() if is_there(fact)]
         callable_ = [fact for fact in facts if fact.kind in _CALLABLE]
@@ -152,7 +165,12 @@ class Directory:
         models = (fact for fact in facts if fact.kind is RegistryKind.MODEL)
         self._listing = tuple(sorted(models, key=lambda fact: (fact.name, fact.version)))
         self._limits = _limits(self._listing)
-        self._failed = {model: why for model, why in failed.items() if model not in well}
+        self._health = {model: _best(nodes, model) for model in served | failed}
+
+
+def _best(nodes: Iterable[NodeLease], model: str) -> Health:
+    found = (node.health(model) for node in nodes)
+    return min((each for each in found if each), key=lambda each: _NEAREST.index(each.state))
 
 
 def _limits(models: Iterable[RegistryRecord]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from modelmora.messages.events import (
     ProgressEvent,
     ProgressStage,
 )
+from modelmora.messages.health import Health, State
 from modelmora.messages.inference import (
     ErrorInfo,
     InferenceRequest,
@@ -30,6 +31,7 @@ __all__ = [
     "ControlVerb",
     "ErrorInfo",
     "EventKind",
+    "Health",
     "InferenceRequest",
     "InferenceResult",
     "Lane",
@@ -43,6 +45,7 @@ __all__ = [
     "RequestHead",
     "ResultHead",
     "Source",
+    "State",
     "Status",
     "Tensor",
     "Timings",

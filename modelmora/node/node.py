@@ -126,7 +126,8 @@ class Node:
         self.hand_on = self.service.elsewhere = HandOn(leases, self.intake, results, self.name)
         followed = (Topic.CONTROL.full(settings.namespace), Topic.REGISTRY.full(settings.namespace))
         self.pulse = Pulse(settings, followed)
-        self.control = Control(settings, self.service, self.models, leases, self.pulse, schemas)
+        parts = (self.service, self.models, leases, self.pulse, self.lifecycle)
+        self.control = Control(settings, *parts, schemas)
         self.requests = Requests(settings, self.intake, self.service, results, self.clock, schemas)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
@@ -340,25 +341,27 @@ class Node:
     def checks(self) -> dict[str, bool]:
         """What must be true for a request to be served now."""
         patience_s = self.settings.timing.watchdog_s / 2
-        serves, failed = self.service.standing()
+        models = self.service.standing().values()
         return {
             "broker": self.pulse.alive and self.publisher.connected,
             "group": self.lease.holds() if self._leased else self.lookout.path.in_group,
             "requests": self.lookout.unread_s < patience_s,
             "outcomes": self.publisher.oldest_s() < patience_s,
             "workers": self.workers.zygote_pid is not None,
-            "models": bool(serves) or not failed,
+            "models": not models or any(not each.health.hopeless for each in models),
             "running": self._ready and not self._stopping,
         }
 
     def facts(self) -> dict[str, Any]:
         """What it still waits for, how many partitions it has, which models cannot be loaded."""
-        serves, failed = self.service.standing()
+        models = self.service.standing()
         return {
             "waiting_for": self.waiting_for,
             "partitions": len(self._owned),
-            "serves": sorted(serves),
-            "failed": failed,
+            "serves": sorted(name for name, each in models.items() if not each.health.hopeless),
+            "failed": {
+                name: each.health.reason for name, each in models.items() if each.health.reason
+            },
             "unreadable": self.models.unreadable,
         }
 

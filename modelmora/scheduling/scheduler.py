@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence, Set
 from itertools import count
 
-from modelmora.errors import Code, NotFound, RequestError
-from modelmora.messages import Lane
+from modelmora.errors import Code, ModelMoraError, RequestError
+from modelmora.messages import Health, Lane, State
 from modelmora.scheduling.admission import admit, outcome, too_large
 from modelmora.scheduling.book import Book
 from modelmora.scheduling.effects import Effects, ItemResult
 from modelmora.scheduling.fleet import Fleet
-from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus, State
+from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.retry import Works, examine
-from modelmora.scheduling.state import Model, Replica, Run, ewma
+from modelmora.scheduling.recovery import recover
+from modelmora.scheduling.state import Model, Run, ewma
 from modelmora.scheduling.work import Cancelled, Group, Position, Work
 
 _REMOVED = "its model is not served here any more"
@@ -53,30 +53,41 @@ class Scheduler:
             self._fleet.remove(model)
         self._advance(now)
 
-    def pin(self, key: ModelKey, pinned: bool, now: float) -> None:
-        """Keep the model in memory whatever comes, or no longer. Raises NotFound."""
+    def pin(self, key: ModelKey, pinned: bool, now: float) -> Health:
+        """Keep the model in memory at all times, or no longer. Raises NotFound."""
         self._expire(now)
-        self._known(key).pinned = pinned
+        model = self._fleet.known(key)
+        self._fleet.pin(model, pinned)
         self._advance(now)
+        return model.health(now)
 
-    def load(self, key: ModelKey, now: float) -> State:
-        """Load the model although nothing waits for it, back-off or not. Raises NotFound."""
+    def load(self, key: ModelKey, now: float) -> Health:
+        """Load the model although nothing waits for it, pause or not. Raises NotFound."""
         self._expire(now)
-        model = self._known(key)
+        model = self._fleet.known(key)
         self._fleet.want(model)
         self._advance(now)
-        return model.state
+        return model.health(now)
 
-    def unload(self, key: ModelKey, now: float) -> State:
+    def unload(self, key: ModelKey, now: float) -> Health:
         """Give its memory back once its started groups are done. Raises NotFound.
 
-        This is no ban: where requests wait, it is loaded again.
+        (1) It is pinned: refused (ModelMoraError).
+        (2) It loads: that is cancelled, and what waits for it is answered.
+        (3) Else this is no ban: where requests wait, it is loaded again.
         """
         self._expire(now)
-        model = self._known(key)
+        model = self._fleet.known(key)
+        # (1) Pinned.
+        if model.pinned:
+            raise ModelMoraError(f"{key[0]}@{key[1]} is pinned; `modelmora unpin` it first")
+        # (2) Cancelled.
+        if model.state is State.LOADING:
+            self._fail_waiting(model, Code.MODEL_UNAVAILABLE, "its load was cancelled", 0)
+        # (3) Else.
         self._fleet.dismiss(model, KillReason.UNLOAD)
         self._advance(now)
-        return model.state
+        return model.health(now)
 
     def status(self, now: float) -> tuple[ModelStatus, ...]:
         """All models, for metrics, health and people."""
@@ -105,6 +116,7 @@ class Scheduler:
             self._effects.failed(work, error)
             return False
         work.queued_at = now
+        model.life.keep_alive_s = work.keep_alive_s
         self._book.open(work)
         lane = model.queue.lanes[work.lane]
         lane.append(work)
@@ -203,6 +215,7 @@ class Scheduler:
             work = run.open.pop(result.index, None)
             if work is not None:
                 child.heard = now
+                child.model.life.well()
                 self._book.close(work)
                 self._effects.answered(work, result)
         self._feed(child.model, now)
@@ -237,8 +250,9 @@ class Scheduler:
         (2) It died while loading: that is tried again at once, for it need not be the model's
             fault; after `load_crashes` in a row what waits is answered.
         (3) It held groups: the first is the suspect, see `retry.examine`.
-        (4) Its model was removed or broken meanwhile: what went back is answered.
-        (5) Then whatever waits for room has a chance, this model included.
+        (4) The model itself brings its children down, see `life.strike`: what waits is answered.
+        (5) Its model was removed or broken meanwhile: what went back is answered.
+        (6) Then whatever waits for room has a chance, this model included.
         """
         self._expire(now)
         child = self._fleet.exited(replica)
@@ -251,13 +265,17 @@ class Scheduler:
             if child.model.load_crashes >= self._policy.load_crashes:
                 self._give_up_load(child.model, "its worker died while loading it", now)
         # (3) Died at work.
-        self._recover(child)
-        # (4) Removed or broken.
+        idle = not child.runs
+        guilty = recover(child, self._policy, self._give_up)
+        # (4) The model's fault.
+        if guilty or (idle and child.reason is None):
+            self._strike(child.model, now)
+        # (5) Removed or broken.
         self._fail_broken(child.model)
         if child.model.removed:
             self._fail_waiting(child.model, Code.UNKNOWN_MODEL, _REMOVED)
             self._fleet.forget_removed(child.model)
-        # (5) Room.
+        # (6) Room.
         self._advance(now)
 
     # Time ----------------------------------------------------------------------------------------
@@ -271,10 +289,12 @@ class Scheduler:
             elif child.state is State.LOADING:
                 self._fleet.kill(child, KillReason.LOAD_TIMEOUT)
                 self._give_up_load(child.model, "it was not loaded in time", now)
+                self._strike(child.model, now)
             else:
                 waited_for = child.front and child.front.open
                 reason = KillReason.RUN_TIMEOUT if waited_for else KillReason.NOBODY_WAITS
                 self._fleet.kill(child, reason)
+        self._fleet.send_idle(now)
         self._advance(now)
 
     def next_wake(self, now: float) -> float | None:
@@ -304,7 +324,7 @@ class Scheduler:
             threads = self._fleet.threads_for(child)
             group = Group(next(self._group_ids), model.spec.key, child.id, works, threads)
             child.runs[group.id] = Run(group, dict(enumerate(works)))
-            model.used_at = now
+            model.used_at, model.life.ordered = now, False
             for index, work in enumerate(works):
                 work.group, work.index = group.id, index
                 work.load_ms = child.load_ms_since(work.queued_at)
@@ -319,32 +339,13 @@ class Scheduler:
         """Load what waits for room, and answer what can never have it."""
         for model in self._fleet.arrange(now):
             self._fail_waiting(model, Code.CANNOT_BE_SERVED, too_large(model))
+        self._fleet.tell(now)
 
-    def _recover(self, child: Replica) -> None:
-        """Put the groups of a dead child back, and fail the works that `examine` gives up."""
-        groups: list[Works] = [tuple(run.open.values()) for run in child.runs.values()]
-        child.runs.clear()
-        autopsy = examine(groups, self._policy)
-        for work in (work for works in autopsy.suspects for work in works):
-            work.attempt += 1
-        if autopsy.solo:
-            autopsy.solo.solo_crashes += 1
-        for work in (work for works in autopsy.innocents for work in works):
-            work.returns += 1
-        back = [*autopsy.suspects, *autopsy.innocents]
-        for lane in child.model.queue.lanes:
-            lane.put_back([works for works in back if works[0].lane is lane.lane])
-        for work in (work for works in back for work in works):
-            work.group = None
-        if autopsy.guilty:
-            self._book.close(autopsy.guilty)
-            hung = child.reason is KillReason.RUN_TIMEOUT
-            code = Code.WORKER_TIMEOUT if hung else Code.WORKER_CRASH
-            what = "did not answer in time" if hung else "died"
-            self._fail(autopsy.guilty, code, f"the worker {what} whenever it ran this request")
-        for work in autopsy.spent:
-            self._book.close(work)
-            self._fail(work, Code.RETRIES_SPENT, "its workers died too often before its turn")
+    def _strike(self, model: Model, now: float) -> None:
+        """It brought a child down; quarantined for that, it answers what waits."""
+        if self._fleet.strike(model, now) and model.failure:
+            wait_ms = model.retry_after_ms(now)
+            self._fail_waiting(model, Code.MODEL_UNAVAILABLE, model.failure, wait_ms)
 
     def _give_up_load(self, model: Model, why: str, now: float, *, broken: bool = False) -> None:
         """Answer what waits for a model that cannot be loaded."""
@@ -389,11 +390,9 @@ class Scheduler:
             model.queue.lanes[work.lane].remove(work)
             self._effects.failed(work, outcome(work, code, message, retry_after_ms))
 
+    def _give_up(self, work: Work, code: Code, message: str) -> None:
+        self._book.close(work)
+        self._fail(work, code, message)
+
     def _fail(self, work: Work, code: Code, message: str) -> None:
         self._effects.failed(work, outcome(work, code, message))
-
-    def _known(self, key: ModelKey) -> Model:
-        model = self._fleet.models.get(key)
-        if model is None or model.removed:
-            raise NotFound(f"{key[0]}@{key[1]} is not served here; see `modelmora list`")
-        return model

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from modelmora.gateway.rest.bodies import InferBody, JsonContent
+from modelmora.messages import State
 from modelmora.web.problems import PROBLEM
 
 ABOUT = (
@@ -84,7 +85,9 @@ class ModelHealth(BaseModel):
 
     name: str
     version: str
-    status: str = Field(description="`registered`, or `failed` where no node can load it now")
+    state: State | None = Field(
+        description="Where it stands on the node where it is best; null where no node runs"
+    )
     reason: str | None = Field(description="Why it has failed")
 
 

@@ -10,10 +10,12 @@ from modelmora.gateway.hall import Ask
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import (
     Content,
+    Health,
     InferenceResult,
     RegistryKind,
     RegistryRecord,
     Source,
+    State,
     Status,
     Timings,
 )
@@ -74,5 +76,6 @@ class FakeHall:
             for name in ("echo", *self.reasons)
         )
 
-    def failed(self) -> Mapping[str, str]:
-        return {f"{name}@1": reason for name, reason in self.reasons.items()}
+    def health(self) -> Mapping[str, Health]:
+        failed = {f"{name}@1": Health(State.FAILED, why) for name, why in self.reasons.items()}
+        return {"echo@1": Health(State.READY), **failed}

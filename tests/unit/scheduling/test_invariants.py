@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from modelmora.errors import RequestError
-from modelmora.messages import Lane
+from modelmora.errors import ModelMoraError, RequestError
+from modelmora.messages import Health, Lane
 from modelmora.scheduling import (
     Group,
     ItemResult,
@@ -18,6 +19,7 @@ from modelmora.scheduling import (
     ModelSpec,
     Policy,
     Scheduler,
+    State,
     Work,
 )
 from tests.unit.scheduling.world import MIB, SIZE, A, Answer, B, C, spec
@@ -55,6 +57,7 @@ class Referee:
         self.came: dict[Work, float] = {}
         self.ends: dict[Work, str] = {}
         self.dropped: set[Work] = set()
+        self.told: dict[ModelKey, Health] = {}
 
     def need(self, spec: ModelSpec) -> int:
         return self.measured.get(spec.key) or spec.estimated_bytes
@@ -119,6 +122,11 @@ class Referee:
         if reason in (KillReason.ROOM, KillReason.UNLOAD, KillReason.REMOVED):
             assert not child.groups, "killed at work"
         child.killed = True
+
+    def turned(self, model: ModelKey, was: Health, health: Health) -> None:
+        assert self.told.get(model, Health(State.COLD)) == was, "a turn that was not told"
+        assert health != was
+        self.told[model] = health
 
     def started(self, work: Work) -> None:
         assert work not in self.ends
@@ -315,7 +323,8 @@ class Life(RuleBasedStateMachine):
         if verb == "load":
             self.scheduler.load(key, self.now)
         elif verb == "unload":
-            self.scheduler.unload(key, self.now)
+            with suppress(ModelMoraError):  # it is pinned
+                self.scheduler.unload(key, self.now)
         else:
             self.scheduler.pin(key, verb == "pin", self.now)
 
@@ -324,6 +333,7 @@ class Life(RuleBasedStateMachine):
         self.scheduler.remove_model(one.key, self.now)
         if one.key not in [child.spec.key for child in self.referee.children.values()]:
             self.referee.measured.pop(one.key, None)
+            self.referee.told.pop(one.key, None)
             for lane in Lane:
                 self.referee.served.pop((one.key, lane), None)
         self.scheduler.add_model(one, self.now)

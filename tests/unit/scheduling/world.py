@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from modelmora.errors import RequestError
-from modelmora.messages import Lane
+from modelmora.messages import Health, Lane
 from modelmora.scheduling import (
     Group,
     ItemResult,
@@ -64,6 +64,7 @@ class World:
     errors: dict[str, RequestError] = field(default_factory=dict)
     sent: list[Work] = field(default_factory=list)
     crashes: int = 0
+    turns: list[tuple[ModelKey, Health, Health]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.scheduler = Scheduler(self, self.policy)
@@ -83,6 +84,9 @@ class World:
 
     def kill(self, replica: int, reason: KillReason) -> None:
         self.children[replica].killed = reason
+
+    def turned(self, model: ModelKey, was: Health, health: Health) -> None:
+        self.turns.append((model, was, health))
 
     def started(self, work: Work) -> None:
         self.begun.append(work.request_id)
@@ -113,10 +117,18 @@ class World:
         size: int = 10,
         timeout: float | None = None,
         partition: Hashable = 0,
+        keep_alive: float | None = None,
     ) -> Work:
         """Submit one request."""
         work, _ = self.submit(
-            key, lane, name=name, batch=batch, size=size, timeout=timeout, partition=partition
+            key,
+            lane,
+            name=name,
+            batch=batch,
+            size=size,
+            timeout=timeout,
+            partition=partition,
+            keep_alive=keep_alive,
         )
         return work
 
@@ -130,12 +142,14 @@ class World:
         size: int = 10,
         timeout: float | None = None,
         partition: Hashable = 0,
+        keep_alive: float | None = None,
     ) -> tuple[Work, Position | None]:
         """Submit one request; also what it is told."""
         deadline = None if timeout is None else self.now + timeout
         number = len(self.sent) + 1
         name = name or f"r{number}"
         work = Work(name, key, lane, batch, size, self.now, deadline, b"", (0, number), partition)
+        work.keep_alive_s = keep_alive
         self.sent.append(work)
         position = self.scheduler.position(key, lane)
         return work, position if self.scheduler.submit(work, self.now) else None

@@ -1,0 +1,41 @@
+"""Puts the work of a dead child back where it came from, as `retry.examine` judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from modelmora.errors import Code
+from modelmora.scheduling.model import KillReason
+from modelmora.scheduling.policy import Policy
+from modelmora.scheduling.retry import Works, examine
+from modelmora.scheduling.state import Replica
+from modelmora.scheduling.work import Work
+
+
+def recover(child: Replica, policy: Policy, give_up: Callable[[Work, Code, str], None]) -> bool:
+    """Put the groups of a dead child back, and give up those works that are to be.
+
+    Whether one of them was found guilty.
+    """
+    groups: list[Works] = [tuple(run.open.values()) for run in child.runs.values()]
+    child.runs.clear()
+    autopsy = examine(groups, policy)
+    for work in (work for works in autopsy.suspects for work in works):
+        work.attempt += 1
+    if autopsy.solo:
+        autopsy.solo.solo_crashes += 1
+    for work in (work for works in autopsy.innocents for work in works):
+        work.returns += 1
+    back = [*autopsy.suspects, *autopsy.innocents]
+    for lane in child.model.queue.lanes:
+        lane.put_back([works for works in back if works[0].lane is lane.lane])
+    for work in (work for works in back for work in works):
+        work.group = None
+    if autopsy.guilty:
+        hung = child.reason is KillReason.RUN_TIMEOUT
+        code = Code.WORKER_TIMEOUT if hung else Code.WORKER_CRASH
+        what = "did not answer in time" if hung else "died"
+        give_up(autopsy.guilty, code, f"the worker {what} whenever it ran this request")
+    for work in autopsy.spent:
+        give_up(work, Code.RETRIES_SPENT, "its workers died too often before its turn")
+    return autopsy.guilty is not None
