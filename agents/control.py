@@ -100,6 +100,7 @@ class Control:
             if health is None:  # another node's
                 return
             facts |= {"state": health.state.value, "message": health.reason}
+        facts["nodes"] = 1 if self._is_for_one(command) else self._serving("@".join(key))
         self._lifecycle.event(EventKind.ANSWERED, key, facts)
 
     def _obey(self, command: ControlCommand, key: ModelKey) -> Health | None:
@@ -109,6 +110,18 @@ class Control:
                 return self._service.unload(key)
             case ControlVerb.PIN | ControlVerb.UNPIN:
                 return self._service.pin(key, pinned=command.verb is ControlVerb.PIN)
-        if command.everywhere or is_ours(key, self._lifecycle.node, self._leases.living()):
-            return self._service.load(key)
-        return None
+        living = self._leases.living()
+        if self._is_for_one(command) and not is_ours(key, self._lifecycle.node, living):
+            return None
+        return self._service.load(key)
+
+    @staticmethod
+    def _is_for_one(command: ControlCommand) -> bool:
+        loads = command.verb in (ControlVerb.LOAD, ControlVerb.WARM_UP)
+        return loads and not command.everywhere
+
+    def _serving(self, model: str) -> int:
+        """How many nodes serve it, this one included."""
+        node = self._lifecycle.node
+        others = (each for each in self._leases.living() if each.node != node)
+        return 1 + sum(each.health(model) is not None for each in others)

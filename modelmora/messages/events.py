@@ -95,7 +95,7 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
         "begin_offset",
         "unread_offsets",
     ),
-    EventKind.ANSWERED: ("verb", "command_offset", "state", "message"),
+    EventKind.ANSWERED: ("verb", "command_offset", "nodes", "state", "message"),
     EventKind.NODE_JOINED: ("cores",),
     EventKind.NODE_LEFT: (),
 }
