@@ -12,11 +12,11 @@ from modelmora.cli.output import print_json, say, tell, waiting
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, NotFound, Undecodable
 from modelmora.host.instance import Instance
+from modelmora.kafka.orders import Order
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.once import write_once
 from modelmora.messages import ControlCommand, ControlVerb
 from modelmora.messages.headers import PRINCIPAL
-from modelmora.registry.orders import Order
 from modelmora.text import duration
 from modelmora.wire import decode_event, encode_control
 
@@ -87,7 +87,7 @@ def _order(
             _follow(reader, ends, order, wait_s)
     if not order.answers:
         raise NotFound(f"no node that runs serves {model}; see `modelmora ps`, `modelmora list`")
-    answers = sorted(order.answers.values(), key=lambda each: each.node)
+    answers = order.told()
     if json:
         shown = ("node", "model", "state", "reason", "done")
         print_json([{name: getattr(each, name) for name in shown} for each in answers])

@@ -99,9 +99,16 @@ class Directory:
         """How each model is on the node of those that run where it is best, by name@version."""
         return self._health
 
-    def nodes(self) -> tuple[NodeLease, ...]:
-        """The nodes that run."""
-        return self._leases.living()
+    def status(self) -> Mapping[str, Mapping[str, Health]]:
+        """By the name of each node that runs, how its models are there, by name@version."""
+        return {
+            node.node: {
+                model: health
+                for model in node.serves.keys() | node.failed.keys()
+                if (health := node.health(model))
+            }
+            for node in self._leases.living()
+        }
 
     def max_inputs(self, model: str) -> int | None:
         """How many inputs of `name` or `name@version` one result can answer at most, if known."""

@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
+import httpx
 import pytest
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.cli import main
 from modelmora.messages import EventKind, Status
+from modelmora.rpc.v1 import management_pb2 as pb
+from modelmora.rpc.v1.management_pb2_grpc import ManagementServiceStub
 from tests.foreign import Foreign, draft
-from tests.nodes import NodeProcess, Observer
+from tests.nodes import GatewayProcess, NodeProcess, Observer
 from tests.programs import eventually
 
 MODELS = json.dumps(
@@ -33,6 +37,7 @@ class Station:
     def __init__(self, servers: str, namespace: str, folder: Path) -> None:
         self.servers, self.namespace = servers, namespace
         self.node = NodeProcess(servers, namespace, folder, settings={"MODELS": MODELS})
+        self.gateway = GatewayProcess(servers, namespace, folder)
         self.folder = folder
         self.seen: Observer
         self.foreign: Foreign
@@ -50,7 +55,7 @@ class Station:
 @pytest.fixture(scope="module")
 def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     made = Station(broker.bootstrap_servers, f"life{os.getpid()}", tmp_path_factory.mktemp("life"))
-    with made.node:
+    with made.node, made.gateway:
         made.seen = Observer(made.servers, made.namespace)
         made.foreign = Foreign(made.servers, made.folder / "ids.jsonl", made.namespace)
         yield made
@@ -118,6 +123,37 @@ def test_orders_are_obeyed_and_answered(station: Station, run: Run) -> None:
     assert run("unload", "ahead")[0] == 0, "it is gone already"
     code, told = run("load", "nobody")
     assert (code, "serves nobody" in told) == (3, True), told
+
+
+def test_rest_and_grpc_are_doors_for_orders_too(station: Station) -> None:
+    def post(path: str, body: Any) -> tuple[int, Any]:
+        answer = httpx.post(f"{station.gateway.http}/models/{path}", json=body, timeout=60)
+        return answer.status_code, answer.json()
+
+    def where(told: Any) -> list[tuple[str, str]]:
+        return [(each["name"], each["state"]) for each in told["models"]]
+
+    status, told = post("ahead/load", {})
+    assert (status, told["done"], told["look"]) == (202, False, "/status")
+    status, told = post("ahead/load", {"wait_s": 60})
+    assert (status, told["done"], where(told)) == (200, True, [("ahead", "ready")])
+    assert post("ahead/pin", {"wait_s": 60})[0] == 200
+    status, told = post("ahead/unload", {"wait_s": 60})
+    assert (status, told["code"]) == (409, "refused")
+    assert post("ahead/unpin", {"wait_s": 60})[0] == 200
+    status, told = post("nobody/load", {})
+    assert (status, told["code"]) == (404, "unknown_model")
+    with grpc.insecure_channel(station.gateway.facts["grpc"]) as channel:
+        stub = ManagementServiceStub(channel)  # type: ignore[no-untyped-call]
+        reply = stub.Unload(pb.OrderRequest(model_name="ahead@1", wait_ms=60_000))
+        assert (reply.done, [each.state for each in reply.models]) == (True, ["cold"])
+        assert station.state("ahead") == "cold"
+
+        def told_cold() -> bool:
+            models = stub.Status(pb.StatusRequest()).models
+            return ("ahead", "cold") in [(each.name, each.state) for each in models]
+
+        eventually(told_cold, "a status as it is")
 
 
 def test_a_poison_is_no_fault_of_its_model_but_nothing_than_poison_is(

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping
 
 from modelmora.errors import Code
-from modelmora.gateway.hall import Ask
+from modelmora.gateway.hall import Ask, Wish
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.orders import Answer, Order
 from modelmora.messages import (
     Content,
     Health,
@@ -26,6 +27,7 @@ class FakeHall:
 
     def __init__(self, outputs: tuple[Content, ...] | None = None, limit: int = 1 << 20) -> None:
         self.asks: list[Ask] = []
+        self.wishes: list[Wish] = []
         self.outputs = outputs
         self.refusal: Refusal | None = None
         self.blocked: asyncio.Event | None = None
@@ -58,6 +60,18 @@ class FakeHall:
             timings=Timings(1.0, 2.0, 3.0, 6.0),
             outputs=ask.inputs if self.outputs is None else self.outputs,
         )
+
+    async def order(self, wish: Wish) -> Order:
+        self.wishes.append(wish)
+        if self.refusal:
+            raise self.refusal
+        order = Order(wish.verb, 7)
+        if wish.wait_s:
+            order.answers["n1"] = Answer("n1", f"{wish.model}@1", State.READY, done=True)
+        return order
+
+    def status(self) -> Mapping[str, Mapping[str, Health]]:
+        return {"n1": self.health()}
 
     def hold(self, size: int) -> None:
         if self.held + size > self.limit:

@@ -43,10 +43,9 @@ class Order:
         """Whether nothing more is to come."""
         return self.heard and all(each.done for each in self.answers.values())
 
-    @property
-    def faults(self) -> list[str]:
-        """Why it was not obeyed, or in vain, in a line for each node."""
-        return [f"{each.node}: {each.reason}" for each in self.answers.values() if each.reason]
+    def told(self) -> list[Answer]:
+        """What nodes have answered, by name."""
+        return [self.answers[node] for node in sorted(self.answers)]
 
     def take(self, event: LifecycleEvent) -> None:
         """Take an event, in the order of its partition.
