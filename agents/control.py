@@ -74,8 +74,9 @@ class Control:
 
     def _on_fact(self, record: ConsumerRecord) -> None:
         fact = None if record.value is None else decode_registry(record.value)
-        if not self._leases.take(record.key or b"", fact, record.timestamp) and fact:
-            self._models.heard(fact, record.offset)
+        key = record.key or b""
+        if not self._leases.take(key, fact, record.timestamp):
+            self._models.heard(key, fact, record.offset)
 
     def _hear(self, command: ControlCommand, record: ConsumerRecord) -> None:
         if command.verb is ControlVerb.CANCEL:
@@ -104,21 +105,24 @@ class Control:
         self._lifecycle.event(EventKind.ANSWERED, key, facts)
 
     def _obey(self, command: ControlCommand, key: ModelKey) -> Health | None:
-        """Where the model stands then; None where another node is to obey."""
+        """Where the model stands then; None where another node is to obey.
+
+        A pin is what the registry says of the model, so one node writes it, and all read it.
+        """
+        living = self._leases.living()
+        if self._is_for_one(command) and not is_ours(key, self._lifecycle.node, living):
+            return None
         match command.verb:
             case ControlVerb.UNLOAD:
                 return self._service.unload(key)
             case ControlVerb.PIN | ControlVerb.UNPIN:
-                return self._service.pin(key, pinned=command.verb is ControlVerb.PIN)
-        living = self._leases.living()
-        if self._is_for_one(command) and not is_ours(key, self._lifecycle.node, living):
-            return None
+                self._models.declaring.change(*key, pinned=command.verb is ControlVerb.PIN)
+                return self._service.health(key)
         return self._service.load(key)
 
     @staticmethod
     def _is_for_one(command: ControlCommand) -> bool:
-        loads = command.verb in (ControlVerb.LOAD, ControlVerb.WARM_UP)
-        return loads and not command.everywhere
+        return command.verb is not ControlVerb.UNLOAD and not command.everywhere
 
     def _serving(self, model: str) -> int:
         """How many nodes serve it, this one included."""

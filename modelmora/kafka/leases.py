@@ -34,6 +34,11 @@ class NodeLease:
         told = self.states.get(model, State.FAILED if reason else State.COLD)
         return Health(State(told) if told in _STATES else State.COLD, reason)
 
+    def models(self) -> Mapping[str, Health]:
+        """How each model is there, by name@version."""
+        named = self.serves.keys() | self.failed.keys()
+        return {model: health for model in named if (health := self.health(model))}
+
     def has(self, head: RequestHead) -> bool:
         """Whether the node serves what the request asks for: a model, or any model of a task."""
         if not head.model:

@@ -40,7 +40,7 @@ from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
 from modelmora.node.models import model_rows
-from modelmora.node.policy import policy_of
+from modelmora.node.policy import policy_of, sandbox_mode
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.telemetry.notify import notify
@@ -115,7 +115,11 @@ class Node:
             results, self.clock, policy_of(settings), settings.timing.request_timeout_ms
         )
         self.workers = Supervisor(
-            self.service.listener, on_zygote=lambda pid: notify(zygote=pid), zygote=zygote
+            self.service.listener,
+            on_zygote=lambda pid: notify(zygote=pid),
+            zygote=zygote,
+            sandbox=sandbox_mode(settings),
+            runtimes=settings.runtimes,
         )
         self.service.use(self.workers)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
@@ -123,11 +127,10 @@ class Node:
         self.presence = Presence(
             settings, self.name, self.service.standing, self.intake, leases, self.teller
         )
-        self.hand_on = self.service.elsewhere = HandOn(leases, self.intake, results, self.name)
-        followed = (Topic.CONTROL.full(settings.namespace), Topic.REGISTRY.full(settings.namespace))
-        self.pulse = Pulse(settings, followed)
-        parts = (self.service, self.models, leases, self.pulse, self.lifecycle)
-        self.control = Control(settings, *parts, schemas)
+        self.hand_on = self.service.elsewhere = HandOn(
+            leases, self.intake, results, self.name, self.service.catalogue.meant
+        )
+        self._listen(leases, schemas)
         self.requests = Requests(settings, self.intake, self.service, results, self.clock, schemas)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
@@ -143,6 +146,14 @@ class Node:
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
+
+    def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
+        """Who reads what is told to every node."""
+        settings = self.settings
+        followed = [topic.full(settings.namespace) for topic in (Topic.CONTROL, Topic.REGISTRY)]
+        self.pulse = Pulse(settings, followed)
+        parts = (self.service, self.models, leases, self.pulse, self.lifecycle)
+        self.control = Control(settings, *parts, schemas)
 
     def _form_group(self, framing: Framing | None) -> None:
         """The member of the group, whoever works on its partitions, and who looks at both."""
@@ -363,6 +374,7 @@ class Node:
                 name: each.health.reason for name, each in models.items() if each.health.reason
             },
             "unreadable": self.models.unreadable,
+            "lacking": self.models.lacking,
         }
 
     def rows(self) -> list[dict[str, Any]]:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
 
 from modelmora.errors import NotFound
 from modelmora.messages import Health, State
 from modelmora.scheduling.admission import too_large
+from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Effects
+from modelmora.scheduling.ledger import Ledger, Reserved
 from modelmora.scheduling.life import strike
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus
+from modelmora.scheduling.placement import Cause, Option, Placement
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.residency import Presence, Resident, Verdict, make_room, overrun
-from modelmora.scheduling.state import Model, Replica, ewma, resident
+from modelmora.scheduling.residency import Verdict
+from modelmora.scheduling.scaling import rescale
+from modelmora.scheduling.state import Model, Replica, ewma
 from modelmora.text import counted
 
 
 class Fleet:
     """Models and replicas; loads and ends children, and keeps the ledger of memory.
 
-    The scheduler's own part, with no life outside it. A replica's bytes count from the moment its
-    load is ordered until its exit is reported, so a load never starts on memory that is not back.
+    The scheduler's own part, with no life outside it.
     """
 
     def __init__(self, effects: Effects, policy: Policy) -> None:
@@ -29,8 +33,10 @@ class Fleet:
         self.replicas: dict[int, Replica] = {}
         self._claims: dict[ModelKey, Model] = {}
         self._touched: dict[ModelKey, Model] = {}
+        self._elastic: dict[ModelKey, Model] = {}
         self._effects = effects
         self._policy = policy
+        self._ledger = Ledger(self.replicas, policy)
         self._ids = count(1)
 
     # Models --------------------------------------------------------------------------------------
@@ -48,8 +54,13 @@ class Fleet:
             self.dismiss(model, KillReason.CHANGED)
         if new and spec.preload:
             self.want(model, insists=True)
-        self.pin(model, spec.pinned)
+        if spec.pinned and not model.pinned:
+            self.want(model, insists=True)
+        model.pinned = spec.pinned
         self.touch(model)
+        self._elastic.pop(spec.key, None)
+        if spec.max_replicas > 1:
+            self._elastic[spec.key] = model
 
     def known(self, key: ModelKey) -> Model:
         """The model of that name and version. Raises NotFound."""
@@ -68,6 +79,7 @@ class Fleet:
         """Forget the model if it was removed and has no child."""
         if model.removed and not model.replicas:
             del self.models[model.spec.key]
+            self._elastic.pop(model.spec.key, None)
 
     def want(self, model: Model, *, insists: bool = False) -> None:
         """Have the model loaded although nothing waits for it, unless its files are broken.
@@ -82,12 +94,6 @@ class Fleet:
         if not model.stays:
             model.wanted = True
             self.claim(model)
-
-    def pin(self, model: Model, pinned: bool) -> None:
-        """Keep the model in memory at all times, or no longer."""
-        if pinned and not model.pinned:
-            self.want(model, insists=True)
-        model.pinned = pinned
 
     def touch(self, model: Model) -> None:
         """It may stand elsewhere now."""
@@ -107,24 +113,16 @@ class Fleet:
         """Look at this model when room is given out; it has no child, or soon none."""
         self._claims[model.spec.key] = model
 
-    def fits(self, model: Model, now: float) -> bool:
-        """Whether the budget could hold the model if it were alone with the pinned ones."""
-        if model.replicas:
-            return True
-        pinned = [one for one in self.residents(now) if one.presence is Presence.PINNED]
-        plan = make_room(model.need, self._policy.budget_bytes, pinned)
-        return plan.verdict is not Verdict.NEVER
-
     def hopeless(self, model: Model, now: float) -> str | None:
         """Why no request may wait for it: its files are broken, or memory can never hold it."""
-        if model.broken:
+        if model.broken and not model.stays:
             return f"{model.spec.name}@{model.spec.version} cannot be loaded: {model.failure}"
-        return None if self.fits(model, now) else too_large(model)
+        return None if self._ledger.fits(model, now) else too_large(model)
 
     def status(self, model: Model, now: float) -> ModelStatus:
         """The model as people see it; one that memory can never hold has failed."""
         status = model.status(now, self._policy)
-        if model.replicas or self.fits(model, now):
+        if self._ledger.fits(model, now):
             return status
         return replace(status, health=Health(State.FAILED, too_large(model)))
 
@@ -142,11 +140,12 @@ class Fleet:
         child.model.wanted = child.model.life.insists = False
         self.touch(child.model)
 
-    def measure(self, child: Replica, private_bytes: int) -> None:
+    def measure(self, child: Replica, held: Need) -> None:
         """Learn what the model really takes: the most that was seen."""
-        if private_bytes > 0:
-            child.model.measured_bytes = max(child.model.measured_bytes, private_bytes)
-            child.bytes = child.model.measured_bytes
+        if held.ram > 0:
+            kind = child.device.kind
+            child.model.learn(kind).see(held)
+            child.need = child.model.need(kind)
 
     def dismiss(self, model: Model, reason: KillReason) -> None:
         """Let all children of the model leave."""
@@ -238,51 +237,65 @@ class Fleet:
 
     # Room ----------------------------------------------------------------------------------------
 
-    def residents(self, now: float) -> list[Resident]:
-        """Everything in memory, as `residency` sees it."""
-        return [resident(child, self._policy, now) for child in self.replicas.values()]
-
     def arrange(self, now: float) -> list[Model]:
         """Load models, or make room for them; the result can never be loaded.
 
-        (1) Idle models leave if what is loaded has grown beyond the budget.
+        (1) Idle models leave if what is loaded has grown beyond the budget of a device.
         (2) The claims, most urgent first: aged heads, then lane and arrival.
-        (3) Each by the verdict of `make_room`: loaded now; or others are sent away and the room
-            is reserved, so that no later claim takes it; or it has to wait; or never.
+        (3) Each gets the best device for it, and goes by the verdict there: loaded now; or others
+            are sent away and the room is reserved, so that no later claim takes it; or it has to
+            wait; or never.
+        (4) Then replicas more or less of models that have some, see `scaling.rescale`; for one more
+            only idle ones leave.
         """
         # (1) Grown beyond the budget.
-        budget = self._policy.budget_bytes
-        if sum(child.bytes for child in self.replicas.values()) > budget:
-            self._send_away(overrun(budget, self.residents(now)))
+        self._send_away(self._ledger.overrun(now))
         # (2) The claims in their order.
-        if not self._claims:
+        if not self._claims and not self._elastic:
             return []
         self._claims = {key: model for key, model in self._claims.items() if model.claims}
         claims = [model for model in self._claims.values() if model.retry_at <= now]
         claims.sort(key=lambda model: model.queue.urgency(self._policy, now))
         # (3) A verdict for each.
-        reserved = 0
+        reserved = Reserved()
         hopeless: list[Model] = []
         for model in claims:
             aged = model.queue.aged_at(self._policy) <= now
-            residents = self.residents(now)
-            plan = make_room(model.need, budget, residents, reserved=reserved, aged=aged)
-            if plan.verdict is Verdict.NOW:
-                self._load(model, now)
-            elif plan.verdict is Verdict.SOON:
-                self._send_away(plan.leave)
-                reserved += model.need
-            elif plan.verdict is Verdict.NEVER:
+            option = self._ledger.place(model, now, reserved, aged=aged)
+            if option.plan.verdict is Verdict.NEVER:
                 model.wanted = False
                 hopeless.append(model)
+            else:
+                cause = Cause.REQUESTS if len(model.queue) else Cause.ORDER
+                self._pursue(model, option, cause, reserved, now)
+        # (4) More or less of what is loaded.
+        for model in self._elastic.values():
+            self._rescale(model, reserved, now)
         return hopeless
+
+    def _rescale(self, model: Model, reserved: Reserved, now: float) -> None:
+        why = rescale(model.pressure(now), model.spec, self._policy)
+        if isinstance(why, Cause) and now >= model.retry_at:
+            self._pursue(model, self._ledger.place(model, now, reserved), why, reserved, now)
+        elif isinstance(why, KillReason) and model.spare:
+            self.kill(model.spare, why)
+
+    def _pursue(
+        self, model: Model, option: Option, cause: Cause, reserved: Reserved, now: float
+    ) -> None:
+        """Load the model there if there is room, or have room made and keep it for the model."""
+        if option.plan.verdict is Verdict.NOW:
+            self._load(model, option, cause, now)
+        elif option.plan.verdict is Verdict.SOON:
+            self._send_away(option.plan.leave)
+            self._ledger.reserve(reserved, option)
 
     def next_wake(self, now: float) -> float:
         """When a child is overdue, a group may leave, or a claim has aged; infinity = never."""
         due = [float("inf")]
         for child in self.replicas.values():
             due += (child.overdue_at(self._policy), child.model.leaves_at(self._policy))
-            if child.has_place(self._policy):
+            if child.takes_next(self._policy, now):
                 due.append(child.model.queue.next_group_at(self._policy, now))
         if self._claims:
             later = [model.queue.aged_at(self._policy) for model in self._claims.values()]
@@ -291,17 +304,24 @@ class Fleet:
                 child.ready_at + self._policy.min_residency_s for child in self.replicas.values()
             ]
             due += [at for at in later if at > now]
+        for model in self._elastic.values():
+            later = [model.queue.oldest_at() + model.pressure(now).worth_s(self._policy)]
+            if model.spare:
+                later.append(model.spare.heard + self._policy.spare_s)
+            due += [at for at in later if at > now]
         return min(due)
 
-    def _load(self, model: Model, now: float) -> None:
-        child = Replica(next(self._ids), model, heard=now, bytes=model.need)
+    def _load(self, model: Model, option: Option, cause: Cause, now: float) -> None:
+        device = model.was_on = option.device
+        child = Replica(next(self._ids), model, device, option.need, heard=now)
         self.replicas[child.id] = child
         model.replicas[child.id] = child
-        model.life.ordered = model.wanted or model.pinned
+        model.life.ordered |= cause is Cause.ORDER
         self.touch(model)
-        self._effects.load(child.id, model.spec)
+        safe_cost = model.learn(device.kind).safe_cost
+        self._effects.load(child.id, model.spec, Placement(device, option.need, cause, safe_cost))
 
-    def _send_away(self, replicas: tuple[int, ...]) -> None:
+    def _send_away(self, replicas: Iterable[int]) -> None:
         for replica in replicas:
             self._send_off(self.replicas[replica], KillReason.ROOM)
         self.release_drained()

@@ -6,9 +6,10 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from modelmora.messages import Health, State
+from modelmora.messages import DeviceKind, Health, State
+from modelmora.scheduling.device import Need
 
-__all__ = ["KillReason", "ModelKey", "ModelSpec", "ModelStatus", "State"]
+__all__ = ["KillReason", "ModelKey", "ModelSpec", "ModelStatus", "ReplicaStatus", "State"]
 
 ModelKey = tuple[str, str]
 """(name, version)."""
@@ -16,14 +17,21 @@ ModelKey = tuple[str, str]
 _MIB = 1 << 20
 _ESTIMATE_FACTOR = 1.2
 _ESTIMATE_BASE = 64 * _MIB
+# A CUDA context, the kernels of the libraries, and their work space; and what the same takes of
+# RAM beside it. Guesses that no GPU has confirmed, replaced by the first measurement.
+_CUDA_BASE = 768 * _MIB
+_CUDA_RAM = 1024 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One model as it is to be loaded; `engine` is "module:Class", `path` its folder.
 
-    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `files` is
-    what tells one state of its files from another, `fault` what is wrong with them.
+    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `slots` is
+    how many requests a child steps at once; None where it computes groups in batches. `files` is
+    what tells one state of its files from another, `fault` what is wrong with them. `devices` are
+    the kinds it may be on, the preferred one first; `declared` is what its definition says it
+    needs. It has up to `max_replicas` children, and `min_replicas` while it has any.
     """
 
     name: str
@@ -35,11 +43,16 @@ class ModelSpec:
     needs_cores: bool
     options: Mapping[str, object] = field(default_factory=dict)
     max_inputs: int | None = None
+    slots: int | None = None
     files: Hashable = None
     fault: str | None = None
+    runtime: str | None = None
+    """Which other Python environment its child runs in."""
+    devices: tuple[DeviceKind, ...] = (DeviceKind.CPU,)
+    declared: Need | None = None
+    min_replicas: int = 1
+    max_replicas: int = 1
     # What follows is no reason to load it anew.
-    default: bool = field(default=True, compare=False)
-    """Whether it may answer for its name alone."""
     keep_alive_s: float | None = field(default=None, compare=False)
     """How long it stays with nothing to do; negative: until memory is needed; None: as set."""
     pinned: bool = field(default=False, compare=False)
@@ -54,10 +67,16 @@ class ModelSpec:
         """(name, version)."""
         return self.name, self.version
 
-    @property
-    def estimated_bytes(self) -> int:
-        """Private memory assumed until a child has been measured: weights * 1.2 + 64 MiB."""
-        return int(self.weight_bytes * _ESTIMATE_FACTOR) + _ESTIMATE_BASE
+    def estimated(self, kind: DeviceKind) -> Need:
+        """What is reserved until a child has been measured on such a device.
+
+        What is declared, 0 being nothing; else the weights * 1.2, and what their libraries take.
+        """
+        declared = self.declared or Need(0)
+        weights = int(self.weight_bytes * _ESTIMATE_FACTOR)
+        if kind is DeviceKind.CPU:
+            return Need(declared.ram or weights + _ESTIMATE_BASE)
+        return Need(declared.ram or _CUDA_RAM, declared.gpu or weights + _CUDA_BASE)
 
 
 class KillReason(StrEnum):
@@ -74,13 +93,27 @@ class KillReason(StrEnum):
     LOAD_TIMEOUT = "load_timeout"
     RUN_TIMEOUT = "run_timeout"
     QUARANTINED = "quarantined"
+    SPARE = "spare"
+    """Its model has others, which are enough."""
     NOBODY_WAITS = "nobody_waits"
     """All that it ran was cancelled or has expired, and it did not stop by itself."""
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """One child of a model: where it is, what it holds there, how many works it has started."""
+
+    id: int
+    state: State
+    device: str
+    ram_bytes: int
+    gpu_bytes: int
+    started: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One model as metrics, health and `modelmora ps` show it; bytes 0 = nothing in memory.
+    """One model as metrics, health and `modelmora ps` show it.
 
     `idle_s` is how long it has had nothing to do in memory, None while it has or is not there;
     `leaves_s` in how long it leaves for that, None where it does not.
@@ -90,7 +123,12 @@ class ModelStatus:
     health: Health
     waiting: int
     started: int
-    bytes: int
+    replicas: tuple[ReplicaStatus, ...] = ()
     idle_s: float | None = None
     leaves_s: float | None = None
     pinned: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """RAM that its children hold."""
+        return sum(one.ram_bytes for one in self.replicas)

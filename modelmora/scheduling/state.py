@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import ceil
 
-from modelmora.messages import Health, Lane, State
+from modelmora.messages import DeviceKind, Health, Lane, State
+from modelmora.scheduling.device import Device, Learned, Need
 from modelmora.scheduling.life import Life, stays_until
-from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus
+from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, ReplicaStatus
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.queue import ModelQueue
 from modelmora.scheduling.residency import Presence, Resident
+from modelmora.scheduling.scaling import Pressure
 from modelmora.scheduling.work import Group, Position, Work
 
 _EWMA_WEIGHT = 0.2
@@ -33,10 +35,15 @@ class Run:
 
 @dataclass(slots=True, eq=False)
 class Replica:
-    """One child process of a model; `heard` is when it last began or answered something."""
+    """One child process of a model; `heard` is when it last began or answered something.
+
+    `need` is what is reserved for it, on its device and in RAM.
+    """
 
     id: int
     model: Model
+    device: Device
+    need: Need
     heard: float
     state: State = State.LOADING
     runs: dict[int, Run] = field(default_factory=dict)
@@ -44,7 +51,6 @@ class Replica:
     """Why it was killed; None if it was not."""
     ready_at: float = float("inf")
     load_ms: float = 0.0
-    bytes: int = 0
 
     @property
     def unanswered(self) -> int:
@@ -54,24 +60,57 @@ class Replica:
     def has_place(self, policy: Policy) -> bool:
         """It may be given a group.
 
-        (1) Only a ready child, and never more than `groups_per_replica`.
-        (2) One that has nothing to do: yes.
+        (1) Only a ready child, and never more than `groups_per_replica`, or its slots.
+        (2) One that has nothing to do, or steps all it has at once: yes.
         (3) One that runs a group: when that will soon be done, or its model was never measured.
             What comes until then can still overtake, or join the next group.
         """
+        slots = self.model.spec.slots
         # (1) Ready, not full.
-        if self.state is not State.READY or len(self.runs) >= policy.groups_per_replica:
+        if self.state is not State.READY or len(self.runs) >= (slots or policy.groups_per_replica):
             return False
-        # (2) Idle.
-        if not self.runs or self.model.run_ms is None:
+        # (2) Idle, or stepped.
+        if not self.runs or self.model.run_ms is None or slots:
             return True
         # (3) Soon done.
         return self.unanswered * self.model.run_ms <= policy.prepare_ahead_s * 1000
 
+    def takes_next(self, policy: Policy, now: float) -> bool:
+        """It has a place, and what is next in its queue may run beside what it runs.
+
+        Only a stepped child runs several at once: those of one cohort.
+        """
+        if not self.has_place(policy):
+            return False
+        if not self.model.spec.slots or self.front is None:
+            return True
+        cohort = self.front.group.works[0].cohort
+        return self.model.queue.next_cohort(policy, now) in (cohort, None)
+
     @property
     def front(self) -> Run | None:
-        """The group it works on: children work in order."""
+        """The group it works on: children work in order, unless they are stepped."""
         return next(iter(self.runs.values()), None)
+
+    def status(self) -> ReplicaStatus:
+        """The child as people see it."""
+        device, need = self.device.label, self.need
+        return ReplicaStatus(self.id, self.state, device, need.ram, need.gpu, self.unanswered)
+
+    def holds(self, memory: Device) -> int:
+        """Bytes of this memory that are reserved for it."""
+        return memory.bytes_of(self.need, self.device)
+
+    @property
+    def under_way(self) -> list[Run]:
+        """The groups it works on: its front, or all of them where it is stepped."""
+        runs = [*self.runs.values()]
+        return runs if self.model.spec.slots else runs[:1]
+
+    @property
+    def runs_for_somebody(self) -> bool:
+        """Whether anything it works on still needs an answer."""
+        return any(run.open for run in self.under_way)
 
     def load_ms_since(self, queued_at: float) -> float:
         """How much of the load a work queued at this time (monotonic s) has waited for."""
@@ -92,7 +131,7 @@ class Replica:
         if not self.runs or self.state is State.LEAVING:
             return float("inf")
         # (3) Runs for nobody.
-        if self.front and not self.front.open:
+        if not self.runs_for_somebody:
             return self.heard + min(policy.cancel_grace_s, policy.start_to_close_s)
         # (4) Runs.
         return self.heard + policy.start_to_close_s
@@ -109,7 +148,9 @@ class Model:
     """To be loaded although nothing waits."""
     pinned: bool = False
     removed: bool = False
-    measured_bytes: int = 0
+    learned: dict[DeviceKind, Learned] = field(default_factory=dict)
+    was_on: Device | None = None
+    """The device of its last child."""
     run_ms: float | None = None
     """Mean time per item."""
     load_ms: float | None = None
@@ -125,9 +166,33 @@ class Model:
     life: Life = field(default_factory=Life)
 
     @property
-    def need(self) -> int:
-        """Bytes to reserve: the most that was measured, else the estimate."""
-        return self.measured_bytes or self.spec.estimated_bytes
+    def spare(self) -> Replica | None:
+        """The ready child that has had nothing to do for longest; the younger of two."""
+        idle = [one for one in self.replicas.values() if one.state is State.READY and not one.runs]
+        return min(reversed(idle), key=lambda child: child.heard, default=None)
+
+    def pressure(self, now: float) -> Pressure:
+        """The model as `scaling` sees it."""
+        ready = [one for one in self.replicas.values() if one.state is State.READY]
+        coming = sum(one.state is State.LOADING for one in self.replicas.values())
+        if self.run_ms is None:
+            wait_s = now - self.queue.oldest_at()
+        else:
+            wait_s = len(self.queue) * self.run_ms / 1000 / max(len(ready), 1)
+        spare_s = now - self.spare.heard if self.spare else 0.0
+        computing = sum(bool(one.runs) for one in ready)
+        load_s = (self.load_ms or 0.0) / 1000
+        return Pressure(len(ready), coming, computing, wait_s, spare_s, load_s)
+
+    def need(self, kind: DeviceKind) -> Need:
+        """What to reserve on such a device: the most that was measured, else the estimate."""
+        learned = self.learned.get(kind)
+        seen, guessed = learned.need if learned else Need(0), self.spec.estimated(kind)
+        return Need(seen.ram or guessed.ram, seen.gpu or guessed.gpu)
+
+    def learn(self, kind: DeviceKind) -> Learned:
+        """What its children were seen to take on such a device, to be added to."""
+        return self.learned.setdefault(kind, Learned())
 
     @property
     def claims(self) -> bool:
@@ -145,7 +210,7 @@ class Model:
 
     def health(self, now: float) -> Health:
         """That, and why it cannot be served."""
-        if self.failure is None:
+        if self.failure is None or self.stays:
             return Health(self.state)
         return Health(self.state, self.failure, self.retry_after_ms(now))
 
@@ -169,9 +234,9 @@ class Model:
         """It has a child that is neither leaving nor about to."""
         return any(child.state in _STAYING for child in self.replicas.values())
 
-    def next_child(self, policy: Policy) -> Replica | None:
+    def next_child(self, policy: Policy, now: float) -> Replica | None:
         """Which child gets the next group: of those that may, the one with least to do."""
-        free = [child for child in self.replicas.values() if child.has_place(policy)]
+        free = [child for child in self.replicas.values() if child.takes_next(policy, now)]
         if len(free) < 2:
             return free[0] if free else None
         return min(free, key=lambda child: child.unanswered)
@@ -187,7 +252,8 @@ class Model:
 
     def judge_files(self) -> None:
         """Start anew from what the specification says of the model's files."""
-        self.measured_bytes = self.failures = self.load_crashes = 0
+        self.failures = self.load_crashes = 0
+        self.learned.clear()
         self.failure = self.spec.fault
         self.life.pardon()
         self.retry_at = float("inf") if self.failure else float("-inf")
@@ -203,7 +269,8 @@ class Model:
         load_ms = 0.0 if ready else self.load_ms
         if self.run_ms is None or load_ms is None:
             return Position(ahead, None)
-        return Position(ahead, (load_ms + ahead * self.run_ms / max(ready, 1)) / 1000)
+        at_once = max(ready, 1) * (self.spec.slots or 1)
+        return Position(ahead, (load_ms + ahead * self.run_ms / at_once) / 1000)
 
     def status(self, now: float, policy: Policy) -> ModelStatus:
         """The model as people see it."""
@@ -213,15 +280,15 @@ class Model:
             self.health(now),
             len(self.queue),
             self.started(),
-            sum(child.bytes for child in self.replicas.values()),
+            tuple(child.status() for child in self.replicas.values()),
             None if since is None else max(0.0, now - since),
             None if leaves_at == float("inf") else max(0.0, leaves_at - now),
             self.pinned,
         )
 
 
-def resident(replica: Replica, policy: Policy, now: float) -> Resident:
-    """The replica's model as `residency` sees it.
+def resident(replica: Replica, memory: Device, policy: Policy, now: float) -> Resident:
+    """The replica as `residency` sees it in this memory.
 
     (1) Draining or killed: departing. (2) Pinned. (3) Loading. (4) With work: busy.
     (5) Idle, within its minimum residency: fresh. (6) Idle.
@@ -239,4 +306,4 @@ def resident(replica: Replica, policy: Policy, now: float) -> Resident:
         presence = Presence.FRESH
     else:
         presence = Presence.IDLE
-    return Resident(replica.id, replica.bytes, model.used_at, presence)
+    return Resident(replica.id, replica.holds(memory), replica.heard, presence)

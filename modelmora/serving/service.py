@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from math import inf
 from typing import NamedTuple, cast
@@ -13,6 +13,7 @@ from typing import NamedTuple, cast
 from modelmora.engines.catalog import EngineEntry
 from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import Health
+from modelmora.registry.routing import NOBODY
 from modelmora.scheduling import ModelKey, ModelSpec, ModelStatus, Policy, Scheduler, Work
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
@@ -169,10 +170,16 @@ class Service:
 
     # Models --------------------------------------------------------------------------------------
 
-    def serve(self, models: Sequence[tuple[ModelSpec, EngineEntry]]) -> None:
-        """Serve exactly these models from now on."""
+    def serve(
+        self,
+        models: Sequence[tuple[ModelSpec, EngineEntry]],
+        active: Mapping[str, str] = NOBODY,
+        defaults: Mapping[str, str] = NOBODY,
+        lacking: Mapping[str, str] = NOBODY,
+    ) -> None:
+        """Serve exactly these models from now on; see `Catalogue.replace`."""
         before = self.catalogue.specs
-        self.catalogue.replace(models)
+        self.catalogue.replace(models, active, defaults, lacking)
         self._effects.workers.preload(name for _, entry in models for name in entry.modules)
         now = self._now()
         for spec in self.catalogue.specs.values():
@@ -196,11 +203,9 @@ class Service:
         self.arm()
         return health
 
-    def pin(self, key: ModelKey, *, pinned: bool) -> Health:
-        """Keep a model in memory at all times, or no longer; where it stands. Raises NotFound."""
-        health = self._scheduler.pin(key, pinned, self._now())
-        self.arm()
-        return health
+    def health(self, key: ModelKey) -> Health:
+        """How a model is. Raises NotFound."""
+        return self._scheduler.health(key, self._now())
 
     def named(self, target: str) -> ModelKey:
         """The model that `name` or `name@version` means. Raises NotFound."""

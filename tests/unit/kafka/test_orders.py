@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from modelmora.kafka.orders import Order
@@ -22,8 +24,10 @@ def event(
 def answered(
     state: str | None, node: str = "n1", message: str | None = None, offset: int = 7, nodes: int = 1
 ) -> LifecycleEvent:
-    facts = {"command_offset": offset, "nodes": nodes, "state": state, "message": message}
-    return event(EventKind.ANSWERED, node, verb="LOAD", **facts)
+    made = event(
+        EventKind.ANSWERED, node, command_offset=offset, nodes=nodes, state=state, message=message
+    )
+    return replace(made, facts={"verb": "LOAD", **made.facts})
 
 
 def ended(verb: ControlVerb, *events: LifecycleEvent) -> tuple[bool, State | None, str | None]:

@@ -3,158 +3,44 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from modelmora.errors import ModelMoraError, RequestError
-from modelmora.messages import Health, Lane
+from modelmora.errors import ModelMoraError
+from modelmora.messages import DeviceKind, Lane
 from modelmora.scheduling import (
-    Group,
-    ItemResult,
-    KillReason,
+    Device,
     ModelKey,
     ModelSpec,
+    Need,
     Policy,
     Scheduler,
-    State,
     Work,
 )
+from tests.unit.scheduling.referee import Child, Referee
 from tests.unit.scheduling.world import MIB, SIZE, A, Answer, B, C, spec
 
-Queue = tuple[ModelKey, Lane]
+GPU = Device("GPU-0", DeviceKind.CUDA, 3 * SIZE + MIB, "cuda:0")
 POLICY = Policy(
-    cores=4, budget_bytes=2 * SIZE + MIB, ageing_s=20, group_requests=4, group_bytes=100,
-    load_s=60, start_to_close_s=30, cancel_grace_s=5, min_residency_s=2, returns=3,
+    cores=4, budget_bytes=2 * SIZE + MIB, gpus=(GPU,), ageing_s=20, group_requests=4,
+    group_bytes=100, load_s=60, start_to_close_s=30, cancel_grace_s=5, min_residency_s=2,
+    queue_s=3, spare_s=15, returns=3,
 )  # fmt: skip
-SPECS = (spec(A), spec(B), spec(C, 2 * SIZE, needs_cores=False))
+ON_BOTH = Need(SIZE // 4, SIZE)
+D: ModelKey = ("d", "1")
+STEPPED: ModelKey = ("stepped", "1")
+SPECS = (
+    spec(A),
+    replace(spec(B), max_replicas=2),
+    spec(C, 2 * SIZE, needs_cores=False),
+    replace(spec(D), devices=(DeviceKind.CUDA, DeviceKind.CPU), declared=ON_BOTH, max_replicas=3),
+    replace(spec(STEPPED, slots=3), max_replicas=2),
+)
 BIG = spec(("big", "1"), 3 * SIZE)
-KEYS = st.sampled_from([A, A, A, B, C, BIG.key])
-
-
-@dataclass
-class Child:
-    """A child as the world knows it, not as the scheduler does."""
-
-    spec: ModelSpec
-    ready: bool = False
-    killed: bool = False
-    groups: dict[int, Group] = field(default_factory=dict)
-
-
-class Referee:
-    """Effects that check every order against the rules, from records of their own."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self.now = 0.0
-        self.children: dict[int, Child] = {}
-        self.measured: dict[ModelKey, int] = {}
-        self.waiting: dict[Queue, list[Work]] = {}
-        self.served: dict[Queue, float] = {}
-        self.came: dict[Work, float] = {}
-        self.ends: dict[Work, str] = {}
-        self.dropped: set[Work] = set()
-        self.told: dict[ModelKey, Health] = {}
-
-    def need(self, spec: ModelSpec) -> int:
-        return self.measured.get(spec.key) or spec.estimated_bytes
-
-    def load(self, replica: int, spec: ModelSpec) -> None:
-        alive = [child.spec.key for child in self.children.values()]
-        assert spec.key not in alive, "two children of one model"
-        held = sum(self.need(child.spec) for child in self.children.values())
-        assert held + self.need(spec) <= self.policy.budget_bytes, "budget"
-        self.children[replica] = Child(spec)
-
-    def run(self, group: Group) -> None:
-        child = self.children[group.replica]
-        assert child.ready
-        assert not child.killed
-        child.groups[group.id] = group
-        assert len(child.groups) <= 2, "a third group"
-        assert 1 <= group.threads <= self.policy.cores
-        self.check_turn(group)
-        lane = group.works[0].lane
-        for work in group.works:
-            assert work.deadline is None or work.deadline > self.now, "late work started"
-            self.waiting[group.model, lane].remove(work)
-        self.served[group.model, lane] = self.now
-
-    def check_turn(self, group: Group) -> None:
-        first = group.works[0]
-        assert {work.lane for work in group.works} == {first.lane}
-        assert {work.batch_key for work in group.works} == {first.batch_key}
-        assert len(group.works) <= self.policy.group_requests
-        assert len(group.works) == 1 or (
-            sum(work.size for work in group.works) <= self.policy.group_bytes
-        )
-        aged = {lane for lane in Lane if self.aged(group.model, lane)}
-        if aged:
-            assert first.lane in aged, "an aged head was passed over"
-        else:
-            higher = [lane for lane in Lane if lane < first.lane]
-            assert not any(self.waiting.get((group.model, lane)) for lane in higher), "lane order"
-        alike = [
-            work
-            for work in self.waiting[group.model, first.lane]
-            if work.batch_key == first.batch_key
-        ]
-        expected = sorted(alike, key=lambda work: work.order)[: len(group.works)]
-        assert list(group.works) == expected, "arrival order"
-
-    def aged(self, model: ModelKey, lane: Lane) -> bool:
-        """The rule written a second time, from the referee's own records."""
-        heads = [self.came[work] for work in self.waiting.get((model, lane), ())]
-        if not heads:
-            return False
-        passed = max(min(heads), self.served.get((model, lane), float("-inf")))
-        return passed + self.policy.ageing_s <= self.now
-
-    def cancel(self, group: int, index: int) -> None:
-        assert any(group in child.groups for child in self.children.values())
-
-    def kill(self, replica: int, reason: KillReason) -> None:
-        child = self.children[replica]
-        assert not child.killed, "killed twice"
-        if reason in (KillReason.ROOM, KillReason.UNLOAD, KillReason.REMOVED):
-            assert not child.groups, "killed at work"
-        child.killed = True
-
-    def turned(self, model: ModelKey, was: Health, health: Health) -> None:
-        assert self.told.get(model, Health(State.COLD)) == was, "a turn that was not told"
-        assert health != was
-        self.told[model] = health
-
-    def started(self, work: Work) -> None:
-        assert work not in self.ends
-        assert work not in self.dropped
-
-    def answered(self, work: Work, result: ItemResult) -> None:
-        self.end(work, "answered")
-
-    def failed(self, work: Work, error: RequestError) -> None:
-        self.end(work, error.code.value)
-
-    def end(self, work: Work, how: str) -> None:
-        assert work not in self.ends, "a second outcome"
-        assert work not in self.dropped, "an outcome of dropped work"
-        self.ends[work] = how
-        self.leave(work)
-
-    def leave(self, work: Work) -> None:
-        queue = self.waiting.get((work.model, work.lane), [])
-        if work in queue:
-            queue.remove(work)
-
-    def exit(self, replica: int) -> None:
-        """The child is gone; what it held and still needs an answer waits again."""
-        for group in self.children.pop(replica).groups.values():
-            for work in group.works:
-                if work not in self.ends and work not in self.dropped:
-                    self.waiting[work.model, work.lane].append(work)
+KEYS = st.sampled_from([A, A, B, B, C, D, D, STEPPED, STEPPED, BIG.key])
 
 
 class Life(RuleBasedStateMachine):
@@ -253,19 +139,25 @@ class Life(RuleBasedStateMachine):
             if not child.ready and not child.killed:
                 child.ready = True
                 self.learn(child, private)
-            self.scheduler.on_loaded(replica, 100.0, private, self.now)
+            self.scheduler.on_loaded(replica, 100.0, self.held(child, private), self.now)
+
+    def held(self, child: Child, private: int) -> Need:
+        on_gpu = child.device.kind is DeviceKind.CUDA
+        return Need(private // 4, private) if on_gpu else Need(private)
 
     def learn(self, child: Child, private: int) -> None:
         if private:
-            known = self.referee.measured.get(child.spec.key, 0)
-            self.referee.measured[child.spec.key] = max(known, private)
+            where = child.spec.key, child.device.kind
+            known, held = self.referee.measured.get(where, Need(0)), self.held(child, private)
+            most = Need(max(known.ram, held.ram), max(known.gpu, held.gpu))
+            self.referee.measured[where] = most
 
     @rule(pick=st.integers(0, 9), private=st.integers(1, 3 * SIZE // 2))
     def child_measured(self, pick: int, private: int) -> None:
         if chosen := self.pick(pick):
             replica, child = chosen
             self.learn(child, private)
-            self.scheduler.on_memory(replica, private, self.now)
+            self.scheduler.on_memory(replica, self.held(chosen[1], private), self.now)
 
     @rule(pick=st.integers(0, 9))
     def load_fails(self, pick: int) -> None:
@@ -297,6 +189,12 @@ class Life(RuleBasedStateMachine):
             answers = [Answer(index) for index in indices]
             self.scheduler.on_results(chosen[0], group, answers, self.now)
 
+    @rule(pick=st.integers(0, 9), which=st.integers(0, 2), index=st.integers(-1, 5))
+    def child_tells(self, pick: int, which: int, index: int) -> None:
+        if (chosen := self.pick(pick)) and len(chosen[1].groups) > which:
+            group = list(chosen[1].groups)[which]
+            self.scheduler.on_chunk(chosen[0], group, Answer(index), self.now)
+
     @rule(pick=st.integers(0, 9), which=st.sampled_from([0, 0, 0, 1]), honest=st.booleans())
     def child_is_done(self, pick: int, which: int, honest: bool) -> None:
         if (chosen := self.pick(pick)) and len(chosen[1].groups) > which:
@@ -326,14 +224,16 @@ class Life(RuleBasedStateMachine):
             with suppress(ModelMoraError):  # it is pinned
                 self.scheduler.unload(key, self.now)
         else:
-            self.scheduler.pin(key, verb == "pin", self.now)
+            one = next(one for one in (*SPECS, BIG) if one.key == key)
+            self.scheduler.add_model(replace(one, pinned=verb == "pin"), self.now)
 
     @rule(one=st.sampled_from(SPECS), work=consumes(works))
     def model_is_removed_and_returns(self, one: ModelSpec, work: Work) -> None:
         self.scheduler.remove_model(one.key, self.now)
         if one.key not in [child.spec.key for child in self.referee.children.values()]:
-            self.referee.measured.pop(one.key, None)
             self.referee.told.pop(one.key, None)
+            for kind in DeviceKind:
+                self.referee.measured.pop((one.key, kind), None)
             for lane in Lane:
                 self.referee.served.pop((one.key, lane), None)
         self.scheduler.add_model(one, self.now)
@@ -362,7 +262,7 @@ class Life(RuleBasedStateMachine):
                 self.exit(replica)
             elif not child.ready:
                 child.ready = True
-                self.scheduler.on_loaded(replica, 100.0, 0, self.now)
+                self.scheduler.on_loaded(replica, 100.0, Need(0), self.now)
             elif child.groups:
                 self.finish(replica, child, 0, honest=True)
         due = self.scheduler.next_wake(self.now)

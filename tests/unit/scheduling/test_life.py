@@ -109,7 +109,7 @@ def test_a_pinned_model_is_loaded_stays_and_comes_back() -> None:
     world.exit()
     assert state(world) is State.LOADING
     world.loaded()
-    world.scheduler.pin(A, False, world.now)
+    world.pin(A, pinned=False)
     world.scheduler.add_model(spec(B), world.now)
     world.send(B)
     assert state(world) is State.LEAVING

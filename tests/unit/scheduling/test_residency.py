@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.scheduling import KillReason, ModelKey, Policy
+from modelmora.scheduling import KillReason, ModelKey, Need, Policy
 from modelmora.scheduling.residency import Plan, Presence, Resident, Verdict, make_room, overrun
 from tests.unit.scheduling.world import MIB, SIZE, A, B, C, World, spec
 
@@ -164,11 +164,11 @@ def test_a_large_claim_does_not_hold_back_a_small_one_until_it_has_aged() -> Non
 def test_a_pinned_model_stays_and_what_cannot_fit_beside_it_is_told_so() -> None:
     world = World(ONE)
     world.serve(A)
-    world.scheduler.pin(A, True, world.now)
+    world.pin(A, pinned=True)
     world.scheduler.add_model(spec(B), world.now)
     refused = world.send(B)
     assert world.outcome(refused) == "cannot_be_served"
-    world.scheduler.pin(A, False, world.now)
+    world.pin(A, pinned=False)
     world.send(B)
     assert killed(world, A) is KillReason.ROOM
 
@@ -179,7 +179,7 @@ def test_what_waits_is_told_when_a_pin_takes_its_room() -> None:
     world.send(A)
     world.scheduler.add_model(spec(B), world.now)
     waiting = world.send(B)
-    world.scheduler.pin(A, True, world.now)
+    world.pin(A, pinned=True)
     assert world.outcome(waiting) == "cannot_be_served"
 
 
@@ -197,7 +197,7 @@ def test_a_fresh_model_is_safe_for_its_minimum_residency() -> None:
 def test_measured_memory_replaces_the_estimate() -> None:
     world = World(TWO)
     world.serve(A)
-    world.scheduler.on_memory(world.replica(A), 2 * SIZE, world.now)
+    world.scheduler.on_memory(world.replica(A), Need(2 * SIZE), world.now)
     world.scheduler.add_model(spec(B), world.now)
     world.send(B)
     assert killed(world, A) is KillReason.ROOM
@@ -211,7 +211,7 @@ def test_an_idle_model_leaves_when_others_have_grown_beyond_the_budget() -> None
     world = World(TWO)
     world.serve(A, B)
     world.send(B)
-    world.scheduler.on_memory(world.replica(B), SIZE + 2 * MIB, world.now)
+    world.scheduler.on_memory(world.replica(B), Need(SIZE + 2 * MIB), world.now)
     assert killed(world, A) is KillReason.ROOM
     assert killed(world, B) is None
 

@@ -30,7 +30,7 @@ ECHO, SLEEP = ("echo", "1"), ("sleep", "1")
 def model(task: str) -> tuple[ModelSpec, EngineEntry]:
     entry = entry_for(task, testing=True)
     assert entry is not None
-    return ModelSpec(task, "1", task, entry.engine, "/m", 1, False), entry
+    return ModelSpec(task, "1", task, entry.engine, "/m", 1, False, slots=entry.slots), entry
 
 
 @dataclass
@@ -365,12 +365,14 @@ async def test_what_is_served_no_more_is_refused(hall: Hall) -> None:
 async def test_commands_for_models(hall: Hall) -> None:
     assert hall.service.named("echo") == ECHO
     assert hall.service.load(ECHO).state is State.LOADING
-    assert hall.service.pin(ECHO, pinned=True).state is State.LOADING
+    pinned = (replace(model("echo")[0], pinned=True), model("echo")[1])
+    hall.service.serve([pinned, model("sleep")])
+    assert hall.service.health(ECHO).state is State.LOADING
     with pytest.raises(ModelMoraError, match="unpin"):
         hall.service.unload(ECHO)
-    hall.service.pin(ECHO, pinned=False)
+    hall.service.serve([model("echo")])
+    assert hall.service.unload(ECHO).state is State.LEAVING
     assert hall.service.replicas == {hall.child(): ECHO}
-    assert {status.key for status in hall.service.status()} == {ECHO, SLEEP}
 
 
 async def test_another_node_may_take_what_this_one_lacks(hall: Hall) -> None:
