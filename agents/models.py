@@ -11,9 +11,8 @@ import structlog
 from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
 from modelmora.engines.catalog import class_of, slots_of
-from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
-from modelmora.messages import EventKind, RegistryRecord
+from modelmora.messages import RegistryRecord
 from modelmora.records import Entry, State, model_key
 from modelmora.registry.definitions import (
     ModelDefinition,
@@ -55,7 +54,6 @@ class Models:
         self._files: dict[str, tuple[str, int, int, int]] = {}
         self._renewed: set[ModelKey] = set()
         self._seen: object = None
-        self._failed: dict[ModelKey, str] = {}
         self._read: dict[bytes, tuple[Entry, ModelDefinition]] = {}
         self.state = State()
         """The registry as far as it was read."""
@@ -138,7 +136,6 @@ class Models:
             for each in models
             if each.definition.key not in own and not each.path
         }
-        self._tell_failed([each for each in here if each.definition.key in own])
         served = [(_spec(each, self._settings.runtimes), each.entry) for each in here]
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
         self.declaring.tell(
@@ -148,15 +145,6 @@ class Models:
             renewed=self._renewed,
         )
         self._renewed = set()
-
-    def _tell_failed(self, models: list[Looked]) -> None:
-        """Tell of models whose files are broken, each fault once."""
-        failed = {each.definition.key: each.fault for each in models if each.fault}
-        for key, fault in failed.items():
-            if fault != self._failed.get(key):
-                facts = {"code": Code.CANNOT_BE_SERVED.value, "message": fault}
-                self._lifecycle.event(EventKind.LOAD_FAILED, key, facts)
-        self._failed = failed
 
 
 def _spec(looked: Looked, runtimes: Collection[str]) -> ModelSpec:
@@ -180,6 +168,9 @@ def _spec(looked: Looked, runtimes: Collection[str]) -> ModelSpec:
         declared=_declared(details.needs),
         min_replicas=details.replicas.min,
         max_replicas=details.replicas.max,
+        keep_alive_s=details.keep_alive,
+        pinned=details.pinned,
+        preload=details.preload,
     )
 
 
