@@ -47,7 +47,7 @@ class Models:
         self._topic = Topic.REGISTRY.full(settings.namespace)
         self._told: dict[bytes, tuple[RegistryRecord, int | None]] = {}
         self._served: frozenset[bytes] = frozenset()
-        self._looker = Looker(testing=settings.testing)
+        self._looker = Looker(settings)
         self._found = Served(())
         self._definitions_seen: object = None
         self._seen: object = None

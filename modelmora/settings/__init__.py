@@ -9,6 +9,7 @@ from modelmora.settings.fields import (
     MemorySettings,
     SchemaRegistrySettings,
     Settings,
+    SourceSettings,
     Timing,
     TopicSettings,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "Section",
     "Settings",
     "Source",
+    "SourceSettings",
     "Timing",
     "TopicSettings",
     "checked",

