@@ -97,7 +97,7 @@ def check_json(path: str, content: Any) -> None:
     if not isinstance(content, dict):
         return
     for key in ("auto_map", "custom_pipelines", "custom_pipeline", "auto_mapping"):
-        if content.get(key):
+        if key in content:
             raise _code(path, f"has an `{key}`")
     if name == "model_index.json":
         _check_index(path, content)

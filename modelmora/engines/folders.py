@@ -26,10 +26,10 @@ def model_files(path: Path, only: Collection[str] = ()) -> tuple[str, ...]:
         chosen = choose([(path.name, path.stat().st_size)], only)
         _check_content(path, path.name)
         return chosen
-    chosen = choose(_listed(path), only)
-    for name in chosen:
+    listed = [*_listed(path)]
+    for name, _ in listed:
         _check_content(path / name, name)
-    return chosen
+    return choose(listed, only)
 
 
 def check_whole(path: Path, names: Collection[str]) -> None:
