@@ -84,7 +84,8 @@ class Models:
         for fault in set(unreadable) - set(self.unreadable):
             log.error("model not served", reason=fault)
         self.unreadable = unreadable
-        served = [(_spec(each), each.entry) for each in models]
+        locked = self._settings.locked
+        served = [(_spec(each, locked=locked), each.entry) for each in models]
         self._tell_failed(models)
         self._service.serve(served)
         self._tell(
@@ -93,7 +94,8 @@ class Models:
 
     def _tell_failed(self, models: tuple[Looked, ...]) -> None:
         """Tell of models whose files are broken, each fault once."""
-        failed = {each.definition.key: each.fault for each in models if each.fault}
+        told = {each.definition.key: each.fault or each.drift for each in models}
+        failed = {key: fault for key, fault in told.items() if fault}
         for key, fault in failed.items():
             if fault != self._failed.get(key):
                 facts = {"code": Code.CANNOT_BE_SERVED.value, "message": fault}
@@ -141,7 +143,7 @@ class Models:
         self._told[key] = (written, offset)
 
 
-def _spec(looked: Looked) -> ModelSpec:
+def _spec(looked: Looked, *, locked: bool) -> ModelSpec:
     definition, files = looked.definition, looked.files
     return ModelSpec(
         definition.name,
@@ -154,6 +156,7 @@ def _spec(looked: Looked) -> ModelSpec:
         options=definition.details.options,
         max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
         files=looked.state,
+        unchanged=looked.state if locked else (),
         fault=looked.fault,
         default=definition.default,
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from modelmora.engines.allowed import MOST_FILES, check_json, choose, is_harmless, is_weights
 from modelmora.engines.files import broken, read_header, read_json
@@ -30,6 +31,21 @@ def model_files(path: Path, only: Collection[str] = ()) -> tuple[str, ...]:
     for name, _ in listed:
         _check_content(path / name, name)
     return choose(listed, only)
+
+
+def check_unchanged(files: Iterable[Sequence[Any]]) -> None:
+    """Raises LoadError unless these files are as they were when the node hashed them.
+
+    Of each the path, inode, time of the last change of the inode in ns, and size.
+    """
+    for name, *seen in files:
+        try:
+            stat = Path(name).stat()
+            now = [stat.st_ino, stat.st_ctime_ns, stat.st_size]
+        except OSError:
+            now = []
+        if now != seen:
+            raise broken(f"{Path(name).name} is not the file that was locked")
 
 
 def check_whole(path: Path, names: Collection[str]) -> None:

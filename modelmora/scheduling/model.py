@@ -32,6 +32,7 @@ class ModelSpec:
     options: Mapping[str, object] = field(default_factory=dict)
     max_inputs: int | None = None
     files: Hashable = None
+    unchanged: tuple[tuple[str, int, int, int], ...] = field(default=(), compare=False)
     fault: str | None = None
     default: bool = field(default=True, compare=False)
     """Whether it may answer for its name alone; no reason to load it anew."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmora.engines.base import Engine, LoadError, is_out_of_memory
-from modelmora.engines.folders import model_files
+from modelmora.engines.folders import check_unchanged, model_files
 from modelmora.errors import Code, RequestError
 from modelmora.resources import private_memory
 from modelmora.workers import linux, protocol
@@ -177,6 +177,7 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | None:
     try:
         if order["path"]:
             model_files(Path(order["path"]))
+            check_unchanged(order["unchanged"])
         engine = make_engine(order["engine"])
         info = dict(engine.load(Path(order["path"]), order["options"]))
     except LoadError as error:

@@ -38,6 +38,10 @@ class SpecLike(Protocol):
     def options(self) -> Mapping[str, object]:
         """Options of the engine."""
 
+    @property
+    def unchanged(self) -> Sequence[tuple[str, int, int, int]]:
+        """Files that must be as they were checked: path, inode, ctime in ns, size of each."""
+
 
 class MetaLike(Protocol):
     """What travels beside a request; `parameters` are equal in all works of a group."""

@@ -270,6 +270,7 @@ def _order(spec: SpecLike) -> dict[str, object]:
         "engine": spec.engine,
         "path": spec.path,
         "options": dict(spec.options),
+        "unchanged": [*spec.unchanged],
     }
 
 
