@@ -25,11 +25,11 @@ def model_files(path: Path, only: Collection[str] = ()) -> tuple[str, ...]:
     """
     if path.is_file():
         chosen = choose([(path.name, path.stat().st_size)], only)
-        _check_content(path, path.name)
+        check_content(path.name, path)
         return chosen
     listed = [*_listed(path)]
     for name, _ in listed:
-        _check_content(path / name, name)
+        check_content(name, path / name)
     return choose(listed, only)
 
 
@@ -123,7 +123,8 @@ def _check_link(path: Path, relative: str, roots: tuple[Path, ...]) -> None:
         raise broken(f"{printable(relative)} is a link out of the model's folder")
 
 
-def _check_content(path: Path, name: str) -> None:
+def check_content(name: str, path: Path) -> None:
+    """Refuse a configuration that names code, and what is no GGUF; raises LoadError."""
     if path.suffix == ".json" and path.stat().st_size <= _LARGEST_CONFIG:
         check_json(name, read_json(path, object))
     if path.suffix == ".gguf":

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import errno
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelmora.engines.allowed import check_json, choose
+from modelmora.engines.allowed import choose
 from modelmora.engines.base import LoadError
-from modelmora.engines.files import read_json
-from modelmora.engines.folders import check_whole, entrance, model_files, place_of
+from modelmora.engines.folders import check_content, check_whole, entrance, model_files, place_of
 from modelmora.errors import ConfigurationError, LockMismatch, ModelMoraError
 from modelmora.registry.sources import File, Progress, Reference, Scheme, Source
 from modelmora.registry.sources.base import quiet
@@ -63,7 +61,7 @@ def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fe
         if how.expected is not None:
             _compare(told, chosen, how.expected)
         chosen.sort(key=lambda file: (not file.path.endswith(".json"), file.size, file.path))
-        source.fetch(found.revision, chosen, how.progress, _check_arrived)
+        source.fetch(found.revision, chosen, how.progress, check_content)
         folder = source.folder(found.revision)
         lying = sorted(file.path for file in chosen)
         folder = entrance(folder, lying)
@@ -82,11 +80,6 @@ def hashed(folder: Path, names: Sequence[str], sums: Sums) -> tuple[ModelFile, .
         path = place_of(folder, name)
         found.append(ModelFile(path=name, size=path.stat().st_size, sha256=sums.of(path)))
     return tuple(found)
-
-
-def _check_arrived(name: str, path: Path) -> None:
-    if name.endswith(".json") and path.stat().st_size < 4_000_000:
-        check_json(name, read_json(path, object))
 
 
 def _compare(told: str, found: Sequence[File | ModelFile], expected: Sequence[ModelFile]) -> None:
@@ -113,12 +106,3 @@ def plainly(source: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ModelMoraError(f"the disk is full; free some space for {source}") from None
         raise ConfigurationError(f"{source} cannot be read: {error.strerror or error}") from None
-
-
-def room_for(folder: Path, size: int) -> bool:
-    """Whether the disk of a folder that may not exist yet has so many bytes free."""
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    return shutil.disk_usage(there).free >= size
-
-
-Say = Callable[[str], None]

@@ -15,13 +15,15 @@ from modelmora.settings import Licence
 class File:
     """A file of a model: its path in the model's folder, bytes, and what they must hash to.
 
-    `sha256` is in hex; `git` is the SHA-1 of git's blob, which the hub has of small files.
+    `sha256` is in hex; `git` is the SHA-1 of git's blob, which the hub has of small files; `etag`
+    is what a server calls its content, so that no other one is fetched.
     """
 
     path: str
     size: int
     sha256: str | None = None
     git: str | None = None
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

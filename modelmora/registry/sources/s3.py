@@ -39,7 +39,7 @@ class S3:
         names = [(each.object_name.removeprefix(self._prefix), each) for each in found]
         told = "\n".join(f"{name} {each.size} {each.etag}" for name, each in sorted(names))
         revision = hashlib.sha256(told.encode()).hexdigest()[:40]
-        return Found(revision, tuple(File(name, each.size or 0) for name, each in names))
+        return Found(revision, tuple(_file(name, each) for name, each in names))
 
     def fetch(
         self, revision: str | None, files: Sequence[File], progress: Progress, check: Check
@@ -79,13 +79,20 @@ class S3:
     def _read(self, file: File, offset: int) -> Iterator[Iterator[bytes]]:
         with _told_plainly(self._source):
             answer = _client(self.endpoint).get_object(
-                self._bucket, self._prefix + file.path, offset=offset
+                self._bucket,
+                self._prefix + file.path,
+                offset=offset,
+                request_headers={"If-Match": f'"{file.etag}"'} if file.etag else None,
             )
             try:
                 yield answer.stream(_CHUNK)
             finally:
                 answer.close()
                 answer.release_conn()
+
+
+def _file(name: str, listed: Any) -> File:
+    return File(name, listed.size or 0, etag=(listed.etag or "").strip('"') or None)
 
 
 def _client(endpoint: str | None) -> Any:
@@ -134,6 +141,8 @@ def _told_plainly(source: str) -> Iterator[None]:
                 f"{source} may not be read ({error.code}); set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY"
             ) from None
+        if error.code == "PreconditionFailed":
+            raise Unreachable(f"{source} changed meanwhile; install it again") from None
         raise Unreachable(f"the object store refuses {source} ({error.code})") from None
     except (MinioException, urllib3.exceptions.HTTPError):
         raise Unreachable(

@@ -46,7 +46,9 @@ class Web:
         wanted = _SUM.fullmatch(urlsplit(self._source).fragment)
         state = f"{headers.get(b'etag')} {headers.get(b'last-modified')} {size}"
         revision = wanted[1][:40] if wanted else hashlib.sha256(state.encode()).hexdigest()[:40]
-        return Found(revision, (File(self._name, int(size), wanted[1] if wanted else None),))
+        etag = headers.get(b"etag")
+        sha256 = wanted[1] if wanted else None
+        return Found(revision, (File(self._name, int(size), sha256, etag=etag),))
 
     def fetch(
         self, revision: str | None, files: Sequence[File], progress: Progress, check: Check
@@ -85,22 +87,23 @@ class Web:
 
     @contextmanager
     def _read(self, file: File, offset: int) -> Iterator[Iterator[bytes]]:
-        with self._opened("GET", offset) as answer:
+        with self._opened("GET", offset, file.etag) as answer:
             if offset and answer.status != 206:
                 raise Unreachable(f"{self._source} cannot be gone on with; install it again")
             yield answer.iter_stream()
 
     @contextmanager
-    def _opened(self, method: str, offset: int) -> Iterator[Any]:
+    def _opened(self, method: str, offset: int, etag: str | None = None) -> Iterator[Any]:
         """The answer, after as many redirects as lead to hosts that are allowed."""
         self._name  # noqa: B018  # refused before anything is asked
         url = self._source.partition("#")[0]
-        ranged = [("Range", f"bytes={offset}-")] if offset else []
+        asked = [("Range", f"bytes={offset}-")] if offset else []
+        asked += [("If-Match", etag)] if etag and not etag.startswith("W/") else []
         context = ssl.create_default_context()
         with httpcore.ConnectionPool(context, network_backend=_Vetted(self.private)) as pool:
             for _ in range(MOST_REDIRECTS + 1):
                 check_address(url, self.hosts)
-                headers = [("Host", urlsplit(url).netloc), ("User-Agent", "modelmora"), *ranged]
+                headers = [("Host", urlsplit(url).netloc), ("User-Agent", "modelmora"), *asked]
                 with (
                     _told_plainly(url),
                     pool.stream(method, url, headers=headers, extensions=_TIMES) as answer,
@@ -170,6 +173,8 @@ def _check_status(status: int, url: str) -> None:
     told = shorten(printable(url), 120)
     if status in (404, 410):
         raise NotFound(f"there is no {told}")
+    if status == 412:
+        raise Unreachable(f"{told} changed meanwhile; install it again")
     if status not in (200, 206):
         raise Unreachable(f"{told} is refused ({status})")
 

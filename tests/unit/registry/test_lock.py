@@ -129,9 +129,12 @@ def test_a_file_is_hashed_once_as_long_as_it_stays(
 ) -> None:
     read: list[str] = []
     monkeypatch.setattr("modelmora.registry.sums._SETTLED_NS", -1)
-    monkeypatch.setattr(
-        "modelmora.registry.sums.sha256_of", lambda path: read.append(path.name) or "0" * 64
-    )
+
+    def hash_it(path: Path) -> str:
+        read.append(path.name)
+        return "0" * 64
+
+    monkeypatch.setattr("modelmora.registry.sums.sha256_of", hash_it)
     sums = sums_of(settings)
     file = tmp_path / "file"
     file.write_text("a")
