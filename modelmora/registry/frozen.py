@@ -8,7 +8,7 @@ from modelmora.errors import ConfigurationError, LockMismatch, NotFound
 from modelmora.registry.definitions import ModelDefinition
 from modelmora.registry.fetching import Fetching, fetch
 from modelmora.registry.install import write_definition
-from modelmora.registry.lock import read_lock
+from modelmora.registry.lock import file_drift, read_lock
 from modelmora.registry.sources import Progress, Sources
 from modelmora.registry.sums import sums_of
 from modelmora.settings import Settings
@@ -31,12 +31,12 @@ def install_frozen(settings: Settings, progress: Progress) -> list[ModelDefiniti
         how = Fetching(progress=progress, expected=details.files)
         try:
             fetched = fetch(reference, sources.of(reference), sums, how)
-        except NotFound as error:
-            raise LockMismatch(str(error)) from None
-        except ConfigurationError as error:
+        except (NotFound, ConfigurationError) as error:
             raise LockMismatch(str(error)) from None
         if fetched.revision != details.revision:
             raise LockMismatch(f"{reference} is there in another revision than was locked")
+        if fault := file_drift(fetched.folder, details.files, sums):
+            raise LockMismatch(f"{reference}: {fault}")
         if key not in configured:
             write_definition(settings, definition)
             installed.append(definition)
