@@ -16,19 +16,15 @@ from modelmora.registry import ModelDefinition, Wish, install_wish, served_or_fa
 from modelmora.registry.definitions import FIRST_VERSION
 from modelmora.registry.fetching import Fetching
 from modelmora.registry.frozen import install_frozen
-from modelmora.registry.routing import routes
+from modelmora.registry.routing import routes, wished
 from modelmora.registry.sources import Progress
 from modelmora.text import printable, size
 
 Named = Annotated[
     str | None, typer.Option(metavar="NAME", help="Its name here (that of the source).")
 ]
-Default = Annotated[
-    bool,
-    typer.Option(
-        "--default/--no-default",
-        help="Whether it answers, being the newest, where no version is named.",
-    ),
+Activate = Annotated[
+    bool, typer.Option("--activate", help="Let it answer where no version is named.")
 ]
 OfTask = Annotated[
     str | None, typer.Option(metavar="TASK", help="What it does (as its files tell).")
@@ -57,7 +53,7 @@ def install(
     name: Named = None,
     task: OfTask = None,
     version: Annotated[str, typer.Option(metavar="VERSION", help="Its version.")] = FIRST_VERSION,
-    default: Default = True,
+    activate: Activate = False,
     revision: Annotated[
         str | None, typer.Option(metavar="REVISION", help="Branch, tag or commit of the hub.")
     ] = None,
@@ -78,7 +74,7 @@ def install(
             installed = install_frozen(settings, progress)
         else:
             fetching = Fetching(only or (), progress)
-            wish = Wish(source, name, task, version, default, revision, accept_licence, fetching)
+            wish = Wish(source, name, task, version, activate, revision, accept_licence, fetching)
             installed = [install_wish(settings, wish)]
     if json:
         told = [each.as_dict() for each in installed]
@@ -152,7 +148,8 @@ def _moved(
     (3) Those that name its name alone: other versions of it are there.
     (4) Those that name its task alone.
     """
-    own, old, new = "@".join(definition.key), routes(before), routes(after)
+    own = "@".join(definition.key)
+    old, new = (routes(models, wished(models)) for models in (before, after))
     # (1)
     if definition not in after:
         yield f"the settings name {own} under `models:` too, and that one is served"
@@ -165,11 +162,12 @@ def _moved(
     name, task = definition.name, definition.task
     was, now = (each.names.get(name) for each in (old, new))
     if was and was != now:
-        yield f"requests for {name} alone now go to {_at(now)}, until now to {_at(was)}" + (
-            "; --no-default leaves them there" if now == definition.key else ""
-        )
+        yield f"requests for {name} alone now go to {_at(now)}, until now to {_at(was)}"
     elif now != definition.key:
-        yield f"requests for {name} alone go to {_at(now)} as before; ask for {own} to reach it"
+        yield (
+            f"requests for {name} alone go to {_at(now)} as before; ask for {own} to reach it, "
+            "or install it with --activate"
+        )
     # (4)
     was, now = (each.tasks.get(task) for each in (old, new))
     if was and was[0] != (now or was)[0]:

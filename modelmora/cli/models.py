@@ -14,7 +14,7 @@ from modelmora.host.instance import Instance
 from modelmora.registry import Looker, served_or_faults
 from modelmora.registry.look import Looked
 from modelmora.registry.removing import remove
-from modelmora.registry.routing import routes
+from modelmora.registry.routing import routes, wished
 from modelmora.text import counted, did_you_mean, size
 
 NamedModel = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The model.")]
@@ -58,7 +58,9 @@ def info(where: Instance, model: NamedModel, json: JsonOption = False) -> None:
     settings = where.settings
     looked = Looker(settings).look(served_or_faults(settings).definitions)
     name, _, version = model.partition("@")
-    key = (name, version) if version else routes(e.definition for e in looked).names.get(name)
+    definitions = [each.definition for each in looked]
+    answers = routes(definitions, wished(definitions)).names.get(name)
+    key = (name, version) if version else answers
     found = next((each for each in looked if each.definition.key == key), None)
     if found is None:
         near = did_you_mean(name, (each.definition.name for each in looked))

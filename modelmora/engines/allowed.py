@@ -32,8 +32,6 @@ _HARMLESS_NAMES = re.compile(
     re.IGNORECASE,
 )
 """`train_script.py` lies in every model of the Sentence Transformers team. It is left aside too."""
-_TELL = {"config.json", "model_index.json", "modules.json", "adapter_config.json"}
-"""Of which a model of safetensors has one at its top."""
 _LIBRARIES = re.compile(r"diffusers|transformers|onnxruntime.*|stable_diffusion.*|latent_.*|flux")
 """What a pipeline's parts may come from: others are modules that diffusers would import."""
 
@@ -46,8 +44,8 @@ def choose(files: Listing, only: Collection[str] = ()) -> tuple[str, ...]:
 
     `only` are patterns: of the weights those that match one. Raises LoadError (cannot_be_served),
     which names the file and the reason: (1) a path that leads out of the folder, (2) code, (3) a
-    kind that is not known, (4) pickled or other weights without readable ones in their place,
-    (5) no weights at all, (6) several quantisations of which none was chosen.
+    kind that is not known, (4) pickled or other weights without readable ones in their place.
+    Whether what is left makes a whole model is for its engine to say.
     """
     paths = sorted({path for path, _ in files})
     if len(paths) > MOST_FILES:
@@ -59,9 +57,7 @@ def choose(files: Listing, only: Collection[str] = ()) -> tuple[str, ...]:
         _check_kind(path)
     weights = _form_of(paths, only)
     if not weights:
-        raise _no_weights(paths, only)
-    if weights[0].endswith(".safetensors") and not _TELL.intersection(paths):
-        raise broken("it has no config.json; is it the folder of a model?")
+        _check_unread(paths, only)
     texts = [path for path in paths if _suffix(path) in _TEXTS]
     _check_replaced(paths, weights)
     return tuple(sorted({*texts, *weights}))
@@ -140,13 +136,11 @@ def _check_kind(path: str) -> None:
 
 
 def _form_of(paths: Collection[str], only: Collection[str]) -> list[str]:
-    """The weights of the one form that is read, and (6)."""
+    """The weights of the one form that is read."""
     for form in _WEIGHTS:
         found = [path for path in paths if _suffix(path) == form and _wanted(path, only)]
         if form == ".safetensors":
             found = _one_of_each(found, paths)
-        if form == ".gguf":
-            _check_one(found)
         if found:
             parts = [path for path in paths if _PARTS.search(path)] if form == ".onnx" else []
             return found + parts
@@ -169,12 +163,15 @@ def _one_of_each(found: list[str], paths: Collection[str]) -> list[str]:
     return kept
 
 
-def _check_one(found: list[str]) -> None:
-    """(6): files of one split model count as one; a projector (mmproj) is a part of it."""
+def check_one(paths: Collection[str]) -> None:
+    """Raises LoadError where a repository holds several quantisations and none was chosen.
+
+    Files of one split model count as one; a projector (mmproj) is a part of it.
+    """
     models = {
         re.sub(r"-\d{5}-of-\d{5}(?=\.gguf$)", "", path)
-        for path in found
-        if "mmproj" not in path.lower()
+        for path in paths
+        if path.endswith(".gguf") and "mmproj" not in path.lower()
     }
     if len(models) > 1:
         names = ", ".join(sorted(_told(path) for path in models)[:12])
@@ -190,19 +187,17 @@ def _check_replaced(paths: Collection[str], weights: Collection[str]) -> None:
             raise _pickled(path)
 
 
-def _no_weights(paths: Collection[str], only: Collection[str]) -> Exception:
-    """Rules (4) and (5)."""
+def _check_unread(paths: Collection[str], only: Collection[str]) -> None:
+    """(4), where nothing is there that could be read instead."""
     for path in paths:
         if _suffix(path) in _PICKLES:
-            return _pickled(path)
-    for path in paths:
+            raise _pickled(path)
         if _suffix(path) in _OTHER_FORMS:
-            return broken(
+            raise broken(
                 f"{_told(path)}: other weights than safetensors, ONNX and GGUF are not read"
             )
     if only:
-        return broken(f"no weights match {' '.join(map(_told, only))}")
-    return broken("the model has no *.safetensors weights, nor ONNX or GGUF")
+        raise broken(f"no weights match {' '.join(map(_told, only))}")
 
 
 def _pickled(path: str) -> Exception:

@@ -63,12 +63,14 @@ def place_of(path: Path, name: str) -> Path:
 
 
 def entrance(folder: Path, names: Collection[str]) -> Path:
-    """What an engine is given: of GGUF the first file, else the folder.
+    """What an engine is given: the folder, unless it holds further quantisations than these.
 
-    A folder of the hub's cache may hold further quantisations, which are other models.
+    Then it is the first GGUF file. The hub's cache has all in one folder that were ever fetched.
     """
     first = min((n for n in names if n.endswith(".gguf") and "mmproj" not in n), default=None)
-    return folder / first if first and folder.is_dir() else folder
+    if first is None or {path.name for path in folder.glob("*.gguf")} <= {*names}:
+        return folder
+    return folder / first
 
 
 def _listed(folder: Path) -> Iterator[tuple[str, int]]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelmora.engines.allowed import choose
+from modelmora.engines.allowed import check_one, choose
 from modelmora.engines.base import LoadError
 from modelmora.engines.folders import check_content, check_whole, entrance, model_files, place_of
 from modelmora.errors import ConfigurationError, LockMismatch, ModelMoraError
@@ -41,6 +41,7 @@ class Fetched:
     revision: str | None
     files: tuple[ModelFile, ...]
     licence: Licence | None
+    tag: str | None
 
 
 def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fetched:
@@ -60,6 +61,8 @@ def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fe
         chosen = [names[p] for p in choose([(p, f.size) for p, f in names.items()], how.only)]
         if how.expected is not None:
             _compare(told, chosen, how.expected)
+        elif reference.scheme in FETCHED:
+            check_one([file.path for file in chosen])
         chosen.sort(key=lambda file: (not file.path.endswith(".json"), file.size, file.path))
         source.fetch(found.revision, chosen, how.progress, check_content)
         folder = source.folder(found.revision)
@@ -70,7 +73,7 @@ def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fe
         files = hashed(folder, lying, sums)
     if how.expected is not None:
         _compare(told, files, how.expected)
-    return Fetched(folder, found.revision, files, found.licence)
+    return Fetched(folder, found.revision, files, found.licence, found.tag)
 
 
 def hashed(folder: Path, names: Sequence[str], sums: Sums) -> tuple[ModelFile, ...]:

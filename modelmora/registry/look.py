@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from modelmora.engines.allowed import is_harmless, is_weights
-from modelmora.engines.catalog import EngineEntry, entry_for
+from modelmora.engines.catalog import EngineEntry, entry_for, is_class
 from modelmora.engines.files import ModelFiles, broken
 from modelmora.engines.folders import check_whole, entrance, model_files, place_of
 from modelmora.errors import ModelMoraError
@@ -61,13 +61,15 @@ class Looker:
         known = self._known.get(definition)
         if known and not known.fault:
             return replace(known, drift=fault)
-        entry = entry_for(definition.task, testing=self._testing)
+        entry = entry_for(definition.task, testing=self._testing, engine=definition.engine)
         return Looked(definition, entry or EngineEntry(definition.task, ""), fault=fault)
 
     def _one(self, definition: ModelDefinition) -> Looked:
-        entry = entry_for(definition.task, testing=self._testing)
+        entry = entry_for(definition.task, testing=self._testing, engine=definition.engine)
         if entry is None:
-            fault = definition.fault or f"no engine serves the task {definition.task}"
+            named = f"no engine {definition.engine} is installed for" if definition.engine else None
+            missing = f"{named or 'no engine serves'} the task {definition.task}"
+            fault = definition.fault or missing
             return Looked(definition, EngineEntry(definition.task, ""), fault=fault)
         if definition.source.startswith(BUILT_IN):
             return Looked(definition, entry)
@@ -93,7 +95,7 @@ def read(definition: ModelDefinition, entry: EngineEntry, path: Path) -> ModelFi
     """What the files tell. Raises ModelMoraError or OSError where they are refused or not whole."""
     names = model_files(path)
     check_noted(path, definition.details.files)
-    if entry.read and not definition.engine:
+    if entry.read and not (definition.engine and is_class(definition.engine)):
         return entry.read(path)
     check_whole(path, names)
     return ModelFiles(weight_bytes(path, names))

@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
-from modelmora.engines.files import read_json
-from modelmora.engines.folders import place_of
+from modelmora.engines.architectures import TASKS_OF_TAGS, task_of_files
 
-_BY_ARCHITECTURE = (
-    ("ForCausalLM", "txt2txt"),
-    ("LMHeadModel", "txt2txt"),
-    ("ForImageClassification", "classify"),
-    ("VisionEncoderDecoderModel", "img2txt"),
-    ("BlipForConditionalGeneration", "img2txt"),
-    ("CLIPModel", "img2embed"),
-    ("SiglipModel", "img2embed"),
-)
+_OF_FORM = {".gguf": "txt2txt", ".onnx": "tensor"}
 
 
-def task_of(path: Path, names: Collection[str]) -> str | None:
-    """The task of a model with these files, or None where they do not tell. Raises LoadError."""
-    config = read_json(place_of(path, "config.json")) if "config.json" in names else {}
-    return told_by(names, config)
+def task_of(path: Path, names: Collection[str], tag: str | None = None) -> str | None:
+    """The task of a model with these files, or None where they do not tell. Raises LoadError.
 
-
-def told_by(names: Collection[str], config: Mapping[str, Any]) -> str | None:
-    """The same of names and the content of config.json; pure.
-
-    (1) Layouts: a pipeline's index, the steps of a sentence model. (2) The configuration's first
-    architecture, whose labels tell a reranker from a classifier. (3) The form of the weights.
+    (1) What its configurations say, (2) the hub's tag, (3) the form of its weights.
     """
-    if "model_index.json" in names:
-        return "txt2img"
-    named = config.get("architectures")
-    architecture = str(named[0]) if isinstance(named, list) and named else ""
-    if architecture.endswith("ForSequenceClassification"):
-        labels = config.get("id2label")
-        count = len(labels) if isinstance(labels, dict) else config.get("num_labels", 2)
-        return "rerank" if count == 1 else "classify"
-    if "modules.json" in names and architecture not in ("CLIPModel", "SiglipModel"):
-        return "txt2embed"
-    for end, task in _BY_ARCHITECTURE:
-        if architecture.endswith(end):
-            return task
-    if any(name.endswith(".gguf") for name in names):
-        return "txt2txt"
-    if not config and any(name.endswith(".onnx") for name in names):
-        return "tensor"
-    return None
+    if path.is_dir() and (found := task_of_files(path)):
+        return found
+    if tag in TASKS_OF_TAGS:
+        return TASKS_OF_TAGS[tag]
+    forms = (_OF_FORM.get(Path(name).suffix) for name in sorted(names))
+    return next((form for form in forms if form), None)

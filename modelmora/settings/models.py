@@ -161,7 +161,9 @@ class ModelConfig(ModelDetails):
     )
     version: ModelVersion = Field("1", description="its version")
     engine: str | None = Field(None, description="what runs it; none = by the task")
-    default: bool = Field(True, description="false: it answers only where its version is named")
+    active: bool = Field(
+        False, description="true: made the version that answers for its name, when this is declared"
+    )
 
     @property
     def details(self) -> ModelDetails:

@@ -33,6 +33,8 @@ class Found:
     revision: str | None
     files: tuple[File, ...]
     licence: Licence | None = None
+    tag: str | None = None
+    """What the hub calls its task."""
 
 
 class Progress(Protocol):

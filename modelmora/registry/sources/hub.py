@@ -46,7 +46,7 @@ class Hub:
         card = info.card_data.to_dict() if info.card_data else {}
         named = printable(str(card.get("license") or "")).strip()[:60]
         licence = Licence(name=named, read_from="its card on the hub") if named else None
-        return Found(info.sha, files, licence)
+        return Found(info.sha, files, licence, info.pipeline_tag)
 
     def fetch(
         self, revision: str | None, files: Sequence[File], progress: Progress, check: Check

@@ -70,7 +70,10 @@ def test_a_file_of_its_own_is_a_model(tmp_path: Path) -> None:
     path.write_bytes(b"GGUF....")
     (tmp_path / "beside.py").write_text("its folder is not looked at")
     assert model_files(path) == ("m.gguf",)
-    assert entrance(tmp_path, ["config.json", "m.gguf", "mmproj-m.gguf"]) == path
+    noted = ["config.json", "m.gguf", "mmproj-m.gguf"]
+    assert entrance(tmp_path, noted) == tmp_path, "beside its projector and adapters"
+    (tmp_path / "other.gguf").write_bytes(b"GGUF....")
+    assert entrance(tmp_path, noted) == path
     assert entrance(tmp_path, ["config.json", "model.safetensors"]) == tmp_path
 
 

@@ -84,11 +84,3 @@ def test_other_weights_than_safetensors_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(LoadError, match="convert them to safetensors"):
         model_files(tmp_path)
-
-
-def test_weights_without_a_configuration_are_no_model(tmp_path: Path) -> None:
-    make_model(tmp_path)
-    (tmp_path / "config.json").unlink()
-    (tmp_path / "modules.json").unlink()
-    with pytest.raises(LoadError, match=r"no config\.json"):
-        model_files(tmp_path)
