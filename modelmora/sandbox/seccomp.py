@@ -32,6 +32,7 @@ class _Numbers:
     clone: int
     clone3: int
     listen: int
+    accept4: int
     denied: Mapping[str, int]
 
 
@@ -45,6 +46,7 @@ _NUMBERS: Mapping[str, _Numbers] = {
         clone=56,
         clone3=435,
         listen=50,
+        accept4=288,
         denied={
             "connect": 42, "bind": 49, "execve": 59, "execveat": 322, "ptrace": 101,
             "process_vm_readv": 310, "process_vm_writev": 311, "pidfd_getfd": 438,
@@ -62,6 +64,7 @@ _NUMBERS: Mapping[str, _Numbers] = {
         clone=220,
         clone3=435,
         listen=201,
+        accept4=242,
         denied={
             "connect": 203, "bind": 200, "execve": 221, "execveat": 281, "ptrace": 117,
             "process_vm_readv": 270, "process_vm_writev": 271, "pidfd_getfd": 438,
@@ -92,8 +95,9 @@ def restrict() -> None:
 def pretend_to_listen() -> None:
     """Let bind and listen do nothing from now on, and say that they did it; for ever.
 
-    For a library that computes without a server, but not without having started one. Of two filters
-    that refuse, the later one says with which error, here none. Raises as `restrict`.
+    For a library that computes without a server, but not without having started one. To accept is
+    refused as by a process with too many open files, which servers try again. Of two filters that
+    refuse, the later one says with which error, here none. Raises as `restrict`.
     """
     numbers = _NUMBERS[kernel.machine]
     code = [
@@ -101,6 +105,8 @@ def pretend_to_listen() -> None:
         _instruction(_JUMP_EQ, numbers.denied["bind"], 1, 0),
         _instruction(_JUMP_EQ, numbers.listen, 0, 1),
         _instruction(_RETURN, _ERRNO),
+        _instruction(_JUMP_EQ, numbers.accept4, 0, 1),
+        _instruction(_RETURN, _ERRNO | errno.EMFILE),
         _instruction(_RETURN, _ALLOW),
     ]
     _install(numbers, b"".join(code))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,11 +20,12 @@ from modelmora.engines.text import asking
 from modelmora.engines.text.asking import Asked, Sampling
 from modelmora.engines.text.files import GgufModel
 from modelmora.errors import Code, RequestError
-from modelmora.sandbox import seccomp
+from modelmora.sandbox import kernel, seccomp
 
 PROMPT_BATCH = 256
 """Tokens of prompts between two things that llama.cpp says; between them it cannot be stopped."""
 _SILENT = -1
+_PAUSE_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +73,16 @@ def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, thre
 @contextmanager
 def _unheard() -> Iterator[str]:
     """Where llama.cpp may listen, which it insists on, and nobody can ask it."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="mm-llama-")
-    except OSError:  # in an enclosed process, which may not listen at all
-        seccomp.pretend_to_listen()
-        yield "none.sock"
-    else:
-        with folder as name:
-            yield str(Path(name) / "none.sock")
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mm-llama-"))
+            stack.enter_context(socket.socket(socket.AF_UNIX)).bind(f"{folder}/try.sock")
+        except OSError:  # in an enclosed process, which may not listen at all
+            seccomp.pretend_to_listen()
+            # It tries again a microsecond later, for ever.
+            stack.enter_context(kernel.unhurried(_PAUSE_NS))
+            folder = ""
+        yield str(Path(folder) / "none.sock")
 
 
 def body_of(asked: Asked, how: Sampling, *, seeded: bool) -> dict[str, Any]:
