@@ -18,9 +18,22 @@ from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
 from modelmora.bench.stage import serving
 from modelmora.bench.start import starts
+from modelmora.bench.text import texts
 
 QUICK = 0.02
-ONLY = ("start", "base", "queue", "once", "echo", "latency", "embed", "cold", "unload", "critical")
+ONLY = (
+    "start",
+    "base",
+    "queue",
+    "once",
+    "echo",
+    "latency",
+    "embed",
+    "cold",
+    "unload",
+    "critical",
+    "text",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,6 +65,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "queue": lambda: queue(scale),
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),
+        "text": lambda: texts(scale),
     }
     for what, take in apart.items():
         if what in only:
