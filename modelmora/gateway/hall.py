@@ -10,6 +10,7 @@ from typing import Protocol
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Content, InferenceResult, Lane, Parameter, RegistryRecord
+from modelmora.records.registrar import Registrar
 from modelmora.web.tracing import traceparent_of
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -36,6 +37,10 @@ class Ask:
 
 class Hall(Protocol):
     """Where every door leads."""
+
+    @property
+    def registrar(self) -> Registrar:
+        """The registry, as it was read and to be changed."""
 
     async def infer(self, ask: Ask) -> InferenceResult:
         """The completed result; raises Refusal. Cancelling the call cancels the request."""

@@ -29,6 +29,8 @@ class DoorCode(StrEnum):
     NO_NODE = "no_node"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    CONFLICT = "conflict"
+    STALE = "stale"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     TOO_SLOW = "too_slow"
     MALFORMED = "malformed"

@@ -10,6 +10,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from modelmora.gateway.rest.bodies import InferBody, JsonContent
+from modelmora.gateway.rest.catalogue import Choice
+from modelmora.settings import ModelConfig, ModelDetails
 from modelmora.web.problems import PROBLEM
 
 ABOUT = (
@@ -86,20 +88,6 @@ class ModelHealth(BaseModel):
     version: str
     status: str = Field(description="`registered`, or `failed` where no node can load it now")
     reason: str | None = Field(description="Why it has failed")
-
-
-class ModelEntry(ModelHealth):
-    """One model of the registry."""
-
-    task: str
-    source: str
-    max_inputs: int | None = Field(description="Inputs whose outputs fit one answer, if known")
-
-
-class Models(BaseModel):
-    """All models of the registry."""
-
-    models: list[ModelEntry]
 
 
 class ModelsHealth(BaseModel):
@@ -179,7 +167,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
-    for model in (InferBody, Problem):
+    for model in (InferBody, Problem, ModelConfig, ModelDetails, Choice):
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
         named[model.__name__] = own

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from modelmora.errors import Code
 from modelmora.gateway.hall import Ask
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import (
     Content,
+    EventKind,
     InferenceResult,
     RegistryKind,
     RegistryRecord,
@@ -17,6 +19,45 @@ from modelmora.messages import (
     Status,
     Timings,
 )
+from modelmora.records import State, key_of
+from modelmora.records.registrar import Registrar
+from modelmora.wire import decode_registry
+
+
+class LoopedRegistry:
+    """A registry whose log is a list: what is written is read at once, behind `before`."""
+
+    def __init__(self, *names: str) -> None:
+        self.log: list[tuple[bytes, RegistryRecord]] = []
+        self.before: list[RegistryRecord] = []
+        """Records that another writes, just before our next one."""
+        self.told: list[tuple[EventKind, tuple[str, str]]] = []
+        self.registrar = Registrar(
+            State(),
+            self._send,
+            "ns.registry",
+            "gw",
+            lambda kind, key, _: self.told.append((kind, key)),
+        )
+        for name in names:
+            self.register(name)
+
+    def register(self, name: str) -> None:
+        """Somebody has registered this model."""
+        self.write(RegistryRecord(RegistryKind.MODEL, name, "1", "echo", "tests", "tests"))
+        self.write(RegistryRecord(RegistryKind.ROUTE, name, "1", "", "", "tests"))
+
+    def write(self, record: RegistryRecord) -> None:
+        key, offset = key_of(record), len(self.log)
+        self.log.append((key, record))
+        self.registrar.state.take(key, record, offset)
+        self.registrar.heard(key, record, offset)
+
+    def _send(self, record: Record) -> None:
+        for other in self.before:
+            self.write(other)
+        self.before.clear()
+        self.write(decode_registry(record.value))
 
 
 class FakeHall:
@@ -33,6 +74,7 @@ class FakeHall:
         self.limit = limit
         self.told: tuple[str, ...] = ()
         self.reasons: dict[str, str] = {}
+        self.registry = LoopedRegistry("echo")
 
     async def infer(self, ask: Ask) -> InferenceResult:
         self.asks.append(ask)
@@ -69,10 +111,11 @@ class FakeHall:
         return self.told
 
     def models(self) -> tuple[RegistryRecord, ...]:
-        return tuple(
-            RegistryRecord(RegistryKind.MODEL, name, "1", "echo", "tests", "tests")
-            for name in ("echo", *self.reasons)
-        )
+        return self.registrar.state.models()
+
+    @property
+    def registrar(self) -> Registrar:
+        return self.registry.registrar
 
     def failed(self) -> Mapping[str, str]:
         return {f"{name}@1": reason for name, reason in self.reasons.items()}
