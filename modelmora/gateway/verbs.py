@@ -13,7 +13,7 @@ from modelmora.errors import Code, Conflict, Invalid, NotFound, Stale, Unreachab
 from modelmora.gateway.hall import Hall, state_of
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import RegistryRecord
-from modelmora.records import details_of
+from modelmora.records import Entry, details_of
 from modelmora.text import did_you_mean, printable, shorten
 from modelmora.web.problems import DoorCode
 
@@ -109,16 +109,23 @@ def summary_of(hall: Hall, record: RegistryRecord, active: dict[str, str]) -> di
         "source": record.source,
         "max_inputs": record.max_inputs,
         "active": active.get(record.name) == record.version,
+        "declared": record.declaration is not None,
         "status": status_of(hall, record),
         "reason": state_of(hall, record)["reason"] if record.present else None,
     }
 
 
-def entry_of(hall: Hall, record: RegistryRecord) -> dict[str, Any]:
+def entry_of(hall: Hall, entry: Entry) -> dict[str, Any]:
     """A model with all that is told of it."""
+    record = entry.record
     details = details_of(record).model_dump(mode="json")
     shown = summary_of(hall, record, hall.registrar.state.active())
-    return {**shown, "engine": record.engine, **details}
+    return {**shown, "etag": etag_of(entry), "engine": record.engine, **details}
+
+
+def etag_of(entry: Entry) -> str:
+    """What tells one state of a model from another."""
+    return f'"{entry.offset}"'
 
 
 def named(hall: Hall, name: str) -> dict[str, Any]:

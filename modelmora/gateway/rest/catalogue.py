@@ -27,6 +27,7 @@ class ModelSummary(BaseModel):
     source: str
     max_inputs: int | None = Field(description="Inputs whose outputs fit one answer, if known")
     active: bool = Field(description="Whether it answers where no version is named")
+    declared: bool = Field(description="Whether a node's own definition tells it")
     status: str = Field(
         description="`registered`, `failed` where no node that runs can load it, or `retired`"
     )
@@ -52,6 +53,7 @@ class ModelVersions(BaseModel):
 class ModelEntry(ModelSummary, ModelDetails):
     """One model version with all that is told of it."""
 
+    etag: str = Field(description="What tells this state of it from another; for `If-Match`")
     engine: str | None
 
 

@@ -16,7 +16,7 @@ from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest import catalogue, problems
 from modelmora.gateway.rest.reading import Body
 from modelmora.gateway.rest.strict import parse
-from modelmora.gateway.verbs import Filter, entry_of, named, page_of, registering
+from modelmora.gateway.verbs import Filter, entry_of, etag_of, named, page_of, registering
 from modelmora.records import Entry
 from modelmora.web.problems import DoorCode
 
@@ -139,8 +139,8 @@ def _entry(
     status: HTTPStatus = HTTPStatus.OK,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    told = {"etag": f'"{entry.offset}"', **(headers or {})}
-    return _json(entry_of(hall, entry.record), status, told)
+    told = {"etag": etag_of(entry), **(headers or {})}
+    return _json(entry_of(hall, entry), status, told)
 
 
 def _json(

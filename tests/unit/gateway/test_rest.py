@@ -258,7 +258,8 @@ async def test_health_and_models(hall: FakeHall, client: httpx.AsyncClient) -> N
     assert (await client.get("/health/ready")).status_code == 200
     model = {"name": "echo", "version": "1", "status": "registered", "reason": None}
     assert (await client.get("/models")).json()["models"] == [
-        model | {"task": "echo", "source": "tests", "max_inputs": None, "active": True}
+        model
+        | {"task": "echo", "source": "tests", "max_inputs": None, "active": True, "declared": False}
     ]
     assert (await client.get("/health/models")).json()["models"] == [model]
     hall.registry.register("torn")
