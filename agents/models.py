@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import structlog
 
 from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.engines.catalog import class_of, slots_of
 from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
@@ -21,9 +23,10 @@ from modelmora.registry.definitions import (
 )
 from modelmora.registry.look import Looked, Looker
 from modelmora.registry.watch import fingerprint
-from modelmora.scheduling import ModelKey, ModelSpec
+from modelmora.scheduling import ModelKey, ModelSpec, Need
 from modelmora.serving import Service
-from modelmora.settings import Settings
+from modelmora.settings import MIB, Needs, Settings
+from modelmora.text import did_you_mean
 
 log = structlog.get_logger(__name__)
 
@@ -136,7 +139,7 @@ class Models:
             if each.definition.key not in own and not each.path
         }
         self._tell_failed([each for each in here if each.definition.key in own])
-        served = [(_spec(each), each.entry) for each in here]
+        served = [(_spec(each, self._settings.runtimes), each.entry) for each in here]
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
         self.declaring.tell(
             [each for each in self._found.definitions if not each.fault],
@@ -156,18 +159,39 @@ class Models:
         self._failed = failed
 
 
-def _spec(looked: Looked) -> ModelSpec:
+def _spec(looked: Looked, runtimes: Collection[str]) -> ModelSpec:
     definition, files = looked.definition, looked.files
+    details = definition.details
     return ModelSpec(
         definition.name,
         definition.version,
         definition.task,
-        definition.engine or looked.entry.engine,
+        class_of(looked.entry, definition.engine, files),
         looked.path,
         files.weight_bytes,
         looked.entry.needs_cores,
-        options=definition.details.options,
+        options=details.options,
         max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
+        slots=slots_of(looked.entry, details.options),
         files=looked.state,
-        fault=looked.fault,
+        fault=looked.fault or _unknown_runtime(details.runtime, runtimes),
+        runtime=details.runtime,
+        devices=looked.entry.devices,
+        declared=_declared(details.needs),
+        min_replicas=details.replicas.min,
+        max_replicas=details.replicas.max,
     )
+
+
+def _unknown_runtime(name: str | None, known: Collection[str]) -> str | None:
+    """What is wrong with the environment that a model is to run in."""
+    if name is None or name in known:
+        return None
+    return f"its runtime `{name}` is none of this node's `runtimes`" + did_you_mean(name, known)
+
+
+def _declared(needs: Needs) -> Need | None:
+    """What the definition says of a replica's memory."""
+    if needs.memory_mb is None and needs.gpu_vram_mb is None:
+        return None
+    return Need((needs.memory_mb or 0) * MIB, (needs.gpu_vram_mb or 0) * MIB)

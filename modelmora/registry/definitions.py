@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from modelmora.engines.catalog import TESTING, entry_for
+from modelmora.engines.plugins import registered
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.messages import RegistryRecord
 from modelmora.records import details_of
@@ -74,7 +75,10 @@ MINILM = ModelDefinition(
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The models by name and version, broken definitions too, and what hides further ones."""
+    """The models by name and version, broken definitions too, and what hides further ones.
+
+    Engines of other distributions that cannot be used are among the faults.
+    """
 
     definitions: tuple[ModelDefinition, ...]
     faults: tuple[str, ...] = ()
@@ -82,8 +86,8 @@ class Served:
 
 def modules_of(settings: Settings) -> tuple[str, ...]:
     """What the engines of the served models import."""
-    tasks = [definition.task for definition in served_or_faults(settings).definitions]
-    entries = (entry_for(task, testing=settings.testing) for task in tasks)
+    models = served_or_faults(settings).definitions
+    entries = (entry_for(m.task, testing=settings.testing, engine=m.engine) for m in models)
     return tuple(name for entry in entries if entry for name in entry.modules)
 
 
@@ -100,7 +104,7 @@ def served_or_faults(settings: Settings) -> Served:
        and none of its name and version is.
     3. With `testing: true` the test models, below all others.
     """
-    faults: list[str] = []
+    faults = [*registered().faults]
     models = {definition.key: definition for definition in _installed(settings, faults)}
     models |= {(m.name, m.version): _definition(m) for m in settings.models}
     if not settings.models and MINILM.key not in models and _is_there(MINILM):

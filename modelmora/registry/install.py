@@ -16,7 +16,8 @@ import yaml
 from pydantic import ValidationError
 
 from modelmora.engines.base import LoadError
-from modelmora.engines.catalog import CATALOG, TESTING, entry_for
+from modelmora.engines.catalog import TESTING, entry_for
+from modelmora.engines.plugins import known_tasks
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.registry.definitions import (
     FIRST_VERSION,
@@ -113,7 +114,7 @@ def _name_of(source: str, folder: Path) -> str:
 
 
 def _checked_task(task: str | None, source: str, *, testing: bool) -> str:
-    known = ", ".join(sorted({**CATALOG, **(TESTING if testing else {})}))
+    known = ", ".join(sorted({*known_tasks(), *(TESTING if testing else {})}))
     if task is None:
         raise ConfigurationError(
             f"the files of {source} do not tell its task; pass --task, one of: {known}"

@@ -12,7 +12,7 @@ from modelmora.settings.fields import (
     Timing,
     TopicSettings,
 )
-from modelmora.settings.kinds import YEAR_S
+from modelmora.settings.kinds import YEAR_S, Runtime
 from modelmora.settings.loading import (
     DEFAULT_CONFIG,
     checked,
@@ -58,6 +58,7 @@ __all__ = [
     "ModelFile",
     "Needs",
     "Replicas",
+    "Runtime",
     "SchemaRegistrySettings",
     "Section",
     "Settings",

@@ -17,6 +17,8 @@ from modelmora.settings.kinds import (
     Namespace,
     Port,
     RegistryUrl,
+    Runtime,
+    RuntimeName,
     Servers,
     Span,
 )
@@ -231,8 +233,19 @@ class MemorySettings(Section):
     budget_bytes: int | None = Field(
         None,
         ge=1,
-        description="memory for models; none = 80 % of what the machine or its cgroup has "
-        "available at start",
+        description="RAM for models; none = 80 % of what the machine or its cgroup has available "
+        "at start",
+    )
+    gpus: tuple[str, ...] | None = Field(
+        None,
+        description="GPUs to use, by the driver's index or the beginning of the UUID; none = those "
+        "of `CUDA_VISIBLE_DEVICES`, else all; `[]` = no GPU",
+    )
+    gpu_share: float = Field(
+        0.9, gt=0, le=1, description="share of each GPU's memory, as free at start, for models"
+    )
+    gpu_bytes: int | None = Field(
+        None, ge=1, description="memory of each GPU for models; goes before `gpu_share`"
     )
 
 
@@ -285,6 +298,16 @@ class Settings(Section):
         "at_least_once",
         description="`exactly_once`: outcomes and offsets in one transaction, see "
         "[Exactly once](../howto/exactly-once.md)",
+    )
+    sandbox: Literal["required", "best-effort", "off"] = Field(
+        "best-effort",
+        description="models' processes without network, programs and others' files: as far as the "
+        "kernel can, or `required`, or `off`",
+    )
+    runtimes: dict[RuntimeName, Runtime] = Field(
+        {},
+        description="other Python environments for models whose `runtime` names them: the path of "
+        "each one's python, or a command as a list",
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads that all models together may use; none = all cores"
