@@ -73,7 +73,9 @@ def _limit(text: str) -> int:
 
 def _place(cursor: str) -> tuple[str, str]:
     try:
-        name, _, version = base64.urlsafe_b64decode(cursor.encode()).decode().partition("@")
+        name, _, version = (
+            base64.b64decode(cursor.encode(), b"-_", validate=True).decode().partition("@")
+        )
     except (binascii.Error, UnicodeError, ValueError):
         raise Refusal(Code.INVALID_INPUT, "cursor: is none of here; begin without one") from None
     return name, version
@@ -126,6 +128,17 @@ def entry_of(hall: Hall, entry: Entry) -> dict[str, Any]:
 def etag_of(entry: Entry) -> str:
     """What tells one state of a model from another."""
     return f'"{entry.offset}"'
+
+
+def base_of(etag: str) -> int | None:
+    """The offset that an etag names, None for `*`, which is any. Raises Refusal."""
+    given = etag.strip()
+    if given == "*":
+        return None
+    text = given.strip('"')
+    if not (given == f'"{text}"' and text.isascii() and text.isdecimal() and len(text) < 20):
+        raise Refusal(DoorCode.STALE, f"{shorten(given, SHOWN)} is no etag of here; read it again")
+    return int(text)
 
 
 def named(hall: Hall, name: str) -> dict[str, Any]:

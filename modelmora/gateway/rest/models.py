@@ -16,7 +16,7 @@ from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest import catalogue, problems
 from modelmora.gateway.rest.reading import Body
 from modelmora.gateway.rest.strict import parse
-from modelmora.gateway.verbs import Filter, entry_of, etag_of, named, page_of, registering
+from modelmora.gateway.verbs import Filter, base_of, entry_of, etag_of, named, page_of, registering
 from modelmora.records import Entry
 from modelmora.web.problems import DoorCode
 
@@ -123,14 +123,7 @@ def _key(request: Request) -> tuple[str, str]:
 
 
 def _if_match(request: Request) -> int | None:
-    """The offset in `If-Match`, None without one or for `*`. Raises Refusal."""
-    given = request.headers.get("if-match", "*").strip()
-    if given == "*":
-        return None
-    text = given.strip('"')
-    if not (given == f'"{text}"' and text.isascii() and text.isdecimal() and len(text) < 20):
-        raise Refusal(DoorCode.STALE, f"If-Match takes an ETag of here, not {given[:40]}")
-    return int(text)
+    return base_of(request.headers.get("if-match", "*"))
 
 
 def _entry(

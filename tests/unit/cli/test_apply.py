@@ -32,7 +32,7 @@ def hall(monkeypatch: pytest.MonkeyPatch) -> FakeHall:
         def __init__(self, **_: Any) -> None:
             super().__init__(app, raise_server_exceptions=False)
 
-        def __enter__(self) -> Client:  # type: ignore[override]
+        def __enter__(self) -> Client:
             return self  # without Starlette's lifespan, which the gateway has none of
 
         def __exit__(self, *_: object) -> None:
