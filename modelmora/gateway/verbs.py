@@ -12,14 +12,15 @@ from typing import Any, TypeVar
 from modelmora.errors import Code, Conflict, Invalid, NotFound, Stale, Unreachable
 from modelmora.gateway.hall import Hall, state_of
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import RegistryRecord
+from modelmora.messages import RegistryRecord, State
 from modelmora.records import Entry, details_of
 from modelmora.text import did_you_mean, printable, shorten
 from modelmora.web.problems import DoorCode
 
 T = TypeVar("T")
 MOST = 1000
-STATES = ("registered", "failed", "retired")
+RETIRED = "retired"
+STATES = (*(state.value for state in State), RETIRED)
 SHOWN = 100
 
 
@@ -60,7 +61,8 @@ class Filter:
             self.name in (None, record.name)
             and self.version in (None, record.version)
             and self.task in (None, record.task)
-            and (self.state or "") in ("" if record.present else "retired", status_of(hall, record))
+            and self.state
+            in (None if record.present else RETIRED, shown_state(hall, record)["state"])
             and (record.name, record.version) > self.after
         )
 
@@ -85,7 +87,7 @@ def page_of(hall: Hall, wanted: Filter) -> dict[str, Any]:
     """The models that a caller wants, by name and version, and where the next page begins."""
     found = (
         record
-        for record in hall.registrar.state.models(retired=wanted.state == "retired")
+        for record in hall.registrar.state.models(retired=wanted.state == RETIRED)
         if wanted.takes(hall, record)
     )
     page = [*islice(found, wanted.limit + 1)]
@@ -97,9 +99,9 @@ def page_of(hall: Hall, wanted: Filter) -> dict[str, Any]:
     return {"models": shown, "next": cursor}
 
 
-def status_of(hall: Hall, record: RegistryRecord) -> str:
-    """`retired`, `failed` where no node that runs can load it, else `registered`."""
-    return str(state_of(hall, record)["status"]) if record.present else "retired"
+def shown_state(hall: Hall, record: RegistryRecord) -> dict[str, str | None]:
+    """Where a model stands as far as nodes tell, with the reason; `retired` where it is."""
+    return state_of(hall, record) if record.present else {"state": RETIRED, "reason": None}
 
 
 def summary_of(hall: Hall, record: RegistryRecord, active: dict[str, str]) -> dict[str, Any]:
@@ -112,8 +114,7 @@ def summary_of(hall: Hall, record: RegistryRecord, active: dict[str, str]) -> di
         "max_inputs": record.max_inputs,
         "active": active.get(record.name) == record.version,
         "declared": record.declaration is not None,
-        "status": status_of(hall, record),
-        "reason": state_of(hall, record)["reason"] if record.present else None,
+        **shown_state(hall, record),
     }
 
 
