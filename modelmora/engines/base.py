@@ -44,6 +44,14 @@ class Plan:
     refused: list[tuple[int, RequestError]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The outputs of a request, and those settings that are not simply what was asked."""
+
+    contents: Sequence[Content]
+    settings: Mapping[str, Parameter] = field(default_factory=dict)
+
+
 class Withdrawn(Exception):
     """Nobody waits for any of these rows any more: stop computing them."""
 
@@ -85,7 +93,9 @@ class Engine(Protocol):
         """One output per row. Whatever it raises is tried again with fewer rows."""
         ...
 
-    def finish(self, request: InferenceRequest, parts: Sequence[Any]) -> Sequence[Content]:
+    def finish(
+        self, request: InferenceRequest, parts: Sequence[Any]
+    ) -> Sequence[Content] | Outputs:
         """The outputs of a request from its rows' outputs, in the order of the parts."""
         ...
 
@@ -94,7 +104,7 @@ class Engine(Protocol):
 class Step:
     """What a step gave one request: more of its output, or its end (`outputs` or `error`).
 
-    `chunk` continues what earlier steps gave. `settings`, told at the end, are those used in fact.
+    `chunk` continues what earlier steps gave. `settings`, told at the end, are as in `Outputs`.
     """
 
     key: int

@@ -21,6 +21,7 @@ from typing import Any
 
 from modelmora.engines.base import Engine, LoadError, is_out_of_memory
 from modelmora.errors import Code, RequestError
+from modelmora.messages import Parameter
 from modelmora.resources import private_memory
 from modelmora.workers import linux, protocol
 from modelmora.workers.execution import GroupRun, SafeSize, log, place_of
@@ -101,12 +102,17 @@ class Outbox:
         self._bytes = 0
 
     def answer(
-        self, index: int, outputs: bytes | None, error: RequestError | None, ms: float
+        self,
+        index: int,
+        outputs: bytes | None,
+        error: RequestError | None,
+        ms: float,
+        settings: Mapping[str, Parameter],
     ) -> None:
         """Add one request's outcome."""
         ok = error is None
         payload = (outputs or b"") if error is None else protocol.encode_error(error)
-        self._items.append(protocol.encode_item(index, ok, ms, payload))
+        self._items.append(protocol.encode_item(index, ok, ms, payload, settings))
         self._bytes += len(payload)
         if self._bytes >= protocol.FRAME_TARGET:
             self.flush()

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
 import orjson
 
 from modelmora.errors import Code, ModelMoraError, RequestError
+from modelmora.messages import Parameter
 
 KIB, MIB = 1 << 10, 1 << 20
 MESSAGE_CHARS = 500  # an error message is one line, whatever a child says
@@ -42,7 +43,7 @@ _CANCEL = struct.Struct("<QI")
 _GROUP = struct.Struct("<Q")
 _DONE = struct.Struct("<Qd")
 _RESULTS = struct.Struct("<QI")
-_ITEM = struct.Struct("<IBdI")
+_ITEM = struct.Struct("<IBdII")
 _LENGTH = struct.Struct("<I")
 
 # Caps on body length in bytes, per direction; a type that is absent may not be sent that way.
@@ -88,14 +89,15 @@ class Run:
 class ItemResult:
     """The outcome of one request of a group: Avro bytes of `outputs`, or an error.
 
-    `inference_ms` is the time of the micro-batches that the request had a part in.
+    `inference_ms` is the time of the micro-batches that the request had a part in; `settings` are
+    those that are not simply what was asked.
     """
 
     index: int
     outputs: bytes | None
     error: RequestError | None
     inference_ms: float
-    settings: Mapping[str, Any] | None = None
+    settings: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 class FrameReader:
@@ -208,9 +210,7 @@ def decode_run(body: memoryview) -> Run:
             RunItem(entry["id"], entry.get("principal", ""), entry.get("traceparent"))
             for entry in meta["requests"]
         )
-        parameters = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in meta["parameters"].items()
-        }
+        parameters = _parameters(meta["parameters"])
     except (struct.error, KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"a RUN body that cannot be read ({type(error).__name__})") from None
     if start != len(body) or len(requests) != count:
@@ -256,9 +256,16 @@ def encode_error(error: RequestError) -> bytes:
     return orjson.dumps({"code": error.code.value, "message": error.message[:MESSAGE_CHARS]})
 
 
-def encode_item(index: int, ok: bool, inference_ms: float, payload: bytes) -> bytes:
+def encode_item(
+    index: int,
+    ok: bool,
+    inference_ms: float,
+    payload: bytes,
+    settings: Mapping[str, Parameter] | None = None,
+) -> bytes:
     """One entry of a RESULTS frame; `payload` is Avro `outputs`, or `encode_error`'s bytes."""
-    return _ITEM.pack(index, ok, inference_ms, len(payload)) + payload
+    told = orjson.dumps(settings) if settings else b""
+    return _ITEM.pack(index, ok, inference_ms, len(payload), len(told)) + payload + told
 
 
 def encode_results(group: int, items: Sequence[bytes]) -> bytes:
@@ -276,15 +283,17 @@ def decode_results(body: memoryview) -> tuple[int, list[ItemResult]]:
         start, results = _RESULTS.size, []
         unpack, head = _ITEM.unpack_from, _ITEM.size
         for _ in range(count):
-            index, ok, inference_ms, length = unpack(body, start)
-            start += head + length
+            index, ok, inference_ms, length, told = unpack(body, start)
+            middle = start + head + length
+            payload, start = body[start + head : middle], middle + told
             if start > len(body):
                 raise ProtocolError("a RESULTS body that ends inside an item")
-            payload = body[start - length : start]
-            if ok:
-                results.append(ItemResult(index, bytes(payload), None, inference_ms))
-            else:
-                results.append(_failed(index, inference_ms, decode_json(payload)))
+            if not ok:
+                error = decode_error(decode_json(payload))
+                results.append(ItemResult(index, None, error, inference_ms))
+                continue
+            settings = _settings(body[middle:start]) if told else {}
+            results.append(ItemResult(index, bytes(payload), None, inference_ms, settings))
     except struct.error:
         raise ProtocolError("a RESULTS body that cannot be read") from None
     if start != len(body):
@@ -292,8 +301,18 @@ def decode_results(body: memoryview) -> tuple[int, list[ItemResult]]:
     return group, results
 
 
-def _failed(index: int, inference_ms: float, values: Mapping[str, Any]) -> ItemResult:
-    return ItemResult(index, None, decode_error(values), inference_ms, values.get("settings"))
+def _settings(body: memoryview) -> dict[str, Parameter]:
+    settings = _parameters(decode_json(body))
+    for value in settings.values():
+        words = value if isinstance(value, tuple) else ()
+        if isinstance(value, dict) or not all(isinstance(word, str) for word in words):
+            raise ProtocolError("a setting that is no parameter")
+    return settings
+
+
+def _parameters(values: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Parameters as JSON has them: a list for a tuple."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 def decode_error(values: Mapping[str, Any]) -> RequestError:

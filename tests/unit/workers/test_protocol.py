@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelmora.errors import Code, RequestError
+from modelmora.messages import Parameter
 from modelmora.workers import protocol
 from modelmora.workers.protocol import FrameReader, Kind, ProtocolError
 
@@ -81,6 +83,20 @@ def test_results_come_through(entries: list[tuple[bytes, bool]]) -> None:
         assert result.outputs == (payload if ok else None)
         assert (result.error is None) == ok
         assert ok or (result.error is not None and result.error.code is Code.INVALID_INPUT)
+
+
+def test_the_settings_of_an_engine_come_through() -> None:
+    told: dict[str, Parameter] = {"seed": 7, "filtered": False, "loras": ("a=1", "b"), "size": 1.5}
+    items = [protocol.encode_item(i, True, 1.0, b"x", each) for i, each in enumerate((told, None))]
+    _, results = protocol.decode_results(memoryview(protocol.encode_results(1, items))[5:])
+    assert [(r.outputs, r.settings) for r in results] == [(b"x", told), (b"x", {})]
+
+
+@pytest.mark.parametrize("settings", [{"a": {"b": 1}}, {"a": [1]}, {"a": [["b"]]}])
+def test_a_setting_that_is_no_parameter_is_refused(settings: Any) -> None:
+    item = protocol.encode_item(0, True, 1.0, b"", settings)
+    with pytest.raises(ProtocolError, match="no parameter"):
+        protocol.decode_results(memoryview(protocol.encode_results(1, [item]))[5:])
 
 
 def test_an_over_long_frame_is_refused_from_its_header_alone() -> None:
