@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from modelmora.engines import sentence
+from modelmora.engines import graph, sentence
 from modelmora.engines.files import ModelFiles
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, Content, ObjectRef, Parameter, Tensor
@@ -109,6 +109,13 @@ CATALOG: Mapping[str, EngineEntry] = {
         inputs=frozenset({InputKind.TEXT}),
         modules=_SENTENCES,
         read=sentence.read_files,
+    ),
+    "tensor": EngineEntry(
+        task="tensor",
+        engine="modelmora.engines.tensor:Tensors",
+        inputs=frozenset({InputKind.TENSOR}),
+        modules=("numpy",),  # not onnxruntime, which starts a thread
+        read=graph.read_files,
     ),
 }
 # Served only with `testing: true`.
