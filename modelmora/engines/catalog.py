@@ -30,7 +30,14 @@ _KINDS: tuple[tuple[type, InputKind], ...] = (
     (ObjectRef, InputKind.OBJECT),
     (ChatMessage, InputKind.MESSAGE),
 )
-_TYPE_NAMES = {bool: "a boolean", int: "an integer", float: "a number", str: "a string"}
+_TYPE_NAMES = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "an array of strings",
+}
+_ACCEPTED: Mapping[type, tuple[type, ...]] = {float: (int, float), list: (tuple,)}
 
 
 def kind_of(content: Content) -> InputKind:
@@ -40,16 +47,19 @@ def kind_of(content: Content) -> InputKind:
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """One accepted parameter; `default` None means that it is left out unless given."""
+    """One accepted parameter; `default` None means that it is left out unless given.
 
-    type: type[bool] | type[int] | type[float] | type[str]
+    The type `list` stands for an array of strings, whose value is a tuple.
+    """
+
+    type: type[bool] | type[int] | type[float] | type[str] | type[list[str]]
     default: Parameter = None
     minimum: float | None = None
     maximum: float | None = None
 
     def check(self, name: str, value: Parameter) -> None:
         """Raises RequestError (invalid_input) unless the value is of this type and range."""
-        accepted = (int, float) if self.type is float else (self.type,)
+        accepted = _ACCEPTED.get(self.type, (self.type,))
         if not isinstance(value, accepted) or (isinstance(value, bool) and self.type is not bool):
             raise RequestError(
                 Code.INVALID_INPUT, f"parameter `{name}` must be {_TYPE_NAMES[self.type]}"
