@@ -7,7 +7,7 @@ from typing import Any
 
 import onnxruntime
 
-from modelmora.engines.base import LoadError, is_out_of_memory
+from modelmora.engines.base import LoadError
 from modelmora.engines.files import broken
 from modelmora.engines.graph import Graph
 from modelmora.errors import Code
@@ -18,6 +18,7 @@ PROVIDERS: Mapping[str, str] = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 """By the names that the option `providers` takes."""
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc")
 _SILENT = 4  # its own words may hold what callers sent
 
 
@@ -49,8 +50,13 @@ class Session:
             self._session = self._open()
 
     def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
-        """The outputs as arrays, in the graph's order. Raises what ONNX Runtime raises."""
-        outputs: Sequence[Any] = self._session.run(None, dict(feeds))
+        """The outputs as arrays, in the graph's order. Raises MemoryError, and what it raises."""
+        try:
+            outputs: Sequence[Any] = self._session.run(None, dict(feeds))
+        except Exception as error:
+            if any(words in str(error) for words in _NO_MEMORY):
+                raise MemoryError from None
+            raise
         return outputs
 
     def _open(self) -> Any:
@@ -64,8 +70,8 @@ class Session:
                 str(self._graph.path), options, providers=[PROVIDERS[p] for p in self.providers]
             )
         except Exception as error:
-            if is_out_of_memory(error):
-                raise
+            if any(words in str(error) for words in _NO_MEMORY):
+                raise MemoryError from None
             kind = type(error).__name__
             raise broken(f"ONNX Runtime cannot read {self._graph.path.name} ({kind})") from error
         missing = {PROVIDERS[p] for p in self.providers} - {*session.get_providers()}

@@ -208,3 +208,30 @@ def test_the_zygote_does_not_import_the_runtime() -> None:
     modules = ", ".join(CATALOG["tensor"].modules)
     code = f"import sys, {modules}; sys.exit('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+WITHOUT_MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from modelmora.engines.graph import read_graph
+from modelmora.engines.session import Session
+session = Session(read_graph(Path(sys.argv[1])), {})
+resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+try:
+    session.run({"x": np.zeros((60_000, 1), "f4"), "y": np.zeros((1, 60_000), "f4")})
+except MemoryError:
+    print("MemoryError", session.run({"x": np.ones((1, 1), "f4"), "y": np.ones((1, 1), "f4")}))
+"""
+
+
+def test_memory_that_runs_out_is_told_as_such_and_the_session_lives(tmp_path: Path) -> None:
+    table = model(
+        [node("Add", ["x", "y"], ["z"])],
+        [port("x", FLOAT, ["n", 1]), port("y", FLOAT, [1, "m"])],
+        [port("z", FLOAT, ["n", "m"])],
+    )
+    command = [sys.executable, "-c", WITHOUT_MEMORY, str(make_graph(tmp_path, table))]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("MemoryError [array([[2.]]")
+    assert not done.stderr
