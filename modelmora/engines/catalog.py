@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from modelmora.engines import graph, sentence
+from modelmora.engines import graph, pipeline, sentence
 from modelmora.engines.files import ModelFiles
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, Content, ObjectRef, Parameter, Tensor
@@ -103,6 +103,15 @@ _SENTENCES = (
     "safetensors.torch",
     "modelmora.engines.embedding",
 )
+_IMAGES = (
+    "torch",
+    "transformers",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
+    "diffusers",
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "modelmora.engines.diffusion",
+)
 _MARKER = {"marker": ParameterSpec(str)}
 
 
@@ -126,6 +135,22 @@ CATALOG: Mapping[str, EngineEntry] = {
         inputs=frozenset({InputKind.TENSOR}),
         modules=("numpy",),  # not onnxruntime, which starts a thread
         read=graph.read_files,
+    ),
+    "txt2img": EngineEntry(
+        task="txt2img",
+        engine="modelmora.engines.diffusion:Diffusion",
+        parameters={
+            "size": ParameterSpec(str),
+            "steps": ParameterSpec(int, minimum=1, maximum=150),
+            "guidance": ParameterSpec(float, minimum=0, maximum=50),
+            "negative_prompt": ParameterSpec(str),
+            "scheduler": ParameterSpec(str),
+            "seed": ParameterSpec(int, minimum=0, maximum=(1 << 53) - 1),
+            "loras": ParameterSpec(list),
+        },
+        inputs=frozenset({InputKind.TEXT}),
+        modules=_IMAGES,
+        read=pipeline.read_files,
     ),
 }
 # Served only with `testing: true`.

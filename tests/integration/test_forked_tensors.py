@@ -1,4 +1,4 @@
-"""Each engine computes in a child that was forked from the zygote; no broker."""
+"""ONNX Runtime computes in a child that was forked from the zygote; no broker."""
 
 from __future__ import annotations
 
