@@ -147,7 +147,7 @@ def _spec(looked: Looked) -> ModelSpec:
         definition.name,
         definition.version,
         definition.task,
-        definition.engine or looked.entry.engine,
+        definition.engine or files.engine or looked.entry.engine,
         looked.path,
         files.weight_bytes,
         looked.entry.needs_cores,

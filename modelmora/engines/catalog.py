@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from modelmora.engines import graph, pipeline, sentence
+from modelmora.engines import architectures, graph, pipeline, sentence
 from modelmora.engines.files import ModelFiles
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, Content, ObjectRef, Parameter, Tensor
@@ -49,7 +49,8 @@ def kind_of(content: Content) -> InputKind:
 class ParameterSpec:
     """One accepted parameter; `default` None means that it is left out unless given.
 
-    The type `list` stands for an array of strings, whose value is a tuple.
+    The type `list` stands for an array of strings, whose value is a tuple; minimum and maximum
+    are of its length.
     """
 
     type: type[bool] | type[int] | type[float] | type[str] | type[list[str]]
@@ -64,14 +65,24 @@ class ParameterSpec:
             raise RequestError(
                 Code.INVALID_INPUT, f"parameter `{name}` must be {_TYPE_NAMES[self.type]}"
             )
-        if isinstance(value, int | float) and not (
-            (self.minimum is None or value >= self.minimum)
-            and (self.maximum is None or value <= self.maximum)
+        number = len(value) if isinstance(value, tuple) else value
+        if isinstance(number, int | float) and not (
+            (self.minimum is None or number >= self.minimum)
+            and (self.maximum is None or number <= self.maximum)
         ):
+            what = "the length of parameter" if isinstance(value, tuple) else "parameter"
             raise RequestError(
                 Code.INVALID_INPUT,
-                f"parameter `{name}` must lie between {self.minimum} and {self.maximum}",
+                f"{what} `{name}` must {_range(self.minimum, self.maximum)}",
             )
+
+
+def _range(minimum: float | None, maximum: float | None) -> str:
+    if maximum is None:
+        return f"be at least {minimum}"
+    if minimum is None:
+        return f"be at most {maximum}"
+    return f"lie between {minimum} and {maximum}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,23 @@ _SENTENCES = (
     "safetensors.torch",
     "modelmora.engines.embedding",
 )
+# Pillow and numpy are imported with these; torchvision is not used.
 _IMAGES = (
+    "torch",
+    "transformers",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.image_processing_auto",
+    "transformers.models.auto.tokenization_auto",
+    "safetensors.torch",
+)
+_CLASSES = (
+    *_IMAGES,
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.vit.modeling_vit",
+    "modelmora.engines.classes",
+    "modelmora.engines.images.classes",
+)
+_DRAWING = (
     "torch",
     "transformers",
     "transformers.models.clip.modeling_clip",
@@ -112,6 +139,7 @@ _IMAGES = (
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "modelmora.engines.diffusion",
 )
+_TRUNCATE = ParameterSpec(bool, default=False)
 _MARKER = {"marker": ParameterSpec(str)}
 
 
@@ -124,17 +152,59 @@ CATALOG: Mapping[str, EngineEntry] = {
     "txt2embed": EngineEntry(
         task="txt2embed",
         engine="modelmora.engines.embedding:Embedding",
-        parameters={"truncate": ParameterSpec(bool, default=False)},
+        parameters={
+            "truncate": _TRUNCATE,
+            "dimensions": ParameterSpec(int, minimum=1),
+            "prompt_name": ParameterSpec(str),
+        },
         inputs=frozenset({InputKind.TEXT}),
         modules=_SENTENCES,
         read=sentence.read_files,
     ),
-    "tensor": EngineEntry(
-        task="tensor",
-        engine="modelmora.engines.tensor:Tensors",
-        inputs=frozenset({InputKind.TENSOR}),
-        modules=("numpy",),  # not onnxruntime, which starts a thread
-        read=graph.read_files,
+    "classify": EngineEntry(
+        task="classify",
+        engine=architectures.TEXT_CLASSES,
+        parameters={
+            "top_k": ParameterSpec(int, 5, minimum=1),
+            "truncate": _TRUNCATE,
+            "candidate_labels": ParameterSpec(list, minimum=1, maximum=1000),
+            "hypothesis_template": ParameterSpec(str),
+        },
+        inputs=frozenset({InputKind.TEXT, InputKind.BYTES}),
+        modules=_CLASSES,
+        read=architectures.read_classifier,
+    ),
+    "rerank": EngineEntry(
+        task="rerank",
+        engine="modelmora.engines.classes:Reranker",
+        parameters={"truncate": _TRUNCATE},
+        inputs=frozenset({InputKind.TEXT}),
+        modules=(*_SENTENCES[:-1], "modelmora.engines.classes"),
+        read=architectures.read_reranker,
+    ),
+    "img2embed": EngineEntry(
+        task="img2embed",
+        engine="modelmora.engines.images.vectors:Vectors",
+        parameters={"normalize": ParameterSpec(bool), "truncate": _TRUNCATE},
+        inputs=frozenset({InputKind.TEXT, InputKind.BYTES}),
+        modules=(
+            *_IMAGES,
+            "transformers.models.clip.modeling_clip",
+            "modelmora.engines.images.vectors",
+        ),
+        read=architectures.read_features,
+    ),
+    "img2txt": EngineEntry(
+        task="img2txt",
+        engine="modelmora.engines.images.captions:Captions",
+        parameters={
+            "max_tokens": ParameterSpec(int, 50, minimum=1, maximum=512),
+            "temperature": ParameterSpec(float, minimum=0, maximum=2),
+            "seed": ParameterSpec(int, minimum=0, maximum=2**63 - 1),
+        },
+        inputs=frozenset({InputKind.BYTES}),
+        modules=(*_IMAGES, "modelmora.engines.images.captions"),
+        read=architectures.read_captioner,
     ),
     "txt2img": EngineEntry(
         task="txt2img",
@@ -145,12 +215,19 @@ CATALOG: Mapping[str, EngineEntry] = {
             "guidance": ParameterSpec(float, minimum=0, maximum=50),
             "negative_prompt": ParameterSpec(str),
             "scheduler": ParameterSpec(str),
-            "seed": ParameterSpec(int, minimum=0, maximum=(1 << 53) - 1),
-            "loras": ParameterSpec(list),
+            "seed": ParameterSpec(int, minimum=0, maximum=2**53 - 1),
+            "loras": ParameterSpec(list, maximum=16),
         },
         inputs=frozenset({InputKind.TEXT}),
-        modules=_IMAGES,
+        modules=_DRAWING,
         read=pipeline.read_files,
+    ),
+    "tensor": EngineEntry(
+        task="tensor",
+        engine="modelmora.engines.tensor:Tensors",
+        inputs=frozenset({InputKind.TENSOR}),
+        modules=("numpy",),  # not onnxruntime, which starts a thread
+        read=graph.read_files,
     ),
 }
 # Served only with `testing: true`.
