@@ -10,6 +10,8 @@ from modelmora.engines.base import (
     Step,
     SteppedEngine,
     Withdrawn,
+    as_batches,
+    texts_of,
 )
 from modelmora.engines.catalog import (
     CATALOG,
@@ -21,6 +23,7 @@ from modelmora.engines.catalog import (
     kind_of,
     settings_for,
 )
+from modelmora.engines.files import ModelFiles, broken, read_json
 
 __all__ = [
     "CATALOG",
@@ -29,6 +32,7 @@ __all__ = [
     "EngineEntry",
     "InputKind",
     "LoadError",
+    "ModelFiles",
     "OnStep",
     "Outputs",
     "ParameterSpec",
@@ -37,7 +41,11 @@ __all__ = [
     "Step",
     "SteppedEngine",
     "Withdrawn",
+    "as_batches",
+    "broken",
     "entry_for",
     "kind_of",
+    "read_json",
     "settings_for",
+    "texts_of",
 ]

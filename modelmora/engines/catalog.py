@@ -9,8 +9,9 @@ from pathlib import Path
 
 from modelmora.engines import architectures, graph, pipeline, sentence
 from modelmora.engines.files import ModelFiles
+from modelmora.engines.text import files as text_files
 from modelmora.errors import Code, RequestError
-from modelmora.messages import ChatMessage, Content, ObjectRef, Parameter, Tensor
+from modelmora.messages import ChatMessage, Content, DeviceKind, ObjectRef, Parameter, Tensor
 
 
 class InputKind(StrEnum):
@@ -90,8 +91,10 @@ class EngineEntry:
     """What the node knows of an engine without importing it.
 
     `engine` is `module:Class`; `needs_cores` says whether it computes on CPU threads (the test
-    engines do not, so they take none from the others). `modules` are imported once for all its
-    processes, before they start. `read` looks at a model's files and raises LoadError.
+    engines do not, so they take none from the others). `devices` are the kinds it computes on, the
+    preferred one first. `modules` are imported once for all its processes, before they start.
+    `read` looks at a model's files and raises LoadError. `slots` is how many requests a stepped
+    engine steps at once; None is a batch engine.
     """
 
     task: str
@@ -99,8 +102,10 @@ class EngineEntry:
     parameters: Mapping[str, ParameterSpec] = field(default_factory=dict)
     inputs: frozenset[InputKind] = frozenset(InputKind)
     needs_cores: bool = True
+    devices: tuple[DeviceKind, ...] = (DeviceKind.CPU,)
     modules: tuple[str, ...] = ()
     read: Callable[[Path], ModelFiles] | None = None
+    slots: int | None = None
 
 
 # The real model modules, since transformers imports them only when a model of theirs is made.
@@ -114,6 +119,33 @@ _SENTENCES = (
     "safetensors.torch",
     "modelmora.engines.embedding",
 )
+# What a transformers model needs; llama.cpp is imported by the child that computes with it.
+_TEXTS = (
+    "torch",
+    "transformers",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+    "safetensors.torch",
+    "modelmora.engines.text.transformer",
+)
+_GENERATION: Mapping[str, ParameterSpec] = {
+    "max_tokens": ParameterSpec(int, 256, minimum=1, maximum=1 << 20),
+    "temperature": ParameterSpec(float, 0.7, minimum=0, maximum=10),
+    "top_p": ParameterSpec(float, 0.95, minimum=0, maximum=1),
+    "top_k": ParameterSpec(int, minimum=0, maximum=1 << 20),
+    "min_p": ParameterSpec(float, minimum=0, maximum=1),
+    "repeat_penalty": ParameterSpec(float, minimum=0.1, maximum=10),
+    "presence_penalty": ParameterSpec(float, minimum=-2, maximum=2),
+    "frequency_penalty": ParameterSpec(float, minimum=-2, maximum=2),
+    "stop": ParameterSpec(list),
+    "seed": ParameterSpec(int, minimum=0, maximum=text_files.SEEDS - 2),
+    "logprobs": ParameterSpec(int, minimum=0, maximum=20),
+    "template": ParameterSpec(bool, default=True),
+    "json_schema": ParameterSpec(str),
+    "grammar": ParameterSpec(str),
+    "loras": ParameterSpec(list),
+}
 # Pillow and numpy are imported with these; torchvision is not used.
 _IMAGES = (
     "torch",
@@ -148,6 +180,18 @@ def _test(name: str, parameters: Mapping[str, ParameterSpec]) -> EngineEntry:
     return EngineEntry(name, engine, parameters, needs_cores=False)
 
 
+def _count() -> EngineEntry:
+    parameters = {
+        "words": ParameterSpec(int, 16, minimum=0, maximum=100_000),
+        "ms": ParameterSpec(float, 1.0, minimum=0, maximum=60_000),
+        "seed": ParameterSpec(int),
+        "marker": ParameterSpec(str),
+        "fault": ParameterSpec(str, "crash"),
+    }
+    engine = "modelmora.testing.stepped:Count"
+    return EngineEntry("count", engine, parameters, needs_cores=False, slots=16)
+
+
 CATALOG: Mapping[str, EngineEntry] = {
     "txt2embed": EngineEntry(
         task="txt2embed",
@@ -158,8 +202,17 @@ CATALOG: Mapping[str, EngineEntry] = {
             "prompt_name": ParameterSpec(str),
         },
         inputs=frozenset({InputKind.TEXT}),
+        devices=(DeviceKind.CUDA, DeviceKind.CPU),
         modules=_SENTENCES,
         read=sentence.read_files,
+    ),
+    "txt2txt": EngineEntry(
+        task="txt2txt",
+        engine=text_files.TRANSFORMER_ENGINE,
+        parameters=_GENERATION,
+        inputs=frozenset({InputKind.TEXT, InputKind.MESSAGE, InputKind.BYTES}),
+        modules=_TEXTS,
+        read=text_files.read_files,
     ),
     "classify": EngineEntry(
         task="classify",
@@ -237,12 +290,43 @@ TESTING: Mapping[str, EngineEntry] = {
     "crash": _test("crash", _MARKER),
     "hang": _test("hang", _MARKER),
     "oom": _test("oom", _MARKER),
+    "count": _count(),
 }
 
 
-def entry_for(task: str, *, testing: bool = False) -> EngineEntry | None:
-    """The engine of a task, or None when this release has none."""
-    return CATALOG.get(task) or (TESTING.get(task) if testing else None)
+def entry_for(task: str, *, testing: bool = False, engine: str | None = None) -> EngineEntry | None:
+    """The engine of a task, or None where none is installed.
+
+    (1) The one that the definition names: another distribution's, if it is of this task. (2)
+    ModelMora's own, (3) its test engine, (4) another distribution's under the name of the task.
+    A `module:Class` in the definition takes the place of the engine's class alone.
+    """
+    from modelmora.engines.plugins import registered  # it needs the table above
+
+    if engine and not is_class(engine):
+        named = registered().entries.get(engine)
+        return named if named and named.task == task else None
+    own = CATALOG.get(task) or (TESTING.get(task) if testing else None)
+    return own or registered().entries.get(task)
+
+
+def is_class(engine: str) -> bool:
+    """Whether what a definition calls its engine is a class, not a registered name."""
+    return ":" in engine
+
+
+def class_of(entry: EngineEntry, engine: str | None, files: ModelFiles) -> str:
+    """The `module:Class` that serves a model: the definition's, the files', or the task's."""
+    return engine if engine and is_class(engine) else files.engine or entry.engine
+
+
+def slots_of(entry: EngineEntry, options: Mapping[str, object]) -> int | None:
+    """How many requests a child of a stepped engine takes: what the model's options say, else it.
+
+    None is a batch engine.
+    """
+    said = options.get("slots")
+    return said if entry.slots and isinstance(said, int) and said > 0 else entry.slots
 
 
 def settings_for(

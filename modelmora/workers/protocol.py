@@ -3,15 +3,15 @@
 A frame is a u32 little-endian body length, a u8 type and the body. Every type has a cap on its
 length; whoever breaks a rule is dropped by the node (`ProtocolError`).
 
-    node to child: LOAD, RUN, CANCEL      child to node: LOADED, LOAD_FAILED, STARTED, RESULTS,
-                                                         GROUP_DONE
+    node to child: LOAD, RUN, CANCEL      child to node: LOADED, LOAD_FAILED, STARTED, CHUNK,
+                                                         RESULTS, GROUP_DONE
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -19,6 +19,7 @@ import orjson
 
 from modelmora.errors import Code, ModelMoraError, RequestError
 from modelmora.messages import Parameter
+from modelmora.workers.chunks import NOTHING_TOLD, Chunk, Told
 
 KIB, MIB = 1 << 10, 1 << 20
 MESSAGE_CHARS = 500  # an error message is one line, whatever a child says
@@ -35,6 +36,7 @@ class Kind(IntEnum):
     STARTED = 18
     RESULTS = 19
     GROUP_DONE = 20
+    CHUNK = 21
 
 
 HEADER = struct.Struct("<IB")
@@ -42,9 +44,11 @@ _RUN = struct.Struct("<QHII")
 _CANCEL = struct.Struct("<QI")
 _GROUP = struct.Struct("<Q")
 _DONE = struct.Struct("<Qd")
+_CHUNK = struct.Struct("<QIIII")
 _RESULTS = struct.Struct("<QI")
-_ITEM = struct.Struct("<IBdII")
+_ITEM = struct.Struct("<IBdI")
 _LENGTH = struct.Struct("<I")
+_FAILED, _OK, _WITH_SETTINGS = range(3)
 
 # Caps on body length in bytes, per direction; a type that is absent may not be sent that way.
 TO_CHILD: Mapping[int, int] = {Kind.LOAD: MIB, Kind.RUN: 512 * MIB, Kind.CANCEL: _CANCEL.size}
@@ -54,6 +58,7 @@ TO_NODE: Mapping[int, int] = {
     Kind.STARTED: _GROUP.size,
     Kind.RESULTS: 32 * MIB,
     Kind.GROUP_DONE: _DONE.size,
+    Kind.CHUNK: 256 * KIB,
 }
 FRAME_TARGET = 1 * MIB  # a RESULTS frame is closed once it holds this much
 
@@ -67,11 +72,12 @@ class ProtocolError(ModelMoraError):
 
 @dataclass(frozen=True, slots=True)
 class RunItem:
-    """What travels beside one request's bytes: ids for logs and traces."""
+    """What travels beside one request's bytes: ids for logs and traces, and what it has told."""
 
     id: str
     principal: str = ""
     traceparent: str | None = None
+    told: Told = NOTHING_TOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +95,14 @@ class Run:
 class ItemResult:
     """The outcome of one request of a group: Avro bytes of `outputs`, or an error.
 
-    `inference_ms` is the time of the micro-batches that the request had a part in; `settings` are
-    those that are not simply what was asked.
+    `inference_ms` is the time of the micro-batches that the request had a part in.
     """
 
     index: int
     outputs: bytes | None
     error: RequestError | None
     inference_ms: float
-    settings: Mapping[str, Parameter] = field(default_factory=dict)
+    settings: Mapping[str, Parameter] | None = None
 
 
 class FrameReader:
@@ -183,7 +188,7 @@ def encode_run(
     requests: Sequence[Mapping[str, Any]],
     values: Sequence[bytes],
 ) -> bytes:
-    """The RUN frame of a group; `requests` hold `id`, `principal`, `traceparent` of each value."""
+    """The RUN frame of a group; `requests` hold the fields of a `RunItem` for each value."""
     meta = orjson.dumps({"parameters": parameters, "requests": requests})
     pack = _LENGTH.pack
     parts = [b"", _RUN.pack(group, threads, len(values), len(meta)), meta]
@@ -207,10 +212,15 @@ def decode_run(body: memoryview) -> Run:
             start += 4 + length
             values.append(bytes(body[start - length : start]))
         requests = tuple(
-            RunItem(entry["id"], entry.get("principal", ""), entry.get("traceparent"))
+            RunItem(
+                entry["id"],
+                entry.get("principal", ""),
+                entry.get("traceparent"),
+                Told(*entry.get("told", ())),
+            )
             for entry in meta["requests"]
         )
-        parameters = _parameters(meta["parameters"])
+        parameters = decode_parameters(meta["parameters"])
     except (struct.error, KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"a RUN body that cannot be read ({type(error).__name__})") from None
     if start != len(body) or len(requests) != count:
@@ -251,6 +261,22 @@ def decode_done(body: memoryview) -> tuple[int, float]:
     return group, run_ms
 
 
+def encode_chunk(group: int, chunk: Chunk) -> bytes:
+    """A CHUNK frame."""
+    head = _CHUNK.pack(group, chunk.index, chunk.sequence, chunk.step, chunk.steps)
+    return frame(Kind.CHUNK, head + chunk.text.encode())
+
+
+def decode_chunk(body: memoryview) -> tuple[int, Chunk]:
+    """The group, and what one of its requests tells."""
+    try:
+        group, index, sequence, step, steps = _CHUNK.unpack_from(body)
+        text = str(body[_CHUNK.size :], "utf-8")
+    except (struct.error, UnicodeDecodeError):
+        raise ProtocolError("a CHUNK body that cannot be read") from None
+    return group, Chunk(index, sequence, text, step, steps)
+
+
 def encode_error(error: RequestError) -> bytes:
     """The JSON of an item's error."""
     return orjson.dumps({"code": error.code.value, "message": error.message[:MESSAGE_CHARS]})
@@ -261,11 +287,17 @@ def encode_item(
     ok: bool,
     inference_ms: float,
     payload: bytes,
-    settings: Mapping[str, Parameter] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """One entry of a RESULTS frame; `payload` is Avro `outputs`, or `encode_error`'s bytes."""
-    told = orjson.dumps(settings) if settings else b""
-    return _ITEM.pack(index, ok, inference_ms, len(payload), len(told)) + payload + told
+    """One entry of a RESULTS frame; `payload` is Avro `outputs`, or `encode_error`'s bytes.
+
+    With `settings`, their JSON and its length stand before the outputs.
+    """
+    state = _OK if ok else _FAILED
+    if settings:
+        state, said = _WITH_SETTINGS, orjson.dumps(settings)
+        payload = b"".join((_LENGTH.pack(len(said)), said, payload))
+    return _ITEM.pack(index, state, inference_ms, len(payload)) + payload
 
 
 def encode_results(group: int, items: Sequence[bytes]) -> bytes:
@@ -283,17 +315,18 @@ def decode_results(body: memoryview) -> tuple[int, list[ItemResult]]:
         start, results = _RESULTS.size, []
         unpack, head = _ITEM.unpack_from, _ITEM.size
         for _ in range(count):
-            index, ok, inference_ms, length, told = unpack(body, start)
-            middle = start + head + length
-            payload, start = body[start + head : middle], middle + told
+            index, state, inference_ms, length = unpack(body, start)
+            start += head + length
             if start > len(body):
                 raise ProtocolError("a RESULTS body that ends inside an item")
-            if not ok:
+            payload = body[start - length : start]
+            if state == _OK:
+                results.append(ItemResult(index, bytes(payload), None, inference_ms))
+            elif state == _FAILED:
                 error = decode_error(decode_json(payload))
                 results.append(ItemResult(index, None, error, inference_ms))
-                continue
-            settings = _settings(body[middle:start]) if told else {}
-            results.append(ItemResult(index, bytes(payload), None, inference_ms, settings))
+            else:
+                results.append(_with_settings(index, payload, inference_ms))
     except struct.error:
         raise ProtocolError("a RESULTS body that cannot be read") from None
     if start != len(body):
@@ -301,18 +334,27 @@ def decode_results(body: memoryview) -> tuple[int, list[ItemResult]]:
     return group, results
 
 
-def _settings(body: memoryview) -> dict[str, Parameter]:
-    settings = _parameters(decode_json(body))
-    for value in settings.values():
-        words = value if isinstance(value, tuple) else ()
-        if isinstance(value, dict) or not all(isinstance(word, str) for word in words):
-            raise ProtocolError("a setting that is no parameter")
-    return settings
+def _with_settings(index: int, payload: memoryview, inference_ms: float) -> ItemResult:
+    (length,) = _LENGTH.unpack_from(payload)
+    start = _LENGTH.size + length
+    settings = decode_parameters(decode_json(payload[_LENGTH.size : start]))
+    return ItemResult(index, bytes(payload[start:]), None, inference_ms, settings)
 
 
-def _parameters(values: Mapping[str, Any]) -> dict[str, Parameter]:
-    """Parameters as JSON has them: a list for a tuple."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+def decode_parameters(values: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Parameters of their JSON. Raises ProtocolError for what is none."""
+    parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    if not all(map(_is_parameter, parameters.values())):
+        raise ProtocolError("settings that no result takes")
+    return parameters
+
+
+def _is_parameter(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(isinstance(each, str) for each in value)
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 63
+    return value is None or isinstance(value, float | str)
 
 
 def decode_error(values: Mapping[str, Any]) -> RequestError:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from modelmora.engines import CATALOG, Engine, entry_for, settings_for
+from modelmora.engines import CATALOG, Engine, Outputs, entry_for, settings_for
 from modelmora.errors import RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
 from modelmora.workers.child import make_engine
@@ -21,7 +21,7 @@ def loaded(folder: Path, task: str) -> Engine:
     entry = entry_for(task)
     assert entry is not None
     assert entry.read is not None
-    engine = make_engine(entry.read(folder).engine or entry.engine)
+    engine = cast("Engine", make_engine(entry.read(folder).engine or entry.engine))
     engine.load(folder, {"device": "cpu"})
     return engine
 

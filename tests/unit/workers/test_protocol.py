@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelmora.errors import Code, RequestError
-from modelmora.messages import Parameter
 from modelmora.workers import protocol
-from modelmora.workers.protocol import FrameReader, Kind, ProtocolError
+from modelmora.workers.chunks import NOTHING_TOLD, Chunk, Stream, Told
+from modelmora.workers.protocol import FrameReader, Kind, ProtocolError, RunItem
 
 VALUES = st.lists(st.binary(max_size=300), max_size=20)
 
@@ -85,18 +84,28 @@ def test_results_come_through(entries: list[tuple[bytes, bool]]) -> None:
         assert ok or (result.error is not None and result.error.code is Code.INVALID_INPUT)
 
 
-def test_the_settings_of_an_engine_come_through() -> None:
-    told: dict[str, Parameter] = {"seed": 7, "filtered": False, "loras": ("a=1", "b"), "size": 1.5}
-    items = [protocol.encode_item(i, True, 1.0, b"x", each) for i, each in enumerate((told, None))]
-    _, results = protocol.decode_results(memoryview(protocol.encode_results(1, items))[5:])
-    assert [(r.outputs, r.settings) for r in results] == [(b"x", told), (b"x", {})]
+@given(st.integers(0, 9), st.integers(0, 9), st.text(max_size=50), st.integers(0, 99))
+def test_chunks_come_through(index: int, sequence: int, text: str, step: int) -> None:
+    chunk = Chunk(index, sequence, text, step, 99)
+    ((kind, body),) = read_all(protocol.encode_chunk(9, chunk), dict(protocol.TO_NODE))
+    assert (kind, protocol.decode_chunk(memoryview(body))) == (Kind.CHUNK, (9, chunk))
 
 
-@pytest.mark.parametrize("settings", [{"a": {"b": 1}}, {"a": [1]}, {"a": [["b"]]}])
-def test_a_setting_that_is_no_parameter_is_refused(settings: Any) -> None:
-    item = protocol.encode_item(0, True, 1.0, b"", settings)
-    with pytest.raises(ProtocolError, match="no parameter"):
-        protocol.decode_results(memoryview(protocol.encode_results(1, [item]))[5:])
+def test_the_largest_chunk_fits_its_frame_whatever_the_characters() -> None:
+    stream = Stream(NOTHING_TOLD)
+    stream.add("🙂" * 150_000)
+    frames = [protocol.encode_chunk(1, chunk) for chunk in stream.chunks(0.0)]
+    assert len(read_all(b"".join(frames), dict(protocol.TO_NODE))) == len(frames) == 3
+
+
+def test_settings_and_what_was_told_come_through() -> None:
+    settings = {"seed": 7, "stop": ("a", "b"), "greedy": False, "top": 0.5, "name": None}
+    item = protocol.encode_item(3, True, 0.5, b"outputs", settings)
+    _, (result,) = protocol.decode_results(memoryview(protocol.encode_results(1, [item]))[5:])
+    assert (result.outputs, result.settings) == (b"outputs", settings)
+    request = {"id": "r", "told": (3, 20, 4_000_000_000)}
+    run = protocol.decode_run(memoryview(protocol.encode_run(1, 1, {}, [request], [b"v"]))[5:])
+    assert run.requests == (RunItem("r", told=Told(3, 20, 4_000_000_000)),)
 
 
 def test_an_over_long_frame_is_refused_from_its_header_alone() -> None:
@@ -120,6 +129,7 @@ def test_garbage_never_raises_anything_but_a_protocol_error(body: bytes) -> None
         protocol.decode_done,
         protocol.decode_started,
         protocol.decode_cancel,
+        protocol.decode_chunk,
     ):
         try:
             decode(memoryview(body))
