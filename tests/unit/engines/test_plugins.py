@@ -69,7 +69,7 @@ def test_the_documented_engine_serves(site: Path, tmp_path: Path) -> None:
     assert refused.code is Code.INVALID_INPUT
     (batch,) = plan.batches
     outputs = engine.finish(asked, engine.run(batch, settings))
-    assert isinstance(outputs, tuple)
+    assert isinstance(outputs, list)
     (scores,) = outputs
     assert isinstance(scores, Tensor)
     assert memoryview(scores.data).cast("f").tolist() == [0.75, -0.5]
