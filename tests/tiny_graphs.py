@@ -52,6 +52,20 @@ def weights(name: str, values: Sequence[float], beside: Mapping[str, str] | None
     return body + b"".join(entries) + put(14, 1)
 
 
+def table(name: str, rows: Sequence[Sequence[float]]) -> bytes:
+    """A TensorProto of two axes."""
+    flat = [value for row in rows for value in row]
+    shape = put(1, len(rows)) + put(1, len(rows[0]))
+    raw = put(9, struct.pack(f"<{len(flat)}f", *flat))
+    return shape + put(2, FLOAT) + put(8, name) + raw
+
+
+def axes(name: str, *numbers: int) -> bytes:
+    """A TensorProto of INT64."""
+    raw = put(9, struct.pack(f"<{len(numbers)}q", *numbers))
+    return put(1, len(numbers)) + put(2, INT64) + put(8, name) + raw
+
+
 def model(
     nodes: Sequence[bytes],
     inputs: Sequence[bytes],

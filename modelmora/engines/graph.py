@@ -6,7 +6,7 @@ neither ONNX Runtime nor the onnx package is loaded and weights are passed over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import SEEK_END
 from pathlib import Path, PurePosixPath
@@ -70,6 +70,12 @@ class Graph:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     weight_bytes: int
+    tables: Mapping[str, tuple[int, ...]]
+    """Weights of two axes that are called embeddings, under the names that torch gave them."""
+
+    def rows(self, name: str) -> int | None:
+        """Of the table whose name ends so."""
+        return next((shape[0] for key, shape in self.tables.items() if key.endswith(name)), None)
 
 
 @dataclass(slots=True)
@@ -79,6 +85,7 @@ class _Found:
     inputs: list[Port] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)
     constants: set[str] = field(default_factory=set)
+    tables: dict[str, tuple[int, ...]] = field(default_factory=dict)
     domains: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
     weights: dict[str, int] = field(default_factory=dict)
@@ -135,7 +142,7 @@ def read_graph(folder: Path) -> Graph:
     length += sum(_beside(path, name, least) for name, least in found.weights.items())
     # Older graphs list their weights among the inputs.
     inputs = tuple(port for port in found.inputs if port.name not in found.constants)
-    return Graph(path, inputs, tuple(found.outputs), length)
+    return Graph(path, inputs, tuple(found.outputs), length, found.tables)
 
 
 def _beside(path: Path, name: str, least: int) -> int:
@@ -197,16 +204,23 @@ def _read_node(node: _Part, found: _Found, depth: int) -> None:
 def _read_tensor(tensor: _Part, found: _Found) -> None:
     """Its name is a constant's; one whose data lie elsewhere names a file."""
     elsewhere: dict[str, str] = {}
+    shape: list[int] = []
+    name = ""
     for number, value in _fields(tensor):
         if number == 8:
-            found.constants.add(_text(value))
+            name = _text(value)
+            found.constants.add(name)
+        elif number == 1:
+            shape += [value] if isinstance(value, int) else _varints(value)
         elif number == 13:
             entry = dict(_fields(_part(value)))
             elsewhere[_text(entry[1])] = _text(entry[2])
+    if len(shape) == 2 and "embeddings." in name:
+        found.tables[name.removesuffix("_quantized")] = tuple(shape)
     if elsewhere:
-        name = elsewhere.get("location", "")
+        place = elsewhere.get("location", "")
         end = int(elsewhere.get("offset", 0)) + int(elsewhere.get("length", 0))
-        found.weights[name] = max(end, found.weights.get(name, 0))
+        found.weights[place] = max(end, found.weights.get(place, 0))
 
 
 def _read_port(port: _Part) -> Port:
@@ -269,6 +283,16 @@ def _varint(file: BinaryIO) -> int:
         if byte < 0x80:
             break
     return value - (1 << 64) if value >> 63 else value
+
+
+def _varints(packed: _Part) -> list[int]:
+    """Numbers without fields of their own; no shape has many."""
+    file, start, end = packed
+    found: list[int] = []
+    file.seek(start)
+    while file.tell() < end and len(found) < _DEEPEST:
+        found.append(_varint(file))
+    return found
 
 
 def _part(value: int | _Part) -> _Part:
