@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,6 +149,13 @@ class SteppedEngine(Protocol):
     def remove(self, key: int) -> None:
         """Forget a request that has not ended, and free its place."""
         ...
+
+
+def make_engine(name: str) -> Engine | SteppedEngine:
+    """An engine by its `module:Class`. Raises ImportError, AttributeError."""
+    module, _, cls = name.partition(":")
+    engine: Engine | SteppedEngine = getattr(importlib.import_module(module), cls)()
+    return engine
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from modelmora.engines import CATALOG, Engine, Outputs, entry_for, settings_for
+from modelmora.engines.base import make_engine
 from modelmora.errors import RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
-from modelmora.workers.child import make_engine
 
 Answer = Sequence[Content] | RequestError
 
