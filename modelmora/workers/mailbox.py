@@ -91,12 +91,17 @@ class Outbox:
         self._bytes = 0
 
     def answer(
-        self, index: int, outputs: bytes | None, error: RequestError | None, ms: float
+        self,
+        index: int,
+        outputs: bytes | None,
+        error: RequestError | None,
+        ms: float,
+        settings: Mapping[str, Parameter] | None,
     ) -> None:
-        """Add one request's outcome."""
+        """Add one request's outcome. Raises TypeError for odd settings."""
         ok = error is None
         payload = (outputs or b"") if error is None else protocol.encode_error(error)
-        self._items.append(protocol.encode_item(index, ok, ms, payload))
+        self._items.append(protocol.encode_item(index, ok, ms, payload, settings))
         self._bytes += len(payload)
         if self._bytes >= protocol.FRAME_TARGET:
             self.flush()

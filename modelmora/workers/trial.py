@@ -23,7 +23,7 @@ def fault_of(engine: Engine | SteppedEngine, value: bytes) -> RequestError | Non
     run = Run(0, 1, request.parameters, (RunItem(request.request_id),), (value,))
     trial = _Trial()
     if not isinstance(engine, SteppedEngine):
-        GroupRun(engine, run, SafeSize(), trial, trial.ended).execute()
+        GroupRun(engine, run, SafeSize(), trial, trial.answer).execute()
         return trial.fault
     runs = SteppedRuns(engine, trial)
     runs.take(run)
@@ -53,15 +53,9 @@ class _Trial:
         """Never."""
         return False
 
-    def ended(
-        self, index: int, outputs: bytes | None, error: RequestError | None, ms: float
-    ) -> None:
-        """It has an outcome."""
-        self.fault = error
-
     def answer(
         self,
-        group: int,
+        index: int,
         outputs: bytes | None,
         error: RequestError | None,
         ms: float,

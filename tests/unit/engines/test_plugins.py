@@ -12,13 +12,12 @@ from typing import cast
 import pytest
 
 from modelmora.engines import CATALOG, entry_for, settings_for
-from modelmora.engines.base import Engine
+from modelmora.engines.base import Engine, make_engine
 from modelmora.engines.plugins import registered
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Tensor
 from modelmora.registry import Looker, ModelDefinition, served_or_faults
 from modelmora.settings import Settings
-from modelmora.workers.child import make_engine
 from tests.distributions import install_distribution
 
 PAGE = (Path(__file__).parents[3] / "docs/howto/engine.md").read_text()
@@ -68,7 +67,9 @@ def test_the_documented_engine_serves(site: Path, tmp_path: Path) -> None:
     ((_, refused),) = plan.refused
     assert refused.code is Code.INVALID_INPUT
     (batch,) = plan.batches
-    (scores,) = engine.finish(asked, engine.run(batch, settings))
+    outputs = engine.finish(asked, engine.run(batch, settings))
+    assert isinstance(outputs, list)
+    (scores,) = outputs
     assert isinstance(scores, Tensor)
     assert memoryview(scores.data).cast("f").tolist() == [0.75, -0.5]
     with pytest.raises(RequestError, match="between -1 and 1"):
