@@ -16,10 +16,13 @@ from modelmora.bench.stage import Stage, Tail, appended_s, requests_of
 from modelmora.errors import RequestError
 from modelmora.messages import Lane
 from modelmora.scheduling import (
+    Chunk,
     Group,
     ItemResult,
     KillReason,
     ModelSpec,
+    Need,
+    Placement,
     Policy,
     Scheduler,
     Work,
@@ -51,9 +54,9 @@ class Recorder:
     loads: list[int] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
         """Remember which child to report as loaded."""
-        del spec
+        del spec, place
         self.loads.append(replica)
 
     def run(self, group: Group) -> None:
@@ -65,6 +68,9 @@ class Recorder:
 
     def kill(self, replica: int, reason: KillReason) -> None:
         """Nothing is killed here."""
+
+    def progressed(self, work: Work, chunk: Chunk) -> None:
+        """Nothing is told."""
 
     def started(self, work: Work) -> None:
         """Not of interest."""
@@ -171,7 +177,7 @@ def _schedule(works: Sequence[Work]) -> list[Group]:
     scheduler.add_model(SPEC, 0.0)
     for work in works:
         scheduler.submit(work, 0.0)
-    scheduler.on_loaded(recorder.loads[0], 1.0, 1, 0.0)
+    scheduler.on_loaded(recorder.loads[0], 1.0, Need(1), 0.0)
     done = 0
     while done < len(recorder.groups):
         group = recorder.groups[done]

@@ -10,7 +10,7 @@ from pathlib import Path
 from modelmora.engines import architectures, sentence
 from modelmora.engines.files import ModelFiles
 from modelmora.errors import Code, RequestError
-from modelmora.messages import ChatMessage, Content, ObjectRef, Parameter, Tensor
+from modelmora.messages import ChatMessage, Content, DeviceKind, ObjectRef, Parameter, Tensor
 
 
 class InputKind(StrEnum):
@@ -90,8 +90,10 @@ class EngineEntry:
     """What the node knows of an engine without importing it.
 
     `engine` is `module:Class`; `needs_cores` says whether it computes on CPU threads (the test
-    engines do not, so they take none from the others). `modules` are imported once for all its
-    processes, before they start. `read` looks at a model's files and raises LoadError.
+    engines do not, so they take none from the others). `devices` are the kinds it computes on, the
+    preferred one first. `modules` are imported once for all its processes, before they start.
+    `read` looks at a model's files and raises LoadError. `slots` is how many requests a stepped
+    engine steps at once; None is a batch engine.
     """
 
     task: str
@@ -99,8 +101,10 @@ class EngineEntry:
     parameters: Mapping[str, ParameterSpec] = field(default_factory=dict)
     inputs: frozenset[InputKind] = frozenset(InputKind)
     needs_cores: bool = True
+    devices: tuple[DeviceKind, ...] = (DeviceKind.CPU,)
     modules: tuple[str, ...] = ()
     read: Callable[[Path], ModelFiles] | None = None
+    slots: int | None = None
 
 
 # The real model modules, since transformers imports them only when a model of theirs is made.
@@ -139,6 +143,18 @@ def _test(name: str, parameters: Mapping[str, ParameterSpec]) -> EngineEntry:
     return EngineEntry(name, engine, parameters, needs_cores=False)
 
 
+def _count() -> EngineEntry:
+    parameters = {
+        "words": ParameterSpec(int, 16, minimum=0, maximum=100_000),
+        "ms": ParameterSpec(float, 1.0, minimum=0, maximum=60_000),
+        "seed": ParameterSpec(int),
+        "marker": ParameterSpec(str),
+        "fault": ParameterSpec(str, "crash"),
+    }
+    engine = "modelmora.testing.stepped:Count"
+    return EngineEntry("count", engine, parameters, needs_cores=False, slots=16)
+
+
 CATALOG: Mapping[str, EngineEntry] = {
     "txt2embed": EngineEntry(
         task="txt2embed",
@@ -149,6 +165,7 @@ CATALOG: Mapping[str, EngineEntry] = {
             "prompt_name": ParameterSpec(str),
         },
         inputs=frozenset({InputKind.TEXT}),
+        devices=(DeviceKind.CUDA, DeviceKind.CPU),
         modules=_SENTENCES,
         read=sentence.read_files,
     ),
@@ -205,6 +222,7 @@ TESTING: Mapping[str, EngineEntry] = {
     "crash": _test("crash", _MARKER),
     "hang": _test("hang", _MARKER),
     "oom": _test("oom", _MARKER),
+    "count": _count(),
 }
 
 
@@ -232,6 +250,15 @@ def is_class(engine: str) -> bool:
 def class_of(entry: EngineEntry, engine: str | None, files: ModelFiles) -> str:
     """The `module:Class` that serves a model: the definition's, the files', or the task's."""
     return engine if engine and is_class(engine) else files.engine or entry.engine
+
+
+def slots_of(entry: EngineEntry, options: Mapping[str, object]) -> int | None:
+    """How many requests a child of a stepped engine takes: what the model's options say, else it.
+
+    None is a batch engine.
+    """
+    said = options.get("slots")
+    return said if entry.slots and isinstance(said, int) and said > 0 else entry.slots
 
 
 def settings_for(

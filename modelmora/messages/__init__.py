@@ -2,6 +2,7 @@
 
 from modelmora.messages.content import ChatMessage, Content, ObjectRef, Parameter, Tensor
 from modelmora.messages.control import ControlCommand, ControlVerb, RegistryKind, RegistryRecord
+from modelmora.messages.device import DeviceKind
 from modelmora.messages.events import (
     FACTS,
     EventKind,
@@ -28,6 +29,7 @@ __all__ = [
     "Content",
     "ControlCommand",
     "ControlVerb",
+    "DeviceKind",
     "ErrorInfo",
     "EventKind",
     "InferenceRequest",

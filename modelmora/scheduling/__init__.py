@@ -1,13 +1,25 @@
 """What runs next, which group goes to which child, which model must leave (pure)."""
 
-from modelmora.scheduling.effects import Effects, ItemResult
-from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus, State
+from modelmora.scheduling.device import Device, Need, ram
+from modelmora.scheduling.effects import Chunk, Effects, ItemResult
+from modelmora.scheduling.model import (
+    KillReason,
+    ModelKey,
+    ModelSpec,
+    ModelStatus,
+    ReplicaStatus,
+    State,
+)
+from modelmora.scheduling.placement import Cause, Placement
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.scheduler import Scheduler
 from modelmora.scheduling.work import Cancelled, Group, Position, Work
 
 __all__ = [
     "Cancelled",
+    "Cause",
+    "Chunk",
+    "Device",
     "Effects",
     "Group",
     "ItemResult",
@@ -15,9 +27,13 @@ __all__ = [
     "ModelKey",
     "ModelSpec",
     "ModelStatus",
+    "Need",
+    "Placement",
     "Policy",
     "Position",
+    "ReplicaStatus",
     "Scheduler",
     "State",
     "Work",
+    "ram",
 ]

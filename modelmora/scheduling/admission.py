@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelmora.errors import Code, RequestError
+from modelmora.messages import DeviceKind
 from modelmora.scheduling.state import Model
 from modelmora.scheduling.work import Work
 from modelmora.text import duration, size
@@ -16,7 +17,7 @@ def admit(work: Work, model: Model | None, now: float, *, hopeless: str | None) 
     (1) The model is not served here: `unknown_model`.
     (2) Its deadline has passed: `expired`.
     (3) Its files are broken, or it needs more memory than there ever is: `cannot_be_served`.
-    (4) Its last load failed, and the back-off has not passed: `model_unavailable`.
+    (4) It is not loaded, its last load failed, the back-off has not passed: `model_unavailable`.
     (5) Admitted.
     """
     name = f"{work.model[0]}@{work.model[1]}"
@@ -30,7 +31,7 @@ def admit(work: Work, model: Model | None, now: float, *, hopeless: str | None) 
     if hopeless:
         raise outcome(work, Code.CANNOT_BE_SERVED, hopeless)
     # (4) In back-off.
-    if now < model.retry_at:
+    if now < model.retry_at and not model.stays:
         wait_ms = model.retry_after_ms(now) or 0
         wait = duration(wait_ms)
         message = f"{name} could not be loaded: {model.failure}; try again in {wait}"
@@ -47,5 +48,11 @@ def outcome(
 
 
 def too_large(model: Model) -> str:
-    """What is said of a model that memory cannot hold."""
-    return f"{model.spec.name} needs {size(model.need)}, more than this node may use for models"
+    """What is said of a model that no memory of the node can hold."""
+    if DeviceKind.CPU not in model.spec.devices:
+        needed = size(model.need(DeviceKind.CUDA).gpu)
+        return (
+            f"{model.spec.name} needs {needed} of a GPU, which this node does not have for models"
+        )
+    needed = size(model.need(DeviceKind.CPU).ram)
+    return f"{model.spec.name} needs {needed}, more than this node may use for models"

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from modelmora.errors import RequestError
 from modelmora.scheduling.model import KillReason, ModelSpec
+from modelmora.scheduling.placement import Placement
 from modelmora.scheduling.work import Group, Work
 
 
@@ -17,6 +18,18 @@ class ItemResult(Protocol):
         """Place in the group's works, from 0."""
 
 
+class Chunk(Protocol):
+    """What a child tells of one item while it runs; only these matter to scheduling."""
+
+    @property
+    def index(self) -> int:
+        """Place in the group's works, from 0."""
+
+    @property
+    def tells(self) -> bool:
+        """False: only that the child lives."""
+
+
 class Effects(Protocol):
     """Orders to the workers, and outcomes of requests.
 
@@ -26,8 +39,8 @@ class Effects(Protocol):
     `failed`, unless it was dropped.
     """
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
-        """Start a child and load the model; answered by on_loaded or on_load_failed."""
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
+        """Start a child and load the model there; answered by on_loaded or on_load_failed."""
 
     def run(self, group: Group) -> None:
         """Hand the group to its replica; answered by on_started, on_results, on_group_done."""
@@ -40,6 +53,9 @@ class Effects(Protocol):
 
     def started(self, work: Work) -> None:
         """The child has begun to work on it."""
+
+    def progressed(self, work: Work, chunk: Chunk) -> None:
+        """It has more of its output, or has come so many steps further."""
 
     def answered(self, work: Work, result: ItemResult) -> None:
         """Outcome: what the child said, be it an output or an error of this item."""

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
 
 from modelmora.scheduling.admission import too_large
+from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Effects
+from modelmora.scheduling.ledger import Ledger, Reserved
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus, State
+from modelmora.scheduling.placement import Cause, Option, Placement
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.residency import Presence, Resident, Verdict, make_room, overrun
-from modelmora.scheduling.state import Model, Replica, ewma, resident
+from modelmora.scheduling.residency import Verdict
+from modelmora.scheduling.scaling import rescale
+from modelmora.scheduling.state import Model, Replica, ewma
 
 
 class Fleet:
     """Models and replicas; loads and ends children, and keeps the ledger of memory.
 
-    The scheduler's own part, with no life outside it. A replica's bytes count from the moment its
-    load is ordered until its exit is reported, so a load never starts on memory that is not back.
+    The scheduler's own part, with no life outside it.
     """
 
     def __init__(self, effects: Effects, policy: Policy) -> None:
         self.models: dict[ModelKey, Model] = {}
         self.replicas: dict[int, Replica] = {}
         self._claims: dict[ModelKey, Model] = {}
+        self._elastic: dict[ModelKey, Model] = {}
         self._effects = effects
         self._policy = policy
+        self._ledger = Ledger(self.replicas, policy)
         self._ids = count(1)
 
     # Models --------------------------------------------------------------------------------------
@@ -36,12 +42,14 @@ class Fleet:
         if model is None:
             model = self.models[spec.key] = Model(spec)
             model.judge_files()
-            return
         model.removed = False
         if model.spec != spec:
             model.spec = spec
             model.judge_files()
             self.dismiss(model, KillReason.CHANGED)
+        self._elastic.pop(spec.key, None)
+        if spec.max_replicas > 1:
+            self._elastic[spec.key] = model
 
     def remove(self, model: Model) -> None:
         """Serve this model no more; it is forgotten once its child has left."""
@@ -51,15 +59,16 @@ class Fleet:
 
     def forget_removed(self, model: Model) -> None:
         """Forget the model if it was removed and has no child."""
-        if model.removed and model.replica is None:
+        if model.removed and not model.replicas:
             del self.models[model.spec.key]
+            self._elastic.pop(model.spec.key, None)
 
     def want(self, model: Model) -> None:
         """Have the model loaded although nothing waits for it, unless its files are broken."""
         if model.spec.fault:
             return
         model.retry_at = float("-inf")
-        if model.replica is None or model.replica.state in (State.DRAINING, State.LEAVING):
+        if not model.stays:
             model.wanted = True
             self.claim(model)
 
@@ -67,24 +76,16 @@ class Fleet:
         """Look at this model when room is given out; it has no child, or soon none."""
         self._claims[model.spec.key] = model
 
-    def fits(self, model: Model, now: float) -> bool:
-        """Whether the budget could hold the model if it were alone with the pinned ones."""
-        if model.replica is not None:
-            return True
-        pinned = [one for one in self.residents(now) if one.presence is Presence.PINNED]
-        plan = make_room(model.need, self._policy.budget_bytes, pinned)
-        return plan.verdict is not Verdict.NEVER
-
     def hopeless(self, model: Model, now: float) -> str | None:
         """Why no request may wait for it: its files are broken, or memory can never hold it."""
-        if model.broken:
+        if model.broken and not model.stays:
             return f"{model.spec.name}@{model.spec.version} cannot be loaded: {model.failure}"
-        return None if self.fits(model, now) else too_large(model)
+        return None if self._ledger.fits(model, now) else too_large(model)
 
     def status(self, model: Model, now: float) -> ModelStatus:
         """The model as people see it; one that memory can never hold has failed."""
         status = model.status(now)
-        if model.replica or self.fits(model, now):
+        if self._ledger.fits(model, now):
             return status
         return replace(status, state=State.FAILED, reason=too_large(model), retry_after_ms=None)
 
@@ -100,24 +101,26 @@ class Fleet:
         child.model.failure, child.model.retry_at = None, float("-inf")
         child.model.wanted = False
 
-    def measure(self, child: Replica, private_bytes: int) -> None:
+    def measure(self, child: Replica, held: Need) -> None:
         """Learn what the model really takes: the most that was seen."""
-        if private_bytes > 0:
-            child.model.measured_bytes = max(child.model.measured_bytes, private_bytes)
-            child.bytes = child.model.measured_bytes
+        if held.ram > 0:
+            kind = child.device.kind
+            child.model.learn(kind).see(held)
+            child.need = child.model.need(kind)
 
     def dismiss(self, model: Model, reason: KillReason) -> None:
-        """Let the model's child leave.
+        """Let all children of the model leave."""
+        model.wanted = False
+        for child in model.replicas.values():
+            self._send_off(child, reason)
 
-        (1) There is none, or it is leaving: nothing.
+    def _send_off(self, child: Replica, reason: KillReason) -> None:
+        """Let a child leave.
+
+        (1) It is leaving, or about to: nothing.
         (2) It is loading: killed.
         (3) It drains: what it has started is finished, then it is killed; at once if idle.
         """
-        model.wanted = False
-        child = model.replica
-        # (1) Nothing to end.
-        if child is None or child.state is State.LEAVING:
-            return
         # (2) Loading.
         if child.state is State.LOADING:
             self.kill(child, reason)
@@ -144,7 +147,7 @@ class Fleet:
         child = self.replicas.pop(replica, None)
         if child is None:
             return None
-        child.model.replica = None
+        del child.model.replicas[replica]
         self.claim(child.model)
         return child
 
@@ -170,51 +173,65 @@ class Fleet:
 
     # Room ----------------------------------------------------------------------------------------
 
-    def residents(self, now: float) -> list[Resident]:
-        """Everything in memory, as `residency` sees it."""
-        return [resident(child, self._policy, now) for child in self.replicas.values()]
-
     def arrange(self, now: float) -> list[Model]:
         """Load models, or make room for them; the result can never be loaded.
 
-        (1) Idle models leave if what is loaded has grown beyond the budget.
+        (1) Idle models leave if what is loaded has grown beyond the budget of a device.
         (2) The claims, most urgent first: aged heads, then lane and arrival.
-        (3) Each by the verdict of `make_room`: loaded now; or others are sent away and the room
-            is reserved, so that no later claim takes it; or it has to wait; or never.
+        (3) Each gets the best device for it, and goes by the verdict there: loaded now; or others
+            are sent away and the room is reserved, so that no later claim takes it; or it has to
+            wait; or never.
+        (4) Then replicas more or less of models that have some, see `scaling.rescale`; for one more
+            only idle ones leave.
         """
         # (1) Grown beyond the budget.
-        budget = self._policy.budget_bytes
-        if sum(child.bytes for child in self.replicas.values()) > budget:
-            self._send_away(overrun(budget, self.residents(now)))
+        self._send_away(self._ledger.overrun(now))
         # (2) The claims in their order.
-        if not self._claims:
+        if not self._claims and not self._elastic:
             return []
         self._claims = {key: model for key, model in self._claims.items() if model.claims}
         claims = list(self._claims.values())
         claims.sort(key=lambda model: model.queue.urgency(self._policy, now))
         # (3) A verdict for each.
-        reserved = 0
+        reserved = Reserved()
         hopeless: list[Model] = []
         for model in claims:
             aged = model.queue.aged_at(self._policy) <= now
-            residents = self.residents(now)
-            plan = make_room(model.need, budget, residents, reserved=reserved, aged=aged)
-            if plan.verdict is Verdict.NOW:
-                self._load(model, now)
-            elif plan.verdict is Verdict.SOON:
-                self._send_away(plan.leave)
-                reserved += model.need
-            elif plan.verdict is Verdict.NEVER:
+            option = self._ledger.place(model, now, reserved, aged=aged)
+            if option.plan.verdict is Verdict.NEVER:
                 model.wanted = False
                 hopeless.append(model)
+            else:
+                cause = Cause.REQUESTS if len(model.queue) else Cause.ORDER
+                self._pursue(model, option, cause, reserved, now)
+        # (4) More or less of what is loaded.
+        for model in self._elastic.values():
+            self._rescale(model, reserved, now)
         return hopeless
+
+    def _rescale(self, model: Model, reserved: Reserved, now: float) -> None:
+        why = rescale(model.pressure(now), model.spec, self._policy)
+        if isinstance(why, Cause) and now >= model.retry_at:
+            self._pursue(model, self._ledger.place(model, now, reserved), why, reserved, now)
+        elif isinstance(why, KillReason) and model.spare:
+            self.kill(model.spare, why)
+
+    def _pursue(
+        self, model: Model, option: Option, cause: Cause, reserved: Reserved, now: float
+    ) -> None:
+        """Load the model there if there is room, or have room made and keep it for the model."""
+        if option.plan.verdict is Verdict.NOW:
+            self._load(model, option, cause, now)
+        elif option.plan.verdict is Verdict.SOON:
+            self._send_away(option.plan.leave)
+            self._ledger.reserve(reserved, option)
 
     def next_wake(self, now: float) -> float:
         """When a child is overdue, a group may leave, or a claim has aged; infinity = never."""
         due = [float("inf")]
         for child in self.replicas.values():
             due.append(child.overdue_at(self._policy))
-            if child.has_place(self._policy):
+            if child.takes_next(self._policy, now):
                 due.append(child.model.queue.next_group_at(self._policy, now))
         if self._claims:
             later = [model.queue.aged_at(self._policy) for model in self._claims.values()]
@@ -222,15 +239,22 @@ class Fleet:
                 child.ready_at + self._policy.min_residency_s for child in self.replicas.values()
             ]
             due += [at for at in later if at > now]
+        for model in self._elastic.values():
+            later = [model.queue.oldest_at() + model.pressure(now).worth_s(self._policy)]
+            if model.spare:
+                later.append(model.spare.heard + self._policy.spare_s)
+            due += [at for at in later if at > now]
         return min(due)
 
-    def _load(self, model: Model, now: float) -> None:
-        child = Replica(next(self._ids), model, heard=now, bytes=model.need)
+    def _load(self, model: Model, option: Option, cause: Cause, now: float) -> None:
+        device = model.was_on = option.device
+        child = Replica(next(self._ids), model, device, option.need, heard=now)
         self.replicas[child.id] = child
-        model.replica = child
-        self._effects.load(child.id, model.spec)
+        model.replicas[child.id] = child
+        safe_cost = model.learn(device.kind).safe_cost
+        self._effects.load(child.id, model.spec, Placement(device, option.need, cause, safe_cost))
 
-    def _send_away(self, keys: tuple[ModelKey, ...]) -> None:
-        for key in keys:
-            self.dismiss(self.models[key], KillReason.ROOM)
+    def _send_away(self, replicas: Iterable[int]) -> None:
+        for replica in replicas:
+            self._send_off(self.replicas[replica], KillReason.ROOM)
         self.release_drained()

@@ -6,20 +6,30 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from modelmora.messages import DeviceKind
+from modelmora.scheduling.device import Need
+
 ModelKey = tuple[str, str]
 """(name, version)."""
 
 _MIB = 1 << 20
 _ESTIMATE_FACTOR = 1.2
 _ESTIMATE_BASE = 64 * _MIB
+# A CUDA context, the kernels of the libraries, and their work space; and what the same takes of
+# RAM beside it. Guesses that no GPU has confirmed, replaced by the first measurement.
+_CUDA_BASE = 768 * _MIB
+_CUDA_RAM = 1024 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One model as it is to be loaded; `engine` is "module:Class", `path` its folder.
 
-    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `files` is
-    what tells one state of its files from another, `fault` what is wrong with them.
+    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `slots` is
+    how many requests a child steps at once; None where it computes groups in batches. `files` is
+    what tells one state of its files from another, `fault` what is wrong with them. `devices` are
+    the kinds it may be on, the preferred one first; `declared` is what its definition says it
+    needs. It has up to `max_replicas` children, and `min_replicas` while it has any.
     """
 
     name: str
@@ -31,20 +41,31 @@ class ModelSpec:
     needs_cores: bool
     options: Mapping[str, object] = field(default_factory=dict)
     max_inputs: int | None = None
+    slots: int | None = None
     files: Hashable = None
     fault: str | None = None
-    default: bool = field(default=True, compare=False)
-    """Whether it may answer for its name alone; no reason to load it anew."""
+    runtime: str | None = None
+    """Which other Python environment its child runs in."""
+    devices: tuple[DeviceKind, ...] = (DeviceKind.CPU,)
+    declared: Need | None = None
+    min_replicas: int = 1
+    max_replicas: int = 1
 
     @property
     def key(self) -> ModelKey:
         """(name, version)."""
         return self.name, self.version
 
-    @property
-    def estimated_bytes(self) -> int:
-        """Private memory assumed until a child has been measured: weights * 1.2 + 64 MiB."""
-        return int(self.weight_bytes * _ESTIMATE_FACTOR) + _ESTIMATE_BASE
+    def estimated(self, kind: DeviceKind) -> Need:
+        """What is reserved until a child has been measured on such a device.
+
+        What is declared, 0 being nothing; else the weights * 1.2, and what their libraries take.
+        """
+        declared = self.declared or Need(0)
+        weights = int(self.weight_bytes * _ESTIMATE_FACTOR)
+        if kind is DeviceKind.CPU:
+            return Need(declared.ram or weights + _ESTIMATE_BASE)
+        return Need(declared.ram or _CUDA_RAM, declared.gpu or weights + _CUDA_BASE)
 
 
 class State(StrEnum):
@@ -77,13 +98,27 @@ class KillReason(StrEnum):
     LOAD_FAILED = "load_failed"
     LOAD_TIMEOUT = "load_timeout"
     RUN_TIMEOUT = "run_timeout"
+    SPARE = "spare"
+    """Its model has others, which are enough."""
     NOBODY_WAITS = "nobody_waits"
     """All that it ran was cancelled or has expired, and it did not stop by itself."""
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """One child of a model: where it is, what it holds there, how many works it has started."""
+
+    id: int
+    state: State
+    device: str
+    ram_bytes: int
+    gpu_bytes: int
+    started: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One model as metrics, health and `modelmora ps` show it; bytes 0 = nothing in memory.
+    """One model as metrics, health and `modelmora ps` show it.
 
     `idle_s` is how long it has had nothing to do in memory, None while it has or is not there.
     `reason` is why it cannot be loaded, or could not be when that was last tried; `retry_after_ms`
@@ -94,7 +129,12 @@ class ModelStatus:
     state: State
     waiting: int
     started: int
-    bytes: int
+    replicas: tuple[ReplicaStatus, ...] = ()
     idle_s: float | None = None
     reason: str | None = None
     retry_after_ms: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """RAM that its children hold."""
+        return sum(one.ram_bytes for one in self.replicas)

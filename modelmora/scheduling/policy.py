@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modelmora.scheduling.device import Device, ram
+
 MIB = 1 << 20
 
 
@@ -13,6 +15,8 @@ class Policy:
 
     cores: int = 1
     budget_bytes: int = 1024 * MIB
+    """RAM for models."""
+    gpus: tuple[Device, ...] = ()
     ageing_s: float = 120.0
     """How long the head of a (model, lane) queue may be passed over before one group of it runs."""
     group_requests: int = 128
@@ -30,6 +34,10 @@ class Policy:
     """The same, once everything in its running group has been cancelled or has expired."""
     min_residency_s: float = 0.0
     """How long a loaded model is safe from making room for a model that has not aged."""
+    queue_s: float = 5.0
+    """How much may wait, in seconds of all its replicas, before a model gets one more."""
+    spare_s: float = 60.0
+    """How long a replica has had nothing to do before it is one too many."""
     load_crashes: int = 3
     """How many children in a row may die while loading before the load counts as failed."""
     backoff_s: float = 1.0
@@ -38,6 +46,11 @@ class Policy:
     """How often a work may bring its child down alone before it is failed."""
     returns: int = 8
     """How often a work may be handed back untouched by a dying child before it is failed."""
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """RAM, then the GPUs."""
+        return ram(self.budget_bytes), *self.gpus
 
     def backoff(self, failures: int) -> float:
         """Seconds until a load may be tried again after `failures` (>= 1) failed loads in a row."""

@@ -128,6 +128,12 @@ class ModelQueue:
         # (2) Highest.
         return waiting[0] if waiting else None
 
+    def next_cohort(self, policy: Policy, now: float) -> int | None:
+        """The cohort of the oldest work of the next group; None where nothing waits."""
+        lane = self.next_lane(policy, now)
+        batch = lane.first() if lane else None
+        return batch.head().cohort if batch else None
+
     def take(self, policy: Policy, now: float) -> tuple[Work, ...]:
         """Take the next group off the queue, or () if nothing is to start now.
 
@@ -153,6 +159,11 @@ class ModelQueue:
     def aged_at(self, policy: Policy) -> float:
         """When the first head of any lane has been passed over long enough."""
         return min(lane.aged_at(policy) for lane in self.lanes)
+
+    def oldest_at(self) -> float:
+        """Since when (monotonic s) the work waits that has waited longest; infinity if none."""
+        heads = [batch.head() for lane in self.lanes if (batch := lane.first())]
+        return min((work.queued_at for work in heads), default=float("inf"))
 
     def urgency(self, policy: Policy, now: float) -> Urgency:
         """How this model compares with others that wait for room: the order of `next_lane`."""

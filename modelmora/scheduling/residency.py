@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from modelmora.scheduling.model import ModelKey
-
 
 class Presence(Enum):
     """How firmly a model sits in memory."""
@@ -27,9 +25,9 @@ class Presence(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """One model in memory: its bytes (measured, else estimated) and when it last got work."""
+    """One replica in memory: its bytes (measured, else estimated) and when it last got work."""
 
-    key: ModelKey
+    replica: int
     bytes: int
     used_at: float
     presence: Presence
@@ -48,10 +46,10 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The verdict, and which models are to leave for it (busy ones after their started work)."""
+    """The verdict, and which replicas are to leave for it (busy ones after their started work)."""
 
     verdict: Verdict
-    leave: tuple[ModelKey, ...] = ()
+    leave: tuple[int, ...] = ()
 
 
 def make_room(
@@ -97,7 +95,7 @@ def make_room(
     return Plan(Verdict.LATER)
 
 
-def overrun(budget: int, residents: Sequence[Resident]) -> tuple[ModelKey, ...]:
+def overrun(budget: int, residents: Sequence[Resident]) -> tuple[int, ...]:
     """The idle models that leave because loaded ones have grown beyond the budget (bytes)."""
     staying = [one for one in residents if one.presence is not Presence.DEPARTING]
     missing = sum(one.bytes for one in staying) - budget
@@ -107,10 +105,10 @@ def overrun(budget: int, residents: Sequence[Resident]) -> tuple[ModelKey, ...]:
 
 def _oldest_first(residents: Iterable[Resident], presence: Presence) -> list[Resident]:
     chosen = (one for one in residents if one.presence is presence)
-    return sorted(chosen, key=lambda one: (one.used_at, one.key))
+    return sorted(chosen, key=lambda one: (one.used_at, one.replica))
 
 
-def _enough(candidates: Sequence[Resident], missing: int) -> tuple[ModelKey, ...]:
+def _enough(candidates: Sequence[Resident], missing: int) -> tuple[int, ...]:
     """The first of the candidates that free `missing` bytes, less those that prove needless."""
     chosen: list[Resident] = []
     for one in candidates:
@@ -122,4 +120,4 @@ def _enough(candidates: Sequence[Resident], missing: int) -> tuple[ModelKey, ...
         if missing + one.bytes <= 0:
             chosen.remove(one)
             missing += one.bytes
-    return tuple(one.key for one in chosen)
+    return tuple(one.replica for one in chosen)

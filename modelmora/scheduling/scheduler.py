@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence, Set
+from dataclasses import replace
 from itertools import count
 
 from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import Lane
 from modelmora.scheduling.admission import admit, outcome, too_large
 from modelmora.scheduling.book import Book
-from modelmora.scheduling.effects import Effects, ItemResult
+from modelmora.scheduling.device import Need
+from modelmora.scheduling.effects import Chunk, Effects, ItemResult
 from modelmora.scheduling.fleet import Fleet
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus, State
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.retry import Works, examine
+from modelmora.scheduling.recovery import recover
 from modelmora.scheduling.state import Model, Replica, Run, ewma
 from modelmora.scheduling.work import Cancelled, Group, Position, Work
 
@@ -31,6 +33,7 @@ class Scheduler:
     def __init__(self, effects: Effects, policy: Policy) -> None:
         self._effects = effects
         self._policy = policy
+        self._singly = replace(policy, group_requests=1)
         self._fleet = Fleet(effects, policy)
         self._book = Book()
         self._group_ids = count(1)
@@ -108,7 +111,7 @@ class Scheduler:
         self._book.open(work)
         lane = model.queue.lanes[work.lane]
         lane.append(work)
-        if model.replica:
+        if model.replicas:
             self._feed(model, now)
         elif lane.count == 1:  # behind others it does not make the claim more urgent
             self._fleet.claim(model)
@@ -157,14 +160,14 @@ class Scheduler:
 
     # Workers -------------------------------------------------------------------------------------
 
-    def on_loaded(self, replica: int, load_ms: float, private_bytes: int, now: float) -> None:
-        """The child has its model; `private_bytes` 0 = not measured yet."""
+    def on_loaded(self, replica: int, load_ms: float, held: Need, now: float) -> None:
+        """The child has its model, and holds this; RAM 0 = not measured yet."""
         self._expire(now)
         child = self._fleet.replicas.get(replica)
         if child is None or child.state is not State.LOADING:
             return
         self._fleet.loaded(child, load_ms, now)
-        self._fleet.measure(child, private_bytes)
+        self._fleet.measure(child, held)
         self._feed(child.model, now)
         self._advance(now)
 
@@ -207,6 +210,17 @@ class Scheduler:
                 self._effects.answered(work, result)
         self._feed(child.model, now)
 
+    def on_chunk(self, replica: int, group: int, chunk: Chunk, now: float) -> None:
+        """An item tells something before it is answered, if only that its child lives."""
+        self._expire(now)
+        child = self._fleet.replicas.get(replica)
+        run = child.runs.get(group) if child else None
+        if child is None or run is None:
+            return
+        child.heard = now
+        if chunk.tells and (work := run.open.get(chunk.index)):
+            self._effects.progressed(work, chunk)
+
     def on_group_done(self, replica: int, group: int, run_ms: float, now: float) -> None:
         """The group's place is free; an item it left without an answer has failed."""
         self._expire(now)
@@ -222,12 +236,12 @@ class Scheduler:
         self._feed(child.model, now)
         self._advance(now)
 
-    def on_memory(self, replica: int, private_bytes: int, now: float) -> None:
-        """The child's private memory, measured."""
+    def on_memory(self, replica: int, held: Need, now: float) -> None:
+        """What the child holds: its private memory and that of its GPU, measured."""
         self._expire(now)
         child = self._fleet.replicas.get(replica)
         if child:
-            self._fleet.measure(child, private_bytes)
+            self._fleet.measure(child, held)
             self._advance(now)
 
     def on_exited(self, replica: int, now: float) -> None:
@@ -238,7 +252,8 @@ class Scheduler:
             fault; after `load_crashes` in a row what waits is answered.
         (3) It held groups: the first is the suspect, see `retry.examine`.
         (4) Its model was removed or broken meanwhile: what went back is answered.
-        (5) Then whatever waits for room has a chance, this model included.
+        (5) Then other children of the model get what went back, and whatever waits for room has a
+            chance, this model included.
         """
         self._expire(now)
         child = self._fleet.exited(replica)
@@ -257,7 +272,8 @@ class Scheduler:
         if child.model.removed:
             self._fail_waiting(child.model, Code.UNKNOWN_MODEL, _REMOVED)
             self._fleet.forget_removed(child.model)
-        # (5) Room.
+        # (5) Others, room.
+        self._feed(child.model, now)
         self._advance(now)
 
     # Time ----------------------------------------------------------------------------------------
@@ -272,7 +288,7 @@ class Scheduler:
                 self._fleet.kill(child, KillReason.LOAD_TIMEOUT)
                 self._give_up_load(child.model, "it was not loaded in time", now)
             else:
-                waited_for = child.front and child.front.open
+                waited_for = child.runs_for_somebody
                 reason = KillReason.RUN_TIMEOUT if waited_for else KillReason.NOBODY_WAITS
                 self._fleet.kill(child, reason)
         self._advance(now)
@@ -285,17 +301,19 @@ class Scheduler:
     # Decisions -----------------------------------------------------------------------------------
 
     def _feed(self, model: Model, now: float) -> None:
-        """Hand groups to the model's child.
+        """Hand groups to the model's children.
 
-        (1) Only a ready child gets any, and at most two: one runs, one is prepared, late.
+        (1) Only a ready child gets any, the one with least to do first, and at most two: one
+            runs, one is prepared, late. One that is stepped gets single requests, as many as it
+            has slots.
         (2) The queue says which works are next, if any are to start now.
         (3) Threads: the cores shared among the children that compute, this one included.
         """
-        child = model.replica
+        policy = self._policy if model.spec.slots is None else self._singly
         # (1) A place.
-        while child and child.has_place(self._policy):
+        while child := model.next_child(policy, now):
             # (2) Works.
-            works = model.queue.take(self._policy, now)
+            works = model.queue.take(policy, now)
             if not works:
                 return
             if not child.runs:
@@ -322,20 +340,7 @@ class Scheduler:
 
     def _recover(self, child: Replica) -> None:
         """Put the groups of a dead child back, and fail the works that `examine` gives up."""
-        groups: list[Works] = [tuple(run.open.values()) for run in child.runs.values()]
-        child.runs.clear()
-        autopsy = examine(groups, self._policy)
-        for work in (work for works in autopsy.suspects for work in works):
-            work.attempt += 1
-        if autopsy.solo:
-            autopsy.solo.solo_crashes += 1
-        for work in (work for works in autopsy.innocents for work in works):
-            work.returns += 1
-        back = [*autopsy.suspects, *autopsy.innocents]
-        for lane in child.model.queue.lanes:
-            lane.put_back([works for works in back if works[0].lane is lane.lane])
-        for work in (work for works in back for work in works):
-            work.group = None
+        autopsy = recover(child, self._policy, self._group_ids)
         if autopsy.guilty:
             self._book.close(autopsy.guilty)
             hung = child.reason is KillReason.RUN_TIMEOUT
@@ -347,10 +352,11 @@ class Scheduler:
             self._fail(work, Code.RETRIES_SPENT, "its workers died too often before its turn")
 
     def _give_up_load(self, model: Model, why: str, now: float, *, broken: bool = False) -> None:
-        """Answer what waits for a model that cannot be loaded."""
+        """Answer what waits for a model that cannot be loaded, unless it has another child."""
         self._fleet.back_off(model, why, now, broken=broken)
         self._fail_broken(model)
-        self._fail_waiting(model, Code.MODEL_UNAVAILABLE, why, model.retry_after_ms(now))
+        if not model.stays:
+            self._fail_waiting(model, Code.MODEL_UNAVAILABLE, why, model.retry_after_ms(now))
 
     def _fail_broken(self, model: Model) -> None:
         """Answer what waits for a model that only other files can mend."""
@@ -373,11 +379,12 @@ class Scheduler:
         model = self._fleet.models[work.model]
         if work.group is None:
             model.queue.lanes[work.lane].remove(work)
-        elif model.replica:
-            run = model.replica.runs[work.group]
+        else:
+            child = next(one for one in model.replicas.values() if work.group in one.runs)
+            run = child.runs[work.group]
             del run.open[work.index]
-            if run is model.replica.front and not run.open:
-                model.replica.heard = now
+            if run in child.under_way and not child.runs_for_somebody:
+                child.heard = now
             self._effects.cancel(work.group, work.index)
 
     def _fail_waiting(

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import ceil
 
-from modelmora.messages import Lane
-from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, State
+from modelmora.messages import DeviceKind, Lane
+from modelmora.scheduling.device import Device, Learned, Need
+from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, ReplicaStatus, State
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.queue import ModelQueue
 from modelmora.scheduling.residency import Presence, Resident
+from modelmora.scheduling.scaling import Pressure
 from modelmora.scheduling.work import Group, Position, Work
 
 _EWMA_WEIGHT = 0.2
+_STAYING = (State.READY, State.LOADING)
+_USEFUL = (*_STAYING, State.DRAINING, State.LEAVING)
 
 
 def ewma(mean: float | None, value: float) -> float:
@@ -30,10 +34,15 @@ class Run:
 
 @dataclass(slots=True, eq=False)
 class Replica:
-    """One child process of a model; `heard` is when it last began or answered something."""
+    """One child process of a model; `heard` is when it last began or answered something.
+
+    `need` is what is reserved for it, on its device and in RAM.
+    """
 
     id: int
     model: Model
+    device: Device
+    need: Need
     heard: float
     state: State = State.LOADING
     runs: dict[int, Run] = field(default_factory=dict)
@@ -41,30 +50,66 @@ class Replica:
     """Why it was killed; None if it was not."""
     ready_at: float = float("inf")
     load_ms: float = 0.0
-    bytes: int = 0
+
+    @property
+    def unanswered(self) -> int:
+        """How many works it has that still need an answer."""
+        return sum(len(run.open) for run in self.runs.values())
 
     def has_place(self, policy: Policy) -> bool:
         """It may be given a group.
 
-        (1) Only a ready child, and never more than `groups_per_replica`.
-        (2) One that has nothing to do: yes.
+        (1) Only a ready child, and never more than `groups_per_replica`, or its slots.
+        (2) One that has nothing to do, or steps all it has at once: yes.
         (3) One that runs a group: when that will soon be done, or its model was never measured.
             What comes until then can still overtake, or join the next group.
         """
+        slots = self.model.spec.slots
         # (1) Ready, not full.
-        if self.state is not State.READY or len(self.runs) >= policy.groups_per_replica:
+        if self.state is not State.READY or len(self.runs) >= (slots or policy.groups_per_replica):
             return False
-        # (2) Idle.
-        if not self.runs or self.model.run_ms is None:
+        # (2) Idle, or stepped.
+        if not self.runs or self.model.run_ms is None or slots:
             return True
         # (3) Soon done.
-        unanswered = sum(len(run.open) for run in self.runs.values())
-        return unanswered * self.model.run_ms <= policy.prepare_ahead_s * 1000
+        return self.unanswered * self.model.run_ms <= policy.prepare_ahead_s * 1000
+
+    def takes_next(self, policy: Policy, now: float) -> bool:
+        """It has a place, and what is next in its queue may run beside what it runs.
+
+        Only a stepped child runs several at once: those of one cohort.
+        """
+        if not self.has_place(policy):
+            return False
+        if not self.model.spec.slots or self.front is None:
+            return True
+        cohort = self.front.group.works[0].cohort
+        return self.model.queue.next_cohort(policy, now) in (cohort, None)
 
     @property
     def front(self) -> Run | None:
-        """The group it works on: children work in order."""
+        """The group it works on: children work in order, unless they are stepped."""
         return next(iter(self.runs.values()), None)
+
+    def status(self) -> ReplicaStatus:
+        """The child as people see it."""
+        device, need = self.device.label, self.need
+        return ReplicaStatus(self.id, self.state, device, need.ram, need.gpu, self.unanswered)
+
+    def holds(self, memory: Device) -> int:
+        """Bytes of this memory that are reserved for it."""
+        return memory.bytes_of(self.need, self.device)
+
+    @property
+    def under_way(self) -> list[Run]:
+        """The groups it works on: its front, or all of them where it is stepped."""
+        runs = [*self.runs.values()]
+        return runs if self.model.spec.slots else runs[:1]
+
+    @property
+    def runs_for_somebody(self) -> bool:
+        """Whether anything it works on still needs an answer."""
+        return any(run.open for run in self.under_way)
 
     def load_ms_since(self, queued_at: float) -> float:
         """How much of the load a work queued at this time (monotonic s) has waited for."""
@@ -85,7 +130,7 @@ class Replica:
         if not self.runs or self.state is State.LEAVING:
             return float("inf")
         # (3) Runs for nobody.
-        if self.front and not self.front.open:
+        if not self.runs_for_somebody:
             return self.heard + min(policy.cancel_grace_s, policy.start_to_close_s)
         # (4) Runs.
         return self.heard + policy.start_to_close_s
@@ -93,16 +138,18 @@ class Replica:
 
 @dataclass(slots=True, eq=False)
 class Model:
-    """One model: what waits for it, its child if it has one, and what it was measured to cost."""
+    """One model: what waits for it, its children by id, and what it was measured to cost."""
 
     spec: ModelSpec
     queue: ModelQueue = field(default_factory=ModelQueue)
-    replica: Replica | None = None
+    replicas: dict[int, Replica] = field(default_factory=dict)
     wanted: bool = False
     """To be loaded although nothing waits."""
     pinned: bool = False
     removed: bool = False
-    measured_bytes: int = 0
+    learned: dict[DeviceKind, Learned] = field(default_factory=dict)
+    was_on: Device | None = None
+    """The device of its last child."""
     run_ms: float | None = None
     """Mean time per item."""
     load_ms: float | None = None
@@ -117,21 +164,57 @@ class Model:
     used_at: float = float("-inf")
 
     @property
-    def need(self) -> int:
-        """Bytes to reserve: the most that was measured, else the estimate."""
-        return self.measured_bytes or self.spec.estimated_bytes
+    def spare(self) -> Replica | None:
+        """The ready child that has had nothing to do for longest; the younger of two."""
+        idle = [one for one in self.replicas.values() if one.state is State.READY and not one.runs]
+        return min(reversed(idle), key=lambda child: child.heard, default=None)
+
+    def pressure(self, now: float) -> Pressure:
+        """The model as `scaling` sees it."""
+        ready = [one for one in self.replicas.values() if one.state is State.READY]
+        coming = sum(one.state is State.LOADING for one in self.replicas.values())
+        if self.run_ms is None:
+            wait_s = now - self.queue.oldest_at()
+        else:
+            wait_s = len(self.queue) * self.run_ms / 1000 / max(len(ready), 1)
+        spare_s = now - self.spare.heard if self.spare else 0.0
+        computing = sum(bool(one.runs) for one in ready)
+        load_s = (self.load_ms or 0.0) / 1000
+        return Pressure(len(ready), coming, computing, wait_s, spare_s, load_s)
+
+    def need(self, kind: DeviceKind) -> Need:
+        """What to reserve on such a device: the most that was measured, else the estimate."""
+        learned = self.learned.get(kind)
+        seen, guessed = learned.need if learned else Need(0), self.spec.estimated(kind)
+        return Need(seen.ram or guessed.ram, seen.gpu or guessed.gpu)
+
+    def learn(self, kind: DeviceKind) -> Learned:
+        """What its children were seen to take on such a device, to be added to."""
+        return self.learned.setdefault(kind, Learned())
 
     @property
     def claims(self) -> bool:
         """It should be loaded and is not."""
-        return self.replica is None and (self.wanted or len(self.queue) > 0)
+        return not self.replicas and (self.wanted or len(self.queue) > 0)
 
     @property
     def state(self) -> State:
-        """Where the model stands."""
-        if self.replica:
-            return self.replica.state
+        """Where the model stands: as its most useful child does."""
+        if self.replicas:
+            return min((child.state for child in self.replicas.values()), key=_USEFUL.index)
         return State.FAILED if self.failure else State.COLD
+
+    @property
+    def stays(self) -> bool:
+        """It has a child that is neither leaving nor about to."""
+        return any(child.state in _STAYING for child in self.replicas.values())
+
+    def next_child(self, policy: Policy, now: float) -> Replica | None:
+        """Which child gets the next group: of those that may, the one with least to do."""
+        free = [child for child in self.replicas.values() if child.takes_next(policy, now)]
+        if len(free) < 2:
+            return free[0] if free else None
+        return min(free, key=lambda child: child.unanswered)
 
     @property
     def broken(self) -> bool:
@@ -144,44 +227,47 @@ class Model:
 
     def judge_files(self) -> None:
         """Start anew from what the specification says of the model's files."""
-        self.measured_bytes = self.failures = self.load_crashes = 0
+        self.failures = self.load_crashes = 0
+        self.learned.clear()
         self.failure = self.spec.fault
         self.retry_at = float("inf") if self.failure else float("-inf")
 
     def started(self) -> int:
-        """How many of its works are in its child without an answer."""
-        return sum(len(run.open) for run in self.replica.runs.values()) if self.replica else 0
+        """How many of its works are in its children without an answer."""
+        return sum(child.unanswered for child in self.replicas.values())
 
     def position(self, lane: Lane) -> Position:
         """What a work that comes now is told; the wait needs one measured run, and load if cold."""
         ahead = self.queue.ahead_of(lane) + self.started()
-        ready = self.replica is not None and self.replica.state is State.READY
+        ready = sum(child.state is State.READY for child in self.replicas.values())
         load_ms = 0.0 if ready else self.load_ms
         if self.run_ms is None or load_ms is None:
             return Position(ahead, None)
-        return Position(ahead, (load_ms + ahead * self.run_ms) / 1000)
+        at_once = max(ready, 1) * (self.spec.slots or 1)
+        return Position(ahead, (load_ms + ahead * self.run_ms / at_once) / 1000)
 
     def status(self, now: float) -> ModelStatus:
         """The model as people see it."""
-        held = self.replica.bytes if self.replica else 0
+        children = self.replicas.values()
         waiting, started = len(self.queue), self.started()
-        idle = self.replica is not None and not waiting and not started
-        since = self.replica.ready_at if self.replica else now
+        idle = bool(children) and not waiting and not started
+        since = min((child.ready_at for child in children), default=now)
         idle_s = max(0.0, now - max(self.used_at, since)) if idle else None
+        failure = None if self.stays else self.failure
         return ModelStatus(
             self.spec.key,
             self.state,
             waiting,
             started,
-            held,
+            tuple(child.status() for child in children),
             idle_s,
-            self.failure,
-            self.retry_after_ms(now) if self.failure else None,
+            failure,
+            self.retry_after_ms(now) if failure else None,
         )
 
 
-def resident(replica: Replica, policy: Policy, now: float) -> Resident:
-    """The replica's model as `residency` sees it.
+def resident(replica: Replica, memory: Device, policy: Policy, now: float) -> Resident:
+    """The replica as `residency` sees it in this memory.
 
     (1) Draining or killed: departing. (2) Pinned. (3) Loading. (4) With work: busy.
     (5) Idle, within its minimum residency: fresh. (6) Idle.
@@ -199,4 +285,4 @@ def resident(replica: Replica, policy: Policy, now: float) -> Resident:
         presence = Presence.FRESH
     else:
         presence = Presence.IDLE
-    return Resident(model.spec.key, replica.bytes, model.used_at, presence)
+    return Resident(replica.id, replica.holds(memory), replica.heard, presence)

@@ -8,16 +8,20 @@ from typing import Protocol, cast
 from modelmora.errors import Code, RequestError
 from modelmora.messages import EventKind, Parameter, Timings
 from modelmora.scheduling import (
+    Chunk,
     Group,
     ItemResult,
     KillReason,
     ModelKey,
     ModelSpec,
+    Need,
+    Placement,
     Scheduler,
     Work,
 )
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.request import Incoming, Outcomes
+from modelmora.workers import Chunk as WorkerChunk
 from modelmora.workers import ExitReason, ExitReport
 from modelmora.workers import ItemResult as WorkerResult
 
@@ -28,8 +32,8 @@ class Workers(Protocol):
     def preload(self, modules: Iterable[str]) -> None:
         """Import these before a child is started that needs them."""
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
-        """Start a child and load the model."""
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
+        """Start a child and load the model there."""
 
     def run(self, group: Group) -> None:
         """Hand it a group."""
@@ -62,11 +66,18 @@ class NodeEffects:
         self.exit_codes: dict[ModelKey, int] = {}
         self._clock = clock
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
         """Fork a child for the model."""
         self.replicas[replica] = spec.key
-        self.outcomes.event(EventKind.LOADING, spec.key, {"replica": replica})
-        self.workers.load(replica, spec)
+        facts: dict[str, Parameter] = {
+            "replica": replica,
+            "device": place.device.label,
+            "cause": place.cause.value,
+            "ram_bytes": place.need.ram,
+            "gpu_bytes": place.need.gpu or None,
+        }
+        self.outcomes.event(EventKind.LOADING, spec.key, facts)
+        self.workers.load(replica, spec, place)
 
     def run(self, group: Group) -> None:
         """Hand a group to its child."""
@@ -85,6 +96,13 @@ class NodeEffects:
         request = cast("Incoming", work.meta)
         if request.head.progress:
             self.outcomes.started(request, work.model)
+
+    def progressed(self, work: Work, chunk: Chunk) -> None:
+        """The child has more of its output, or has come further; told where that was asked for."""
+        request, said = cast("Incoming", work.meta), cast("WorkerChunk", chunk)
+        if request.head.progress:
+            request.told = request.told.and_then(said)
+            self.outcomes.progressed(request, work.model, said, work.attempt)
 
     def answered(self, work: Work, result: ItemResult) -> None:
         """The child has answered: outputs, or an error of this item alone."""
@@ -125,9 +143,13 @@ class Listener:
         """The model is in memory."""
         private = info.get("private_bytes")
         size = private if isinstance(private, int) else 0
-        facts: dict[str, Parameter] = {"load_ms": round(load_ms, 1), "private_bytes": size}
+        facts: dict[str, Parameter] = {
+            "load_ms": round(load_ms, 1),
+            "private_bytes": size,
+            "sandbox": str(info.get("sandbox", "unknown")),
+        }
         self._event(EventKind.LOADED, replica, facts)
-        self._scheduler.on_loaded(replica, load_ms, size, self._now())
+        self._scheduler.on_loaded(replica, load_ms, Need(size), self._now())
         self._arm()
 
     def on_load_failed(self, replica: int, code: Code, message: str) -> None:
@@ -144,6 +166,10 @@ class Listener:
     def on_results(self, replica: int, group: int, results: Sequence[WorkerResult]) -> None:
         """Items of a group are answered."""
         self._scheduler.on_results(replica, group, results, self._now())
+
+    def on_chunk(self, replica: int, group: int, chunk: WorkerChunk) -> None:
+        """A request tells something, if only that its child lives."""
+        self._scheduler.on_chunk(replica, group, chunk, self._now())
 
     def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
         """It has a free place."""
@@ -172,7 +198,7 @@ class Listener:
 
     def on_memory(self, replica: int, private_bytes: int) -> None:
         """Its private memory, sampled."""
-        self._scheduler.on_memory(replica, private_bytes, self._now())
+        self._scheduler.on_memory(replica, Need(private_bytes), self._now())
 
     def _event(self, kind: EventKind, replica: int, facts: Mapping[str, Parameter]) -> None:
         key = self._effects.replicas.get(replica)

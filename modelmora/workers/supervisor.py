@@ -6,12 +6,21 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from modelmora.resources import private_memory
+from modelmora.sandbox import Mode
+from modelmora.settings import Runtime
 from modelmora.workers import linux
-from modelmora.workers.events import ExitReason, ExitReport, GroupLike, SpecLike, WorkerEvents
+from modelmora.workers.events import (
+    ExitReason,
+    ExitReport,
+    GroupLike,
+    PlaceLike,
+    SpecLike,
+    WorkerEvents,
+)
 from modelmora.workers.exits import reap
 from modelmora.workers.handle import Spawned
 from modelmora.workers.launch import Launcher
@@ -26,24 +35,26 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """The children of one node. All methods belong to the loop's thread, which must be main.
 
-    `devices` is the CUDA_VISIBLE_DEVICES that children get (default: this process's own; the
-    zygote never sees a device). `on_zygote` hears the pid of each zygote from which children are
-    forked from then on, and None when there is none. `zygote` is the first one, if it runs already.
+    A child sees the one device that it is for, the zygote none. `on_zygote` hears the pid of each
+    zygote from which children are forked from then on, and None when there is none. `zygote` is the
+    first one, if it runs already. `sandbox` is how well children must be enclosed, `runtimes` the
+    other environments that models may name.
     """
 
     def __init__(
         self,
         events: WorkerEvents,
         *,
-        devices: str | None = None,
         on_zygote: Callable[[int | None], None] | None = None,
         zygote: Spawned | None = None,
+        sandbox: Mode = Mode.BEST_EFFORT,
+        runtimes: Mapping[str, Runtime] | None = None,
     ) -> None:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES") if devices is None else devices
         self._orphans_due = asyncio.Event()
         self._launcher = Launcher(
-            visible, on_zygote or (lambda _pid: None), self._orphans_due.set, zygote
+            on_zygote or (lambda _pid: None), self._orphans_due.set, zygote, runtimes or {}
         )
+        self._sandbox = sandbox
         self._events = events
         self._children: dict[int, ChildProcess] = {}
         self._lives: set[asyncio.Task[None]] = set()
@@ -85,7 +96,7 @@ class Supervisor:
         """Start the zygote, without waiting for its imports: loads wait for them."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="memory")
         self._around = Surroundings(
-            self._events, self._launcher, self._reader, self._tree, self._at_rest
+            self._events, self._launcher, self._reader, self._tree, self._at_rest, self._sandbox
         )
         if linux.supported:
             self._was_subreaper = linux.is_subreaper()
@@ -120,8 +131,8 @@ class Supervisor:
         if linux.supported and not self._was_subreaper:
             linux.become_subreaper(False)
 
-    def load(self, replica: int, spec: SpecLike) -> None:
-        """Start a child for `replica` and load the model into it.
+    def load(self, replica: int, spec: SpecLike, place: PlaceLike | None = None) -> None:
+        """Start a child for `replica` and load the model into it, there; None = on the CPU.
 
         Raises ValueError while an earlier child of this replica is not reported as exited.
         """
@@ -129,7 +140,7 @@ class Supervisor:
             raise ValueError(f"replica {replica} has a child")
         if self._stopping:
             raise ValueError("the supervisor stops")
-        child = self._children[replica] = ChildProcess(replica, spec, self._around)
+        child = self._children[replica] = ChildProcess(replica, spec, place, self._around)
         life = asyncio.create_task(self._live(child))
         self._lives.add(life)
         life.add_done_callback(self._lives.discard)

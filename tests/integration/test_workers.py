@@ -21,8 +21,17 @@ import uvloop
 
 from modelmora.engines import CATALOG
 from modelmora.errors import Code
-from modelmora.messages import InferenceResult, ResultHead, Source, Status, Tensor, Timings
+from modelmora.messages import (
+    DeviceKind,
+    InferenceResult,
+    ResultHead,
+    Source,
+    Status,
+    Tensor,
+    Timings,
+)
 from modelmora.resources import summed_pss
+from modelmora.scheduling import Cause, Device, Need, Placement, ram
 from modelmora.wire import decode_result, encode_outputs, encode_result_head
 from modelmora.workers import ExitReason
 from tests.integration.worker_rig import (
@@ -166,7 +175,7 @@ async def test_a_frozen_child_is_killed() -> None:
 async def test_workers_see_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELMORA_KAFKA__SASL_PASSWORD", "canary-secret")
     monkeypatch.setenv("HF_TOKEN", "canary-secret")
-    async with supervised(devices="7") as (supervisor, recorder):
+    async with supervised() as (supervisor, recorder):
         await load(supervisor, recorder, 1, Spec())
         assert supervisor.zygote_pid is not None
         for pid in (supervisor.zygote_pid, supervisor.pids[1]):
@@ -174,6 +183,17 @@ async def test_workers_see_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
             assert environment["CUDA_VISIBLE_DEVICES"] == ""
             assert "canary-secret" not in environment.values()
             assert not [name for name in environment if name.startswith("MODELMORA")]
+
+
+async def test_a_child_sees_the_one_device_that_it_is_for() -> None:
+    gpu = Device("GPU-bbbb", DeviceKind.CUDA, 1 << 30, "cuda:1")
+    spec = Spec(engine="tests.integration.worker_helpers:Sees")
+    async with supervised() as (supervisor, recorder):
+        for replica, device in enumerate((gpu, ram(1 << 30))):
+            supervisor.load(replica, spec, Placement(device, Need(1), Cause.ORDER))
+            await recorder.wait("loaded", replica)
+        told = [(info["device"], info["visible"]) for info in recorder.info.values()]
+        assert told == [("cuda", "GPU-bbbb"), ("cpu", "")]
 
 
 async def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
@@ -271,6 +291,19 @@ LIES = {
     "starts twice": "p.encode_started(1) * 2",
     "loads twice": "p.encode_json(p.Kind.LOADED, {})",
     "not JSON": "p.frame(p.Kind.LOADED, b'{')",
+    "a chunk of nobody": "p.encode_chunk(1, p.Chunk(2, 0, 'a'))",
+    "a chunk out of turn": "p.encode_chunk(1, p.Chunk(0, 1, 'a'))",
+    "a chunk twice": "b''.join(p.encode_chunk(1, p.Chunk(0, i, 'a')) for i in (0, 1, 1))",
+    "a chunk that is no text": "p.frame(p.Kind.CHUNK, b'\\x01' + bytes(23) + b'\\xff')",
+    "too many chunks": "b''.join(p.encode_chunk(1, p.Chunk(0, i, 'a')) for i in range(9999))",
+    "too many signs of life": "p.encode_chunk(1, p.Chunk(0, 0)) * 9999",
+    "a chunk after the answer": (
+        "p.encode_results(1, [p.encode_item(0, True, 0.0, b'')])"
+        " + p.encode_chunk(1, p.Chunk(0, 0, 'a'))"
+    ),
+    "settings of settings": (
+        "p.encode_results(1, [p.encode_item(0, True, 0.0, b'', {'a': {'b': 1}})])"
+    ),
     "unknown code": "p.encode_results(1, [p.encode_item(0, False, 0.0, b'{}')])",
 }
 
@@ -288,7 +321,9 @@ async def test_a_lying_child_is_dropped(lie: str, monkeypatch: pytest.MonkeyPatc
 
     processes: list[subprocess.Popen[bytes]] = []
 
-    async def launch(_launcher: object) -> tuple[int, socket.socket]:
+    async def launch(
+        _launcher: object, _visible: str, _runtime: str | None
+    ) -> tuple[int, socket.socket]:
         ours, theirs = socket.socketpair()
         with theirs:
             processes.append(start_script(script, theirs.fileno()))

@@ -11,6 +11,13 @@ from typing import Any
 from modelmora.testing.engines import Echo
 
 
+class Sees(Echo):
+    """An echo that tells on loading which device it was given, and which it can see."""
+
+    def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"device": options["device"], "visible": os.environ["CUDA_VISIBLE_DEVICES"]}
+
+
 class Parent(Echo):
     """An echo with a helper process."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from modelmora.engines import CATALOG, Engine, entry_for, settings_for
+from modelmora.engines import CATALOG, Engine, SteppedEngine, entry_for, settings_for
 from modelmora.errors import RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
 from modelmora.workers.child import make_engine
@@ -21,8 +21,15 @@ def loaded(folder: Path, task: str) -> Engine:
     entry = entry_for(task)
     assert entry is not None
     assert entry.read is not None
-    engine = make_engine(entry.read(folder).engine or entry.engine)
+    engine = batch_engine(entry.read(folder).engine or entry.engine)
     engine.load(folder, {"device": "cpu"})
+    return engine
+
+
+def batch_engine(name: str) -> Engine:
+    """The engine of a `module:Class` that must be a batch engine."""
+    engine = make_engine(name)
+    assert not isinstance(engine, SteppedEngine)
     return engine
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from modelmora.errors import RequestError
-from modelmora.messages import Lane
+from modelmora.messages import DeviceKind, Lane
 from modelmora.scheduling import (
+    Chunk,
+    Device,
     Group,
     ItemResult,
     KillReason,
     ModelKey,
     ModelSpec,
+    Need,
+    Placement,
     Policy,
     Scheduler,
     Work,
@@ -23,13 +27,24 @@ from modelmora.scheduling import (
 from tests.unit.scheduling.world import MIB, SIZE, A, Answer, B, C, spec
 
 Queue = tuple[ModelKey, Lane]
+GPU = Device("GPU-0", DeviceKind.CUDA, 3 * SIZE + MIB, "cuda:0")
 POLICY = Policy(
-    cores=4, budget_bytes=2 * SIZE + MIB, ageing_s=20, group_requests=4, group_bytes=100,
-    load_s=60, start_to_close_s=30, cancel_grace_s=5, min_residency_s=2, returns=3,
+    cores=4, budget_bytes=2 * SIZE + MIB, gpus=(GPU,), ageing_s=20, group_requests=4,
+    group_bytes=100, load_s=60, start_to_close_s=30, cancel_grace_s=5, min_residency_s=2,
+    queue_s=3, spare_s=15, returns=3,
 )  # fmt: skip
-SPECS = (spec(A), spec(B), spec(C, 2 * SIZE, needs_cores=False))
+ON_BOTH = Need(SIZE // 4, SIZE)
+D: ModelKey = ("d", "1")
+STEPPED: ModelKey = ("stepped", "1")
+SPECS = (
+    spec(A),
+    replace(spec(B), max_replicas=2),
+    spec(C, 2 * SIZE, needs_cores=False),
+    replace(spec(D), devices=(DeviceKind.CUDA, DeviceKind.CPU), declared=ON_BOTH, max_replicas=3),
+    replace(spec(STEPPED, slots=3), max_replicas=2),
+)
 BIG = spec(("big", "1"), 3 * SIZE)
-KEYS = st.sampled_from([A, A, A, B, C, BIG.key])
+KEYS = st.sampled_from([A, A, B, B, C, D, D, STEPPED, STEPPED, BIG.key])
 
 
 @dataclass
@@ -37,6 +52,7 @@ class Child:
     """A child as the world knows it, not as the scheduler does."""
 
     spec: ModelSpec
+    device: Device
     ready: bool = False
     killed: bool = False
     groups: dict[int, Group] = field(default_factory=dict)
@@ -49,29 +65,47 @@ class Referee:
         self.policy = policy
         self.now = 0.0
         self.children: dict[int, Child] = {}
-        self.measured: dict[ModelKey, int] = {}
+        self.measured: dict[tuple[ModelKey, DeviceKind], Need] = {}
         self.waiting: dict[Queue, list[Work]] = {}
         self.served: dict[Queue, float] = {}
         self.came: dict[Work, float] = {}
         self.ends: dict[Work, str] = {}
         self.dropped: set[Work] = set()
+        self.halves: dict[Work, object] = {}
+        """Of those that a stepped child has died with, in which half they were."""
 
-    def need(self, spec: ModelSpec) -> int:
-        return self.measured.get(spec.key) or spec.estimated_bytes
+    def need(self, spec: ModelSpec, device: Device) -> Need:
+        seen = self.measured.get((spec.key, device.kind), Need(0))
+        guessed = spec.estimated(device.kind)
+        return Need(seen.ram or guessed.ram, seen.gpu or guessed.gpu)
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
-        alive = [child.spec.key for child in self.children.values()]
-        assert spec.key not in alive, "two children of one model"
-        held = sum(self.need(child.spec) for child in self.children.values())
-        assert held + self.need(spec) <= self.policy.budget_bytes, "budget"
-        self.children[replica] = Child(spec)
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
+        assert place.device.kind in spec.devices
+        self.children[replica] = Child(spec, place.device)
+        alive = [child for child in self.children.values() if child.spec.key == spec.key]
+        assert len(alive) <= spec.max_replicas, "more children than a model may have"
+        children = self.children.values()
+        needs = [(self.need(child.spec, child.device), child.device) for child in children]
+        assert place.need == needs[-1][0]
+        if place.need.ram:
+            assert sum(need.ram for need, _ in needs) <= self.policy.budget_bytes, "RAM"
+        if place.need.gpu:
+            held = sum(need.gpu for need, device in needs if device == place.device)
+            assert held <= place.device.budget_bytes, "memory of a GPU"
 
     def run(self, group: Group) -> None:
         child = self.children[group.replica]
         assert child.ready
         assert not child.killed
+        slots = child.spec.slots
+        if slots:
+            assert len(group.works) == 1
+            beside = {
+                self.halves.get(work) for each in child.groups.values() for work in each.works
+            }
+            assert beside <= {self.halves.get(group.works[0])}, "suspects beside others"
         child.groups[group.id] = group
-        assert len(child.groups) <= 2, "a third group"
+        assert len(child.groups) <= (slots or 2), "one group too many"
         assert 1 <= group.threads <= self.policy.cores
         self.check_turn(group)
         lane = group.works[0].lane
@@ -116,11 +150,15 @@ class Referee:
     def kill(self, replica: int, reason: KillReason) -> None:
         child = self.children[replica]
         assert not child.killed, "killed twice"
-        if reason in (KillReason.ROOM, KillReason.UNLOAD, KillReason.REMOVED):
+        if reason in (KillReason.ROOM, KillReason.UNLOAD, KillReason.REMOVED, KillReason.SPARE):
             assert not child.groups, "killed at work"
         child.killed = True
 
     def started(self, work: Work) -> None:
+        assert work not in self.ends
+        assert work not in self.dropped
+
+    def progressed(self, work: Work, chunk: Chunk) -> None:
         assert work not in self.ends
         assert work not in self.dropped
 
@@ -143,10 +181,19 @@ class Referee:
 
     def exit(self, replica: int) -> None:
         """The child is gone; what it held and still needs an answer waits again."""
-        for group in self.children.pop(replica).groups.values():
-            for work in group.works:
-                if work not in self.ends and work not in self.dropped:
-                    self.waiting[work.model, work.lane].append(work)
+        child = self.children.pop(replica)
+        held = [
+            work
+            for group in child.groups.values()
+            for work in group.works
+            if work not in self.ends and work not in self.dropped
+        ]
+        for work in held:
+            self.waiting[work.model, work.lane].append(work)
+        if child.spec.slots and held:
+            middle = (len(held) + 1) // 2
+            for half in (held[:middle], held[middle:]):
+                self.halves |= dict.fromkeys(half, object())
 
 
 class Life(RuleBasedStateMachine):
@@ -245,19 +292,25 @@ class Life(RuleBasedStateMachine):
             if not child.ready and not child.killed:
                 child.ready = True
                 self.learn(child, private)
-            self.scheduler.on_loaded(replica, 100.0, private, self.now)
+            self.scheduler.on_loaded(replica, 100.0, self.held(child, private), self.now)
+
+    def held(self, child: Child, private: int) -> Need:
+        on_gpu = child.device.kind is DeviceKind.CUDA
+        return Need(private // 4, private) if on_gpu else Need(private)
 
     def learn(self, child: Child, private: int) -> None:
         if private:
-            known = self.referee.measured.get(child.spec.key, 0)
-            self.referee.measured[child.spec.key] = max(known, private)
+            where = child.spec.key, child.device.kind
+            known, held = self.referee.measured.get(where, Need(0)), self.held(child, private)
+            most = Need(max(known.ram, held.ram), max(known.gpu, held.gpu))
+            self.referee.measured[where] = most
 
     @rule(pick=st.integers(0, 9), private=st.integers(1, 3 * SIZE // 2))
     def child_measured(self, pick: int, private: int) -> None:
         if chosen := self.pick(pick):
             replica, child = chosen
             self.learn(child, private)
-            self.scheduler.on_memory(replica, private, self.now)
+            self.scheduler.on_memory(replica, self.held(chosen[1], private), self.now)
 
     @rule(pick=st.integers(0, 9))
     def load_fails(self, pick: int) -> None:
@@ -288,6 +341,12 @@ class Life(RuleBasedStateMachine):
             group = list(chosen[1].groups)[which]
             answers = [Answer(index) for index in indices]
             self.scheduler.on_results(chosen[0], group, answers, self.now)
+
+    @rule(pick=st.integers(0, 9), which=st.integers(0, 2), index=st.integers(-1, 5))
+    def child_tells(self, pick: int, which: int, index: int) -> None:
+        if (chosen := self.pick(pick)) and len(chosen[1].groups) > which:
+            group = list(chosen[1].groups)[which]
+            self.scheduler.on_chunk(chosen[0], group, Answer(index), self.now)
 
     @rule(pick=st.integers(0, 9), which=st.sampled_from([0, 0, 0, 1]), honest=st.booleans())
     def child_is_done(self, pick: int, which: int, honest: bool) -> None:
@@ -323,7 +382,8 @@ class Life(RuleBasedStateMachine):
     def model_is_removed_and_returns(self, one: ModelSpec, work: Work) -> None:
         self.scheduler.remove_model(one.key, self.now)
         if one.key not in [child.spec.key for child in self.referee.children.values()]:
-            self.referee.measured.pop(one.key, None)
+            for kind in DeviceKind:
+                self.referee.measured.pop((one.key, kind), None)
             for lane in Lane:
                 self.referee.served.pop((one.key, lane), None)
         self.scheduler.add_model(one, self.now)
@@ -352,7 +412,7 @@ class Life(RuleBasedStateMachine):
                 self.exit(replica)
             elif not child.ready:
                 child.ready = True
-                self.scheduler.on_loaded(replica, 100.0, 0, self.now)
+                self.scheduler.on_loaded(replica, 100.0, Need(0), self.now)
             elif child.groups:
                 self.finish(replica, child, 0, honest=True)
         due = self.scheduler.next_wake(self.now)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from modelmora.errors import NotFound
-from modelmora.scheduling import KillReason, ModelKey, Policy, State
+from modelmora.scheduling import KillReason, ModelKey, Need, Policy, State
 from modelmora.text import duration
 from tests.unit.scheduling.world import MIB, SIZE, A, World, spec
 
@@ -246,7 +246,7 @@ def test_a_changed_specification_replaces_the_child() -> None:
 def test_a_changed_specification_is_not_judged_by_the_old_one() -> None:
     world = World(Policy(budget_bytes=2 * SIZE))
     world.serve(A)
-    world.scheduler.on_memory(world.replica(), 3 * SIZE, world.now)
+    world.scheduler.on_memory(world.replica(), Need(3 * SIZE), world.now)
     world.scheduler.unload(A, world.now)
     world.exit()
     assert world.outcome(world.send()) == "cannot_be_served"
@@ -260,7 +260,7 @@ def test_status_tells_what_waits_what_runs_and_what_it_takes() -> None:
     world.serve(A)
     for _ in range(5):
         world.send()
-    world.scheduler.on_memory(world.replica(), 7 * MIB, world.now)
+    world.scheduler.on_memory(world.replica(), Need(7 * MIB), world.now)
     (status,) = world.scheduler.status(world.now)
     assert (status.state, status.started, status.waiting) == (State.READY, 2, 3)
     assert status.bytes == 7 * MIB

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelmora.messages import Lane
-from modelmora.scheduling import Cancelled, Policy, Position, State
+from modelmora.scheduling import Cancelled, Need, Policy, Position, State
 from tests.unit.scheduling.world import MIB, SIZE, A, B, World, ids, spec
 
 
@@ -202,8 +202,8 @@ def test_late_reports_of_a_dead_child_change_nothing() -> None:
     scheduler.on_started(replica, group.id, world.now)
     scheduler.on_results(replica, group.id, [], world.now)
     scheduler.on_group_done(replica, group.id, 1.0, world.now)
-    scheduler.on_memory(replica, 1, world.now)
-    scheduler.on_loaded(replica, 1.0, 0, world.now)
+    scheduler.on_memory(replica, Need(1), world.now)
+    scheduler.on_loaded(replica, 1.0, Need(0), world.now)
     scheduler.on_load_failed(replica, "late", world.now)
     scheduler.on_exited(replica, world.now)
     assert world.outcome(work) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.scheduling import KillReason, ModelKey, Policy
+from modelmora.scheduling import KillReason, ModelKey, Need, Policy
 from modelmora.scheduling.residency import Plan, Presence, Resident, Verdict, make_room, overrun
 from tests.unit.scheduling.world import MIB, SIZE, A, B, C, World, spec
 
@@ -12,13 +12,17 @@ ONE = Policy(budget_bytes=SIZE + MIB, ageing_s=120)
 
 
 def one(name: str, size: int, presence: Presence = Presence.IDLE, used_at: float = 0) -> Resident:
-    """A model in memory."""
-    return Resident((name, "1"), size, used_at, presence)
+    """A replica in memory, numbered by its name."""
+    return Resident(number(name), size, used_at, presence)
+
+
+def number(name: str) -> int:
+    return int.from_bytes(name.encode(), "big")
 
 
 def plan(verdict: Verdict, *names: str) -> Plan:
     """A verdict and who leaves for it."""
-    return Plan(verdict, tuple((name, "1") for name in names))
+    return Plan(verdict, tuple(map(number, names)))
 
 
 def test_a_model_larger_than_the_budget_never_fits() -> None:
@@ -76,7 +80,7 @@ def test_nobody_is_asked_to_leave_while_that_is_not_enough_yet() -> None:
 def test_models_that_outgrow_the_budget_push_idle_ones_out() -> None:
     residents = [one("a", 4, used_at=1), one("b", 5, used_at=2), one("c", 4, Presence.BUSY)]
     assert overrun(13, residents) == ()
-    assert overrun(12, residents) == (("a", "1"),)
+    assert overrun(12, residents) == (number("a"),)
 
 
 def killed(world: World, key: ModelKey) -> KillReason | None:
@@ -193,7 +197,7 @@ def test_a_fresh_model_is_safe_for_its_minimum_residency() -> None:
 def test_measured_memory_replaces_the_estimate() -> None:
     world = World(TWO)
     world.serve(A)
-    world.scheduler.on_memory(world.replica(A), 2 * SIZE, world.now)
+    world.scheduler.on_memory(world.replica(A), Need(2 * SIZE), world.now)
     world.scheduler.add_model(spec(B), world.now)
     world.send(B)
     assert killed(world, A) is KillReason.ROOM
@@ -207,7 +211,7 @@ def test_an_idle_model_leaves_when_others_have_grown_beyond_the_budget() -> None
     world = World(TWO)
     world.serve(A, B)
     world.send(B)
-    world.scheduler.on_memory(world.replica(B), SIZE + 2 * MIB, world.now)
+    world.scheduler.on_memory(world.replica(B), Need(SIZE + 2 * MIB), world.now)
     assert killed(world, A) is KillReason.ROOM
     assert killed(world, B) is None
 

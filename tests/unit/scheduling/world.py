@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from modelmora.errors import RequestError
 from modelmora.messages import Lane
 from modelmora.scheduling import (
+    Chunk,
     Group,
     ItemResult,
     KillReason,
     ModelKey,
     ModelSpec,
+    Need,
+    Placement,
     Policy,
     Position,
     Scheduler,
@@ -27,10 +30,14 @@ SIZE = 100 * MIB
 """What a test model is estimated to take."""
 
 
-def spec(key: ModelKey = A, size: int = SIZE, *, needs_cores: bool = True) -> ModelSpec:
+def spec(
+    key: ModelKey = A, size: int = SIZE, *, needs_cores: bool = True, slots: int | None = None
+) -> ModelSpec:
     """A model whose estimate is `size` bytes."""
     weights = round((size - 64 * MIB) / 1.2)
-    return ModelSpec(key[0], key[1], "echo", "engines:Echo", "/models", weights, needs_cores)
+    return ModelSpec(
+        key[0], key[1], "echo", "engines:Echo", "/models", weights, needs_cores, slots=slots
+    )
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class Answer:
     """What a child says about one item."""
 
     index: int
+    tells: bool = True
 
 
 @dataclass
@@ -45,6 +53,7 @@ class Child:
     """One child process: its model, and the groups it holds in order."""
 
     spec: ModelSpec
+    place: Placement
     groups: list[Group] = field(default_factory=list)
     killed: KillReason | None = None
 
@@ -59,6 +68,7 @@ class World:
     loads: list[ModelKey] = field(default_factory=list)
     ran: list[Group] = field(default_factory=list)
     cancels: list[tuple[int, int]] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
     outcomes: list[tuple[str, str]] = field(default_factory=list)
     errors: dict[str, RequestError] = field(default_factory=dict)
@@ -70,8 +80,8 @@ class World:
 
     # Effects
 
-    def load(self, replica: int, spec: ModelSpec) -> None:
-        self.children[replica] = Child(spec)
+    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
+        self.children[replica] = Child(spec, place)
         self.loads.append(spec.key)
 
     def run(self, group: Group) -> None:
@@ -87,6 +97,9 @@ class World:
     def started(self, work: Work) -> None:
         self.begun.append(work.request_id)
 
+    def progressed(self, work: Work, chunk: Chunk) -> None:
+        self.heard.append(work.request_id)
+
     def answered(self, work: Work, result: ItemResult) -> None:
         self.outcomes.append((work.request_id, "answered"))
 
@@ -96,10 +109,10 @@ class World:
 
     # What a test does
 
-    def serve(self, *keys: ModelKey, size: int = SIZE) -> None:
+    def serve(self, *keys: ModelKey, size: int = SIZE, slots: int | None = None) -> None:
         """Add models and have them loaded."""
         for key in keys:
-            self.scheduler.add_model(spec(key, size), self.now)
+            self.scheduler.add_model(spec(key, size, slots=slots), self.now)
             self.scheduler.load(key, self.now)
             self.loaded(key)
 
@@ -159,7 +172,7 @@ class World:
 
     def loaded(self, key: ModelKey = A, load_ms: float = 200.0, private_bytes: int = 0) -> None:
         """The model's child reports that it is ready."""
-        self.scheduler.on_loaded(self.replica(key), load_ms, private_bytes, self.now)
+        self.scheduler.on_loaded(self.replica(key), load_ms, Need(private_bytes), self.now)
 
     def answer(self, key: ModelKey = A, indices: Iterable[int] | None = None) -> Group:
         """The child answers items of its first group, all by default."""
@@ -181,6 +194,19 @@ class World:
         """The child answers all of its first group and is done with it."""
         self.answer(key)
         return self.done(key, run_ms)
+
+    def finish_first(self, child: Child) -> None:
+        """This child answers all of its first group and is done with it."""
+        replica = next(one for one, found in self.children.items() if found is child)
+        group = child.groups.pop(0)
+        answers = [Answer(index) for index in range(len(group.works))]
+        self.scheduler.on_results(replica, group.id, answers, self.now)
+        self.scheduler.on_group_done(replica, group.id, 5.0, self.now)
+
+    def drain(self) -> None:
+        """All children do all that they have and are given."""
+        while busy := [child for child in self.children.values() if child.groups]:
+            self.finish_first(busy[0])
 
     def exit(self, key: ModelKey = A) -> None:
         """The child is gone, killed or by itself."""

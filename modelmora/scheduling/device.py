@@ -1,0 +1,74 @@
+"""Where models can be: devices with budgets, what a replica takes of them, what was learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from modelmora.messages import DeviceKind
+
+
+class Need(NamedTuple):
+    """Bytes that a replica holds: of RAM, and of the GPU that it is on, if it is on one."""
+
+    ram: int
+    gpu: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One memory with its budget; `id` is "cpu", or the GPU's UUID, `label` is for people."""
+
+    id: str
+    kind: DeviceKind
+    budget_bytes: int
+    label: str
+
+    def bytes_of(self, need: Need, device: Device) -> int:
+        """What a replica with this need on `device` takes of this memory."""
+        if self.kind is DeviceKind.CPU:
+            return need.ram
+        return need.gpu if device.id == self.id else 0
+
+
+def ram(budget_bytes: int) -> Device:
+    """The device that every machine has."""
+    return Device("cpu", DeviceKind.CPU, budget_bytes, "cpu")
+
+
+@dataclass(slots=True)
+class Learned:
+    """What a model's children were seen to hold on one kind of device.
+
+    `peaks` has the most bytes by the cost of the batch that was running, rounded up to a power of
+    two; under 0 what was sampled whatever ran. A batch above `safe_cost` has run out of memory and
+    is not tried again, so what it took need not be reserved.
+    """
+
+    peaks: dict[int, Need] = field(default_factory=dict)
+    safe_cost: int | None = None
+
+    def see(self, held: Need, cost: int = 0) -> None:
+        """A child held this while it ran a batch of this cost."""
+        step = _step(cost)
+        self.peaks[step] = _most((held, self.peaks.get(step, held)))
+
+    def limit(self, safe_cost: int) -> None:
+        """A batch above this cost has run out of memory."""
+        self.safe_cost = min(safe_cost, self.safe_cost or safe_cost)
+        self.peaks = {cost: held for cost, held in self.peaks.items() if cost <= _step(safe_cost)}
+
+    @property
+    def need(self) -> Need:
+        """The most that was seen, per memory; 0 where nothing was."""
+        return _most((Need(0), *self.peaks.values()))
+
+
+def _most(needs: Iterable[Need]) -> Need:
+    rams, gpus = zip(*needs, strict=True)
+    return Need(max(rams), max(gpus))
+
+
+def _step(cost: int) -> int:
+    return 1 << (cost - 1).bit_length() if cost > 0 else 0

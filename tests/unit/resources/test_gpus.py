@@ -1,0 +1,55 @@
+"""What is read of GPUs, from a driver that a test has made."""
+
+from __future__ import annotations
+
+import pynvml
+import pytest
+
+from modelmora.resources import gpus
+from tests.nvml import GIB, two_gpus
+
+
+def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", absent)
+    assert gpus.list_gpus() == ()
+    assert gpus.free_memory("GPU-aaaa") is None
+    assert gpus.held_by(1, "GPU-aaaa") == 0
+
+
+def test_gpus_are_listed_with_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = two_gpus().install(monkeypatch)
+    driver.gpus[0].held = {7: 3 * GIB}
+    assert gpus.list_gpus() == (
+        gpus.Gpu("GPU-aaaa", 0, "Fake GPU-aaaa", 8 * GIB, 5 * GIB),
+        gpus.Gpu("GPU-bbbb", 1, "Fake GPU-bbbb", 16 * GIB, 16 * GIB),
+    )
+    assert driver.open == 0
+
+
+def test_a_process_is_seen_on_the_gpu_that_it_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = two_gpus().install(monkeypatch)
+    driver.gpus[1].held = {7: 3 * GIB, 8: GIB, 9: None}
+    assert gpus.held_by(7, "GPU-bbbb") == 3 * GIB
+    assert gpus.held_by(7, "GPU-aaaa") == 0
+    assert gpus.held_by(9, "GPU-bbbb") == 0
+    assert gpus.free_memory("GPU-bbbb") == 12 * GIB
+
+
+def test_a_gpu_that_falls_off_the_bus_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = two_gpus().install(monkeypatch)
+    assert gpus.free_memory("GPU-gone") is None
+    assert gpus.held_by(7, "GPU-gone") == 0
+    assert driver.open == 0
+
+
+def test_gpus_are_named_by_index_or_by_the_beginning_of_their_uuid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    two_gpus().install(monkeypatch)
+    first, second = gpus.list_gpus()
+    assert gpus.chosen((first, second), ("1", "GPU-a")) == ((second, first), ())
+    assert gpus.chosen((first, second), ("0", "GPU-aaaa", "7")) == ((first,), ("7",))
+    assert gpus.chosen((first, second), ()) == ((), ())

@@ -1,0 +1,154 @@
+"""Where replicas go: devices with budgets of their own, and what a replica takes of each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelmora.messages import DeviceKind
+from modelmora.scheduling import Device, KillReason, ModelKey, Need, Policy, ram
+from modelmora.scheduling.device import Learned
+from modelmora.scheduling.placement import Option, choose, combined
+from modelmora.scheduling.residency import Plan, Verdict
+from tests.unit.scheduling.world import MIB, SIZE, A, B, C, World, spec
+
+CPU, CUDA = DeviceKind.CPU, DeviceKind.CUDA
+GPU0 = Device("GPU-0", CUDA, 10 * SIZE, "cuda:0")
+GPU1 = Device("GPU-1", CUDA, 11 * SIZE, "cuda:1")
+NOW, SOON, LATER, NEVER = (Plan(verdict) for verdict in Verdict)
+TAKES = Need(ram=SIZE, gpu=6 * SIZE)
+TWO = Policy(budget_bytes=10 * SIZE, gpus=(GPU0, GPU1))
+
+
+def option(
+    device: Device, plan: Plan, *, free: int = 0, before: bool = False, used_at: float = 0
+) -> Option:
+    return Option(device, TAKES, plan, used_at, free, before)
+
+
+def add(world: World, *keys: ModelKey, on: tuple[DeviceKind, ...] = (CUDA, CPU)) -> None:
+    """Models that take 6 of a GPU and 1 of RAM, or 1 of RAM alone."""
+    for key in keys:
+        one = replace(spec(key), devices=on, declared=TAKES)
+        world.scheduler.add_model(one, world.now)
+
+
+def where(world: World, key: ModelKey) -> str:
+    return world.child(key).place.device.label
+
+
+def test_the_first_kind_that_could_ever_hold_a_model_takes_it() -> None:
+    cpu = option(ram(SIZE), NOW)
+    assert choose([option(GPU0, LATER), cpu]).device is GPU0
+    assert choose([option(GPU0, NEVER), cpu]) is cpu
+    assert choose([option(GPU0, NEVER), option(ram(1), NEVER)]).plan is NEVER
+
+
+def test_of_several_devices_the_one_with_room_then_the_former_then_the_emptiest_is_taken() -> None:
+    assert choose([option(GPU0, SOON), option(GPU1, NOW)]).device is GPU1
+    one, two = Plan(Verdict.SOON, (1,)), Plan(Verdict.SOON, (2, 3))
+    assert choose([option(GPU0, two), option(GPU1, one)]).device is GPU1
+    assert choose([option(GPU0, one, used_at=7), option(GPU1, one, used_at=5)]).device is GPU1
+    assert choose([option(GPU0, NOW, before=True), option(GPU1, NOW, free=9)]).device is GPU0
+    assert choose([option(GPU0, NOW, free=8), option(GPU1, NOW, free=9)]).device is GPU1
+
+
+def test_a_replica_that_takes_of_two_memories_needs_room_in_both() -> None:
+    assert combined([NOW, NOW]) == NOW
+    assert combined([Plan(Verdict.SOON, (1, 2)), NOW, Plan(Verdict.SOON, (2, 3))]) == Plan(
+        Verdict.SOON, (1, 2, 3)
+    )
+    assert combined([Plan(Verdict.SOON, (1,)), LATER]) == LATER
+    assert combined([NOW, NEVER]) == NEVER
+
+
+def test_models_spread_over_the_gpus_and_the_third_makes_room_on_one() -> None:
+    world = World(TWO)
+    add(world, A, B, C)
+    for key in (A, B):
+        world.send(key)
+        world.loaded(key)
+        world.now += 1
+        world.finish(key)
+    assert (where(world, A), where(world, B)) == ("cuda:1", "cuda:0")
+    world.send(C)
+    assert world.loads == [A, B]
+    world.exit(A)
+    assert where(world, C) == "cuda:1"
+
+
+def test_the_ram_of_models_on_gpus_counts() -> None:
+    world = World(replace(TWO, budget_bytes=SIZE + MIB))
+    add(world, A, B)
+    world.send(A)
+    world.loaded(A)
+    world.finish(A)
+    world.send(B)
+    assert world.child(A).killed is KillReason.ROOM
+    world.exit(A)
+    assert world.loads == [A, B]
+
+
+def test_without_a_gpu_a_model_runs_on_the_cpu_or_is_told_what_it_lacks() -> None:
+    world = World(Policy(budget_bytes=10 * SIZE))
+    add(world, A)
+    add(world, B, on=(CUDA,))
+    world.send(A)
+    assert where(world, A) == "cpu"
+    refused = world.send(B)
+    assert world.outcome(refused) == "cannot_be_served"
+    assert "of a GPU, which this node does not have" in world.error(refused).message
+
+
+def test_a_model_returns_to_the_gpu_that_it_was_on() -> None:
+    world = World(TWO)
+    add(world, A, B)
+    world.send(A)
+    world.loaded(A)
+    world.send(B)
+    world.loaded(B)
+    assert (where(world, A), where(world, B)) == ("cuda:1", "cuda:0")
+    world.finish(B)
+    world.scheduler.unload(B, world.now)
+    world.exit(B)
+    world.finish(A)
+    world.scheduler.unload(A, world.now)
+    world.exit(A)
+    world.send(B)
+    assert where(world, B) == "cuda:0"
+
+
+def test_what_was_measured_on_a_device_replaces_the_estimate_there() -> None:
+    world = World(replace(TWO, gpus=(GPU0,)))
+    add(world, A, B)
+    world.send(A)
+    world.scheduler.on_loaded(world.replica(A), 10.0, Need(SIZE // 2, 2 * SIZE), world.now)
+    (status, _) = world.scheduler.status(world.now)
+    assert [(one.device, one.ram_bytes, one.gpu_bytes) for one in status.replicas] == [
+        ("cuda:0", SIZE // 2, 2 * SIZE)
+    ]
+    world.send(B)
+    assert world.loads == [A, B]
+
+
+def test_what_the_driver_does_not_tell_stays_estimated() -> None:
+    world = World(TWO)
+    add(world, A)
+    world.send(A)
+    world.scheduler.on_loaded(world.replica(A), 10.0, Need(SIZE // 2), world.now)
+    (status,) = world.scheduler.status(world.now)
+    assert (status.replicas[0].ram_bytes, status.replicas[0].gpu_bytes) == (SIZE // 2, 6 * SIZE)
+
+
+def test_a_peak_of_a_batch_that_is_not_tried_again_is_not_reserved() -> None:
+    learned = Learned()
+    assert learned.need == Need(0)
+    learned.see(Need(10))
+    learned.see(Need(30), cost=100)
+    learned.see(Need(90), cost=1000)
+    assert learned.need == Need(90)
+    learned.limit(500)
+    assert learned.need == Need(30)
+    learned.see(Need(40), cost=120)
+    assert learned.need == Need(40)
+    learned.limit(2000)
+    assert learned.safe_cost == 500
