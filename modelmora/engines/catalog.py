@@ -93,7 +93,8 @@ class EngineEntry:
     engines do not, so they take none from the others). `devices` are the kinds it computes on, the
     preferred one first. `modules` are imported once for all its processes, before they start.
     `read` looks at a model's files and raises LoadError. `slots` is how many requests a stepped
-    engine steps at once; None is a batch engine.
+    engine steps at once; None is a batch engine. `together` says that the inputs of a request are
+    one question, which a client must not send in parts.
     """
 
     task: str
@@ -105,6 +106,7 @@ class EngineEntry:
     modules: tuple[str, ...] = ()
     read: Callable[[Path], ModelFiles] | None = None
     slots: int | None = None
+    together: bool = False
 
 
 # The real model modules, since transformers imports them only when a model of theirs is made.
@@ -134,6 +136,7 @@ _CLASSES = (
     "modelmora.engines.classes",
     "modelmora.engines.images.classes",
 )
+_TORCH = (DeviceKind.CUDA, DeviceKind.CPU)
 _TRUNCATE = ParameterSpec(bool, default=False)
 _MARKER = {"marker": ParameterSpec(str)}
 
@@ -165,7 +168,7 @@ CATALOG: Mapping[str, EngineEntry] = {
             "prompt_name": ParameterSpec(str),
         },
         inputs=frozenset({InputKind.TEXT}),
-        devices=(DeviceKind.CUDA, DeviceKind.CPU),
+        devices=_TORCH,
         modules=_SENTENCES,
         read=sentence.read_files,
     ),
@@ -180,6 +183,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         },
         inputs=frozenset({InputKind.TEXT, InputKind.BYTES}),
         modules=_CLASSES,
+        devices=_TORCH,
         read=architectures.read_classifier,
     ),
     "rerank": EngineEntry(
@@ -188,6 +192,8 @@ CATALOG: Mapping[str, EngineEntry] = {
         parameters={"truncate": _TRUNCATE},
         inputs=frozenset({InputKind.TEXT}),
         modules=(*_SENTENCES[:-1], "modelmora.engines.classes"),
+        together=True,
+        devices=_TORCH,
         read=architectures.read_reranker,
     ),
     "img2embed": EngineEntry(
@@ -200,6 +206,7 @@ CATALOG: Mapping[str, EngineEntry] = {
             "transformers.models.clip.modeling_clip",
             "modelmora.engines.images.vectors",
         ),
+        devices=_TORCH,
         read=architectures.read_features,
     ),
     "img2txt": EngineEntry(
@@ -212,6 +219,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         },
         inputs=frozenset({InputKind.BYTES}),
         modules=(*_IMAGES, "modelmora.engines.images.captions"),
+        devices=_TORCH,
         read=architectures.read_captioner,
     ),
 }
