@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelmora.engines import architectures, sentence
 from modelmora.engines.files import ModelFiles
+from modelmora.engines.text import files as text_files
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, Content, DeviceKind, ObjectRef, Parameter, Tensor
 
@@ -120,6 +121,33 @@ _SENTENCES = (
     "safetensors.torch",
     "modelmora.engines.embedding",
 )
+# What a transformers model needs; llama.cpp is imported by the child that computes with it.
+_TEXTS = (
+    "torch",
+    "transformers",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+    "safetensors.torch",
+    "modelmora.engines.text.transformer",
+)
+_GENERATION: Mapping[str, ParameterSpec] = {
+    "max_tokens": ParameterSpec(int, 256, minimum=1, maximum=1 << 20),
+    "temperature": ParameterSpec(float, 0.7, minimum=0, maximum=10),
+    "top_p": ParameterSpec(float, 0.95, minimum=0, maximum=1),
+    "top_k": ParameterSpec(int, minimum=0, maximum=1 << 20),
+    "min_p": ParameterSpec(float, minimum=0, maximum=1),
+    "repeat_penalty": ParameterSpec(float, minimum=0.1, maximum=10),
+    "presence_penalty": ParameterSpec(float, minimum=-2, maximum=2),
+    "frequency_penalty": ParameterSpec(float, minimum=-2, maximum=2),
+    "stop": ParameterSpec(list),
+    "seed": ParameterSpec(int, minimum=0, maximum=text_files.SEEDS - 2),
+    "logprobs": ParameterSpec(int, minimum=0, maximum=20),
+    "template": ParameterSpec(bool, default=True),
+    "json_schema": ParameterSpec(str),
+    "grammar": ParameterSpec(str),
+    "loras": ParameterSpec(list),
+}
 # Pillow and numpy are imported with these; torchvision is not used.
 _IMAGES = (
     "torch",
@@ -171,6 +199,14 @@ CATALOG: Mapping[str, EngineEntry] = {
         devices=_TORCH,
         modules=_SENTENCES,
         read=sentence.read_files,
+    ),
+    "txt2txt": EngineEntry(
+        task="txt2txt",
+        engine=text_files.TRANSFORMER_ENGINE,
+        parameters=_GENERATION,
+        inputs=frozenset({InputKind.TEXT, InputKind.MESSAGE, InputKind.BYTES}),
+        modules=_TEXTS,
+        read=text_files.read_files,
     ),
     "classify": EngineEntry(
         task="classify",
