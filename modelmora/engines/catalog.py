@@ -94,7 +94,8 @@ class EngineEntry:
     engines do not, so they take none from the others). `devices` are the kinds it computes on, the
     preferred one first. `modules` are imported once for all its processes, before they start.
     `read` looks at a model's files and raises LoadError. `slots` is how many requests a stepped
-    engine steps at once; None is a batch engine.
+    engine steps at once; None is a batch engine. `together` says that the inputs of a request are
+    one question, which a client must not send in parts.
     """
 
     task: str
@@ -106,6 +107,7 @@ class EngineEntry:
     modules: tuple[str, ...] = ()
     read: Callable[[Path], ModelFiles] | None = None
     slots: int | None = None
+    together: bool = False
 
 
 # The real model modules, since transformers imports them only when a model of theirs is made.
@@ -171,6 +173,7 @@ _DRAWING = (
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "modelmora.engines.diffusion",
 )
+_TORCH = (DeviceKind.CUDA, DeviceKind.CPU)
 _TRUNCATE = ParameterSpec(bool, default=False)
 _MARKER = {"marker": ParameterSpec(str)}
 
@@ -202,7 +205,7 @@ CATALOG: Mapping[str, EngineEntry] = {
             "prompt_name": ParameterSpec(str),
         },
         inputs=frozenset({InputKind.TEXT}),
-        devices=(DeviceKind.CUDA, DeviceKind.CPU),
+        devices=_TORCH,
         modules=_SENTENCES,
         read=sentence.read_files,
     ),
@@ -226,6 +229,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         },
         inputs=frozenset({InputKind.TEXT, InputKind.BYTES}),
         modules=_CLASSES,
+        devices=_TORCH,
         read=architectures.read_classifier,
     ),
     "rerank": EngineEntry(
@@ -234,6 +238,8 @@ CATALOG: Mapping[str, EngineEntry] = {
         parameters={"truncate": _TRUNCATE},
         inputs=frozenset({InputKind.TEXT}),
         modules=(*_SENTENCES[:-1], "modelmora.engines.classes"),
+        together=True,
+        devices=_TORCH,
         read=architectures.read_reranker,
     ),
     "img2embed": EngineEntry(
@@ -246,6 +252,7 @@ CATALOG: Mapping[str, EngineEntry] = {
             "transformers.models.clip.modeling_clip",
             "modelmora.engines.images.vectors",
         ),
+        devices=_TORCH,
         read=architectures.read_features,
     ),
     "img2txt": EngineEntry(
@@ -258,6 +265,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         },
         inputs=frozenset({InputKind.BYTES}),
         modules=(*_IMAGES, "modelmora.engines.images.captions"),
+        devices=_TORCH,
         read=architectures.read_captioner,
     ),
     "txt2img": EngineEntry(
