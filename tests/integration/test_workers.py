@@ -308,7 +308,7 @@ async def test_a_lying_child_is_dropped(lie: str, monkeypatch: pytest.MonkeyPatc
 
     processes: list[subprocess.Popen[bytes]] = []
 
-    async def launch(_launcher: object) -> tuple[int, socket.socket]:
+    async def launch(_launcher: object, _visible: str) -> tuple[int, socket.socket]:
         ours, theirs = socket.socketpair()
         with theirs:
             processes.append(start_script(script, theirs.fileno()))
