@@ -235,9 +235,7 @@ class Fleet:
                 due.append(child.model.queue.next_group_at(self._policy, now))
         if self._claims:
             later = [model.queue.aged_at(self._policy) for model in self._claims.values()]
-            later += [
-                child.ready_at + self._policy.min_residency_s for child in self.replicas.values()
-            ]
+            later += [child.fresh_until(self._policy) for child in self.replicas.values()]
             due += [at for at in later if at > now]
         for model in self._elastic.values():
             later = [model.queue.oldest_at() + model.pressure(now).worth_s(self._policy)]
