@@ -71,8 +71,9 @@ class Control:
 
     def _on_fact(self, record: ConsumerRecord) -> None:
         fact = None if record.value is None else decode_registry(record.value)
-        if not self._leases.take(record.key or b"", fact, record.timestamp) and fact:
-            self._models.heard(fact, record.offset)
+        key = record.key or b""
+        if not self._leases.take(key, fact, record.timestamp):
+            self._models.heard(key, fact, record.offset)
 
     def _obey(self, command: ControlCommand, at_ms: int) -> None:
         if command.verb is ControlVerb.CANCEL:

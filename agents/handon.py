@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
+from dataclasses import replace
 from typing import Protocol
 
 from modelmora.agents.intake import Intake
@@ -65,7 +66,16 @@ class Writer(Protocol):
 class HandOn:
     """The service's way out for requests that it does not serve; see `elsewhere`."""
 
-    def __init__(self, leases: Leases, intake: Intake, writer: Writer, node: str = "") -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        intake: Intake,
+        writer: Writer,
+        node: str = "",
+        meant: Callable[[RequestHead], str] = lambda _: "",
+    ) -> None:
+        """`meant` tells the name@version that a request means, "" where the node cannot say."""
+        self._meant = meant
         self._leases = leases
         self._intake = intake
         self._writer = writer
@@ -78,7 +88,9 @@ class HandOn:
         hops = request.handed_on.hops if request.handed_on else 0
         lane = request.record.topic
         own = {number for topic, number in self._intake.partitions() if topic == lane}
-        found = elsewhere(request.head, hops, self._leases, own, unknown, node=self._node)
+        head = request.head
+        head = replace(head, model=self._meant(head) or head.model)
+        found = elsewhere(head, hops, self._leases, own, unknown, node=self._node)
         if isinstance(found, RequestError):
             return found
         self.count += 1

@@ -1,35 +1,42 @@
-"""The node's models: read from settings and folder, told on `registry`, handed to the service."""
+"""The node's models: its own and those of the registry, looked at, served, and told."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
+from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.engines.catalog import class_of, slots_of
 from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
-from modelmora.kafka.topics import Topic
-from modelmora.kafka.writing.publisher import Record as Outgoing
-from modelmora.messages import EventKind, RegistryKind, RegistryRecord
-from modelmora.registry.definitions import ModelDefinition, Served, served_or_faults
+from modelmora.messages import EventKind, RegistryRecord
+from modelmora.records import Entry, State, model_key
+from modelmora.registry.definitions import (
+    ModelDefinition,
+    Served,
+    definition_of,
+    served_or_faults,
+)
 from modelmora.registry.look import Looked, Looker
 from modelmora.registry.watch import fingerprint
-from modelmora.scheduling import ModelKey, ModelSpec
+from modelmora.scheduling import ModelKey, ModelSpec, Need
 from modelmora.serving import Service
-from modelmora.settings import Settings
-from modelmora.wire import encode_registry
+from modelmora.settings import MIB, Needs, Settings
+from modelmora.text import did_you_mean
 
 log = structlog.get_logger(__name__)
 
 
-def registry_key(record: RegistryRecord) -> bytes:
-    """The key under which the compacted topic keeps the record."""
-    return f"{record.kind}:{record.name}@{record.version}".encode()
-
-
 class Models:
-    """What this node serves; `refresh` makes folder, service and `registry` agree."""
+    """What this node serves; `look` and `take` make folder, service and `registry` agree.
+
+    Its own models are those of its settings and folder: it tells them, and they say where the
+    files lie here. It serves those and every other registered one whose source is here too.
+    """
 
     def __init__(
         self,
@@ -41,30 +48,33 @@ class Models:
     ) -> None:
         self._settings = settings
         self._service = service
-        self._sender = sender
         self._lifecycle = lifecycle
-        self._writer = writer
-        self._topic = Topic.REGISTRY.full(settings.namespace)
-        self._told: dict[bytes, tuple[RegistryRecord, int | None]] = {}
-        self._served: frozenset[bytes] = frozenset()
         self._looker = Looker(testing=settings.testing)
         self._found = Served(())
         self._definitions_seen: object = None
+        self._files: dict[str, tuple[str, int, int, int]] = {}
+        self._renewed: set[ModelKey] = set()
         self._seen: object = None
         self._failed: dict[ModelKey, str] = {}
+        self._read: dict[bytes, tuple[Entry, ModelDefinition]] = {}
+        self.state = State()
+        """The registry as far as it was read."""
+        self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer)
         self.unreadable: tuple[str, ...] = ()
         """What hides definitions, in a line each."""
+        self.lacking: dict[str, str] = {}
+        """Why a registered model is not served here, by name@version."""
 
-    def heard(self, record: RegistryRecord, offset: int) -> None:
-        """A record of the registry, ours or another node's, at its offset."""
-        key = registry_key(record)
-        self._told[key] = (record, offset)
-        if not record.present and key in self._served:
-            self._seen = None  # whoever had told it serves it no more, we do
+    def heard(self, key: bytes, record: RegistryRecord | None, offset: int) -> None:
+        """A record of the registry under its key, ours or another's, None for one without value."""
+        if self.state.take(key, record, offset):
+            self._seen = None
+        self.declaring.heard(key, record)
 
     def tell_anew(self) -> None:
         """The registry is another and holds nothing of what was told."""
-        self._told.clear()
+        self.state.anew()
+        self.declaring.forget()
         self._seen = None
 
     def look(self) -> tuple[tuple[Looked, ...], tuple[str, ...]]:
@@ -72,8 +82,45 @@ class Models:
         seen = fingerprint(self._settings)
         if seen != self._definitions_seen:
             self._found = served_or_faults(self._settings)
+            files = {each[0]: each for each in seen}
+            self._renewed |= {
+                (path.parent.name, path.stem)
+                for name, each in files.items()
+                if self._files.get(name, each) != each
+                for path in (Path(name),)
+            }
+            self._files = files
             self._definitions_seen = seen
-        return self._looker.look(self._found.definitions), self._found.faults
+        return self._looker.look(self._wanted()), self._found.faults
+
+    def _wanted(self) -> tuple[ModelDefinition, ...]:
+        """Own and registered definitions; what the registry says of an own one counts.
+
+        But for what says where it lies here, and how it is run from there. An own one that a
+        caller has retired is not wanted until it is declared anew.
+        """
+        entries = dict(self.state.entries)  # at once, for records go on coming
+        wanted = {each.key: each for each in self._found.definitions}
+        for key, entry in entries.items():
+            record = entry.record
+            if record.kind != "MODEL":
+                continue
+            own = wanted.get((record.name, record.version))
+            if own is None and record.present:
+                wanted[record.name, record.version] = self._definition(key, entry)
+            elif own and not own.fault and record.declaration == own.digest:
+                if record.present:
+                    told = self._definition(key, entry)
+                    wanted[own.key] = replace(own, details=told.details)
+                else:
+                    del wanted[own.key]
+        return tuple(wanted[key] for key in sorted(wanted))
+
+    def _definition(self, key: bytes, entry: Entry) -> ModelDefinition:
+        known = self._read.get(key)
+        if known is None or known[0] is not entry:
+            known = self._read[key] = entry, definition_of(entry.record)
+        return known[1]
 
     def take(self, looked: tuple[tuple[Looked, ...], tuple[str, ...]]) -> None:
         """Make service and `registry` agree with what was looked at."""
@@ -84,14 +131,25 @@ class Models:
         for fault in set(unreadable) - set(self.unreadable):
             log.error("model not served", reason=fault)
         self.unreadable = unreadable
-        served = [(_spec(each), each.entry) for each in models]
-        self._tell_failed(models)
-        self._service.serve(served)
-        self._tell(
-            [(spec, each.definition) for (spec, _), each in zip(served, models, strict=True)]
+        own = {each.key for each in self._found.definitions}
+        here = [each for each in models if each.definition.key in own or each.path]
+        self.lacking = {
+            "@".join(each.definition.key): each.fault or ""
+            for each in models
+            if each.definition.key not in own and not each.path
+        }
+        self._tell_failed([each for each in here if each.definition.key in own])
+        served = [(_spec(each, self._settings.runtimes), each.entry) for each in here]
+        self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
+        self.declaring.tell(
+            [each for each in self._found.definitions if not each.fault],
+            {model_key(*spec.key): spec.max_inputs for spec, _ in served if not spec.fault},
+            own=None if unreadable else {model_key(*key) for key in own},
+            renewed=self._renewed,
         )
+        self._renewed = set()
 
-    def _tell_failed(self, models: tuple[Looked, ...]) -> None:
+    def _tell_failed(self, models: list[Looked]) -> None:
         """Tell of models whose files are broken, each fault once."""
         failed = {each.definition.key: each.fault for each in models if each.fault}
         for key, fault in failed.items():
@@ -100,60 +158,40 @@ class Models:
                 self._lifecycle.event(EventKind.LOAD_FAILED, key, facts)
         self._failed = failed
 
-    def _tell(self, models: list[tuple[ModelSpec, ModelDefinition]]) -> None:
-        """Write what is new or changed, and that what we once wrote is gone."""
-        served: dict[bytes, RegistryRecord] = {}
-        for spec, each in models:
-            if each.fault:  # it says nothing that could be told
-                continue
-            record = RegistryRecord(
-                RegistryKind.MODEL,
-                each.name,
-                each.version,
-                each.task,
-                each.source,
-                self._writer,
-                engine=each.engine,
-                max_inputs=spec.max_inputs,
-            )
-            served[registry_key(record)] = record
-        self._served = frozenset(served)
-        for key, record in served.items():
-            known, _ = self._told.get(key, (None, None))
-            if known and replace(known, writer=self._writer, based_on=None) == record:
-                continue
-            names = {told.name for told, _ in self._told.values() if told.present}
-            is_new = not (known and known.present)
-            self._write(key, record)
-            added = is_new and record.name in names
-            kind = EventKind.VERSION_ADDED if added else EventKind.REGISTERED
-            self._lifecycle.event(kind, (record.name, record.version), {"task": record.task})
-        for key, (told, _) in [*self._told.items()]:
-            if key not in served and told.present and told.writer == self._writer:
-                self._write(key, replace(told, present=False))
-                self._lifecycle.event(EventKind.UNREGISTERED, (told.name, told.version))
 
-    def _write(self, key: bytes, record: RegistryRecord) -> None:
-        _, offset = self._told.get(key, (None, None))
-        written = replace(record, based_on=offset)
-        value = encode_registry(written)
-        self._sender.send(Outgoing(self._topic, key, value, lambda _: None, (), 0))
-        self._told[key] = (written, offset)
-
-
-def _spec(looked: Looked) -> ModelSpec:
+def _spec(looked: Looked, runtimes: Collection[str]) -> ModelSpec:
     definition, files = looked.definition, looked.files
+    details = definition.details
     return ModelSpec(
         definition.name,
         definition.version,
         definition.task,
-        definition.engine or looked.entry.engine,
+        class_of(looked.entry, definition.engine, files),
         looked.path,
         files.weight_bytes,
         looked.entry.needs_cores,
+        options=details.options,
         max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
+        slots=slots_of(looked.entry, details.options),
         files=looked.state,
-        fault=looked.fault,
-        default=definition.default,
+        fault=looked.fault or _unknown_runtime(details.runtime, runtimes),
+        runtime=details.runtime,
         devices=looked.entry.devices,
+        declared=_declared(details.needs),
+        min_replicas=details.replicas.min,
+        max_replicas=details.replicas.max,
     )
+
+
+def _unknown_runtime(name: str | None, known: Collection[str]) -> str | None:
+    """What is wrong with the environment that a model is to run in."""
+    if name is None or name in known:
+        return None
+    return f"its runtime `{name}` is none of this node's `runtimes`" + did_you_mean(name, known)
+
+
+def _declared(needs: Needs) -> Need | None:
+    """What the definition says of a replica's memory."""
+    if needs.memory_mb is None and needs.gpu_vram_mb is None:
+        return None
+    return Need((needs.memory_mb or 0) * MIB, (needs.gpu_vram_mb or 0) * MIB)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 
 from modelmora.agents.intake import Intake
 from modelmora.agents.lifecycle import Sender
-from modelmora.agents.models import registry_key
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import Topic, lane_topics
 from modelmora.kafka.writing.publisher import Answer
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records import key_of
 from modelmora.settings import Settings
 from modelmora.wire import encode_registry
 
@@ -53,14 +53,14 @@ class Presence:
             return
         self._told, self._due = record, now + self._lease_s / 4
         self._writing = True
-        self._write(registry_key(record), encode_registry(record))
+        self._write(key_of(record), encode_registry(record))
         for key in self._leases.forgotten():
             self._write(key, None)
 
     def leave(self) -> None:
         """The node is about to end."""
         if self._told:
-            self._write(registry_key(self._told), None)
+            self._write(key_of(self._told), None)
 
     def _record(self) -> RegistryRecord:
         owned = self._intake.partitions()

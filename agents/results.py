@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -35,6 +35,7 @@ from modelmora.serving import BrokerClock, Incoming, Record
 from modelmora.serving.request import reply_partition
 from modelmora.wire import encode_progress, encode_result_head, read_run
 from modelmora.wire.codec import NO_OUTPUTS
+from modelmora.workers import Chunk
 
 log = structlog.get_logger(__name__)
 ACCEPTED_AFTER_S = 0.01
@@ -198,11 +199,25 @@ class Results:
     def _tell_accepted(self, request: Incoming, model: ModelKey, position: Position) -> None:
         if not request.ended:
             wait_ms = None if position.wait_s is None else position.wait_s * 1000
-            self._tell(request, model, ProgressStage.ACCEPTED, position.ahead, wait_ms)
+            told = {"position": position.ahead, "estimate_ms": wait_ms}
+            self._tell(request, model, ProgressStage.ACCEPTED, **told)
 
     def started(self, request: Incoming, model: ModelKey) -> None:
         """Its worker has begun."""
         self._tell(request, model, ProgressStage.STARTED)
+
+    def progressed(self, request: Incoming, model: ModelKey, chunk: Chunk, attempt: int) -> None:
+        """It has more of its output, or has come so many steps further."""
+        self._tell(
+            request,
+            model,
+            ProgressStage.CHUNK,
+            chunk=chunk.text.encode() or None,
+            attempt=attempt,
+            sequence=chunk.sequence,
+            step=chunk.step if chunk.steps else None,
+            steps=chunk.steps or None,
+        )
 
     def event(self, kind: EventKind, model: ModelKey, facts: Mapping[str, Parameter]) -> None:
         """Something happened to a model."""
@@ -213,11 +228,10 @@ class Results:
         request: Incoming,
         model: ModelKey,
         stage: ProgressStage,
-        position: int | None = None,
-        estimate_ms: float | None = None,
+        **facts: Any,
     ) -> None:
         request_id = request.head.request_id
-        event = ProgressEvent(request_id, stage, "@".join(model), position, estimate_ms)
+        event = ProgressEvent(request_id, stage, "@".join(model), **facts)
         value = encode_progress(event)
         key, partition = request_id.encode(), reply_partition(request.record)
         self._teller.send(Outgoing(self._progress, key, value, lambda _: None, partition=partition))

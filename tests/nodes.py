@@ -48,6 +48,7 @@ class Program:
     """
 
     module = ""
+    cwd = ROOT
 
     def __init__(self, folder: Path, name: str, settings: Mapping[str, object]) -> None:
         others = {key: text for key, text in os.environ.items() if not key.startswith(FOREIGN)}
@@ -70,7 +71,7 @@ class Program:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self.module],
                 env=self._environment | {"MODELMORA_NOTIFY_FD": str(writing)},
-                cwd=ROOT,
+                cwd=self.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

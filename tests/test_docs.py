@@ -20,7 +20,7 @@ from modelmora.errors import Code
 from modelmora.gateway.outcomes import answer_of
 from modelmora.kafka.topics import HOUR, TABLE, Topic
 from modelmora.messages import outcome_status
-from modelmora.settings import Settings
+from modelmora.settings import ModelConfig, Settings
 from modelmora.web.problems import DoorCode
 from modelmora.wire.schemas import NAMES, header_of, read_schema
 
@@ -54,7 +54,8 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, tupl
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from leaves(field.annotation, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", (shown(field.default), field.description or "")
+            default = "must be given" if field.is_required() else shown(field.default)
+            yield f"{prefix}{name}", (default, field.description or "")
 
 
 def shown(default: object) -> str:
@@ -72,6 +73,14 @@ def test_every_setting_its_default_and_meaning() -> None:
         for row in rows("reference/settings.md", "setting", "default")
     }
     assert told == dict(leaves(Settings))
+
+
+def test_every_field_of_a_model() -> None:
+    told = {
+        code_of(row["field"]): (row["default"], row["meaning"])
+        for row in rows("reference/models.md", "field", "default")
+    }
+    assert told == dict(leaves(ModelConfig))
 
 
 def test_every_error_code_and_its_status() -> None:

@@ -41,14 +41,15 @@ def _made(kind: str) -> Path:
     torch.manual_seed(1)
     model = AutoModel.from_config(AutoConfig.for_model(kind, **sizes, pad_token_id=pad))
     model.save_pretrained(folder)
-    _save_tokenizer(folder, WORDS[pad])
+    save_tokenizer(folder, WORDS[pad])
     (folder / "modules.json").write_text(
         json.dumps([{"path": "", "type": "sentence_transformers.models.Transformer"}])
     )
     return folder
 
 
-def _save_tokenizer(folder: Path, pad: str) -> None:
+def save_tokenizer(folder: Path, pad: str) -> None:
+    """A tokenizer of `WORDS`."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -57,6 +58,7 @@ def _save_tokenizer(folder: Path, pad: str) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(word, vocabulary[word]) for word in ("[CLS]", "[SEP]")],
     )
     PreTrainedTokenizerFast(

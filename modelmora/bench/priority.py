@@ -16,6 +16,7 @@ from modelmora.bench.stage import Stage, Tail, appended_s, requests_of
 from modelmora.errors import RequestError
 from modelmora.messages import Lane
 from modelmora.scheduling import (
+    Chunk,
     Group,
     ItemResult,
     KillReason,
@@ -67,6 +68,9 @@ class Recorder:
 
     def kill(self, replica: int, reason: KillReason) -> None:
         """Nothing is killed here."""
+
+    def progressed(self, work: Work, chunk: Chunk) -> None:
+        """Nothing is told."""
 
     def started(self, work: Work) -> None:
         """Not of interest."""

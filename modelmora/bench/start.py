@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from modelmora.broker import EmbeddedBroker
 from modelmora.engines import CATALOG
 from modelmora.registry.definitions import MINILM
 from modelmora.surroundings import interpreter
-from modelmora.workers.handle import spawn
+from modelmora.workers.handle import spawn_zygote
 
 ROUNDS = 3
 DEMO_PER_IMPORT, DEMO_S = 4, 5
@@ -79,11 +78,9 @@ def _broker() -> float:
 
 def _zygote() -> float:
     """From its start to its last import, for the packaged model."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     began = time.perf_counter()
+    process, ours, _ = spawn_zygote(CATALOG[MINILM.task].modules)
     with ours:
-        with theirs:
-            process = spawn("modelmora.workers.zygote", theirs, *CATALOG[MINILM.task].modules)
         ours.recv(READY_BYTES)
         spent = time.perf_counter() - began
     process.wait()

@@ -13,17 +13,13 @@ from modelmora.host.instance import Instance
 from modelmora.registry import Looker, ModelDefinition, served_or_faults
 from modelmora.registry import install as install_model
 from modelmora.registry.definitions import FIRST_VERSION
-from modelmora.registry.routing import routes
+from modelmora.registry.routing import routes, wished
 
 Named = Annotated[
     str | None, typer.Option(metavar="NAME", help="Its name here (that of the source).")
 ]
-Default = Annotated[
-    bool,
-    typer.Option(
-        "--default/--no-default",
-        help="Whether it answers, being the newest, where no version is named.",
-    ),
+Activate = Annotated[
+    bool, typer.Option("--activate", help="Let it answer where no version is named.")
 ]
 OfTask = Annotated[
     str | None, typer.Option(metavar="TASK", help="What it does (as its files tell).")
@@ -42,13 +38,13 @@ def install(
     name: Named = None,
     task: OfTask = None,
     version: Annotated[str, typer.Option(metavar="VERSION", help="Its version.")] = FIRST_VERSION,
-    default: Default = True,
+    activate: Activate = False,
     json: JsonOption = False,
 ) -> None:
     """Make a model known; a running node of the data folder serves it at once."""
     settings = where.settings
     before = served_or_faults(settings).definitions
-    definition = install_model(settings, source, name, task, version, default)
+    definition = install_model(settings, source, name, task, version, activate)
     if json:
         print_json(definition.as_dict())
     else:
@@ -71,7 +67,8 @@ def _moved(
     (3) Those that name its name alone: other versions of it are there.
     (4) Those that name its task alone.
     """
-    own, old, new = "@".join(definition.key), routes(before), routes(after)
+    own = "@".join(definition.key)
+    old, new = (routes(models, wished(models)) for models in (before, after))
     # (1)
     if definition not in after:
         yield f"the settings name {own} under `models:` too, and that one is served"
@@ -84,11 +81,12 @@ def _moved(
     name, task = definition.name, definition.task
     was, now = (each.names.get(name) for each in (old, new))
     if was and was != now:
-        yield f"requests for {name} alone now go to {_at(now)}, until now to {_at(was)}" + (
-            "; --no-default leaves them there" if now == definition.key else ""
-        )
+        yield f"requests for {name} alone now go to {_at(now)}, until now to {_at(was)}"
     elif now != definition.key:
-        yield f"requests for {name} alone go to {_at(now)} as before; ask for {own} to reach it"
+        yield (
+            f"requests for {name} alone go to {_at(now)} as before; ask for {own} to reach it, "
+            "or install it with --activate"
+        )
     # (4)
     was, now = (each.tasks.get(task) for each in (old, new))
     if was and was[0] != (now or was)[0]:

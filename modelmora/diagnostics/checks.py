@@ -19,6 +19,7 @@ from modelmora.host.runfile import NAME as RUN_FILE
 from modelmora.host.runfile import RunInfo
 from modelmora.kafka.admin import Admin
 from modelmora.registry import Looker, served_or_faults
+from modelmora.sandbox import Mode, missing_layers
 from modelmora.settings import Settings
 from modelmora.text import counted, size
 
@@ -34,6 +35,8 @@ SCARCE_BYTES = 1 << 30
 def examine(settings: Settings, info: RunInfo | None) -> Iterator[Finding]:
     """All checks, in the order in which an instance needs them; `info` is the one that runs."""
     yield platform()
+    if settings.role != "gateway":
+        yield enclosure(settings)
     yield from extras(settings)
     yield folder(settings)
     yield jars(settings)
@@ -54,6 +57,20 @@ def platform() -> Finding:
         return Finding(State.OK, "platform", f"Linux, Python {version}")
     return Finding(
         State.NOTE, "platform", f"{sys.platform}, Python {version}", "run nodes on Linux"
+    )
+
+
+def enclosure(settings: Settings) -> Finding:
+    """Whether models' processes can be enclosed as the settings ask."""
+    lacks = missing_layers()
+    if Mode(settings.sandbox) is Mode.OFF:
+        return Finding(State.NOTE, "sandbox", "off: models' processes may do what this user may")
+    if not lacks:
+        return Finding(State.OK, "sandbox", "Landlock and seccomp are there")
+    state = State.WRONG if Mode(settings.sandbox) is Mode.REQUIRED else State.NOTE
+    found = f"this machine has no {', no '.join(lacks)}"
+    return Finding(
+        state, "sandbox", found, "run nodes on a newer kernel (Linux 5.13, x86-64 or ARM64)"
     )
 
 

@@ -9,6 +9,8 @@ from modelmora.engines.base import (
     Step,
     SteppedEngine,
     Withdrawn,
+    as_batches,
+    texts_of,
 )
 from modelmora.engines.catalog import (
     CATALOG,
@@ -20,6 +22,7 @@ from modelmora.engines.catalog import (
     kind_of,
     settings_for,
 )
+from modelmora.engines.files import ModelFiles, broken, read_json
 
 __all__ = [
     "CATALOG",
@@ -28,6 +31,7 @@ __all__ = [
     "EngineEntry",
     "InputKind",
     "LoadError",
+    "ModelFiles",
     "OnStep",
     "ParameterSpec",
     "Plan",
@@ -35,7 +39,11 @@ __all__ = [
     "Step",
     "SteppedEngine",
     "Withdrawn",
+    "as_batches",
+    "broken",
     "entry_for",
     "kind_of",
+    "read_json",
     "settings_for",
+    "texts_of",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from modelmora.errors import Code, ModelMoraError, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter
@@ -59,7 +59,7 @@ class OnStep(Protocol):
 class Engine(Protocol):
     """One model in one process, group by group. Only `load` and `run` may take long.
 
-    An engine with an attribute `on_step` finds an `OnStep` in it while it runs.
+    While it runs it finds an `OnStep` in its attribute `on_step`: for those who compute in steps.
     """
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -104,6 +104,7 @@ class Step:
     settings: Mapping[str, Parameter] = field(default_factory=dict)
 
 
+@runtime_checkable
 class SteppedEngine(Protocol):
     """One model in one process, whose requests join and leave between steps.
 

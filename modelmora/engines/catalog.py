@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from modelmora.engines import sentence
+from modelmora.engines import architectures, sentence
 from modelmora.engines.files import ModelFiles
+from modelmora.engines.text import files as text_files
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, Content, DeviceKind, ObjectRef, Parameter, Tensor
 
@@ -30,7 +31,14 @@ _KINDS: tuple[tuple[type, InputKind], ...] = (
     (ObjectRef, InputKind.OBJECT),
     (ChatMessage, InputKind.MESSAGE),
 )
-_TYPE_NAMES = {bool: "a boolean", int: "an integer", float: "a number", str: "a string"}
+_TYPE_NAMES = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "an array of strings",
+}
+_ACCEPTED: Mapping[type, tuple[type, ...]] = {float: (int, float), list: (tuple,)}
 
 
 def kind_of(content: Content) -> InputKind:
@@ -40,28 +48,42 @@ def kind_of(content: Content) -> InputKind:
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """One accepted parameter; `default` None means that it is left out unless given."""
+    """One accepted parameter; `default` None means that it is left out unless given.
 
-    type: type[bool] | type[int] | type[float] | type[str]
+    The type `list` stands for an array of strings, whose value is a tuple; minimum and maximum
+    are of its length.
+    """
+
+    type: type[bool] | type[int] | type[float] | type[str] | type[list[str]]
     default: Parameter = None
     minimum: float | None = None
     maximum: float | None = None
 
     def check(self, name: str, value: Parameter) -> None:
         """Raises RequestError (invalid_input) unless the value is of this type and range."""
-        accepted = (int, float) if self.type is float else (self.type,)
+        accepted = _ACCEPTED.get(self.type, (self.type,))
         if not isinstance(value, accepted) or (isinstance(value, bool) and self.type is not bool):
             raise RequestError(
                 Code.INVALID_INPUT, f"parameter `{name}` must be {_TYPE_NAMES[self.type]}"
             )
-        if isinstance(value, int | float) and not (
-            (self.minimum is None or value >= self.minimum)
-            and (self.maximum is None or value <= self.maximum)
+        number = len(value) if isinstance(value, tuple) else value
+        if isinstance(number, int | float) and not (
+            (self.minimum is None or number >= self.minimum)
+            and (self.maximum is None or number <= self.maximum)
         ):
+            what = "the length of parameter" if isinstance(value, tuple) else "parameter"
             raise RequestError(
                 Code.INVALID_INPUT,
-                f"parameter `{name}` must lie between {self.minimum} and {self.maximum}",
+                f"{what} `{name}` must {_range(self.minimum, self.maximum)}",
             )
+
+
+def _range(minimum: float | None, maximum: float | None) -> str:
+    if maximum is None:
+        return f"be at least {minimum}"
+    if minimum is None:
+        return f"be at most {maximum}"
+    return f"lie between {minimum} and {maximum}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +92,9 @@ class EngineEntry:
 
     `engine` is `module:Class`; `needs_cores` says whether it computes on CPU threads (the test
     engines do not, so they take none from the others). `devices` are the kinds it computes on, the
-    preferred one first. `modules` are imported once for all its
-    processes, before they start. `read` looks at a model's files and raises LoadError.
+    preferred one first. `modules` are imported once for all its processes, before they start.
+    `read` looks at a model's files and raises LoadError. `slots` is how many requests a stepped
+    engine steps at once; None is a batch engine.
     """
 
     task: str
@@ -82,6 +105,7 @@ class EngineEntry:
     devices: tuple[DeviceKind, ...] = (DeviceKind.CPU,)
     modules: tuple[str, ...] = ()
     read: Callable[[Path], ModelFiles] | None = None
+    slots: int | None = None
 
 
 # The real model modules, since transformers imports them only when a model of theirs is made.
@@ -95,6 +119,50 @@ _SENTENCES = (
     "safetensors.torch",
     "modelmora.engines.embedding",
 )
+# What a transformers model needs; llama.cpp is imported by the child that computes with it.
+_TEXTS = (
+    "torch",
+    "transformers",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+    "safetensors.torch",
+    "modelmora.engines.text.transformer",
+)
+_GENERATION: Mapping[str, ParameterSpec] = {
+    "max_tokens": ParameterSpec(int, 256, minimum=1, maximum=1 << 20),
+    "temperature": ParameterSpec(float, 0.7, minimum=0, maximum=10),
+    "top_p": ParameterSpec(float, 0.95, minimum=0, maximum=1),
+    "top_k": ParameterSpec(int, minimum=0, maximum=1 << 20),
+    "min_p": ParameterSpec(float, minimum=0, maximum=1),
+    "repeat_penalty": ParameterSpec(float, minimum=0.1, maximum=10),
+    "presence_penalty": ParameterSpec(float, minimum=-2, maximum=2),
+    "frequency_penalty": ParameterSpec(float, minimum=-2, maximum=2),
+    "stop": ParameterSpec(list),
+    "seed": ParameterSpec(int, minimum=0, maximum=text_files.SEEDS - 2),
+    "logprobs": ParameterSpec(int, minimum=0, maximum=20),
+    "template": ParameterSpec(bool, default=True),
+    "json_schema": ParameterSpec(str),
+    "grammar": ParameterSpec(str),
+    "loras": ParameterSpec(list),
+}
+# Pillow and numpy are imported with these; torchvision is not used.
+_IMAGES = (
+    "torch",
+    "transformers",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.image_processing_auto",
+    "transformers.models.auto.tokenization_auto",
+    "safetensors.torch",
+)
+_CLASSES = (
+    *_IMAGES,
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.vit.modeling_vit",
+    "modelmora.engines.classes",
+    "modelmora.engines.images.classes",
+)
+_TRUNCATE = ParameterSpec(bool, default=False)
 _MARKER = {"marker": ParameterSpec(str)}
 
 
@@ -103,15 +171,84 @@ def _test(name: str, parameters: Mapping[str, ParameterSpec]) -> EngineEntry:
     return EngineEntry(name, engine, parameters, needs_cores=False)
 
 
+def _count() -> EngineEntry:
+    parameters = {
+        "words": ParameterSpec(int, 16, minimum=0, maximum=100_000),
+        "ms": ParameterSpec(float, 1.0, minimum=0, maximum=60_000),
+        "seed": ParameterSpec(int),
+        "marker": ParameterSpec(str),
+        "fault": ParameterSpec(str, "crash"),
+    }
+    engine = "modelmora.testing.stepped:Count"
+    return EngineEntry("count", engine, parameters, needs_cores=False, slots=16)
+
+
 CATALOG: Mapping[str, EngineEntry] = {
     "txt2embed": EngineEntry(
         task="txt2embed",
         engine="modelmora.engines.embedding:Embedding",
-        parameters={"truncate": ParameterSpec(bool, default=False)},
+        parameters={
+            "truncate": _TRUNCATE,
+            "dimensions": ParameterSpec(int, minimum=1),
+            "prompt_name": ParameterSpec(str),
+        },
         inputs=frozenset({InputKind.TEXT}),
         devices=(DeviceKind.CUDA, DeviceKind.CPU),
         modules=_SENTENCES,
         read=sentence.read_files,
+    ),
+    "txt2txt": EngineEntry(
+        task="txt2txt",
+        engine=text_files.TRANSFORMER_ENGINE,
+        parameters=_GENERATION,
+        inputs=frozenset({InputKind.TEXT, InputKind.MESSAGE, InputKind.BYTES}),
+        modules=_TEXTS,
+        read=text_files.read_files,
+    ),
+    "classify": EngineEntry(
+        task="classify",
+        engine=architectures.TEXT_CLASSES,
+        parameters={
+            "top_k": ParameterSpec(int, 5, minimum=1),
+            "truncate": _TRUNCATE,
+            "candidate_labels": ParameterSpec(list, minimum=1, maximum=1000),
+            "hypothesis_template": ParameterSpec(str),
+        },
+        inputs=frozenset({InputKind.TEXT, InputKind.BYTES}),
+        modules=_CLASSES,
+        read=architectures.read_classifier,
+    ),
+    "rerank": EngineEntry(
+        task="rerank",
+        engine="modelmora.engines.classes:Reranker",
+        parameters={"truncate": _TRUNCATE},
+        inputs=frozenset({InputKind.TEXT}),
+        modules=(*_SENTENCES[:-1], "modelmora.engines.classes"),
+        read=architectures.read_reranker,
+    ),
+    "img2embed": EngineEntry(
+        task="img2embed",
+        engine="modelmora.engines.images.vectors:Vectors",
+        parameters={"normalize": ParameterSpec(bool), "truncate": _TRUNCATE},
+        inputs=frozenset({InputKind.TEXT, InputKind.BYTES}),
+        modules=(
+            *_IMAGES,
+            "transformers.models.clip.modeling_clip",
+            "modelmora.engines.images.vectors",
+        ),
+        read=architectures.read_features,
+    ),
+    "img2txt": EngineEntry(
+        task="img2txt",
+        engine="modelmora.engines.images.captions:Captions",
+        parameters={
+            "max_tokens": ParameterSpec(int, 50, minimum=1, maximum=512),
+            "temperature": ParameterSpec(float, minimum=0, maximum=2),
+            "seed": ParameterSpec(int, minimum=0, maximum=2**63 - 1),
+        },
+        inputs=frozenset({InputKind.BYTES}),
+        modules=(*_IMAGES, "modelmora.engines.images.captions"),
+        read=architectures.read_captioner,
     ),
 }
 # Served only with `testing: true`.
@@ -121,12 +258,43 @@ TESTING: Mapping[str, EngineEntry] = {
     "crash": _test("crash", _MARKER),
     "hang": _test("hang", _MARKER),
     "oom": _test("oom", _MARKER),
+    "count": _count(),
 }
 
 
-def entry_for(task: str, *, testing: bool = False) -> EngineEntry | None:
-    """The engine of a task, or None when this release has none."""
-    return CATALOG.get(task) or (TESTING.get(task) if testing else None)
+def entry_for(task: str, *, testing: bool = False, engine: str | None = None) -> EngineEntry | None:
+    """The engine of a task, or None where none is installed.
+
+    (1) The one that the definition names: another distribution's, if it is of this task. (2)
+    ModelMora's own, (3) its test engine, (4) another distribution's under the name of the task.
+    A `module:Class` in the definition takes the place of the engine's class alone.
+    """
+    from modelmora.engines.plugins import registered  # it needs the table above
+
+    if engine and not is_class(engine):
+        named = registered().entries.get(engine)
+        return named if named and named.task == task else None
+    own = CATALOG.get(task) or (TESTING.get(task) if testing else None)
+    return own or registered().entries.get(task)
+
+
+def is_class(engine: str) -> bool:
+    """Whether what a definition calls its engine is a class, not a registered name."""
+    return ":" in engine
+
+
+def class_of(entry: EngineEntry, engine: str | None, files: ModelFiles) -> str:
+    """The `module:Class` that serves a model: the definition's, the files', or the task's."""
+    return engine if engine and is_class(engine) else files.engine or entry.engine
+
+
+def slots_of(entry: EngineEntry, options: Mapping[str, object]) -> int | None:
+    """How many requests a child of a stepped engine takes: what the model's options say, else it.
+
+    None is a batch engine.
+    """
+    said = options.get("slots")
+    return said if entry.slots and isinstance(said, int) and said > 0 else entry.slots
 
 
 def settings_for(

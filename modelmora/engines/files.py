@@ -7,7 +7,7 @@ import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +31,10 @@ class ModelFiles:
     weight_bytes: int
     row_bytes: int | None = None
     """Bytes of the outputs of one input; None where the files do not tell."""
+    engine: str | None = None
+    """`module:Class`, where the task has several engines and the files decide."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What a user asks of a model, by name: dimension, labels, max_tokens."""
 
 
 def broken(message: str) -> LoadError:
@@ -41,7 +45,7 @@ def broken(message: str) -> LoadError:
 def read_bytes(path: Path) -> bytes | None:
     """The content of a file; None where there is none. Raises LoadError."""
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             return file.read()
     except FileNotFoundError:
         if path.is_symlink():
@@ -50,7 +54,7 @@ def read_bytes(path: Path) -> bytes | None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BinaryIO]:
     """A regular file; to open another kind may take for ever.
 
     Raises FileNotFoundError, and LoadError for all else that goes wrong with it.
@@ -114,7 +118,7 @@ def read_header(path: Path) -> tuple[int, Mapping[str, Shape]]:
     The format: an 8-byte length, so many bytes of JSON, then the tensors without gaps.
     """
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             there = path.stat().st_size
             start = file.read(_LENGTH.size)
             length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,16 @@ from modelmora.engines.files import (
     read_json,
     read_weights,
 )
+from modelmora.engines.steps import (
+    FAST,
+    MODULES,
+    SentenceStep,
+    are_fast,
+    check_weights,
+    read_steps,
+)
+from modelmora.errors import Code, RequestError
+from modelmora.messages import Parameter
 from modelmora.text import counted
 
 # File layout and names: Sentence Transformers (modules.json, <n>_Pooling/config.json and
@@ -28,11 +38,12 @@ _OLD_POOLING = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+LIBRARY = "modelmora.engines.library:Library"
 CONFIG = "config.json"
+CONFIG_OF_LIBRARY = "config_sentence_transformers.json"
 TOKENIZER = "tokenizer.json"
+_OTHER_CONFIGS = ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 _VOCABULARIES = ("*vocab*", "*.model", "*.spm", "*bpe*", "*.tiktoken")
-_STEPS = ("Transformer", "Pooling", "Normalize")
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
 """What configurations call the length of a token's vector."""
 
@@ -47,6 +58,8 @@ class SentenceModel:
     max_tokens: int | None
     lower_case: bool
     prompt: str
+    """What is put before each text, unless the request names another."""
+    prompts: Mapping[str, str]
     width: int | None
     """Of a token's vector, where the configuration tells it."""
 
@@ -56,21 +69,58 @@ def read_files(path: Path) -> ModelFiles:
 
     Raises LoadError where its files are not whole, or contradict each other.
     """
+    if not path.is_dir():
+        raise broken("the model's folder does not exist")
+    steps = read_steps(path)
+    if not are_fast(steps):
+        return _of_library(path, steps)
     model = read_sentence_model(path)
     config = read_json(model.transformer / CONFIG)
     total, shapes = read_weights(model.transformer)
-    words = _table(shapes, "word_embeddings.weight")
-    places = _table(shapes, "position_embeddings.weight")
+    words = table(shapes, "word_embeddings.weight")
+    places = table(shapes, "position_embeddings.weight")
     _compare(config, "vocab_size", words, 0)
     _compare(config, "max_position_embeddings", places, 0)
     if "embedding_size" not in config:
         for name in _WIDTHS[:2]:
             _compare(config, name, words, 1)
-    _check_tokenizer(model.transformer, words[0] if words else None)
-    return ModelFiles(total, model.width and 4 * model.width * len(model.pooling))
+    check_tokenizer(model.transformer, words[0] if words else None)
+    width = model.width and model.width * len(model.pooling)
+    facts = {"dimension": width, "max_tokens": model.max_tokens, "prompts": tuple(model.prompts)}
+    return ModelFiles(total, width and 4 * width, facts=facts)
 
 
-def _table(shapes: Mapping[str, Shape], name: str) -> Shape | None:
+def _of_library(path: Path, steps: Sequence[SentenceStep]) -> ModelFiles:
+    """What is known of a model that Sentence Transformers computes. Raises LoadError."""
+    total = 0
+    width: int | None = None
+    for step in steps:
+        config = read_json(step.folder / CONFIG)
+        if step.name == "Transformer":
+            check_safe(step.folder)
+            check_tokenizer(step.folder, None)
+            width = _width(config)
+        elif step.name == "Pooling":
+            width = width and width * len(_pooling(step.folder))
+        elif step.name == "Dense":
+            told = config.get("out_features")
+            width = told if type(told) is int and told > 0 else None
+        elif step.name in ("CNN", "LSTM"):
+            width = None
+        if any(step.folder.glob("*.safetensors")):
+            size, shapes = read_weights(step.folder)
+            total += size
+            if step.name == "StaticEmbedding":
+                check_tokenizer(step.folder, None)
+                width = max(
+                    (shape[1] for shape in shapes.values() if len(shape) == 2), default=None
+                )
+    prompts, _ = read_prompts(path)
+    facts = {"dimension": width, "prompts": tuple(prompts)}
+    return ModelFiles(total, width and 4 * width, LIBRARY, facts)
+
+
+def table(shapes: Mapping[str, Shape], name: str) -> Shape | None:
     """The shape of a table of vectors, under whatever prefix it stands."""
     found = (shape for key, shape in shapes.items() if f".{key}".endswith(f".{name}"))
     return next((shape for shape in found if len(shape) == 2), None)
@@ -82,7 +132,7 @@ def _compare(config: Mapping[str, Any], name: str, table: Shape | None, axis: in
         raise broken(f"{CONFIG} has `{name}` {told}, and the weights have {table[axis]}")
 
 
-def _check_tokenizer(folder: Path, rows: int | None) -> None:
+def check_tokenizer(folder: Path, rows: int | None) -> None:
     """That there is one, and not one with more tokens than the weights have vectors."""
     if read_bytes(folder / TOKENIZER) is None:
         # Older models have a file of their kind's own, which the loader converts.
@@ -108,66 +158,47 @@ def read_sentence_model(path: Path) -> SentenceModel:
     """
     if not path.is_dir():
         raise broken("the model's folder does not exist")
-    modules = _modules(path)
-    transformer = _inside(path, modules["Transformer"])
+    steps = read_steps(path)
+    if not are_fast(steps):
+        raise broken(f"{MODULES} must list its steps as {', '.join(FAST)}")
+    modules = {step.name: step.folder for step in steps}
+    transformer = modules["Transformer"]
     check_safe(transformer)
-    pooling = _pooling(_inside(path, modules["Pooling"])) if "Pooling" in modules else ("mean",)
-    length = _first_json(transformer, "sentence_*_config.json")
+    pooling = _pooling(modules["Pooling"]) if "Pooling" in modules else ("mean",)
+    length = first_json(transformer, "sentence_*_config.json")
     config = read_json(transformer / CONFIG)
-    widths = [config[name] for name in _WIDTHS if type(config.get(name)) is int]
+    prompts, default = read_prompts(path)
     return SentenceModel(
         transformer=transformer,
         pooling=pooling,
         normalize="Normalize" in modules,
         max_tokens=_max_tokens(length.get("max_seq_length")),
         lower_case=bool(length.get("do_lower_case")),
-        prompt=_prompt(read_json(path / "config_sentence_transformers.json")),
-        width=widths[0] if widths and widths[0] > 0 else None,
+        prompt=prompts.get(default, ""),
+        prompts=prompts,
+        width=_width(config),
     )
+
+
+def _width(config: Mapping[str, Any]) -> int | None:
+    widths = [config[name] for name in _WIDTHS if type(config.get(name)) is int]
+    return widths[0] if widths and widths[0] > 0 else None
 
 
 def check_safe(folder: Path) -> None:
     """Refuse a transformer that would run code or unpickle; raises LoadError."""
     if read_bytes(folder / CONFIG) is None:
         raise broken(f"the model has no {CONFIG}")
-    for name in (CONFIG, "tokenizer_config.json", "processor_config.json"):
+    for name in (CONFIG, *_OTHER_CONFIGS):
         if "auto_map" in read_json(folder / name):
             raise broken(
                 f"{name} has an `auto_map`: the model brings code of its own, which is never run",
             )
-    if any(folder.glob("*.safetensors")):
-        return  # whether they are whole is for `read_weights`
-    if any(any(folder.glob(pattern)) for pattern in _PICKLED):
-        raise broken(
-            "the weights are pickled, which can run code; convert them to safetensors",
-        )
-    raise broken("the model has no *.safetensors weights")
-
-
-def _modules(path: Path) -> dict[str, str]:
-    """Step name -> folder; a model without modules.json is a transformer with mean pooling."""
-    if read_bytes(path / "modules.json") is None:
-        return {"Transformer": ""}
-    steps: dict[str, str] = {}
-    for entry in read_json(path / "modules.json", list):
-        if not isinstance(entry, dict):
-            raise broken("modules.json does not list steps")
-        kind, _, name = str(entry.get("type", "")).rpartition(".")
-        if not kind.startswith("sentence_transformers.") or name not in _STEPS or name in steps:
-            raise broken(
-                f"modules.json names {name[:60]!r}; served are {', '.join(_STEPS)}, each once",
-            )
-        steps[name] = str(entry.get("path", ""))
-    order = [name for name in _STEPS if name in steps]
-    if list(steps) != order or "Transformer" not in steps:
-        raise broken(f"modules.json must list its steps as {', '.join(_STEPS)}")
-    return steps
+    check_weights(folder)
 
 
 def _pooling(folder: Path) -> tuple[str, ...]:
     config = read_json(folder / "config.json")
-    if config.get("include_prompt") is False:
-        raise broken("pooling without the prompt is not served")
     named = config.get("pooling_mode")
     if named is None:
         modes = tuple(mode for key, mode in _OLD_POOLING.items() if config.get(key)) or ("mean",)
@@ -185,26 +216,46 @@ def _max_tokens(told: Any) -> int | None:
     raise broken("`max_seq_length` is no number of tokens")
 
 
-def _prompt(config: Mapping[str, Any]) -> str:
-    """What is put before each text; nothing unless a default is named."""
-    name, prompts = config.get("default_prompt_name"), config.get("prompts")
-    if name is None:
-        return ""
-    if not isinstance(prompts, dict) or not isinstance(prompts.get(str(name)), str):
+def read_prompts(path: Path) -> tuple[Mapping[str, str], str]:
+    """The prompts of a model by their names, and the name of its default ("": none).
+
+    Raises LoadError.
+    """
+    config = read_json(path / CONFIG_OF_LIBRARY)
+    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(each, str) for each in prompts.values()):
+        raise broken(f"{CONFIG_OF_LIBRARY} has `prompts` that are no texts")
+    if name is not None and name not in prompts:
         raise broken(f"there is no prompt {str(name)[:60]!r}, which is named as the default")
-    return str(prompts[str(name)])
+    return prompts, name or ""
 
 
-def _inside(path: Path, name: str) -> Path:
-    try:
-        folder = (path / name).resolve()
-    except (OSError, RuntimeError, ValueError):
-        raise broken(f"modules.json names a folder that is none: {name[:60]!r}") from None
-    if not folder.is_relative_to(path.resolve()):
-        raise broken("modules.json points outside of the model's folder")
-    return folder
+def prompt_of(parameters: Mapping[str, Parameter], prompts: Mapping[str, str], default: str) -> str:
+    """What a request wants put before its texts. Raises RequestError."""
+    name = parameters.get("prompt_name")
+    if name is None:
+        return default
+    if name not in prompts:
+        known = ", ".join(sorted(prompts)) or "none"
+        raise RequestError(
+            Code.INVALID_INPUT, f"the model has no prompt {str(name)[:96]!r}; it has: {known}"
+        )
+    return prompts[str(name)]
 
 
-def _first_json(folder: Path, pattern: str) -> dict[str, Any]:
+def dimensions_of(parameters: Mapping[str, Parameter], width: int) -> int:
+    """How many numbers of each vector a request wants. Raises RequestError."""
+    asked = parameters.get("dimensions")
+    if asked is None:
+        return width
+    if not isinstance(asked, int) or not 1 <= asked <= width:
+        raise RequestError(
+            Code.INVALID_INPUT, f"the model's vectors have {width} dimensions, not {asked}"
+        )
+    return asked
+
+
+def first_json(folder: Path, pattern: str) -> dict[str, Any]:
+    """The first file of such a name; empty where there is none. Raises LoadError."""
     found = sorted(folder.glob(pattern))
     return read_json(found[0]) if found else {}

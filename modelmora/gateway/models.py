@@ -15,7 +15,8 @@ from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
-from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.messages import RegistryRecord
+from modelmora.records import State
 from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, printable, shorten
 from modelmora.wire import decode_registry
@@ -24,20 +25,22 @@ log = structlog.get_logger(__name__)
 READ_S = 30.0
 SHOWN = 120
 LISTED = "see `modelmora list` or GET /models"
-_CALLABLE = (RegistryKind.MODEL, RegistryKind.ROUTE)
+NOWHERE = "no node that runs has its files"
 
 
 class Directory:
     """The registry as this process has read it; complete from the moment `start` returns.
 
-    One that is made anew takes nothing away: its nodes tell again what they serve, and what none of
-    them serves is not there (see `_index`), so no request is refused meanwhile.
+    One that is made anew takes nothing away: its nodes tell again what it held.
     """
 
     def __init__(self, settings: Settings, pulse: Pulse, schemas: Schemas | None = None) -> None:
         self._topic = Topic.REGISTRY.full(settings.namespace)
-        self._tail = Tail(settings, pulse, self.handle, schemas)
-        self._entries: dict[bytes, tuple[int, RegistryRecord]] = {}
+        self._tail = Tail(
+            settings, pulse, self.handle, schemas, on_anew=lambda _: self.state.anew()
+        )
+        self.state = State()
+        """The registry as far as it was read."""
         self._leases = Leases()
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
@@ -106,22 +109,16 @@ class Directory:
         return f"{shown or 'a model without a name'} is not served; {LISTED}{near}"
 
     def handle(self, record: ConsumerRecord) -> None:
-        """Take one record; one that replaces another than the current is stale and ignored."""
+        """Take one record; one that lost against another changes nothing."""
         key = record.key or b""
         try:
             fact = None if record.value is None else decode_registry(record.value)
         except Undecodable as error:
             log.warning("registry record skipped", offset=record.offset, code=error.code)
             return
-        is_lease = self._leases.take(key, fact, record.timestamp)
-        if fact is None:
-            self._entries.pop(key, None)
-        elif not is_lease:
-            current = self._entries.get(key)
-            if current and fact.based_on is not None and fact.based_on != current[0]:
-                return
-            self._entries[key] = (record.offset, fact)
-        if is_lease and self._watch:
+        if not self._leases.take(key, fact, record.timestamp):
+            self.state.take(key, fact, record.offset)
+        elif self._watch:
             self._hear(self._watch)
         self._index()
 
@@ -130,40 +127,22 @@ class Directory:
         watch.told(max(leases, default=None), asyncio.get_running_loop().time())
 
     def _index(self) -> None:
-        """A model is there while a node that runs serves it, or would if it could be loaded.
-
-        While none runs, nobody can say: requests wait for the next one.
-        """
+        """What may be called: what is registered, and what a node that runs still serves."""
         nodes = self._leases.living()
         served = {model for node in nodes for model in node.serves}
         well = {model for node in nodes for model in node.serves.keys() - node.failed.keys()}
         failed = {model: why for node in nodes for model, why in node.failed.items()}
-
-        def is_there(fact: RegistryRecord) -> bool:
-            if not nodes or fact.kind is not RegistryKind.MODEL:
-                return fact.present
-            return f"{fact.name}@{fact.version}" in served | failed.keys()
-
-        facts = [fact for _, fact in self._entries.values() if is_there(fact)]
-        callable_ = [fact for fact in facts if fact.kind in _CALLABLE]
-        self._names = frozenset(
-            name for fact in callable_ for name in (fact.name, f"{fact.name}@{fact.version}")
-        )
-        models = (fact for fact in facts if fact.kind is RegistryKind.MODEL)
-        self._listing = tuple(sorted(models, key=lambda fact: (fact.name, fact.version)))
-        self._limits = _limits(self._listing)
+        self._listing = self.state.models()
+        called = {f"{model.name}@{model.version}" for model in self._listing} | served
+        self._names = frozenset(called | {each.partition("@")[0] for each in called})
+        self._limits = _limits(self._listing, self.state.active())
         self._failed = {model: why for model, why in failed.items() if model not in well}
+        if nodes:
+            self._failed |= dict.fromkeys(called - served - failed.keys(), NOWHERE)
 
 
-def _limits(models: Iterable[RegistryRecord]) -> dict[str, int]:
-    """By name@version, and the highest by name: which version that means the node decides.
-
-    A name is left out where that of a version is not known.
-    """
-    limits: dict[str, int | None] = {}
-    for fact in models:
-        most = fact.max_inputs
-        limits[f"{fact.name}@{fact.version}"] = most
-        known = limits.setdefault(fact.name, most)
-        limits[fact.name] = max(known, most) if known is not None and most is not None else None
+def _limits(models: Iterable[RegistryRecord], active: Mapping[str, str]) -> dict[str, int]:
+    """By name@version, and by name that of its active version, where these are known."""
+    limits = {f"{fact.name}@{fact.version}": fact.max_inputs for fact in models}
+    limits |= {name: limits.get(f"{name}@{version}") for name, version in active.items()}
     return {name: most for name, most in limits.items() if most is not None}

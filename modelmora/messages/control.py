@@ -20,7 +20,10 @@ class RegistryKind(StrEnum):
 class RegistryRecord:
     """One fact of the registry; `based_on` is the offset of the record it replaces.
 
-    A record with `present` false says that the model was removed (the topic is compacted).
+    ROUTE says which version answers for a name, DEFAULT which name for a task.
+    With `present` false it is retired; what it was stays readable. `details` is a JSON object of
+    all else that is told of a model, `declaration` the sha256 of the definition of a node that it
+    was made of, None where a caller made it.
     `max_inputs` is how many inputs' outputs fit one result; None where nobody knows.
     NODE is the lease of a node that runs: for how long from the record's timestamp (ms), the task
     of each model that it serves by name@version, and the partitions of the lanes that it reads.
@@ -41,6 +44,8 @@ class RegistryRecord:
     partitions: tuple[int, ...] = ()
     max_inputs: int | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
+    details: str = ""
+    declaration: str | None = None
 
 
 class ControlVerb(StrEnum):

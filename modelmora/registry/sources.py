@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
+from modelmora.engines.architectures import task_of_files
 from modelmora.engines.files import read_header, read_json
 from modelmora.errors import ConfigurationError, NotFound
 
@@ -88,6 +89,5 @@ def check_files(path: Path) -> None:
 
 
 def task_of(path: Path) -> str | None:
-    """The task that a model's own files tell, or None where they do not."""
-    # sentence-transformers writes modules.json beside every model that makes embeddings.
-    return "txt2embed" if (path / "modules.json").is_file() else None
+    """The task that a model's own files tell, or None where they do not. Raises LoadError."""
+    return task_of_files(path)

@@ -1,7 +1,7 @@
 """What runs next, which group goes to which child, which model must leave (pure)."""
 
 from modelmora.scheduling.device import Device, Need, ram
-from modelmora.scheduling.effects import Effects, ItemResult
+from modelmora.scheduling.effects import Chunk, Effects, ItemResult
 from modelmora.scheduling.model import (
     KillReason,
     ModelKey,
@@ -18,6 +18,7 @@ from modelmora.scheduling.work import Cancelled, Group, Position, Work
 __all__ = [
     "Cancelled",
     "Cause",
+    "Chunk",
     "Device",
     "Effects",
     "Group",

@@ -18,6 +18,18 @@ class ItemResult(Protocol):
         """Place in the group's works, from 0."""
 
 
+class Chunk(Protocol):
+    """What a child tells of one item while it runs; only these matter to scheduling."""
+
+    @property
+    def index(self) -> int:
+        """Place in the group's works, from 0."""
+
+    @property
+    def tells(self) -> bool:
+        """False: only that the child lives."""
+
+
 class Effects(Protocol):
     """Orders to the workers, and outcomes of requests.
 
@@ -41,6 +53,9 @@ class Effects(Protocol):
 
     def started(self, work: Work) -> None:
         """The child has begun to work on it."""
+
+    def progressed(self, work: Work, chunk: Chunk) -> None:
+        """It has more of its output, or has come so many steps further."""
 
     def answered(self, work: Work, result: ItemResult) -> None:
         """Outcome: what the child said, be it an output or an error of this item."""

@@ -231,7 +231,7 @@ class Fleet:
         due = [float("inf")]
         for child in self.replicas.values():
             due.append(child.overdue_at(self._policy))
-            if child.has_place(self._policy):
+            if child.takes_next(self._policy, now):
                 due.append(child.model.queue.next_group_at(self._policy, now))
         if self._claims:
             later = [model.queue.aged_at(self._policy) for model in self._claims.values()]

@@ -25,7 +25,8 @@ _CUDA_RAM = 1024 * _MIB
 class ModelSpec:
     """One model as it is to be loaded; `engine` is "module:Class", `path` its folder.
 
-    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `files` is
+    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `slots` is
+    how many requests a child steps at once; None where it computes groups in batches. `files` is
     what tells one state of its files from another, `fault` what is wrong with them. `devices` are
     the kinds it may be on, the preferred one first; `declared` is what its definition says it
     needs. It has up to `max_replicas` children, and `min_replicas` while it has any.
@@ -40,10 +41,11 @@ class ModelSpec:
     needs_cores: bool
     options: Mapping[str, object] = field(default_factory=dict)
     max_inputs: int | None = None
+    slots: int | None = None
     files: Hashable = None
     fault: str | None = None
-    default: bool = field(default=True, compare=False)
-    """Whether it may answer for its name alone; no reason to load it anew."""
+    runtime: str | None = None
+    """Which other Python environment its child runs in."""
     devices: tuple[DeviceKind, ...] = (DeviceKind.CPU,)
     declared: Need | None = None
     min_replicas: int = 1
@@ -57,14 +59,13 @@ class ModelSpec:
     def estimated(self, kind: DeviceKind) -> Need:
         """What is reserved until a child has been measured on such a device.
 
-        What is declared; else the weights * 1.2, and what their libraries take beside them.
+        What is declared, 0 being nothing; else the weights * 1.2, and what their libraries take.
         """
-        if self.declared and (kind is DeviceKind.CPU or self.declared.gpu):
-            return self.declared
+        declared = self.declared or Need(0)
         weights = int(self.weight_bytes * _ESTIMATE_FACTOR)
         if kind is DeviceKind.CPU:
-            return Need(weights + _ESTIMATE_BASE)
-        return Need(_CUDA_RAM, weights + _CUDA_BASE)
+            return Need(declared.ram or weights + _ESTIMATE_BASE)
+        return Need(declared.ram or _CUDA_RAM, declared.gpu or weights + _CUDA_BASE)
 
 
 class State(StrEnum):

@@ -128,6 +128,12 @@ class ModelQueue:
         # (2) Highest.
         return waiting[0] if waiting else None
 
+    def next_cohort(self, policy: Policy, now: float) -> int | None:
+        """The cohort of the oldest work of the next group; None where nothing waits."""
+        lane = self.next_lane(policy, now)
+        batch = lane.first() if lane else None
+        return batch.head().cohort if batch else None
+
     def take(self, policy: Policy, now: float) -> tuple[Work, ...]:
         """Take the next group off the queue, or () if nothing is to start now.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence, Set
+from dataclasses import replace
 from itertools import count
 
 from modelmora.errors import Code, NotFound, RequestError
@@ -10,10 +11,11 @@ from modelmora.messages import Lane
 from modelmora.scheduling.admission import admit, outcome, too_large
 from modelmora.scheduling.book import Book
 from modelmora.scheduling.device import Need
-from modelmora.scheduling.effects import Effects, ItemResult
+from modelmora.scheduling.effects import Chunk, Effects, ItemResult
 from modelmora.scheduling.fleet import Fleet
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus, State
 from modelmora.scheduling.policy import Policy
+from modelmora.scheduling.recovery import recover
 from modelmora.scheduling.state import Model, Replica, Run, ewma
 from modelmora.scheduling.work import Cancelled, Group, Position, Work
 
@@ -31,6 +33,7 @@ class Scheduler:
     def __init__(self, effects: Effects, policy: Policy) -> None:
         self._effects = effects
         self._policy = policy
+        self._singly = replace(policy, group_requests=1)
         self._fleet = Fleet(effects, policy)
         self._book = Book()
         self._group_ids = count(1)
@@ -207,6 +210,17 @@ class Scheduler:
                 self._effects.answered(work, result)
         self._feed(child.model, now)
 
+    def on_chunk(self, replica: int, group: int, chunk: Chunk, now: float) -> None:
+        """An item tells something before it is answered, if only that its child lives."""
+        self._expire(now)
+        child = self._fleet.replicas.get(replica)
+        run = child.runs.get(group) if child else None
+        if child is None or run is None:
+            return
+        child.heard = now
+        if chunk.tells and (work := run.open.get(chunk.index)):
+            self._effects.progressed(work, chunk)
+
     def on_group_done(self, replica: int, group: int, run_ms: float, now: float) -> None:
         """The group's place is free; an item it left without an answer has failed."""
         self._expire(now)
@@ -274,7 +288,7 @@ class Scheduler:
                 self._fleet.kill(child, KillReason.LOAD_TIMEOUT)
                 self._give_up_load(child.model, "it was not loaded in time", now)
             else:
-                waited_for = child.front and child.front.open
+                waited_for = child.runs_for_somebody
                 reason = KillReason.RUN_TIMEOUT if waited_for else KillReason.NOBODY_WAITS
                 self._fleet.kill(child, reason)
         self._advance(now)
@@ -290,14 +304,16 @@ class Scheduler:
         """Hand groups to the model's children.
 
         (1) Only a ready child gets any, the one with least to do first, and at most two: one
-            runs, one is prepared, late.
+            runs, one is prepared, late. One that is stepped gets single requests, as many as it
+            has slots.
         (2) The queue says which works are next, if any are to start now.
         (3) Threads: the cores shared among the children that compute, this one included.
         """
+        policy = self._policy if model.spec.slots is None else self._singly
         # (1) A place.
-        while child := model.next_child(self._policy):
+        while child := model.next_child(policy, now):
             # (2) Works.
-            works = model.queue.take(self._policy, now)
+            works = model.queue.take(policy, now)
             if not works:
                 return
             if not child.runs:
@@ -324,7 +340,7 @@ class Scheduler:
 
     def _recover(self, child: Replica) -> None:
         """Put the groups of a dead child back, and fail the works that `examine` gives up."""
-        autopsy = child.take_back(self._policy)
+        autopsy = recover(child, self._policy, self._group_ids)
         if autopsy.guilty:
             self._book.close(autopsy.guilty)
             hung = child.reason is KillReason.RUN_TIMEOUT
@@ -367,7 +383,7 @@ class Scheduler:
             child = next(one for one in model.replicas.values() if work.group in one.runs)
             run = child.runs[work.group]
             del run.open[work.index]
-            if run is child.front and not run.open:
+            if run in child.under_way and not child.runs_for_somebody:
                 child.heard = now
             self._effects.cancel(work.group, work.index)
 

@@ -11,7 +11,6 @@ from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, Repli
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.queue import ModelQueue
 from modelmora.scheduling.residency import Presence, Resident
-from modelmora.scheduling.retry import Autopsy, Works, examine
 from modelmora.scheduling.scaling import Pressure
 from modelmora.scheduling.work import Group, Position, Work
 
@@ -60,41 +59,36 @@ class Replica:
     def has_place(self, policy: Policy) -> bool:
         """It may be given a group.
 
-        (1) Only a ready child, and never more than `groups_per_replica`.
-        (2) One that has nothing to do: yes.
+        (1) Only a ready child, and never more than `groups_per_replica`, or its slots.
+        (2) One that has nothing to do, or steps all it has at once: yes.
         (3) One that runs a group: when that will soon be done, or its model was never measured.
             What comes until then can still overtake, or join the next group.
         """
+        slots = self.model.spec.slots
         # (1) Ready, not full.
-        if self.state is not State.READY or len(self.runs) >= policy.groups_per_replica:
+        if self.state is not State.READY or len(self.runs) >= (slots or policy.groups_per_replica):
             return False
-        # (2) Idle.
-        if not self.runs or self.model.run_ms is None:
+        # (2) Idle, or stepped.
+        if not self.runs or self.model.run_ms is None or slots:
             return True
         # (3) Soon done.
         return self.unanswered * self.model.run_ms <= policy.prepare_ahead_s * 1000
 
-    def take_back(self, policy: Policy) -> Autopsy:
-        """The child has died: what it held goes back into the queue, as `examine` says."""
-        groups: list[Works] = [tuple(run.open.values()) for run in self.runs.values()]
-        self.runs.clear()
-        autopsy = examine(groups, policy)
-        for work in (work for works in autopsy.suspects for work in works):
-            work.attempt += 1
-        if autopsy.solo:
-            autopsy.solo.solo_crashes += 1
-        for work in (work for works in autopsy.innocents for work in works):
-            work.returns += 1
-        back = [*autopsy.suspects, *autopsy.innocents]
-        for lane in self.model.queue.lanes:
-            lane.put_back([works for works in back if works[0].lane is lane.lane])
-        for work in (work for works in back for work in works):
-            work.group = None
-        return autopsy
+    def takes_next(self, policy: Policy, now: float) -> bool:
+        """It has a place, and what is next in its queue may run beside what it runs.
+
+        Only a stepped child runs several at once: those of one cohort.
+        """
+        if not self.has_place(policy):
+            return False
+        if not self.model.spec.slots or self.front is None:
+            return True
+        cohort = self.front.group.works[0].cohort
+        return self.model.queue.next_cohort(policy, now) in (cohort, None)
 
     @property
     def front(self) -> Run | None:
-        """The group it works on: children work in order."""
+        """The group it works on: children work in order, unless they are stepped."""
         return next(iter(self.runs.values()), None)
 
     def status(self) -> ReplicaStatus:
@@ -105,6 +99,17 @@ class Replica:
     def holds(self, memory: Device) -> int:
         """Bytes of this memory that are reserved for it."""
         return memory.bytes_of(self.need, self.device)
+
+    @property
+    def under_way(self) -> list[Run]:
+        """The groups it works on: its front, or all of them where it is stepped."""
+        runs = [*self.runs.values()]
+        return runs if self.model.spec.slots else runs[:1]
+
+    @property
+    def runs_for_somebody(self) -> bool:
+        """Whether anything it works on still needs an answer."""
+        return any(run.open for run in self.under_way)
 
     def load_ms_since(self, queued_at: float) -> float:
         """How much of the load a work queued at this time (monotonic s) has waited for."""
@@ -130,7 +135,7 @@ class Replica:
         if not self.runs or self.state is State.LEAVING:
             return float("inf")
         # (3) Runs for nobody.
-        if self.front and not self.front.open:
+        if not self.runs_for_somebody:
             return self.heard + min(policy.cancel_grace_s, policy.start_to_close_s)
         # (4) Runs.
         return self.heard + policy.start_to_close_s
@@ -209,9 +214,9 @@ class Model:
         """It has a child that is neither leaving nor about to."""
         return any(child.state in _STAYING for child in self.replicas.values())
 
-    def next_child(self, policy: Policy) -> Replica | None:
+    def next_child(self, policy: Policy, now: float) -> Replica | None:
         """Which child gets the next group: of those that may, the one with least to do."""
-        free = [child for child in self.replicas.values() if child.has_place(policy)]
+        free = [child for child in self.replicas.values() if child.takes_next(policy, now)]
         if len(free) < 2:
             return free[0] if free else None
         return min(free, key=lambda child: child.unanswered)
@@ -243,7 +248,8 @@ class Model:
         load_ms = 0.0 if ready else self.load_ms
         if self.run_ms is None or load_ms is None:
             return Position(ahead, None)
-        return Position(ahead, (load_ms + ahead * self.run_ms / max(ready, 1)) / 1000)
+        at_once = max(ready, 1) * (self.spec.slots or 1)
+        return Position(ahead, (load_ms + ahead * self.run_ms / at_once) / 1000)
 
     def status(self, now: float) -> ModelStatus:
         """The model as people see it."""

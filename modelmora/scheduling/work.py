@@ -42,6 +42,8 @@ class Work:
     place: Batch | None = None
     group: int | None = None
     index: int = 0
+    cohort: int = 0
+    """Of a stepped model: it is started beside works of the same number only."""
     solo_crashes: int = 0
     returns: int = 0
 

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from modelmora.errors import Code, RequestError
 from modelmora.messages import EventKind, Parameter, Timings
 from modelmora.scheduling import (
+    Chunk,
     Group,
     ItemResult,
     KillReason,
@@ -20,6 +21,7 @@ from modelmora.scheduling import (
 )
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.request import Incoming, Outcomes
+from modelmora.workers import Chunk as WorkerChunk
 from modelmora.workers import ExitReason, ExitReport
 from modelmora.workers import ItemResult as WorkerResult
 
@@ -95,6 +97,13 @@ class NodeEffects:
         if request.head.progress:
             self.outcomes.started(request, work.model)
 
+    def progressed(self, work: Work, chunk: Chunk) -> None:
+        """The child has more of its output, or has come further; told where that was asked for."""
+        request, said = cast("Incoming", work.meta), cast("WorkerChunk", chunk)
+        if request.head.progress:
+            request.told = request.told.and_then(said)
+            self.outcomes.progressed(request, work.model, said, work.attempt)
+
     def answered(self, work: Work, result: ItemResult) -> None:
         """The child has answered: outputs, or an error of this item alone."""
         request, item = cast("Incoming", work.meta), cast("WorkerResult", result)
@@ -134,7 +143,11 @@ class Listener:
         """The model is in memory."""
         private = info.get("private_bytes")
         size = private if isinstance(private, int) else 0
-        facts: dict[str, Parameter] = {"load_ms": round(load_ms, 1), "private_bytes": size}
+        facts: dict[str, Parameter] = {
+            "load_ms": round(load_ms, 1),
+            "private_bytes": size,
+            "sandbox": str(info.get("sandbox", "unknown")),
+        }
         self._event(EventKind.LOADED, replica, facts)
         self._scheduler.on_loaded(replica, load_ms, Need(size), self._now())
         self._arm()
@@ -153,6 +166,10 @@ class Listener:
     def on_results(self, replica: int, group: int, results: Sequence[WorkerResult]) -> None:
         """Items of a group are answered."""
         self._scheduler.on_results(replica, group, results, self._now())
+
+    def on_chunk(self, replica: int, group: int, chunk: WorkerChunk) -> None:
+        """A request tells something, if only that its child lives."""
+        self._scheduler.on_chunk(replica, group, chunk, self._now())
 
     def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
         """It has a free place."""

@@ -8,7 +8,7 @@ from modelmora.engines.catalog import EngineEntry, settings_for
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.sizes import check_inputs
 from modelmora.messages import Parameter, RequestHead
-from modelmora.registry.routing import routes
+from modelmora.registry.routing import NOBODY, routes
 from modelmora.scheduling import ModelKey, ModelSpec
 from modelmora.text import did_you_mean, printable
 
@@ -19,18 +19,38 @@ class Catalogue:
     def __init__(self) -> None:
         self._models: dict[ModelKey, tuple[ModelSpec, EngineEntry]] = {}
         self._routes = routes(())
+        self._lacking: Mapping[str, str] = NOBODY
 
-    def replace(self, models: Iterable[tuple[ModelSpec, EngineEntry]]) -> None:
-        """Serve exactly these."""
+    def replace(
+        self,
+        models: Iterable[tuple[ModelSpec, EngineEntry]],
+        active: Mapping[str, str] = NOBODY,
+        defaults: Mapping[str, str] = NOBODY,
+        lacking: Mapping[str, str] = NOBODY,
+    ) -> None:
+        """Serve exactly these; `active` and `defaults` as `routing` has them.
+
+        `lacking` is why others that are registered are not served here, by name@version.
+        """
+        self._lacking = lacking
         self._models = {spec.key: (spec, entry) for spec, entry in models}
-        self._routes = routes(spec for spec, _ in self._models.values())
+        self._routes = routes((spec for spec, _ in self._models.values()), active, defaults)
 
     def named(self, target: str) -> ModelKey | None:
         """What `name@version` or `name` stands for; see `routing`."""
         name, _, version = target.partition("@")
         if version:
             return (name, version) if (name, version) in self._models else None
-        return self._routes.names.get(name)
+        key = self._routes.names.get(name)
+        return key if key in self._models else None
+
+    def meant(self, head: RequestHead) -> str:
+        """The name@version that a request means, be it served here or elsewhere; "" if unknown."""
+        if "@" in head.model:
+            return head.model
+        routes = self._routes
+        key = routes.names.get(head.model) if head.model else routes.tasks.get(head.task or "")
+        return "@".join(key or ())
 
     @property
     def specs(self) -> dict[ModelKey, ModelSpec]:
@@ -45,7 +65,11 @@ class Catalogue:
         """
         # (1), (2), (3)
         key = self.named(head.model) if head.model else self._routes.tasks.get(head.task or "")
-        if key is None:
+        if key is None or key not in self._models:
+            if (meant := self.meant(head)) in self._lacking:
+                raise RequestError(
+                    Code.CANNOT_BE_SERVED, f"{meant} is not served here: {self._lacking[meant]}"
+                )
             asked = head.model or f"a model for task {head.task!r}"
             near = (
                 did_you_mean(head.model.partition("@")[0], self._routes.names) if head.model else ""

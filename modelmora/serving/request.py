@@ -11,6 +11,7 @@ from modelmora.errors import RequestError
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Source, Timings
 from modelmora.messages.headers import HANDED_ON, REPLY_PARTITION
 from modelmora.scheduling import ModelKey, Position
+from modelmora.workers import NOTHING_TOLD, Chunk, Told
 
 _HANDED_ON = re.compile(rb"(\d{1,3}) (\d{1,9}) (\d{1,18}) (\d{1,15})")
 
@@ -70,6 +71,8 @@ class Incoming:
     """The record's value in single-object encoding, where it came in another."""
     handed_on: HandedOn | None = None
     """Where it comes from, if not from its sender."""
+    told: Told = NOTHING_TOLD
+    """What was told of its outputs before it had an outcome."""
     run: int = 1
     """Which run of its id it is: above 1 where a dead letter was replayed."""
 
@@ -136,6 +139,9 @@ class Outcomes(Protocol):
 
     def started(self, request: Incoming, model: ModelKey) -> None:
         """Its worker has begun."""
+
+    def progressed(self, request: Incoming, model: ModelKey, chunk: Chunk, attempt: int) -> None:
+        """It has more of its output, or has come so many steps further."""
 
     def event(self, kind: EventKind, model: ModelKey, facts: Mapping[str, Parameter]) -> None:
         """Something happened to a model."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from math import inf
 from typing import cast
 
 from modelmora.engines.catalog import EngineEntry
 from modelmora.errors import Code, NotFound, RequestError
+from modelmora.registry.routing import NOBODY
 from modelmora.scheduling import ModelKey, ModelSpec, ModelStatus, Policy, Scheduler, Work
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
@@ -158,10 +159,16 @@ class Service:
 
     # Models --------------------------------------------------------------------------------------
 
-    def serve(self, models: Sequence[tuple[ModelSpec, EngineEntry]]) -> None:
-        """Serve exactly these models from now on."""
+    def serve(
+        self,
+        models: Sequence[tuple[ModelSpec, EngineEntry]],
+        active: Mapping[str, str] = NOBODY,
+        defaults: Mapping[str, str] = NOBODY,
+        lacking: Mapping[str, str] = NOBODY,
+    ) -> None:
+        """Serve exactly these models from now on; see `Catalogue.replace`."""
         before = self.catalogue.specs
-        self.catalogue.replace(models)
+        self.catalogue.replace(models, active, defaults, lacking)
         self._effects.workers.preload(name for _, entry in models for name in entry.modules)
         now = self._now()
         for key, spec in self.catalogue.specs.items():

@@ -7,14 +7,12 @@ from modelmora.settings.fields import (
     Limits,
     LogSettings,
     MemorySettings,
-    ModelConfig,
     SchemaRegistrySettings,
-    Section,
     Settings,
     Timing,
     TopicSettings,
 )
-from modelmora.settings.kinds import YEAR_S
+from modelmora.settings.kinds import YEAR_S, Runtime
 from modelmora.settings.loading import (
     DEFAULT_CONFIG,
     checked,
@@ -23,6 +21,16 @@ from modelmora.settings.loading import (
     settings_in,
     sources_of,
 )
+from modelmora.settings.models import (
+    FOREVER,
+    Licence,
+    ModelConfig,
+    ModelDetails,
+    ModelFile,
+    Needs,
+    Replicas,
+)
+from modelmora.settings.section import Section
 from modelmora.settings.sources import (
     CONFIG_VARIABLE,
     NOTIFY_VARIABLE,
@@ -35,15 +43,22 @@ from modelmora.settings.sources import (
 __all__ = [
     "CONFIG_VARIABLE",
     "DEFAULT_CONFIG",
+    "FOREVER",
     "MIB",
     "NOTIFY_VARIABLE",
     "PREFIX",
     "YEAR_S",
     "KafkaSettings",
+    "Licence",
     "Limits",
     "LogSettings",
     "MemorySettings",
     "ModelConfig",
+    "ModelDetails",
+    "ModelFile",
+    "Needs",
+    "Replicas",
+    "Runtime",
     "SchemaRegistrySettings",
     "Section",
     "Settings",

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, SecretStr, field_validator
 
 from modelmora.errors import ConfigurationError
 from modelmora.settings.kinds import (
@@ -15,42 +14,18 @@ from modelmora.settings.kinds import (
     FilePath,
     Host,
     MemberId,
-    ModelName,
-    ModelVersion,
     Namespace,
     Port,
     RegistryUrl,
+    Runtime,
+    RuntimeName,
     Servers,
     Span,
 )
+from modelmora.settings.models import ModelConfig
+from modelmora.settings.section import Section
 
 MIB = 1 << 20
-
-
-class Section(BaseModel):
-    """A part of the settings; unknown keys are refused, so that a typing error is seen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch(cls, given: object, info: ValidationInfo) -> object:
-        """`true` is no number, though Python has it so."""
-        kind = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(given, bool) and kind is not bool:
-            raise PydanticCustomError("no_switch", "no switch")
-        return given
-
-
-class ModelConfig(Section):
-    """One model to serve."""
-
-    name: ModelName = Field(description="what requests call it")
-    task: str = Field(description="what it does, such as `txt2embed`")
-    source: str = Field(description="`package:<distribution>` or a folder")
-    version: ModelVersion = Field("1", description="its version")
-    engine: str | None = Field(None, description="what runs it; none = by the task")
-    default: bool = Field(True, description="false: it answers only where its version is named")
 
 
 class KafkaSettings(Section):
@@ -324,6 +299,16 @@ class Settings(Section):
         description="`exactly_once`: outcomes and offsets in one transaction, see "
         "[Exactly once](../howto/exactly-once.md)",
     )
+    sandbox: Literal["required", "best-effort", "off"] = Field(
+        "best-effort",
+        description="models' processes without network, programs and others' files: as far as the "
+        "kernel can, or `required`, or `off`",
+    )
+    runtimes: dict[RuntimeName, Runtime] = Field(
+        {},
+        description="other Python environments for models whose `runtime` names them: the path of "
+        "each one's python, or a command as a list",
+    )
     threads: int | None = Field(
         None, ge=1, description="CPU threads that all models together may use; none = all cores"
     )
@@ -342,8 +327,8 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     models: tuple[ModelConfig, ...] = Field(
         (),
-        description="models to serve: a list of `name`, `task`, `source` and optionally `version` "
-        "(default `1`), `engine` and `default` (`false`: answers only where its version is named)",
+        description="models to serve: a list of `name`, `task`, `source` and optionally "
+        "[more](models.md)",
     )
 
     @field_validator("models")

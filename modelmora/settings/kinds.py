@@ -56,6 +56,11 @@ RegistryUrl = Annotated[
     StringConstraints(pattern=r"^(https?|mock)://[^@\s]+$"),
     Field(json_schema_extra={"form": "http://host:port without a user in it"}),
 ]
+RuntimeName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$"),
+    Field(json_schema_extra={"form": "up to 64 of a-z 0-9 . _ -, first a letter or digit"}),
+]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Host = Annotated[
     str,
@@ -64,4 +69,7 @@ Host = Annotated[
 ]
 Servers = Annotated[str, AfterValidator(_servers)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
+Command = Annotated[tuple[str, ...], Field(min_length=1)]
+Runtime = FilePath | Command
+"""A Python, or a program of its own with its arguments."""
 Span = Annotated[float, Field(le=YEAR_S)]

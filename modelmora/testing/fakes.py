@@ -13,7 +13,7 @@ from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Timings
 from modelmora.scheduling import Group, ModelKey, ModelSpec, Placement, Position
 from modelmora.serving import Incoming
-from modelmora.workers import ItemResult, WorkerEvents
+from modelmora.workers import Chunk, ItemResult, WorkerEvents
 
 UNIX_MS = 1_800_000_000_000
 
@@ -183,6 +183,7 @@ class FakeOutcomes:
         self.exit_codes: dict[str, int | None] = {}
         self.positions: dict[str, Position] = {}
         self.events: list[tuple[EventKind, ModelKey, Mapping[str, Parameter]]] = []
+        self.chunks: list[tuple[str, int, Chunk]] = []
         self.on_told: Callable[[], None] = lambda: None
 
     def completed(
@@ -222,6 +223,10 @@ class FakeOutcomes:
     def started(self, request: Incoming, model: ModelKey) -> None:
         """Note it."""
         self._tell("started", request)
+
+    def progressed(self, request: Incoming, model: ModelKey, chunk: Chunk, attempt: int) -> None:
+        """Note it."""
+        self.chunks.append((request.head.request_id, attempt, chunk))
 
     def event(self, kind: EventKind, model: ModelKey, facts: Mapping[str, Parameter]) -> None:
         """Note it."""

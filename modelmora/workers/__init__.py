@@ -1,5 +1,6 @@
 """The processes that run models: one child each, started, fed, watched and ended by the node."""
 
+from modelmora.workers.chunks import NOTHING_TOLD, Chunk, Told
 from modelmora.workers.events import (
     ExitReason,
     ExitReport,
@@ -13,6 +14,8 @@ from modelmora.workers.protocol import ItemResult
 from modelmora.workers.supervisor import Supervisor
 
 __all__ = [
+    "NOTHING_TOLD",
+    "Chunk",
     "ExitReason",
     "ExitReport",
     "GroupLike",
@@ -20,6 +23,7 @@ __all__ = [
     "MetaLike",
     "SpecLike",
     "Supervisor",
+    "Told",
     "WorkLike",
     "WorkerEvents",
 ]

@@ -14,122 +14,23 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from modelmora.engines.base import Engine, LoadError, is_out_of_memory
-from modelmora.errors import Code, RequestError
+from modelmora.engines.base import Engine, LoadError, SteppedEngine, is_out_of_memory
+from modelmora.errors import Code
 from modelmora.resources import private_memory
+from modelmora.sandbox import Enclosure, Mode, Unenclosed, enclose
 from modelmora.workers import linux, protocol
 from modelmora.workers.execution import GroupRun, SafeSize, log, place_of
-from modelmora.workers.protocol import FrameReader, Kind, ProtocolError, Run
+from modelmora.workers.mailbox import GroupDesk, Inbox, Outbox, StepDesk
+from modelmora.workers.protocol import Kind, ProtocolError, Run
+from modelmora.workers.stepping import SteppedRuns
+from modelmora.workers.trial import fault_of
 
 EXIT_PROTOCOL = 71
-
-
-class Inbox:
-    """Frames from the node: runs in their order, cancels as they come."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._reader = FrameReader(protocol.TO_CHILD)
-        self._runs: deque[Run] = deque()
-        self._cancelled: dict[int, set[int]] = {}
-        self.load: dict[str, Any] | None = None
-
-    def wait_for_load(self) -> dict[str, Any]:
-        """The LOAD that comes first. Raises EOFError once the node is gone."""
-        while self.load is None:
-            self._receive(0)
-        return self.load
-
-    def next_run(self) -> Run:
-        """The next group, waited for. Raises EOFError once the node is gone."""
-        while not self._runs:
-            self._receive(0)
-        return self._runs.popleft()
-
-    def poll(self) -> None:
-        """Take in what lies in the socket, without waiting."""
-        while self._receive(socket.MSG_DONTWAIT):
-            pass
-
-    def is_cancelled(self, group: int, index: int) -> bool:
-        """Whether this request has been taken back."""
-        return index in self._cancelled[group]
-
-    def done(self, group: int) -> None:
-        """Forget the cancels of a group."""
-        del self._cancelled[group]
-
-    def _receive(self, flags: int) -> bool:
-        try:
-            count = self._sock.recv_into(self._reader.buffer(), 0, flags)
-        except BlockingIOError:
-            return False
-        except ConnectionError:
-            raise EOFError from None
-        if count == 0:
-            raise EOFError
-        self._reader.received(count)
-        for kind, body in self._reader.frames():
-            self._take(kind, body)
-        return True
-
-    def _take(self, kind: Kind, body: memoryview) -> None:
-        if kind is Kind.RUN:
-            run = protocol.decode_run(body)
-            self._cancelled[run.group] = set()
-            self._runs.append(run)
-        elif kind is Kind.CANCEL:
-            group, index = protocol.decode_cancel(body)
-            # A group that is done by now needs no cancel.
-            self._cancelled.get(group, set()).add(index)
-        else:
-            self.load = protocol.decode_json(body)
-
-
-class Outbox:
-    """Answers of one group, sent as RESULTS frames at the end of each micro-batch."""
-
-    def __init__(self, sock: socket.socket, group: int) -> None:
-        self._sock = sock
-        self._group = group
-        self._items: list[bytes] = []
-        self._bytes = 0
-
-    def answer(
-        self, index: int, outputs: bytes | None, error: RequestError | None, ms: float
-    ) -> None:
-        """Add one request's outcome."""
-        ok = error is None
-        payload = (outputs or b"") if error is None else protocol.encode_error(error)
-        self._items.append(protocol.encode_item(index, ok, ms, payload))
-        self._bytes += len(payload)
-        if self._bytes >= protocol.FRAME_TARGET:
-            self.flush()
-
-    def flush(self, last: bytes = b"") -> None:
-        """Send what has gathered, and `last` behind it."""
-        if self._items:
-            last = protocol.encode_results(self._group, self._items) + last
-            self._items, self._bytes = [], 0
-        if last:
-            self._sock.sendall(last)
-
-
-class _GroupControl:
-    def __init__(self, inbox: Inbox, outbox: Outbox, group: int) -> None:
-        self.poll = inbox.poll
-        self._inbox, self._outbox, self._group = inbox, outbox, group
-
-    def is_cancelled(self, index: int) -> bool:
-        return self._inbox.is_cancelled(self._group, index)
-
-    def batch_done(self) -> None:
-        self._outbox.flush()
 
 
 def serve(sock: socket.socket, node: int) -> int:
@@ -143,6 +44,8 @@ def serve(sock: socket.socket, node: int) -> int:
         engine = _load(sock, inbox.wait_for_load())
         if engine is None:
             return 0
+        if isinstance(engine, SteppedEngine):
+            _run_steps(sock, inbox, engine)
         safe = SafeSize()
         while True:
             _run_group(sock, inbox, engine, safe, inbox.next_run())
@@ -168,14 +71,21 @@ def _settle(node: int) -> None:
     )
 
 
-def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | None:
-    """Make the engine and load the model; None after LOAD_FAILED was sent."""
+def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngine | None:
+    """Make the engine, load the model, try it if told so; None after LOAD_FAILED was sent."""
     label = f"{order['name']}@{order['version']}"
     if linux.supported:
         linux.set_process_name(f"mm:{order['name']}")
     try:
+        # Libraries may ask more of the system than models may: they are imported first.
         engine = make_engine(order["engine"])
+        enclosure = _enclose(order)
         info = dict(engine.load(Path(order["path"]), order["options"]))
+        if order.get("warm_up") and (fault := fault_of(engine, b64decode(order["warm_up"]))):
+            raise LoadError(
+                Code.MODEL_UNAVAILABLE,
+                f"its test request failed: {fault.code.value}: {fault.message}",
+            )
     except LoadError as error:
         _refuse(sock, error.code, error.message)
         return None
@@ -185,15 +95,27 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | None:
         return None
     gc.collect()
     gc.freeze()
+    info["sandbox"] = str(enclosure)
     info["private_bytes"] = private_memory(os.getpid())
     sock.sendall(protocol.encode_json(Kind.LOADED, info))
     return engine
 
 
-def make_engine(name: str) -> Engine:
+def _enclose(order: Mapping[str, Any]) -> Enclosure:
+    """Before anything of the model is read. Raises LoadError."""
+    folder = Path(order["path"]) if order["path"] else None
+    try:
+        return enclose(
+            Mode(order["sandbox"]), folder, devices=bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        )
+    except Unenclosed as error:
+        raise LoadError(Code.CANNOT_BE_SERVED, str(error)) from None
+
+
+def make_engine(name: str) -> Engine | SteppedEngine:
     """An engine by its `module:Class`. Raises ImportError, AttributeError."""
     module, _, cls = name.partition(":")
-    engine: Engine = getattr(importlib.import_module(module), cls)()
+    engine: Engine | SteppedEngine = getattr(importlib.import_module(module), cls)()
     return engine
 
 
@@ -216,10 +138,25 @@ def _run_group(sock: socket.socket, inbox: Inbox, engine: Engine, safe: SafeSize
     sock.sendall(protocol.encode_started(run.group))
     engine.use_threads(run.threads)
     outbox = Outbox(sock, run.group)
-    control = _GroupControl(inbox, outbox, run.group)
+    control = GroupDesk(inbox, outbox, run.group)
     GroupRun(engine, run, safe, control, outbox.answer).execute()
     inbox.done(run.group)
     outbox.flush(protocol.encode_done(run.group, (time.perf_counter() - started) * 1e3))
+
+
+def _run_steps(sock: socket.socket, inbox: Inbox, engine: SteppedEngine) -> NoReturn:
+    """Step what is there; what comes meanwhile joins between two steps."""
+    desk = StepDesk(sock, inbox)
+    runs = SteppedRuns(engine, desk)
+    while True:
+        if runs.busy:
+            inbox.poll()
+        else:
+            runs.take(inbox.next_run())
+        while inbox.has_run:
+            runs.take(inbox.next_run())
+        runs.turn()
+        desk.flush()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from modelmora.errors import Code
 from modelmora.messages import DeviceKind
+from modelmora.workers.chunks import Chunk, Told
 from modelmora.workers.protocol import ItemResult
 
 
@@ -38,6 +39,10 @@ class SpecLike(Protocol):
     @property
     def options(self) -> Mapping[str, object]:
         """Options of the engine."""
+
+    @property
+    def runtime(self) -> str | None:
+        """Which other Python environment its child runs in; None = the node's."""
 
 
 class DeviceLike(Protocol):
@@ -74,6 +79,10 @@ class MetaLike(Protocol):
     @property
     def traceparent(self) -> str | None:
         """W3C trace context, if any."""
+
+    @property
+    def told(self) -> Told:
+        """What it has told in children that died."""
 
 
 class WorkLike(Protocol):
@@ -177,6 +186,9 @@ class WorkerEvents(Protocol):
 
     def on_results(self, replica: int, group: int, results: Sequence[ItemResult]) -> None:
         """Some requests of a group are answered."""
+
+    def on_chunk(self, replica: int, group: int, chunk: Chunk) -> None:
+        """A request that is not answered yet tells something, if only that its child lives."""
 
     def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
         """All requests of a group are answered; it took `run_ms` in the child."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from modelmora.engines.base import Engine, Plan, Row, is_out_of_memory
+from modelmora.engines.base import Engine, Plan, Row, Withdrawn, is_out_of_memory
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.sizes import RECORD_BYTES, outputs_too_large
-from modelmora.messages import InferenceRequest
+from modelmora.messages import Content, InferenceRequest
 from modelmora.wire import decode_request, encode_outputs
+from modelmora.workers.chunks import LIFE_S, Chunk, Stream
 from modelmora.workers.protocol import Run
 
 log = logging.getLogger("modelmora.child")
@@ -32,6 +33,10 @@ class Control(Protocol):
 
     def batch_done(self) -> None:
         """A micro-batch ended: its answers may leave."""
+        ...
+
+    def tell(self, chunk: Chunk) -> None:
+        """A request tells how far it is."""
         ...
 
 
@@ -62,6 +67,7 @@ class _Open:
     parts: dict[int, Any] = field(default_factory=dict)
     missing: int = 0
     ms: float = 0.0
+    stream: Stream | None = None
 
 
 class GroupRun:
@@ -76,6 +82,8 @@ class GroupRun:
         self._control = control
         self._answer = answer
         self._open: dict[int, _Open] = {}
+        self._alive_at = time.monotonic()
+        engine.on_step = self._on_step  # type: ignore[attr-defined]  # most have no use for it
 
     def execute(self) -> None:
         """Answer every request of the group exactly once; raises nothing of the engine's."""
@@ -105,7 +113,7 @@ class GroupRun:
         try:
             return self._engine.plan(requests, self._run.parameters)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
-            failed = self._described(error, requests[0][0])
+            failed = described(error, self._id_of(requests[0][0]))
         if len(requests) == 1:
             return Plan(refused=[(requests[0][0], failed)])
         middle = len(requests) // 2
@@ -139,12 +147,17 @@ class GroupRun:
             outputs = self._engine.run(rows, self._run.parameters)
             if len(outputs) != len(rows):
                 raise ValueError("the engine answered another number of rows")
+        except Withdrawn as error:
+            return described(error, self._id_of(rows[0].index)) if self._live(rows) else None
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
-            return self._described(error, rows[0].index)
+            return described(error, self._id_of(rows[0].index))
         ms = (time.perf_counter() - started) * 1e3
         touched: dict[int, _Open] = {}
         for row, output in zip(rows, outputs, strict=True):
-            entry = touched[row.index] = self._open[row.index]
+            entry = self._open.get(row.index)
+            if entry is None:  # taken back between two steps
+                continue
+            touched[row.index] = entry
             entry.parts[row.part] = output
             entry.missing -= 1
         for index, entry in touched.items():
@@ -152,6 +165,26 @@ class GroupRun:
             if entry.missing == 0:
                 self._finish(index)
         return None
+
+    def _on_step(self, rows: Sequence[Row], done: int, total: int) -> None:
+        """The engine is so far with these rows. Raises Withdrawn where all were taken back."""
+        self._control.poll()
+        rows = self._live(rows)
+        if not rows:
+            raise Withdrawn
+        now = time.monotonic()
+        for index in sorted({row.index for row in rows}):
+            entry = self._open[index]
+            if not entry.request.progress:
+                continue
+            if entry.stream is None:
+                entry.stream = Stream(self._run.requests[index].told, index)
+            for chunk in entry.stream.step(done, total, now):
+                self._control.tell(chunk)
+                self._alive_at = now
+        if now - self._alive_at >= LIFE_S:
+            self._alive_at = now
+            self._control.tell(Chunk(rows[0].index, 0))
 
     def _halves(self, rows: Sequence[Row]) -> None:
         middle = len(rows) // 2
@@ -169,12 +202,9 @@ class GroupRun:
         entry = self._open[index]
         try:
             parts = [entry.parts[part] for part in range(len(entry.parts))]
-            outputs = encode_outputs(self._engine.finish(entry.request, parts))
+            outputs = encoded(self._engine.finish(entry.request, parts))
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
-            self._fail(index, self._described(error, index))
-            return
-        if len(outputs) > RECORD_BYTES:
-            self._fail(index, outputs_too_large())
+            self._fail(index, described(error, self._id_of(index)))
             return
         del self._open[index]
         self._answer(index, outputs, None, entry.ms)
@@ -184,17 +214,27 @@ class GroupRun:
         if entry is not None:
             self._answer(index, None, error, entry.ms)
 
-    def _described(self, error: Exception, index: int) -> RequestError:
-        """An engine's exception as an item's error: never its text, which may hold content."""
-        if isinstance(error, RequestError):
-            return error
-        if is_out_of_memory(error):
-            return RequestError(
-                Code.OUT_OF_MEMORY, "the model ran out of memory on this request alone"
-            )
-        where = place_of(error)
-        log.warning("request %s failed: %s", self._run.requests[index].id, where)
-        return RequestError(Code.INFERENCE_FAILED, f"the model failed on this request ({where})")
+    def _id_of(self, index: int) -> str:
+        return self._run.requests[index].id
+
+
+def encoded(outputs: Sequence[Content]) -> bytes:
+    """The outputs as they stand in a result. Raises RequestError where none takes them."""
+    found = encode_outputs(outputs)
+    if len(found) > RECORD_BYTES:
+        raise outputs_too_large()
+    return found
+
+
+def described(error: Exception, request_id: str) -> RequestError:
+    """An engine's exception as a request's error: never its text, which may hold content."""
+    if isinstance(error, RequestError):
+        return error
+    if is_out_of_memory(error):
+        return RequestError(Code.OUT_OF_MEMORY, "the model ran out of memory on this request alone")
+    where = place_of(error)
+    log.warning("request %s failed: %s", request_id, where)
+    return RequestError(Code.INFERENCE_FAILED, f"the model failed on this request ({where})")
 
 
 def place_of(error: BaseException) -> str:

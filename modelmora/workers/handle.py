@@ -10,14 +10,17 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from modelmora.errors import ModelMoraError
+from modelmora.settings import Runtime
 from modelmora.surroundings import interpreter
 from modelmora.workers.environment import worker_environment
 from modelmora.workers.exits import wait_exit
 
+CHILD, ZYGOTE = "modelmora.workers.child", "modelmora.workers.zygote"
 DATAGRAM = 64 << 10
 PING_S = 5.0
 # Pings left unanswered in a row until a zygote counts as frozen: half a minute, and five of them
@@ -151,19 +154,41 @@ def spawn_zygote(modules: Iterable[str]) -> Spawned:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     wanted = tuple(dict.fromkeys(modules))
     with theirs:
-        return Spawned(spawn("modelmora.workers.zygote", theirs, *wanted), ours, wanted)
+        process = _spawn(interpreter(ZYGOTE), theirs, worker_environment(), "", *wanted)
+        return Spawned(process, ours, wanted)
 
 
-def spawn(
-    module: str, sock: socket.socket, *arguments: str, devices: str = ""
+def spawn_child(
+    sock: socket.socket, runtime: Runtime | None, devices: str
 ) -> subprocess.Popen[bytes]:
-    """Run a module of ours with a socket, in a session of its own, so Ctrl-C is the node's."""
-    environment = {**worker_environment(), "CUDA_VISIBLE_DEVICES": devices}
+    """Start a child that was not forked: in our Python, in another one, or a program of its own.
+
+    Raises OSError.
+    """
+    program = interpreter(CHILD)
+    if isinstance(runtime, Path):
+        program = (str(runtime), *program[1:])
+    elif runtime:
+        program = runtime
+    environment = worker_environment()
+    if runtime:
+        environment.pop("PYTHONHOME", None)  # where our own Python has its library
+    return _spawn(program, sock, environment, devices)
+
+
+def _spawn(
+    program: Sequence[str],
+    sock: socket.socket,
+    environment: Mapping[str, str],
+    devices: str,
+    *arguments: str,
+) -> subprocess.Popen[bytes]:
+    """Run a program with a socket, in a session of its own, so Ctrl-C is the node's."""
     fd = sock.fileno()
     return subprocess.Popen(
-        [*interpreter(module), str(fd), str(os.getpid()), *arguments],
+        [*program, str(fd), str(os.getpid()), *arguments],
         pass_fds=[fd],
-        env=environment,
+        env={**environment, "CUDA_VISIBLE_DEVICES": devices},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -7,11 +7,12 @@ import errno
 import logging
 import socket
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from modelmora.settings import Runtime
 from modelmora.workers import linux
-from modelmora.workers.handle import ForkRefused, Spawned, Zygote, known, spawn, spawn_zygote
+from modelmora.workers.handle import ForkRefused, Spawned, Zygote, known, spawn_child, spawn_zygote
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 30.0
 log = logging.getLogger(__name__)
@@ -22,17 +23,20 @@ class Launcher:
 
     `on_zygote` hears the pid of each zygote, and None when it ended; `on_orphans` is called when
     processes may have been left that nobody knows. `first` is the first zygote, if it runs already.
+    `runtimes` are the environments for children that are not to be forked.
     """
 
     def __init__(
         self,
         on_zygote: Callable[[int | None], None],
         on_orphans: Callable[[], None],
-        first: Spawned | None = None,
+        first: Spawned | None,
+        runtimes: Mapping[str, Runtime],
     ) -> None:
         self._on_zygote = on_zygote
         self._on_orphans = on_orphans
         self._first = first
+        self._runtimes = runtimes
         self._modules: tuple[str, ...] = first.modules if first else ()
         self._zygote: Zygote | None = None
         self._coming: Zygote | None = None
@@ -96,12 +100,13 @@ class Launcher:
         await zygote.settled.wait()
         return zygote.facts
 
-    async def launch(self, visible: str) -> tuple[int, socket.socket]:
+    async def launch(self, visible: str, runtime: str | None) -> tuple[int, socket.socket]:
         """Start a child; returns its pid and the node's end of its socket. Raises OSError.
 
-        `visible` is its CUDA_VISIBLE_DEVICES.
+        `visible` is its CUDA_VISIBLE_DEVICES, `runtime` names another environment, of which the
+        zygote knows nothing.
         """
-        if self._zygote is not None:
+        if self._zygote is not None and runtime is None:
             try:
                 return await self._fork(self._zygote, visible)
             except ForkRefused as refusal:
@@ -109,8 +114,9 @@ class Launcher:
         if self._stopping:
             raise OSError(errno.ECANCELED, "the node stops")
         ours, theirs = socket.socketpair()
+        elsewhere = self._runtimes[runtime] if runtime else None
         with theirs:
-            process = spawn("modelmora.workers.child", theirs, devices=visible)
+            process = spawn_child(theirs, elsewhere, visible)
         self.fresh_starts += 1
         self._fresh[process.pid] = process
         self.sessions.add(process.pid)

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -15,7 +15,9 @@ from typing import Any, Protocol, cast
 from modelmora.errors import Code
 from modelmora.messages import DeviceKind
 from modelmora.resources import memory_of, summed_pss
+from modelmora.sandbox import Mode
 from modelmora.workers import protocol
+from modelmora.workers.chunks import CHUNK_S, Chunk, Told
 from modelmora.workers.events import (
     DeviceLike,
     ExitReason,
@@ -31,12 +33,14 @@ from modelmora.workers.protocol import FrameReader, Kind, ProtocolError
 
 # A dead child's socket may hold answers still; one that closed its socket should be ending.
 LAST_WORDS_S = 1.0
+# What a result can hold leaves at its end at once.
+CHUNKS_AT_ONCE = 64
 
 
 class Starter(Protocol):
     """How a child is started (`Launcher`)."""
 
-    async def launch(self, visible: str) -> tuple[int, socket.socket]:
+    async def launch(self, visible: str, runtime: str | None) -> tuple[int, socket.socket]:
         """Start a child that sees these CUDA devices; its pid, our end of its socket.
 
         Raises OSError.
@@ -51,7 +55,7 @@ class Surroundings:
     """What all children of a supervisor share.
 
     `tree` names the pids whose memory is summed; `at_rest` says whether all children but this one
-    have nothing to do.
+    have nothing to do; `sandbox` how well they must be enclosed.
     """
 
     events: WorkerEvents
@@ -59,17 +63,35 @@ class Surroundings:
     reader: Executor
     tree: Callable[[], list[int]]
     at_rest: Callable[[int], bool]
+    sandbox: Mode
 
 
 class _Owed:
-    """The answers that a child owes for one group."""
+    """The answers that a child owes for one group, and what its requests may tell until then."""
 
-    __slots__ = ("answered", "missing", "started")
+    __slots__ = ("answered", "chunks", "missing", "next", "since", "started")
 
-    def __init__(self, count: int) -> None:
-        self.answered = bytearray(count)
-        self.missing = count
+    def __init__(self, told: Sequence[Told]) -> None:
+        self.answered = bytearray(len(told))
+        self.missing = len(told)
         self.started = False
+        self.since = time.monotonic()
+        self.chunks = 0
+        self.next = [each.chunks for each in told]
+
+    def tells(self, chunk: Chunk) -> None:
+        """Raises ProtocolError where the chunk is none of these, out of turn, or one too many."""
+        index = chunk.index
+        if index >= len(self.answered) or self.answered[index]:
+            raise ProtocolError("a chunk that nobody waits for")
+        if chunk.tells:
+            if chunk.sequence not in (0, self.next[index]):
+                raise ProtocolError("a chunk out of turn")
+            self.next[index] = chunk.sequence + 1
+        self.chunks += 1
+        passed = (time.monotonic() - self.since) / CHUNK_S
+        if self.chunks > len(self.answered) * (CHUNKS_AT_ONCE + passed):
+            raise ProtocolError("more chunks than a child may send")
 
 
 class Channel(asyncio.BufferedProtocol):
@@ -139,14 +161,18 @@ class ChildProcess:
         if self._transport is None or self._end is not None or self._transport.is_closing():
             return
         metas = [cast("MetaLike", work.meta) for work in group.works]
-        requests = [
+        requests: list[dict[str, object]] = [
             {"id": work.request_id, "principal": meta.principal, "traceparent": meta.traceparent}
             for work, meta in zip(group.works, metas, strict=True)
         ]
+        told = [meta.told for meta in metas]
+        for entry, before in zip(requests, told, strict=True):
+            if before.chunks:
+                entry["told"] = (before.chunks, before.chars, before.crc)
         values = [work.value for work in group.works]
         parameters = metas[0].parameters if metas else {}
         frame = protocol.encode_run(group.id, group.threads, parameters, requests, values)
-        self._owed[group.id] = _Owed(len(values))
+        self._owed[group.id] = _Owed(told)
         self.busy = True
         self._transport.write(frame)
 
@@ -164,7 +190,8 @@ class ChildProcess:
     async def live(self) -> ExitReport:
         """The child's whole life: start, load, serve, end."""
         try:
-            self.pid, ours = await self._around.starter.launch(_visible(self._device))
+            starter, visible = self._around.starter, _visible(self._device)
+            self.pid, ours = await starter.launch(visible, self._spec.runtime)
         except OSError as error:
             message = f"no process could be started: {error.strerror}"
             self._around.events.on_load_failed(self.replica, Code.MODEL_UNAVAILABLE, message)
@@ -173,7 +200,8 @@ class ChildProcess:
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_unix_connection(lambda: channel, sock=ours)
         if not self._transport.is_closing():
-            self._transport.write(protocol.encode_json(Kind.LOAD, _order(self._spec, self._device)))
+            order = _order(self._spec, self._device, self._around.sandbox)
+            self._transport.write(protocol.encode_json(Kind.LOAD, order))
         return await self._watch(self.pid, channel)
 
     async def _watch(self, pid: int, channel: Channel) -> ExitReport:
@@ -222,6 +250,10 @@ class ChildProcess:
             return
         if kind is Kind.RESULTS:
             self._take_results(body)
+        elif kind is Kind.CHUNK:
+            group, chunk = protocol.decode_chunk(body)
+            self._owing(group).tells(chunk)
+            self._around.events.on_chunk(self.replica, group, chunk)
         elif kind is Kind.STARTED:
             group = protocol.decode_started(body)
             owed = self._owing(group)
@@ -276,7 +308,7 @@ def _visible(device: DeviceLike | None) -> str:
     return device.id if device and device.kind is DeviceKind.CUDA else ""
 
 
-def _order(spec: SpecLike, device: DeviceLike | None) -> dict[str, object]:
+def _order(spec: SpecLike, device: DeviceLike | None, sandbox: Mode) -> dict[str, object]:
     kind = device.kind if device else DeviceKind.CPU
     return {
         "name": spec.name,
@@ -285,6 +317,7 @@ def _order(spec: SpecLike, device: DeviceLike | None) -> dict[str, object]:
         "engine": spec.engine,
         "path": spec.path,
         "options": {**spec.options, "device": kind.value},
+        "sandbox": sandbox.value,
     }
 
 

@@ -3,8 +3,8 @@
 A frame is a u32 little-endian body length, a u8 type and the body. Every type has a cap on its
 length; whoever breaks a rule is dropped by the node (`ProtocolError`).
 
-    node to child: LOAD, RUN, CANCEL      child to node: LOADED, LOAD_FAILED, STARTED, RESULTS,
-                                                         GROUP_DONE
+    node to child: LOAD, RUN, CANCEL      child to node: LOADED, LOAD_FAILED, STARTED, CHUNK,
+                                                         RESULTS, GROUP_DONE
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 import orjson
 
 from modelmora.errors import Code, ModelMoraError, RequestError
+from modelmora.messages import Parameter
+from modelmora.workers.chunks import NOTHING_TOLD, Chunk, Told
 
 KIB, MIB = 1 << 10, 1 << 20
 MESSAGE_CHARS = 500  # an error message is one line, whatever a child says
@@ -34,6 +36,7 @@ class Kind(IntEnum):
     STARTED = 18
     RESULTS = 19
     GROUP_DONE = 20
+    CHUNK = 21
 
 
 HEADER = struct.Struct("<IB")
@@ -41,9 +44,11 @@ _RUN = struct.Struct("<QHII")
 _CANCEL = struct.Struct("<QI")
 _GROUP = struct.Struct("<Q")
 _DONE = struct.Struct("<Qd")
+_CHUNK = struct.Struct("<QIIII")
 _RESULTS = struct.Struct("<QI")
 _ITEM = struct.Struct("<IBdI")
 _LENGTH = struct.Struct("<I")
+_FAILED, _OK, _WITH_SETTINGS = range(3)
 
 # Caps on body length in bytes, per direction; a type that is absent may not be sent that way.
 TO_CHILD: Mapping[int, int] = {Kind.LOAD: MIB, Kind.RUN: 512 * MIB, Kind.CANCEL: _CANCEL.size}
@@ -53,6 +58,7 @@ TO_NODE: Mapping[int, int] = {
     Kind.STARTED: _GROUP.size,
     Kind.RESULTS: 32 * MIB,
     Kind.GROUP_DONE: _DONE.size,
+    Kind.CHUNK: 256 * KIB,
 }
 FRAME_TARGET = 1 * MIB  # a RESULTS frame is closed once it holds this much
 
@@ -66,11 +72,12 @@ class ProtocolError(ModelMoraError):
 
 @dataclass(frozen=True, slots=True)
 class RunItem:
-    """What travels beside one request's bytes: ids for logs and traces."""
+    """What travels beside one request's bytes: ids for logs and traces, and what it has told."""
 
     id: str
     principal: str = ""
     traceparent: str | None = None
+    told: Told = NOTHING_TOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ class ItemResult:
     outputs: bytes | None
     error: RequestError | None
     inference_ms: float
-    settings: Mapping[str, Any] | None = None
+    settings: Mapping[str, Parameter] | None = None
 
 
 class FrameReader:
@@ -181,7 +188,7 @@ def encode_run(
     requests: Sequence[Mapping[str, Any]],
     values: Sequence[bytes],
 ) -> bytes:
-    """The RUN frame of a group; `requests` hold `id`, `principal`, `traceparent` of each value."""
+    """The RUN frame of a group; `requests` hold the fields of a `RunItem` for each value."""
     meta = orjson.dumps({"parameters": parameters, "requests": requests})
     pack = _LENGTH.pack
     parts = [b"", _RUN.pack(group, threads, len(values), len(meta)), meta]
@@ -205,12 +212,15 @@ def decode_run(body: memoryview) -> Run:
             start += 4 + length
             values.append(bytes(body[start - length : start]))
         requests = tuple(
-            RunItem(entry["id"], entry.get("principal", ""), entry.get("traceparent"))
+            RunItem(
+                entry["id"],
+                entry.get("principal", ""),
+                entry.get("traceparent"),
+                Told(*entry.get("told", ())),
+            )
             for entry in meta["requests"]
         )
-        parameters = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in meta["parameters"].items()
-        }
+        parameters = decode_parameters(meta["parameters"])
     except (struct.error, KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"a RUN body that cannot be read ({type(error).__name__})") from None
     if start != len(body) or len(requests) != count:
@@ -251,14 +261,43 @@ def decode_done(body: memoryview) -> tuple[int, float]:
     return group, run_ms
 
 
+def encode_chunk(group: int, chunk: Chunk) -> bytes:
+    """A CHUNK frame."""
+    head = _CHUNK.pack(group, chunk.index, chunk.sequence, chunk.step, chunk.steps)
+    return frame(Kind.CHUNK, head + chunk.text.encode())
+
+
+def decode_chunk(body: memoryview) -> tuple[int, Chunk]:
+    """The group, and what one of its requests tells."""
+    try:
+        group, index, sequence, step, steps = _CHUNK.unpack_from(body)
+        text = str(body[_CHUNK.size :], "utf-8")
+    except (struct.error, UnicodeDecodeError):
+        raise ProtocolError("a CHUNK body that cannot be read") from None
+    return group, Chunk(index, sequence, text, step, steps)
+
+
 def encode_error(error: RequestError) -> bytes:
     """The JSON of an item's error."""
     return orjson.dumps({"code": error.code.value, "message": error.message[:MESSAGE_CHARS]})
 
 
-def encode_item(index: int, ok: bool, inference_ms: float, payload: bytes) -> bytes:
-    """One entry of a RESULTS frame; `payload` is Avro `outputs`, or `encode_error`'s bytes."""
-    return _ITEM.pack(index, ok, inference_ms, len(payload)) + payload
+def encode_item(
+    index: int,
+    ok: bool,
+    inference_ms: float,
+    payload: bytes,
+    settings: Mapping[str, Any] | None = None,
+) -> bytes:
+    """One entry of a RESULTS frame; `payload` is Avro `outputs`, or `encode_error`'s bytes.
+
+    With `settings`, their JSON and its length stand before the outputs.
+    """
+    state = _OK if ok else _FAILED
+    if settings:
+        state, said = _WITH_SETTINGS, orjson.dumps(settings)
+        payload = b"".join((_LENGTH.pack(len(said)), said, payload))
+    return _ITEM.pack(index, state, inference_ms, len(payload)) + payload
 
 
 def encode_results(group: int, items: Sequence[bytes]) -> bytes:
@@ -276,15 +315,18 @@ def decode_results(body: memoryview) -> tuple[int, list[ItemResult]]:
         start, results = _RESULTS.size, []
         unpack, head = _ITEM.unpack_from, _ITEM.size
         for _ in range(count):
-            index, ok, inference_ms, length = unpack(body, start)
+            index, state, inference_ms, length = unpack(body, start)
             start += head + length
             if start > len(body):
                 raise ProtocolError("a RESULTS body that ends inside an item")
             payload = body[start - length : start]
-            if ok:
+            if state == _OK:
                 results.append(ItemResult(index, bytes(payload), None, inference_ms))
+            elif state == _FAILED:
+                error = decode_error(decode_json(payload))
+                results.append(ItemResult(index, None, error, inference_ms))
             else:
-                results.append(_failed(index, inference_ms, decode_json(payload)))
+                results.append(_with_settings(index, payload, inference_ms))
     except struct.error:
         raise ProtocolError("a RESULTS body that cannot be read") from None
     if start != len(body):
@@ -292,8 +334,27 @@ def decode_results(body: memoryview) -> tuple[int, list[ItemResult]]:
     return group, results
 
 
-def _failed(index: int, inference_ms: float, values: Mapping[str, Any]) -> ItemResult:
-    return ItemResult(index, None, decode_error(values), inference_ms, values.get("settings"))
+def _with_settings(index: int, payload: memoryview, inference_ms: float) -> ItemResult:
+    (length,) = _LENGTH.unpack_from(payload)
+    start = _LENGTH.size + length
+    settings = decode_parameters(decode_json(payload[_LENGTH.size : start]))
+    return ItemResult(index, bytes(payload[start:]), None, inference_ms, settings)
+
+
+def decode_parameters(values: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Parameters of their JSON. Raises ProtocolError for what is none."""
+    parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    if not all(map(_is_parameter, parameters.values())):
+        raise ProtocolError("settings that no result takes")
+    return parameters
+
+
+def _is_parameter(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(isinstance(each, str) for each in value)
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 63
+    return value is None or isinstance(value, float | str)
 
 
 def decode_error(values: Mapping[str, Any]) -> RequestError:

@@ -6,10 +6,12 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from modelmora.resources import private_memory
+from modelmora.sandbox import Mode
+from modelmora.settings import Runtime
 from modelmora.workers import linux
 from modelmora.workers.events import (
     ExitReason,
@@ -35,7 +37,8 @@ class Supervisor:
 
     A child sees the one device that it is for, the zygote none. `on_zygote` hears the pid of each
     zygote from which children are forked from then on, and None when there is none. `zygote` is the
-    first one, if it runs already.
+    first one, if it runs already. `sandbox` is how well children must be enclosed, `runtimes` the
+    other environments that models may name.
     """
 
     def __init__(
@@ -44,9 +47,14 @@ class Supervisor:
         *,
         on_zygote: Callable[[int | None], None] | None = None,
         zygote: Spawned | None = None,
+        sandbox: Mode = Mode.BEST_EFFORT,
+        runtimes: Mapping[str, Runtime] | None = None,
     ) -> None:
         self._orphans_due = asyncio.Event()
-        self._launcher = Launcher(on_zygote or (lambda _pid: None), self._orphans_due.set, zygote)
+        self._launcher = Launcher(
+            on_zygote or (lambda _pid: None), self._orphans_due.set, zygote, runtimes or {}
+        )
+        self._sandbox = sandbox
         self._events = events
         self._children: dict[int, ChildProcess] = {}
         self._lives: set[asyncio.Task[None]] = set()
@@ -88,7 +96,7 @@ class Supervisor:
         """Start the zygote, without waiting for its imports: loads wait for them."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="memory")
         self._around = Surroundings(
-            self._events, self._launcher, self._reader, self._tree, self._at_rest
+            self._events, self._launcher, self._reader, self._tree, self._at_rest, self._sandbox
         )
         if linux.supported:
             self._was_subreaper = linux.is_subreaper()

@@ -63,14 +63,17 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def preload(modules: Sequence[str]) -> list[str]:
-    """Import what models need, where it is installed; returns the names that are not."""
+    """Import what models need, where it is installed; returns the names that are not.
+
+    A module of somebody else's may raise anything: its engine then imports it in the child.
+    """
     missing = []
     hidden = [name for name in UNWANTED if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None = not to be had
     for name in modules:
         try:
             importlib.import_module(name)
-        except ImportError:
+        except Exception:  # noqa: BLE001
             missing.append(name)
     for name in hidden:
         del sys.modules[name]

@@ -14,6 +14,8 @@ from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient
 
 from modelmora.broker import EmbeddedBroker
+from modelmora.errors import Code
+from modelmora.gateway.outcomes import answer_of
 from modelmora.messages import Source, Status
 from tests.checker import gather, judge
 from tests.foreign import draft
@@ -25,7 +27,7 @@ ONLY = "only"
 
 
 class Pair:
-    """Two nodes; the first has the model `only`, which echoes, and the second has not."""
+    """Two nodes; the first has the files of `only`, which echoes, and the second has not."""
 
     def __init__(self, broker: EmbeddedBroker, namespace: str, folder: Path) -> None:
         self.servers = broker.bootstrap_servers
@@ -38,7 +40,9 @@ class Pair:
         self.gateway = GatewayProcess(self.servers, namespace, folder)
         definition = folder / "n1" / "models" / ONLY / "1.yaml"
         definition.parent.mkdir(parents=True)
-        definition.write_text(f"name: {ONLY}\nversion: '1'\ntask: echo\nsource: {folder}\n")
+        (folder / "files").mkdir()
+        self.has.cwd = folder
+        definition.write_text(f"name: {ONLY}\nversion: '1'\ntask: echo\nsource: files\n")
         self.sources: dict[str, Source] = {}
         self._producer = Producer({"bootstrap.servers": self.servers, "log_level": 0})
         self._admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
@@ -126,8 +130,9 @@ def test_a_model_of_one_node_is_served_from_every_partition(pair: Pair) -> None:
         pair.has.kill()
         gone = pair.send(40)
         reasons = {answer.error and answer.error.code.value for answer in seen.answers(gone)}
-        assert reasons <= {"model_unavailable", "unknown_model"}
-        eventually(lambda: pair.ask() == 404, "a gateway that knows")
+        assert reasons <= {"model_unavailable", "cannot_be_served"}
+        status = answer_of(Code.CANNOT_BE_SERVED).http
+        eventually(lambda: pair.ask() == status, "a gateway that knows")
 
 
 @pytest.mark.faults

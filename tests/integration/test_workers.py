@@ -291,6 +291,19 @@ LIES = {
     "starts twice": "p.encode_started(1) * 2",
     "loads twice": "p.encode_json(p.Kind.LOADED, {})",
     "not JSON": "p.frame(p.Kind.LOADED, b'{')",
+    "a chunk of nobody": "p.encode_chunk(1, p.Chunk(2, 0, 'a'))",
+    "a chunk out of turn": "p.encode_chunk(1, p.Chunk(0, 1, 'a'))",
+    "a chunk twice": "b''.join(p.encode_chunk(1, p.Chunk(0, i, 'a')) for i in (0, 1, 1))",
+    "a chunk that is no text": "p.frame(p.Kind.CHUNK, b'\\x01' + bytes(23) + b'\\xff')",
+    "too many chunks": "b''.join(p.encode_chunk(1, p.Chunk(0, i, 'a')) for i in range(9999))",
+    "too many signs of life": "p.encode_chunk(1, p.Chunk(0, 0)) * 9999",
+    "a chunk after the answer": (
+        "p.encode_results(1, [p.encode_item(0, True, 0.0, b'')])"
+        " + p.encode_chunk(1, p.Chunk(0, 0, 'a'))"
+    ),
+    "settings of settings": (
+        "p.encode_results(1, [p.encode_item(0, True, 0.0, b'', {'a': {'b': 1}})])"
+    ),
     "unknown code": "p.encode_results(1, [p.encode_item(0, False, 0.0, b'{}')])",
 }
 
@@ -308,7 +321,9 @@ async def test_a_lying_child_is_dropped(lie: str, monkeypatch: pytest.MonkeyPatc
 
     processes: list[subprocess.Popen[bytes]] = []
 
-    async def launch(_launcher: object, _visible: str) -> tuple[int, socket.socket]:
+    async def launch(
+        _launcher: object, _visible: str, _runtime: str | None
+    ) -> tuple[int, socket.socket]:
         ours, theirs = socket.socketpair()
         with theirs:
             processes.append(start_script(script, theirs.fileno()))

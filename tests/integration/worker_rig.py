@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from modelmora.errors import Code
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import encode_request
-from modelmora.workers import ExitReport, ItemResult, Supervisor
+from modelmora.workers import NOTHING_TOLD, Chunk, ExitReport, ItemResult, Supervisor, Told
 
 CAP_S = 120.0
 
@@ -27,6 +27,7 @@ class Spec:
     engine: str = "modelmora.testing.engines:Echo"
     path: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
+    runtime: str | None = None
 
 
 def spec_of(name: str) -> Spec:
@@ -41,6 +42,7 @@ class Meta:
     parameters: Mapping[str, Parameter]
     principal: str = "local"
     traceparent: str | None = None
+    told: Told = NOTHING_TOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.log: list[tuple[str, int]] = []
+        self.chunks: dict[int, list[Chunk]] = {}
         self.results: dict[int, dict[int, ItemResult]] = {}
         self.info: dict[int, Mapping[str, object]] = {}
         self.refused: dict[int, tuple[Code, str]] = {}
@@ -127,6 +130,10 @@ class Recorder:
             assert result.index not in seen
             seen[result.index] = result
         self._note("results", group)
+
+    def on_chunk(self, replica: int, group: int, chunk: Chunk) -> None:
+        self.chunks.setdefault(group, []).append(chunk)
+        self._note("chunk", group)
 
     def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
         assert run_ms >= 0

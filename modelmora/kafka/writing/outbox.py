@@ -19,6 +19,8 @@ from modelmora.wire import Framing
 log = structlog.get_logger(__name__)
 Headers = Sequence[tuple[str, bytes | None]]
 WINDOW = 2_000
+BOUND_BYTES = 64 << 20
+"""Beyond so much the records of bounded topics make room, whatever their number."""
 RETRY_S = (0.1, 0.2, 0.5, 1.0)
 
 
@@ -223,7 +225,10 @@ class Outbox:
         self.backlog += 1
         self.backlog_bytes += size
         self._idle.clear()
-        if flow.bound is not None and len(flow.waiting) > flow.bound:
+        while flow.bound is not None and (
+            len(flow.waiting) > flow.bound
+            or (len(flow.waiting) > 1 and self.backlog_bytes > BOUND_BYTES)
+        ):
             self._answer(flow.waiting.popleft(), Dropped())
         self.wake()
 

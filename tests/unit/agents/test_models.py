@@ -9,7 +9,8 @@ import pytest
 
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models import Models
-from modelmora.messages import EventKind, RegistryRecord
+from modelmora.messages import EventKind, RegistryKind, RegistryRecord
+from modelmora.records import key_of
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
@@ -32,7 +33,9 @@ class Desk:
         self.service.use(FakeWorkers())
         lifecycle = Lifecycle(self.sender, writer, "ns")
         self.models = Models(settings, self.service, self.sender, lifecycle, writer)
-        self.offset = 0
+        self.log: list[RegistryRecord] = []
+        """The records of the registry, by offset."""
+        self._read = 0
 
     def install(
         self, name: str, version: str = "1", *, task: str = "echo", source: str | None = None
@@ -51,11 +54,20 @@ class Desk:
 
     def written(self) -> list[RegistryRecord]:
         """The registry records since the last look; they come back as the broker gives them."""
-        records = [decode_registry(s.value) for s in self.sender.sent if s.topic == "ns.registry"]
+        sent = [decode_registry(s.value) for s in self.sender.sent if s.topic == "ns.registry"]
+        self.log += sent
+        self.hear(*sent)
+        return [record for record in sent if record.kind is RegistryKind.MODEL]
+
+    def hear(self, *records: RegistryRecord) -> None:
+        """The broker hands these over, next in the log."""
         for record in records:
-            self.models.heard(record, self.offset)
-            self.offset += 1
-        return records
+            self.models.heard(key_of(record), record, self._read)
+            self._read += 1
+
+    def at(self, record: RegistryRecord) -> int:
+        """The offset of a record."""
+        return self.log.index(record)
 
     def told(self) -> list[tuple[EventKind, str | None]]:
         events = [decode_event(s.value) for s in self.sender.sent if s.topic == "ns.events"]
@@ -99,11 +111,11 @@ async def test_a_new_version_is_added(desk: Desk) -> None:
     desk.refresh()
     assert [(record.name, record.version) for record in desk.written()] == [("first", "2")]
     assert desk.told() == [(EventKind.VERSION_ADDED, "first")]
-    assert desk.service.named("first") == ("first", "2")
+    assert desk.service.named("first") == ("first", "1"), "it takes nothing over"
 
 
 async def test_a_changed_model_is_written_again_over_its_record(desk: Desk) -> None:
-    (first,) = [n for n, record in enumerate(desk.written()) if record.name == "first"]
+    (first,) = [desk.at(record) for record in desk.written() if record.name == "first"]
     desk.sender.sent.clear()
     desk.install("first", task="sleep")
     desk.refresh()
@@ -113,14 +125,17 @@ async def test_a_changed_model_is_written_again_over_its_record(desk: Desk) -> N
 
 async def test_a_removed_model_is_told_and_not_served(desk: Desk) -> None:
     desk.written()
+    desk.sender.sent.clear()
     path = desk.install("second")
     desk.refresh()
+    (told,) = desk.written()
     desk.sender.sent.clear()
     path.unlink()
     desk.refresh()
     (record,) = desk.written()
-    assert (record.name, record.present, record.based_on) == ("second", False, None)
+    assert (record.name, record.present, record.based_on) == ("second", False, desk.at(told))
     assert desk.told() == [(EventKind.UNREGISTERED, "second")]
+    desk.refresh()
     assert "second" not in desk.served()
 
 
@@ -128,8 +143,8 @@ async def test_what_another_node_has_written_is_not_written_again(
     desk: Desk, tmp_path: Path
 ) -> None:
     other = Desk(tmp_path, "n2")
-    for number, record in enumerate(desk.written()):
-        other.models.heard(record, number)
+    desk.written()
+    other.hear(*desk.log)
     other.refresh()
     assert other.sender.sent == []
     assert other.served() == desk.served()
@@ -139,8 +154,8 @@ async def test_another_nodes_model_is_not_withdrawn(tmp_path: Path) -> None:
     ours, theirs = Desk(tmp_path / "a"), Desk(tmp_path / "b", "n2")
     theirs.install("theirs")
     theirs.refresh()
-    for number, record in enumerate(theirs.written()):
-        ours.models.heard(record, number)
+    theirs.written()
+    ours.hear(*theirs.log)
     ours.install("ours")
     ours.refresh()
     assert {record.name for record in ours.written() if not record.present} == set()
@@ -150,17 +165,20 @@ async def test_a_model_that_its_teller_withdraws_is_told_by_who_still_serves_it(
     desk: Desk, tmp_path: Path
 ) -> None:
     other = Desk(tmp_path, "n2")
-    for number, record in enumerate(desk.written()):
-        other.models.heard(record, number)
-        if record.name == "first":
-            told = record
+    (told,) = [record for record in desk.written() if record.name == "first"]
+    other.hear(*desk.log)
     other.refresh()
-    other.models.heard(replace(told, present=False), 99)
+    withdrawn = replace(told, present=False, declaration=None, based_on=desk.at(told))
+    other.hear(withdrawn)
+    assert "first" in other.served(), "it never stops to serve it"
     other.refresh()
     (again,) = other.written()
-    assert (again.name, again.present, again.writer, again.based_on) == ("first", True, "n2", 99)
+    assert (again.name, again.present, again.writer) == ("first", True, "n2")
+    assert again.based_on == len(desk.log)
+    assert other.told() == [(EventKind.REGISTERED, "first")]
     other.refresh()
     assert len(other.sender.sent) == 2, "the record and its event"
+    assert "first" in other.served()
 
 
 async def test_a_broken_definition_hides_no_other(desk: Desk) -> None:

@@ -11,11 +11,12 @@ from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.results import Results, read_at
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.writing.publisher import Ends
-from modelmora.messages import ProgressStage, Source, Status, Timings, outcome_status
+from modelmora.messages import ProgressEvent, ProgressStage, Source, Status, Timings, outcome_status
 from modelmora.scheduling import Position
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record
 from modelmora.testing.fakes import UNIX_MS, FakeRecord, FakeSender, FakeTime, incoming
 from modelmora.wire import decode_progress, decode_result, encode_outputs
+from modelmora.workers import Chunk
 
 MODEL = ("echo", "1")
 TIMES = Timings(1.0, 2.0, 3.0, 6.0)
@@ -251,6 +252,19 @@ def test_a_shortened_dead_letter_is_dropped_like_a_whole_one(desk: Desk) -> None
     short = desk.sender.drop()
     assert short.wanted
     assert desk.ended == []
+
+
+async def test_a_chunk_is_told_with_its_attempt_and_number(desk: Desk) -> None:
+    desk.results.progressed(incoming("r1"), MODEL, Chunk(0, 7, "more €"), 2)
+    desk.results.progressed(incoming("r1"), MODEL, Chunk(0, 8, "", 3, 20), 2)
+    text, step = (decode_progress(sent.value) for sent in desk.teller.sent)
+    assert text == ProgressEvent(
+        "r1", ProgressStage.CHUNK, "echo@1", chunk="more €".encode(), attempt=2, sequence=7
+    )
+    assert step == ProgressEvent(
+        "r1", ProgressStage.CHUNK, "echo@1", attempt=2, sequence=8, step=3, steps=20
+    )
+    assert desk.sender.sent == []
 
 
 async def test_progress_is_told_by_a_sender_of_its_own(desk: Desk) -> None:

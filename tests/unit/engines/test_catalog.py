@@ -8,9 +8,17 @@ import sys
 
 import pytest
 
-from modelmora.engines import CATALOG, TESTING, InputKind, entry_for, kind_of, settings_for
+from modelmora.engines import (
+    CATALOG,
+    TESTING,
+    InputKind,
+    ParameterSpec,
+    entry_for,
+    kind_of,
+    settings_for,
+)
 from modelmora.errors import Code, RequestError
-from modelmora.messages import ChatMessage, Tensor
+from modelmora.messages import ChatMessage, Parameter, Tensor
 
 
 def test_test_engines_are_there_only_when_testing() -> None:
@@ -54,6 +62,14 @@ def test_what_is_not_taken_is_refused(
     with pytest.raises(RequestError) as refusal:
         settings_for(entry, parameters)
     assert refusal.value.code is code
+
+
+def test_an_array_of_strings_is_taken_as_the_wire_gives_it() -> None:
+    ParameterSpec(list).check("stop", ("a", "b"))
+    wrong: tuple[Parameter, ...] = ("a", 1, True, None)
+    for value in wrong:
+        with pytest.raises(RequestError, match="`stop` must be an array of strings"):
+            ParameterSpec(list).check("stop", value)
 
 
 def test_kinds_of_content() -> None:

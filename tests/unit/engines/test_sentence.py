@@ -78,8 +78,24 @@ def test_files_of_the_model_decide(
             "pickled",
         ),
         ({"model.safetensors": None}, Code.CANNOT_BE_SERVED, "no \\*.safetensors"),
-        ({"modules.json": modules("Transformer", "Dense")}, Code.CANNOT_BE_SERVED, "'Dense'"),
-        ({"modules.json": modules("Pooling", "Transformer")}, Code.CANNOT_BE_SERVED, "steps as"),
+        ({"modules.json": modules("Transformer", "BoW")}, Code.CANNOT_BE_SERVED, "'BoW'"),
+        ({"modules.json": modules("Pooling", "Transformer")}, Code.CANNOT_BE_SERVED, "begin with"),
+        ({"modules.json": modules("Transformer", "Dense")}, Code.CANNOT_BE_SERVED, "no \\*.safet"),
+        ({"modules.json": []}, Code.CANNOT_BE_SERVED, "begin with"),
+        (
+            {"modules.json": modules("Transformer", "Dense"), "1_Dense/pytorch_model.bin": "x"},
+            Code.CANNOT_BE_SERVED,
+            "pickled",
+        ),
+        (
+            {
+                "modules.json": modules("Transformer", "Dense"),
+                "1_Dense/model.safetensors": "",
+                "1_Dense/config.json": {"activation_function": "torch.hub.load"},
+            },
+            Code.CANNOT_BE_SERVED,
+            "none of PyTorch's own",
+        ),
         (
             {"modules.json": modules("Transformer", package="custom_st")},
             Code.CANNOT_BE_SERVED,

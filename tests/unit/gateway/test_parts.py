@@ -150,22 +150,24 @@ def lease(node: str, *models: str) -> bytes:
     )
 
 
-async def test_a_model_is_known_while_a_node_that_runs_serves_it() -> None:
+async def test_a_registered_model_that_no_node_has_is_known_and_says_so() -> None:
     settings = Settings(bootstrap_servers="unused:1")
     directory = Directory(settings, Pulse(settings, []))
     directory.handle(record(b"MODEL:a@1", fact("a"), 0))
     directory.handle(record(b"MODEL:b@1", fact("b", present=False), 1))
     assert directory.knows("a"), "while no node runs, requests wait for the next"
+    assert not directory.failed()
     directory.handle(record(b"NODE:n1@", lease("n1", "a@1"), 2))
     directory.handle(record(b"NODE:n2@", lease("n2", "b@1"), 3))
-    assert [model.name for model in directory.models()] == ["a", "b"]
+    assert [model.name for model in directory.models()] == ["a"]
+    assert directory.knows("b"), "it is served until the node has heard that it is retired"
     directory.handle(record(b"NODE:n1@", None, 4))
-    assert not directory.knows("a@1")
-    assert [model.name for model in directory.models()] == ["b"]
+    assert directory.knows("a@1"), "a node says why not"
+    assert directory.failed() == {"a@1": "no node that runs has its files"}
     later = record(b"NODE:n3@", lease("n3", "c@1"), 5)
     later.timestamp += 60_001
     directory.handle(later)
-    assert directory.models() == ()
+    assert not directory.knows("b")
 
 
 async def test_a_model_has_failed_where_no_node_that_runs_can_load_it() -> None:
@@ -192,9 +194,12 @@ async def test_what_a_result_can_hold_is_known_here() -> None:
     for offset, (version, most) in enumerate((("1", 640), ("2", 320), ("3", None))):
         told = RegistryRecord(RegistryKind.MODEL, "a", version, "t", "here", "me", max_inputs=most)
         directory.handle(record(f"MODEL:a@{version}".encode(), encode_registry(told), offset))
-        if version == "2":
-            assert directory.max_inputs("a") == 640, "the node decides which of them it means"
-    assert directory.max_inputs("a") is None
+    assert directory.max_inputs("a") is None, "which version that is nobody has said"
+    for offset, (version, most) in enumerate((("1", 640), ("2", 320), ("3", None)), 3):
+        before = None if offset == 3 else offset - 1
+        route = RegistryRecord(RegistryKind.ROUTE, "a", version, "", "", "me", based_on=before)
+        directory.handle(record(b"ROUTE:a@", encode_registry(route), offset))
+        assert directory.max_inputs("a") == most
     assert directory.max_inputs("a@2") == 320
     assert directory.max_inputs("a@3") is directory.max_inputs("b") is None
 

@@ -54,7 +54,7 @@ def test_only_what_the_served_models_need_is_imported(tmp_path: Path) -> None:
 def test_testing_adds_the_test_models_below_all_others(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, testing=True, models=(configured("echo"),))
     models = {model.name: model for model in served(settings)}
-    assert set(models) == {"crash", "echo", "hang", "oom", "sleep"}
+    assert set(models) == {"count", "crash", "echo", "hang", "oom", "sleep"}
     assert models["echo"].source == "/somewhere"
     assert models["sleep"].engine == "modelmora.testing.engines:Sleep"
 

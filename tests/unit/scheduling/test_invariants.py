@@ -11,6 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from modelmora.errors import RequestError
 from modelmora.messages import DeviceKind, Lane
 from modelmora.scheduling import (
+    Chunk,
     Device,
     Group,
     ItemResult,
@@ -34,14 +35,16 @@ POLICY = Policy(
 )  # fmt: skip
 ON_BOTH = Need(SIZE // 4, SIZE)
 D: ModelKey = ("d", "1")
+STEPPED: ModelKey = ("stepped", "1")
 SPECS = (
     spec(A),
     replace(spec(B), max_replicas=2),
     spec(C, 2 * SIZE, needs_cores=False),
     replace(spec(D), devices=(DeviceKind.CUDA, DeviceKind.CPU), declared=ON_BOTH, max_replicas=3),
+    replace(spec(STEPPED, slots=3), max_replicas=2),
 )
 BIG = spec(("big", "1"), 3 * SIZE)
-KEYS = st.sampled_from([A, A, B, B, C, D, D, BIG.key])
+KEYS = st.sampled_from([A, A, B, B, C, D, D, STEPPED, STEPPED, BIG.key])
 
 
 @dataclass
@@ -68,6 +71,8 @@ class Referee:
         self.came: dict[Work, float] = {}
         self.ends: dict[Work, str] = {}
         self.dropped: set[Work] = set()
+        self.halves: dict[Work, object] = {}
+        """Of those that a stepped child has died with, in which half they were."""
 
     def need(self, spec: ModelSpec, device: Device) -> Need:
         seen = self.measured.get((spec.key, device.kind), Need(0))
@@ -92,8 +97,15 @@ class Referee:
         child = self.children[group.replica]
         assert child.ready
         assert not child.killed
+        slots = child.spec.slots
+        if slots:
+            assert len(group.works) == 1
+            beside = {
+                self.halves.get(work) for each in child.groups.values() for work in each.works
+            }
+            assert beside <= {self.halves.get(group.works[0])}, "suspects beside others"
         child.groups[group.id] = group
-        assert len(child.groups) <= 2, "a third group"
+        assert len(child.groups) <= (slots or 2), "one group too many"
         assert 1 <= group.threads <= self.policy.cores
         self.check_turn(group)
         lane = group.works[0].lane
@@ -146,6 +158,10 @@ class Referee:
         assert work not in self.ends
         assert work not in self.dropped
 
+    def progressed(self, work: Work, chunk: Chunk) -> None:
+        assert work not in self.ends
+        assert work not in self.dropped
+
     def answered(self, work: Work, result: ItemResult) -> None:
         self.end(work, "answered")
 
@@ -165,10 +181,19 @@ class Referee:
 
     def exit(self, replica: int) -> None:
         """The child is gone; what it held and still needs an answer waits again."""
-        for group in self.children.pop(replica).groups.values():
-            for work in group.works:
-                if work not in self.ends and work not in self.dropped:
-                    self.waiting[work.model, work.lane].append(work)
+        child = self.children.pop(replica)
+        held = [
+            work
+            for group in child.groups.values()
+            for work in group.works
+            if work not in self.ends and work not in self.dropped
+        ]
+        for work in held:
+            self.waiting[work.model, work.lane].append(work)
+        if child.spec.slots and held:
+            middle = (len(held) + 1) // 2
+            for half in (held[:middle], held[middle:]):
+                self.halves |= dict.fromkeys(half, object())
 
 
 class Life(RuleBasedStateMachine):
@@ -316,6 +341,12 @@ class Life(RuleBasedStateMachine):
             group = list(chosen[1].groups)[which]
             answers = [Answer(index) for index in indices]
             self.scheduler.on_results(chosen[0], group, answers, self.now)
+
+    @rule(pick=st.integers(0, 9), which=st.integers(0, 2), index=st.integers(-1, 5))
+    def child_tells(self, pick: int, which: int, index: int) -> None:
+        if (chosen := self.pick(pick)) and len(chosen[1].groups) > which:
+            group = list(chosen[1].groups)[which]
+            self.scheduler.on_chunk(chosen[0], group, Answer(index), self.now)
 
     @rule(pick=st.integers(0, 9), which=st.sampled_from([0, 0, 0, 1]), honest=st.booleans())
     def child_is_done(self, pick: int, which: int, honest: bool) -> None:

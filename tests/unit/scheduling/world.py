@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from modelmora.errors import RequestError
 from modelmora.messages import Lane
 from modelmora.scheduling import (
+    Chunk,
     Group,
     ItemResult,
     KillReason,
@@ -29,10 +30,14 @@ SIZE = 100 * MIB
 """What a test model is estimated to take."""
 
 
-def spec(key: ModelKey = A, size: int = SIZE, *, needs_cores: bool = True) -> ModelSpec:
+def spec(
+    key: ModelKey = A, size: int = SIZE, *, needs_cores: bool = True, slots: int | None = None
+) -> ModelSpec:
     """A model whose estimate is `size` bytes."""
     weights = round((size - 64 * MIB) / 1.2)
-    return ModelSpec(key[0], key[1], "echo", "engines:Echo", "/models", weights, needs_cores)
+    return ModelSpec(
+        key[0], key[1], "echo", "engines:Echo", "/models", weights, needs_cores, slots=slots
+    )
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Answer:
     """What a child says about one item."""
 
     index: int
+    tells: bool = True
 
 
 @dataclass
@@ -62,6 +68,7 @@ class World:
     loads: list[ModelKey] = field(default_factory=list)
     ran: list[Group] = field(default_factory=list)
     cancels: list[tuple[int, int]] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
     outcomes: list[tuple[str, str]] = field(default_factory=list)
     errors: dict[str, RequestError] = field(default_factory=dict)
@@ -90,6 +97,9 @@ class World:
     def started(self, work: Work) -> None:
         self.begun.append(work.request_id)
 
+    def progressed(self, work: Work, chunk: Chunk) -> None:
+        self.heard.append(work.request_id)
+
     def answered(self, work: Work, result: ItemResult) -> None:
         self.outcomes.append((work.request_id, "answered"))
 
@@ -99,10 +109,10 @@ class World:
 
     # What a test does
 
-    def serve(self, *keys: ModelKey, size: int = SIZE) -> None:
+    def serve(self, *keys: ModelKey, size: int = SIZE, slots: int | None = None) -> None:
         """Add models and have them loaded."""
         for key in keys:
-            self.scheduler.add_model(spec(key, size), self.now)
+            self.scheduler.add_model(spec(key, size, slots=slots), self.now)
             self.scheduler.load(key, self.now)
             self.loaded(key)
 

@@ -36,9 +36,9 @@ SERVED = catalogue(
     ("model", "task", "found"),
     [
         ("b@9", None, ("b", "9")),
-        ("b", None, ("b", "10")),
-        ("b", "echo", ("b", "10")),
-        ("", "echo", ("b", "10")),
+        ("b", None, ("b", "1")),
+        ("b", "echo", ("b", "1")),
+        ("", "echo", ("b", "1")),
         ("", "sleep", ("a", "2024-x")),
     ],
 )
@@ -63,8 +63,8 @@ def test_what_is_refused(model: str, task: str | None, code: Code) -> None:
     assert refused.value.code is code
 
 
-def test_a_name_with_nothing_behind_its_at_is_the_newest() -> None:
-    assert SERVED.named("b@") == ("b", "10")
+def test_a_name_with_nothing_behind_its_at_is_the_name_alone() -> None:
+    assert SERVED.named("b@") == ("b", "1")
 
 
 def test_what_was_served_before_is_not_served_now() -> None:

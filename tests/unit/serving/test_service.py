@@ -30,7 +30,7 @@ ECHO, SLEEP = ("echo", "1"), ("sleep", "1")
 def model(task: str) -> tuple[ModelSpec, EngineEntry]:
     entry = entry_for(task, testing=True)
     assert entry is not None
-    return ModelSpec(task, "1", task, entry.engine, "/m", 1, False), entry
+    return ModelSpec(task, "1", task, entry.engine, "/m", 1, False, slots=entry.slots), entry
 
 
 @dataclass

@@ -110,6 +110,8 @@ registry_records = st.builds(
     lease_ms=st.none() | longs,
     serves=st.dictionaries(texts, texts, max_size=3),
     partitions=st.lists(ints, max_size=3).map(tuple),
+    details=texts,
+    declaration=st.none() | texts,
 )
 control_commands = st.builds(ControlCommand, st.sampled_from(ControlVerb), texts, texts)
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from modelmora.engines.base import Engine, Plan, Row
+from modelmora.engines.base import Engine, OnStep, Plan, Row, Withdrawn
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import encode_outputs, encode_request
+from modelmora.workers.chunks import Chunk
 from modelmora.workers.execution import GroupRun, SafeSize
 from modelmora.workers.protocol import Run, RunItem
+from modelmora.workers.trial import fault_of
 
 
 class Scripted(Engine):
@@ -61,6 +63,7 @@ class Outcomes:
         self.seen: dict[int, bytes | Code] = {}
         self.messages: dict[int, str] = {}
         self.polls = 0
+        self.chunks: list[Chunk] = []
         self.cancel_at, self.cancel = cancel_at, cancel
 
     def poll(self) -> None:
@@ -71,6 +74,9 @@ class Outcomes:
 
     def batch_done(self) -> None:
         return None
+
+    def tell(self, chunk: Chunk) -> None:
+        self.chunks.append(chunk)
 
     def answer(
         self, index: int, outputs: bytes | None, error: RequestError | None, ms: float
@@ -203,3 +209,58 @@ def test_an_engine_that_loses_rows_is_caught() -> None:
     assert set(execute(Forgetful(4, nothing), [["a"], ["b"]]).seen.values()) == {
         Code.INFERENCE_FAILED
     }
+
+
+class Steps(Scripted):
+    """Computes in three steps, and says so."""
+
+    on_step: OnStep
+
+    def run(self, rows: Sequence[Row], parameters: Mapping[str, Parameter]) -> Sequence[Any]:
+        for done in range(1, 4):
+            self.on_step(rows, done, 3)
+        return super().run(rows, parameters)
+
+
+def asking(text: str) -> bytes:
+    return encode_request(InferenceRequest("r", "m", (text,), progress=True))
+
+
+def test_a_batch_that_computes_in_steps_tells_whoever_asked() -> None:
+    outcomes = execute(Steps(2, nothing), [asking("a"), ["b"]])
+    assert outcomes.seen == {0: encode_outputs(("a",)), 1: encode_outputs(("b",))}
+    assert outcomes.chunks[0] == Chunk(0, 0, "", 1, 3)
+    last = outcomes.chunks[-1]
+    assert (last.index, last.step, last.sequence) == (0, 3, len(outcomes.chunks) - 1)
+
+
+def test_a_batch_that_nobody_waits_for_stops_between_its_steps() -> None:
+    engine = Steps(2, nothing)
+    one = execute(engine, [["a"], ["b"]], Outcomes(cancel_at=2, cancel=1))
+    assert one.seen == {0: encode_outputs(("a",)), 1: Code.CANCELLED}
+    engine.batches.clear()
+    alone = execute(engine, [["a"]], Outcomes(cancel_at=2, cancel=0))
+    assert alone.seen == {0: Code.CANCELLED}
+    assert engine.batches == [], "it was given up"
+
+
+def test_an_engine_that_withdraws_by_itself_fails_the_request() -> None:
+    def act(texts: Sequence[str]) -> None:
+        raise Withdrawn
+
+    assert execute(Steps(2, act), [["a"]]).seen == {0: Code.INFERENCE_FAILED}
+
+
+def test_a_trial_says_why_it_failed() -> None:
+    def act(texts: Sequence[str]) -> None:
+        if "bad" in texts:
+            raise ValueError("secret")
+
+    assert fault_of(Steps(2, act), asking("good")) is None
+    fault = fault_of(Steps(2, act), asking("bad"))
+    assert fault is not None
+    assert fault.code is Code.INFERENCE_FAILED
+    assert "secret" not in fault.message
+    undecodable = fault_of(Steps(2, act), b"")
+    assert undecodable is not None
+    assert undecodable.code is Code.EMPTY_VALUE

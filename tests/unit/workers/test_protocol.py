@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from modelmora.errors import Code, RequestError
 from modelmora.workers import protocol
-from modelmora.workers.protocol import FrameReader, Kind, ProtocolError
+from modelmora.workers.chunks import NOTHING_TOLD, Chunk, Stream, Told
+from modelmora.workers.protocol import FrameReader, Kind, ProtocolError, RunItem
 
 VALUES = st.lists(st.binary(max_size=300), max_size=20)
 
@@ -83,6 +84,30 @@ def test_results_come_through(entries: list[tuple[bytes, bool]]) -> None:
         assert ok or (result.error is not None and result.error.code is Code.INVALID_INPUT)
 
 
+@given(st.integers(0, 9), st.integers(0, 9), st.text(max_size=50), st.integers(0, 99))
+def test_chunks_come_through(index: int, sequence: int, text: str, step: int) -> None:
+    chunk = Chunk(index, sequence, text, step, 99)
+    ((kind, body),) = read_all(protocol.encode_chunk(9, chunk), dict(protocol.TO_NODE))
+    assert (kind, protocol.decode_chunk(memoryview(body))) == (Kind.CHUNK, (9, chunk))
+
+
+def test_the_largest_chunk_fits_its_frame_whatever_the_characters() -> None:
+    stream = Stream(NOTHING_TOLD)
+    stream.add("🙂" * 150_000)
+    frames = [protocol.encode_chunk(1, chunk) for chunk in stream.chunks(0.0)]
+    assert len(read_all(b"".join(frames), dict(protocol.TO_NODE))) == len(frames) == 3
+
+
+def test_settings_and_what_was_told_come_through() -> None:
+    settings = {"seed": 7, "stop": ("a", "b"), "greedy": False, "top": 0.5, "name": None}
+    item = protocol.encode_item(3, True, 0.5, b"outputs", settings)
+    _, (result,) = protocol.decode_results(memoryview(protocol.encode_results(1, [item]))[5:])
+    assert (result.outputs, result.settings) == (b"outputs", settings)
+    request = {"id": "r", "told": (3, 20, 4_000_000_000)}
+    run = protocol.decode_run(memoryview(protocol.encode_run(1, 1, {}, [request], [b"v"]))[5:])
+    assert run.requests == (RunItem("r", told=Told(3, 20, 4_000_000_000)),)
+
+
 def test_an_over_long_frame_is_refused_from_its_header_alone() -> None:
     header = struct.pack("<IB", (32 << 20) + 1, Kind.RESULTS)
     with pytest.raises(ProtocolError, match="RESULTS frame of 33554433 bytes"):
@@ -104,6 +129,7 @@ def test_garbage_never_raises_anything_but_a_protocol_error(body: bytes) -> None
         protocol.decode_done,
         protocol.decode_started,
         protocol.decode_cancel,
+        protocol.decode_chunk,
     ):
         try:
             decode(memoryview(body))

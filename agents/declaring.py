@@ -1,0 +1,166 @@
+"""A node's own definitions told on `registry`: declared, withdrawn, and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
+
+import structlog
+
+from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.kafka.topics import Topic
+from modelmora.kafka.writing.publisher import Answer, TooLarge
+from modelmora.kafka.writing.publisher import Record as Outgoing
+from modelmora.messages import EventKind, RegistryKind, RegistryRecord
+from modelmora.records import GONE, State, model_key, record_of, route_key
+from modelmora.registry.definitions import WISH, ModelDefinition
+from modelmora.registry.routing import routes, wished
+from modelmora.wire import encode_registry
+
+log = structlog.get_logger(__name__)
+
+
+class Declaring:
+    """Writes what the registry lacks of this node's definitions, one record of a key at a time.
+
+    A definition is declared when it is new to the registry or is another than was declared. What
+    others say of the model after that counts, until the definition changes.
+    """
+
+    def __init__(
+        self, state: State, sender: Sender, lifecycle: Lifecycle, namespace: str, writer: str
+    ) -> None:
+        self._state = state
+        self._sender = sender
+        self._lifecycle = lifecycle
+        self._topic = Topic.REGISTRY.full(namespace)
+        self._writer = writer
+        self._declared: dict[bytes, str] = {}
+        self._wishes: dict[str, str] = {}
+        self._active: dict[str, str] = {}
+        self._under_way: dict[bytes, tuple[RegistryRecord, RegistryRecord | None]] = {}
+        """What was written and not read back yet, and what counted before."""
+
+    def forget(self) -> None:
+        """The log is another: nothing was declared there, nothing is under way."""
+        self._declared.clear()
+        self._under_way.clear()
+
+    def heard(self, key: bytes, record: RegistryRecord | None) -> None:
+        """A record was read, and judged by the state."""
+        sent, before = self._under_way.get(key, (None, None))
+        if sent is None or record is None:
+            return
+        counts = self._state.entries.get(key)
+        if record == sent or (counts and counts.record != before):
+            del self._under_way[key]  # ours is decided: it counts, or another came before it
+        if counts and counts.record == sent:
+            self._announce(sent, before)
+
+    def tell(
+        self,
+        definitions: Iterable[ModelDefinition],
+        limits: Mapping[bytes, int | None],
+        own: Set[bytes] | None,
+        renewed: Set[tuple[str, str]] = frozenset(),
+    ) -> None:
+        """Write what is to be said of these definitions, of others' models, and what is gone.
+
+        `limits` is how many inputs a result holds of each model that is served here, by the key of
+        its record; `own` the keys of all own models, the broken ones too, None while nobody can
+        say which those are; `renewed` are those whose definition was put there again.
+        """
+        definitions = [*definitions]
+        self._active = self._state.active({each.key for each in definitions})
+        self._wishes |= wished(
+            [each for each in definitions if self._declare(each, limits, renewed)]
+        )
+        for name, (_, version) in routes(definitions).names.items():
+            self._route(name, version)
+        for key, entry in [*self._state.entries.items()]:
+            record = entry.record
+            if entry.offset == GONE:
+                self._write(key, record)
+            elif own is not None and key not in own and record.declaration is not None:
+                self._declared.pop(key, None)
+                if record.writer == self._writer:
+                    self._write(key, replace(record, present=False, declaration=None))
+            elif record.present and limits.get(key) not in (None, record.max_inputs):
+                self._write(key, replace(record, max_inputs=limits[key]))
+
+    def _declare(
+        self,
+        definition: ModelDefinition,
+        limits: Mapping[bytes, int | None],
+        renewed: Set[tuple[str, str]],
+    ) -> bool:
+        """Tell a definition where that is to be done.
+
+        (1) It was told, by us or another: what was said of the model after that counts.
+        (2) It was told and a caller has retired the model: so it is, until it is installed again.
+        (3) It is new, or changed, or whoever had told it has withdrawn it.
+
+        True where that brings a wish to be the active version that was not there before.
+        """
+        mark = definition.digest
+        key = model_key(*definition.key)
+        entry = self._state.entries.get(key)
+        told = entry.record if entry and entry.offset != GONE else None
+        # (1)
+        if told and told.present and mark in (told.declaration, self._declared.get(key)):
+            self._declared[key] = mark
+            return False
+        # (2)
+        if told and told.declaration == mark and definition.key not in renewed:
+            return False
+        # (3)
+        if key in self._under_way:
+            return False
+        self._declared[key] = mark
+        limit = limits.get(key)
+        self._write(
+            key, record_of(definition.config, self._writer, declaration=mark, max_inputs=limit)
+        )
+        return told is None or not (told.declaration or "").endswith(WISH)
+
+    def _route(self, name: str, lowest: str) -> None:
+        """Let the version that wishes so answer for the name, or the lowest where none does."""
+        key, active = route_key(name), self._active.get(name)
+        if key in self._under_way or not (name in self._wishes or active is None):
+            return
+        version = self._wishes.pop(name, lowest)
+        if version != active:
+            self._write(
+                key, RegistryRecord(RegistryKind.ROUTE, name, version, "", "", self._writer)
+            )
+
+    def _write(self, key: bytes, record: RegistryRecord) -> None:
+        """Write over what counts now, once what is under way has been read back."""
+        if key in self._under_way:
+            return
+        entry = self._state.entries.get(key)
+        based_on = None if entry is None or entry.offset == GONE else entry.offset
+        written = replace(record, based_on=based_on)
+        self._under_way[key] = written, entry.record if entry else None
+
+        def answered(answer: Answer) -> None:
+            if isinstance(answer, TooLarge):
+                log.error("the registry takes no record of this size", record=key.decode())
+
+        self._sender.send(Outgoing(self._topic, key, encode_registry(written), answered, (), 0))
+
+    def _announce(self, record: RegistryRecord, before: RegistryRecord | None) -> None:
+        """Tell what a record of ours that counts has changed."""
+        key = (record.name, record.version)
+        was_there = before is not None and before.present
+        if record.kind is RegistryKind.ROUTE:
+            if before and (before.version, before.present) != (record.version, record.present):
+                former = {"former": before.version}
+                self._lifecycle.event(EventKind.ROUTE_CHANGED, key, former)
+        elif record.present and not was_there:
+            others = {each.version for each in self._state.models() if each.name == record.name}
+            added = others != {record.version}
+            kind = EventKind.VERSION_ADDED if added else EventKind.REGISTERED
+            self._lifecycle.event(kind, key, {"task": record.task})
+        elif was_there and not record.present:
+            self._lifecycle.event(EventKind.UNREGISTERED, key)

@@ -1,0 +1,1 @@
+"""The engines that read images; imported in a child only, with Pillow."""

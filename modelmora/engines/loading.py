@@ -1,0 +1,82 @@
+"""Reads a transformers model from its own files alone; imported in a child only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from modelmora.engines.base import Engine, LoadError, is_out_of_memory
+from modelmora.engines.files import broken
+from modelmora.text import counted
+
+SAFE: Mapping[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+"""What every reader of the libraries is told."""
+_LAYER = re.compile(r"\blayers?\.\d+\.")
+
+
+class OnTorch(Engine):
+    """An engine that computes with torch.
+
+    Option `device`: torch's name; default: the first GPU if there is one, else the CPU.
+    """
+
+    device: Any
+
+    def use_device(self, options: Mapping[str, Any]) -> str:
+        """Compute on the device of these options from now on; returns its name."""
+        name = str(options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(name)
+        return name
+
+    def use_threads(self, count: int) -> None:
+        """Compute with this many CPU threads."""
+        if count > 0 and torch.get_num_threads() != count:
+            torch.set_num_threads(count)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Whatever a library says of files that it cannot read, in our words; raises LoadError.
+
+    What the machine lacks, memory or files it may open, says nothing of the model's files.
+    """
+    try:
+        yield
+    except (ImportError, LoadError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno):
+            raise
+        name = type(error).__name__
+        raise broken(f"its {what} cannot be read ({name}); are all files of one model?") from error
+
+
+def weights(auto: Any, folder: str, unneeded: str | None = None) -> Any:
+    """A model of the class `auto`, all of it from its files: none of its weights are made up.
+
+    Tensors with `unneeded` in their name may be missing, since nothing is computed with them.
+    Raises LoadError.
+    """
+    with reading("weights or configuration"):
+        model, told = auto.from_pretrained(
+            folder,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **SAFE,
+        )
+    missing = sorted(name for name in told["missing_keys"] if not unneeded or unneeded not in name)
+    mismatched = sorted(name for name, *_ in told["mismatched_keys"])
+    layers = sorted(name for name in told["unexpected_keys"] if _LAYER.search(name))
+    for names, fault in (
+        (missing, "the weights lack {} that config.json asks for"),
+        (mismatched, "{} of the weights have another shape than config.json says"),
+        (layers, "the weights have {} of layers that config.json does not count"),
+    ):
+        if names:
+            raise broken(f"{fault.format(counted(len(names), 'tensor'))}, such as {names[0]}")
+    return model.eval()

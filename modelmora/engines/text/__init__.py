@@ -1,0 +1,1 @@
+"""Engines of `txt2txt`: GGUF through llama.cpp, safetensors through transformers."""

@@ -1,0 +1,168 @@
+"""What a text request asks for: its prompt or conversation, and how to choose the next token."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelmora.engines.text.files import SEEDS
+from modelmora.errors import Code, RequestError
+from modelmora.messages import ChatMessage, InferenceRequest, Parameter
+
+MOST_STOPS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Either a plain prompt (`turns` empty), or turns for the chat template; images go last."""
+
+    prompt: str
+    turns: tuple[ChatMessage, ...] = ()
+    images: tuple[bytes, ...] = ()
+
+    @property
+    def most_tokens(self) -> int:
+        """More tokens than the texts can make: a byte is at most one token."""
+        texts = (self.prompt, *(f"{turn.role}{turn.content}" for turn in self.turns))
+        return sum(len(text.encode()) for text in texts) + 16 * len(self.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen; temperature 0 takes the likeliest."""
+
+    max_tokens: int
+    temperature: float
+    seed: int
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the same prompt has the same answer whatever the seed."""
+        return self.temperature == 0
+
+
+def asked(
+    request: InferenceRequest,
+    parameters: Mapping[str, Parameter],
+    *,
+    has_template: bool,
+    takes_images: bool,
+) -> Asked:
+    """What stands in the inputs: one string, or messages; images beside either.
+
+    A string is the user's turn where the model has a chat template, unless `template` is false.
+    Raises RequestError (invalid_input).
+    """
+    texts = [each for each in request.inputs if isinstance(each, str)]
+    turns = tuple(each for each in request.inputs if isinstance(each, ChatMessage))
+    images = tuple(each for each in request.inputs if isinstance(each, bytes))
+    if len(texts) + len(turns) + len(images) != len(request.inputs):
+        raise _invalid("this task takes a string or chat messages, and images as bytes")
+    if bool(texts) == bool(turns) or len(texts) > 1:
+        raise _invalid("send one string, or the messages of one conversation")
+    if images and not takes_images:
+        raise _invalid("this model reads no images")
+    if turns and not has_template:
+        raise _invalid("this model has no chat template; send one string, which is its prompt")
+    if (turns or images) and parameters.get("template") is False:
+        raise _invalid("`template: false` is for one string, which is then the whole prompt")
+    if texts and not images and (not has_template or parameters.get("template") is False):
+        return Asked(texts[0])
+    return Asked("", turns or (ChatMessage("user", texts[0]),), images)
+
+
+def sampling(parameters: Mapping[str, Parameter]) -> Sampling:
+    """The sampling parameters, with a seed where none was given. Raises RequestError."""
+    given: dict[str, Any] = {
+        name: parameters[name] for name in Sampling.__dataclass_fields__ if name in parameters
+    }
+    if len(given.get("stop", ())) > MOST_STOPS or "" in given.get("stop", ()):
+        raise _invalid(f"`stop` takes at most {MOST_STOPS} strings, none of them empty")
+    given.setdefault("seed", secrets.randbelow(SEEDS - 1))
+    return Sampling(**given)
+
+
+def form(parameters: Mapping[str, Parameter], *, has_turns: bool) -> dict[str, Any]:
+    """`json_schema` or `grammar` (GBNF) that the answer must follow. Raises RequestError.
+
+    Where there are no turns, llama.cpp takes a schema that it cannot use for none.
+    """
+    schema, grammar = parameters.get("json_schema"), parameters.get("grammar")
+    if schema is not None and grammar is not None:
+        raise _invalid("send `json_schema` or `grammar`, not both")
+    if isinstance(grammar, str):
+        # llama.cpp would read another language behind this, and on a fault use no grammar at all.
+        if grammar.lstrip().startswith("%"):
+            raise _invalid("`grammar` is no GBNF; it begins with `root ::=` or another rule")
+        return {"grammar": grammar}
+    if schema is None:
+        return {}
+    if not has_turns:
+        raise _invalid("`json_schema` needs a model with a chat template; send `grammar`")
+    try:
+        rules = json.loads(str(schema))
+    except (ValueError, RecursionError):
+        raise _invalid("`json_schema` is not valid JSON") from None
+    if not isinstance(rules, dict):
+        raise _invalid("`json_schema` is no JSON object")
+    return {"json_schema": rules}
+
+
+def scales(parameters: Mapping[str, Parameter], known: Sequence[str]) -> dict[str, float]:
+    """Adapter -> scale of `loras: ["name=0.8", "other"]`. Raises RequestError."""
+    found: dict[str, float] = {}
+    loras = parameters.get("loras")
+    for each in loras if isinstance(loras, tuple) else ():
+        name, _, scale = each.partition("=")
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise _invalid(f"there is no adapter `{name[:96]}` beside this model; it has: {names}")
+        try:
+            found[name] = float(scale or 1)
+        except ValueError:
+            raise _invalid(f"the scale of adapter `{name}` is no number") from None
+        if not -100 <= found[name] <= 100:
+            raise _invalid(f"the scale of adapter `{name}` must lie between -100 and 100")
+    return found
+
+
+def check_length(tokens: int, context: int) -> None:
+    """Raises RequestError (invalid_input) where a prompt leaves no place for an answer."""
+    if tokens >= context:
+        raise _invalid(
+            f"the prompt has {tokens} tokens and the model takes {context}, "
+            "of which its answer needs at least one; shorten it"
+        )
+
+
+def told(how: Sampling, finish: str, prompt_tokens: int, tokens: int) -> dict[str, Parameter]:
+    """The settings of a result that were not simply given."""
+    return {
+        "seed": how.seed,
+        "finish_reason": finish,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": tokens,
+    }
+
+
+def logprob(
+    token: str, value: float, others: Sequence[tuple[str, float]]
+) -> dict[str, str | float | list[dict[str, str | float]]]:
+    """One token of the output of `logprobs`, with the likeliest in its place."""
+    top: list[dict[str, str | float]] = [{"token": t, "logprob": round(p, 4)} for t, p in others]
+    return {"token": token, "logprob": round(value, 4), "top": top}
+
+
+def _invalid(message: str) -> RequestError:
+    return RequestError(Code.INVALID_INPUT, message)

@@ -1,0 +1,201 @@
+"""The engine of `txt2txt` on GGUF: llama.cpp's own slots, asked from a thread per request.
+
+Imported in a child only; llama.cpp is loaded with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+from modelmora.engines.base import Step, SteppedEngine
+from modelmora.engines.text import asking, llama
+from modelmora.engines.text.asking import Sampling
+from modelmora.engines.text.files import SLOTS, read_gguf_model
+from modelmora.engines.text.llama import Said
+from modelmora.errors import Code, RequestError
+from modelmora.messages import InferenceRequest, Parameter
+
+WAIT_S = 0.05
+"""How long a step waits for the first token of any request."""
+# Assumed where places are reserved: of an image, and of what a template puts around the turns.
+_IMAGE_TOKENS, _TEMPLATE_TOKENS = 2048, 512
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """One request; its own thread reads `removed`, all else is the engine's."""
+
+    key: int
+    how: Sampling
+    body: dict[str, Any]
+    places: int
+    removed: bool = False
+    said: list[Said] = field(default_factory=list)
+    fresh: str = ""
+
+    def hear(self, said: Said) -> None:
+        self.said.append(said)
+        self.fresh += said.text
+
+    def end(self) -> Step:
+        """The last step, once llama.cpp has said everything."""
+        if error := next((said.error for said in self.said if said.error), None):
+            return Step(self.key, error=error)
+        finish = next((said.finish for said in self.said if said.finish), None)
+        if finish is None:
+            message = "llama.cpp gave this request up"
+            return Step(self.key, error=RequestError(Code.INFERENCE_FAILED, message))
+        outputs = ["".join(said.text for said in self.said)]
+        if self.how.logprobs is not None:
+            entries = [entry for said in self.said for entry in said.logprobs]
+            outputs.append(_logprobs(entries, self.how.logprobs))
+        prompt = max(said.prompt_tokens for said in self.said)
+        tokens = max(said.tokens for said in self.said)
+        settings = asking.told(self.how, finish, prompt, tokens)
+        return Step(self.key, chunk=self.fresh or None, outputs=outputs, settings=settings)
+
+
+def _logprobs(entries: Sequence[Mapping[str, Any]], alternatives: int) -> str:
+    return json.dumps(
+        [
+            asking.logprob(
+                entry["token"],
+                entry["logprob"],
+                [(top["token"], top["logprob"]) for top in entry["top_logprobs"][:alternatives]],
+            )
+            for entry in entries
+        ]
+    )
+
+
+class Gguf(SteppedEngine):
+    """One GGUF model.
+
+    Options: `slots` (requests at once), `context_length` (tokens of one request) and
+    `token_pool` (tokens of all of them).
+    """
+
+    slots = SLOTS
+
+    def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Read the model; facts: context_length, slots, architecture. Raises LoadError."""
+        self._files = read_gguf_model(path)
+        room = self._files.room
+        self.slots = int(options.get("slots") or SLOTS)
+        self._pool = int(options.get("token_pool") or room.pool)
+        self._context = min(int(options.get("context_length") or room.context), self._pool)
+        self._adapters = sorted(self._files.adapters)
+        self._threads = self._wanted = len(os.sched_getaffinity(0))  # what a model alone gets
+        self._running: dict[int, _Running] = {}
+        self._waiting: deque[_Running] = deque()
+        self._active: set[_Running] = set()  # the removed ones too, until llama.cpp lets go
+        self._events: SimpleQueue[tuple[_Running, Said | None]] = SimpleQueue()
+        self._start()
+        return {
+            "context_length": self._context,
+            "slots": self.slots,
+            "architecture": self._files.header.architecture,
+        }
+
+    def use_threads(self, count: int) -> None:
+        """Compute with this many CPU threads, once nothing runs: llama.cpp must start anew."""
+        if count > 0:
+            self._wanted = count
+
+    def add(self, key: int, request: InferenceRequest, parameters: Mapping[str, Parameter]) -> None:
+        """Take in a request. Raises RequestError for what shows before it is computed."""
+        asked = asking.asked(
+            request,
+            parameters,
+            has_template=self._files.has_template,
+            takes_images=self._files.projector is not None,
+        )
+        how = asking.sampling(parameters)
+        body = llama.body_of(asked, how, seeded="seed" in parameters)
+        body |= asking.form(parameters, has_turns=bool(asked.turns))
+        scales = asking.scales(parameters, self._adapters)
+        if self._adapters:
+            # Those not named too, or they would stay as the request before had them.
+            body["lora"] = [
+                {"id": number, "scale": scales.get(name, 0.0)}
+                for number, name in enumerate(self._adapters)
+            ]
+        places = asked.most_tokens + _TEMPLATE_TOKENS + _IMAGE_TOKENS * len(asked.images)
+        places = min(places + how.max_tokens, self._context)
+        self._running[key] = run = _Running(key, how, body, places)
+        self._waiting.append(run)
+        self._admit()
+
+    def step(self) -> Sequence[Step]:
+        """What the requests have said; waits at most `WAIT_S` for the first of it."""
+        if not self._active:
+            return ()
+        heard: dict[_Running, bool] = {}
+        try:
+            run, said = self._events.get(timeout=WAIT_S)
+            while True:
+                heard[run] = said is None
+                if said is not None:
+                    run.hear(said)
+                run, said = self._events.get_nowait()
+        except Empty:
+            pass
+        steps = [self._step(run, ended=ended) for run, ended in heard.items()]
+        self._admit()
+        return [step for step in steps if step]
+
+    def remove(self, key: int) -> None:
+        """Forget a request; llama.cpp lets go of it at its next token."""
+        run = self._running.pop(key)
+        run.removed = True
+        if run in self._waiting:
+            self._waiting.remove(run)
+
+    def _step(self, run: _Running, *, ended: bool) -> Step | None:
+        if ended:
+            self._active.discard(run)
+        if run.removed:
+            return None
+        if ended:
+            del self._running[run.key]
+            return run.end()
+        fresh, run.fresh = run.fresh, ""
+        return Step(run.key, chunk=fresh) if fresh else None
+
+    def _admit(self) -> None:
+        """Begin with those that wait, in their order, while slots and places are free."""
+        if not self._active and self._wanted != self._threads:
+            self._start()
+        while self._waiting and len(self._active) < self.slots:
+            run = self._waiting[0]
+            if sum(each.places for each in self._active) + run.places > self._pool:
+                return
+            self._waiting.popleft()
+            self._active.add(run)
+            Thread(target=self._ask, args=(run,), daemon=True).start()
+
+    def _ask(self, run: _Running) -> None:
+        def hear(said: Said) -> bool:
+            if not run.removed:
+                self._events.put((run, said))
+            return run.removed
+
+        try:
+            llama.ask(self._server, run.body, hear)
+        finally:
+            self._events.put((run, None))
+
+    def _start(self) -> None:
+        self._server: Any = None  # its memory first
+        self._threads = self._wanted
+        self._server = llama.start(
+            self._files, self._adapters, self.slots, self._pool, self._threads
+        )

@@ -1,0 +1,180 @@
+"""Llama.cpp as the GGUF engine uses it: started, asked, and what it says in our words."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import xllamacpp
+
+from modelmora.engines.files import broken
+from modelmora.engines.text import asking
+from modelmora.engines.text.asking import Asked, Sampling
+from modelmora.engines.text.files import GgufModel
+from modelmora.errors import Code, RequestError
+
+_SILENT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One thing that llama.cpp said of a request."""
+
+    text: str = ""
+    logprobs: Sequence[Mapping[str, Any]] = ()
+    finish: str | None = None
+    prompt_tokens: int = 0
+    tokens: int = 0
+    error: RequestError | None = None
+
+
+def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, threads: int) -> Any:
+    """Llama.cpp with the model, its cache and its slots in place. Raises LoadError."""
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model.path)
+    if model.projector:
+        params.mmproj.path = str(model.projector)
+    params.lora_adapters = [
+        xllamacpp.CommonAdapterLoraInfo(str(model.adapters[name]), 0.0) for name in adapters
+    ]
+    params.n_parallel, params.n_ctx = slots, pool
+    params.kv_unified = True
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.warmup = params.fit_params = params.ctx_shift = False
+    params.cache_ram_mib = 0
+    params.offline = True
+    params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    params.verbosity = _SILENT
+    params.n_threads_http = 1
+    # It always listens somewhere. This socket nobody can reach: its folder is ours, and goes.
+    with tempfile.TemporaryDirectory(prefix="mm-llama-") as folder:
+        params.hostnames = [str(Path(folder) / "none.sock")]
+        try:
+            return xllamacpp.Server(params)
+        except (RuntimeError, ValueError):
+            raise broken(
+                f"llama.cpp cannot load {model.path.name}; is its architecture "
+                f"({model.header.architecture[:60]}) one that it knows?"
+            ) from None
+
+
+def body_of(asked: Asked, how: Sampling, *, seeded: bool) -> dict[str, Any]:
+    """The request as llama.cpp takes it.
+
+    What earlier requests have computed of a prompt is used only where chance decides anyway: it
+    changes the last bits, and so may change a token.
+    """
+    body: dict[str, Any] = {
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_tokens": how.max_tokens,
+        "temperature": how.temperature,
+        "top_p": how.top_p,
+        "top_k": how.top_k,
+        "min_p": how.min_p,
+        "repeat_penalty": how.repeat_penalty,
+        "presence_penalty": how.presence_penalty,
+        "frequency_penalty": how.frequency_penalty,
+        "seed": how.seed,
+        "stop": list(how.stop),
+        "cache_prompt": not seeded and not how.greedy,
+    }
+    if not asked.turns:
+        body["prompt"] = asked.prompt
+        if how.logprobs is not None:
+            body["logprobs"] = max(1, how.logprobs)
+        return body
+    if how.logprobs is not None:
+        body |= {"logprobs": True, "top_logprobs": max(1, how.logprobs)}
+    turns: list[dict[str, Any]] = [{"role": t.role, "content": t.content} for t in asked.turns]
+    if asked.images:
+        turns[-1]["content"] = [
+            {"type": "text", "text": asked.turns[-1].content},
+            *({"type": "image_url", "image_url": {"url": _url(image)}} for image in asked.images),
+        ]
+    body["messages"] = turns
+    return body
+
+
+def _url(image: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+
+
+def ask(server: Any, body: dict[str, Any], hear: Callable[[Said], bool]) -> None:
+    """Ask and wait for the end; `hear` is called on the way and returns whether to stop."""
+    call = server.handle_chat_completions if "messages" in body else server.handle_completions
+    with ExitStack() as quiet:
+        if "grammar" in body or "json_schema" in body:
+            quiet.enter_context(_silence())
+
+        def said(answer: Mapping[str, Any]) -> bool:
+            quiet.close()
+            return hear(_said(answer, body))
+
+        try:
+            call(body, said)
+        except (RuntimeError, ValueError):
+            hear(Said(error=_refused(body)))  # its words may hold content
+
+
+def _said(answer: Mapping[str, Any], body: Mapping[str, Any]) -> Said:
+    if error := answer.get("error"):
+        return Said(error=_fault(error, body))
+    usage = answer.get("usage") or {}
+    prompt, tokens = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+    if not answer.get("choices"):
+        return Said(prompt_tokens=prompt, tokens=tokens)
+    [choice] = answer["choices"]
+    text = choice["text"] if "text" in choice else choice.get("delta", {}).get("content")
+    logprobs = (choice.get("logprobs") or {}).get("content") or ()
+    return Said(text or "", logprobs, choice.get("finish_reason"), prompt, tokens)
+
+
+def _fault(error: Mapping[str, Any], body: Mapping[str, Any]) -> RequestError:
+    if error.get("type") == "exceed_context_size_error" and "n_prompt_tokens" in error:
+        try:
+            asking.check_length(int(error["n_prompt_tokens"]), int(error["n_ctx"]))
+        except RequestError as refusal:
+            return refusal
+    if error.get("type") == "invalid_request_error":
+        return _refused(body)
+    return RequestError(Code.INFERENCE_FAILED, "llama.cpp failed on this request")
+
+
+def _refused(body: Mapping[str, Any]) -> RequestError:
+    what = "one of the images" if "image_url" in str(body.get("messages")) else "this prompt"
+    for name in ("grammar", "json_schema"):
+        what = f"`{name}`, or {what}" if name in body else what
+    return RequestError(Code.INVALID_INPUT, f"the model cannot read {what}")
+
+
+_lock = Lock()
+_silences: list[int] = []
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without standard error, a log: llama.cpp writes a grammar there that it cannot read."""
+    with _lock:
+        if not _silences:
+            _silences.append(os.dup(2))
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+        _silences.append(-1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _silences.pop()
+            if len(_silences) == 1:
+                kept = _silences.pop()
+                os.dup2(kept, 2)
+                os.close(kept)

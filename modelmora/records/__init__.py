@@ -1,0 +1,23 @@
+"""What the registry topic says: which record of each key counts, and how a model is told in one."""
+
+from modelmora.records.state import GONE, Entry, State
+from modelmora.records.telling import (
+    default_key,
+    details_of,
+    key_of,
+    model_key,
+    record_of,
+    route_key,
+)
+
+__all__ = [
+    "GONE",
+    "Entry",
+    "State",
+    "default_key",
+    "details_of",
+    "key_of",
+    "model_key",
+    "record_of",
+    "route_key",
+]

@@ -1,0 +1,115 @@
+"""The registry as a log makes it: which record counts under each key, told by the log alone."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.telling import key_of, model_key
+
+GONE = -1
+"""The offset of what an earlier log of the same name told: no record is based on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The record that counts under a key, and where it lies.
+
+    `buried`: a record that does not count lies above it, so that compaction would take the one
+    that does; it is to be written anew.
+    """
+
+    offset: int
+    record: RegistryRecord
+    buried: bool = False
+
+
+def judge(current: Entry | None, record: RegistryRecord, offset: int) -> Entry:
+    """What counts after one more record under a key.
+
+    (1) The first one counts, and any above what an earlier log told.
+    (2) One that is based on the current one counts, and one that says the same.
+    (3) One that is based on another lost against the current one, which it buries.
+    """
+    # (1), (2)
+    if current is None or current.offset == GONE or record.based_on == current.offset:
+        return Entry(offset, record)
+    if says_the_same(current.record, record):
+        return Entry(offset, record)
+    # (3)
+    return Entry(current.offset, current.record, buried=True)
+
+
+def says_the_same(one: RegistryRecord, other: RegistryRecord) -> bool:
+    """Whether two records tell the same, whoever wrote them over what."""
+    return replace(one, writer="", based_on=None) == replace(other, writer="", based_on=None)
+
+
+class State:
+    """The records that count; equal at all who have read the same log."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, Entry] = {}
+
+    @property
+    def entries(self) -> Mapping[bytes, Entry]:
+        """What counts under each key."""
+        return self._entries
+
+    def take(self, key: bytes, record: RegistryRecord | None, offset: int) -> bool:
+        """Take the next record of the log; whether what counts is another now.
+
+        None, a record without a value, takes the key away. What stands under another key than its
+        own, and what is a lease, is passed over.
+        """
+        if record is None:
+            return self._entries.pop(key, None) is not None
+        if record.kind is RegistryKind.NODE or key != key_of(record):
+            return False
+        before = self._entries.get(key)
+        after = self._entries[key] = judge(before, record, offset)
+        return before is None or before.record != after.record or before.offset != after.offset
+
+    def anew(self) -> None:
+        """The log is another and holds nothing yet: what the former one told waits to be told."""
+        self._entries = {key: Entry(GONE, each.record) for key, each in self._entries.items()}
+
+    def model(self, name: str, version: str) -> Entry | None:
+        """What counts of a model, retired or not."""
+        return self._entries.get(model_key(name, version))
+
+    def models(self, *, retired: bool = False) -> tuple[RegistryRecord, ...]:
+        """The models, by name and version; with `retired` those too."""
+        found = [
+            each.record
+            for each in self._entries.values()
+            if each.record.kind is RegistryKind.MODEL and (retired or each.record.present)
+        ]
+        return tuple(sorted(found, key=lambda record: (record.name, record.version)))
+
+    def active(self, own: Container[tuple[str, str]] = ()) -> dict[str, str]:
+        """Of each name the version that was chosen to answer for it, and is there.
+
+        `own` are models (name, version) that are there though nobody has told them yet.
+        """
+        return {
+            route.name: route.version
+            for route in self._chosen(RegistryKind.ROUTE)
+            if self._is_there(route.name, route.version) or (route.name, route.version) in own
+        }
+
+    def defaults(self) -> dict[str, str]:
+        """Of each task the name of the model that was chosen to answer for it, and is there."""
+        names = {model.name for model in self.models()}
+        chosen = self._chosen(RegistryKind.DEFAULT)
+        return {each.task: each.name for each in chosen if each.name in names}
+
+    def _chosen(self, kind: RegistryKind) -> Iterator[RegistryRecord]:
+        for each in self._entries.values():
+            if each.record.kind is kind and each.record.present:
+                yield each.record
+
+    def _is_there(self, name: str, version: str) -> bool:
+        model = self.model(name, version)
+        return model is not None and model.record.present

@@ -1,0 +1,97 @@
+"""A model as a record of the registry, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from modelmora.errors import ConfigurationError
+from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.settings import ModelConfig, ModelDetails
+
+DETAILS_BYTES = 256 * 1024
+"""So that every record of the registry stays far below what a broker takes."""
+
+
+def key_of(record: RegistryRecord) -> bytes:
+    """The key under which the compacted topic keeps the record.
+
+    Of each name there is one ROUTE, of each task one DEFAULT.
+    """
+    match record.kind:
+        case RegistryKind.ROUTE:
+            return route_key(record.name)
+        case RegistryKind.DEFAULT:
+            return default_key(record.task)
+    return f"{record.kind}:{record.name}@{record.version}".encode()
+
+
+def model_key(name: str, version: str) -> bytes:
+    """The key of a model's record."""
+    return f"{RegistryKind.MODEL}:{name}@{version}".encode()
+
+
+def route_key(name: str) -> bytes:
+    """The key of the record that says which version answers for a name."""
+    return f"{RegistryKind.ROUTE}:{name}@".encode()
+
+
+def default_key(task: str) -> bytes:
+    """The key of the record that says which model answers for a task."""
+    return f"{RegistryKind.DEFAULT}:{task}@".encode()
+
+
+def record_of(model: ModelConfig, writer: str, **more: Any) -> RegistryRecord:
+    """The record that tells a model. Raises ConfigurationError where that is too long."""
+    details = details_text(model.details)
+    return RegistryRecord(
+        RegistryKind.MODEL,
+        model.name,
+        model.version,
+        model.task,
+        model.source,
+        writer,
+        engine=model.engine,
+        details=details,
+        **more,
+    )
+
+
+def details_text(details: ModelDetails) -> str:
+    """The JSON of a record's details; raises ConfigurationError where it is too long."""
+    told = details.model_dump(mode="json", exclude_defaults=True)
+    if not told:
+        return ""
+    text = json.dumps(told, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    size = len(text.encode(errors="replace"))
+    if size > DETAILS_BYTES:
+        raise ConfigurationError(
+            f"what is told of the model is {size} bytes of JSON and {DETAILS_BYTES} are allowed; "
+            "shorten its metadata"
+        )
+    return text
+
+
+def details_of(record: RegistryRecord) -> ModelDetails:
+    """The details in a record; what a newer release wrote and this one does not know is left out.
+
+    A value that cannot be read counts as not told.
+    """
+    told = _json(record.details)
+    told = {name: value for name, value in told.items() if name in ModelDetails.model_fields}
+    while True:
+        try:
+            return ModelDetails.model_validate(told)
+        except ValidationError as error:
+            for fault in error.errors():
+                told.pop(str(fault["loc"][0]) if fault["loc"] else "", None)
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

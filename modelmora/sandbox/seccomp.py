@@ -1,0 +1,137 @@
+"""seccomp: which system calls a process may make (seccomp(2)); all but those that lead out."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelmora.sandbox import kernel
+
+_SET_MODE_FILTER, _TSYNC = 1, 1
+# Classic BPF (linux/bpf_common.h), over struct seccomp_data: number, architecture, ip, arguments.
+_LOAD, _JUMP_EQ, _JUMP_GE, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER, _ARCHITECTURE, _ARGUMENT_0 = 0, 4, 16
+_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_DENY = _ERRNO | errno.EPERM
+_X32 = 0x40000000
+_AF_UNIX = 1
+_NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* but CLONE_NEWTIME, which clone(2) cannot take
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """The system calls of one architecture."""
+
+    audit: int
+    seccomp: int
+    socket: int
+    clone: int
+    clone3: int
+    denied: Mapping[str, int]
+
+
+# A socket of our own is inherited; to connect one, to see or start another process, to change what
+# the kernel mounts or loads, and the ways around this filter, are no part of computing a model.
+_NUMBERS: Mapping[str, _Numbers] = {
+    "x86_64": _Numbers(
+        audit=0xC000003E,
+        seccomp=317,
+        socket=41,
+        clone=56,
+        clone3=435,
+        denied={
+            "connect": 42, "bind": 49, "execve": 59, "execveat": 322, "ptrace": 101,
+            "process_vm_readv": 310, "process_vm_writev": 311, "pidfd_getfd": 438,
+            "open_by_handle_at": 304, "unshare": 272, "setns": 308, "mount": 165, "umount2": 166,
+            "pivot_root": 155, "chroot": 161, "kexec_load": 246, "init_module": 175,
+            "finit_module": 313, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
+            "io_uring_setup": 425, "keyctl": 250, "add_key": 248, "request_key": 249,
+            "swapon": 167, "reboot": 169,
+        },
+    ),
+    "aarch64": _Numbers(
+        audit=0xC00000B7,
+        seccomp=277,
+        socket=198,
+        clone=220,
+        clone3=435,
+        denied={
+            "connect": 203, "bind": 200, "execve": 221, "execveat": 281, "ptrace": 117,
+            "process_vm_readv": 270, "process_vm_writev": 271, "pidfd_getfd": 438,
+            "open_by_handle_at": 265, "unshare": 97, "setns": 268, "mount": 40, "umount2": 39,
+            "pivot_root": 41, "chroot": 51, "kexec_load": 104, "init_module": 105,
+            "finit_module": 273, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282,
+            "io_uring_setup": 425, "keyctl": 219, "add_key": 217, "request_key": 218,
+            "swapon": 224, "reboot": 142,
+        },
+    ),
+}  # fmt: skip
+
+
+def is_there() -> bool:
+    """Whether the kernel has filters, and the calls of this architecture are known here."""
+    return kernel.machine in _NUMBERS and Path("/proc/sys/kernel/seccomp").exists()
+
+
+def restrict() -> None:
+    """Refuse those calls to every thread of this process, for ever, with EPERM.
+
+    It needs `kernel.give_up_privileges` first, unless run by root. Raises OSError; KeyError where
+    the architecture is not known.
+    """
+    numbers = _NUMBERS[kernel.machine]
+    code = ctypes.create_string_buffer(program(numbers))
+    count = (len(code) - 1) // 8
+    head = struct.pack("@HP", count, ctypes.addressof(code))
+    kernel.call(numbers.seccomp, _SET_MODE_FILTER, _TSYNC, ctypes.create_string_buffer(head))
+
+
+def program(numbers: _Numbers) -> bytes:
+    """The filter, 8 bytes an instruction.
+
+    (1) Another architecture's calls: killed; those of x32: refused.
+    (2) The list.
+    (3) A socket that is no UNIX socket.
+    (4) A clone into a new namespace; clone3, whose flags cannot be seen, does not exist, so that
+        C libraries fall back on clone.
+    (5) All else is allowed.
+    """
+    deny, allow = _instruction(_RETURN, _DENY), _instruction(_RETURN, _ALLOW)
+    code = [
+        # (1)
+        _instruction(_LOAD, _ARCHITECTURE),
+        _instruction(_JUMP_EQ, numbers.audit, 1, 0),
+        _instruction(_RETURN, _KILL),
+        _instruction(_LOAD, _NUMBER),
+        _instruction(_JUMP_GE, _X32, 0, 1),
+        deny,
+    ]
+    # (2)
+    for number in numbers.denied.values():
+        code += [_instruction(_JUMP_EQ, number, 0, 1), deny]
+    code += [
+        # (3)
+        _instruction(_JUMP_EQ, numbers.socket, 0, 4),
+        _instruction(_LOAD, _ARGUMENT_0),
+        _instruction(_JUMP_EQ, _AF_UNIX, 0, 1),
+        allow,
+        deny,
+        # (4)
+        _instruction(_JUMP_EQ, numbers.clone3, 0, 1),
+        _instruction(_RETURN, _ERRNO | errno.ENOSYS),
+        _instruction(_JUMP_EQ, numbers.clone, 0, 3),
+        _instruction(_LOAD, _ARGUMENT_0),
+        _instruction(_JUMP_SET, _NEW_NAMESPACES, 0, 1),
+        deny,
+        # (5)
+        allow,
+    ]
+    return b"".join(code)
+
+
+def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("<HBBI", code, if_true, if_false, operand)

