@@ -101,12 +101,17 @@ class Fleet:
         child.model.failure, child.model.retry_at = None, float("-inf")
         child.model.wanted = False
 
-    def measure(self, child: Replica, held: Need) -> None:
-        """Learn what the model really takes: the most that was seen."""
+    def measure(
+        self, child: Replica, held: Need, cost: int = 0, safe_cost: int | None = None
+    ) -> None:
+        """Learn what the model really takes: the most that was seen with batches it can run."""
+        kind = child.device.kind
+        learned = child.model.learn(kind)
+        if safe_cost:
+            learned.limit(safe_cost)
         if held.ram > 0:
-            kind = child.device.kind
-            child.model.learn(kind).see(held)
-            child.need = child.model.need(kind)
+            learned.see(held, cost)
+        child.need = child.model.need(kind)
 
     def dismiss(self, model: Model, reason: KillReason) -> None:
         """Let all children of the model leave."""
