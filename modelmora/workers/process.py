@@ -357,6 +357,7 @@ def _order(spec: SpecLike, place: PlaceLike | None, sandbox: Mode) -> dict[str, 
         "path": spec.path,
         "options": {**spec.options, "device": kind.value},
         "safe_cost": place.safe_cost if place else None,
+        "unchanged": [*spec.unchanged],
         "sandbox": sandbox.value,
     }
 
