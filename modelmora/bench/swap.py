@@ -11,11 +11,12 @@ from itertools import count
 
 from modelmora.bench.report import Figure, at_most
 from modelmora.errors import RequestError
-from modelmora.messages import Lane
+from modelmora.messages import Health, Lane
 from modelmora.scheduling import (
     Group,
     ItemResult,
     KillReason,
+    ModelKey,
     ModelSpec,
     Need,
     Placement,
@@ -153,6 +154,9 @@ class Rehearsal:
         """None should."""
         del work, error
         self.wrong += 1
+
+    def turned(self, model: ModelKey, was: Health, health: Health) -> None:
+        """Not of interest."""
 
     def cancel(self, group: int, index: int) -> None:
         """Nothing is cancelled here."""
