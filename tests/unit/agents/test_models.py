@@ -19,7 +19,7 @@ from modelmora.wire import decode_event, decode_registry
 from tests.facts import faults
 from tests.unit.registry.models import make_model
 
-OTHERS = {"all-minilm-l6-v2", "crash", "echo", "hang", "oom", "sleep"}
+OTHERS = {"all-minilm-l6-v2", "count", "crash", "echo", "hang", "oom", "sleep"}
 
 
 class Desk:
