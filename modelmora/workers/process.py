@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -318,6 +319,7 @@ def _order(spec: SpecLike, device: DeviceLike | None, sandbox: Mode) -> dict[str
         "path": spec.path,
         "options": {**spec.options, "device": kind.value},
         "sandbox": sandbox.value,
+        "warm_up": b64encode(spec.warm_up).decode() if spec.warm_up else None,
     }
 
 

@@ -28,6 +28,7 @@ class Spec:
     path: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
     runtime: str | None = None
+    warm_up: bytes | None = None
 
 
 def spec_of(name: str) -> Spec:
