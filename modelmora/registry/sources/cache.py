@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from modelmora.errors import NotFound
 from modelmora.registry.sources.base import Check, Corrupt, File, Progress
 from modelmora.registry.sources.lease import claimed
 
+_ABANDONED_S = 7 * 86_400
 Read = Callable[[File, int], AbstractContextManager[Iterator[bytes]]]
 """The bytes of a file from an offset on."""
 
@@ -49,14 +52,20 @@ class Cache:
         with claimed(self.root / ".claims" / key):
             if place.is_dir():
                 return
+            self.sweep()
             aside = self.root / ".partial" / key
             aside.mkdir(parents=True, exist_ok=True)
-            for file in files:
-                target = aside / file.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _fetch_one(target, file, read, progress)
-                verify(target, file)
-                check(file.path, target)
+            try:
+                for file in files:
+                    target = aside / file.path
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    _fetch_one(target, file, read, progress)
+                    verify(target, file)
+                    check(file.path, target)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    shutil.rmtree(aside, ignore_errors=True)
+                raise
             for folder in (aside, *(path for path in aside.rglob("*") if path.is_dir())):
                 _sync(folder)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -66,16 +75,24 @@ class Cache:
     def discard(self, source: str, revision: str) -> int:
         """Delete a revision, and what a fetch of it left; bytes that are free now."""
         key = f"{_slug(source)}-{revision}"
+        aside = self.root / ".partial" / key
         freed = 0
-        for place in (self.folder(source, revision), self.root / ".partial" / key):
-            if place.is_dir():
-                freed += sum(each.stat().st_size for each in place.rglob("*") if each.is_file())
-                # First out of sight: no one may find half of it.
-                gone = self.root / ".partial" / f"{key}.gone"
-                gone.parent.mkdir(parents=True, exist_ok=True)
-                place.rename(gone)
-                shutil.rmtree(gone)
+        with claimed(self.root / ".claims" / key):
+            for place in (aside, self.folder(source, revision)):
+                if place.is_dir():
+                    freed += sum(each.stat().st_size for each in place.rglob("*") if each.is_file())
+                    if place != aside:  # out of sight at once: no one may find half of it
+                        aside.parent.mkdir(parents=True, exist_ok=True)
+                        place.rename(aside)
+                    shutil.rmtree(aside)
         return freed
+
+    def sweep(self, older_s: float = _ABANDONED_S) -> None:
+        """Delete what fetches left that nobody has gone on with."""
+        for aside in (self.root / ".partial").glob("*"):
+            newest = max((each.stat().st_mtime for each in aside.rglob("*")), default=0.0)
+            if time.time() - newest > older_s and not (self.root / ".claims" / aside.name).exists():
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 def _fetch_one(target: Path, file: File, read: Read, progress: Progress) -> None:

@@ -144,3 +144,15 @@ def test_a_fetch_that_was_cut_off_leaves_nothing_to_be_found(tmp_path: Path) -> 
     assert cache.discard("s3://x", "r1") == 9
     assert not cache.folder("s3://x", "r1").exists()
     assert cache.discard("s3://x", "r1") == 0
+
+
+def test_what_nobody_goes_on_with_is_swept(tmp_path: Path) -> None:
+    for name in ("old", "new", "claimed"):
+        (tmp_path / ".partial" / name).mkdir(parents=True)
+        (tmp_path / ".partial" / name / "file").write_text("part")
+    for name in ("old", "claimed"):
+        os.utime(tmp_path / ".partial" / name / "file", (1, 1))
+    (tmp_path / ".claims").mkdir()
+    (tmp_path / ".claims" / "claimed").write_text("somebody")
+    Cache(tmp_path).sweep()
+    assert sorted(path.name for path in (tmp_path / ".partial").iterdir()) == ["claimed", "new"]
