@@ -20,7 +20,7 @@ from modelmora.messages import EventKind, LifecycleEvent, Parameter
 from modelmora.wire import encode_event
 
 log = structlog.get_logger(__name__)
-_FAILURES = {EventKind.LOAD_FAILED, EventKind.CRASHED}
+_FAILURES = {EventKind.LOAD_FAILED, EventKind.CRASHED, EventKind.QUARANTINED}
 
 
 class Sender(Protocol):
@@ -57,7 +57,7 @@ class Lifecycle:
     ) -> None:
         self._sender = sender
         self._heard = heard
-        self._node = node
+        self.node = node
         self._topic = Topic.EVENTS.full(namespace)
         self._source = f"/{namespace}/nodes/{node}"
 
@@ -72,7 +72,7 @@ class Lifecycle:
         event = LifecycleEvent(
             id=str(uuid.uuid4()),
             kind=kind,
-            node=self._node,
+            node=self.node,
             time=time.time_ns() // 1_000_000,
             model=name,
             version=version,
@@ -80,7 +80,7 @@ class Lifecycle:
         )
         tell = log.warning if kind in _FAILURES else log.info
         tell(kind.value, model=name, version=version, **event.facts)
-        key = (name or self._node).encode()
+        key = (name or self.node).encode()
         headers = cloud_event(event, self._source)
         self._sender.send(Outgoing(self._topic, key, encode_event(event), self._answer, headers))
 

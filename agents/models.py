@@ -55,7 +55,7 @@ class Models:
         self._files: dict[str, tuple[str, int, int, int]] = {}
         self._renewed: set[ModelKey] = set()
         self._seen: object = None
-        self._failed: dict[ModelKey, str] = {}
+        self._drifted: dict[ModelKey, str] = {}
         self._read: dict[bytes, tuple[Entry, ModelDefinition]] = {}
         self.state = State()
         """The registry as far as it was read."""
@@ -138,7 +138,7 @@ class Models:
             for each in models
             if each.definition.key not in own and not each.path
         }
-        self._tell_failed([each for each in here if each.definition.key in own])
+        self._tell_drifted(here)
         served = [(_spec(each, self._settings), each.entry) for each in here]
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
         self.declaring.tell(
@@ -149,15 +149,14 @@ class Models:
         )
         self._renewed = set()
 
-    def _tell_failed(self, models: list[Looked]) -> None:
-        """Tell of models whose files are broken, each fault once."""
-        told = {each.definition.key: each.fault or each.drift for each in models}
-        failed = {key: fault for key, fault in told.items() if fault}
-        for key, fault in failed.items():
-            if fault != self._failed.get(key):
+    def _tell_drifted(self, models: list[Looked]) -> None:
+        """Tell once of each model that goes on as it is loaded, since its files are others now."""
+        drifted = {each.definition.key: each.drift for each in models if each.drift}
+        for key, fault in drifted.items():
+            if fault != self._drifted.get(key):
                 facts = {"code": Code.CANNOT_BE_SERVED.value, "message": fault}
                 self._lifecycle.event(EventKind.LOAD_FAILED, key, facts)
-        self._failed = failed
+        self._drifted = drifted
 
 
 def _spec(looked: Looked, settings: Settings) -> ModelSpec:
@@ -182,6 +181,9 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         declared=_declared(details.needs),
         min_replicas=details.replicas.min,
         max_replicas=details.replicas.max,
+        keep_alive_s=details.keep_alive,
+        pinned=details.pinned,
+        preload=details.preload,
     )
 
 

@@ -15,8 +15,8 @@ from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
-from modelmora.messages import RegistryRecord
-from modelmora.records import State
+from modelmora.messages import Health, RegistryRecord, State
+from modelmora.records import State as Registry
 from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, printable, shorten
 from modelmora.wire import decode_registry
@@ -25,6 +25,16 @@ log = structlog.get_logger(__name__)
 READ_S = 30.0
 SHOWN = 120
 LISTED = "see `modelmora list` or GET /models"
+_NEAREST = (
+    State.READY,
+    State.LOADING,
+    State.COLD,
+    State.DRAINING,
+    State.LEAVING,
+    State.FAILED,
+    State.QUARANTINED,
+)
+"""Where a request is answered soonest, first."""
 NOWHERE = "no node that runs has its files"
 
 
@@ -39,13 +49,14 @@ class Directory:
         self._tail = Tail(
             settings, pulse, self.handle, schemas, on_anew=lambda _: self.state.anew()
         )
-        self.state = State()
+        self.state = Registry()
         """The registry as far as it was read."""
         self._leases = Leases()
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
         self._limits: Mapping[str, int] = {}
-        self._failed: Mapping[str, str] = {}
+        self._status: Mapping[str, Mapping[str, Health]] = {}
+        self._health: Mapping[str, Health] = {}
         self._watch: NodeWatch | None = None
 
     async def start(self) -> None:
@@ -88,9 +99,13 @@ class Directory:
         """The models, by name and version."""
         return self._listing
 
-    def failed(self) -> Mapping[str, str]:
-        """Why no node that runs can load a model now, by name@version."""
-        return self._failed
+    def health(self) -> Mapping[str, Health]:
+        """How each model is on the node of those that run where it is best, by name@version."""
+        return self._health
+
+    def status(self) -> Mapping[str, Mapping[str, Health]]:
+        """By the name of each node that runs, how its models are there, by name@version."""
+        return self._status
 
     def max_inputs(self, model: str) -> int | None:
         """How many inputs of `name` or `name@version` one result can answer at most, if known."""
@@ -130,15 +145,21 @@ class Directory:
         """What may be called: what is registered, and what a node that runs still serves."""
         nodes = self._leases.living()
         served = {model for node in nodes for model in node.serves}
-        well = {model for node in nodes for model in node.serves.keys() - node.failed.keys()}
-        failed = {model: why for node in nodes for model, why in node.failed.items()}
         self._listing = self.state.models()
         called = {f"{model.name}@{model.version}" for model in self._listing} | served
         self._names = frozenset(called | {each.partition("@")[0] for each in called})
         self._limits = _limits(self._listing, self.state.active())
-        self._failed = {model: why for model, why in failed.items() if model not in well}
-        if nodes:
-            self._failed |= dict.fromkeys(called - served - failed.keys(), NOWHERE)
+        self._status = {node.node: node.models() for node in nodes}
+        found: dict[str, list[Health]] = {}
+        for models in self._status.values():
+            for model, health in models.items():
+                found.setdefault(model, []).append(health)
+        absent = dict.fromkeys(called if nodes else (), Health(State.FAILED, NOWHERE))
+        self._health = absent | {model: min(each, key=_nearness) for model, each in found.items()}
+
+
+def _nearness(health: Health) -> int:
+    return _NEAREST.index(health.state)
 
 
 def _limits(models: Iterable[RegistryRecord], active: Mapping[str, str]) -> dict[str, int]:

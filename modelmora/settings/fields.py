@@ -181,6 +181,13 @@ class Timing(Section):
         description="how long a node that starts waits for a broker that does not answer",
     )
     load_s: Span = Field(600, gt=0, description="how long a model may take to load")
+    keep_alive_s: float = Field(
+        -1,
+        ge=-1,
+        le=YEAR_S,
+        description="how long a model stays in memory with nothing to do, unless its `keep_alive` "
+        "or that of its latest request says otherwise; 0 = not at all, -1 = until memory is needed",
+    )
     start_to_close_s: Span = Field(
         300, gt=0, description="how long one group may run before its process is killed"
     )

@@ -142,7 +142,7 @@ def _fields(schema: dict[str, Any], body: dict[str, Any] | None) -> str:
     described = schema["components"]["schemas"][name]
     rows = [
         (
-            code(field) + _aside("" if field in described["required"] else "may be absent"),
+            code(field) + _aside("" if field in described.get("required", ()) else "may be absent"),
             _prose(words["description"]),
         )
         for field, words in described["properties"].items()

@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Mapping
 
 from modelmora.errors import Code
-from modelmora.gateway.hall import Ask
+from modelmora.gateway.hall import Ask, Wish
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.orders import Answer, Order
 from modelmora.messages import (
     Content,
+    Health,
     InferenceResult,
     RegistryKind,
     RegistryRecord,
     Source,
+    State,
     Status,
     Timings,
 )
@@ -24,6 +27,7 @@ class FakeHall:
 
     def __init__(self, outputs: tuple[Content, ...] | None = None, limit: int = 1 << 20) -> None:
         self.asks: list[Ask] = []
+        self.wishes: list[Wish] = []
         self.outputs = outputs
         self.refusal: Refusal | None = None
         self.blocked: asyncio.Event | None = None
@@ -57,6 +61,18 @@ class FakeHall:
             outputs=ask.inputs if self.outputs is None else self.outputs,
         )
 
+    async def order(self, wish: Wish) -> Order:
+        self.wishes.append(wish)
+        if self.refusal:
+            raise self.refusal
+        order = Order(wish.verb, 7)
+        if wish.wait_s:
+            order.answers["n1"] = Answer("n1", f"{wish.model}@1", State.READY, done=True)
+        return order
+
+    def status(self) -> Mapping[str, Mapping[str, Health]]:
+        return {"n1": self.health()}
+
     def hold(self, size: int) -> None:
         if self.held + size > self.limit:
             raise Refusal(Code.BUSY, "too many bytes")
@@ -74,5 +90,6 @@ class FakeHall:
             for name in ("echo", *self.reasons)
         )
 
-    def failed(self) -> Mapping[str, str]:
-        return {f"{name}@1": reason for name, reason in self.reasons.items()}
+    def health(self) -> Mapping[str, Health]:
+        failed = {f"{name}@1": Health(State.FAILED, why) for name, why in self.reasons.items()}
+        return {"echo@1": Health(State.READY), **failed}

@@ -47,7 +47,12 @@ PATHS = {
     "/health/ready": "ready",
     "/health/models": "health_models",
     "/models": "models",
+    "/status": "status",
     "/infer/{model_name}": "infer",
+    "/models/{model_name}/load": "load",
+    "/models/{model_name}/unload": "unload",
+    "/models/{model_name}/pin": "pin",
+    "/models/{model_name}/unpin": "unpin",
 }
 globals().update({f"test_{name}": answers_are_as_described(path) for path, name in PATHS.items()})
 

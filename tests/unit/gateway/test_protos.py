@@ -8,7 +8,8 @@ from pathlib import Path
 from grpc_tools import protoc
 
 ROOT = Path(__file__).parents[3]
-STUBS = ("inference_pb2.py", "inference_pb2.pyi", "inference_pb2_grpc.py")
+PROTOS = ("inference", "management")
+STUBS = [f"{name}_pb2{kind}" for name in PROTOS for kind in (".py", ".pyi", "_grpc.py")]
 
 
 def test_stubs_are_up_to_date(tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ def test_stubs_are_up_to_date(tmp_path: Path) -> None:
             f"-I{ROOT / 'protos'}",
             f"-I{well_known}",
             *outputs,
-            "modelmora/rpc/v1/inference.proto",
+            *(f"modelmora/rpc/v1/{name}.proto" for name in PROTOS),
         ]
     )
     assert code == 0
