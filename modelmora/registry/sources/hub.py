@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,7 +106,8 @@ class Hub:
     def _one(self, revision: str, file: File, progress: Progress) -> Path:
         from huggingface_hub import hf_hub_download
 
-        with _disk_kept(self.cache / self._name / "blobs"):
+        with _disk_kept(self.cache / self._name / "blobs"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it would print what we tell in our words
             path = hf_hub_download(
                 self.repository,
                 file.path,
