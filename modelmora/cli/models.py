@@ -103,7 +103,9 @@ def _lines(looked: Looked) -> Iterator[tuple[str, str]]:
         yield "path", looked.path
         yield "size", f"{size(looked.files.weight_bytes)} of weights"
     for name, fact in told["facts"].items():
-        yield name.replace("_", " "), shorten(str(fact), 60)
+        if fact not in (None, (), [], ""):
+            text = ", ".join(map(str, fact)) if isinstance(fact, list | tuple) else str(fact)
+            yield name.replace("_", " "), shorten(text, 60)
     if told["max_inputs"]:
         yield "max inputs", f"{told['max_inputs']} in one request"
     for name, spec in told["known_parameters"].items():

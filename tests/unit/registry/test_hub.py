@@ -14,11 +14,13 @@ import pytest
 
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Unreachable
 from modelmora.registry import Looker, install
+from modelmora.registry.definitions import configured
 from modelmora.registry.fetching import Fetching
 from modelmora.registry.install import Wish, install_wish
+from modelmora.registry.lock import write_lock
 from modelmora.registry.removing import remove
 from modelmora.registry.sources import Corrupt
-from modelmora.settings import Settings
+from modelmora.settings import ModelConfig, Settings
 from tests.hub import HubServer, hub_server
 from tests.unit.registry.models import make_model, safetensors, served
 
@@ -161,6 +163,24 @@ def test_uninstall_takes_the_files_that_no_other_model_has(
     freed = remove(settings, "three", files=True)[1]
     assert freed == sum(file.size for file in second.details.files)
     assert not repository.exists()
+
+
+def test_a_locked_node_stays_at_its_revision_when_the_branch_moves(
+    hub: HubServer, settings: Settings, tmp_path: Path
+) -> None:
+    first = install(settings, "org/Tiny").details.revision
+    branch = ModelConfig(name="tiny", task="txt2embed", source="hf:org/Tiny")
+    locked = settings.model_copy(
+        update={"models": (branch,), "locked": True, "lock_file": tmp_path / "modelmora.lock"}
+    )
+    assert write_lock(locked).models["tiny", "1"].details.revision == first
+    hub.models["org/Tiny"]["config.json"] = b'{"hidden_size": 16, "vocab_size": 8, "new": 1}'
+    second = install(settings, "org/Tiny", "other").details.revision
+    (free,) = Looker(settings).look((configured(branch),))
+    assert free.path.endswith(str(second))
+    (looked,) = Looker(locked).look((configured(branch),))
+    assert (looked.fault, looked.drift) == (None, None)
+    assert looked.path.endswith(str(first))
 
 
 HOSTILE = {
