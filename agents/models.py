@@ -11,9 +11,10 @@ import structlog
 from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
 from modelmora.engines.catalog import class_of, first_request, slots_of
+from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
-from modelmora.messages import RegistryRecord
-from modelmora.records import Entry, State, model_key
+from modelmora.messages import EventKind, RegistryRecord
+from modelmora.records import Entry, Registry, model_key
 from modelmora.registry.definitions import (
     ModelDefinition,
     Served,
@@ -49,14 +50,15 @@ class Models:
         self._settings = settings
         self._service = service
         self._lifecycle = lifecycle
-        self._looker = Looker(testing=settings.testing)
+        self._looker = Looker(settings)
         self._found = Served(())
         self._definitions_seen: object = None
         self._files: dict[str, tuple[str, int, int, int]] = {}
         self._renewed: set[ModelKey] = set()
         self._seen: object = None
+        self._drifted: dict[ModelKey, str] = {}
         self._read: dict[bytes, tuple[Entry, ModelDefinition]] = {}
-        self.state = State()
+        self.state = Registry()
         """The registry as far as it was read."""
         self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer)
         self.unreadable: tuple[str, ...] = ()
@@ -137,7 +139,8 @@ class Models:
             for each in models
             if each.definition.key not in own and not each.path
         }
-        served = [(_spec(each, self._settings.runtimes), each.entry) for each in here]
+        self._tell_drifted(here)
+        served = [(_spec(each, self._settings), each.entry) for each in here]
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
         self.declaring.tell(
             [each for each in self._found.definitions if not each.fault],
@@ -147,8 +150,17 @@ class Models:
         )
         self._renewed = set()
 
+    def _tell_drifted(self, models: list[Looked]) -> None:
+        """Tell once of each model that goes on as it is loaded, since its files are others now."""
+        drifted = {each.definition.key: each.drift for each in models if each.drift}
+        for key, fault in drifted.items():
+            if fault != self._drifted.get(key):
+                facts = {"code": Code.CANNOT_BE_SERVED.value, "message": fault}
+                self._lifecycle.event(EventKind.LOAD_FAILED, key, facts)
+        self._drifted = drifted
 
-def _spec(looked: Looked, runtimes: Collection[str]) -> ModelSpec:
+
+def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     definition, files = looked.definition, looked.files
     details = definition.details
     first = first_request(looked.entry, definition.name, details.warm_up)
@@ -164,7 +176,8 @@ def _spec(looked: Looked, runtimes: Collection[str]) -> ModelSpec:
         max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
         slots=slots_of(looked.entry, details.options),
         files=looked.state,
-        fault=looked.fault or _unknown_runtime(details.runtime, runtimes),
+        unchanged=looked.state if settings.locked else (),
+        fault=looked.fault or _unknown_runtime(details.runtime, settings.runtimes),
         runtime=details.runtime,
         devices=looked.entry.devices,
         declared=_declared(details.needs),

@@ -219,6 +219,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         inputs=frozenset({InputKind.TEXT, InputKind.MESSAGE, InputKind.BYTES}),
         modules=_TEXTS,
         read=text_files.read_files,
+        slots=text_files.SLOTS,
         warm_up=_first("Hello", max_tokens=1),
     ),
     "classify": EngineEntry(

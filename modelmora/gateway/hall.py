@@ -19,6 +19,7 @@ from modelmora.messages import (
     Parameter,
     RegistryRecord,
 )
+from modelmora.records.registrar import Registrar
 from modelmora.web.tracing import traceparent_of
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -40,6 +41,7 @@ class Ask:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     lane: Lane = Lane.NORMAL
     timeout_ms: int | None = None
+    progress: bool = False
     request_id: str | None = None
     traceparent: str = field(default_factory=lambda: traceparent_of(None))
 
@@ -56,6 +58,10 @@ class Wish:
 
 class Hall(Protocol):
     """Where every door leads."""
+
+    @property
+    def registrar(self) -> Registrar:
+        """The registry, as it was read and to be changed."""
 
     async def infer(self, ask: Ask) -> InferenceResult:
         """The completed result; raises Refusal. Cancelling the call cancels the request."""

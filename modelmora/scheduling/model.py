@@ -45,6 +45,7 @@ class ModelSpec:
     max_inputs: int | None = None
     slots: int | None = None
     files: Hashable = None
+    unchanged: tuple[tuple[str, int, int, int], ...] = field(default=(), compare=False)
     fault: str | None = None
     runtime: str | None = None
     """Which other Python environment its child runs in."""

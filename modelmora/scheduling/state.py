@@ -78,12 +78,15 @@ class Replica:
     def takes_next(self, policy: Policy, now: float) -> bool:
         """It has a place, and what is next in its queue may run beside what it runs.
 
-        Only a stepped child runs several at once: those of one cohort.
+        Only a stepped child runs several at once: those of one cohort, and none beside those that
+        it should have let go of by now, for it may hang.
         """
         if not self.has_place(policy):
             return False
         if not self.model.spec.slots or self.front is None:
             return True
+        if not self.runs_for_somebody:
+            return False
         cohort = self.front.group.works[0].cohort
         return self.model.queue.next_cohort(policy, now) in (cohort, None)
 

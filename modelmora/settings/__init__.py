@@ -9,6 +9,7 @@ from modelmora.settings.fields import (
     MemorySettings,
     SchemaRegistrySettings,
     Settings,
+    SourceSettings,
     Timing,
     TopicSettings,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "Section",
     "Settings",
     "Source",
+    "SourceSettings",
     "Timing",
     "TopicSettings",
     "checked",

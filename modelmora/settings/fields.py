@@ -256,6 +256,20 @@ class MemorySettings(Section):
     )
 
 
+class SourceSettings(Section):
+    """Where models may come from, beside the hub, packages and folders."""
+
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="hosts that models with an `https://` source may come from"
+    )
+    private_addresses: bool = Field(
+        False, description="whether such a host may have an address in a private network"
+    )
+    s3_endpoint: str | None = Field(
+        None, description="the object store of `s3://` sources; none = `AWS_ENDPOINT_URL`, or AWS"
+    )
+
+
 class Settings(Section):
     """All settings of one instance."""
 
@@ -268,6 +282,17 @@ class Settings(Section):
         Path(".modelmora"),
         description="data folder: installed models, the embedded broker's data, logs, `run.json`; "
         "one instance each",
+    )
+    cache_dir: FilePath | None = Field(
+        None,
+        description="where fetched models lie, which nodes may share; none = "
+        "`$XDG_CACHE_HOME/modelmora/models`, and for models of the hub its own cache",
+    )
+    lock_file: FilePath = Field(
+        Path("modelmora.lock"), description="where `modelmora lock` writes what exactly is served"
+    )
+    locked: bool = Field(
+        False, description="serve exactly what the lock file says; see [Models](../howto/models.md)"
     )
     role: Literal["all", "node", "gateway"] = Field(
         "all", description="what `serve` runs: `all`, `node` or `gateway`"
@@ -332,6 +357,7 @@ class Settings(Section):
     timing: Timing = Timing()
     memory: MemorySettings = MemorySettings()
     log: LogSettings = LogSettings()
+    sources: SourceSettings = SourceSettings()
     models: tuple[ModelConfig, ...] = Field(
         (),
         description="models to serve: a list of `name`, `task`, `source` and optionally "

@@ -158,7 +158,9 @@ class ModelConfig(ModelDetails):
 
     name: ModelName = Field(description="what requests call it")
     task: str = Field(description="what it does, such as `txt2embed`")
-    source: str = Field(description="`package:<distribution>` or a folder")
+    source: str = Field(
+        description="where its files are: [what can stand here](../howto/models.md)"
+    )
     version: ModelVersion = Field("1", description="its version")
     engine: str | None = Field(None, description="what runs it; none = by the task")
     active: bool = Field(

@@ -318,6 +318,7 @@ def _order(spec: SpecLike, device: DeviceLike | None, sandbox: Mode) -> dict[str
         "engine": spec.engine,
         "path": spec.path,
         "options": {**spec.options, "device": kind.value},
+        "unchanged": [*spec.unchanged],
         "sandbox": sandbox.value,
         "warm_up": b64encode(spec.warm_up).decode() if spec.warm_up else None,
     }

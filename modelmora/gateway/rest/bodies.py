@@ -175,6 +175,9 @@ class InferBody(_Part):
         le=MAX_TIMEOUT_MS,
         description="How long it may take, from its first append to the broker.",
     )
+    progress: StrictBool = Field(
+        False, description="Whether its progress, with parts of its output, is told on `progress`."
+    )
 
 
 class OrderBody(_Part):
@@ -211,6 +214,7 @@ def read_ask(
         parameters={name: _parameter(value) for name, value in body.parameters.items()},
         lane=LANES[body.priority],
         timeout_ms=body.timeout_ms,
+        progress=body.progress,
         request_id=request_id,
         traceparent=traceparent,
     )
