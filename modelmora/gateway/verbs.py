@@ -57,12 +57,12 @@ class Filter:
 
     def takes(self, hall: Hall, record: RegistryRecord) -> bool:
         """Whether the caller wants to see the model."""
+        state = shown_state(hall, record)["state"]
         return (
             self.name in (None, record.name)
             and self.version in (None, record.version)
             and self.task in (None, record.task)
-            and self.state
-            in (None if record.present else RETIRED, shown_state(hall, record)["state"])
+            and self.state in (None if record.present else RETIRED, state)
             and (record.name, record.version) > self.after
         )
 
