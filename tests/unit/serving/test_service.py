@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelmora.errors import Code, ModelMoraError, NotFound, RequestError
+from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import EventKind, Health, LifecycleEvent, State
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Service
@@ -276,19 +276,6 @@ async def test_what_is_served_no_more_is_refused(hall: Hall) -> None:
         hall.service.named("echo")
     with pytest.raises(NotFound):
         hall.service.load(ECHO)
-
-
-async def test_commands_for_models(hall: Hall) -> None:
-    assert hall.service.named("echo") == ECHO
-    assert hall.service.load(ECHO).state is State.LOADING
-    pinned = (replace(model("echo")[0], pinned=True), model("echo")[1])
-    hall.service.serve([pinned, model("sleep")])
-    assert hall.service.health(ECHO).state is State.LOADING
-    with pytest.raises(ModelMoraError, match="unpin"):
-        hall.service.unload(ECHO)
-    hall.service.serve([model("echo")])
-    assert hall.service.unload(ECHO).state is State.LEAVING
-    assert hall.service.replicas == {hall.child(): ECHO}
 
 
 async def test_another_node_may_take_what_this_one_lacks(hall: Hall) -> None:
