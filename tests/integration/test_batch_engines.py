@@ -20,6 +20,7 @@ from modelmora.messages import (
 from modelmora.wire import decode_result, encode_result_head
 from tests.integration.worker_rig import Spec, answers, group, load, supervised
 from tests.tiny_classifiers import make_tiny_kind, picture
+from tests.tiny_steps import STEPS, make_steps
 
 WORK: dict[str, tuple[str, list[Content], dict[str, Parameter], tuple[tuple[int, ...] | None, ...]]]
 WORK = {
@@ -34,6 +35,7 @@ WORK = {
     "reranker": ("rerank", ["river", "queue", "a"], {}, ((2,),)),
     "siglip": ("img2embed", [picture(), "river"], {}, ((2, 16),)),
     "git": ("img2txt", [picture()], {"max_tokens": 5}, (None,)),
+    "dense": ("txt2embed", ["river", "a"], {"dimensions": 3, "prompt_name": "query"}, ((2, 3),)),
 }
 """Task, inputs, parameters, and the shapes of the outputs (None: a string)."""
 
@@ -53,7 +55,7 @@ async def test_each_answers_in_a_child_of_its_own(tmp_path: Path) -> None:
             entry = entries[kind]
             assert entry is not None
             assert entry.read is not None
-            folder = make_tiny_kind(tmp_path / kind, kind)
+            folder = make_steps(kind) if kind in STEPS else make_tiny_kind(tmp_path / kind, kind)
             engine = entry.read(folder).engine or entry.engine
             started = time.perf_counter()
             await load(supervisor, recorder, replica, Spec(kind, "1", task, engine, str(folder)))
