@@ -14,7 +14,7 @@ from modelmora.engines.catalog import class_of, slots_of
 from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
-from modelmora.records import Entry, State, model_key
+from modelmora.records import Entry, Registry, model_key
 from modelmora.registry.definitions import (
     ModelDefinition,
     Served,
@@ -57,7 +57,7 @@ class Models:
         self._seen: object = None
         self._drifted: dict[ModelKey, str] = {}
         self._read: dict[bytes, tuple[Entry, ModelDefinition]] = {}
-        self.state = State()
+        self.state = Registry()
         """The registry as far as it was read."""
         self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer)
         self.unreadable: tuple[str, ...] = ()

@@ -8,8 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelmora.engines.files import ModelFiles, Shape, broken, read_bytes, read_json, read_weights
-from modelmora.engines.sentence import CONFIG, CONFIG_OF_LIBRARY, check_safe, check_tokenizer, table
+from modelmora.engines.files import ModelFiles, Shape, broken, read_bytes, read_json
+from modelmora.engines.forms import has_graph, read_network
+from modelmora.engines.sentence import (
+    CONFIG,
+    CONFIG_OF_LIBRARY,
+    TOKENIZER,
+    check_safe,
+    check_tokenizer,
+    table,
+)
 from modelmora.text import counted
 
 TEXT_CLASSES = "modelmora.engines.classes:TextClasses"
@@ -69,9 +77,10 @@ def task_of_files(folder: Path) -> str | None:
     if (folder / "model_index.json").is_file():
         return "txt2img"
     if not (folder / CONFIG).is_file():
-        for pattern, task in (("*.gguf", "txt2txt"), ("*.onnx", "tensor")):
-            if any(folder.glob(pattern)):
-                return task
+        if any(folder.glob("*.gguf")):
+            return "txt2txt"
+        if has_graph(folder):
+            return "txt2embed" if (folder / TOKENIZER).is_file() else "tensor"
     # (2)
     kind = read_json(folder / CONFIG_OF_LIBRARY).get("model_type")
     if kind is not None:
@@ -228,7 +237,7 @@ def _read(folder: Path) -> Transformer:
         raise broken("the model's folder does not exist")
     check_safe(folder)
     config = read_json(folder / CONFIG)
-    return Transformer(config, architecture_of(config), *read_weights(folder))
+    return Transformer(config, architecture_of(config), *read_network(folder))
 
 
 def _another(model: Transformer, wanted: str) -> Exception:

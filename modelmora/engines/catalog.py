@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from modelmora.engines import architectures, sentence
+from modelmora.engines import architectures, graph, pipeline, sentence
 from modelmora.engines.files import ModelFiles
 from modelmora.engines.text import files as text_files
 from modelmora.errors import Code, RequestError
@@ -164,6 +164,15 @@ _CLASSES = (
     "modelmora.engines.classes",
     "modelmora.engines.images.classes",
 )
+_DRAWING = (
+    "torch",
+    "transformers",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
+    "diffusers",
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "modelmora.engines.diffusion",
+)
 _TORCH = (DeviceKind.CUDA, DeviceKind.CPU)
 _TRUNCATE = ParameterSpec(bool, default=False)
 _MARKER = {"marker": ParameterSpec(str)}
@@ -258,6 +267,29 @@ CATALOG: Mapping[str, EngineEntry] = {
         modules=(*_IMAGES, "modelmora.engines.images.captions"),
         devices=_TORCH,
         read=architectures.read_captioner,
+    ),
+    "txt2img": EngineEntry(
+        task="txt2img",
+        engine="modelmora.engines.diffusion:Diffusion",
+        parameters={
+            "size": ParameterSpec(str),
+            "steps": ParameterSpec(int, minimum=1, maximum=150),
+            "guidance": ParameterSpec(float, minimum=0, maximum=50),
+            "negative_prompt": ParameterSpec(str),
+            "scheduler": ParameterSpec(str),
+            "seed": ParameterSpec(int, minimum=0, maximum=2**53 - 1),
+            "loras": ParameterSpec(list, maximum=16),
+        },
+        inputs=frozenset({InputKind.TEXT}),
+        modules=_DRAWING,
+        read=pipeline.read_files,
+    ),
+    "tensor": EngineEntry(
+        task="tensor",
+        engine="modelmora.engines.tensor:Tensors",
+        inputs=frozenset({InputKind.TENSOR}),
+        modules=("numpy",),  # not onnxruntime, which starts a thread
+        read=graph.read_files,
     ),
 }
 # Served only with `testing: true`.

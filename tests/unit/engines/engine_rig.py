@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from modelmora.engines import CATALOG, Engine, SteppedEngine, entry_for, settings_for
+from modelmora.engines import CATALOG, Engine, Outputs, SteppedEngine, entry_for, settings_for
+from modelmora.engines.base import make_engine
 from modelmora.errors import RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
-from modelmora.workers.child import make_engine
 
 Answer = Sequence[Content] | RequestError
 
@@ -53,7 +53,8 @@ def answers(
 
 def _finish(engine: Engine, request: InferenceRequest, parts: dict[int, Any]) -> Answer:
     try:
-        return engine.finish(request, [parts[place] for place in range(len(parts))])
+        outputs = engine.finish(request, [parts[place] for place in range(len(parts))])
+        return outputs.contents if isinstance(outputs, Outputs) else outputs
     except RequestError as error:
         return error
 
@@ -67,7 +68,7 @@ def numbers(content: Content, name: str) -> np.ndarray[Any, Any]:
 
 def words(content: Content, name: str) -> list[list[str]]:
     """A BYTES tensor [rows, columns] of that name."""
-    from modelmora.gateway.tensors import to_nested
+    from modelmora.wire.tensors import to_nested
 
     assert isinstance(content, Tensor)
     assert (content.name, content.dtype) == (name, "BYTES")

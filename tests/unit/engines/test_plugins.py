@@ -66,7 +66,9 @@ def test_the_documented_engine_serves(site: Path, tmp_path: Path) -> None:
     ((_, refused),) = plan.refused
     assert refused.code is Code.INVALID_INPUT
     (batch,) = plan.batches
-    (scores,) = engine.finish(asked, engine.run(batch, settings))
+    outputs = engine.finish(asked, engine.run(batch, settings))
+    assert isinstance(outputs, list)
+    (scores,) = outputs
     assert isinstance(scores, Tensor)
     assert memoryview(scores.data).cast("f").tolist() == [0.75, -0.5]
     with pytest.raises(RequestError, match="between -1 and 1"):
