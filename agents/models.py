@@ -10,7 +10,7 @@ import structlog
 
 from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
-from modelmora.engines.catalog import EngineEntry, class_of, slots_of
+from modelmora.engines.catalog import EngineEntry, class_of, first_request, slots_of
 from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
@@ -27,6 +27,7 @@ from modelmora.scheduling import ModelKey, ModelSpec, Need
 from modelmora.serving import Service
 from modelmora.settings import MIB, Needs, Settings
 from modelmora.text import did_you_mean
+from modelmora.wire import encode_request
 
 log = structlog.get_logger(__name__)
 
@@ -168,6 +169,7 @@ def _entry(looked: Looked) -> EngineEntry:
 def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     definition, files = looked.definition, looked.files
     details = definition.details
+    first = first_request(looked.entry, definition.name, details.warm_up)
     return ModelSpec(
         definition.name,
         definition.version,
@@ -190,6 +192,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         keep_alive_s=details.keep_alive,
         pinned=details.pinned,
         preload=details.preload,
+        warm_up=encode_request(first) if first else None,
     )
 
 
