@@ -30,6 +30,7 @@ VERBS = {
     "install": ("Use", "install:install"),
     "list": ("Use", "models:list_models"),
     "info": ("Use", "models:info"),
+    "export": ("Use", "export:export_model"),
     "uninstall": ("Use", "models:uninstall"),
     "lock": ("Use", "lock:lock"),
     "status": ("Look", "instance:status"),
