@@ -158,19 +158,23 @@ def read_reranker(folder: Path) -> ModelFiles:
         raise _another(model, "a cross-encoder")
     if len(labels := _checked_labels(model)) != 1:
         raise broken(f"the model gives {counted(len(labels), 'score')}; a reranker gives one")
-    activation_of(model.config)
+    activation_of(folder)
     _check_tokenizer(folder, model)
     return ModelFiles(model.weight_bytes, 4)
 
 
-def activation_of(config: Mapping[str, Any]) -> str:
+def activation_of(folder: Path) -> str:
     """What a cross-encoder's score goes through: "sigmoid" or "none". Raises LoadError.
 
-    Where the files say nothing it is the sigmoid, as in Sentence Transformers.
+    Told, by release of Sentence Transformers, in one of three places; nowhere means the sigmoid.
     """
+    library, config = read_json(folder / CONFIG_OF_LIBRARY), read_json(folder / CONFIG)
     own = config.get("sentence_transformers")
-    told = own.get("activation_fn") if isinstance(own, dict) else None
+    told = library.get("activation_fn")
+    told = told or (own.get("activation_fn") if isinstance(own, dict) else None)
     told = told or config.get("sbert_ce_default_activation_function")
+    if library.get("default_prompt_name") is not None:
+        raise broken("a reranker that puts a prompt before its texts is not served")
     if told is None or str(told).endswith(".Sigmoid"):
         return "sigmoid"
     if str(told).endswith(".Identity"):

@@ -87,7 +87,7 @@ class Reranker(SequenceModel):
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Read weights and tokenizer; facts: max_tokens, device. Raises LoadError."""
-        self._sigmoid = activation_of(read_json(path / CONFIG)) == "sigmoid"
+        self._sigmoid = activation_of(path) == "sigmoid"
         return super().load(path, options)
 
     def texts(

@@ -47,12 +47,13 @@ def serve(sock: socket.socket, node: int) -> int:
     _settle(node)
     inbox = Inbox(sock)
     try:
-        engine = _load(sock, inbox.wait_for_load())
+        order = inbox.wait_for_load()
+        engine = _load(sock, order)
         if engine is None:
             return 0
         if isinstance(engine, SteppedEngine):
             _run_steps(sock, inbox, engine)
-        safe = SafeSize()
+        safe = SafeSize(order.get("safe_cost"))
         while True:
             _run_group(sock, inbox, engine, safe, inbox.next_run())
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -143,6 +144,8 @@ def _run_group(sock: socket.socket, inbox: Inbox, engine: Engine, safe: SafeSize
     control = GroupDesk(inbox, outbox, run.group)
     GroupRun(engine, run, safe, control, outbox.answer).execute()
     inbox.done(run.group)
+    if news := safe.news():
+        sock.sendall(protocol.encode_json(Kind.LEARNED, news))
     outbox.flush(protocol.encode_done(run.group, (time.perf_counter() - started) * 1e3))
 
 

@@ -48,13 +48,33 @@ Answer = Callable[
 
 @dataclass(slots=True)
 class SafeSize:
-    """The largest batch that is known not to run out of memory, learned by running out."""
+    """The largest batch that is known not to run out of memory, learned by running out.
+
+    `largest` is the largest that has run; `told` is what the node knows of both.
+    """
 
     limit: int | None = None
+    largest: int = 0
+    told: tuple[int | None, int] = (None, 0)
+
+    def __post_init__(self) -> None:
+        self.told = self.limit, 0
 
     def lower(self, cost: int) -> None:
         """A batch of this cost ran out of memory."""
         self.limit = max(1, min(cost, self.limit or cost) // 2)
+
+    def ran(self, cost: int) -> None:
+        """A batch of this cost was computed."""
+        self.largest = max(self.largest, cost)
+
+    def news(self) -> dict[str, int | None] | None:
+        """What the node should know: a limit that has fallen, a batch twice as large as before."""
+        limit, largest = self.told
+        if self.limit == limit and self.largest < 2 * max(largest, 1):
+            return None
+        self.told = self.limit, self.largest
+        return {"safe_cost": self.limit, "cost": max(self.largest, 1)}
 
     def allows(self, cost: int) -> bool:
         """Whether a batch of this cost may be tried."""
@@ -133,6 +153,7 @@ class GroupRun:
         started = time.perf_counter()
         error = self._try(rows, started)
         if error is None:
+            self._safe.ran(cost)
             return
         if len(rows) == 1:
             ms = (time.perf_counter() - started) * 1e3

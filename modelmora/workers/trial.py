@@ -23,7 +23,7 @@ def fault_of(engine: Engine | SteppedEngine, value: bytes) -> RequestError | Non
     run = Run(0, 1, request.parameters, (RunItem(request.request_id),), (value,))
     trial = _Trial()
     if not isinstance(engine, SteppedEngine):
-        GroupRun(engine, run, SafeSize(), trial, trial.answer).execute()
+        GroupRun(engine, run, SafeSize(), trial, trial.ended).execute()
         return trial.fault
     runs = SteppedRuns(engine, trial)
     runs.take(run)
@@ -49,17 +49,32 @@ class _Trial:
     def tell(self, *told: int | Chunk) -> None:
         """Nobody is told."""
 
-    def is_cancelled(self, index: int) -> bool:
+    def is_cancelled(self, *_: int) -> bool:
         """Never."""
         return False
 
-    def answer(
+    def done(self, group: int, ms: float) -> None:
+        """Nobody is told."""
+
+    def ended(
         self,
         index: int,
         outputs: bytes | None,
         error: RequestError | None,
         ms: float,
         settings: Mapping[str, Parameter] | None,
+    ) -> None:
+        """It has an outcome."""
+        self.fault = error
+
+    def answer(
+        self,
+        group: int,
+        index: int,
+        outputs: bytes | None,
+        error: RequestError | None,
+        ms: float,
+        settings: Mapping[str, Parameter] | None = None,
     ) -> None:
         """It has an outcome."""
         self.fault = error

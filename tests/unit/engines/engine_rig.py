@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from modelmora.engines import CATALOG, Engine, Outputs, entry_for, settings_for
+from modelmora.engines import CATALOG, Engine, Outputs, SteppedEngine, entry_for, settings_for
 from modelmora.engines.base import make_engine
 from modelmora.errors import RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
@@ -21,8 +21,15 @@ def loaded(folder: Path, task: str) -> Engine:
     entry = entry_for(task)
     assert entry is not None
     assert entry.read is not None
-    engine = cast("Engine", make_engine(entry.read(folder).engine or entry.engine))
+    engine = batch_engine(entry.read(folder).engine or entry.engine)
     engine.load(folder, {"device": "cpu"})
+    return engine
+
+
+def batch_engine(name: str) -> Engine:
+    """The engine of a `module:Class` that must be a batch engine."""
+    engine = make_engine(name)
+    assert not isinstance(engine, SteppedEngine)
     return engine
 
 

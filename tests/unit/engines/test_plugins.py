@@ -7,18 +7,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from modelmora.engines import CATALOG, entry_for, settings_for
-from modelmora.engines.base import Engine, make_engine
 from modelmora.engines.plugins import registered
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Tensor
 from modelmora.registry import Looker, ModelDefinition, served_or_faults
 from modelmora.settings import Settings
 from tests.distributions import install_distribution
+from tests.unit.engines.engine_rig import batch_engine
 
 PAGE = (Path(__file__).parents[3] / "docs/howto/engine.md").read_text()
 ENTRY = "from modelmora.engines import EngineEntry\n"
@@ -60,7 +59,7 @@ def test_the_documented_engine_serves(site: Path, tmp_path: Path) -> None:
     entry = entry_for("lexicon")
     assert entry is not None
     settings = settings_for(entry, {"missing": 0.25})
-    engine = cast("Engine", make_engine(entry.engine))
+    engine = batch_engine(entry.engine)
     assert engine.load(folder, {}) == {"words": 2}
     asked = InferenceRequest("r", "mood", ("good bad what", "bad"))
     plan = engine.plan([(0, asked), (1, InferenceRequest("s", "mood", (b"x",)))], settings)
