@@ -21,6 +21,7 @@ DEBUG_VARIABLE = "MODELMORA_LOG__LEVEL"
 HELP = ["-h", "--help"]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 VERBS = {
+    "init": ("Run", "init:init"),
     "serve": ("Run", "serve:serve"),
     "stop": ("Run", "instance:stop"),
     "broker": ("Run", "broker:broker"),
@@ -28,8 +29,11 @@ VERBS = {
     "bench": ("Run", "bench:bench"),
     "infer": ("Use", "infer:infer"),
     "install": ("Use", "install:install"),
+    "apply": ("Use", "apply:apply"),
+    "activate": ("Use", "apply:activate"),
     "list": ("Use", "models:list_models"),
     "info": ("Use", "models:info"),
+    "export": ("Use", "export:export_model"),
     "uninstall": ("Use", "models:uninstall"),
     "lock": ("Use", "lock:lock"),
     "status": ("Look", "instance:status"),

@@ -78,7 +78,7 @@ class Incoming:
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
-        """What the model runs with, defaults too; equal throughout a group."""
+        """What the engine is given: the defaults too. Equal throughout a group."""
         return self.head.parameters if self.settings is None else self.settings
 
     @property
