@@ -20,6 +20,14 @@ class Sees(Echo):
         return {"device": options["device"], "visible": os.environ["CUDA_VISIBLE_DEVICES"]}
 
 
+class Heavy(Echo):
+    """An echo that holds 64 MiB."""
+
+    def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._held = b"x" * (64 << 20)
+        return {}
+
+
 class Tight(Echo):
     """Runs out of memory with more than 8 requests at once; answers with the most it was given."""
 
