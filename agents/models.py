@@ -124,7 +124,7 @@ class Models:
 
     def take(self, looked: tuple[tuple[Looked, ...], tuple[str, ...]]) -> None:
         """Make service and `registry` agree with what was looked at."""
-        if looked == self._seen:
+        if looked == self._seen and not (self.state.buried and self.declaring.mends()):
             return
         self._seen = looked
         models, unreadable = looked

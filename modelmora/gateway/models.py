@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 
 import structlog
@@ -10,13 +12,14 @@ from aiokafka import ConsumerRecord
 
 from modelmora.errors import Undecodable, Unreachable
 from modelmora.gateway.nodes import NodeWatch
+from modelmora.kafka.events import event_record
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Record
-from modelmora.messages import RegistryRecord
+from modelmora.messages import EventKind, LifecycleEvent, Parameter, RegistryRecord
 from modelmora.records import State
 from modelmora.records.registrar import Registrar
 from modelmora.settings import Settings
@@ -37,6 +40,7 @@ class Directory:
     """
 
     def __init__(self, settings: Settings, pulse: Pulse, schemas: Schemas | None = None) -> None:
+        self._namespace = settings.namespace
         self._topic = Topic.REGISTRY.full(settings.namespace)
         self._tail = Tail(
             settings, pulse, self.handle, schemas, on_anew=lambda _: self.state.anew()
@@ -53,7 +57,13 @@ class Directory:
 
     def registrar(self, send: Callable[[Record], None], writer: str) -> Registrar:
         """Who changes the registry that is read here; `send` takes records to write."""
-        made = Registrar(self.state, send, self._topic, writer)
+
+        def tell(kind: EventKind, model: tuple[str, str], facts: Mapping[str, Parameter]) -> None:
+            now_ms = time.time_ns() // 1_000_000
+            event = LifecycleEvent(str(uuid.uuid4()), kind, writer, now_ms, *model, facts)
+            send(event_record(event, self._namespace, "gateways", lambda _: None))
+
+        made = Registrar(self.state, send, self._topic, writer, tell)
         self._on_fact = made.heard
         return made
 

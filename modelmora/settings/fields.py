@@ -249,6 +249,14 @@ class MemorySettings(Section):
     )
 
 
+class RegistrySettings(Section):
+    """What is asked of a model before it is served."""
+
+    require_licence: bool = Field(
+        False, description="serve only models whose licence somebody has confirmed"
+    )
+
+
 class Settings(Section):
     """All settings of one instance."""
 
@@ -325,6 +333,12 @@ class Settings(Section):
     timing: Timing = Timing()
     memory: MemorySettings = MemorySettings()
     log: LogSettings = LogSettings()
+    registry: RegistrySettings = RegistrySettings()
+    models_folder: FilePath | None = Field(
+        None,
+        description="a folder of files of models, or one file, as `modelmora apply` reads them; "
+        "served like those of `models`, and looked at again while the node runs",
+    )
     models: tuple[ModelConfig, ...] = Field(
         (),
         description="models to serve: a list of `name`, `task`, `source` and optionally "
