@@ -5,14 +5,17 @@ from __future__ import annotations
 import structlog
 from aiokafka import ConsumerRecord
 
+from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models import Models
-from modelmora.errors import NotFound, Undecodable
+from modelmora.agents.orders import is_ours
+from modelmora.errors import ModelMoraError, NotFound, Undecodable
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
-from modelmora.messages import ControlCommand, ControlVerb
+from modelmora.messages import ControlCommand, ControlVerb, EventKind, Health, Parameter
+from modelmora.scheduling import ModelKey
 from modelmora.serving import Service
 from modelmora.settings import Settings
 from modelmora.wire import decode_control, decode_registry
@@ -34,6 +37,7 @@ class Control:
         models: Models,
         leases: Leases,
         pulse: Pulse,
+        lifecycle: Lifecycle,
         schemas: Schemas | None = None,
     ) -> None:
         self._control = Topic.CONTROL.full(settings.namespace)
@@ -41,6 +45,7 @@ class Control:
         self._service = service
         self._models = models
         self._leases = models.declaring.leases = leases
+        self._lifecycle = lifecycle
         self._live = False
         self._tail = Tail(settings, pulse, self._on_record, schemas, on_anew=self._on_anew)
 
@@ -63,11 +68,9 @@ class Control:
             if record.topic == self._registry:
                 self._on_fact(record)
             else:
-                self._obey(decode_control(record.value), record.timestamp)
+                self._hear(decode_control(record.value), record)
         except Undecodable as error:
             log.warning("unreadable command", topic=record.topic, offset=record.offset, why=error)
-        except NotFound as error:
-            log.info("command for a model that is not here", why=str(error))
 
     def _on_fact(self, record: ConsumerRecord) -> None:
         fact = None if record.value is None else decode_registry(record.value)
@@ -75,17 +78,54 @@ class Control:
         if not self._leases.take(key, fact, record.timestamp):
             self._models.heard(key, fact, record.offset)
 
-    def _obey(self, command: ControlCommand, at_ms: int) -> None:
+    def _hear(self, command: ControlCommand, record: ConsumerRecord) -> None:
         if command.verb is ControlVerb.CANCEL:
-            self._service.cancel(command.target, at_ms)
+            self._service.cancel(command.target, record.timestamp)
             return
         if not self._live:
             return
-        key = self._service.named(command.target)
+        try:
+            key = self._service.named(command.target)
+        except NotFound as error:
+            log.info("command for a model that is not here", why=str(error))
+            return
+        facts: dict[str, Parameter] = {
+            "verb": command.verb.value,
+            "command_offset": record.offset,
+        }
+        try:
+            health = self._obey(command, key)
+        except ModelMoraError as error:
+            facts["message"] = str(error)
+        else:
+            if health is None:  # another node's
+                return
+            facts |= {"state": health.state.value, "message": health.reason}
+        facts["nodes"] = 1 if self._is_for_one(command) else self._serving("@".join(key))
+        self._lifecycle.event(EventKind.ANSWERED, key, facts)
+
+    def _obey(self, command: ControlCommand, key: ModelKey) -> Health | None:
+        """Where the model stands then; None where another node is to obey.
+
+        A pin is what the registry says of the model, so one node writes it, and all read it.
+        """
+        living = self._leases.living()
+        if self._is_for_one(command) and not is_ours(key, self._lifecycle.node, living):
+            return None
         match command.verb:
-            case ControlVerb.LOAD | ControlVerb.WARM_UP:
-                self._service.load(key)
             case ControlVerb.UNLOAD:
-                self._service.unload(key)
-            case ControlVerb.PIN:
-                self._service.pin(key)
+                return self._service.unload(key)
+            case ControlVerb.PIN | ControlVerb.UNPIN:
+                self._models.declaring.change(*key, pinned=command.verb is ControlVerb.PIN)
+                return self._service.health(key)
+        return self._service.load(key)
+
+    @staticmethod
+    def _is_for_one(command: ControlCommand) -> bool:
+        return command.verb is not ControlVerb.UNLOAD and not command.everywhere
+
+    def _serving(self, model: str) -> int:
+        """How many nodes serve it, this one included."""
+        node = self._lifecycle.node
+        others = (each for each in self._leases.living() if each.node != node)
+        return 1 + sum(each.health(model) is not None for each in others)

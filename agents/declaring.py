@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
 from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.errors import ModelMoraError
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, TooLarge
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, RegistryKind, RegistryRecord
-from modelmora.records import GONE, State, model_key, record_of, route_key
+from modelmora.records import (
+    GONE,
+    State,
+    details_of,
+    details_text,
+    model_key,
+    record_of,
+    route_key,
+)
 from modelmora.registry.definitions import WISH, ModelDefinition
 from modelmora.registry.routing import routes, wished
 from modelmora.wire import encode_registry
@@ -94,6 +104,17 @@ class Declaring:
                     self._write(key, replace(record, present=False, declaration=None))
             elif record.present and limits.get(key) not in (None, record.max_inputs):
                 self._write(key, replace(record, max_inputs=limits[key]))
+
+    def change(self, name: str, version: str, **details: Any) -> None:
+        """Say something else of a registered model than was declared, for all nodes.
+
+        Raises ModelMoraError while the registry has it not, or has not read back the last change.
+        """
+        key, entry = model_key(name, version), self._state.model(name, version)
+        if entry is None or not entry.record.present or key in self._under_way:
+            raise ModelMoraError(f"{name}@{version} is just being registered; try again")
+        told = details_of(entry.record).model_copy(update=details)
+        self._write(key, replace(entry.record, details=details_text(told)))
 
     def _declare(
         self,

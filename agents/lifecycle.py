@@ -19,7 +19,7 @@ from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, LifecycleEvent, Parameter
 
 log = structlog.get_logger(__name__)
-_FAILURES = {EventKind.LOAD_FAILED, EventKind.CRASHED}
+_FAILURES = {EventKind.LOAD_FAILED, EventKind.CRASHED, EventKind.QUARANTINED}
 
 
 class Sender(Protocol):
@@ -41,7 +41,7 @@ class Lifecycle:
     ) -> None:
         self._sender = sender
         self._heard = heard
-        self._node = node
+        self.node = node
         self._topic = Topic.EVENTS.full(namespace)
         self._namespace = namespace
 
@@ -56,7 +56,7 @@ class Lifecycle:
         event = LifecycleEvent(
             id=str(uuid.uuid4()),
             kind=kind,
-            node=self._node,
+            node=self.node,
             time=time.time_ns() // 1_000_000,
             model=name,
             version=version,

@@ -49,13 +49,13 @@ class Models:
         self._settings = settings
         self._service = service
         self._lifecycle = lifecycle
-        self._looker = Looker(testing=settings.testing)
+        self._looker = Looker(settings)
         self._found = Served(())
         self._definitions_seen: object = None
         self._files: dict[str, tuple[str, int, int, int]] = {}
         self._renewed: set[ModelKey] = set()
         self._seen: object = None
-        self._failed: dict[ModelKey, str] = {}
+        self._drifted: dict[ModelKey, str] = {}
         self._read: dict[bytes, tuple[Entry, ModelDefinition]] = {}
         self.state = State()
         """The registry as far as it was read."""
@@ -132,14 +132,14 @@ class Models:
             log.error("model not served", reason=fault)
         self.unreadable = unreadable
         own = {each.key for each in self._found.definitions}
-        here = [each for each in models if each.definition.key in own or each.path]
+        here = [each for each in models if each.definition.key in own or _is_here(each)]
         self.lacking = {
             "@".join(each.definition.key): each.fault or ""
             for each in models
-            if each.definition.key not in own and not each.path
+            if each.definition.key not in own and not _is_here(each)
         }
-        self._tell_failed([each for each in here if each.definition.key in own])
-        served = [(_spec(each, self._settings.runtimes), each.entry) for each in here]
+        self._tell_drifted(here)
+        served = [(_spec(each, self._settings), each.entry) for each in here]
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
         self.declaring.tell(
             [each for each in self._found.definitions if not each.fault],
@@ -149,17 +149,22 @@ class Models:
         )
         self._renewed = set()
 
-    def _tell_failed(self, models: list[Looked]) -> None:
-        """Tell of models whose files are broken, each fault once."""
-        failed = {each.definition.key: each.fault for each in models if each.fault}
-        for key, fault in failed.items():
-            if fault != self._failed.get(key):
+    def _tell_drifted(self, models: list[Looked]) -> None:
+        """Tell once of each model that goes on as it is loaded, since its files are others now."""
+        drifted = {each.definition.key: each.drift for each in models if each.drift}
+        for key, fault in drifted.items():
+            if fault != self._drifted.get(key):
                 facts = {"code": Code.CANNOT_BE_SERVED.value, "message": fault}
                 self._lifecycle.event(EventKind.LOAD_FAILED, key, facts)
-        self._failed = failed
+        self._drifted = drifted
 
 
-def _spec(looked: Looked, runtimes: Collection[str]) -> ModelSpec:
+def _is_here(looked: Looked) -> bool:
+    """Whether there is anything to serve the model from, be it broken."""
+    return bool(looked.path) or looked.fault is None
+
+
+def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     definition, files = looked.definition, looked.files
     details = definition.details
     return ModelSpec(
@@ -174,12 +179,16 @@ def _spec(looked: Looked, runtimes: Collection[str]) -> ModelSpec:
         max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
         slots=slots_of(looked.entry, details.options),
         files=looked.state,
-        fault=looked.fault or _unknown_runtime(details.runtime, runtimes),
+        unchanged=looked.state if settings.locked else (),
+        fault=looked.fault or _unknown_runtime(details.runtime, settings.runtimes),
         runtime=details.runtime,
         devices=looked.entry.devices,
         declared=_declared(details.needs),
         min_replicas=details.replicas.min,
         max_replicas=details.replicas.max,
+        keep_alive_s=details.keep_alive,
+        pinned=details.pinned,
+        preload=details.preload,
     )
 
 

@@ -13,6 +13,7 @@ from modelmora.kafka.writing.publisher import Answer
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.records import key_of
+from modelmora.serving import Offered
 from modelmora.settings import Settings
 from modelmora.wire import encode_registry
 
@@ -20,14 +21,14 @@ from modelmora.wire import encode_registry
 class Presence:
     """Renews the lease four times while it holds, and at every change.
 
-    `standing` tells what the node serves and what has failed, by name@version.
+    `standing` tells what the node serves, by name@version.
     """
 
     def __init__(
         self,
         settings: Settings,
         node: str,
-        standing: Callable[[], tuple[Mapping[str, str], Mapping[str, str]]],
+        standing: Callable[[], Mapping[str, Offered]],
         intake: Intake,
         leases: Leases,
         sender: Sender,
@@ -65,7 +66,7 @@ class Presence:
     def _record(self) -> RegistryRecord:
         owned = self._intake.partitions()
         whole = {n for _, n in owned if all((lane, n) in owned for lane in self._lanes)}
-        serves, failed = self._standing()
+        models = self._standing()
         return RegistryRecord(
             RegistryKind.NODE,
             self._node,
@@ -74,9 +75,12 @@ class Presence:
             "",
             self._node,
             lease_ms=round(self._lease_s * 1000),
-            serves=serves,
+            serves={name: each.task for name, each in models.items() if not each.health.hopeless},
             partitions=tuple(sorted(whole)),
-            failed=failed,
+            failed={
+                name: each.health.reason for name, each in models.items() if each.health.reason
+            },
+            states={name: each.health.state.value for name, each in models.items()},
         )
 
     def _write(self, key: bytes, value: bytes | None) -> None:

@@ -9,6 +9,7 @@
     ├── Invalid                       exit code 2   a field of what was given cannot be used
     ├── Unreachable                   exit code 4   broker or gateway does not answer
     │   └── WrongCredentials                        it answers, and refuses us
+    ├── LockMismatch                  exit code 5   models are not those of the lock file
     └── RequestError                                one request ends without a result
         └── Undecodable                             its bytes are not an InferenceRequest
 
@@ -98,6 +99,12 @@ class Unreachable(ModelMoraError):
 
 class WrongCredentials(Unreachable):
     """The broker refuses these credentials; check MODELMORA_KAFKA__SASL_USERNAME and _PASSWORD."""
+
+
+class LockMismatch(ModelMoraError):
+    """Models are not those of the lock file; `modelmora lock` writes a new one."""
+
+    exit_code = 5
 
 
 class RequestError(ModelMoraError):

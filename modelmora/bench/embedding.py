@@ -13,8 +13,8 @@ from typing import Any
 from modelmora.bench.ceiling import FIXED_TEXTS, MIXED_TEXTS
 from modelmora.bench.report import Figure, at_least
 from modelmora.bench.stage import Stage, appended_s, requests_of
-from modelmora.registry.definitions import MINILM
-from modelmora.registry.sources import resolve
+from modelmora.registry.definitions import MINILM, MINILM_PACKAGE
+from modelmora.registry.sources.packages import Package
 from modelmora.surroundings import interpreter
 
 ROUNDS = 3
@@ -30,7 +30,7 @@ QUIET = {
 def ceiling() -> Iterator[Callable[[str], Any]]:
     """The model alone in a process of its own, with all cores; idle while it is not asked."""
     threads = str(len(os.sched_getaffinity(0)))
-    command = [*interpreter("modelmora.bench.ceiling"), str(resolve(MINILM.source))]
+    command = [*interpreter("modelmora.bench.ceiling"), str(Package(MINILM_PACKAGE).folder(None))]
     process = subprocess.Popen(
         [*command, threads],
         stdin=subprocess.PIPE,

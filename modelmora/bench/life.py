@@ -14,8 +14,8 @@ from modelmora.bench.report import Figure, at_least, at_most
 from modelmora.bench.stage import Stage, requests_of
 from modelmora.errors import ModelMoraError
 from modelmora.messages import ControlVerb
-from modelmora.registry.definitions import MINILM
-from modelmora.registry.sources import resolve
+from modelmora.registry.definitions import MINILM_PACKAGE
+from modelmora.registry.sources.packages import Package
 from modelmora.resources import summed_pss
 
 ROUNDS = 3
@@ -53,7 +53,7 @@ def cold_start(stage: Stage) -> Figure:
         warm.append(time.time() - began)
         tail.close()
         began = time.time()
-        command = [sys.executable, "-P", "-c", FRESH, str(resolve(MINILM.source))]
+        command = [sys.executable, "-P", "-c", FRESH, str(Package(MINILM_PACKAGE).folder(None))]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         fresh.append(time.time() - began)
     return Figure(

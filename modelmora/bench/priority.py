@@ -14,12 +14,13 @@ from statistics import median, quantiles
 from modelmora.bench.report import Figure, at_least, at_most
 from modelmora.bench.stage import Stage, Tail, appended_s, requests_of
 from modelmora.errors import RequestError
-from modelmora.messages import Lane
+from modelmora.messages import Health, Lane
 from modelmora.scheduling import (
     Chunk,
     Group,
     ItemResult,
     KillReason,
+    ModelKey,
     ModelSpec,
     Need,
     Placement,
@@ -68,6 +69,9 @@ class Recorder:
 
     def kill(self, replica: int, reason: KillReason) -> None:
         """Nothing is killed here."""
+
+    def turned(self, model: ModelKey, was: Health, health: Health) -> None:
+        """Not of interest."""
 
     def progressed(self, work: Work, chunk: Chunk) -> None:
         """Nothing is told."""

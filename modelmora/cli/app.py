@@ -28,12 +28,19 @@ VERBS = {
     "demo": ("Run", "demo:demo"),
     "bench": ("Run", "bench:bench"),
     "infer": ("Use", "infer:infer"),
-    "install": ("Use", "models:install"),
+    "install": ("Use", "install:install"),
     "apply": ("Use", "apply:apply"),
     "activate": ("Use", "apply:activate"),
     "list": ("Use", "models:list_models"),
+    "info": ("Use", "models:info"),
+    "uninstall": ("Use", "models:uninstall"),
+    "lock": ("Use", "lock:lock"),
     "status": ("Look", "instance:status"),
     "logs": ("Look", "instance:logs"),
+    "load": ("Use", "life:load"),
+    "unload": ("Use", "life:unload"),
+    "pin": ("Use", "life:pin"),
+    "unpin": ("Use", "life:unpin"),
     "ps": ("Look", "ps:ps"),
     "trace": ("Look", "trace:trace"),
     "events": ("Look", "events:events"),
@@ -44,6 +51,8 @@ VERBS = {
     "config": ("Settings", "config:app"),
 }
 """Per verb the panel of the help that it stands in, and where it is."""
+ALIASES = {"pull": "install", "ls": "list", "show": "info", "rm": "uninstall"}
+"""Words that people bring along from other tools."""
 
 
 def build(only: str | None = None) -> typer.Typer:
@@ -52,7 +61,8 @@ def build(only: str | None = None) -> typer.Typer:
         name="modelmora",
         help="The Kafka-native model server: requests in on topics, one outcome per request.",
         epilog="Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 not found, "
-        "4 broker or gateway unreachable, 130 interrupted.",
+        "4 broker, gateway or source unreachable, 5 models are not those of the lock file, "
+        "130 interrupted.",
         invoke_without_command=True,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -107,6 +117,7 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code, never raises but for a fault of our own."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    given[:1] = [ALIASES.get(word, word) for word in given[:1]]
     try:
         settle()
         app = build(given[0] if given and given[0] in VERBS else None)

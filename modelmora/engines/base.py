@@ -130,7 +130,8 @@ class SteppedEngine(Protocol):
     def step(self) -> Sequence[Step]:
         """Advance all requests by one step, about 0.1 s at most; never waits for new ones.
 
-        Raises only what concerns all of them, such as memory that ran out.
+        Raises only what concerns all of them, such as memory that ran out: they are removed, and
+        added anew.
         """
         ...
 

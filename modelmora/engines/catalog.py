@@ -204,6 +204,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         inputs=frozenset({InputKind.TEXT, InputKind.MESSAGE, InputKind.BYTES}),
         modules=_TEXTS,
         read=text_files.read_files,
+        slots=text_files.SLOTS,
     ),
     "classify": EngineEntry(
         task="classify",

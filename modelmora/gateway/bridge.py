@@ -10,12 +10,14 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from modelmora.errors import Code, RequestError, Undecodable
-from modelmora.gateway.hall import Ask
+from modelmora.gateway.hall import Ask, Wish
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
-from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.orders import Orders
+from modelmora.gateway.outcomes import Refusal, refusal_of
 from modelmora.gateway.replies import Replies
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
+from modelmora.kafka.orders import Order
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.sizes import check_inputs
@@ -24,6 +26,7 @@ from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarg
 from modelmora.messages import (
     ControlCommand,
     ControlVerb,
+    Health,
     InferenceRequest,
     InferenceResult,
     ProgressStage,
@@ -47,7 +50,7 @@ GRACE_S = 1.0  # the node's own EXPIRED is given this long to arrive
 LINGER_S = 10.0  # so long after a request's time its cancel may still be of use
 CALLER = b"local"
 NO_NODE = "no node tells that it runs"
-FOLLOWED = (Topic.RESULTS, Topic.PROGRESS, Topic.REGISTRY, Topic.CONTROL)
+FOLLOWED = (Topic.RESULTS, Topic.PROGRESS, Topic.REGISTRY, Topic.CONTROL, Topic.EVENTS)
 
 
 class Bridge:
@@ -76,6 +79,7 @@ class Bridge:
         self._directory = Directory(settings, self._pulse, schemas)
         self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
         self.registrar = self._directory.registrar(self._publisher.send, self.gateway_id)
+        self._orders = Orders(settings, self._pulse, self._publisher, schemas)
         self._held = 0
         # Topics on which a produce was given up and nothing has been acknowledged since.
         self._silent: set[str] = set()
@@ -137,9 +141,18 @@ class Bridge:
         """The models of the registry, by name and version."""
         return self._directory.models()
 
-    def failed(self) -> Mapping[str, str]:
-        """Why no node that runs can load a model now, by name@version."""
-        return self._directory.failed()
+    def health(self) -> Mapping[str, Health]:
+        """How each model is on the node of those that run where it is best, by name@version."""
+        return self._directory.health()
+
+    def status(self) -> Mapping[str, Mapping[str, Health]]:
+        """By the name of each node that runs, how its models are there, by name@version."""
+        return self._directory.status()
+
+    async def order(self, wish: Wish) -> Order:
+        """Give an order, and wait for what becomes of it; raises Refusal."""
+        self._check(wish.model, None)
+        return await self._orders.give(wish)
 
     def hold(self, size: int) -> None:
         """Count `size` more bytes of content as held here; raises Refusal (busy)."""
@@ -161,7 +174,7 @@ class Bridge:
             if isinstance(end, Refusal):
                 raise end
             if end.status is not Status.COMPLETED:
-                raise _refusal_of(end)
+                raise refusal_of(end)
             code = "completed"
             return end
         except Refusal as refusal:
@@ -201,22 +214,25 @@ class Bridge:
             if self._room.leave(waiting, caller):
                 self._cancel(waiting)
 
-    def _admit(self, ask: Ask) -> None:
+    def _check(self, model: str, lane: str | None) -> None:
+        """Whether anything can be written for this model now. Raises Refusal."""
         if self._stopping:
             raise Refusal(Code.STOPPING, "the gateway is stopping; ask again elsewhere or later")
-        lane = self._topics[LANE_TOPICS[ask.lane]]
         silent = f"{lane} does not acknowledge what is written" if lane in self._silent else None
         if fault := self._broker_fault() or silent:
             raise Refusal(DoorCode.BROKER_UNREACHABLE, f"{fault}; try again a little later")
         absent_s = self._directory.absent_s()
-        known = self._directory.knows(ask.model)
+        known = self._directory.knows(model)
         # One that is known may wait a little: nodes come back, and serve what lies there.
         if absent_s > (self._settings.timing.session_timeout_s if known else 0):
             raise Refusal(
                 DoorCode.NO_NODE, f"{NO_NODE} ({absent_s:.0f} s); try again, or start a node"
             )
         if not known:
-            raise Refusal(Code.UNKNOWN_MODEL, self._directory.unknown(ask.model))
+            raise Refusal(Code.UNKNOWN_MODEL, self._directory.unknown(model))
+
+    def _admit(self, ask: Ask) -> None:
+        self._check(ask.model, self._topics[LANE_TOPICS[ask.lane]])
         try:
             check_inputs(len(ask.inputs), self._directory.max_inputs(ask.model))
         except RequestError as error:
@@ -238,6 +254,7 @@ class Bridge:
                     ask.inputs,
                     parameters=ask.parameters,
                     timeout_ms=ask.timeout_ms,
+                    progress=ask.progress,
                 )
             )
         except ValueError:
@@ -379,16 +396,3 @@ def _overdue(waiting: Waiting, known: bool) -> Refusal:
     hint = "" if waiting.accepted else "; no node accepted it, see `modelmora doctor`"
     message = f"the time allowed is over{hint}"
     return Refusal(Code.EXPIRED, message, request_id=waiting.request_id)
-
-
-def _refusal_of(result: InferenceResult) -> Refusal:
-    error = result.error
-    if error is None:
-        message = f"the request ended as {result.status} without a reason"
-        return Refusal(Code.INFERENCE_FAILED, message, request_id=result.request_id)
-    return Refusal(
-        error.code,
-        error.message,
-        retry_after_ms=error.retry_after_ms,
-        request_id=result.request_id,
-    )

@@ -9,11 +9,21 @@ from typing import Protocol
 
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import Content, InferenceResult, Lane, Parameter, RegistryRecord
+from modelmora.kafka.orders import Order
+from modelmora.messages import (
+    Content,
+    ControlVerb,
+    Health,
+    InferenceResult,
+    Lane,
+    Parameter,
+    RegistryRecord,
+)
 from modelmora.records.registrar import Registrar
 from modelmora.web.tracing import traceparent_of
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+MOST_WAIT_S = 3600
 MAX_TIMEOUT_MS = 24 * 3600 * 1000  # the requests topics keep a record no longer
 LANES = {lane.label: lane for lane in Lane}
 
@@ -31,8 +41,19 @@ class Ask:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     lane: Lane = Lane.NORMAL
     timeout_ms: int | None = None
+    progress: bool = False
     request_id: str | None = None
     traceparent: str = field(default_factory=lambda: traceparent_of(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """An order to the nodes as a door hands it in; `wait_s` 0: until it is written."""
+
+    verb: ControlVerb
+    model: str
+    wait_s: float = 0.0
+    everywhere: bool = False
 
 
 class Hall(Protocol):
@@ -44,6 +65,9 @@ class Hall(Protocol):
 
     async def infer(self, ask: Ask) -> InferenceResult:
         """The completed result; raises Refusal. Cancelling the call cancels the request."""
+
+    async def order(self, wish: Wish) -> Order:
+        """Give an order, and wait for what becomes of it; raises Refusal."""
 
     def hold(self, size: int) -> None:
         """Count `size` more bytes of content as held here; raises Refusal when it is too much."""
@@ -57,8 +81,11 @@ class Hall(Protocol):
     def models(self) -> tuple[RegistryRecord, ...]:
         """The models of the registry, by name and version."""
 
-    def failed(self) -> Mapping[str, str]:
-        """Why no node that runs can load a model now, by name@version."""
+    def health(self) -> Mapping[str, Health]:
+        """How each model is on the node of those that run where it is best, by name@version."""
+
+    def status(self) -> Mapping[str, Mapping[str, Health]]:
+        """By the name of each node that runs, how its models are there, by name@version."""
 
 
 def check_request_id(given: str | None) -> str | None:
@@ -73,6 +100,8 @@ def check_request_id(given: str | None) -> str | None:
 
 
 def state_of(hall: Hall, model: RegistryRecord) -> dict[str, str | None]:
-    """Whether a model can be served as far as the registry tells, and why not."""
-    reason = hall.failed().get(f"{model.name}@{model.version}")
-    return {"status": "failed" if reason else "registered", "reason": reason}
+    """Where a model stands as far as nodes tell (None: none runs), and why it has failed."""
+    health = hall.health().get(f"{model.name}@{model.version}")
+    if health is None:
+        return {"state": None, "reason": None}
+    return {"state": health.state.value, "reason": health.reason}

@@ -19,8 +19,15 @@ from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Record
-from modelmora.messages import EventKind, LifecycleEvent, Parameter, RegistryRecord
-from modelmora.records import State
+from modelmora.messages import (
+    EventKind,
+    Health,
+    LifecycleEvent,
+    Parameter,
+    RegistryRecord,
+    State,
+)
+from modelmora.records import State as Registry
 from modelmora.records.registrar import Registrar
 from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, printable, shorten
@@ -30,6 +37,16 @@ log = structlog.get_logger(__name__)
 READ_S = 30.0
 SHOWN = 120
 LISTED = "see `modelmora list` or GET /models"
+_NEAREST = (
+    State.READY,
+    State.LOADING,
+    State.COLD,
+    State.DRAINING,
+    State.LEAVING,
+    State.FAILED,
+    State.QUARANTINED,
+)
+"""Where a request is answered soonest, first."""
 NOWHERE = "no node that runs has its files"
 
 
@@ -45,14 +62,17 @@ class Directory:
         self._tail = Tail(
             settings, pulse, self.handle, schemas, on_anew=lambda _: self.state.anew()
         )
-        self.state = State()
+        self.state = Registry()
         """The registry as far as it was read."""
         self._on_fact: Callable[[bytes, RegistryRecord | None, int], None] = lambda *_: None
+        self._beginning = False
+        """While all is read that there is: looked at once it has been."""
         self._leases = Leases()
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
         self._limits: Mapping[str, int] = {}
-        self._failed: Mapping[str, str] = {}
+        self._status: Mapping[str, Mapping[str, Health]] = {}
+        self._health: Mapping[str, Health] = {}
         self._watch: NodeWatch | None = None
 
     def registrar(self, send: Callable[[Record], None], writer: str) -> Registrar:
@@ -69,12 +89,15 @@ class Directory:
 
     async def start(self) -> None:
         """Read all there is, then follow. Raises Unreachable when that takes too long."""
+        self._beginning = True
         await self._tail.start({self._topic: [0]}, "beginning")
         try:
             async with asyncio.timeout(READ_S):
                 await self._tail.caught_up()
         except TimeoutError:
             raise Unreachable(f"{self._topic} was not read within {READ_S:.0f} s") from None
+        self._beginning = False
+        self._index()
         self._watch = NodeWatch(asyncio.get_running_loop().time())
         # What was read until now is of any age: who may run has its whole lease to tell so again.
         if self._leases.living():
@@ -107,9 +130,13 @@ class Directory:
         """The models, by name and version."""
         return self._listing
 
-    def failed(self) -> Mapping[str, str]:
-        """Why no node that runs can load a model now, by name@version."""
-        return self._failed
+    def health(self) -> Mapping[str, Health]:
+        """How each model is on the node of those that run where it is best, by name@version."""
+        return self._health
+
+    def status(self) -> Mapping[str, Mapping[str, Health]]:
+        """By the name of each node that runs, how its models are there, by name@version."""
+        return self._status
 
     def max_inputs(self, model: str) -> int | None:
         """How many inputs of `name` or `name@version` one result can answer at most, if known."""
@@ -140,7 +167,8 @@ class Directory:
             self._on_fact(key, fact, record.offset)
         elif self._watch:
             self._hear(self._watch)
-        self._index()
+        if not self._beginning:
+            self._index()
 
     def _hear(self, watch: NodeWatch) -> None:
         leases = [node.lease_ms / 1000 for node in self._leases.living()]
@@ -150,15 +178,21 @@ class Directory:
         """What may be called: what is registered, and what a node that runs still serves."""
         nodes = self._leases.living()
         served = {model for node in nodes for model in node.serves}
-        well = {model for node in nodes for model in node.serves.keys() - node.failed.keys()}
-        failed = {model: why for node in nodes for model, why in node.failed.items()}
         self._listing = self.state.models()
         called = {f"{model.name}@{model.version}" for model in self._listing} | served
         self._names = frozenset(called | {each.partition("@")[0] for each in called})
         self._limits = _limits(self._listing, self.state.active())
-        self._failed = {model: why for model, why in failed.items() if model not in well}
-        if nodes:
-            self._failed |= dict.fromkeys(called - served - failed.keys(), NOWHERE)
+        self._status = {node.node: node.models() for node in nodes}
+        found: dict[str, list[Health]] = {}
+        for models in self._status.values():
+            for model, health in models.items():
+                found.setdefault(model, []).append(health)
+        absent = dict.fromkeys(called if nodes else (), Health(State.FAILED, NOWHERE))
+        self._health = absent | {model: min(each, key=_nearness) for model, each in found.items()}
+
+
+def _nearness(health: Health) -> int:
+    return _NEAREST.index(health.state)
 
 
 def _limits(models: Iterable[RegistryRecord], active: Mapping[str, str]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 import grpc
 
 from modelmora.errors import Code
+from modelmora.messages import InferenceResult
 from modelmora.text import printable
 from modelmora.web.problems import DoorCode
 
@@ -71,6 +72,7 @@ _ANSWERS: dict[AnyCode, Answer] = {
     Code.CANCELLED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.CANCELLED),
     DoorCode.NO_NODE: Answer(HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 5000),
     DoorCode.NOT_FOUND: _NOT_FOUND,
+    DoorCode.REFUSED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.FAILED_PRECONDITION),
     DoorCode.METHOD_NOT_ALLOWED: Answer(
         HTTPStatus.METHOD_NOT_ALLOWED, grpc.StatusCode.UNIMPLEMENTED
     ),
@@ -90,3 +92,17 @@ _ANSWERS: dict[AnyCode, Answer] = {
 def answer_of(code: AnyCode) -> Answer:
     """The statuses of a code; every code not named above is a fault of the server."""
     return _ANSWERS.get(code, _FAULT)
+
+
+def refusal_of(result: InferenceResult) -> Refusal:
+    """How a result that is none is told."""
+    error = result.error
+    if error is None:
+        message = f"the request ended as {result.status} without a reason"
+        return Refusal(Code.INFERENCE_FAILED, message, request_id=result.request_id)
+    return Refusal(
+        error.code,
+        error.message,
+        retry_after_ms=error.retry_after_ms,
+        request_id=result.request_id,
+    )

@@ -148,7 +148,7 @@ def _model(told: dict[str, Any]) -> Any:
         details=json.dumps(details, ensure_ascii=False) if details else "",
         active=told["active"],
         declared=told["declared"],
-        status=told["status"],
+        state=told["state"] or "",
         reason=told["reason"] or "",
         max_inputs=told["max_inputs"],
         etag=told.get("etag", ""),

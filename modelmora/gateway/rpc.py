@@ -12,8 +12,9 @@ from grpc_reflection.v1alpha import reflection
 
 from modelmora import addresses
 from modelmora.errors import Code, ConfigurationError
-from modelmora.gateway import registry
+from modelmora.gateway import management, registry
 from modelmora.gateway.hall import LANES, MAX_TIMEOUT_MS, Ask, Hall, check_request_id
+from modelmora.gateway.management import ManagementService
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.gateway.registry import RegistryService
@@ -208,11 +209,16 @@ class RpcServer:
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
             )
         )
-        services = (InferenceService(hall, metrics), RegistryService(hall, _abort))
+        services = (
+            InferenceService(hall, metrics),
+            ManagementService(hall, _abort),
+            RegistryService(hall, _abort),
+        )
         self._server.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE, registry.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        own = (SERVICE, management.SERVICE, registry.SERVICE)
+        names = (*own, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self._serving: bool | None = None
 

@@ -12,14 +12,15 @@ from typing import Any, TypeVar
 from modelmora.errors import Code, Conflict, Invalid, NotFound, Stale, Unreachable
 from modelmora.gateway.hall import Hall, state_of
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import RegistryRecord
+from modelmora.messages import RegistryRecord, State
 from modelmora.records import Entry, details_of
 from modelmora.text import did_you_mean, printable, shorten
 from modelmora.web.problems import DoorCode
 
 T = TypeVar("T")
 MOST = 1000
-STATES = ("registered", "failed", "retired")
+RETIRED = "retired"
+STATES = (*(state.value for state in State), RETIRED)
 SHOWN = 100
 
 
@@ -60,7 +61,7 @@ class Filter:
             self.name in (None, record.name)
             and self.version in (None, record.version)
             and self.task in (None, record.task)
-            and (self.state or "") in ("" if record.present else "retired", status_of(hall, record))
+            and (record.present if self.state is None else self.state == standing(hall, record)[0])
             and (record.name, record.version) > self.after
         )
 
@@ -85,7 +86,7 @@ def page_of(hall: Hall, wanted: Filter) -> dict[str, Any]:
     """The models that a caller wants, by name and version, and where the next page begins."""
     found = (
         record
-        for record in hall.registrar.state.models(retired=wanted.state == "retired")
+        for record in hall.registrar.state.models(retired=wanted.state == RETIRED)
         if wanted.takes(hall, record)
     )
     page = [*islice(found, wanted.limit + 1)]
@@ -97,13 +98,17 @@ def page_of(hall: Hall, wanted: Filter) -> dict[str, Any]:
     return {"models": shown, "next": cursor}
 
 
-def status_of(hall: Hall, record: RegistryRecord) -> str:
-    """`retired`, `failed` where no node that runs can load it, else `registered`."""
-    return str(state_of(hall, record)["status"]) if record.present else "retired"
+def standing(hall: Hall, record: RegistryRecord) -> tuple[str | None, str | None]:
+    """The state of a model, `retired` among them, None where no node runs; and why it failed."""
+    if not record.present:
+        return RETIRED, None
+    told = state_of(hall, record)
+    return told["state"], told["reason"]
 
 
 def summary_of(hall: Hall, record: RegistryRecord, active: dict[str, str]) -> dict[str, Any]:
     """A model as lists show it."""
+    state, reason = standing(hall, record)
     return {
         "name": record.name,
         "version": record.version,
@@ -112,8 +117,8 @@ def summary_of(hall: Hall, record: RegistryRecord, active: dict[str, str]) -> di
         "max_inputs": record.max_inputs,
         "active": active.get(record.name) == record.version,
         "declared": record.declaration is not None,
-        "status": status_of(hall, record),
-        "reason": state_of(hall, record)["reason"] if record.present else None,
+        "state": state,
+        "reason": reason,
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
+from pydantic_core import to_jsonable_python
 
 from modelmora.host.folder import write_atomically
 from modelmora.settings import CONFIG_VARIABLE, PREFIX, Settings, variable_of
@@ -49,6 +50,6 @@ def _variables(section: BaseModel, at: tuple[str, ...]) -> Iterator[tuple[str, s
 def _text(value: Any) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    if isinstance(value, list | tuple):
-        return json.dumps([each.model_dump(mode="json") for each in value])
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(to_jsonable_python(value))
     return str(value)

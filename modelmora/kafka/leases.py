@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modelmora.messages import RegistryKind, RegistryRecord, RequestHead
+from modelmora.messages import Health, RegistryKind, RegistryRecord, RequestHead, State
 
+_STATES = frozenset(State)
 FORGOTTEN = 10  # lease times after which nobody remembers a node
 
 
@@ -22,6 +23,21 @@ class NodeLease:
     lease_ms: int
     failed: Mapping[str, str]
     """Why a model cannot be loaded there, by name@version; it may be tried again."""
+    states: Mapping[str, str]
+    """Where each model stands there, by name@version."""
+
+    def health(self, model: str) -> Health | None:
+        """How name@version is there; None where it is neither served nor known as failed."""
+        reason = self.failed.get(model)
+        if model not in self.serves and reason is None:
+            return None
+        told = self.states.get(model, State.FAILED if reason else State.COLD)
+        return Health(State(told) if told in _STATES else State.COLD, reason)
+
+    def models(self) -> Mapping[str, Health]:
+        """How each model is there, by name@version."""
+        named = self.serves.keys() | self.failed.keys()
+        return {model: health for model in named if (health := self.health(model))}
 
     def has(self, head: RequestHead) -> bool:
         """Whether the node serves what the request asks for: a model, or any model of a task."""
@@ -58,6 +74,7 @@ class Leases:
                 timestamp_ms,
                 record.lease_ms or 0,
                 record.failed,
+                record.states,
             )
         return True
 

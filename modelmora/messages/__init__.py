@@ -10,6 +10,7 @@ from modelmora.messages.events import (
     ProgressEvent,
     ProgressStage,
 )
+from modelmora.messages.health import Health, State
 from modelmora.messages.inference import (
     ErrorInfo,
     InferenceRequest,
@@ -32,6 +33,7 @@ __all__ = [
     "DeviceKind",
     "ErrorInfo",
     "EventKind",
+    "Health",
     "InferenceRequest",
     "InferenceResult",
     "Lane",
@@ -45,6 +47,7 @@ __all__ = [
     "RequestHead",
     "ResultHead",
     "Source",
+    "State",
     "Status",
     "Tensor",
     "Timings",

@@ -27,7 +27,7 @@ class RegistryRecord:
     `max_inputs` is how many inputs' outputs fit one result; None where nobody knows.
     NODE is the lease of a node that runs: for how long from the record's timestamp (ms), the task
     of each model that it serves by name@version, and the partitions of the lanes that it reads.
-    `failed` is why it cannot load a model, by name@version.
+    `failed` is why it cannot load a model, and `states` where each stands, by name@version.
     """
 
     kind: RegistryKind
@@ -46,6 +46,7 @@ class RegistryRecord:
     failed: Mapping[str, str] = field(default_factory=dict)
     details: str = ""
     declaration: str | None = None
+    states: Mapping[str, str] = field(default_factory=dict)
 
 
 class ControlVerb(StrEnum):
@@ -56,12 +57,17 @@ class ControlVerb(StrEnum):
     UNLOAD = "UNLOAD"
     WARM_UP = "WARM_UP"
     PIN = "PIN"
+    UNPIN = "UNPIN"
 
 
 @dataclass(frozen=True, slots=True)
 class ControlCommand:
-    """One command to whichever node it concerns; CANCEL names a request, the rest a model."""
+    """One command to whichever node it concerns; CANCEL names a request, the rest a model.
+
+    `everywhere`: every node that serves the model loads it, not one.
+    """
 
     verb: ControlVerb
     target: str
     principal: str = "local"
+    everywhere: bool = False

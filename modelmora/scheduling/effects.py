@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from modelmora.errors import RequestError
-from modelmora.scheduling.model import KillReason, ModelSpec
+from modelmora.messages import Health
+from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec
 from modelmora.scheduling.placement import Placement
 from modelmora.scheduling.work import Group, Work
 
@@ -50,6 +51,9 @@ class Effects(Protocol):
 
     def kill(self, replica: int, reason: KillReason) -> None:
         """End the child now; answered by on_exited when its memory has been given back."""
+
+    def turned(self, model: ModelKey, was: Health, health: Health) -> None:
+        """The model stands elsewhere now, or has failed for another reason."""
 
     def started(self, work: Work) -> None:
         """The child has begun to work on it."""

@@ -6,16 +6,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
 
+from modelmora.errors import NotFound
+from modelmora.messages import Health, State
 from modelmora.scheduling.admission import too_large
 from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Effects
 from modelmora.scheduling.ledger import Ledger, Reserved
-from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus, State
+from modelmora.scheduling.life import strike
+from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus
 from modelmora.scheduling.placement import Cause, Option, Placement
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.residency import Verdict
 from modelmora.scheduling.scaling import rescale
 from modelmora.scheduling.state import Model, Replica, ewma
+from modelmora.text import counted
 
 
 class Fleet:
@@ -28,6 +32,7 @@ class Fleet:
         self.models: dict[ModelKey, Model] = {}
         self.replicas: dict[int, Replica] = {}
         self._claims: dict[ModelKey, Model] = {}
+        self._touched: dict[ModelKey, Model] = {}
         self._elastic: dict[ModelKey, Model] = {}
         self._effects = effects
         self._policy = policy
@@ -39,21 +44,34 @@ class Fleet:
     def add(self, spec: ModelSpec) -> None:
         """Know this model; a new specification replaces the old one and its child."""
         model = self.models.get(spec.key)
+        new = model is None or model.removed
         if model is None:
             model = self.models[spec.key] = Model(spec)
             model.judge_files()
-        model.removed = False
-        if model.spec != spec:
-            model.spec = spec
+        before, model.spec, model.removed = model.spec, spec, False
+        if before != spec:
             model.judge_files()
             self.dismiss(model, KillReason.CHANGED)
+        if new and spec.preload:
+            self.want(model, insists=True)
+        if spec.pinned and not model.pinned:
+            self.want(model, insists=True)
+        model.pinned = spec.pinned
+        self.touch(model)
         self._elastic.pop(spec.key, None)
         if spec.max_replicas > 1:
             self._elastic[spec.key] = model
 
+    def known(self, key: ModelKey) -> Model:
+        """The model of that name and version. Raises NotFound."""
+        model = self.models.get(key)
+        if model is None or model.removed:
+            raise NotFound(f"{key[0]}@{key[1]} is not served here; see `modelmora list`")
+        return model
+
     def remove(self, model: Model) -> None:
         """Serve this model no more; it is forgotten once its child has left."""
-        model.removed = True
+        model.removed, model.pinned = True, False
         self.dismiss(model, KillReason.REMOVED)
         self.forget_removed(model)
 
@@ -63,14 +81,33 @@ class Fleet:
             del self.models[model.spec.key]
             self._elastic.pop(model.spec.key, None)
 
-    def want(self, model: Model) -> None:
-        """Have the model loaded although nothing waits for it, unless its files are broken."""
+    def want(self, model: Model, *, insists: bool = False) -> None:
+        """Have the model loaded although nothing waits for it, unless its files are broken.
+
+        `insists`: again and again, after each pause, where it fails.
+        """
+        model.life.insists |= insists
         if model.spec.fault:
             return
+        model.life.pardon()
         model.retry_at = float("-inf")
         if not model.stays:
             model.wanted = True
             self.claim(model)
+
+    def touch(self, model: Model) -> None:
+        """It may stand elsewhere now."""
+        self._touched[model.spec.key] = model
+
+    def tell(self, now: float) -> None:
+        """Tell of the models that stand elsewhere than they were last told to."""
+        touched, self._touched = self._touched, {}
+        for key, model in touched.items():
+            was, health = model.life.told, model.health(now)
+            failed = health.state in (State.FAILED, State.QUARANTINED)
+            if health.state is not was.state or (failed and health.reason != was.reason):
+                model.life.told = health
+                self._effects.turned(key, was, health)
 
     def claim(self, model: Model) -> None:
         """Look at this model when room is given out; it has no child, or soon none."""
@@ -84,10 +121,10 @@ class Fleet:
 
     def status(self, model: Model, now: float) -> ModelStatus:
         """The model as people see it; one that memory can never hold has failed."""
-        status = model.status(now)
+        status = model.status(now, self._policy)
         if self._ledger.fits(model, now):
             return status
-        return replace(status, state=State.FAILED, reason=too_large(model), retry_after_ms=None)
+        return replace(status, health=Health(State.FAILED, too_large(model)))
 
     # Children ------------------------------------------------------------------------------------
 
@@ -99,7 +136,9 @@ class Fleet:
         child.model.load_ms = ewma(child.model.load_ms, load_ms)
         child.model.failures = child.model.load_crashes = 0
         child.model.failure, child.model.retry_at = None, float("-inf")
-        child.model.wanted = False
+        child.model.life.quarantined = False
+        child.model.wanted = child.model.life.insists = False
+        self.touch(child.model)
 
     def measure(self, child: Replica, held: Need) -> None:
         """Learn what the model really takes: the most that was seen."""
@@ -110,7 +149,7 @@ class Fleet:
 
     def dismiss(self, model: Model, reason: KillReason) -> None:
         """Let all children of the model leave."""
-        model.wanted = False
+        model.wanted = model.life.ordered = model.life.insists = False
         for child in model.replicas.values():
             self._send_off(child, reason)
 
@@ -121,6 +160,7 @@ class Fleet:
         (2) It is loading: killed.
         (3) It drains: what it has started is finished, then it is killed; at once if idle.
         """
+        self.touch(child.model)
         # (2) Loading.
         if child.state is State.LOADING:
             self.kill(child, reason)
@@ -134,6 +174,7 @@ class Fleet:
         if child.state is not State.LEAVING:
             child.state = State.LEAVING
             child.reason = reason
+            self.touch(child.model)
             self._effects.kill(child.id, reason)
 
     def release_drained(self) -> None:
@@ -148,6 +189,7 @@ class Fleet:
         if child is None:
             return None
         del child.model.replicas[replica]
+        self.touch(child.model)
         self.claim(child.model)
         return child
 
@@ -155,10 +197,32 @@ class Fleet:
         """A load failed: the next may be tried after a pause that doubles, or with other files."""
         model.failures += 1
         model.load_crashes = 0
-        model.wanted = False
-        model.failure = why
         pause = float("inf") if broken else self._policy.backoff(model.failures)
-        model.retry_at = now + pause
+        self._fail(model, why, now + pause)
+
+    def strike(self, model: Model, now: float) -> bool:
+        """It brought a child down; True where it is quarantined for that: its children leave."""
+        pause = strike(model.life, self._policy, now)
+        if pause is None:
+            return False
+        model.load_crashes = 0
+        died = counted(len(model.life.strikes), "time")
+        self._fail(model, f"its worker died {died} with no answer in between", now + pause)
+        for child in model.replicas.values():
+            self._send_off(child, KillReason.QUARANTINED)
+        return True
+
+    def _fail(self, model: Model, why: str, retry_at: float) -> None:
+        model.wanted = model.life.insists
+        model.failure, model.retry_at = why, retry_at
+        self.touch(model)
+        self.claim(model)
+
+    def send_idle(self, now: float) -> None:
+        """Let go of the models that have had nothing to do for as long as they may be kept."""
+        for child in self.replicas.values():
+            if child.model.leaves_at(self._policy) <= now:
+                self.dismiss(child.model, KillReason.IDLE)
 
     def threads_for(self, child: Replica) -> int:
         """CPU threads for the next group: an equal share among the children that compute."""
@@ -190,7 +254,7 @@ class Fleet:
         if not self._claims and not self._elastic:
             return []
         self._claims = {key: model for key, model in self._claims.items() if model.claims}
-        claims = list(self._claims.values())
+        claims = [model for model in self._claims.values() if model.retry_at <= now]
         claims.sort(key=lambda model: model.queue.urgency(self._policy, now))
         # (3) A verdict for each.
         reserved = Reserved()
@@ -230,11 +294,12 @@ class Fleet:
         """When a child is overdue, a group may leave, or a claim has aged; infinity = never."""
         due = [float("inf")]
         for child in self.replicas.values():
-            due.append(child.overdue_at(self._policy))
+            due += (child.overdue_at(self._policy), child.model.leaves_at(self._policy))
             if child.takes_next(self._policy, now):
                 due.append(child.model.queue.next_group_at(self._policy, now))
         if self._claims:
             later = [model.queue.aged_at(self._policy) for model in self._claims.values()]
+            later += [model.retry_at for model in self._claims.values()]
             later += [
                 child.ready_at + self._policy.min_residency_s for child in self.replicas.values()
             ]
@@ -251,6 +316,8 @@ class Fleet:
         child = Replica(next(self._ids), model, device, option.need, heard=now)
         self.replicas[child.id] = child
         model.replicas[child.id] = child
+        model.life.ordered |= cause is Cause.ORDER
+        self.touch(model)
         safe_cost = model.learn(device.kind).safe_cost
         self._effects.load(child.id, model.spec, Placement(device, option.need, cause, safe_cost))
 

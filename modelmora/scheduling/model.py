@@ -6,8 +6,10 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from modelmora.messages import DeviceKind
+from modelmora.messages import DeviceKind, Health, State
 from modelmora.scheduling.device import Need
+
+__all__ = ["KillReason", "ModelKey", "ModelSpec", "ModelStatus", "ReplicaStatus", "State"]
 
 ModelKey = tuple[str, str]
 """(name, version)."""
@@ -43,6 +45,7 @@ class ModelSpec:
     max_inputs: int | None = None
     slots: int | None = None
     files: Hashable = None
+    unchanged: tuple[tuple[str, int, int, int], ...] = field(default=(), compare=False)
     fault: str | None = None
     runtime: str | None = None
     """Which other Python environment its child runs in."""
@@ -50,6 +53,15 @@ class ModelSpec:
     declared: Need | None = None
     min_replicas: int = 1
     max_replicas: int = 1
+    # What follows is no reason to load it anew.
+    keep_alive_s: float | None = field(default=None, compare=False)
+    """How long it stays with nothing to do; negative: until memory is needed; None: as set."""
+    pinned: bool = field(default=False, compare=False)
+    """Loaded at all times, and never sent away."""
+    preload: bool = field(default=False, compare=False)
+    """Loaded as soon as it is known."""
+    warm_up: bytes | None = field(default=None, compare=False)
+    """A request (Avro) that its child runs before it counts as loaded."""
 
     @property
     def key(self) -> ModelKey:
@@ -68,36 +80,20 @@ class ModelSpec:
         return Need(declared.ram or _CUDA_RAM, declared.gpu or weights + _CUDA_BASE)
 
 
-class State(StrEnum):
-    """Where a model stands; it has a replica (a child process) in all but COLD and FAILED.
-
-    COLD -> LOADING -> READY -> DRAINING -> LEAVING -> COLD; a failed load leads to FAILED, and
-    from there to LOADING again: by the first request after the back-off, or, where the model's
-    files are broken, once they have changed.
-    """
-
-    COLD = "cold"
-    LOADING = "loading"
-    READY = "ready"
-    DRAINING = "draining"
-    """Finishes the groups it has, gets no more, then leaves."""
-    LEAVING = "leaving"
-    """Killed; its memory counts until its exit is reported."""
-    FAILED = "failed"
-    """It cannot be loaded: its files are broken, memory is too small, or the last load failed."""
-
-
 class KillReason(StrEnum):
     """Why a child is ended."""
 
     UNLOAD = "unload"
     ROOM = "room"
+    IDLE = "idle"
+    """It had nothing to do for as long as it may be kept."""
     REMOVED = "removed"
     CHANGED = "changed"
     """Its definition or its files are others now."""
     LOAD_FAILED = "load_failed"
     LOAD_TIMEOUT = "load_timeout"
     RUN_TIMEOUT = "run_timeout"
+    QUARANTINED = "quarantined"
     SPARE = "spare"
     """Its model has others, which are enough."""
     NOBODY_WAITS = "nobody_waits"
@@ -120,19 +116,18 @@ class ReplicaStatus:
 class ModelStatus:
     """One model as metrics, health and `modelmora ps` show it.
 
-    `idle_s` is how long it has had nothing to do in memory, None while it has or is not there.
-    `reason` is why it cannot be loaded, or could not be when that was last tried; `retry_after_ms`
-    how long requests are refused for that, None where only other files or more memory help.
+    `idle_s` is how long it has had nothing to do in memory, None while it has or is not there;
+    `leaves_s` in how long it leaves for that, None where it does not.
     """
 
     key: ModelKey
-    state: State
+    health: Health
     waiting: int
     started: int
     replicas: tuple[ReplicaStatus, ...] = ()
     idle_s: float | None = None
-    reason: str | None = None
-    retry_after_ms: int | None = None
+    leaves_s: float | None = None
+    pinned: bool = False
 
     @property
     def bytes(self) -> int:

@@ -42,6 +42,13 @@ class Policy:
     """How many children in a row may die while loading before the load counts as failed."""
     backoff_s: float = 1.0
     backoff_max_s: float = 60.0
+    keep_alive_s: float = -1.0
+    """How long a model stays with nothing to do; negative: until memory is needed."""
+    strikes: int = 5
+    """How often a model may bring a child down, with no answer in between, within the window."""
+    strike_window_s: float = 3600.0
+    quarantine_s: float = 60.0
+    quarantine_max_s: float = 3600.0
     solo_crashes: int = 2
     """How often a work may bring its child down alone before it is failed."""
     returns: int = 8
@@ -54,4 +61,12 @@ class Policy:
 
     def backoff(self, failures: int) -> float:
         """Seconds until a load may be tried again after `failures` (>= 1) failed loads in a row."""
-        return float(min(self.backoff_max_s, self.backoff_s * 2 ** min(failures - 1, 30)))
+        return _doubled(self.backoff_s, failures, self.backoff_max_s)
+
+    def quarantine(self, times: int) -> float:
+        """Seconds that a model is quarantined for the `times`-th time (>= 1) in a row."""
+        return _doubled(self.quarantine_s, times, self.quarantine_max_s)
+
+
+def _doubled(first: float, times: int, most: float) -> float:
+    return float(min(most, first * 2 ** min(times - 1, 30)))

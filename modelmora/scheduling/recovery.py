@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from modelmora.errors import Code
+from modelmora.scheduling.model import KillReason
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.retry import Autopsy, Works, examine
+from modelmora.scheduling.retry import Works, examine
 from modelmora.scheduling.state import Replica
+from modelmora.scheduling.work import Work
 
 
-def recover(child: Replica, policy: Policy, numbers: Iterator[int]) -> Autopsy:
-    """Put back what is to be started anew; the caller fails the guilty and the spent.
+def recover(
+    child: Replica,
+    policy: Policy,
+    numbers: Iterator[int],
+    give_up: Callable[[Work, Code, str], None],
+) -> bool:
+    """Put back what is to be started anew, give up the rest; whether one was found guilty.
 
     A stepped child has worked on all its requests at once, so all are one group of suspects. Its
     halves are put back as cohorts: each runs apart from all others, see `Replica.takes_next`.
@@ -37,4 +45,11 @@ def recover(child: Replica, policy: Policy, numbers: Iterator[int]) -> Autopsy:
         lane.put_back([works for works in back if works[0].lane is lane.lane])
     for work in (work for works in back for work in works):
         work.group = None
-    return autopsy
+    if autopsy.guilty:
+        hung = child.reason is KillReason.RUN_TIMEOUT
+        code = Code.WORKER_TIMEOUT if hung else Code.WORKER_CRASH
+        what = "did not answer in time" if hung else "died"
+        give_up(autopsy.guilty, code, f"the worker {what} whenever it ran this request")
+    for work in autopsy.spent:
+        give_up(work, Code.RETRIES_SPENT, "its workers died too often before its turn")
+    return autopsy.guilty is not None

@@ -6,17 +6,17 @@ from collections.abc import Hashable, Sequence, Set
 from dataclasses import replace
 from itertools import count
 
-from modelmora.errors import Code, NotFound, RequestError
-from modelmora.messages import Lane
-from modelmora.scheduling.admission import admit, outcome, too_large
-from modelmora.scheduling.book import Book
+from modelmora.errors import Code, ModelMoraError, RequestError
+from modelmora.messages import Health, Lane, State
+from modelmora.scheduling.admission import admit, too_large
 from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Chunk, Effects, ItemResult
+from modelmora.scheduling.ending import Endings
 from modelmora.scheduling.fleet import Fleet
-from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus, State
+from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.recovery import recover
-from modelmora.scheduling.state import Model, Replica, Run, ewma
+from modelmora.scheduling.state import Model, Run, ewma
 from modelmora.scheduling.work import Cancelled, Group, Position, Work
 
 _REMOVED = "its model is not served here any more"
@@ -35,51 +35,59 @@ class Scheduler:
         self._policy = policy
         self._singly = replace(policy, group_requests=1)
         self._fleet = Fleet(effects, policy)
-        self._book = Book()
+        self._ends = Endings(effects, self._fleet.models)
+        self._book = self._ends.book
         self._group_ids = count(1)
 
     # What is known -------------------------------------------------------------------------------
 
     def add_model(self, spec: ModelSpec, now: float) -> None:
         """Serve this model; a changed specification lets the running child finish and leave."""
-        self._expire(now)
+        self._ends.late(now)
         self._fleet.add(spec)
         self._fail_broken(self._fleet.models[spec.key])
         self._advance(now)
 
     def remove_model(self, key: ModelKey, now: float) -> None:
         """Serve it no more: what waits is answered, what was started may finish."""
-        self._expire(now)
+        self._ends.late(now)
         model = self._fleet.models.get(key)
         if model:
-            self._fail_waiting(model, Code.UNKNOWN_MODEL, _REMOVED)
+            self._ends.refuse(model, Code.UNKNOWN_MODEL, _REMOVED)
             self._fleet.remove(model)
         self._advance(now)
 
-    def pin(self, key: ModelKey, pinned: bool, now: float) -> None:
-        """Keep the model in memory whatever comes, or no longer. Raises NotFound."""
-        self._expire(now)
-        self._known(key).pinned = pinned
-        self._advance(now)
-
-    def load(self, key: ModelKey, now: float) -> State:
-        """Load the model although nothing waits for it, back-off or not. Raises NotFound."""
-        self._expire(now)
-        model = self._known(key)
+    def load(self, key: ModelKey, now: float) -> Health:
+        """Load the model although nothing waits for it, pause or not. Raises NotFound."""
+        self._ends.late(now)
+        model = self._fleet.known(key)
         self._fleet.want(model)
         self._advance(now)
-        return model.state
+        return model.health(now)
 
-    def unload(self, key: ModelKey, now: float) -> State:
+    def unload(self, key: ModelKey, now: float) -> Health:
         """Give its memory back once its started groups are done. Raises NotFound.
 
-        This is no ban: where requests wait, it is loaded again.
+        (1) It is pinned: refused (ModelMoraError).
+        (2) It loads: that is cancelled, and what waits for it is answered.
+        (3) Else this is no ban: where requests wait, it is loaded again.
         """
-        self._expire(now)
-        model = self._known(key)
+        self._ends.late(now)
+        model = self._fleet.known(key)
+        # (1) Pinned.
+        if model.pinned:
+            raise ModelMoraError(f"{key[0]}@{key[1]} is pinned; `modelmora unpin` it first")
+        # (2) Cancelled.
+        if model.state is State.LOADING:
+            self._ends.refuse(model, Code.MODEL_UNAVAILABLE, "its load was cancelled", 0)
+        # (3) Else.
         self._fleet.dismiss(model, KillReason.UNLOAD)
         self._advance(now)
-        return model.state
+        return model.health(now)
+
+    def health(self, key: ModelKey, now: float) -> Health:
+        """How the model is. Raises NotFound."""
+        return self._fleet.known(key).health(now)
 
     def status(self, now: float) -> tuple[ModelStatus, ...]:
         """All models, for metrics, health and people."""
@@ -99,7 +107,7 @@ class Scheduler:
 
     def submit(self, work: Work, now: float) -> bool:
         """Admit a request, start or load what it needs; False: refused, by `Effects.failed`."""
-        self._expire(now)
+        self._ends.late(now)
         model = self._fleet.models.get(work.model)
         hopeless = self._fleet.hopeless(model, now) if model else None
         try:
@@ -108,6 +116,7 @@ class Scheduler:
             self._effects.failed(work, error)
             return False
         work.queued_at = now
+        model.life.keep_alive_s = work.keep_alive_s
         self._book.open(work)
         lane = model.queue.lanes[work.lane]
         lane.append(work)
@@ -120,15 +129,15 @@ class Scheduler:
 
     def cancel(self, request_id: str, now: float) -> Cancelled:
         """End all requests of that id; what runs is answered now and stopped in its child."""
-        self._expire(now)
+        self._ends.late(now)
         found = Cancelled.NOT_FOUND
         for work in self._book.find(request_id):
             if work.group is not None:
                 found = Cancelled.RUNNING
             elif found is Cancelled.NOT_FOUND:
                 found = Cancelled.WAITING
-            self._abandon(work, now)
-            self._fail(work, Code.CANCELLED, "cancelled by request")
+            self._ends.abandon(work, now)
+            self._ends.fail(work, Code.CANCELLED, "cancelled by request")
         self._advance(now)
         return found
 
@@ -138,14 +147,14 @@ class Scheduler:
         With `started=False` only what waits: the rest can be awaited by `open_groups`. Returns
         what was forgotten.
         """
-        self._expire(now)
+        self._ends.late(now)
         dropped = [
             work
             for work in self._book
             if work.partition in partitions and (started or work.group is None)
         ]
         for work in dropped:
-            self._abandon(work, now)
+            self._ends.abandon(work, now)
         self._advance(now)
         return dropped
 
@@ -162,7 +171,7 @@ class Scheduler:
 
     def on_loaded(self, replica: int, load_ms: float, held: Need, now: float) -> None:
         """The child has its model, and holds this; RAM 0 = not measured yet."""
-        self._expire(now)
+        self._ends.late(now)
         child = self._fleet.replicas.get(replica)
         if child is None or child.state is not State.LOADING:
             return
@@ -173,7 +182,7 @@ class Scheduler:
 
     def on_load_failed(self, replica: int, why: str, now: float, *, broken: bool = False) -> None:
         """The child cannot load its model; `broken`: nor could any, with these files."""
-        self._expire(now)
+        self._ends.late(now)
         child = self._fleet.replicas.get(replica)
         if child is None or child.state is not State.LOADING:
             return
@@ -183,7 +192,7 @@ class Scheduler:
 
     def on_started(self, replica: int, group: int, now: float) -> None:
         """The child has begun to work on the group."""
-        self._expire(now)
+        self._ends.late(now)
         child = self._fleet.replicas.get(replica)
         run = child.runs.get(group) if child else None
         if child is None or run is None:
@@ -197,7 +206,7 @@ class Scheduler:
         self, replica: int, group: int, results: Sequence[ItemResult], now: float
     ) -> None:
         """Items answered; one that nobody waits for any more, or never did, is passed over."""
-        self._expire(now)
+        self._ends.late(now)
         child = self._fleet.replicas.get(replica)
         run = child.runs.get(group) if child else None
         if child is None or run is None:
@@ -206,13 +215,14 @@ class Scheduler:
             work = run.open.pop(result.index, None)
             if work is not None:
                 child.heard = now
+                child.model.life.well()
                 self._book.close(work)
                 self._effects.answered(work, result)
         self._feed(child.model, now)
 
     def on_chunk(self, replica: int, group: int, chunk: Chunk, now: float) -> None:
         """An item tells something before it is answered, if only that its child lives."""
-        self._expire(now)
+        self._ends.late(now)
         child = self._fleet.replicas.get(replica)
         run = child.runs.get(group) if child else None
         if child is None or run is None:
@@ -223,7 +233,7 @@ class Scheduler:
 
     def on_group_done(self, replica: int, group: int, run_ms: float, now: float) -> None:
         """The group's place is free; an item it left without an answer has failed."""
-        self._expire(now)
+        self._ends.late(now)
         child = self._fleet.replicas.get(replica)
         run = child.runs.pop(group, None) if child else None
         if child is None or run is None:
@@ -231,14 +241,14 @@ class Scheduler:
         child.heard = now
         child.model.run_ms = ewma(child.model.run_ms, run_ms / len(run.group.works))
         for work in run.open.values():
-            self._book.close(work)
-            self._fail(work, Code.INFERENCE_FAILED, "the worker finished without an answer to it")
+            message = "the worker finished without an answer to it"
+            self._ends.give_up(work, Code.INFERENCE_FAILED, message)
         self._feed(child.model, now)
         self._advance(now)
 
     def on_memory(self, replica: int, held: Need, now: float) -> None:
         """What the child holds: its private memory and that of its GPU, measured."""
-        self._expire(now)
+        self._ends.late(now)
         child = self._fleet.replicas.get(replica)
         if child:
             self._fleet.measure(child, held)
@@ -251,11 +261,12 @@ class Scheduler:
         (2) It died while loading: that is tried again at once, for it need not be the model's
             fault; after `load_crashes` in a row what waits is answered.
         (3) It held groups: the first is the suspect, see `retry.examine`.
-        (4) Its model was removed or broken meanwhile: what went back is answered.
-        (5) Then other children of the model get what went back, and whatever waits for room has a
+        (4) The model itself brings its children down, see `life.strike`: what waits is answered.
+        (5) Its model was removed or broken meanwhile: what went back is answered.
+        (6) Then other children of the model get what went back, and whatever waits for room has a
             chance, this model included.
         """
-        self._expire(now)
+        self._ends.late(now)
         child = self._fleet.exited(replica)
         # (1) Unknown.
         if child is None:
@@ -266,13 +277,17 @@ class Scheduler:
             if child.model.load_crashes >= self._policy.load_crashes:
                 self._give_up_load(child.model, "its worker died while loading it", now)
         # (3) Died at work.
-        self._recover(child)
-        # (4) Removed or broken.
+        idle = not child.runs
+        guilty = recover(child, self._policy, self._group_ids, self._ends.give_up)
+        # (4) The model's fault.
+        if guilty or (idle and child.reason is None):
+            self._strike(child.model, now)
+        # (5) Removed or broken.
         self._fail_broken(child.model)
         if child.model.removed:
-            self._fail_waiting(child.model, Code.UNKNOWN_MODEL, _REMOVED)
+            self._ends.refuse(child.model, Code.UNKNOWN_MODEL, _REMOVED)
             self._fleet.forget_removed(child.model)
-        # (5) Others, room.
+        # (6) Others, room.
         self._feed(child.model, now)
         self._advance(now)
 
@@ -280,17 +295,19 @@ class Scheduler:
 
     def tick(self, now: float) -> None:
         """Do what is due: deadlines, timeouts, full wait windows, aged claims to room."""
-        self._expire(now)
+        self._ends.late(now)
         for child in tuple(self._fleet.replicas.values()):
             if child.overdue_at(self._policy) > now:
                 self._feed(child.model, now)
             elif child.state is State.LOADING:
                 self._fleet.kill(child, KillReason.LOAD_TIMEOUT)
                 self._give_up_load(child.model, "it was not loaded in time", now)
+                self._strike(child.model, now)
             else:
                 waited_for = child.runs_for_somebody
                 reason = KillReason.RUN_TIMEOUT if waited_for else KillReason.NOBODY_WAITS
                 self._fleet.kill(child, reason)
+        self._fleet.send_idle(now)
         self._advance(now)
 
     def next_wake(self, now: float) -> float | None:
@@ -322,7 +339,7 @@ class Scheduler:
             threads = self._fleet.threads_for(child)
             group = Group(next(self._group_ids), model.spec.key, child.id, works, threads)
             child.runs[group.id] = Run(group, dict(enumerate(works)))
-            model.used_at = now
+            model.used_at, model.life.ordered = now, False
             for index, work in enumerate(works):
                 work.group, work.index = group.id, index
                 work.load_ms = child.load_ms_since(work.queued_at)
@@ -336,70 +353,23 @@ class Scheduler:
     def _arrange(self, now: float) -> None:
         """Load what waits for room, and answer what can never have it."""
         for model in self._fleet.arrange(now):
-            self._fail_waiting(model, Code.CANNOT_BE_SERVED, too_large(model))
+            self._ends.refuse(model, Code.CANNOT_BE_SERVED, too_large(model))
+        self._fleet.tell(now)
 
-    def _recover(self, child: Replica) -> None:
-        """Put the groups of a dead child back, and fail the works that `examine` gives up."""
-        autopsy = recover(child, self._policy, self._group_ids)
-        if autopsy.guilty:
-            self._book.close(autopsy.guilty)
-            hung = child.reason is KillReason.RUN_TIMEOUT
-            code = Code.WORKER_TIMEOUT if hung else Code.WORKER_CRASH
-            what = "did not answer in time" if hung else "died"
-            self._fail(autopsy.guilty, code, f"the worker {what} whenever it ran this request")
-        for work in autopsy.spent:
-            self._book.close(work)
-            self._fail(work, Code.RETRIES_SPENT, "its workers died too often before its turn")
+    def _strike(self, model: Model, now: float) -> None:
+        """It brought a child down; quarantined for that, it answers what waits."""
+        if self._fleet.strike(model, now) and model.failure:
+            wait_ms = model.retry_after_ms(now)
+            self._ends.refuse(model, Code.MODEL_UNAVAILABLE, model.failure, wait_ms)
 
     def _give_up_load(self, model: Model, why: str, now: float, *, broken: bool = False) -> None:
         """Answer what waits for a model that cannot be loaded, unless it has another child."""
         self._fleet.back_off(model, why, now, broken=broken)
         self._fail_broken(model)
         if not model.stays:
-            self._fail_waiting(model, Code.MODEL_UNAVAILABLE, why, model.retry_after_ms(now))
+            self._ends.refuse(model, Code.MODEL_UNAVAILABLE, why, model.retry_after_ms(now))
 
     def _fail_broken(self, model: Model) -> None:
         """Answer what waits for a model that only other files can mend."""
         if model.broken and (why := self._fleet.hopeless(model, 0)):
-            self._fail_waiting(model, Code.CANNOT_BE_SERVED, why)
-
-    # Outcomes ------------------------------------------------------------------------------------
-
-    def _expire(self, now: float) -> None:
-        """Answer what is late, wherever it is."""
-        if self._book.next_deadline() > now:
-            return
-        for work in self._book.expired(now):
-            self._abandon(work, now)
-            self._fail(work, Code.EXPIRED, "its deadline has passed")
-
-    def _abandon(self, work: Work, now: float) -> None:
-        """Take an open work out of its queue or its child; the caller gives its outcome, if any."""
-        self._book.close(work)
-        model = self._fleet.models[work.model]
-        if work.group is None:
-            model.queue.lanes[work.lane].remove(work)
-        else:
-            child = next(one for one in model.replicas.values() if work.group in one.runs)
-            run = child.runs[work.group]
-            del run.open[work.index]
-            if run in child.under_way and not child.runs_for_somebody:
-                child.heard = now
-            self._effects.cancel(work.group, work.index)
-
-    def _fail_waiting(
-        self, model: Model, code: Code, message: str, retry_after_ms: int | None = None
-    ) -> None:
-        for work in model.queue.works():
-            self._book.close(work)
-            model.queue.lanes[work.lane].remove(work)
-            self._effects.failed(work, outcome(work, code, message, retry_after_ms))
-
-    def _fail(self, work: Work, code: Code, message: str) -> None:
-        self._effects.failed(work, outcome(work, code, message))
-
-    def _known(self, key: ModelKey) -> Model:
-        model = self._fleet.models.get(key)
-        if model is None or model.removed:
-            raise NotFound(f"{key[0]}@{key[1]} is not served here; see `modelmora list`")
-        return model
+            self._ends.refuse(model, Code.CANNOT_BE_SERVED, why)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import ceil
 
-from modelmora.messages import DeviceKind, Lane
+from modelmora.messages import DeviceKind, Health, Lane, State
 from modelmora.scheduling.device import Device, Learned, Need
-from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, ReplicaStatus, State
+from modelmora.scheduling.life import Life, stays_until
+from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, ReplicaStatus
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.queue import ModelQueue
 from modelmora.scheduling.residency import Presence, Resident
@@ -77,12 +78,15 @@ class Replica:
     def takes_next(self, policy: Policy, now: float) -> bool:
         """It has a place, and what is next in its queue may run beside what it runs.
 
-        Only a stepped child runs several at once: those of one cohort.
+        Only a stepped child runs several at once: those of one cohort, and none beside those that
+        it should have let go of by now, for it may hang.
         """
         if not self.has_place(policy):
             return False
         if not self.model.spec.slots or self.front is None:
             return True
+        if not self.runs_for_somebody:
+            return False
         cohort = self.front.group.works[0].cohort
         return self.model.queue.next_cohort(policy, now) in (cohort, None)
 
@@ -162,6 +166,7 @@ class Model:
     retry_at: float = float("-inf")
     """From when on a load may be tried; infinity: not before its files have changed."""
     used_at: float = float("-inf")
+    life: Life = field(default_factory=Life)
 
     @property
     def spare(self) -> Replica | None:
@@ -195,14 +200,37 @@ class Model:
     @property
     def claims(self) -> bool:
         """It should be loaded and is not."""
-        return not self.replicas and (self.wanted or len(self.queue) > 0)
+        return not self.replicas and (self.wanted or self.pinned or len(self.queue) > 0)
 
     @property
     def state(self) -> State:
-        """Where the model stands: as its most useful child does."""
+        """Where the model stands: as its most useful child does, unless it cannot be served."""
+        if self.failure and not self.stays:
+            return State.QUARANTINED if self.life.quarantined else State.FAILED
         if self.replicas:
             return min((child.state for child in self.replicas.values()), key=_USEFUL.index)
-        return State.FAILED if self.failure else State.COLD
+        return State.COLD
+
+    def health(self, now: float) -> Health:
+        """That, and why it cannot be served."""
+        if self.failure is None or self.stays:
+            return Health(self.state)
+        return Health(self.state, self.failure, self.retry_after_ms(now))
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when (monotonic s) it has had nothing to do; None where it has, or is not there."""
+        children = self.replicas.values()
+        if not children or len(self.queue) or any(child.runs for child in children):
+            return None
+        return max(child.heard for child in children)
+
+    def leaves_at(self, policy: Policy) -> float:
+        """When (monotonic s) it leaves though nobody needs the room; infinity where it stays."""
+        since = self.idle_since
+        if since is None or self.state is not State.READY:
+            return float("inf")
+        return stays_until(self.life, self.spec.keep_alive_s, policy, since, pinned=self.pinned)
 
     @property
     def stays(self) -> bool:
@@ -230,6 +258,7 @@ class Model:
         self.failures = self.load_crashes = 0
         self.learned.clear()
         self.failure = self.spec.fault
+        self.life.pardon()
         self.retry_at = float("inf") if self.failure else float("-inf")
 
     def started(self) -> int:
@@ -246,23 +275,18 @@ class Model:
         at_once = max(ready, 1) * (self.spec.slots or 1)
         return Position(ahead, (load_ms + ahead * self.run_ms / at_once) / 1000)
 
-    def status(self, now: float) -> ModelStatus:
+    def status(self, now: float, policy: Policy) -> ModelStatus:
         """The model as people see it."""
-        children = self.replicas.values()
-        waiting, started = len(self.queue), self.started()
-        idle = bool(children) and not waiting and not started
-        since = min((child.ready_at for child in children), default=now)
-        idle_s = max(0.0, now - max(self.used_at, since)) if idle else None
-        failure = None if self.stays else self.failure
+        since, leaves_at = self.idle_since, self.leaves_at(policy)
         return ModelStatus(
             self.spec.key,
-            self.state,
-            waiting,
-            started,
-            tuple(child.status() for child in children),
-            idle_s,
-            failure,
-            self.retry_after_ms(now) if failure else None,
+            self.health(now),
+            len(self.queue),
+            self.started(),
+            tuple(child.status() for child in self.replicas.values()),
+            None if since is None else max(0.0, now - since),
+            None if leaves_at == float("inf") else max(0.0, leaves_at - now),
+            self.pinned,
         )
 
 

@@ -30,6 +30,8 @@ class Work:
     source: Hashable
     partition: Hashable
     meta: object = None
+    keep_alive_s: float | None = None
+    """How long its model is to stay behind it with nothing to do; see `life.stays_until`."""
 
     attempt: int = 1
     """1 + how often it was started anew because its child died while working on its group."""

@@ -3,6 +3,15 @@
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.models import Catalogue
 from modelmora.serving.request import HandedOn, Incoming, Outcomes, Record
-from modelmora.serving.service import Service
+from modelmora.serving.service import Offered, Service
 
-__all__ = ["BrokerClock", "Catalogue", "HandedOn", "Incoming", "Outcomes", "Record", "Service"]
+__all__ = [
+    "BrokerClock",
+    "Catalogue",
+    "HandedOn",
+    "Incoming",
+    "Offered",
+    "Outcomes",
+    "Record",
+    "Service",
+]

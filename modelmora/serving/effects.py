@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, cast
 
 from modelmora.errors import Code, RequestError
-from modelmora.messages import EventKind, Parameter, Timings
+from modelmora.messages import EventKind, Health, Parameter, State, Timings
 from modelmora.scheduling import (
     Chunk,
     Group,
@@ -43,6 +43,32 @@ class Workers(Protocol):
 
     def kill(self, replica: int, reason: str) -> None:
         """End the child."""
+
+
+_TOLD_OF_CHILD = (State.LOADING, State.READY, State.COLD)
+_IN_MEMORY = (State.LOADING, State.READY, State.DRAINING, State.LEAVING)
+
+
+def event_of(was: Health, health: Health) -> tuple[EventKind, Mapping[str, Parameter]] | None:
+    """What is told where a model stands elsewhere than before, with its facts.
+
+    (1) A child of it began to load, is ready, or is gone: `loading`, `loaded`, `unloaded` or
+        `crashed` tell of that, with what was measured; nothing more.
+    (2) It cannot be served: `load_failed`, or `quarantined`.
+    (3) Else, such as that it drains: `health_changed`.
+    """
+    state = health.state
+    # (1) Told already.
+    if state in _TOLD_OF_CHILD and (state is not State.COLD or was.state in _IN_MEMORY):
+        return None
+    # (2) Cannot be served.
+    if state in (State.FAILED, State.QUARANTINED):
+        code = Code.CANNOT_BE_SERVED if health.hopeless else Code.MODEL_UNAVAILABLE
+        kind = EventKind.LOAD_FAILED if state is State.FAILED else EventKind.QUARANTINED
+        wait_ms = health.retry_after_ms
+        return kind, {"code": code.value, "message": health.reason, "retry_after_ms": wait_ms}
+    # (3) Else.
+    return EventKind.HEALTH_CHANGED, {"was": was.state.value, "state": state.value}
 
 
 def timings(
@@ -90,6 +116,11 @@ class NodeEffects:
     def kill(self, replica: int, reason: KillReason) -> None:
         """End a child."""
         self.workers.kill(replica, reason)
+
+    def turned(self, model: ModelKey, was: Health, health: Health) -> None:
+        """The model stands elsewhere now."""
+        if told := event_of(was, health):
+            self.outcomes.event(told[0], model, told[1])
 
     def started(self, work: Work) -> None:
         """The child works on it."""
@@ -154,7 +185,6 @@ class Listener:
 
     def on_load_failed(self, replica: int, code: Code, message: str) -> None:
         """The child cannot load it."""
-        self._event(EventKind.LOAD_FAILED, replica, {"code": code.value, "message": message})
         broken = code is Code.CANNOT_BE_SERVED
         self._scheduler.on_load_failed(replica, message, self._now(), broken=broken)
         self._arm()

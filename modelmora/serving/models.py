@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 
 from modelmora.engines.catalog import EngineEntry, settings_for
 from modelmora.errors import Code, RequestError
@@ -10,7 +11,11 @@ from modelmora.kafka.sizes import check_inputs
 from modelmora.messages import Parameter, RequestHead
 from modelmora.registry.routing import NOBODY, routes
 from modelmora.scheduling import ModelKey, ModelSpec
+from modelmora.settings.kinds import YEAR_S
 from modelmora.text import did_you_mean, printable
+
+KEEP_ALIVE = "keep_alive"
+UNTIL_NEEDED = -1
 
 
 class Catalogue:
@@ -94,6 +99,22 @@ class Catalogue:
         spec, entry = self._models[key]
         check_inputs(head.inputs, spec.max_inputs)
         return settings_for(entry, head.parameters)
+
+
+def take_keep_alive(head: RequestHead) -> tuple[RequestHead, float | None]:
+    """The request without its parameter `keep_alive`, and that (s); None where it has none.
+
+    It steers the node, so no engine sees it and no group is split for it. Raises RequestError.
+    """
+    if KEEP_ALIVE not in head.parameters:
+        return head, None
+    parameters = dict(head.parameters)
+    given = parameters.pop(KEEP_ALIVE)
+    number = given if isinstance(given, int | float) and not isinstance(given, bool) else None
+    if number is not None and (number == UNTIL_NEEDED or 0 <= number <= YEAR_S):
+        return replace(head, parameters=parameters), float(number)
+    message = f"parameter `{KEEP_ALIVE}` is a number of seconds, or -1: until memory is needed"
+    raise RequestError(Code.INVALID_INPUT, message)
 
 
 def batch_key(parameters: Mapping[str, Parameter]) -> Hashable:

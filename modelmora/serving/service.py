@@ -6,16 +6,18 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
 from math import inf
-from typing import cast
+from typing import NamedTuple, cast
 
 from modelmora.engines.catalog import EngineEntry
 from modelmora.errors import Code, NotFound, RequestError
+from modelmora.messages import Health
 from modelmora.registry.routing import NOBODY
 from modelmora.scheduling import ModelKey, ModelSpec, ModelStatus, Policy, Scheduler, Work
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
-from modelmora.serving.models import Catalogue, batch_key
+from modelmora.serving.models import Catalogue, batch_key, take_keep_alive
 from modelmora.serving.request import Incoming, Outcomes, Record
 from modelmora.text import printable, shorten
 
@@ -23,6 +25,13 @@ Partition = tuple[str, int]
 _REMEMBERED_CANCELS = 100_000
 NO_MODEL = ("", "")
 REASON_CHARS = 300
+
+
+class Offered(NamedTuple):
+    """A model that is served here: its task, and how it is."""
+
+    task: str
+    health: Health
 
 
 def _nowhere(_: Incoming, error: RequestError) -> RequestError:
@@ -68,6 +77,7 @@ class Service:
         now = self._now()
         key = NO_MODEL
         try:
+            request.head, keep_alive_s = take_keep_alive(request.head)
             head = request.head
             if self._was_cancelled(request):
                 raise RequestError(Code.CANCELLED, "cancelled before it was read")
@@ -98,6 +108,7 @@ class Service:
             source=request.source,
             partition=partition,
             meta=request,
+            keep_alive_s=keep_alive_s,
         )
         position = self._scheduler.position(key, request.lane) if request.tell else None
         if self._scheduler.submit(work, now) and position:
@@ -171,27 +182,30 @@ class Service:
         self.catalogue.replace(models, active, defaults, lacking)
         self._effects.workers.preload(name for _, entry in models for name in entry.modules)
         now = self._now()
-        for key, spec in self.catalogue.specs.items():
-            if before.get(key) != spec:
-                self._scheduler.add_model(spec, now)
+        for spec in self.catalogue.specs.values():
+            self._scheduler.add_model(spec, now)
         for key in before.keys() - self.catalogue.specs.keys():
             self._scheduler.remove_model(key, now)
         self.arm()
 
-    def load(self, key: ModelKey) -> None:
-        """Load a model that nothing waits for. Raises NotFound."""
-        self._scheduler.load(key, self._now())
+    def load(self, key: ModelKey) -> Health:
+        """Load a model that nothing waits for; where it stands then. Raises NotFound."""
+        health = self._scheduler.load(key, self._now())
         self.arm()
+        return health
 
-    def unload(self, key: ModelKey) -> None:
-        """Unload a model once its started work is done. Raises NotFound."""
-        self._scheduler.unload(key, self._now())
-        self.arm()
+    def unload(self, key: ModelKey) -> Health:
+        """Unload a model once its started work is done, or cancel its load; where it stands then.
 
-    def pin(self, key: ModelKey) -> None:
-        """Keep a model in memory whatever comes. Raises NotFound."""
-        self._scheduler.pin(key, True, self._now())
+        Raises NotFound, and ModelMoraError where it is pinned.
+        """
+        health = self._scheduler.unload(key, self._now())
         self.arm()
+        return health
+
+    def health(self, key: ModelKey) -> Health:
+        """How a model is. Raises NotFound."""
+        return self._scheduler.health(key, self._now())
 
     def named(self, target: str) -> ModelKey:
         """The model that `name` or `name@version` means. Raises NotFound."""
@@ -209,19 +223,18 @@ class Service:
         """All models as they stand."""
         return self._scheduler.status(self._now())
 
-    def standing(self) -> tuple[dict[str, str], dict[str, str]]:
-        """By name@version, the task of what is served, and why what has failed cannot be loaded.
+    def standing(self) -> dict[str, Offered]:
+        """What is served here, by name@version."""
+        specs = self.catalogue.specs
+        return {
+            "@".join(status.key): Offered(specs[status.key].task, _told(status.health))
+            for status in self.status()
+            if status.key in specs  # else removed, and still finishing
+        }
 
-        What only failed the last time, and is tried again, is in both.
-        """
-        serves, failed, specs = {}, {}, self.catalogue.specs
-        for status in self.status():
-            spec = specs.get(status.key)
-            if spec is None:  # removed, and still finishing
-                continue
-            name = "@".join(status.key)
-            if status.reason:
-                failed[name] = shorten(printable(status.reason), REASON_CHARS)
-            if not status.reason or status.retry_after_ms is not None:
-                serves[name] = spec.task
-        return serves, failed
+
+def _told(health: Health) -> Health:
+    """As it may be told to everybody."""
+    if health.reason is None:
+        return health
+    return replace(health, reason=shorten(printable(health.reason), REASON_CHARS))

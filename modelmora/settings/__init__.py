@@ -7,9 +7,9 @@ from modelmora.settings.fields import (
     Limits,
     LogSettings,
     MemorySettings,
-    RegistrySettings,
     SchemaRegistrySettings,
     Settings,
+    SourceSettings,
     Timing,
     TopicSettings,
 )
@@ -29,6 +29,7 @@ from modelmora.settings.models import (
     ModelDetails,
     ModelFile,
     Needs,
+    RegistrySettings,
     Replicas,
 )
 from modelmora.settings.section import Section
@@ -65,6 +66,7 @@ __all__ = [
     "Section",
     "Settings",
     "Source",
+    "SourceSettings",
     "Timing",
     "TopicSettings",
     "checked",

@@ -22,7 +22,7 @@ from modelmora.settings.kinds import (
     Servers,
     Span,
 )
-from modelmora.settings.models import ModelConfig
+from modelmora.settings.models import ModelConfig, RegistrySettings
 from modelmora.settings.section import Section
 
 MIB = 1 << 20
@@ -181,6 +181,13 @@ class Timing(Section):
         description="how long a node that starts waits for a broker that does not answer",
     )
     load_s: Span = Field(600, gt=0, description="how long a model may take to load")
+    keep_alive_s: float = Field(
+        -1,
+        ge=-1,
+        le=YEAR_S,
+        description="how long a model stays in memory with nothing to do, unless its `keep_alive` "
+        "or that of its latest request says otherwise; 0 = not at all, -1 = until memory is needed",
+    )
     start_to_close_s: Span = Field(
         300, gt=0, description="how long one group may run before its process is killed"
     )
@@ -249,11 +256,17 @@ class MemorySettings(Section):
     )
 
 
-class RegistrySettings(Section):
-    """What is asked of a model before it is served."""
+class SourceSettings(Section):
+    """Where models may come from, beside the hub, packages and folders."""
 
-    require_licence: bool = Field(
-        False, description="serve only models whose licence somebody has confirmed"
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="hosts that models with an `https://` source may come from"
+    )
+    private_addresses: bool = Field(
+        False, description="whether such a host may have an address in a private network"
+    )
+    s3_endpoint: str | None = Field(
+        None, description="the object store of `s3://` sources; none = `AWS_ENDPOINT_URL`, or AWS"
     )
 
 
@@ -269,6 +282,17 @@ class Settings(Section):
         Path(".modelmora"),
         description="data folder: installed models, the embedded broker's data, logs, `run.json`; "
         "one instance each",
+    )
+    cache_dir: FilePath | None = Field(
+        None,
+        description="where fetched models lie, which nodes may share; none = "
+        "`$XDG_CACHE_HOME/modelmora/models`, and for models of the hub its own cache",
+    )
+    lock_file: FilePath = Field(
+        Path("modelmora.lock"), description="where `modelmora lock` writes what exactly is served"
+    )
+    locked: bool = Field(
+        False, description="serve exactly what the lock file says; see [Models](../howto/models.md)"
     )
     role: Literal["all", "node", "gateway"] = Field(
         "all", description="what `serve` runs: `all`, `node` or `gateway`"
@@ -333,6 +357,7 @@ class Settings(Section):
     timing: Timing = Timing()
     memory: MemorySettings = MemorySettings()
     log: LogSettings = LogSettings()
+    sources: SourceSettings = SourceSettings()
     registry: RegistrySettings = RegistrySettings()
     models_folder: FilePath | None = Field(
         None,

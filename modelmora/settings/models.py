@@ -156,7 +156,9 @@ class ModelConfig(ModelDetails):
 
     name: ModelName = Field(description="what requests call it")
     task: str = Field(description="what it does, such as `txt2embed`")
-    source: str = Field(description="`package:<distribution>` or a folder")
+    source: str = Field(
+        description="where its files are: [what can stand here](../howto/models.md)"
+    )
     version: ModelVersion = Field("1", description="its version")
     engine: str | None = Field(None, description="what runs it; none = by the task")
     active: bool = Field(
@@ -169,3 +171,11 @@ class ModelConfig(ModelDetails):
         return ModelDetails.model_validate(
             {name: getattr(self, name) for name in ModelDetails.model_fields}
         )
+
+
+class RegistrySettings(Section):
+    """What is asked of a model before it is served."""
+
+    require_licence: bool = Field(
+        False, description="serve only models whose licence somebody has confirmed"
+    )

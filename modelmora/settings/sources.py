@@ -134,7 +134,7 @@ def _is_ours(name: str, text: str) -> bool:
 
 def _is_json(kind: Any) -> bool:
     section = isinstance(kind, type) and issubclass(kind, BaseModel)
-    return section or str(kind).startswith("tuple")
+    return section or str(kind).startswith(("tuple", "dict"))
 
 
 def _read(name: str, text: str, kind: Any) -> Any:

@@ -28,6 +28,7 @@ class DoorCode(StrEnum):
     BROKER_UNREACHABLE = "broker_unreachable"
     NO_NODE = "no_node"
     NOT_FOUND = "not_found"
+    REFUSED = "refused"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     CONFLICT = "conflict"
     STALE = "stale"

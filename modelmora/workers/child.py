@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from modelmora.engines.base import Engine, LoadError, SteppedEngine, is_out_of_memory
+from modelmora.engines.folders import check_unchanged, model_files
 from modelmora.errors import Code
 from modelmora.resources import private_memory
 from modelmora.sandbox import Enclosure, Mode, Unenclosed, enclose
@@ -77,6 +78,9 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
     if linux.supported:
         linux.set_process_name(f"mm:{order['name']}")
     try:
+        if order["path"]:
+            model_files(Path(order["path"]))
+            check_unchanged(order["unchanged"])
         # Libraries may ask more of the system than models may: they are imported first.
         engine = make_engine(order["engine"])
         enclosure = _enclose(order)

@@ -41,6 +41,10 @@ class SpecLike(Protocol):
         """Options of the engine."""
 
     @property
+    def unchanged(self) -> Sequence[tuple[str, int, int, int]]:
+        """Files that must be as they were checked: path, inode, ctime in ns, size of each."""
+
+    @property
     def runtime(self) -> str | None:
         """Which other Python environment its child runs in; None = the node's."""
 

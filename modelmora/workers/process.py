@@ -317,6 +317,7 @@ def _order(spec: SpecLike, device: DeviceLike | None, sandbox: Mode) -> dict[str
         "engine": spec.engine,
         "path": spec.path,
         "options": {**spec.options, "device": kind.value},
+        "unchanged": [*spec.unchanged],
         "sandbox": sandbox.value,
     }
 

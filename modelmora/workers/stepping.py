@@ -46,12 +46,16 @@ class Desk(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """A request that is not answered yet; `stream` where its caller wants to be told."""
+    """A request that is not answered yet; `stream` where its caller wants to be told.
+
+    `since` is when it joined for the first time.
+    """
 
     run: Run
     request: InferenceRequest
     stream: Stream | None
     since: float
+    has_joined: bool = False
 
     @property
     def key(self) -> int:
@@ -141,12 +145,13 @@ class SteppedRuns:
             if is_out_of_memory(error) and self._running:
                 self._slots = len(self._running)
                 return False
-            self._desk.started(each.key)
             self._fail(each, described(error, each.request.request_id))
             return True
-        each.since = self._clock()
         self._running[each.key] = each
-        self._desk.started(each.key)
+        if not each.has_joined:
+            each.has_joined = True
+            each.since = self._clock()
+            self._desk.started(each.key)
         return True
 
     def _withdraw(self, each: _Request) -> None:
@@ -161,27 +166,30 @@ class SteppedRuns:
     def _part(self, error: Exception) -> None:
         """A step failed, which may be the fault of any.
 
-        (1) Memory ran out for several: one fewer from now on; the newest begins again later.
-        (2) Only one was in it: it fails.
+        Nobody knows how far it came, so none of them goes on from there.
+
+        (1) Only one was in it: it fails. Where memory ran out, it was for this one: the others
+            may be as many as ever.
+        (2) Memory ran out: all begin again in their order, half as many at once from now on.
         (3) Else all begin again in two halves, one after the other and apart from newcomers.
         """
         company = [*self._running.values()]
-        # (1) Fewer.
-        if is_out_of_memory(error) and len(company) > 1:
-            self._slots = len(company) - 1
-            log.warning("out of memory with %d requests; one fewer from now on", len(company))
-            self._withdraw(company[-1])
-            self._cohorts[0].appendleft(company[-1])
-            return
         for each in company:
             self._withdraw(each)
-        # (2) Alone.
+        # (1) Alone.
         if len(company) == 1:
+            if is_out_of_memory(error):
+                self._slots = max(1, self._engine.slots)
             self._fail(company[0], described(error, company[0].request.request_id))
             return
-        # (3) Halves.
-        log.warning("a step of %d requests failed: %s", len(company), place_of(error))
         half = (len(company) + 1) // 2
+        log.warning("a step of %d requests failed: %s", len(company), place_of(error))
+        # (2) Fewer.
+        if is_out_of_memory(error):
+            self._slots = len(company) // 2
+            self._cohorts[0].extendleft(reversed(company))
+            return
+        # (3) Halves.
         self._cohorts.extendleft((deque(company[half:]), deque(company[:half])))
 
     # What they say -------------------------------------------------------------------------------

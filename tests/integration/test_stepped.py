@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from modelmora.broker import EmbeddedBroker
+from modelmora.cli import main
 from modelmora.messages import (
     ControlCommand,
     ControlVerb,
@@ -24,7 +25,7 @@ from modelmora.messages import (
     Status,
 )
 from modelmora.wire import decode_progress, encode_control, encode_request, new_request_id
-from tests.nodes import PARTITIONS, NodeProcess, Observer
+from tests.nodes import PARTITIONS, GatewayProcess, NodeProcess, Observer
 
 COUNT = json.dumps([{"name": "count", "task": "count", "source": "builtin:count"}])
 
@@ -68,6 +69,7 @@ class Station:
     """A node with a stepped model, and who sends to it and reads from it."""
 
     def __init__(self, servers: str, folder: Path) -> None:
+        self.servers = servers
         self.namespace = f"t{uuid.uuid4().hex[:12]}"
         settings = {"MODELS": COUNT}
         self.node = NodeProcess(servers, self.namespace, folder, settings=settings)
@@ -180,3 +182,17 @@ def test_who_brings_the_child_down_is_found_among_the_others(station: Station) -
     assert {answer.status for answer in answers[:-1]} == {Status.COMPLETED}
     assert answers[-1].error is not None
     assert answers[-1].error.code.value == "worker_crash"
+
+
+def test_the_command_prints_as_it_comes(
+    station: Station, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    servers = station.servers
+    with GatewayProcess(servers, station.namespace, tmp_path) as gateway:
+        command = ["infer", "count", "text", "--stream", "--param", "words=30", "--url"]
+        where = ["--bootstrap-servers", servers, "--namespace", station.namespace]
+        code = main([*command, gateway.http, *where])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert out == " ".join(map(str, range(30))) + " \n"
+    assert "missing" not in err

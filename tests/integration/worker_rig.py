@@ -27,6 +27,7 @@ class Spec:
     engine: str = "modelmora.testing.engines:Echo"
     path: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
+    unchanged: tuple[tuple[str, int, int, int], ...] = ()
     runtime: str | None = None
 
 

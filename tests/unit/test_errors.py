@@ -8,6 +8,7 @@ from modelmora import errors
 from modelmora.errors import (
     Code,
     ConfigurationError,
+    LockMismatch,
     MissingExtra,
     ModelMoraError,
     NotFound,
@@ -27,6 +28,7 @@ from modelmora.messages import Status, outcome_status
         (NotFound, 3),
         (Unreachable, 4),
         (WrongCredentials, 4),
+        (LockMismatch, 5),
     ],
 )
 def test_without_words_of_its_own_an_error_says_its_docstring(
@@ -56,7 +58,7 @@ def test_the_errors_of_a_request_carry_their_code() -> None:
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     names = [name for name, value in vars(errors).items()
              if isinstance(value, type) and issubclass(value, ModelMoraError)]  # fmt: skip
-    assert len(names) == 11
+    assert len(names) == 12
     drawn = errors.__doc__ or ""
     assert [name for name in names if f" {name} " not in drawn.replace("\n", " ")] == []
 

@@ -23,13 +23,14 @@ from pydantic import (
 )
 
 from modelmora.errors import Code
-from modelmora.gateway.hall import LANES, MAX_TIMEOUT_MS, Ask
+from modelmora.gateway.hall import LANES, MAX_TIMEOUT_MS, MOST_WAIT_S, Ask, Wish
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest.strict import fault, parse
 from modelmora.gateway.tensors import DTYPES, BadTensor, from_nested, to_nested
 from modelmora.messages import (
     ChatMessage,
     Content,
+    ControlVerb,
     InferenceResult,
     ObjectRef,
     Parameter,
@@ -174,8 +175,23 @@ class InferBody(_Part):
         le=MAX_TIMEOUT_MS,
         description="How long it may take, from its first append to the broker.",
     )
+    progress: StrictBool = Field(
+        False, description="Whether its progress, with parts of its output, is told on `progress`."
+    )
 
 
+class OrderBody(_Part):
+    """What an order reads; `{}` is enough."""
+
+    wait_s: StrictInt | StrictFloat = Field(
+        0, ge=0, le=MOST_WAIT_S, description="For the end of it; 0: until the command is written."
+    )
+    everywhere: StrictBool = Field(
+        False, description="To load: on every node that serves the model, not on one."
+    )
+
+
+_ORDER: TypeAdapter[OrderBody] = TypeAdapter(OrderBody)
 _BODY: TypeAdapter[InferBody] = TypeAdapter(InferBody)
 FIELDS = tuple(InferBody.model_fields)
 
@@ -198,9 +214,19 @@ def read_ask(
         parameters={name: _parameter(value) for name, value in body.parameters.items()},
         lane=LANES[body.priority],
         timeout_ms=body.timeout_ms,
+        progress=body.progress,
         request_id=request_id,
         traceparent=traceparent,
     )
+
+
+def read_wish(verb: ControlVerb, model: str, raw: bytes | bytearray) -> Wish:
+    """The order in a body; raises Refusal that names the field."""
+    try:
+        body = _ORDER.validate_python(parse(raw))
+    except ValidationError as error:
+        raise Refusal(Code.INVALID_INPUT, fault(error, OrderBody.model_fields)) from None
+    return Wish(verb, model, float(body.wait_s), body.everywhere)
 
 
 def _parameter(value: Any) -> Parameter:

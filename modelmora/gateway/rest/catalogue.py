@@ -28,8 +28,9 @@ class ModelSummary(BaseModel):
     max_inputs: int | None = Field(description="Inputs whose outputs fit one answer, if known")
     active: bool = Field(description="Whether it answers where no version is named")
     declared: bool = Field(description="Whether a node's own definition tells it")
-    status: str = Field(
-        description="`registered`, `failed` where no node that runs can load it, or `retired`"
+    state: str | None = Field(
+        description="Where it stands on the node where it is best, or `retired`; null where no "
+        "node runs"
     )
     reason: str | None = Field(description="Why it has failed")
 

@@ -9,8 +9,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
-from modelmora.gateway.rest.bodies import InferBody, JsonContent
+from modelmora.gateway.rest.bodies import InferBody, JsonContent, OrderBody
 from modelmora.gateway.rest.catalogue import Choice
+from modelmora.messages import State
 from modelmora.settings import ModelConfig, ModelDetails
 from modelmora.web.problems import PROBLEM
 
@@ -86,7 +87,9 @@ class ModelHealth(BaseModel):
 
     name: str
     version: str
-    status: str = Field(description="`registered`, or `failed` where no node can load it now")
+    state: State | None = Field(
+        description="Where it stands on the node where it is best; null where no node runs"
+    )
     reason: str | None = Field(description="Why it has failed")
 
 
@@ -110,13 +113,35 @@ _WHY = {
 }
 
 
+def _problem() -> dict[str, Any]:
+    return {"content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+
+
 def problem_responses() -> dict[int | str, dict[str, Any]]:
     """The errors of `POST /infer/{model_name}`."""
-    content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = _problem()["content"]
     told: dict[int | str, Any] = {
         int(status): {"description": why, "content": content} for status, why in _WHY.items()
     }
     return {**told, "default": {"description": "Any other error", "content": content}}
+
+
+def order_responses(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """What an order ends with beside 200."""
+    accepted = {"description": "It is written; `look` says where to see more.", "model": answer}
+    refused = {"description": "Not as things are: `refused`."}
+    return {**problem_responses(), 202: accepted, 409: {**_problem(), **refused}}
+
+
+def takes(body: str, example: Any) -> dict[str, Any]:
+    """The parts of an order that its raw handler does not tell FastAPI."""
+    schema = {"schema": {"$ref": f"#/components/schemas/{body}"}, "example": example}
+    named = {"name": "model_name", "in": "path", "required": True, "schema": {"type": "string"}}
+    words = {"description": "`name`, or `name@version` for one version."}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": schema}},
+        "parameters": [named | words],
+    }
 
 
 def infer_description() -> dict[str, Any]:
@@ -167,7 +192,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
-    for model in (InferBody, Problem, ModelConfig, ModelDetails, Choice):
+    for model in (InferBody, OrderBody, Problem, ModelConfig, ModelDetails, Choice):
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
         named[model.__name__] = own

@@ -19,6 +19,7 @@ from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest import described, problems
 from modelmora.gateway.rest.bodies import read_ask, write_result
 from modelmora.gateway.rest.models import add_models
+from modelmora.gateway.rest.orders import add_orders
 from modelmora.gateway.rest.pages import add_pages
 from modelmora.gateway.rest.reading import Body
 from modelmora.gateway.tensors import BadTensor
@@ -46,6 +47,7 @@ def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
     _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_models(app, hall)
     _add_models_health(app, hall)
+    add_orders(app, hall)
     _add_health(app, hall, metrics)
     add_pages(app, hall)
     return app

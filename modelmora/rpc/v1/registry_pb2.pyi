@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "task", "source", "engine", "details", "active", "declared", "status", "reason", "max_inputs", "etag")
+    __slots__ = ("name", "version", "task", "source", "engine", "details", "active", "declared", "state", "reason", "max_inputs", "etag")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -16,7 +16,7 @@ class Model(_message.Message):
     DETAILS_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     DECLARED_FIELD_NUMBER: _ClassVar[int]
-    STATUS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MAX_INPUTS_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
@@ -28,11 +28,11 @@ class Model(_message.Message):
     details: str
     active: bool
     declared: bool
-    status: str
+    state: str
     reason: str
     max_inputs: int
     etag: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., task: _Optional[str] = ..., source: _Optional[str] = ..., engine: _Optional[str] = ..., details: _Optional[str] = ..., active: _Optional[bool] = ..., declared: _Optional[bool] = ..., status: _Optional[str] = ..., reason: _Optional[str] = ..., max_inputs: _Optional[int] = ..., etag: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., task: _Optional[str] = ..., source: _Optional[str] = ..., engine: _Optional[str] = ..., details: _Optional[str] = ..., active: _Optional[bool] = ..., declared: _Optional[bool] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., max_inputs: _Optional[int] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ("name", "version", "task", "state", "page_size", "page_token")

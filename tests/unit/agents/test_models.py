@@ -9,7 +9,7 @@ import pytest
 
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models import Models
-from modelmora.messages import EventKind, RegistryKind, RegistryRecord
+from modelmora.messages import EventKind, Health, RegistryKind, RegistryRecord, State
 from modelmora.records import key_of
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Service
@@ -29,7 +29,8 @@ class Desk:
         self.folder = folder
         self.sender = FakeSender()
         settings = Settings(data_dir=folder, namespace="ns", testing=True)
-        self.service = Service(FakeOutcomes(), BrokerClock(), Policy(), 1000)
+        self.outcomes = FakeOutcomes()
+        self.service = Service(self.outcomes, BrokerClock(), Policy(), 1000)
         self.service.use(FakeWorkers())
         lifecycle = Lifecycle(self.sender, writer, "ns")
         self.models = Models(settings, self.service, self.sender, lifecycle, writer)
@@ -42,9 +43,9 @@ class Desk:
     ) -> Path:
         path = self.folder / "models" / name / f"{version}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = (
-            f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {source or self.folder}\n"
-        )
+        files = source or self.folder / "files"
+        Path(files).mkdir(exist_ok=True)
+        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {files}\n"
         path.write_text(text)
         return path
 
@@ -68,6 +69,12 @@ class Desk:
     def at(self, record: RegistryRecord) -> int:
         """The offset of a record."""
         return self.log.index(record)
+
+    def turned(self) -> list[tuple[EventKind, str]]:
+        """What the service told of models since the last look."""
+        found = [(kind, name) for kind, (name, _), _ in self.outcomes.events]
+        self.outcomes.events.clear()
+        return found
 
     def told(self) -> list[tuple[EventKind, str | None]]:
         events = [decode_event(s.value) for s in self.sender.sent if s.topic == "ns.events"]
@@ -185,11 +192,12 @@ async def test_a_broken_definition_hides_no_other(desk: Desk) -> None:
     desk.install("broken").write_text("name: [")
     desk.install("taskless", task="no-such-task")
     desk.refresh()
-    serves, failed = desk.service.standing()
-    assert serves.keys() == {f"{name}@1" for name in (*OTHERS, "first")}
-    assert failed.keys() == {"broken@1", "taskless@1"}
-    assert failed["taskless@1"] == "no engine serves the task no-such-task"
-    assert "is not valid YAML" in failed["broken@1"]
+    health = {name: each.health for name, each in desk.service.standing().items()}
+    well = {f"{name}@1" for name in (*OTHERS, "first")}
+    assert health.keys() == well | {"broken@1", "taskless@1"}
+    assert {health[name].state for name in well} == {State.COLD}
+    assert health["taskless@1"] == Health(State.FAILED, "no engine serves the task no-such-task")
+    assert "is not valid YAML" in (health["broken@1"].reason or "")
     assert "broken" not in {record.name for record in desk.written()}
 
 
@@ -206,15 +214,15 @@ async def test_files_that_break_and_are_mended_are_seen_without_a_new_definition
         weights.write_bytes(whole[:-1])
         desk.refresh()
         desk.refresh()
-        assert desk.told() == [(EventKind.LOAD_FAILED, "m")], "once"
-        serves, failed = desk.service.standing()
-        assert "m@1" not in serves
-        assert failed["m@1"].startswith("model.safetensors has")
-        desk.sender.sent.clear()
+        assert desk.turned() == [(EventKind.LOAD_FAILED, "m")], "once"
+        health = desk.service.standing()["m@1"].health
+        assert health.hopeless
+        assert (health.reason or "").startswith("model.safetensors has")
         weights.write_bytes(whole)
         desk.refresh()
-        assert "m@1" in desk.service.standing()[0]
-    assert desk.written() == [], "it is the same model all the time"
+        assert desk.turned() == [(EventKind.HEALTH_CHANGED, "m")]
+        assert desk.service.standing()["m@1"].health == Health(State.COLD)
+        assert desk.written() == [], "it is the same model all the time"
 
 
 async def test_the_first_node_writes_anew_what_compaction_would_take(

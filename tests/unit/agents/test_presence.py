@@ -8,7 +8,8 @@ from modelmora.agents.intake import Intake
 from modelmora.agents.presence import Presence
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import lane_topics
-from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.messages import Health, RegistryKind, RegistryRecord, State
+from modelmora.serving import Offered
 from modelmora.settings import Settings
 from modelmora.testing.fakes import FakeSender, FakeTime
 from modelmora.wire import decode_registry
@@ -20,7 +21,7 @@ class Desk:
     def __init__(self) -> None:
         settings = Settings(namespace="ns")
         self.lanes = list(lane_topics(settings))
-        self.models: tuple[dict[str, str], dict[str, str]] = ({}, {})
+        self.models: dict[str, Offered] = {}
         self.intake = Intake(settings.limits, lane_topics(settings))
         self.leases = Leases()
         self.sender = FakeSender()
@@ -29,7 +30,7 @@ class Desk:
             settings, "n1", self.standing, self.intake, self.leases, self.sender, self.time
         )
 
-    def standing(self) -> tuple[dict[str, str], dict[str, str]]:
+    def standing(self) -> dict[str, Offered]:
         return self.models
 
     def told(self) -> list[RegistryRecord | None]:
@@ -59,10 +60,16 @@ def test_it_is_renewed_in_time_and_not_before(desk: Desk) -> None:
 
 def test_changes_are_told_at_once(desk: Desk) -> None:
     desk.told()
-    desk.models = ({"m@1": "echo"}, {"torn@1": "no weights"})
+    desk.models = {
+        "m@1": Offered("echo", Health(State.COLD)),
+        "torn@1": Offered("echo", Health(State.FAILED, "no weights")),
+        "late@1": Offered("echo", Health(State.FAILED, "no memory", 1000)),
+    }
     (record,) = desk.told()
     assert record is not None
-    assert (record.serves, record.failed) == desk.models
+    assert record.serves == {"m@1": "echo", "late@1": "echo"}
+    assert record.failed == {"torn@1": "no weights", "late@1": "no memory"}
+    assert record.states == {"m@1": "cold", "torn@1": "failed", "late@1": "failed"}
     for lane in desk.lanes:
         desk.intake.assign((lane, 3), 0, 0)
     desk.intake.assign((desk.lanes[0], 4), 0, 0)

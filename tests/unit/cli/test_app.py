@@ -35,7 +35,7 @@ from tests.unit.cli.runs import Cli
         (["infer", "m", "a", "b\udcff"], 2, "modelmora: b\\udcff is not UTF-8"),
         (["serve", "--http-port", "70000"], 2, "--http-port is 70000"),
         (["list", "--config", "absent.yaml"], 2, "absent.yaml is no file; `modelmora config init"),
-        (["install", "no-such-model"], 3, "there is no folder `no-such-model`"),
+        (["install", "no-such-model"], 3, "there is no folder and no installed package"),
         (["topics", "list"], 4, "no instance runs on .modelmora"),
         (["topics", "list", "--bootstrap-servers", "127.0.0.1:1"], 4, "no broker answers"),
         (["topics", "list", "--bootstrap-servers", "nonsense"], 2, '"nonsense" is not host:port'),

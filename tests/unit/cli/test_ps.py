@@ -12,11 +12,14 @@ MODELS: list[dict[str, Any]] = [
         "name": "m",
         "version": "1",
         "state": "ready",
+        "device": "cpu",
         "pid": 7,
         "memory_bytes": 34_000_000,
         "waiting": 3,
         "running": 1,
         "idle_s": 90.0,
+        "leaves_s": 30.0,
+        "pinned": False,
     },
     {
         "name": "n",
@@ -37,10 +40,26 @@ def test_models_of_the_running_node(cli: Cli, tmp_path: Path) -> None:
         assert cli("ps", "--json").json == MODELS
         lines = cli("ps").out.splitlines()
     assert [line.split() for line in lines] == [
-        ["NAME", "VERSION", "STATE", "PID", "RAM", "WAITING", "RUNNING", "IDLE"],
-        ["m", "1", "ready", "7", "34", "MB", "3", "1", "90", "s"],
-        ["n", "1", "cold", "-", "-", "0", "0", "-"],
+        ["NAME", "VERSION", "STATE", "DEVICE", "PID", "RAM", "GPU", "QUEUE", "IDLE", "UNTIL"],
+        ["m", "1", "ready", "cpu", "7", "34", "MB", "-", "4", "90", "s", "30", "s"],
+        ["n", "1", "cold", "-", "-", "-", "-", "0", "-", "-"],
     ]
+
+
+def test_until_when_it_stays_as_it_is(cli: Cli, tmp_path: Path) -> None:
+    rows = [
+        {**MODELS[0], "name": "kept", "pinned": True},
+        {**MODELS[1], "name": "bad", "state": "quarantined", "retry_after_ms": 60_000},
+    ]
+    rows[1]["reason"] = "its worker died"
+    with door({"/health/models": (200, rows)}) as node:
+        pretend_running(tmp_path / ".modelmora", node_http=node.url)
+        ran = cli("ps")
+    assert [line.split()[-1] for line in ran.out.splitlines()[1:]] == ["pinned", "s"]
+    assert ran.err.splitlines()[1] == (
+        "bad@1: its worker died; the first request in 60 s tries again, "
+        "`modelmora load bad` at once"
+    )
 
 
 def test_why_a_model_has_failed_and_what_becomes_of_it(cli: Cli, tmp_path: Path) -> None:

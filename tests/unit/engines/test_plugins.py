@@ -54,7 +54,7 @@ def test_the_documented_engine_serves(site: Path, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "words.json").write_text('{"good": 1.0, "bad": -0.5}')
     assert served_or_faults(Settings(data_dir=tmp_path)).faults == ()
-    looker, mood = Looker(testing=False), ModelDefinition("mood", "1", "lexicon", str(folder))
+    looker, mood = Looker(Settings()), ModelDefinition("mood", "1", "lexicon", str(folder))
     (looked,) = looker.look((mood,))
     assert looked.fault is None
     assert looked.files.row_bytes == 4
@@ -121,11 +121,12 @@ def test_a_second_engine_of_our_task_serves_who_names_it(site: Path, tmp_path: P
     assert named is not None
     assert named.engine == "x:Y"
     assert entry_for("rerank", engine="fast") is None, "it is of another task"
+    (tmp_path / "model").mkdir()
     models = [
-        ModelDefinition(name, "1", "classify", str(tmp_path), engine=name)
+        ModelDefinition(name, "1", "classify", str(tmp_path / "model"), engine=name)
         for name in ("fast", "slow")
     ]
-    fast, slow = Looker(testing=False).look(tuple(models))
+    fast, slow = Looker(Settings()).look(tuple(models))
     assert fast.fault == "its files cannot be read by the engine (AttributeError)"
     assert slow.fault == "no engine slow is installed for the task classify"
 

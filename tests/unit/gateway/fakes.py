@@ -6,20 +6,24 @@ import asyncio
 from collections.abc import Mapping
 
 from modelmora.errors import Code
-from modelmora.gateway.hall import Ask
+from modelmora.gateway.hall import Ask, Wish
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.orders import Answer, Order
 from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import (
     Content,
     EventKind,
+    Health,
     InferenceResult,
     RegistryKind,
     RegistryRecord,
     Source,
+    State,
     Status,
     Timings,
 )
-from modelmora.records import State, key_of
+from modelmora.records import State as Registry
+from modelmora.records import key_of
 from modelmora.records.registrar import Registrar
 from modelmora.wire import decode_registry
 
@@ -33,7 +37,7 @@ class LoopedRegistry:
         """Records that another writes, just before our next one."""
         self.told: list[tuple[EventKind, tuple[str, str]]] = []
         self.registrar = Registrar(
-            State(),
+            Registry(),
             self._send,
             "ns.registry",
             "gw",
@@ -65,6 +69,7 @@ class FakeHall:
 
     def __init__(self, outputs: tuple[Content, ...] | None = None, limit: int = 1 << 20) -> None:
         self.asks: list[Ask] = []
+        self.wishes: list[Wish] = []
         self.outputs = outputs
         self.refusal: Refusal | None = None
         self.blocked: asyncio.Event | None = None
@@ -99,6 +104,18 @@ class FakeHall:
             outputs=ask.inputs if self.outputs is None else self.outputs,
         )
 
+    async def order(self, wish: Wish) -> Order:
+        self.wishes.append(wish)
+        if self.refusal:
+            raise self.refusal
+        order = Order(wish.verb, 7)
+        if wish.wait_s:
+            order.answers["n1"] = Answer("n1", f"{wish.model}@1", State.READY, done=True)
+        return order
+
+    def status(self) -> Mapping[str, Mapping[str, Health]]:
+        return {"n1": self.health()}
+
     def hold(self, size: int) -> None:
         if self.held + size > self.limit:
             raise Refusal(Code.BUSY, "too many bytes")
@@ -117,5 +134,6 @@ class FakeHall:
     def registrar(self) -> Registrar:
         return self.registry.registrar
 
-    def failed(self) -> Mapping[str, str]:
-        return {f"{name}@1": reason for name, reason in self.reasons.items()}
+    def health(self) -> Mapping[str, Health]:
+        failed = {f"{name}@1": Health(State.FAILED, why) for name, why in self.reasons.items()}
+        return {"echo@1": Health(State.READY), **failed}

@@ -46,6 +46,7 @@ OPERATIONS = {
     ("/health/live", "GET"): "live",
     ("/health/ready", "GET"): "ready",
     ("/health/models", "GET"): "health_models",
+    ("/status", "GET"): "status",
     ("/models", "GET"): "models",
     ("/models", "POST"): "register",
     ("/models/{name}", "GET"): "model",
@@ -53,6 +54,10 @@ OPERATIONS = {
     ("/models/{name}/versions/{version}", "GET"): "version",
     ("/models/{name}/versions/{version}", "PATCH"): "update",
     ("/models/{name}/versions/{version}", "DELETE"): "retire",
+    ("/models/{model_name}/load", "POST"): "load",
+    ("/models/{model_name}/unload", "POST"): "unload",
+    ("/models/{model_name}/pin", "POST"): "pin",
+    ("/models/{model_name}/unpin", "POST"): "unpin",
     ("/infer/{model_name}", "POST"): "infer",
 }
 globals().update(

@@ -18,7 +18,15 @@ from modelmora.gateway.replies import Seen
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.tail import Tail
-from modelmora.messages import InferenceResult, RegistryKind, RegistryRecord, Source, Status
+from modelmora.messages import (
+    Health,
+    InferenceResult,
+    RegistryKind,
+    RegistryRecord,
+    Source,
+    State,
+    Status,
+)
 from modelmora.settings import Settings
 from modelmora.web.problems import DoorCode
 from modelmora.web.tracing import trace_id_of, traceparent_of
@@ -156,14 +164,14 @@ async def test_a_registered_model_that_no_node_has_is_known_and_says_so() -> Non
     directory.handle(record(b"MODEL:a@1", fact("a"), 0))
     directory.handle(record(b"MODEL:b@1", fact("b", present=False), 1))
     assert directory.knows("a"), "while no node runs, requests wait for the next"
-    assert not directory.failed()
+    assert not directory.health()
     directory.handle(record(b"NODE:n1@", lease("n1", "a@1"), 2))
     directory.handle(record(b"NODE:n2@", lease("n2", "b@1"), 3))
     assert [model.name for model in directory.models()] == ["a"]
     assert directory.knows("b"), "it is served until the node has heard that it is retired"
     directory.handle(record(b"NODE:n1@", None, 4))
     assert directory.knows("a@1"), "a node says why not"
-    assert directory.failed() == {"a@1": "no node that runs has its files"}
+    assert directory.health()["a@1"] == Health(State.FAILED, "no node that runs has its files")
     later = record(b"NODE:n3@", lease("n3", "c@1"), 5)
     later.timestamp += 60_001
     directory.handle(later)
@@ -178,13 +186,16 @@ async def test_a_model_has_failed_where_no_node_that_runs_can_load_it() -> None:
         RegistryKind.NODE, "n1", "", "", "", "n1", lease_ms=60_000, failed={"a@1": "cut off"}
     )
     directory.handle(record(b"NODE:n1@", encode_registry(torn), 1))
-    assert directory.failed() == {"a@1": "cut off"}
+    assert directory.health() == {"a@1": Health(State.FAILED, "cut off")}
     assert directory.knows("a"), "the node says why"
-    again = encode_registry(replace(torn, name="n2", serves={"a@1": "echo"}))
+    serves, states = {"a@1": "echo"}, {"a@1": "loading"}
+    again = encode_registry(replace(torn, name="n2", serves=serves, states=states))
     directory.handle(record(b"NODE:n2@", again, 2))
-    assert directory.failed() == {"a@1": "cut off"}, "tried again, and failed so far"
-    directory.handle(record(b"NODE:n3@", lease("n3", "a@1"), 3))
-    assert directory.failed() == {}
+    health = directory.health()["a@1"]
+    assert health == Health(State.LOADING, "cut off"), "tried again, and failed so far"
+    well = replace(torn, name="n3", serves=serves, states={"a@1": "ready"}, failed={})
+    directory.handle(record(b"NODE:n3@", encode_registry(well), 3))
+    assert directory.health() == {"a@1": Health(State.READY)}
     assert [model.name for model in directory.models()] == ["a"]
 
 

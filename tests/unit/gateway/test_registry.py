@@ -67,11 +67,11 @@ async def test_the_life_of_a_model(hall: FakeHall, client: httpx.AsyncClient) ->
     chosen = await client.patch("/models/m", json={"active": "2", "default": True})
     assert (chosen.json()["active"], chosen.json()["default_for"]) == ("2", ["echo"])
     retired = await client.delete(V1)
-    assert (retired.status_code, retired.json()["status"]) == (200, "retired")
+    assert (retired.status_code, retired.json()["state"]) == (200, "retired")
     assert (await client.get(V1)).json()["metadata"] == {"a": "b"}, "its record stays"
     assert (await client.patch(V1, json={})).status_code == 404
     versions = (await client.get("/models/m")).json()["versions"]
-    assert [each["status"] for each in versions] == ["retired", "registered"]
+    assert [each["state"] for each in versions] == ["retired", None]
     back = await client.post("/models", json=MODEL)
     assert (back.status_code, back.json()["metadata"]) == (201, {})
     assert hall.registry.told == [
@@ -170,7 +170,7 @@ async def test_pages_and_filters(hall: FakeHall, client: httpx.AsyncClient) -> N
 
     assert await names(name="m2") == ["m2"]
     assert await names(state="failed") == ["m3"]
-    assert len(await names(state="registered")) == 7
+    assert await names(state="ready") == ["echo"]
     assert await names(task="other") == await names(version="2") == []
     assert (await client.delete("/models/m6/versions/1")).status_code == 200
     assert await names(state="retired") == ["m6"]
@@ -201,8 +201,8 @@ async def test_the_same_over_grpc(hall: FakeHall, stub: Any) -> None:
     assert [(each.name, each.version) for each in page.models] == [("m", "1"), ("m", "2")]
     assert page.next_page_token == ""
     gone = await stub.Retire(pb.RetireModelRequest(name="m", version="1"))
-    assert gone.status == "retired"
-    assert (await stub.Get(pb.GetModelRequest(name="m", version="1"))).status == "retired"
+    assert gone.state == "retired"
+    assert (await stub.Get(pb.GetModelRequest(name="m", version="1"))).state == "retired"
     for call, request, status, code in (
         (stub.Update, fields, grpc.StatusCode.NOT_FOUND, "not_found"),
         (stub.Get, pb.GetModelRequest(name="x"), grpc.StatusCode.NOT_FOUND, "not_found"),

@@ -256,7 +256,7 @@ async def test_health_and_models(hall: FakeHall, client: httpx.AsyncClient) -> N
     assert (await client.get("/health/live")).json() == {"live": True}
     assert (await client.get("/health")).json()["status"] == "ok"
     assert (await client.get("/health/ready")).status_code == 200
-    model = {"name": "echo", "version": "1", "status": "registered", "reason": None}
+    model = {"name": "echo", "version": "1", "state": "ready", "reason": None}
     assert (await client.get("/models")).json()["models"] == [
         model
         | {"task": "echo", "source": "tests", "max_inputs": None, "active": True, "declared": False}
@@ -266,8 +266,8 @@ async def test_health_and_models(hall: FakeHall, client: httpx.AsyncClient) -> N
     hall.reasons["torn"] = "model.safetensors has 1 kB and should have 2 kB"
     for path in ("/models", "/health/models"):
         fine, torn = (await client.get(path)).json()["models"]
-        assert (fine["status"], fine["reason"]) == ("registered", None)
-        assert (torn["name"], torn["status"]) == ("torn", "failed")
+        assert (fine["state"], fine["reason"]) == ("ready", None)
+        assert (torn["name"], torn["state"]) == ("torn", "failed")
         assert torn["reason"] == hall.reasons["torn"]
     assert f"failed: {hall.reasons['torn']}" in (await client.get("/")).text
     hall.told = ("the broker does not answer",)

@@ -14,6 +14,7 @@ from modelmora.settings import (
     Limits,
     ModelConfig,
     Settings,
+    SourceSettings,
     Timing,
     load_settings,
 )
@@ -33,6 +34,8 @@ SETTLED = Settings(
     ),
     limits=Limits(partition_requests=7),
     timing=Timing(broker_s=YEAR_S),
+    sources=SourceSettings(allowed_hosts=("a.example", "b.example")),
+    runtimes={"newer": Path("/newer/python")},
     models=(
         ModelConfig(name="one", task="txt2embed", source="package:x"),
         ModelConfig(name="two", task="txt2embed", source="/m", version="2", engine="m:E"),

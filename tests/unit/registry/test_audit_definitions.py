@@ -8,7 +8,7 @@ import pytest
 
 from modelmora.errors import NotFound
 from modelmora.registry.definitions import served_or_faults
-from modelmora.registry.sources import resolve
+from modelmora.registry.sources import Sources
 from modelmora.settings import Settings
 
 
@@ -27,4 +27,4 @@ def test_what_the_parser_stumbles_over_is_a_fault(tmp_path: Path, text: str) -> 
 @pytest.mark.parametrize("source", ["x" * 5000, "~nobody-of-this-name/model", "a\0b"])
 def test_a_path_that_cannot_be_is_not_found(source: str) -> None:
     with pytest.raises(NotFound):
-        resolve(source)
+        Sources(Settings()).folder(source, None)

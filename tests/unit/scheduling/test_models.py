@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from modelmora.errors import NotFound
+from modelmora.messages import Health
 from modelmora.scheduling import KillReason, ModelKey, Need, Policy, State
 from modelmora.text import duration
 from tests.unit.scheduling.world import MIB, SIZE, A, World, spec
@@ -14,7 +15,7 @@ from tests.unit.scheduling.world import MIB, SIZE, A, World, spec
 
 def state(world: World, key: ModelKey = A) -> State:
     """Where a model stands."""
-    return next(one.state for one in world.scheduler.status(world.now) if one.key == key)
+    return next(one.health.state for one in world.scheduler.status(world.now) if one.key == key)
 
 
 def test_the_states_of_a_model() -> None:
@@ -25,7 +26,7 @@ def test_the_states_of_a_model() -> None:
     assert state(world) is State.LOADING
     world.loaded()
     assert state(world) is State.READY
-    assert world.scheduler.unload(A, world.now) is State.DRAINING
+    assert world.scheduler.unload(A, world.now).state is State.DRAINING
     world.finish()
     assert state(world) is State.LEAVING
     assert world.child().killed is KillReason.UNLOAD
@@ -141,7 +142,7 @@ def test_an_operator_may_load_at_once_in_spite_of_the_back_off() -> None:
     world.scheduler.on_load_failed(world.replica(), "no such file", world.now)
     world.exit()
     assert state(world) is State.FAILED
-    assert world.scheduler.load(A, world.now) is State.LOADING
+    assert world.scheduler.load(A, world.now).state is State.LOADING
     world.loaded()
     work = world.send()
     world.finish()
@@ -158,7 +159,7 @@ def test_load_and_unload_name_known_models_only() -> None:
 def test_loading_a_loaded_model_changes_nothing() -> None:
     world = World()
     world.serve(A)
-    assert world.scheduler.load(A, world.now) is State.READY
+    assert world.scheduler.load(A, world.now).state is State.READY
     assert world.loads == [A]
 
 
@@ -183,7 +184,7 @@ def test_a_model_that_is_still_loading_can_be_unloaded() -> None:
     world = World()
     world.scheduler.add_model(spec(), world.now)
     world.scheduler.load(A, world.now)
-    assert world.scheduler.unload(A, world.now) is State.LEAVING
+    assert world.scheduler.unload(A, world.now).state is State.LEAVING
     world.exit()
     assert state(world) is State.COLD
     assert world.loads == [A]
@@ -262,7 +263,7 @@ def test_status_tells_what_waits_what_runs_and_what_it_takes() -> None:
         world.send()
     world.scheduler.on_memory(world.replica(), Need(7 * MIB), world.now)
     (status,) = world.scheduler.status(world.now)
-    assert (status.state, status.started, status.waiting) == (State.READY, 2, 3)
+    assert (status.health.state, status.started, status.waiting) == (State.READY, 2, 3)
     assert status.bytes == 7 * MIB
 
 
@@ -274,13 +275,13 @@ def test_broken_files_fail_a_model_until_they_are_others() -> None:
     world.exit()
     world.scheduler.add_model(replace(spec(), files=2, fault="cut off"), world.now)
     (status,) = world.scheduler.status(world.now)
-    assert (status.state, status.reason, status.retry_after_ms) == (State.FAILED, "cut off", None)
+    assert status.health == Health(State.FAILED, "cut off")
     world.wait(10_000)
     refused = world.send()
     assert world.outcome(refused) == "cannot_be_served"
     assert "a@1 cannot be loaded: cut off" in world.error(refused).message
     assert world.error(refused).retry_after_ms is None
-    assert world.scheduler.load(A, world.now) is State.FAILED, "nor does an order help"
+    assert world.scheduler.load(A, world.now).state is State.FAILED, "nor does an order help"
     world.scheduler.add_model(replace(spec(), files=3), world.now)
     assert state(world) is State.COLD
     work = world.send()
@@ -322,5 +323,5 @@ def test_a_model_that_memory_can_never_hold_has_failed() -> None:
     world = World(Policy(budget_bytes=SIZE - MIB))
     world.scheduler.add_model(spec(), world.now)
     (status,) = world.scheduler.status(world.now)
-    assert status.state is State.FAILED
-    assert "more than this node may use" in (status.reason or "")
+    assert status.health.state is State.FAILED
+    assert "more than this node may use" in (status.health.reason or "")

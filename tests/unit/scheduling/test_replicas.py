@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from modelmora.messages import Health
 from modelmora.scheduling import Cause, KillReason, Need, Policy, State
 from modelmora.scheduling.scaling import Pressure, rescale
 from tests.unit.scheduling.world import MIB, SIZE, A, B, World, ids, spec
@@ -169,7 +170,7 @@ def test_a_replica_that_cannot_be_loaded_does_not_stop_the_one_that_serves() -> 
     world.exit(A)
     works.append(world.send(A))
     (status,) = world.scheduler.status(world.now)
-    assert (status.state, status.reason) == (State.READY, None)
+    assert status.health == Health(State.READY)
     assert world.loads == [A, A], "it is tried again only after the back-off"
     world.drain()
     assert {world.outcome(work) for work in works} == {"answered"}

@@ -207,7 +207,7 @@ def test_late_reports_of_a_dead_child_change_nothing() -> None:
     scheduler.on_load_failed(replica, "late", world.now)
     scheduler.on_exited(replica, world.now)
     assert world.outcome(work) is None
-    assert scheduler.status(world.now)[0].state is State.LOADING
+    assert scheduler.status(world.now)[0].health.state is State.LOADING
 
 
 def test_a_child_cannot_answer_for_another() -> None:

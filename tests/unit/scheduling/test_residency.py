@@ -164,11 +164,11 @@ def test_a_large_claim_does_not_hold_back_a_small_one_until_it_has_aged() -> Non
 def test_a_pinned_model_stays_and_what_cannot_fit_beside_it_is_told_so() -> None:
     world = World(ONE)
     world.serve(A)
-    world.scheduler.pin(A, True, world.now)
+    world.pin(A, pinned=True)
     world.scheduler.add_model(spec(B), world.now)
     refused = world.send(B)
     assert world.outcome(refused) == "cannot_be_served"
-    world.scheduler.pin(A, False, world.now)
+    world.pin(A, pinned=False)
     world.send(B)
     assert killed(world, A) is KillReason.ROOM
 
@@ -179,7 +179,7 @@ def test_what_waits_is_told_when_a_pin_takes_its_room() -> None:
     world.send(A)
     world.scheduler.add_model(spec(B), world.now)
     waiting = world.send(B)
-    world.scheduler.pin(A, True, world.now)
+    world.pin(A, pinned=True)
     assert world.outcome(waiting) == "cannot_be_served"
 
 

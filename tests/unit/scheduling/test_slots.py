@@ -94,6 +94,19 @@ def test_a_child_that_runs_for_nobody_is_killed_only_when_all_are_gone() -> None
     assert world.child().killed is KillReason.NOBODY_WAITS
 
 
+def test_a_child_that_lets_go_of_nothing_gets_nothing_more() -> None:
+    world = stepped(slots=4, policy=Policy(start_to_close_s=300, cancel_grace_s=5))
+    world.send()
+    world.scheduler.cancel("r1", world.now)
+    later = world.send()
+    world.wait(6)
+    assert world.child().killed is KillReason.NOBODY_WAITS
+    world.exit()
+    world.loaded()
+    assert running(world) == ["r2"]
+    assert later.attempt == 1
+
+
 def test_the_wait_that_is_told_counts_the_slots() -> None:
     world = stepped(slots=4)
     world.send()

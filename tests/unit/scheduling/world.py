@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelmora.errors import RequestError
-from modelmora.messages import Lane
+from modelmora.messages import Health, Lane
 from modelmora.scheduling import (
     Chunk,
     Group,
@@ -74,6 +74,7 @@ class World:
     errors: dict[str, RequestError] = field(default_factory=dict)
     sent: list[Work] = field(default_factory=list)
     crashes: int = 0
+    turns: list[tuple[ModelKey, Health, Health]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.scheduler = Scheduler(self, self.policy)
@@ -93,6 +94,9 @@ class World:
 
     def kill(self, replica: int, reason: KillReason) -> None:
         self.children[replica].killed = reason
+
+    def turned(self, model: ModelKey, was: Health, health: Health) -> None:
+        self.turns.append((model, was, health))
 
     def started(self, work: Work) -> None:
         self.begun.append(work.request_id)
@@ -116,6 +120,10 @@ class World:
             self.scheduler.load(key, self.now)
             self.loaded(key)
 
+    def pin(self, key: ModelKey = A, *, pinned: bool = True) -> None:
+        """The model's definition says so."""
+        self.scheduler.add_model(replace(spec(key), pinned=pinned), self.now)
+
     def send(
         self,
         key: ModelKey = A,
@@ -126,10 +134,18 @@ class World:
         size: int = 10,
         timeout: float | None = None,
         partition: Hashable = 0,
+        keep_alive: float | None = None,
     ) -> Work:
         """Submit one request."""
         work, _ = self.submit(
-            key, lane, name=name, batch=batch, size=size, timeout=timeout, partition=partition
+            key,
+            lane,
+            name=name,
+            batch=batch,
+            size=size,
+            timeout=timeout,
+            partition=partition,
+            keep_alive=keep_alive,
         )
         return work
 
@@ -143,12 +159,14 @@ class World:
         size: int = 10,
         timeout: float | None = None,
         partition: Hashable = 0,
+        keep_alive: float | None = None,
     ) -> tuple[Work, Position | None]:
         """Submit one request; also what it is told."""
         deadline = None if timeout is None else self.now + timeout
         number = len(self.sent) + 1
         name = name or f"r{number}"
         work = Work(name, key, lane, batch, size, self.now, deadline, b"", (0, number), partition)
+        work.keep_alive_s = keep_alive
         self.sent.append(work)
         position = self.scheduler.position(key, lane)
         return work, position if self.scheduler.submit(work, self.now) else None

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from modelmora.engines.catalog import EngineEntry, entry_for
-from modelmora.errors import Code, NotFound, RequestError
-from modelmora.messages import EventKind, LifecycleEvent
+from modelmora.errors import Code, ModelMoraError, NotFound, RequestError
+from modelmora.messages import EventKind, Health, LifecycleEvent, State
 from modelmora.scheduling import ModelSpec, Policy
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Service
 from modelmora.testing.fakes import (
@@ -312,7 +312,10 @@ async def test_a_broken_model_is_asked_for_elsewhere_and_else_its_fault_is_told(
 ) -> None:
     spec, entry = model("echo")
     hall.service.serve([(replace(spec, fault="cut off"), entry), model("sleep")])
-    assert hall.service.standing() == ({"sleep@1": "sleep"}, {"echo@1": "cut off"})
+    assert hall.service.standing() == {
+        "sleep@1": ("sleep", Health(State.COLD)),
+        "echo@1": ("echo", Health(State.FAILED, "cut off")),
+    }
     asked: list[RequestError] = []
     hall.service.elsewhere = lambda _, error: asked.append(error)
     hall.service.accept(incoming("r1"))
@@ -361,10 +364,15 @@ async def test_what_is_served_no_more_is_refused(hall: Hall) -> None:
 
 async def test_commands_for_models(hall: Hall) -> None:
     assert hall.service.named("echo") == ECHO
-    hall.service.pin(ECHO)
-    hall.service.load(ECHO)
+    assert hall.service.load(ECHO).state is State.LOADING
+    pinned = (replace(model("echo")[0], pinned=True), model("echo")[1])
+    hall.service.serve([pinned, model("sleep")])
+    assert hall.service.health(ECHO).state is State.LOADING
+    with pytest.raises(ModelMoraError, match="unpin"):
+        hall.service.unload(ECHO)
+    hall.service.serve([model("echo")])
+    assert hall.service.unload(ECHO).state is State.LEAVING
     assert hall.service.replicas == {hall.child(): ECHO}
-    assert {status.key for status in hall.service.status()} == {ECHO, SLEEP}
 
 
 async def test_another_node_may_take_what_this_one_lacks(hall: Hall) -> None:

@@ -1,0 +1,178 @@
+"""`modelmora install`: a model is fetched, checked and made known; no instance is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from modelmora.cli.options import JsonOption, finds_instance
+from modelmora.cli.output import print_json, say, talk, tell
+from modelmora.errors import ConfigurationError
+from modelmora.host.instance import Instance
+from modelmora.registry import ModelDefinition, Wish, install_wish, served_or_faults
+from modelmora.registry.definitions import FIRST_VERSION
+from modelmora.registry.fetching import Fetching
+from modelmora.registry.frozen import install_frozen
+from modelmora.registry.routing import routes, wished
+from modelmora.registry.sources import Progress
+from modelmora.text import printable, size
+
+Named = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Its name here (that of the source).")
+]
+Activate = Annotated[
+    bool, typer.Option("--activate", help="Let it answer where no version is named.")
+]
+OfTask = Annotated[
+    str | None, typer.Option(metavar="TASK", help="What it does (as its files tell).")
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Of several weights those that match, as '*q4_k_m*'."),
+]
+Accepted = Annotated[
+    str | None,
+    typer.Option("--accept-licence", metavar="NAME", help="Note that you accept its licence."),
+]
+
+
+@finds_instance
+def install(
+    where: Instance,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="ORG/NAME[@REVISION] of the hub, package:NAME, ./FOLDER, ./FILE.gguf, "
+            "s3://BUCKET/PREFIX, https://HOST/FILE.gguf.",
+        ),
+    ] = None,
+    name: Named = None,
+    task: OfTask = None,
+    version: Annotated[str, typer.Option(metavar="VERSION", help="Its version.")] = FIRST_VERSION,
+    activate: Activate = False,
+    revision: Annotated[
+        str | None, typer.Option(metavar="REVISION", help="Branch, tag or commit of the hub.")
+    ] = None,
+    only: Only = None,
+    accept_licence: Accepted = None,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="All that the lock file names, exactly.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Make a model known; a running node of the data folder serves it at once."""
+    settings = where.settings
+    if frozen == (source is not None):
+        raise ConfigurationError("name one SOURCE, or pass --frozen for those of the lock file")
+    before = served_or_faults(settings).definitions
+    with _bars() as progress:
+        if source is None:
+            installed = install_frozen(settings, progress)
+        else:
+            fetching = Fetching(only or (), progress)
+            wish = Wish(source, name, task, version, activate, revision, accept_licence, fetching)
+            installed = [install_wish(settings, wish)]
+    if json:
+        told = [each.as_dict() for each in installed]
+        print_json(told if frozen else told[0])
+    else:
+        for each in installed:
+            tell("@".join(each.key))
+    then = "the running node takes it up" if where.run else "`modelmora serve` serves it"
+    after = served_or_faults(settings).definitions
+    for each in installed:
+        say(f"installed for {each.task} from {each.source}, {_licence(each)}; {then}")
+        for line in _moved(each, before, after):
+            say(line)
+
+
+def _licence(definition: ModelDefinition) -> str:
+    licence = definition.details.licence
+    if licence is None:
+        return "licence not told"
+    return f"licence {licence.name} (from {licence.read_from or 'you'})"
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """A bar for each file on a terminal, elsewhere a line for each that has come."""
+    console = talk()
+    if not console.is_terminal:
+        yield _lines()
+        return
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Bars(*columns, console=console) as bars:
+        known = {}
+
+        def show(path: str, done: int, total: int) -> None:
+            if path not in known:
+                told = printable(path)
+                known[path] = bars.add_task(told if len(told) <= 34 else f"…{told[-33:]}")
+            bars.update(known[path], completed=done, total=total)
+
+        yield show
+
+
+def _lines() -> Progress:
+    came: set[str] = set()
+
+    def show(path: str, done: int, total: int) -> None:
+        if done >= total and path not in came:
+            came.add(path)
+            say(f"{path}  {size(total)}")
+
+    return show
+
+
+def _moved(
+    definition: ModelDefinition,
+    before: Sequence[ModelDefinition],
+    after: Sequence[ModelDefinition],
+) -> Iterator[str]:
+    """Which requests go elsewhere than before, now that the model is installed.
+
+    (1) It is configured too, and that wins: nothing has changed.
+    (2) It takes the place of one of its name and version.
+    (3) Those that name its name alone: other versions of it are there.
+    (4) Those that name its task alone.
+    """
+    own = "@".join(definition.key)
+    old, new = (routes(models, wished(models)) for models in (before, after))
+    # (1)
+    if definition not in after:
+        yield f"the settings name {own} under `models:` too, and that one is served"
+        return
+    # (2)
+    twin = next((each for each in before if each.key == definition.key), None)
+    if twin and twin.source != definition.source:
+        yield f"it takes the place of {own} from {twin.source or 'a broken definition'}"
+    # (3)
+    name, task = definition.name, definition.task
+    was, now = (each.names.get(name) for each in (old, new))
+    if was and was != now:
+        yield f"requests for {name} alone now go to {_at(now)}, until now to {_at(was)}"
+    elif now != definition.key:
+        yield (
+            f"requests for {name} alone go to {_at(now)} as before; ask for {own} to reach it, "
+            "or install it with --activate"
+        )
+    # (4)
+    was, now = (each.tasks.get(task) for each in (old, new))
+    if was and was[0] != (now or was)[0]:
+        yield f"requests for the task {task} alone now go to {_at(now)}, until now to {_at(was)}"
+
+
+def _at(key: tuple[str, str] | None) -> str:
+    return "@".join(key or ("nobody",))

@@ -1,0 +1,84 @@
+"""The service of protos/modelmora/rpc/v1/management.proto: gRPC to the hall and back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from modelmora.errors import Code
+from modelmora.gateway.hall import MOST_WAIT_S, Hall, Wish
+from modelmora.gateway.outcomes import Refusal
+from modelmora.messages import ControlVerb
+from modelmora.rpc.v1 import management_pb2 as pb
+
+SERVICE = pb.DESCRIPTOR.services_by_name["ManagementService"].full_name
+VERBS = {
+    "Load": ControlVerb.LOAD,
+    "Unload": ControlVerb.UNLOAD,
+    "Pin": ControlVerb.PIN,
+    "Unpin": ControlVerb.UNPIN,
+}
+Abort = Callable[[Any, Refusal], Awaitable[Any]]
+
+
+class ManagementService:
+    """Orders and status; `abort` ends a call with a refusal."""
+
+    def __init__(self, hall: Hall, abort: Abort) -> None:
+        self._hall = hall
+        self._abort = abort
+
+    def handlers(self) -> Any:
+        """The methods as gRPC takes them."""
+        methods = {name: self._handler(self._ordering(verb)) for name, verb in VERBS.items()}
+        methods["Status"] = self._handler(self._status)
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    @staticmethod
+    def _handler(method: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(
+            method, response_serializer=lambda message: message.SerializeToString()
+        )
+
+    def _ordering(self, verb: ControlVerb) -> Any:
+        async def order(message: bytes, context: Any) -> Any:
+            try:
+                found = await self._hall.order(read_wish(verb, message))
+            except Refusal as refusal:
+                return await self._abort(context, refusal)
+            models = [
+                _health(each.node, each.model, each.state or "", each.reason)
+                for each in found.told()
+            ]
+            return pb.OrderReply(done=found.done, models=models)
+
+        return order
+
+    async def _status(self, _message: bytes, _context: Any) -> Any:
+        models = [
+            _health(node, model, health.state, health.reason)
+            for node, models in sorted(self._hall.status().items())
+            for model, health in sorted(models.items())
+        ]
+        return pb.StatusReply(models=models)
+
+
+def read_wish(verb: ControlVerb, message: bytes) -> Wish:
+    """The order in a message. Raises Refusal."""
+    try:
+        request = pb.OrderRequest.FromString(message)
+    except DecodeError:
+        raise Refusal(Code.INVALID_INPUT, "the message is no OrderRequest") from None
+    if not 0 <= request.wait_ms <= MOST_WAIT_S * 1000:
+        raise Refusal(Code.INVALID_INPUT, f"wait_ms is between 0 and {MOST_WAIT_S * 1000}")
+    return Wish(verb, request.model_name, request.wait_ms / 1000, request.everywhere)
+
+
+def _health(node: str, model: str, state: str, reason: str | None) -> Any:
+    name, _, version = model.partition("@")
+    return pb.ModelHealth(
+        node=node, name=name, version=version, state=str(state), reason=reason or ""
+    )

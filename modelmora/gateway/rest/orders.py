@@ -1,0 +1,111 @@
+"""`POST /models/{name}/load` and the like, and `GET /status`: REST to the hall and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from modelmora.gateway.hall import Hall
+from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.rest import described, problems
+from modelmora.gateway.rest.bodies import read_wish
+from modelmora.gateway.rest.reading import Body
+from modelmora.kafka.orders import Order
+from modelmora.messages import ControlVerb, State
+
+BODY_BYTES = 1 << 16
+CALLER_GONE = 499
+_WORDS = {
+    ControlVerb.LOAD: "Load a model before it is asked for",
+    ControlVerb.UNLOAD: "Give a model's memory back, or cancel its load",
+    ControlVerb.PIN: "Keep a model in memory",
+    ControlVerb.UNPIN: "Let a model leave memory again when room is needed",
+}
+
+
+class NodeModel(BaseModel):
+    """How a model is on a node."""
+
+    node: str
+    name: str
+    version: str
+    state: State | None
+    reason: str | None = Field(description="Why it cannot be served")
+
+
+class OrderAnswer(BaseModel):
+    """What became of an order by now."""
+
+    done: bool = Field(description="Whether nothing more is to come of it")
+    models: list[NodeModel] = Field(description="What each node has answered")
+    look: str = Field(description="Where to look later")
+
+
+class Status(BaseModel):
+    """The nodes that run, and where each model stands there."""
+
+    faults: list[str]
+    models: list[NodeModel]
+
+
+def add_orders(app: FastAPI, hall: Hall) -> None:
+    """Serve the orders and the status."""
+    for verb in _WORDS:
+        _add_order(app, hall, verb)
+
+    @app.get(
+        "/status",
+        summary="Tell where each model stands on each node",
+        description="As the nodes have told last; process and memory each tells at its own port.",
+        response_description="The models by node.",
+        response_model=Status,
+        tags=["health"],
+    )
+    async def status() -> dict[str, Any]:
+        models = [
+            _row(node, model, health.state, health.reason)
+            for node, models in sorted(hall.status().items())
+            for model, health in sorted(models.items())
+        ]
+        return {"faults": hall.faults(), "models": models}
+
+
+def _add_order(app: FastAPI, hall: Hall, verb: ControlVerb) -> None:
+    @app.post(
+        f"/models/{{model_name}}/{verb.lower()}",
+        name=verb.lower(),
+        summary=_WORDS[verb],
+        description="The command goes onto the topic `control`; the nodes answer with events.",
+        response_description="It is done.",
+        response_model=OrderAnswer,
+        responses=described.order_responses(OrderAnswer),
+        openapi_extra=described.takes("OrderBody", {"wait_s": 30}),
+        tags=["models"],
+    )
+    async def order(request: Request) -> Response:
+        body = Body(hall, request, BODY_BYTES)
+        try:
+            wish = read_wish(verb, request.path_params["model_name"], await body.read())
+            found = await hall.order(wish)
+        except Refusal as refusal:
+            return problems.problem(request, refusal, unread=not body.whole)
+        except ClientDisconnect:
+            return Response(status_code=CALLER_GONE)
+        finally:
+            body.release()
+        return JSONResponse(_told(found), 200 if found.done else 202)
+
+
+def _told(order: Order) -> dict[str, Any]:
+    rows = [_row(each.node, each.model, each.state, each.reason) for each in order.told()]
+    return {"done": order.done, "models": rows, "look": "/status"}
+
+
+def _row(node: str, model: str, state: State | None, reason: str | None) -> dict[str, Any]:
+    name, _, version = model.partition("@")
+    shown = state and state.value
+    return {"node": node, "name": name, "version": version, "state": shown, "reason": reason}

@@ -1,0 +1,205 @@
+"""Models of the hub: the real client against a hub on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Unreachable
+from modelmora.registry import Looker, install
+from modelmora.registry.fetching import Fetching
+from modelmora.registry.install import Wish, install_wish
+from modelmora.settings import Settings
+from tests.hub import HubServer, hub_server
+from tests.unit.registry.models import make_model, safetensors, served
+
+BIG = "model.safetensors"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    folder = make_model(tmp_path / "origin")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    files[BIG] = safetensors(**{"embeddings.word_embeddings.weight": (8, 16), "more": (4000, 16)})
+    with hub_server({"org/Tiny": files}) as server:
+        server.licences["org/Tiny"] = "apache-2.0"
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
+            monkeypatch.delenv(name, raising=False)
+        yield server
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data")
+
+
+def test_a_model_is_installed_in_its_commit_with_files_sums_and_licence(
+    hub: HubServer, settings: Settings, tmp_path: Path
+) -> None:
+    hub.models["org/Tiny"] |= {"README.md": b"hello", "pytorch_model.bin": b"pickled", "a.png": b""}
+    definition = install(settings, "org/Tiny")
+    assert (definition.key, definition.task) == (("tiny", "1"), "txt2embed")
+    assert definition.source == "hf:org/Tiny"
+    details = definition.details
+    assert details.revision == hub.commit("org/Tiny")
+    assert details.licence
+    assert details.licence.name == "apache-2.0"
+    assert [file.path for file in details.files] == [
+        "config.json", BIG, "modules.json", "tokenizer.json"
+    ]  # fmt: skip
+    assert not hub.fetched("pytorch_model.bin"), "what is not read is not fetched"
+    assert definition in served(settings)
+    (looked,) = Looker(settings).look((definition,))
+    assert looked.fault is None
+    snapshot = tmp_path / "hf/hub/models--org--Tiny/snapshots" / str(details.revision)
+    assert looked.path == str(snapshot), "in the cache that other programs share"
+
+
+def test_a_branch_that_moved_is_another_revision_and_the_old_one_stays(
+    hub: HubServer, settings: Settings
+) -> None:
+    first = install(settings, "hf:org/Tiny")
+    hub.models["org/Tiny"]["config.json"] = b'{"hidden_size": 16, "vocab_size": 8, "new": 1}'
+    second = install(settings, "hf:org/Tiny", version="2")
+    assert first.details.revision != second.details.revision
+    assert len(hub.fetched(BIG)) == 1, "equal files are fetched once"
+    with pytest.raises(NotFound, match="no such revision"):
+        install(settings, "hf:org/Tiny@v9")
+
+
+def test_a_killed_install_goes_on_where_it_was_and_shows_nothing_half(
+    hub: HubServer, settings: Settings, tmp_path: Path
+) -> None:
+    hub.stall = (BIG, 100_000)
+    command = [sys.executable, "-m", "modelmora.cli", "install", "org/Tiny"]
+    killed = subprocess.Popen(
+        [*command, "--data-dir", str(settings.data_dir)],
+        env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    assert hub.stalled.wait(60)
+    part = tmp_path / "hf/hub/models--org--Tiny/blobs"
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not [each for each in served(settings) if each.name == "tiny"]
+    left = [path.stat().st_size for path in part.glob("*.incomplete")]
+    hub.go_on.set()
+    definition = install(settings, "org/Tiny")
+    assert Looker(settings).look((definition,))[0].fault is None
+    if left and left[0]:
+        assert hub.fetched(BIG) == ["", f"bytes={left[0]}-"], "what had come is not fetched again"
+
+
+def test_two_installs_at_once_fetch_once(hub: HubServer, settings: Settings) -> None:
+    hub.stall = (BIG, 1000)
+    results: list[object] = []
+
+    def run(name: str) -> None:
+        results.append(install(settings, "org/Tiny", name).details.revision)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    assert hub.stalled.wait(60)
+    hub.go_on.set()
+    for thread in threads:
+        thread.join()
+    assert results == [hub.commit("org/Tiny")] * 2
+    assert len(hub.fetched(BIG)) == 1
+
+
+@pytest.mark.parametrize("name", ["config.json", BIG])
+def test_a_flipped_byte_is_refused_and_not_kept(
+    hub: HubServer, settings: Settings, name: str
+) -> None:
+    true = hub.models["org/Tiny"][name]
+    hub.lies[name] = true[:-2] + bytes([true[-2] ^ 1]) + true[-1:]
+    with pytest.raises(ModelMoraError, match="that its source tells"):
+        install(settings, "org/Tiny")
+    assert not settings.data_dir.exists()
+    hub.lies.clear()
+    assert install(settings, "org/Tiny").details.files
+
+
+HOSTILE = {
+    "pickle": ({BIG: None, "pytorch_model.bin": b"x"}, "pickled"),
+    "code": ({"modeling_evil.py": b"open('MARK', 'w')"}, "modeling_evil.py is code"),
+    "auto_map": ({"config.json": b'{"auto_map": {"AutoModel": "m.M"}}'}, "auto_map"),
+    "up": ({"../up.json": b"{}"}, "no path inside"),
+    "absolute": ({"/etc/up.json": b"{}"}, "no path inside"),
+    "unlisted": ({"data.weird": b"x"}, "of a kind that no model of ours has"),
+    "steps": ({"modules.json": b'[{"path": "", "type": "evil.Step"}]'}, "evil.Step"),
+}
+
+
+@pytest.mark.parametrize(("files", "reason"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_repository_is_refused_and_nothing_of_it_came_or_ran(
+    hub: HubServer, settings: Settings, tmp_path: Path, files: dict[str, bytes | None], reason: str
+) -> None:
+    whole = {**hub.models["org/Tiny"], **files}
+    hub.models["org/Tiny"] = {name: each for name, each in whole.items() if each is not None}
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        install(settings, "org/Tiny")
+    assert "\n" not in str(caught.value)
+    assert not hub.fetched(BIG), "refused before the weights are fetched"
+    assert not settings.data_dir.exists()
+    assert not [*tmp_path.rglob("MARK"), *Path.cwd().glob("MARK")]
+
+
+def test_offline_only_the_cache_is_asked(
+    hub: HubServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(NotFound, match="HF_HUB_OFFLINE is set"):
+        install(settings, "org/Tiny")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    first = install(settings, "org/Tiny")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    asked = len(hub.log)
+    again = install(settings, "org/Tiny")
+    assert again.details.files == first.details.files
+    assert len(hub.log) == asked
+
+
+def test_what_the_hub_refuses_is_told_in_one_line(
+    hub: HubServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NotFound, match="HF_TOKEN"):
+        install(settings, "org/nothing")
+    hub.gated.add("org/Tiny")
+    with pytest.raises(ConfigurationError, match="accept its terms"):
+        install(settings, "org/Tiny")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(Unreachable, match="does not answer"):
+        install(settings, "org/Tiny")
+
+
+def test_a_licence_is_accepted_by_its_name_alone(hub: HubServer, settings: Settings) -> None:
+    with pytest.raises(ConfigurationError, match=r"is under apache-2.0 .*, not mit"):
+        install_wish(settings, Wish("org/Tiny", accept_licence="mit"))
+    licence = install_wish(settings, Wish("org/Tiny", accept_licence="Apache-2.0")).details.licence
+    assert licence
+    assert licence.confirmed_by
+    assert str(licence.confirmed_at).endswith("Z")
+
+
+def test_of_several_quantisations_one_must_be_chosen(hub: HubServer, settings: Settings) -> None:
+    hub.models["org/G"] = {"a.Q4.gguf": b"GGUF4", "a.Q8.gguf": b"GGUF8", "config.json": b"{}"}
+    with pytest.raises(ConfigurationError, match=r"--only PATTERN among a.Q4.gguf, a.Q8.gguf"):
+        install(settings, "org/G", task="echo")
+    testing = settings.model_copy(update={"testing": True})
+    for name in ("Q4", "Q8"):
+        wish = Wish("org/G", name.lower(), "echo", fetching=Fetching(only=(f"*{name}*",)))
+        (looked,) = Looker(testing).look((install_wish(testing, wish),))
+        assert looked.fault is None
+    assert looked.path.endswith("a.Q8.gguf"), "though both lie in one folder"
