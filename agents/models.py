@@ -10,11 +10,11 @@ import structlog
 
 from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
-from modelmora.engines.catalog import class_of, slots_of
+from modelmora.engines.catalog import class_of, first_request, slots_of
 from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
-from modelmora.records import Entry, State, model_key
+from modelmora.records import Entry, Registry, model_key
 from modelmora.registry.definitions import (
     ModelDefinition,
     Served,
@@ -27,6 +27,7 @@ from modelmora.scheduling import ModelKey, ModelSpec, Need
 from modelmora.serving import Service
 from modelmora.settings import MIB, Needs, Settings
 from modelmora.text import did_you_mean
+from modelmora.wire import encode_request
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ class Models:
         self._seen: object = None
         self._drifted: dict[ModelKey, str] = {}
         self._read: dict[bytes, tuple[Entry, ModelDefinition]] = {}
-        self.state = State()
+        self.state = Registry()
         """The registry as far as it was read."""
         self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer)
         self.unreadable: tuple[str, ...] = ()
@@ -167,6 +168,7 @@ def _is_here(looked: Looked) -> bool:
 def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     definition, files = looked.definition, looked.files
     details = definition.details
+    first = first_request(looked.entry, definition.name, details.warm_up)
     return ModelSpec(
         definition.name,
         definition.version,
@@ -189,6 +191,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         keep_alive_s=details.keep_alive,
         pinned=details.pinned,
         preload=details.preload,
+        warm_up=encode_request(first) if first else None,
     )
 
 

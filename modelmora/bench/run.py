@@ -18,9 +18,22 @@ from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
 from modelmora.bench.stage import serving
 from modelmora.bench.start import starts
+from modelmora.bench.swap import swaps
 
 QUICK = 0.02
-ONLY = ("start", "base", "queue", "once", "echo", "latency", "embed", "cold", "unload", "critical")
+ONLY = (
+    "start",
+    "base",
+    "queue",
+    "swap",
+    "once",
+    "echo",
+    "latency",
+    "embed",
+    "cold",
+    "unload",
+    "critical",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,6 +63,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
 
     apart: dict[str, Callable[[], list[Figure]]] = {
         "queue": lambda: queue(scale),
+        "swap": swaps,
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,9 @@ from modelmora.engines.files import broken, read_header, read_json
 from modelmora.text import counted, printable
 
 _MAGIC = b"GGUF"
-_LARGEST_CONFIG = 4_000_000  # tokenizers are larger, and name no code
+_LARGEST = 4_000_000
+_LARGE = re.compile(r"tokenizer\.json|vocab\.json|merges\.json|.*\.index\.json")
+"""Of all JSON these may be larger; they name no code."""
 
 
 def model_files(path: Path, only: Collection[str] = ()) -> tuple[str, ...]:
@@ -127,8 +130,11 @@ def _check_link(path: Path, relative: str, roots: tuple[Path, ...]) -> None:
 
 def check_content(name: str, path: Path) -> None:
     """Refuse a configuration that names code, and what is no GGUF; raises LoadError."""
-    if path.suffix == ".json" and path.stat().st_size <= _LARGEST_CONFIG:
-        check_json(name, read_json(path, object))
+    if path.suffix == ".json":
+        if path.stat().st_size <= _LARGEST:
+            check_json(name, read_json(path, object))
+        elif not _LARGE.fullmatch(path.name):
+            raise broken(f"{path.name} is too large for a configuration")
     if path.suffix == ".gguf":
         try:
             with path.open("rb") as file:

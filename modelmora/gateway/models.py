@@ -27,7 +27,7 @@ from modelmora.messages import (
     RegistryRecord,
     State,
 )
-from modelmora.records import State as Registry
+from modelmora.records import Registry
 from modelmora.records.registrar import Registrar
 from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, printable, shorten

@@ -57,11 +57,12 @@ class Filter:
 
     def takes(self, hall: Hall, record: RegistryRecord) -> bool:
         """Whether the caller wants to see the model."""
+        state = shown_state(hall, record)["state"]
         return (
             self.name in (None, record.name)
             and self.version in (None, record.version)
             and self.task in (None, record.task)
-            and (record.present if self.state is None else self.state == standing(hall, record)[0])
+            and self.state in (None if record.present else RETIRED, state)
             and (record.name, record.version) > self.after
         )
 
@@ -98,17 +99,13 @@ def page_of(hall: Hall, wanted: Filter) -> dict[str, Any]:
     return {"models": shown, "next": cursor}
 
 
-def standing(hall: Hall, record: RegistryRecord) -> tuple[str | None, str | None]:
-    """The state of a model, `retired` among them, None where no node runs; and why it failed."""
-    if not record.present:
-        return RETIRED, None
-    told = state_of(hall, record)
-    return told["state"], told["reason"]
+def shown_state(hall: Hall, record: RegistryRecord) -> dict[str, str | None]:
+    """Where a model stands as far as nodes tell, with the reason; `retired` where it is."""
+    return state_of(hall, record) if record.present else {"state": RETIRED, "reason": None}
 
 
 def summary_of(hall: Hall, record: RegistryRecord, active: dict[str, str]) -> dict[str, Any]:
     """A model as lists show it."""
-    state, reason = standing(hall, record)
     return {
         "name": record.name,
         "version": record.version,
@@ -117,8 +114,7 @@ def summary_of(hall: Hall, record: RegistryRecord, active: dict[str, str]) -> di
         "max_inputs": record.max_inputs,
         "active": active.get(record.name) == record.version,
         "declared": record.declaration is not None,
-        "state": state,
-        "reason": reason,
+        **shown_state(hall, record),
     }
 
 

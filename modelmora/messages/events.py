@@ -64,6 +64,8 @@ EXIT_FACTS = (
     "tree_before_bytes",
     "tree_after_bytes",
     "returned_share",
+    "gpu_bytes",
+    "gpu_kept_bytes",
 )
 
 

@@ -10,7 +10,7 @@ from modelmora.errors import Conflict, Invalid, Unreachable
 from modelmora.kafka.writing.publisher import Answer, Record, TooLarge
 from modelmora.messages import EventKind, RegistryRecord
 from modelmora.records import verbs
-from modelmora.records.state import Entry, State
+from modelmora.records.state import Entry, Registry
 from modelmora.records.telling import key_of
 from modelmora.settings import ModelConfig
 from modelmora.wire import encode_registry
@@ -27,7 +27,7 @@ class Registrar:
 
     def __init__(
         self,
-        state: State,
+        state: Registry,
         send: Callable[[Record], None],
         topic: str,
         writer: str,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from modelmora.errors import Conflict, Invalid, NotFound, Stale
 from modelmora.messages import RegistryKind, RegistryRecord
-from modelmora.records.state import GONE, Entry, State
+from modelmora.records.state import GONE, Entry, Registry
 from modelmora.records.telling import (
     config_of,
     default_key,
@@ -25,7 +25,7 @@ FIXED = ("name", "version", "active")
 """What an update leaves alone: it makes another model of it, or has a verb of its own."""
 
 
-def register(state: State, config: ModelConfig, writer: str) -> RegistryRecord | None:
+def register(state: Registry, config: ModelConfig, writer: str) -> RegistryRecord | None:
     """A model version that is new, or was retired; None where just that is registered.
 
     Raises Conflict where something else is registered under its name and version.
@@ -43,7 +43,7 @@ def register(state: State, config: ModelConfig, writer: str) -> RegistryRecord |
 
 
 def update(
-    state: State, name: str, version: str, changes: Mapping[str, Any], base: int | None = None
+    state: Registry, name: str, version: str, changes: Mapping[str, Any], base: int | None = None
 ) -> RegistryRecord | None:
     """The model with these fields changed, null ones back at their default; None for no change.
 
@@ -67,7 +67,7 @@ def update(
     return None if replace(made, based_on=record.based_on) == record else _over(entry, made)
 
 
-def retire(state: State, name: str, version: str, base: int | None = None) -> RegistryRecord:
+def retire(state: Registry, name: str, version: str, base: int | None = None) -> RegistryRecord:
     """The model as one that is there no more. Raises NotFound, and Conflict.
 
     That is also raised for the active version while there are others: which is to answer then?
@@ -83,7 +83,7 @@ def retire(state: State, name: str, version: str, base: int | None = None) -> Re
     return _over(entry, replace(entry.record, present=False))
 
 
-def activate(state: State, name: str, version: str, writer: str) -> RegistryRecord | None:
+def activate(state: Registry, name: str, version: str, writer: str) -> RegistryRecord | None:
     """The route that makes a version answer for its name; None where it does. Raises NotFound."""
     present(state, name, version)
     if state.active().get(name) == version:
@@ -92,7 +92,7 @@ def activate(state: State, name: str, version: str, writer: str) -> RegistryReco
     return _over(state.entries.get(route_key(name)), route)
 
 
-def make_default(state: State, name: str, writer: str) -> RegistryRecord | None:
+def make_default(state: Registry, name: str, writer: str) -> RegistryRecord | None:
     """The record that makes a model answer for its task; None where it does. Raises NotFound."""
     version = state.active().get(name)
     if version is None:
@@ -104,7 +104,7 @@ def make_default(state: State, name: str, writer: str) -> RegistryRecord | None:
     return _over(state.entries.get(default_key(task)), chosen)
 
 
-def present(state: State, name: str, version: str, base: int | None = None) -> Entry:
+def present(state: Registry, name: str, version: str, base: int | None = None) -> Entry:
     """What counts of a model that is there. Raises NotFound, Stale where `base` is another."""
     entry = state.model(name, version)
     if entry is None or not entry.record.present:

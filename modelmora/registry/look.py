@@ -79,9 +79,9 @@ class Looker:
         known = self._known.get(definition)
         files = known.files if known else _NO_FILES  # what they last told, should they be broken
         try:
-            noted = [file.path for file in definition.details.files]
-            folder = self._sources.folder(definition.source, definition.details.revision)
-            folder = entrance(folder, noted)
+            details = self._lock.details(definition) if self._lock else definition.details
+            folder = self._sources.folder(definition.source, details.revision)
+            folder = entrance(folder, [file.path for file in details.files])
             state = file_state(folder, settled=self._lock is not None)
         except (ModelMoraError, OSError) as error:
             return Looked(definition, entry, files=files, fault=str(error))

@@ -5,6 +5,7 @@ from modelmora.resources.probe import (
     available_memory,
     cores,
     memory_of,
+    peak_memory,
     private_memory,
     summed_pss,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "available_memory",
     "cores",
     "memory_of",
+    "peak_memory",
     "private_memory",
     "summed_pss",
 ]

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pynvml
-
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -23,17 +21,17 @@ class Gpu:
 
 def list_gpus() -> tuple[Gpu, ...]:
     """All GPUs that the driver shows to this process, in its order; none without a driver."""
-    with _driver() as there:
-        count = pynvml.nvmlDeviceGetCount() if there else 0
-        return tuple(_gpu(index) for index in range(count))
+    with _driver() as nvml:
+        count = nvml.nvmlDeviceGetCount() if nvml else 0
+        return tuple(_gpu(nvml, index) for index in range(count))
     return ()
 
 
 def free_memory(uuid: str) -> int | None:
     """Bytes of a GPU's memory that nobody holds; None where the driver does not say."""
-    with _driver() as there:
-        if there:
-            memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+    with _driver() as nvml:
+        if nvml:
+            memory = nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByUUID(uuid))
             return int(memory.free)
     return None
 
@@ -43,10 +41,10 @@ def held_by(pid: int, uuid: str) -> int:
 
     In a container of its own process numbers, the driver speaks of those outside.
     """
-    with _driver() as there:
-        if there:
-            handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-            found = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    with _driver() as nvml:
+        if nvml:
+            handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+            found = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
             # None: the driver knows of the process but not what it holds.
             return sum(one.usedGpuMemory or 0 for one in found if one.pid == pid)
     return 0
@@ -62,10 +60,10 @@ def chosen(gpus: Sequence[Gpu], names: Sequence[str]) -> tuple[tuple[Gpu, ...], 
     return tuple(named), tuple(name for name, matches in found.items() if not matches)
 
 
-def _gpu(index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    uuid, name = _text(pynvml.nvmlDeviceGetUUID(handle)), _text(pynvml.nvmlDeviceGetName(handle))
+def _gpu(nvml: Any, index: int) -> Gpu:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    uuid, name = _text(nvml.nvmlDeviceGetUUID(handle)), _text(nvml.nvmlDeviceGetName(handle))
     return Gpu(uuid, index, name, int(memory.total), int(memory.free))
 
 
@@ -74,15 +72,17 @@ def _text(value: Any) -> str:
 
 
 @contextmanager
-def _driver() -> Iterator[bool]:
-    """Whether the driver is there; what it refuses meanwhile counts as not told."""
+def _driver() -> Iterator[Any]:
+    """The driver's library, None where there is none; what it refuses counts as not told."""
+    import pynvml  # here, for the processes of models have no use for it
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        yield False
+        yield None
         return
     try:
-        yield True
+        yield pynvml
     except pynvml.NVMLError:
         return
     finally:

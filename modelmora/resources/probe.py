@@ -56,6 +56,23 @@ def private_memory(pid: int) -> int:
     return memory_of(pid).private
 
 
+def peak_memory(pid: int) -> int:
+    """The most bytes that would have come back at any time since this was asked last.
+
+    That is the private memory now, and by how much all its memory was above today's before
+    (VmHWM, begun anew through /proc/<pid>/clear_refs).
+    """
+    private = private_memory(pid)
+    folder = Path(f"/proc/{pid}")
+    try:
+        lines = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+        above = int(lines["VmHWM"].split()[0]) - int(lines["VmRSS"].split()[0])
+        (folder / "clear_refs").write_text("5")
+    except (OSError, KeyError, ValueError):
+        return private  # it has ended, or is not read this way here
+    return private + max(0, above) * 1024
+
+
 def summed_pss(pids: Iterable[int]) -> int:
     """Proportional memory of several processes together; shared pages count once."""
     return sum(memory_of(pid).pss for pid in pids)

@@ -140,12 +140,17 @@ class Fleet:
         child.model.wanted = child.model.life.insists = False
         self.touch(child.model)
 
-    def measure(self, child: Replica, held: Need) -> None:
-        """Learn what the model really takes: the most that was seen."""
+    def measure(
+        self, child: Replica, held: Need, cost: int = 0, safe_cost: int | None = None
+    ) -> None:
+        """Learn what the model really takes: the most that was seen with batches it can run."""
+        kind = child.device.kind
+        learned = child.model.learn(kind)
+        if safe_cost:
+            learned.limit(safe_cost)
         if held.ram > 0:
-            kind = child.device.kind
-            child.model.learn(kind).see(held)
-            child.need = child.model.need(kind)
+            learned.see(held, cost)
+        child.need = child.model.need(kind)
 
     def dismiss(self, model: Model, reason: KillReason) -> None:
         """Let all children of the model leave."""
@@ -300,9 +305,7 @@ class Fleet:
         if self._claims:
             later = [model.queue.aged_at(self._policy) for model in self._claims.values()]
             later += [model.retry_at for model in self._claims.values()]
-            later += [
-                child.ready_at + self._policy.min_residency_s for child in self.replicas.values()
-            ]
+            later += [child.fresh_until(self._policy) for child in self.replicas.values()]
             due += [at for at in later if at > now]
         for model in self._elastic.values():
             later = [model.queue.oldest_at() + model.pressure(now).worth_s(self._policy)]

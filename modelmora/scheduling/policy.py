@@ -34,6 +34,8 @@ class Policy:
     """The same, once everything in its running group has been cancelled or has expired."""
     min_residency_s: float = 0.0
     """How long a loaded model is safe from making room for a model that has not aged."""
+    residency_share: float = 0.25
+    """The same as a share of what its load took, where that is longer."""
     queue_s: float = 5.0
     """How much may wait, in seconds of all its replicas, before a model gets one more."""
     spare_s: float = 60.0

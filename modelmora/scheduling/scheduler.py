@@ -246,12 +246,14 @@ class Scheduler:
         self._feed(child.model, now)
         self._advance(now)
 
-    def on_memory(self, replica: int, held: Need, now: float) -> None:
-        """What the child holds: its private memory and that of its GPU, measured."""
+    def on_memory(
+        self, replica: int, held: Need, now: float, cost: int = 0, safe_cost: int | None = None
+    ) -> None:
+        """What the child held while it ran batches up to this cost, and the largest it can."""
         self._ends.late(now)
         child = self._fleet.replicas.get(replica)
         if child:
-            self._fleet.measure(child, held)
+            self._fleet.measure(child, held, cost, safe_cost)
             self._advance(now)
 
     def on_exited(self, replica: int, now: float) -> None:

@@ -119,6 +119,11 @@ class Replica:
         """How much of the load a work queued at this time (monotonic s) has waited for."""
         return max(0.0, min(self.load_ms, (self.ready_at - queued_at) * 1000))
 
+    def fresh_until(self, policy: Policy) -> float:
+        """Until when (monotonic s) it is safe from a model that has not aged, idle or not."""
+        share_s = policy.residency_share * self.load_ms / 1000
+        return self.ready_at + max(policy.min_residency_s, share_s)
+
     def overdue_at(self, policy: Policy) -> float:
         """When (monotonic s) it is killed for silence; infinity while it owes nothing.
 
@@ -305,7 +310,7 @@ def resident(replica: Replica, memory: Device, policy: Policy, now: float) -> Re
         presence = Presence.LOADING
     elif replica.runs or len(model.queue):
         presence = Presence.BUSY
-    elif now < replica.ready_at + policy.min_residency_s:
+    elif now < replica.fresh_until(policy):
         presence = Presence.FRESH
     else:
         presence = Presence.IDLE

@@ -22,7 +22,7 @@ from modelmora.scheduling import (
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.request import Incoming, Outcomes
 from modelmora.workers import Chunk as WorkerChunk
-from modelmora.workers import ExitReason, ExitReport
+from modelmora.workers import ExitReason, ExitReport, Held
 from modelmora.workers import ItemResult as WorkerResult
 
 
@@ -142,7 +142,7 @@ class NodeEffects:
         if item.error:
             self.outcomes.failed(request, work.model, item.error, spent, work.attempt)
             return
-        used = item.settings or request.settings or {}
+        used = {**(request.settings or {}), **(item.settings or {})}
         outputs = cast("bytes", item.outputs)
         self.outcomes.completed(request, work.model, outputs, used, spent, work.attempt)
 
@@ -218,6 +218,8 @@ class Listener:
             "tree_before_bytes": report.tree_before or None,
             "tree_after_bytes": report.tree_after or None,
             "returned_share": report.returned_share,
+            "gpu_bytes": report.gpu_bytes or None,
+            "gpu_kept_bytes": report.gpu_kept or None,
         }
         self._event(EventKind.UNLOADED if expected else EventKind.CRASHED, replica, facts)
         key = self._effects.replicas.pop(replica, None)
@@ -226,9 +228,10 @@ class Listener:
         self._scheduler.on_exited(replica, self._now())
         self._arm()
 
-    def on_memory(self, replica: int, private_bytes: int) -> None:
-        """Its private memory, sampled."""
-        self._scheduler.on_memory(replica, Need(private_bytes), self._now())
+    def on_memory(self, replica: int, held: Held) -> None:
+        """What it held, sampled, and the batches that it can."""
+        need = Need(held.private_bytes, held.gpu_bytes)
+        self._scheduler.on_memory(replica, need, self._now(), held.cost, held.safe_cost)
 
     def _event(self, kind: EventKind, replica: int, facts: Mapping[str, Parameter]) -> None:
         key = self._effects.replicas.get(replica)

@@ -7,7 +7,6 @@ Entered by a fork of the zygote (`serve`), or as a program in a fresh interprete
 from __future__ import annotations
 
 import gc
-import importlib
 import logging
 import os
 import signal
@@ -19,7 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from modelmora.engines.base import Engine, LoadError, SteppedEngine, is_out_of_memory
+from modelmora.engines.base import (
+    Engine,
+    LoadError,
+    SteppedEngine,
+    is_out_of_memory,
+    make_engine,
+)
 from modelmora.engines.folders import check_unchanged, model_files
 from modelmora.errors import Code
 from modelmora.resources import private_memory
@@ -42,12 +47,13 @@ def serve(sock: socket.socket, node: int) -> int:
     _settle(node)
     inbox = Inbox(sock)
     try:
-        engine = _load(sock, inbox.wait_for_load())
+        order = inbox.wait_for_load()
+        engine = _load(sock, order)
         if engine is None:
             return 0
         if isinstance(engine, SteppedEngine):
             _run_steps(sock, inbox, engine)
-        safe = SafeSize()
+        safe = SafeSize(order.get("safe_cost"))
         while True:
             _run_group(sock, inbox, engine, safe, inbox.next_run())
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -116,13 +122,6 @@ def _enclose(order: Mapping[str, Any]) -> Enclosure:
         raise LoadError(Code.CANNOT_BE_SERVED, str(error)) from None
 
 
-def make_engine(name: str) -> Engine | SteppedEngine:
-    """An engine by its `module:Class`. Raises ImportError, AttributeError."""
-    module, _, cls = name.partition(":")
-    engine: Engine | SteppedEngine = getattr(importlib.import_module(module), cls)()
-    return engine
-
-
 def _load_fault(error: Exception) -> tuple[Code, str]:
     if isinstance(error, ImportError) and error.name:
         return Code.MODEL_UNAVAILABLE, (
@@ -145,6 +144,8 @@ def _run_group(sock: socket.socket, inbox: Inbox, engine: Engine, safe: SafeSize
     control = GroupDesk(inbox, outbox, run.group)
     GroupRun(engine, run, safe, control, outbox.answer).execute()
     inbox.done(run.group)
+    if news := safe.news():
+        sock.sendall(protocol.encode_json(Kind.LEARNED, news))
     outbox.flush(protocol.encode_done(run.group, (time.perf_counter() - started) * 1e3))
 
 

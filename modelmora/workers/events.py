@@ -37,6 +37,10 @@ class SpecLike(Protocol):
         """Its folder."""
 
     @property
+    def warm_up(self) -> bytes | None:
+        """A request (Avro) that the child runs before it counts as loaded; None: nothing."""
+
+    @property
     def options(self) -> Mapping[str, object]:
         """Options of the engine."""
 
@@ -67,6 +71,10 @@ class PlaceLike(Protocol):
     @property
     def device(self) -> DeviceLike:
         """Its device."""
+
+    @property
+    def safe_cost(self) -> int | None:
+        """The largest batch to try there, None where no batch has run out of memory."""
 
 
 class MetaLike(Protocol):
@@ -146,7 +154,8 @@ class ExitReport:
     `private_bytes` is the child's private memory just before the kill (the last sample, if it
     crashed). `tree_before` and `tree_after` are the summed Pss of node, zygote and all children
     around a kill: their difference is what came back, where `alone` says that no other child took
-    or gave memory meanwhile. `exit_code` is negative for a signal.
+    or gave memory meanwhile. `gpu_bytes` is what it held of its GPU, `gpu_kept` what the driver
+    still had not given back when nobody waited any longer. `exit_code` is negative for a signal.
     """
 
     reason: ExitReason
@@ -156,6 +165,8 @@ class ExitReport:
     tree_before: int = 0
     tree_after: int = 0
     alone: bool = True
+    gpu_bytes: int = 0
+    gpu_kept: int = 0
 
     @property
     def returned_share(self) -> float | None:
@@ -169,6 +180,20 @@ class ExitReport:
         if not 0 <= returned <= self.private_bytes + _NOISE_BYTES:
             return None
         return min(1.0, returned / self.private_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The most that a child was seen to hold, bytes; 0 where nothing was measured.
+
+    `cost` is that of the largest batch it has run. `safe_cost` is the largest it will try, since
+    one above it ran out of memory; None where none has.
+    """
+
+    private_bytes: int = 0
+    gpu_bytes: int = 0
+    cost: int = 0
+    safe_cost: int | None = None
 
 
 class WorkerEvents(Protocol):
@@ -200,5 +225,5 @@ class WorkerEvents(Protocol):
     def on_exited(self, replica: int, report: ExitReport) -> None:
         """The child is gone."""
 
-    def on_memory(self, replica: int, private_bytes: int) -> None:
-        """Private memory of a child that has worked since the last sample."""
+    def on_memory(self, replica: int, held: Held) -> None:
+        """What a child held that has worked since the last sample, or has learned something."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from modelmora.engines.base import Engine, Plan, Row, Withdrawn, is_out_of_memory
+from modelmora.engines.base import Engine, Outputs, Plan, Row, Withdrawn, is_out_of_memory
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.sizes import RECORD_BYTES, outputs_too_large
-from modelmora.messages import Content, InferenceRequest
+from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import decode_request, encode_outputs
 from modelmora.workers.chunks import LIFE_S, Chunk, Stream
 from modelmora.workers.protocol import Run
@@ -40,19 +40,41 @@ class Control(Protocol):
         ...
 
 
-# index, Avro outputs or None, error or None, inference ms
-Answer = Callable[[int, bytes | None, RequestError | None, float], None]
+# index, Avro outputs or None, error or None, inference ms, settings of `Outputs`
+Answer = Callable[
+    [int, bytes | None, RequestError | None, float, Mapping[str, Parameter] | None], None
+]
 
 
 @dataclass(slots=True)
 class SafeSize:
-    """The largest batch that is known not to run out of memory, learned by running out."""
+    """The largest batch that is known not to run out of memory, learned by running out.
+
+    `largest` is the largest that has run; `told` is what the node knows of both.
+    """
 
     limit: int | None = None
+    largest: int = 0
+    told: tuple[int | None, int] = (None, 0)
+
+    def __post_init__(self) -> None:
+        self.told = self.limit, 0
 
     def lower(self, cost: int) -> None:
         """A batch of this cost ran out of memory."""
         self.limit = max(1, min(cost, self.limit or cost) // 2)
+
+    def ran(self, cost: int) -> None:
+        """A batch of this cost was computed."""
+        self.largest = max(self.largest, cost)
+
+    def news(self) -> dict[str, int | None] | None:
+        """What the node should know: a limit that has fallen, a batch twice as large as before."""
+        limit, largest = self.told
+        if self.limit == limit and self.largest < 2 * max(largest, 1):
+            return None
+        self.told = self.limit, self.largest
+        return {"safe_cost": self.limit, "cost": max(self.largest, 1)}
 
     def allows(self, cost: int) -> bool:
         """Whether a batch of this cost may be tried."""
@@ -91,7 +113,7 @@ class GroupRun:
             try:
                 self._open[index] = _Open(decode_request(value))
             except Undecodable as undecodable:
-                self._answer(index, None, undecodable, 0.0)
+                self._answer(index, None, undecodable, 0.0, None)
         plan = self._plan([(index, entry.request) for index, entry in self._open.items()])
         for index, error in plan.refused:
             self._fail(index, error)
@@ -131,6 +153,7 @@ class GroupRun:
         started = time.perf_counter()
         error = self._try(rows, started)
         if error is None:
+            self._safe.ran(cost)
             return
         if len(rows) == 1:
             ms = (time.perf_counter() - started) * 1e3
@@ -202,17 +225,20 @@ class GroupRun:
         entry = self._open[index]
         try:
             parts = [entry.parts[part] for part in range(len(entry.parts))]
-            outputs = encoded(self._engine.finish(entry.request, parts))
+            finished = self._engine.finish(entry.request, parts)
+            if not isinstance(finished, Outputs):
+                finished = Outputs(finished)
+            outputs = encoded(finished.contents)
+            self._answer(index, outputs, None, entry.ms, finished.settings)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
             self._fail(index, described(error, self._id_of(index)))
             return
         del self._open[index]
-        self._answer(index, outputs, None, entry.ms)
 
     def _fail(self, index: int, error: RequestError) -> None:
         entry = self._open.pop(index, None)
         if entry is not None:
-            self._answer(index, None, error, entry.ms)
+            self._answer(index, None, error, entry.ms, None)
 
     def _id_of(self, index: int) -> str:
         return self._run.requests[index].id

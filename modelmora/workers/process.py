@@ -7,22 +7,24 @@ import os
 import signal
 import socket
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 from modelmora.errors import Code
 from modelmora.messages import DeviceKind
 from modelmora.resources import memory_of, summed_pss
+from modelmora.resources.gpus import held_by
 from modelmora.sandbox import Mode
 from modelmora.workers import protocol
 from modelmora.workers.chunks import CHUNK_S, Chunk, Told
 from modelmora.workers.events import (
-    DeviceLike,
     ExitReason,
     ExitReport,
     GroupLike,
+    Held,
     MetaLike,
     PlaceLike,
     SpecLike,
@@ -35,6 +37,10 @@ from modelmora.workers.protocol import FrameReader, Kind, ProtocolError
 LAST_WORDS_S = 1.0
 # What a result can hold leaves at its end at once.
 CHUNKS_AT_ONCE = 64
+# Limits are halved and sizes doubled, so no honest child has more to tell.
+LESSONS, _COSTS = 200, 1 << 63
+# A driver takes its time to free what a killed process held.
+GPU_BACK_S, GPU_LOOK_S = 30.0, 0.05
 
 
 class Starter(Protocol):
@@ -142,7 +148,9 @@ class ChildProcess:
         self.private_bytes = 0
         self.busy = False
         self._spec = spec
-        self._device = place.device if place else None
+        self._place = place
+        self.gpu = _visible(place)
+        self.held = Held()
         self._around = around
         self._owed: dict[int, _Owed] = {}
         self._loaded = False
@@ -150,6 +158,7 @@ class ChildProcess:
         self._end: tuple[ExitReason, str] | None = None
         self._end_asked = asyncio.Event()
         self._transport: asyncio.Transport | None = None
+        self._lessons = 0
 
     @property
     def at_rest(self) -> bool:
@@ -190,8 +199,8 @@ class ChildProcess:
     async def live(self) -> ExitReport:
         """The child's whole life: start, load, serve, end."""
         try:
-            starter, visible = self._around.starter, _visible(self._device)
-            self.pid, ours = await starter.launch(visible, self._spec.runtime)
+            starter = self._around.starter
+            self.pid, ours = await starter.launch(self.gpu, self._spec.runtime)
         except OSError as error:
             message = f"no process could be started: {error.strerror}"
             self._around.events.on_load_failed(self.replica, Code.MODEL_UNAVAILABLE, message)
@@ -200,7 +209,7 @@ class ChildProcess:
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_unix_connection(lambda: channel, sock=ours)
         if not self._transport.is_closing():
-            order = _order(self._spec, self._device, self._around.sandbox)
+            order = _order(self._spec, self._place, self._around.sandbox)
             self._transport.write(protocol.encode_json(Kind.LOAD, order))
         return await self._watch(self.pid, channel)
 
@@ -227,10 +236,11 @@ class ChildProcess:
         self._around.starter.ended(pid, code)
         if before:
             after = await self._tree_without(pid)
+        held, kept = await self._gpu_back(pid)
         alone = alone and self._around.at_rest(self.replica)
         reason, detail = self._end or (ExitReason.CRASHED, f"it ended with exit code {code}")
         private = private or self.private_bytes
-        return ExitReport(reason, detail, code, private, before, after, alone)
+        return ExitReport(reason, detail, code, private, before, after, alone, held, kept)
 
     async def _measure(self, pid: int) -> tuple[int, int]:
         pids = self._around.tree()
@@ -238,6 +248,19 @@ class ChildProcess:
         return await loop.run_in_executor(
             self._around.reader, lambda: (memory_of(pid).private, summed_pss(pids))
         )
+
+    async def _gpu_back(self, pid: int) -> tuple[int, int]:
+        """Wait until the driver has given back what the dead process held of its GPU.
+
+        What that was, and what it has kept for so long that nobody waits any more.
+        """
+        loop, end = asyncio.get_running_loop(), time.monotonic() + GPU_BACK_S
+        while self.gpu:
+            kept = await loop.run_in_executor(self._around.reader, held_by, pid, self.gpu)
+            if not kept or time.monotonic() >= end:
+                return max(self.held.gpu_bytes, kept), kept
+            await asyncio.sleep(GPU_LOOK_S)
+        return 0, 0
 
     async def _tree_without(self, pid: int) -> int:
         pids = [other for other in self._around.tree() if other != pid]
@@ -267,6 +290,8 @@ class ChildProcess:
                 raise ProtocolError("a group that is done before all was answered")
             del self._owed[group]
             self._around.events.on_group_done(self.replica, group, run_ms)
+        elif kind is Kind.LEARNED:
+            self._take_learned(protocol.decode_json(body))
         else:
             self._take_loaded(kind, protocol.decode_json(body))
 
@@ -281,6 +306,16 @@ class ChildProcess:
             answered[index] = 1
         owed.missing -= len(results)
         self._around.events.on_results(self.replica, group, results)
+
+    def _take_learned(self, values: Mapping[str, object]) -> None:
+        cost, safe = values.get("cost"), values.get("safe_cost")
+        if not (_is_cost(cost) and (safe is None or _is_cost(safe))):
+            raise ProtocolError("a lesson that is none")
+        self._lessons += 1
+        if self._lessons > LESSONS:
+            raise ProtocolError("more lessons than there are to learn")
+        self.held = replace(self.held, cost=cast("int", cost), safe_cost=cast("int | None", safe))
+        self._around.events.on_memory(self.replica, self.held)
 
     def _owing(self, group: int) -> _Owed:
         owed = self._owed.get(group)
@@ -299,17 +334,22 @@ class ChildProcess:
             return
         private = values.get("private_bytes")
         self.private_bytes = private if isinstance(private, int) else 0
+        self.busy = bool(self.gpu)  # what it holds there is for the driver to say
         load_ms = (time.monotonic() - self._begun) * 1e3
         self._around.events.on_loaded(self.replica, values, load_ms)
 
 
-def _visible(device: DeviceLike | None) -> str:
+def _is_cost(value: object) -> bool:
+    return isinstance(value, int) and 0 < value < _COSTS
+
+
+def _visible(place: PlaceLike | None) -> str:
     """The CUDA_VISIBLE_DEVICES of a child: its own GPU alone, which it knows as the first."""
-    return device.id if device and device.kind is DeviceKind.CUDA else ""
+    return place.device.id if place and place.device.kind is DeviceKind.CUDA else ""
 
 
-def _order(spec: SpecLike, device: DeviceLike | None, sandbox: Mode) -> dict[str, object]:
-    kind = device.kind if device else DeviceKind.CPU
+def _order(spec: SpecLike, place: PlaceLike | None, sandbox: Mode) -> dict[str, object]:
+    kind = place.device.kind if place else DeviceKind.CPU
     return {
         "name": spec.name,
         "version": spec.version,
@@ -317,8 +357,10 @@ def _order(spec: SpecLike, device: DeviceLike | None, sandbox: Mode) -> dict[str
         "engine": spec.engine,
         "path": spec.path,
         "options": {**spec.options, "device": kind.value},
+        "safe_cost": place.safe_cost if place else None,
         "unchanged": [*spec.unchanged],
         "sandbox": sandbox.value,
+        "warm_up": b64encode(spec.warm_up).decode() if spec.warm_up else None,
     }
 
 

@@ -4,7 +4,7 @@ A frame is a u32 little-endian body length, a u8 type and the body. Every type h
 length; whoever breaks a rule is dropped by the node (`ProtocolError`).
 
     node to child: LOAD, RUN, CANCEL      child to node: LOADED, LOAD_FAILED, STARTED, CHUNK,
-                                                         RESULTS, GROUP_DONE
+                                                         RESULTS, GROUP_DONE, LEARNED
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Kind(IntEnum):
     RESULTS = 19
     GROUP_DONE = 20
     CHUNK = 21
+    LEARNED = 22
 
 
 HEADER = struct.Struct("<IB")
@@ -59,6 +60,7 @@ TO_NODE: Mapping[int, int] = {
     Kind.RESULTS: 32 * MIB,
     Kind.GROUP_DONE: _DONE.size,
     Kind.CHUNK: 256 * KIB,
+    Kind.LEARNED: KIB,
 }
 FRAME_TARGET = 1 * MIB  # a RESULTS frame is closed once it holds this much
 
@@ -166,7 +168,7 @@ def frame(kind: Kind, body: bytes = b"") -> bytes:
 
 
 def encode_json(kind: Kind, values: Mapping[str, Any]) -> bytes:
-    """A frame whose body is a JSON object (LOAD, LOADED, LOAD_FAILED)."""
+    """A frame whose body is a JSON object (LOAD, LOADED, LOAD_FAILED, LEARNED)."""
     return frame(kind, orjson.dumps(values))
 
 

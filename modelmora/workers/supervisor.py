@@ -8,8 +8,10 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-from modelmora.resources import private_memory
+from modelmora.resources import peak_memory
+from modelmora.resources.gpus import held_by
 from modelmora.sandbox import Mode
 from modelmora.settings import Runtime
 from modelmora.workers import linux
@@ -193,8 +195,8 @@ class Supervisor:
             for child in list(self._children.values()):
                 if child.busy and child.pid is not None:
                     child.busy = False
-                    size = await loop.run_in_executor(self._reader, private_memory, child.pid)
-                    self._sampled(child, size)
+                    sizes = await loop.run_in_executor(self._reader, _sizes, child.pid, child.gpu)
+                    self._sampled(child, *sizes)
             if self._orphans_due.is_set() or elapsed >= ORPHANS_S:
                 self._orphans_due.clear()
                 elapsed = 0.0
@@ -202,10 +204,11 @@ class Supervisor:
                     self._orphans_due.set()
                     await asyncio.sleep(ORPHAN_END_S)
 
-    def _sampled(self, child: ChildProcess, size: int) -> None:
-        if size and self._children.get(child.replica) is child:
-            child.private_bytes = size
-            self._events.on_memory(child.replica, size)
+    def _sampled(self, child: ChildProcess, private: int, on_gpu: int) -> None:
+        if private and self._children.get(child.replica) is child:
+            child.private_bytes = private
+            child.held = replace(child.held, private_bytes=private, gpu_bytes=on_gpu)
+            self._events.on_memory(child.replica, child.held)
 
     def _clear_orphans(self) -> int:
         """Kill and reap the processes below us that nobody knows; returns how many are left.
@@ -226,3 +229,8 @@ class Supervisor:
                 os.kill(pid, signal.SIGKILL)
                 left += 1
         return left
+
+
+def _sizes(pid: int, gpu: str) -> tuple[int, int]:
+    """The most private memory of late, and what is held of the GPU, if it is on one."""
+    return peak_memory(pid), held_by(pid, gpu) if gpu else 0

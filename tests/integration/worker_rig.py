@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from modelmora.errors import Code
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import encode_request
-from modelmora.workers import NOTHING_TOLD, Chunk, ExitReport, ItemResult, Supervisor, Told
+from modelmora.workers import NOTHING_TOLD, Chunk, ExitReport, Held, ItemResult, Supervisor, Told
 
 CAP_S = 120.0
 
@@ -29,6 +29,7 @@ class Spec:
     options: Mapping[str, object] = field(default_factory=dict)
     unchanged: tuple[tuple[str, int, int, int], ...] = ()
     runtime: str | None = None
+    warm_up: bytes | None = None
 
 
 def spec_of(name: str) -> Spec:
@@ -94,6 +95,7 @@ class Recorder:
         self.results: dict[int, dict[int, ItemResult]] = {}
         self.info: dict[int, Mapping[str, object]] = {}
         self.refused: dict[int, tuple[Code, str]] = {}
+        self.held: dict[int, Held] = {}
         self.reports: dict[int, list[ExitReport]] = {}
         self.zygotes: list[int | None] = []
         self._changed = asyncio.Event()
@@ -144,8 +146,8 @@ class Recorder:
         self.reports.setdefault(replica, []).append(report)
         self._note("exited", replica)
 
-    def on_memory(self, replica: int, private_bytes: int) -> None:
-        assert private_bytes > 0
+    def on_memory(self, replica: int, held: Held) -> None:
+        self.held[replica] = held
         self._note("memory", replica)
 
     def on_zygote(self, pid: int | None) -> None:

@@ -29,10 +29,9 @@ class ModelSummary(BaseModel):
     active: bool = Field(description="Whether it answers where no version is named")
     declared: bool = Field(description="Whether a node's own definition tells it")
     state: str | None = Field(
-        description="Where it stands on the node where it is best, or `retired`; null where no "
-        "node runs"
+        description="Where it stands as far as nodes tell (null: no node has it), or `retired`"
     )
-    reason: str | None = Field(description="Why it has failed")
+    reason: str | None = Field(description="Why it cannot be served")
 
 
 class ModelPage(BaseModel):

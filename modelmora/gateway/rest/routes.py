@@ -22,9 +22,9 @@ from modelmora.gateway.rest.models import add_models
 from modelmora.gateway.rest.orders import add_orders
 from modelmora.gateway.rest.pages import add_pages
 from modelmora.gateway.rest.reading import Body
-from modelmora.gateway.tensors import BadTensor
 from modelmora.web.problems import DoorCode, install, trace_of
 from modelmora.web.surface import Surface
+from modelmora.wire.tensors import BadTensor
 
 JSON_OVER_RECORD = 8  # FP32 as text and escaped text are up to six times their bytes
 CALLER_GONE = 499  # nobody reads it; the number is nginx's
@@ -46,8 +46,8 @@ def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
     app.add_middleware(Surface, routes=app.routes)
     _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_models(app, hall)
-    _add_models_health(app, hall)
     add_orders(app, hall)
+    _add_models_health(app, hall)
     _add_health(app, hall, metrics)
     add_pages(app, hall)
     return app

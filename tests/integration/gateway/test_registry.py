@@ -33,7 +33,7 @@ async def _agree(doors: list[httpx.AsyncClient]) -> str:
         while True:
             seen = {str((await door.get(V1)).headers.get("etag", "")) for door in doors}
             if len(seen) == 1 and "" not in seen:
-                return seen.pop()
+                return str(seen.pop())
             await asyncio.sleep(0)
 
 

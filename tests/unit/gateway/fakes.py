@@ -22,8 +22,7 @@ from modelmora.messages import (
     Status,
     Timings,
 )
-from modelmora.records import State as Registry
-from modelmora.records import key_of
+from modelmora.records import Registry, key_of
 from modelmora.records.registrar import Registrar
 from modelmora.wire import decode_registry
 

@@ -82,6 +82,7 @@ def test_the_ram_of_models_on_gpus_counts() -> None:
     world.send(A)
     world.loaded(A)
     world.finish(A)
+    world.wait(1)
     world.send(B)
     assert world.child(A).killed is KillReason.ROOM
     world.exit(A)

@@ -109,8 +109,9 @@ def test_a_pinned_model_is_loaded_stays_and_comes_back() -> None:
     world.exit()
     assert state(world) is State.LOADING
     world.loaded()
-    world.pin(A, pinned=False)
     world.scheduler.add_model(spec(B), world.now)
+    world.wait(1)
+    world.pin(A, pinned=False)
     world.send(B)
     assert state(world) is State.LEAVING
 

@@ -169,6 +169,7 @@ def test_a_pinned_model_stays_and_what_cannot_fit_beside_it_is_told_so() -> None
     refused = world.send(B)
     assert world.outcome(refused) == "cannot_be_served"
     world.pin(A, pinned=False)
+    world.wait(1)
     world.send(B)
     assert killed(world, A) is KillReason.ROOM
 
@@ -194,11 +195,25 @@ def test_a_fresh_model_is_safe_for_its_minimum_residency() -> None:
     assert killed(world, A) is KillReason.ROOM
 
 
+def test_a_model_stays_for_a_share_of_what_its_load_took() -> None:
+    world = World(Policy(budget_bytes=SIZE + MIB, residency_share=0.25))
+    world.scheduler.add_model(spec(A), world.now)
+    world.scheduler.load(A, world.now)
+    world.loaded(A, load_ms=8000)
+    world.scheduler.add_model(spec(B), world.now)
+    world.send(B)
+    world.wait(1.9)
+    assert killed(world, A) is None
+    world.wait(0.1)
+    assert killed(world, A) is KillReason.ROOM
+
+
 def test_measured_memory_replaces_the_estimate() -> None:
     world = World(TWO)
     world.serve(A)
     world.scheduler.on_memory(world.replica(A), Need(2 * SIZE), world.now)
     world.scheduler.add_model(spec(B), world.now)
+    world.wait(1)
     world.send(B)
     assert killed(world, A) is KillReason.ROOM
     world.exit(A)

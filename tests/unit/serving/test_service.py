@@ -86,6 +86,13 @@ async def test_a_request_is_answered(hall: Hall) -> None:
     assert [kind for kind, _, _ in hall.outcomes.events] == [EventKind.LOADING, EventKind.LOADED]
 
 
+async def test_a_result_has_the_settings_that_the_engine_chose(hall: Hall) -> None:
+    hall.service.accept(incoming("r1", "sleep"))
+    hall.workers.loaded()
+    hall.workers.answer(seed=7)
+    assert hall.outcomes.settings["r1"] == {"ms": 5.0, "seed": 7}
+
+
 async def test_more_inputs_than_one_result_answers_are_refused_before_anything_is_loaded(
     hall: Hall,
 ) -> None:
