@@ -113,3 +113,23 @@ def write_gguf(path: Path, **values: Any) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def write_lora(path: Path) -> None:
+    """An adapter of `make_tiny_gguf`'s model that changes much."""
+    import numpy as np
+    from gguf import GGUFWriter
+
+    path.parent.mkdir(parents=True)
+    writer = GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 4.0)
+    numbers = np.random.default_rng(1)
+    name = "blk.1.ffn_down.weight"
+    writer.add_tensor(f"{name}.lora_a", numbers.standard_normal((2, 2 * _WIDTH)).astype("f4"))
+    writer.add_tensor(f"{name}.lora_b", numbers.standard_normal((_WIDTH, 2)).astype("f4"))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -48,6 +48,11 @@ def prompts(streams: int) -> list[str]:
     ]
 
 
+def questions(streams: int) -> list[str]:
+    """Of a few tokens each, as a small model on a CPU reads prompts slowly."""
+    return [f"The number {each} is" for each in range(streams)]
+
+
 def stepped(engine: SteppedEngine, texts: Sequence[str], tokens: int) -> float:
     """Tokens a second of an engine that answers all these prompts at once."""
     asked = {"template": False, "temperature": 0, "max_tokens": tokens}
@@ -119,7 +124,7 @@ def gguf(folder: Path, tokens: int, threads: int) -> Mapping[str, Rate]:
     engine = Gguf()
     engine.load(folder, {})
     engine.use_threads(threads)
-    return {"engine": lambda streams: stepped(engine, prompts(streams), tokens)}
+    return {"engine": lambda streams: stepped(engine, questions(streams), tokens)}
 
 
 def llama(folder: Path, tokens: int, threads: int) -> Mapping[str, Rate]:
@@ -143,7 +148,7 @@ def llama(folder: Path, tokens: int, threads: int) -> Mapping[str, Rate]:
             answers.append(server.handle_completions(body))
 
         began = time.perf_counter()
-        asking = [Thread(target=ask, args=(prompt,)) for prompt in prompts(streams)]
+        asking = [Thread(target=ask, args=(prompt,)) for prompt in questions(streams)]
         for each in asking:
             each.start()
         for each in asking:

@@ -12,7 +12,7 @@ import pytest
 from modelmora.engines.base import LoadError
 from modelmora.errors import Code
 from modelmora.messages import ChatMessage
-from tests.tiny_texts import CONTEXT, make_tiny_gguf
+from tests.tiny_texts import CONTEXT, make_tiny_gguf, write_lora
 from tests.unit.engines.text.rig import Seen, add, ask, fault, plain, request, text, texts
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def loaded(folder: Path, **options: Any) -> Gguf:
 
     made = Gguf()
     made.load(folder, options)
+    made.use_threads(1)  # threads that spin wait long for each other beside other tests
     return made
 
 
@@ -126,6 +127,20 @@ def test_other_threads_take_effect_when_nothing_runs(tiny: Gguf) -> None:
     tiny.use_threads(2)
     assert text(tiny, plain("the river", max_tokens=8)) == before
     tiny.use_threads(1)
+
+
+def test_an_adapter_applies_to_those_who_name_it(tmp_path: Path) -> None:
+    folder = make_tiny_gguf(tmp_path / "m")
+    write_lora(folder / "loras" / "pirate.gguf")
+    engine = loaded(folder)
+    asked = plain("the", max_tokens=12)
+    with_it = plain("the", max_tokens=12, loras=("pirate=0.8",))
+    before = text(engine, asked)
+    assert text(engine, with_it) != before
+    assert text(engine, asked) == before
+    for wrong in ("other", "pirate=nan", "pirate=much", "../pirate"):
+        refusal = fault(engine, plain("the", loras=(wrong,)))
+        assert refusal.code is Code.INVALID_INPUT
 
 
 def test_a_prompt_beyond_the_context_says_the_numbers(tiny: Gguf) -> None:
