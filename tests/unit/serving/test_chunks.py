@@ -6,7 +6,7 @@ from typing import cast
 
 from modelmora.testing.fakes import incoming
 from modelmora.workers import NOTHING_TOLD, Chunk, ExitReason, MetaLike
-from tests.unit.serving.test_service import Hall, model
+from tests.unit.serving.rig import Hall, model
 
 
 async def test_chunks_reach_who_asked_and_the_next_child_knows_of_them() -> None:
