@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from modelmora.engines.allowed import is_harmless, is_weights
+from modelmora.engines.allowed import choose, is_harmless, is_weights
 from modelmora.engines.catalog import EngineEntry, entry_for, is_class
 from modelmora.engines.files import ModelFiles, broken
 from modelmora.engines.folders import check_whole, entrance, model_files, place_of
@@ -42,6 +42,7 @@ class Looker:
 
     def __init__(self, settings: Settings) -> None:
         self._testing = settings.testing
+        self._require_licence = settings.registry.require_licence
         self._sources = Sources(settings)
         self._lock = Locked(settings) if settings.locked else None
         self._known: dict[ModelDefinition, Looked] = {}
@@ -73,6 +74,8 @@ class Looker:
             return Looked(definition, EngineEntry(definition.task, ""), fault=fault)
         if definition.source.startswith(BUILT_IN):
             return Looked(definition, entry)
+        if self._require_licence and (unconfirmed := licence_fault(definition)):
+            return Looked(definition, entry, fault=unconfirmed)
         known = self._known.get(definition)
         files = known.files if known else _NO_FILES  # what they last told, should they be broken
         try:
@@ -89,6 +92,15 @@ class Looker:
         except (ModelMoraError, OSError) as error:
             return Looked(definition, entry, str(folder), files, state, str(error))
         return Looked(definition, entry, str(folder), files, state)
+
+
+def licence_fault(definition: ModelDefinition) -> str | None:
+    """Why the model may not be used where licences are to be confirmed; None where it may."""
+    licence = definition.details.licence
+    if licence and licence.confirmed_by:
+        return None
+    told = f"nobody has confirmed its licence {licence.name}" if licence else "it tells no licence"
+    return f"{told} (registry.require_licence); set licence.name and licence.confirmed_by"
 
 
 def read(definition: ModelDefinition, entry: EngineEntry, path: Path) -> ModelFiles:
@@ -113,8 +125,9 @@ def check_noted(path: Path, files: Sequence[ModelFile]) -> None:
 
 
 def weight_bytes(path: Path, names: Iterable[str]) -> int:
-    """Bytes of the weights among the files of a model."""
-    return sum(place_of(path, name).stat().st_size for name in names if is_weights(name))
+    """Bytes of the weights among the files of a model, in the form that goes before others."""
+    weights = [name for name in choose((name, 0) for name in names) if is_weights(name)]
+    return sum(place_of(path, name).stat().st_size for name in weights)
 
 
 def file_state(path: Path, *, settled: bool = False) -> State:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelmora.errors import Code, ModelMoraError, NotFound, RequestError
+from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import EventKind, Health, LifecycleEvent, State
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Service
@@ -32,20 +32,13 @@ async def test_a_request_is_answered(hall: Hall) -> None:
     assert list(hall.workers.loads.values()) == [model("sleep")[0]]
     hall.workers.loaded()
     hall.time.now += 0.5
-    hall.workers.answer()
+    hall.workers.answer(seed=7)  # which the engine chose
     assert hall.told == [("completed", "r1", "")]
-    assert hall.outcomes.settings["r1"] == {"ms": 5.0}
+    assert hall.outcomes.settings["r1"] == {"ms": 5.0, "seed": 7}
     spent = hall.outcomes.timings["r1"]
     assert spent.total_ms == pytest.approx(500)
     assert spent.queue_ms + spent.load_ms + spent.inference_ms == pytest.approx(500)
     assert [kind for kind, _, _ in hall.outcomes.events] == [EventKind.LOADING, EventKind.LOADED]
-
-
-async def test_a_result_has_the_settings_that_the_engine_chose(hall: Hall) -> None:
-    hall.service.accept(incoming("r1", "sleep"))
-    hall.workers.loaded()
-    hall.workers.answer(seed=7)
-    assert hall.outcomes.settings["r1"] == {"ms": 5.0, "seed": 7}
 
 
 async def test_more_inputs_than_one_result_answers_are_refused_before_anything_is_loaded(
@@ -276,19 +269,6 @@ async def test_what_is_served_no_more_is_refused(hall: Hall) -> None:
         hall.service.named("echo")
     with pytest.raises(NotFound):
         hall.service.load(ECHO)
-
-
-async def test_commands_for_models(hall: Hall) -> None:
-    assert hall.service.named("echo") == ECHO
-    assert hall.service.load(ECHO).state is State.LOADING
-    pinned = (replace(model("echo")[0], pinned=True), model("echo")[1])
-    hall.service.serve([pinned, model("sleep")])
-    assert hall.service.health(ECHO).state is State.LOADING
-    with pytest.raises(ModelMoraError, match="unpin"):
-        hall.service.unload(ECHO)
-    hall.service.serve([model("echo")])
-    assert hall.service.unload(ECHO).state is State.LEAVING
-    assert hall.service.replicas == {hall.child(): ECHO}
 
 
 async def test_another_node_may_take_what_this_one_lacks(hall: Hall) -> None:
