@@ -11,11 +11,13 @@ from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, print_table, say, tell
 from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
+from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.registry import Looker, served_or_faults
 from modelmora.registry.look import Looked
 from modelmora.registry.removing import remove
 from modelmora.registry.routing import routes, wished
-from modelmora.text import counted, did_you_mean, size
+from modelmora.settings import Settings
+from modelmora.text import counted, did_you_mean, shorten, size
 
 NamedModel = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The model.")]
 
@@ -55,7 +57,16 @@ def list_models(where: Instance, json: JsonOption = False) -> int:
 @finds_instance
 def info(where: Instance, model: NamedModel, json: JsonOption = False) -> None:
     """Show what is known of a model: its files, size, limits, parameters, licence."""
-    settings = where.settings
+    found = looked_up(where.settings, model)
+    if json:
+        print_json(_told(found))
+        return
+    for title, value in _lines(found):
+        tell(f"{title:<14} {value}")
+
+
+def looked_up(settings: Settings, model: str) -> Looked:
+    """The model of a `name` or `name@version`, as its files are now. Raises NotFound."""
     looked = Looker(settings).look(served_or_faults(settings).definitions)
     name, _, version = model.partition("@")
     definitions = [each.definition for each in looked]
@@ -65,11 +76,7 @@ def info(where: Instance, model: NamedModel, json: JsonOption = False) -> None:
     if found is None:
         near = did_you_mean(name, (each.definition.name for each in looked))
         raise NotFound(f"there is no model {model}; see `modelmora list`{near}")
-    if json:
-        print_json(_told(found))
-        return
-    for title, value in _lines(found):
-        tell(f"{title:<11} {value}")
+    return found
 
 
 def _told(looked: Looked) -> dict[str, Any]:
@@ -80,7 +87,8 @@ def _told(looked: Looked) -> dict[str, Any]:
         "reason": looked.fault or looked.drift,
         "path": looked.path or None,
         "weight_bytes": files.weight_bytes,
-        "dimension": files.row_bytes // 4 if files.row_bytes else None,
+        "max_inputs": inputs_that_fit(files.row_bytes) if files.row_bytes else None,
+        "facts": dict(files.facts),
         "takes": sorted(entry.inputs),
         "known_parameters": {
             name: {"type": spec.type.__name__, "default": spec.default}
@@ -100,8 +108,12 @@ def _lines(looked: Looked) -> Iterator[tuple[str, str]]:
     if looked.path:
         yield "path", looked.path
         yield "size", f"{size(looked.files.weight_bytes)} of weights"
-    if told["dimension"]:
-        yield "dimension", str(told["dimension"])
+    for name, fact in told["facts"].items():
+        if fact not in (None, (), [], ""):
+            text = ", ".join(map(str, fact)) if isinstance(fact, list | tuple) else str(fact)
+            yield name.replace("_", " "), shorten(text, 60)
+    if told["max_inputs"]:
+        yield "max inputs", f"{told['max_inputs']} in one request"
     for name, spec in told["known_parameters"].items():
         default = spec["default"]
         given = "" if default is None else f" = {str(default).lower()}"

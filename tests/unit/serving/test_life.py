@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -10,8 +11,9 @@ from modelmora.errors import Code, ModelMoraError
 from modelmora.messages import EventKind, Health, LifecycleEvent, Parameter, State
 from modelmora.serving.effects import event_of
 from modelmora.testing.fakes import incoming
+from modelmora.workers import MetaLike
 from tests.facts import faults
-from tests.unit.serving.test_service import ECHO, Hall, model
+from tests.unit.serving.rig import ECHO, Hall, model
 
 
 @pytest.fixture
@@ -42,7 +44,8 @@ async def test_how_long_a_request_keeps_its_model_reaches_no_engine(hall: Hall) 
     hall.workers.answer(0)
     assert [len(group.works) for group in hall.workers.groups] == [1, 1, 2]
     works = [work for group in hall.workers.groups for work in group.works]
-    assert [dict(work.meta.parameters) for work in works] == [{}] * 4
+    metas = [cast("MetaLike", work.meta) for work in works]
+    assert [dict(meta.parameters) for meta in metas] == [{}] * 4
 
 
 @pytest.mark.parametrize("wrong", [-0.5, -2, True, None, "5m", float("nan"), 1e300, ("1",)])
