@@ -4,11 +4,12 @@
 
 PY := .venv/bin/python
 UV_VERSION := 0.13.9
+VERSITYGW_VERSION := v1.8.0
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types docs package lock bench faults clean
+.PHONY: help setup demo test lint types docs package lock bench faults tools clean
 export PYTHON
 
 help: ## say what can be made
@@ -45,6 +46,9 @@ lock: setup ## bring requirements*.lock up to date with pyproject.toml (UPGRADE=
 
 bench: setup ## measure; prints a table and writes bench.json
 	@.venv/bin/modelmora bench $(ARGS)
+
+tools: setup ## build what some tests use where it is there (Go; minutes): the object store versitygw
+	GOBIN=$(CURDIR)/.venv/bin go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
 
 faults: setup ## kill and freeze everything many times, check every outcome (ARGS="--seeds 7,21"; hours)
 	$(PY) -m pytest -m faults $(ARGS)

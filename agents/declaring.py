@@ -16,7 +16,7 @@ from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, RegistryKind, RegistryRecord
 from modelmora.records import (
     GONE,
-    State,
+    Registry,
     details_of,
     details_text,
     model_key,
@@ -38,7 +38,7 @@ class Declaring:
     """
 
     def __init__(
-        self, state: State, sender: Sender, lifecycle: Lifecycle, namespace: str, writer: str
+        self, state: Registry, sender: Sender, lifecycle: Lifecycle, namespace: str, writer: str
     ) -> None:
         self._state = state
         self._sender = sender

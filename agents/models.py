@@ -10,11 +10,11 @@ import structlog
 
 from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
-from modelmora.engines.catalog import class_of, slots_of
+from modelmora.engines.catalog import EngineEntry, class_of, first_request, slots_of
 from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
-from modelmora.records import Entry, State, model_key
+from modelmora.records import Entry, Registry, model_key
 from modelmora.registry.definitions import (
     ModelDefinition,
     Served,
@@ -27,6 +27,7 @@ from modelmora.scheduling import ModelKey, ModelSpec, Need
 from modelmora.serving import Service
 from modelmora.settings import MIB, Needs, Settings
 from modelmora.text import did_you_mean
+from modelmora.wire import encode_request
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ class Models:
         self._seen: object = None
         self._drifted: dict[ModelKey, str] = {}
         self._read: dict[bytes, tuple[Entry, ModelDefinition]] = {}
-        self.state = State()
+        self.state = Registry()
         """The registry as far as it was read."""
         self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer)
         self.unreadable: tuple[str, ...] = ()
@@ -139,7 +140,7 @@ class Models:
             if each.definition.key not in own and not each.path
         }
         self._tell_drifted(here)
-        served = [(_spec(each, self._settings), each.entry) for each in here]
+        served = [(_spec(each, self._settings), _entry(each)) for each in here]
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
         self.declaring.tell(
             [each for each in self._found.definitions if not each.fault],
@@ -159,9 +160,16 @@ class Models:
         self._drifted = drifted
 
 
+def _entry(looked: Looked) -> EngineEntry:
+    """The engine's entry, with what the model's files need imported beside it."""
+    entry = looked.entry
+    return replace(entry, modules=(*entry.modules, *looked.files.modules))
+
+
 def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     definition, files = looked.definition, looked.files
     details = definition.details
+    first = first_request(looked.entry, definition.name, details.warm_up)
     return ModelSpec(
         definition.name,
         definition.version,
@@ -184,6 +192,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         keep_alive_s=details.keep_alive,
         pinned=details.pinned,
         preload=details.preload,
+        warm_up=encode_request(first) if first else None,
     )
 
 

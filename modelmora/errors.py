@@ -4,6 +4,9 @@
     ├── ConfigurationError            exit code 2   what was asked for cannot be started
     │   └── MissingExtra                            an optional part is not installed
     ├── NotFound                      exit code 3   no such model, request, topic
+    ├── Conflict                      exit code 1   as things stand it cannot be done
+    │   └── Stale                                   it is another by now than it was taken for
+    ├── Invalid                       exit code 2   a field of what was given cannot be used
     ├── Unreachable                   exit code 4   broker or gateway does not answer
     │   └── WrongCredentials                        it answers, and refuses us
     ├── LockMismatch                  exit code 5   models are not those of the lock file
@@ -72,6 +75,20 @@ class NotFound(ModelMoraError):
     """There is nothing of that name."""
 
     exit_code = 3
+
+
+class Conflict(ModelMoraError):
+    """As things stand it cannot be done; look at it again."""
+
+
+class Stale(Conflict):
+    """It has been changed meanwhile; look at it again."""
+
+
+class Invalid(ModelMoraError):
+    """What was given cannot be used."""
+
+    exit_code = 2
 
 
 class Unreachable(ModelMoraError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.programs import eventually
+
+PATH = Path(sys.executable).parent
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def object_store() -> Iterator[ObjectStore]:
     port = _free_port()
     address = f"127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:
-        if gateway := shutil.which("versitygw"):
+        if gateway := shutil.which("versitygw", path=f"{PATH}:{os.environ['PATH']}"):
             keys = ["-a", ObjectStore.key, "-s", ObjectStore.secret]
             command = [gateway, "-p", address, *keys, "posix", folder]
         else:

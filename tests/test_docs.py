@@ -19,6 +19,7 @@ from modelmora.cli.app import main
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import answer_of
 from modelmora.kafka.topics import HOUR, TABLE, Topic
+from modelmora.messages import State as ModelState
 from modelmora.messages import outcome_status
 from modelmora.settings import ModelConfig, Settings
 from modelmora.web.problems import DoorCode
@@ -301,3 +302,10 @@ def test_every_command_is_understood(command: str, capsys: pytest.CaptureFixture
 def test_an_unknown_option_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--rle", "node", "--help"]) == 2
     assert "--rle" in capsys.readouterr().err
+
+
+def test_the_states_of_a_model_are_drawn() -> None:
+    drawn = re.findall(
+        r"<rect[^>]*/><text[^>]*>(\w+)</text>", (DOCS / "assets/states.svg").read_text()
+    )
+    assert sorted(drawn) == sorted(state.value for state in ModelState)

@@ -19,6 +19,7 @@ from modelmora.bench.report import Figure, show, write
 from modelmora.bench.stage import Stage, serving
 from modelmora.bench.start import starts
 from modelmora.bench.swap import swaps
+from modelmora.bench.text import texts
 
 QUICK = 0.02
 ONLY = (
@@ -33,6 +34,7 @@ ONLY = (
     "cold",
     "unload",
     "critical",
+    "text",
 )
 
 
@@ -66,6 +68,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "swap": swaps,
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),
+        "text": lambda: texts(scale),
     }
     staged: dict[str, Callable[[Stage], list[Figure]]] = {
         "base": base_memory,

@@ -21,6 +21,7 @@ DEBUG_VARIABLE = "MODELMORA_LOG__LEVEL"
 HELP = ["-h", "--help"]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 VERBS = {
+    "init": ("Run", "init:init"),
     "serve": ("Run", "serve:serve"),
     "stop": ("Run", "instance:stop"),
     "broker": ("Run", "broker:broker"),
@@ -28,6 +29,8 @@ VERBS = {
     "bench": ("Run", "bench:bench"),
     "infer": ("Use", "infer:infer"),
     "install": ("Use", "install:install"),
+    "apply": ("Use", "apply:apply"),
+    "activate": ("Use", "apply:activate"),
     "list": ("Use", "models:list_models"),
     "info": ("Use", "models:info"),
     "uninstall": ("Use", "models:uninstall"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, say, tell
 from modelmora.cli.portions import PORTION_INPUTS, joined, portions
 from modelmora.cli.streaming import ask_and_show
+from modelmora.engines import entry_for
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.settings import YEAR_S
@@ -48,7 +50,8 @@ def infer(
 ) -> None:
     """Run a model on texts and print its answer; long vectors are shortened without --json.
 
-    Many inputs are sent as several requests, with --stream as one.
+    Many inputs are sent as several requests; as one with --stream, and where they belong
+    together, as for `rerank`.
     """
     if not model:
         raise ConfigurationError("no model is named; `modelmora list` shows them")
@@ -73,7 +76,8 @@ def infer(
         _show(answer if not printed else answer | {"outputs": []}, answer["request_id"], 1)
         return
     answers = []
-    for portion in portions(inputs, most_inputs(where, model) if len(inputs) > 1 else 1):
+    parts = parts_of(where, model, inputs) if len(inputs) > 1 else [inputs]
+    for portion in parts:
         asked = body | {"inputs": portion}
         answers.append(where.ask_gateway("POST", path, json=asked, timeout_s=patience + GRACE_S))
     answer = joined(answers)
@@ -98,15 +102,19 @@ def _show(answer: dict[str, Any], first_id: str, requests: int) -> None:
     say(f"{answer['model']}@{answer['version']}  {spent}  {ids}")
 
 
-def most_inputs(where: Instance, model: str) -> int:
-    """How many inputs one request may have, by what the gateway knows of the model."""
+def parts_of(where: Instance, model: str, inputs: list[str]) -> Iterable[list[str]]:
+    """The inputs of each request, by what the gateway knows of the model."""
     name, _, version = model.partition("@")
-    limits: list[int | None] = [
-        each["max_inputs"]
+    found = [
+        each
         for each in where.ask_gateway("GET", "/models")["models"]
         if each["name"] == name and version in ("", each["version"])
     ]
-    return min([PORTION_INPUTS, *(most for most in limits if most)])
+    entries = (entry_for(each.get("task", "")) for each in found)
+    if any(entry and entry.together for entry in entries):
+        return [inputs]
+    limits = (each["max_inputs"] for each in found)
+    return portions(inputs, min([PORTION_INPUTS, *(most for most in limits if most)]))
 
 
 def read_inputs(texts: list[str]) -> list[str]:

@@ -11,11 +11,12 @@ from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, print_table, say, tell
 from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
+from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.registry import Looker, served_or_faults
 from modelmora.registry.look import Looked
 from modelmora.registry.removing import remove
 from modelmora.registry.routing import routes, wished
-from modelmora.text import counted, did_you_mean, size
+from modelmora.text import counted, did_you_mean, shorten, size
 
 NamedModel = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The model.")]
 
@@ -69,7 +70,7 @@ def info(where: Instance, model: NamedModel, json: JsonOption = False) -> None:
         print_json(_told(found))
         return
     for title, value in _lines(found):
-        tell(f"{title:<11} {value}")
+        tell(f"{title:<14} {value}")
 
 
 def _told(looked: Looked) -> dict[str, Any]:
@@ -80,7 +81,8 @@ def _told(looked: Looked) -> dict[str, Any]:
         "reason": looked.fault or looked.drift,
         "path": looked.path or None,
         "weight_bytes": files.weight_bytes,
-        "dimension": files.row_bytes // 4 if files.row_bytes else None,
+        "max_inputs": inputs_that_fit(files.row_bytes) if files.row_bytes else None,
+        "facts": dict(files.facts),
         "takes": sorted(entry.inputs),
         "known_parameters": {
             name: {"type": spec.type.__name__, "default": spec.default}
@@ -100,8 +102,12 @@ def _lines(looked: Looked) -> Iterator[tuple[str, str]]:
     if looked.path:
         yield "path", looked.path
         yield "size", f"{size(looked.files.weight_bytes)} of weights"
-    if told["dimension"]:
-        yield "dimension", str(told["dimension"])
+    for name, fact in told["facts"].items():
+        if fact not in (None, (), [], ""):
+            text = ", ".join(map(str, fact)) if isinstance(fact, list | tuple) else str(fact)
+            yield name.replace("_", " "), shorten(text, 60)
+    if told["max_inputs"]:
+        yield "max inputs", f"{told['max_inputs']} in one request"
     for name, spec in told["known_parameters"].items():
         default = spec["default"]
         given = "" if default is None else f" = {str(default).lower()}"

@@ -37,12 +37,13 @@ def joined(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return answers[0]
     outputs: list[Any] = []
     for output in (output for answer in answers for output in answer["outputs"]):
-        if outputs and _continues(outputs[-1], output):
-            before = outputs[-1]
-            shape = [before["shape"][0] + output["shape"][0], *output["shape"][1:]]
-            outputs[-1] = before | {"shape": shape, "data": before["data"] + output["data"]}
-        else:
+        place = next((n for n, one in enumerate(outputs) if _continues(one, output)), None)
+        if place is None:
             outputs.append(output)
+            continue
+        before = outputs[place]
+        shape = [before["shape"][0] + output["shape"][0], *output["shape"][1:]]
+        outputs[place] = before | {"shape": shape, "data": before["data"] + output["data"]}
     names = dict.fromkeys(name for answer in answers for name in answer.get("timings") or {})
     return {
         "request_ids": [answer["request_id"] for answer in answers],

@@ -8,8 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelmora.engines.files import ModelFiles, Shape, broken, read_bytes, read_json, read_weights
-from modelmora.engines.sentence import CONFIG, CONFIG_OF_LIBRARY, check_safe, check_tokenizer, table
+from modelmora.engines.files import ModelFiles, Shape, broken, read_bytes, read_json
+from modelmora.engines.forms import has_graph, read_network
+from modelmora.engines.sentence import (
+    CONFIG,
+    CONFIG_OF_LIBRARY,
+    TOKENIZER,
+    check_safe,
+    check_tokenizer,
+    table,
+)
 from modelmora.text import counted
 
 TEXT_CLASSES = "modelmora.engines.classes:TextClasses"
@@ -69,9 +77,10 @@ def task_of_files(folder: Path) -> str | None:
     if (folder / "model_index.json").is_file():
         return "txt2img"
     if not (folder / CONFIG).is_file():
-        for pattern, task in (("*.gguf", "txt2txt"), ("*.onnx", "tensor")):
-            if any(folder.glob(pattern)):
-                return task
+        if any(folder.glob("*.gguf")):
+            return "txt2txt"
+        if has_graph(folder):
+            return "txt2embed" if (folder / TOKENIZER).is_file() else "tensor"
     # (2)
     kind = read_json(folder / CONFIG_OF_LIBRARY).get("model_type")
     if kind is not None:
@@ -130,10 +139,10 @@ def read_classifier(folder: Path) -> ModelFiles:
     row = _OF_A_SCORE + min(len(label.encode()) for label in labels)
     if _IMAGE_CLASSES.fullmatch(model.architecture):
         _check_processor(folder)
-        return ModelFiles(model.weight_bytes, row, IMAGE_CLASSES, facts)
+        return ModelFiles(model.weight_bytes, row, IMAGE_CLASSES, facts=facts)
     if _TEXT_CLASSES.fullmatch(model.architecture):
         _check_tokenizer(folder, model)
-        return ModelFiles(model.weight_bytes, row, TEXT_CLASSES, facts)
+        return ModelFiles(model.weight_bytes, row, TEXT_CLASSES, facts=facts)
     raise _another(model, "a classifier")
 
 
@@ -149,19 +158,23 @@ def read_reranker(folder: Path) -> ModelFiles:
         raise _another(model, "a cross-encoder")
     if len(labels := _checked_labels(model)) != 1:
         raise broken(f"the model gives {counted(len(labels), 'score')}; a reranker gives one")
-    activation_of(model.config)
+    activation_of(folder)
     _check_tokenizer(folder, model)
     return ModelFiles(model.weight_bytes, 4)
 
 
-def activation_of(config: Mapping[str, Any]) -> str:
+def activation_of(folder: Path) -> str:
     """What a cross-encoder's score goes through: "sigmoid" or "none". Raises LoadError.
 
-    Where the files say nothing it is the sigmoid, as in Sentence Transformers.
+    Told, by release of Sentence Transformers, in one of three places; nowhere means the sigmoid.
     """
+    library, config = read_json(folder / CONFIG_OF_LIBRARY), read_json(folder / CONFIG)
     own = config.get("sentence_transformers")
-    told = own.get("activation_fn") if isinstance(own, dict) else None
+    told = library.get("activation_fn")
+    told = told or (own.get("activation_fn") if isinstance(own, dict) else None)
     told = told or config.get("sbert_ce_default_activation_function")
+    if library.get("default_prompt_name") is not None:
+        raise broken("a reranker that puts a prompt before its texts is not served")
     if told is None or str(told).endswith(".Sigmoid"):
         return "sigmoid"
     if str(told).endswith(".Identity"):
@@ -224,7 +237,7 @@ def _read(folder: Path) -> Transformer:
         raise broken("the model's folder does not exist")
     check_safe(folder)
     config = read_json(folder / CONFIG)
-    return Transformer(config, architecture_of(config), *read_weights(folder))
+    return Transformer(config, architecture_of(config), *read_network(folder))
 
 
 def _another(model: Transformer, wanted: str) -> Exception:

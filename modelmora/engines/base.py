@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,14 @@ class Plan:
 
     batches: list[list[Row]] = field(default_factory=list)
     refused: list[tuple[int, RequestError]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The outputs of a request, and those settings that are not simply what was asked."""
+
+    contents: Sequence[Content]
+    settings: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 class Withdrawn(Exception):
@@ -85,7 +94,9 @@ class Engine(Protocol):
         """One output per row. Whatever it raises is tried again with fewer rows."""
         ...
 
-    def finish(self, request: InferenceRequest, parts: Sequence[Any]) -> Sequence[Content]:
+    def finish(
+        self, request: InferenceRequest, parts: Sequence[Any]
+    ) -> Sequence[Content] | Outputs:
         """The outputs of a request from its rows' outputs, in the order of the parts."""
         ...
 
@@ -94,7 +105,7 @@ class Engine(Protocol):
 class Step:
     """What a step gave one request: more of its output, or its end (`outputs` or `error`).
 
-    `chunk` continues what earlier steps gave. `settings`, told at the end, are those used in fact.
+    `chunk` continues what earlier steps gave. `settings`, told at the end, are as in `Outputs`.
     """
 
     key: int
@@ -138,6 +149,13 @@ class SteppedEngine(Protocol):
     def remove(self, key: int) -> None:
         """Forget a request that has not ended, and free its place."""
         ...
+
+
+def make_engine(name: str) -> Engine | SteppedEngine:
+    """An engine by its `module:Class`. Raises ImportError, AttributeError."""
+    module, _, cls = name.partition(":")
+    engine: Engine | SteppedEngine = getattr(importlib.import_module(module), cls)()
+    return engine
 
 
 def is_out_of_memory(error: BaseException) -> bool:

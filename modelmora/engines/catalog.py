@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from modelmora.engines import architectures, sentence
+from modelmora.engines import architectures, graph, pipeline, sentence
 from modelmora.engines.files import ModelFiles
+from modelmora.engines.text import asking
 from modelmora.engines.text import files as text_files
 from modelmora.errors import Code, RequestError
-from modelmora.messages import ChatMessage, Content, DeviceKind, ObjectRef, Parameter, Tensor
+from modelmora.messages import (
+    ChatMessage,
+    Content,
+    DeviceKind,
+    InferenceRequest,
+    ObjectRef,
+    Parameter,
+    Tensor,
+)
 
 
 class InputKind(StrEnum):
@@ -94,7 +103,8 @@ class EngineEntry:
     engines do not, so they take none from the others). `devices` are the kinds it computes on, the
     preferred one first. `modules` are imported once for all its processes, before they start.
     `read` looks at a model's files and raises LoadError. `slots` is how many requests a stepped
-    engine steps at once; None is a batch engine.
+    engine steps at once; None is a batch engine. `together` says that the inputs of a request are
+    one question, which a client must not send in parts.
     """
 
     task: str
@@ -106,6 +116,9 @@ class EngineEntry:
     modules: tuple[str, ...] = ()
     read: Callable[[Path], ModelFiles] | None = None
     slots: int | None = None
+    together: bool = False
+    warm_up: InferenceRequest | None = None
+    """What a child runs before it counts as loaded, so that the first caller waits for nothing."""
 
 
 # The real model modules, since transformers imports them only when a model of theirs is made.
@@ -130,9 +143,9 @@ _TEXTS = (
     "modelmora.engines.text.transformer",
 )
 _GENERATION: Mapping[str, ParameterSpec] = {
-    "max_tokens": ParameterSpec(int, 256, minimum=1, maximum=1 << 20),
-    "temperature": ParameterSpec(float, 0.7, minimum=0, maximum=10),
-    "top_p": ParameterSpec(float, 0.95, minimum=0, maximum=1),
+    "max_tokens": ParameterSpec(int, asking.MAX_TOKENS, minimum=1, maximum=1 << 20),
+    "temperature": ParameterSpec(float, asking.TEMPERATURE, minimum=0, maximum=10),
+    "top_p": ParameterSpec(float, asking.TOP_P, minimum=0, maximum=1),
     "top_k": ParameterSpec(int, minimum=0, maximum=1 << 20),
     "min_p": ParameterSpec(float, minimum=0, maximum=1),
     "repeat_penalty": ParameterSpec(float, minimum=0.1, maximum=10),
@@ -162,8 +175,22 @@ _CLASSES = (
     "modelmora.engines.classes",
     "modelmora.engines.images.classes",
 )
+_DRAWING = (
+    "torch",
+    "transformers",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
+    "diffusers",
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "modelmora.engines.diffusion",
+)
+_TORCH = (DeviceKind.CUDA, DeviceKind.CPU)
 _TRUNCATE = ParameterSpec(bool, default=False)
 _MARKER = {"marker": ParameterSpec(str)}
+
+
+def _first(*inputs: Content, **parameters: Parameter) -> InferenceRequest:
+    return InferenceRequest("warm-up", "", inputs, parameters=parameters)
 
 
 def _test(name: str, parameters: Mapping[str, ParameterSpec]) -> EngineEntry:
@@ -193,9 +220,10 @@ CATALOG: Mapping[str, EngineEntry] = {
             "prompt_name": ParameterSpec(str),
         },
         inputs=frozenset({InputKind.TEXT}),
-        devices=(DeviceKind.CUDA, DeviceKind.CPU),
+        devices=_TORCH,
         modules=_SENTENCES,
         read=sentence.read_files,
+        warm_up=_first("Hello"),
     ),
     "txt2txt": EngineEntry(
         task="txt2txt",
@@ -205,6 +233,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         modules=_TEXTS,
         read=text_files.read_files,
         slots=text_files.SLOTS,
+        warm_up=_first("Hello", max_tokens=1),
     ),
     "classify": EngineEntry(
         task="classify",
@@ -217,6 +246,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         },
         inputs=frozenset({InputKind.TEXT, InputKind.BYTES}),
         modules=_CLASSES,
+        devices=_TORCH,
         read=architectures.read_classifier,
     ),
     "rerank": EngineEntry(
@@ -225,7 +255,10 @@ CATALOG: Mapping[str, EngineEntry] = {
         parameters={"truncate": _TRUNCATE},
         inputs=frozenset({InputKind.TEXT}),
         modules=(*_SENTENCES[:-1], "modelmora.engines.classes"),
+        together=True,
+        devices=_TORCH,
         read=architectures.read_reranker,
+        warm_up=_first("Hello", "Hello"),
     ),
     "img2embed": EngineEntry(
         task="img2embed",
@@ -237,6 +270,7 @@ CATALOG: Mapping[str, EngineEntry] = {
             "transformers.models.clip.modeling_clip",
             "modelmora.engines.images.vectors",
         ),
+        devices=_TORCH,
         read=architectures.read_features,
     ),
     "img2txt": EngineEntry(
@@ -249,7 +283,31 @@ CATALOG: Mapping[str, EngineEntry] = {
         },
         inputs=frozenset({InputKind.BYTES}),
         modules=(*_IMAGES, "modelmora.engines.images.captions"),
+        devices=_TORCH,
         read=architectures.read_captioner,
+    ),
+    "txt2img": EngineEntry(
+        task="txt2img",
+        engine="modelmora.engines.diffusion:Diffusion",
+        parameters={
+            "size": ParameterSpec(str),
+            "steps": ParameterSpec(int, minimum=1, maximum=150),
+            "guidance": ParameterSpec(float, minimum=0, maximum=50),
+            "negative_prompt": ParameterSpec(str),
+            "scheduler": ParameterSpec(str),
+            "seed": ParameterSpec(int, minimum=0, maximum=2**53 - 1),
+            "loras": ParameterSpec(list, maximum=16),
+        },
+        inputs=frozenset({InputKind.TEXT}),
+        modules=_DRAWING,
+        read=pipeline.read_files,
+    ),
+    "tensor": EngineEntry(
+        task="tensor",
+        engine="modelmora.engines.tensor:Tensors",
+        inputs=frozenset({InputKind.TENSOR}),
+        modules=("numpy",),  # not onnxruntime, which starts a thread
+        read=graph.read_files,
     ),
 }
 # Served only with `testing: true`.
@@ -296,6 +354,22 @@ def slots_of(entry: EngineEntry, options: Mapping[str, object]) -> int | None:
     """
     said = options.get("slots")
     return said if entry.slots and isinstance(said, int) and said > 0 else entry.slots
+
+
+def first_request(entry: EngineEntry, name: str, warm_up: bool | str) -> InferenceRequest | None:
+    """What a child of the model runs before it counts as loaded, if anything.
+
+    (1) Its definition switches it off, or the task has none: nothing.
+    (2) The definition's own text, with the parameters that the task's first request has.
+    (3) That of the task.
+    """
+    told = entry.warm_up
+    # (1)
+    if warm_up is False or (warm_up is True and told is None):
+        return None
+    first = told or _first()
+    # (2), (3)
+    return replace(first, model=name, inputs=(warm_up,) if warm_up is not True else first.inputs)
 
 
 def settings_for(

@@ -22,7 +22,7 @@ from modelmora.engines.labels import (
     probabilities,
     ranked,
 )
-from modelmora.engines.loading import SAFE, reading, weights
+from modelmora.engines.loading import SAFE, reading
 from modelmora.engines.sentence import CONFIG
 from modelmora.engines.texts import OnTexts, finite
 from modelmora.engines.tokens import Text, Tokenizer
@@ -34,17 +34,16 @@ from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
 class SequenceModel(OnTexts):
     """A transformer with a head that gives a number for each label."""
 
-    _model: Any
     _config: Mapping[str, Any]
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Read weights and tokenizer; facts: max_tokens, device. Raises LoadError."""
         self._config = read_json(path / CONFIG)
         device = self.use_device(options)
-        self._model = weights(AutoModelForSequenceClassification, str(path)).to(self.device)
+        self.network = self.read(AutoModelForSequenceClassification, path, options)
         with reading("tokenizer"):
             hub = AutoTokenizer.from_pretrained(str(path), **SAFE)
-            self.tokenizer = Tokenizer(hub, self._model)
+            self.tokenizer = Tokenizer(hub, self.network)
         self.use_budget(options)
         return {"max_tokens": self.tokenizer.most, "device": device}
 
@@ -70,7 +69,7 @@ class TextClasses(SequenceModel):
 
     def compute(self, inputs: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> Any:
         """Scores [rows, labels]."""
-        return probabilities(self._model(**inputs).logits, self._config)
+        return probabilities(self.network(**inputs).logits, self._config)
 
     def run(self, rows: Sequence[Row], parameters: Mapping[str, Parameter]) -> Sequence[Any]:
         """The best labels of each text."""
@@ -88,7 +87,7 @@ class Reranker(SequenceModel):
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Read weights and tokenizer; facts: max_tokens, device. Raises LoadError."""
-        self._sigmoid = activation_of(read_json(path / CONFIG)) == "sigmoid"
+        self._sigmoid = activation_of(path) == "sigmoid"
         return super().load(path, options)
 
     def texts(
@@ -106,7 +105,7 @@ class Reranker(SequenceModel):
 
     def compute(self, inputs: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> Any:
         """Scores [rows]."""
-        logits = self._model(**inputs).logits[:, 0]
+        logits = self.network(**inputs).logits[:, 0]
         return torch.sigmoid(logits) if self._sigmoid else logits
 
     def finish(self, request: InferenceRequest, parts: Sequence[Any]) -> Sequence[Content]:

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from modelmora.engines.base import texts_of
-from modelmora.engines.loading import SAFE, reading, weights
+from modelmora.engines.loading import SAFE, reading
 from modelmora.engines.sentence import SentenceModel, dimensions_of, prompt_of, read_sentence_model
 from modelmora.engines.texts import OnTexts, finite
 from modelmora.engines.tokens import Text, Tokenizer
@@ -26,7 +26,6 @@ OUTPUT_NAME = "embedding"
 class Embedding(OnTexts):
     """One sentence-embedding model of transformer, pooling and normalisation."""
 
-    _model: Any
     _files: SentenceModel
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -35,16 +34,16 @@ class Embedding(OnTexts):
         device = self.use_device(options)
         folder = str(self._files.transformer)
         # Sentence models pool by themselves, and are saved without the pooler of their kind.
-        self._model = weights(AutoModel, folder, unneeded="pooler").to(self.device)
+        self.network = self.read(AutoModel, self._files.transformer, options, unneeded="pooler")
         with reading("tokenizer"):
             self.tokenizer = Tokenizer(
                 AutoTokenizer.from_pretrained(folder, **SAFE),
-                self._model,
+                self.network,
                 self._files.max_tokens,
                 lower_case=self._files.lower_case,
             )
         self.use_budget(options)
-        self._dimension = self._model.config.hidden_size * len(self._files.pooling)
+        self._dimension = self.network.config.hidden_size * len(self._files.pooling)
         return {
             "dimension": self._dimension,
             "max_tokens": self.tokenizer.most,
@@ -62,7 +61,7 @@ class Embedding(OnTexts):
 
     def compute(self, inputs: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> Any:
         """Vectors [rows, dimensions]."""
-        hidden = self._model(**inputs).last_hidden_state
+        hidden = self.network(**inputs).last_hidden_state
         vectors = pool(hidden, inputs["attention_mask"], self._files.pooling)
         vectors = vectors[:, : dimensions_of(parameters, self._dimension)]
         return torch.nn.functional.normalize(vectors) if self._files.normalize else vectors

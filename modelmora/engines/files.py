@@ -17,7 +17,6 @@ from modelmora.errors import Code
 from modelmora.text import size
 
 WEIGHTS = "model.safetensors"
-INDEX = f"{WEIGHTS}.index.json"
 _LENGTH = struct.Struct("<Q")
 _LONGEST_HEADER = 100_000_000  # more is refused by safetensors itself
 
@@ -33,6 +32,8 @@ class ModelFiles:
     """Bytes of the outputs of one input; None where the files do not tell."""
     engine: str | None = None
     """`module:Class`, where the task has several engines and the files decide."""
+    modules: tuple[str, ...] = ()
+    """What its processes need beside the entry's, imported once before they start."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a user asks of a model, by name: dimension, labels, max_tokens."""
 
@@ -84,20 +85,21 @@ def read_json(path: Path, kind: type[Any] = dict) -> Any:
     return values
 
 
-def read_weights(folder: Path) -> tuple[int, Mapping[str, Shape]]:
+def read_weights(folder: Path, name: str = WEIGHTS) -> tuple[int, Mapping[str, Shape]]:
     """The bytes of the weights in a folder, and the shape of each tensor.
 
-    They are `model.safetensors`, or the shards that its index names. Raises LoadError where one
+    They are the file of that name, or the shards that its index names. Raises LoadError where one
     is missing or not whole.
     """
-    files = [folder / WEIGHTS]
-    if not _is_there(files[0]) and _is_there(folder / INDEX):
-        named = read_json(folder / INDEX).get("weight_map")
+    files = [folder / name]
+    index = folder / f"{name}.index.json"
+    if not _is_there(files[0]) and _is_there(index):
+        named = read_json(index).get("weight_map")
         if not isinstance(named, dict) or not named:
-            raise broken(f"{INDEX} names no file")
+            raise broken(f"{index.name} names no file")
         files = [folder / str(name) for name in sorted({*named.values()}, key=str)]
         if any(file.parent != folder for file in files):
-            raise broken(f"{INDEX} names files outside of the model's folder")
+            raise broken(f"{index.name} names files outside of the model's folder")
     shapes: dict[str, Shape] = {}
     total = 0
     for file in files:

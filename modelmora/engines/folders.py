@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from modelmora.engines.allowed import MOST_FILES, check_json, choose, is_harmless, is_weights
+from modelmora.engines.allowed import MOST_FILES, check_json, is_harmless, is_weights, readable
 from modelmora.engines.files import broken, read_header, read_json
 from modelmora.text import counted, printable
 
 _MAGIC = b"GGUF"
-_LARGEST_CONFIG = 4_000_000  # tokenizers are larger, and name no code
+_LARGEST = 4_000_000
+_LARGE = re.compile(r"tokenizer\.json|vocab\.json|merges\.json|.*\.index\.json")
+"""Of all JSON these may be larger; they name no code."""
 
 
-def model_files(path: Path, only: Collection[str] = ()) -> tuple[str, ...]:
+def model_files(path: Path) -> tuple[str, ...]:
     """The files that make the model in a folder, relative to it and sorted; or that one file.
 
     This is what stands between a stranger's files and an engine: at install, when a lock file is
-    compared, and in the child before it loads. `choose` decides; here links and special files are
+    compared, and in the child before it loads. `readable` decides; here links and special files are
     refused that lead out of the folder, and configurations that name code. Raises LoadError.
     """
     if path.is_file():
-        chosen = choose([(path.name, path.stat().st_size)], only)
+        chosen = readable([(path.name, path.stat().st_size)])
         check_content(path.name, path)
         return chosen
     listed = [*_listed(path)]
     for name, _ in listed:
         check_content(name, path / name)
-    return choose(listed, only)
+    return readable(listed)
 
 
 def check_unchanged(files: Iterable[Sequence[Any]]) -> None:
@@ -127,8 +130,11 @@ def _check_link(path: Path, relative: str, roots: tuple[Path, ...]) -> None:
 
 def check_content(name: str, path: Path) -> None:
     """Refuse a configuration that names code, and what is no GGUF; raises LoadError."""
-    if path.suffix == ".json" and path.stat().st_size <= _LARGEST_CONFIG:
-        check_json(name, read_json(path, object))
+    if path.suffix == ".json":
+        if path.stat().st_size <= _LARGEST:
+            check_json(name, read_json(path, object))
+        elif not _LARGE.fullmatch(path.name):
+            raise broken(f"{path.name} is too large for a configuration")
     if path.suffix == ".gguf":
         try:
             with path.open("rb") as file:

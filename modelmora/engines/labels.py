@@ -14,6 +14,7 @@ from modelmora.engines.texts import finite
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.sizes import check_inputs, inputs_that_fit
 from modelmora.messages import Content, Parameter, Tensor
+from modelmora.wire.tensors import framed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +64,12 @@ def ranked(
 
 
 def as_tensors(parts: Sequence[Ranked]) -> Sequence[Content]:
-    """`scores` FP32 and `labels` BYTES, both [n, labels].
-
-    Elements of BYTES each follow their length (unsigned, 4 bytes, little-endian).
-    """
+    """`scores` FP32 and `labels` BYTES, both [n, labels]."""
     scores = finite([part.scores for part in parts])
-    words = [label.encode() for part in parts for label in part.labels]
-    framed = b"".join(len(word).to_bytes(4, "little") + word for word in words)
+    words = b"".join(framed(label.encode()) for part in parts for label in part.labels)
     return (
         Tensor("scores", "FP32", scores.shape, scores.tobytes()),
-        Tensor("labels", "BYTES", scores.shape, framed),
+        Tensor("labels", "BYTES", scores.shape, words),
     )
 
 

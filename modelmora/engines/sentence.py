@@ -15,6 +15,7 @@ from modelmora.engines.files import (
     read_json,
     read_weights,
 )
+from modelmora.engines.forms import is_graph, read_network, read_text_graph
 from modelmora.engines.steps import (
     FAST,
     MODULES,
@@ -39,6 +40,7 @@ _OLD_POOLING = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 LIBRARY = "modelmora.engines.library:Library"
+_LIBRARY_MODULES = ("sentence_transformers", "modelmora.engines.library")
 CONFIG = "config.json"
 CONFIG_OF_LIBRARY = "config_sentence_transformers.json"
 TOKENIZER = "tokenizer.json"
@@ -76,7 +78,7 @@ def read_files(path: Path) -> ModelFiles:
         return _of_library(path, steps)
     model = read_sentence_model(path)
     config = read_json(model.transformer / CONFIG)
-    total, shapes = read_weights(model.transformer)
+    total, shapes = read_network(model.transformer)
     words = table(shapes, "word_embeddings.weight")
     places = table(shapes, "position_embeddings.weight")
     _compare(config, "vocab_size", words, 0)
@@ -98,6 +100,8 @@ def _of_library(path: Path, steps: Sequence[SentenceStep]) -> ModelFiles:
         config = read_json(step.folder / CONFIG)
         if step.name == "Transformer":
             check_safe(step.folder)
+            if is_graph(step.folder):
+                raise broken(f"with an ONNX graph its steps are {', '.join(FAST)}, and no others")
             check_tokenizer(step.folder, None)
             width = _width(config)
         elif step.name == "Pooling":
@@ -117,7 +121,7 @@ def _of_library(path: Path, steps: Sequence[SentenceStep]) -> ModelFiles:
                 )
     prompts, _ = read_prompts(path)
     facts = {"dimension": width, "prompts": tuple(prompts)}
-    return ModelFiles(total, width and 4 * width, LIBRARY, facts)
+    return ModelFiles(total, width and 4 * width, LIBRARY, _LIBRARY_MODULES, facts)
 
 
 def table(shapes: Mapping[str, Shape], name: str) -> Shape | None:
@@ -167,6 +171,8 @@ def read_sentence_model(path: Path) -> SentenceModel:
     pooling = _pooling(modules["Pooling"]) if "Pooling" in modules else ("mean",)
     length = first_json(transformer, "sentence_*_config.json")
     config = read_json(transformer / CONFIG)
+    if is_graph(transformer):
+        config |= {"hidden_size": read_text_graph(transformer).width}
     prompts, default = read_prompts(path)
     return SentenceModel(
         transformer=transformer,
@@ -187,14 +193,15 @@ def _width(config: Mapping[str, Any]) -> int | None:
 
 def check_safe(folder: Path) -> None:
     """Refuse a transformer that would run code or unpickle; raises LoadError."""
-    if read_bytes(folder / CONFIG) is None:
+    if read_bytes(folder / CONFIG) is None and not is_graph(folder):
         raise broken(f"the model has no {CONFIG}")
     for name in (CONFIG, *_OTHER_CONFIGS):
         if "auto_map" in read_json(folder / name):
             raise broken(
                 f"{name} has an `auto_map`: the model brings code of its own, which is never run",
             )
-    check_weights(folder)
+    if not is_graph(folder):
+        check_weights(folder)
 
 
 def _pooling(folder: Path) -> tuple[str, ...]:

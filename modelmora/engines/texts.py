@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from modelmora.engines.base import Plan, Row
-from modelmora.engines.loading import OnTorch
+from modelmora.engines.forms import form_of
+from modelmora.engines.loading import OnTorch, weights
 from modelmora.engines.packing import BUDGETS, START, Budget, pack
 from modelmora.engines.tokens import Text
 from modelmora.errors import Code, RequestError
@@ -24,14 +26,34 @@ DEVICE_BUDGETS, DEVICE_START = (4096, 16384, 65536), 16384
 class OnTexts(OnTorch):
     """An engine whose rows are texts, or pairs of them.
 
-    Option `token_budget`: padded tokens per batch to start from.
+    Options: `token_budget` (padded tokens per batch to start from), `form` (auto, torch, onnx),
+    `onnx` (the folder of a graph that lies elsewhere), and, of a graph, those of `Session`.
     """
+
+    network: Any = None
 
     tokenizer: Any
     """A Tokenizer, or what reads texts and makes batches as one does."""
     budget: Budget
     first = 0
     """The input of a request that its first row stands for."""
+
+    def read(
+        self, auto: Any, folder: Path, options: Mapping[str, Any], unneeded: str | None = None
+    ) -> Any:
+        """The network in the form that files and options call for. Raises LoadError."""
+        place = form_of(folder, options, on_cpu=self.device.type == "cpu")
+        if place is None:
+            return weights(auto, str(folder), unneeded).to(self.device)
+        from modelmora.engines.network import OnnxNetwork  # starts a thread
+
+        return OnnxNetwork(place, options)
+
+    def use_threads(self, count: int) -> None:
+        """Compute with this many CPU threads."""
+        super().use_threads(count)
+        if hasattr(self.network, "use_threads"):
+            self.network.use_threads(count)
 
     def use_budget(self, options: Mapping[str, Any]) -> None:
         """Pack batches by the budget of these options and of the device."""

@@ -78,11 +78,12 @@ class Bridge:
         self._replies = Replies(settings, self._pulse, self._on_result, self._on_progress, schemas)
         self._directory = Directory(settings, self._pulse, schemas)
         self._orders = Orders(settings, self._pulse, self._publisher, schemas)
+        self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
+        self.registrar = self._directory.registrar(self._publisher.send, self.gateway_id)
         self._held = 0
         # Topics on which a produce was given up and nothing has been acknowledged since.
         self._silent: set[str] = set()
         self._stopping = False
-        self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
 
     async def start(self) -> None:
         """Connect, read the registry, tail the own share of replies.

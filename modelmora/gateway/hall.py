@@ -19,6 +19,7 @@ from modelmora.messages import (
     Parameter,
     RegistryRecord,
 )
+from modelmora.records.registrar import Registrar
 from modelmora.web.tracing import traceparent_of
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -57,6 +58,10 @@ class Wish:
 
 class Hall(Protocol):
     """Where every door leads."""
+
+    @property
+    def registrar(self) -> Registrar:
+        """The registry, as it was read and to be changed."""
 
     async def infer(self, ask: Ask) -> InferenceResult:
         """The completed result; raises Refusal. Cancelling the call cancels the request."""

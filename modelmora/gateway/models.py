@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -15,8 +15,10 @@ from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
+from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import Health, RegistryRecord, State
-from modelmora.records import State as Registry
+from modelmora.records import Registry
+from modelmora.records.registrar import Registrar
 from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, printable, shorten
 from modelmora.wire import decode_registry
@@ -51,6 +53,7 @@ class Directory:
         )
         self.state = Registry()
         """The registry as far as it was read."""
+        self._on_fact: Callable[[bytes, RegistryRecord | None, int], None] = lambda *_: None
         self._leases = Leases()
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
@@ -58,6 +61,12 @@ class Directory:
         self._status: Mapping[str, Mapping[str, Health]] = {}
         self._health: Mapping[str, Health] = {}
         self._watch: NodeWatch | None = None
+
+    def registrar(self, send: Callable[[Record], None], writer: str) -> Registrar:
+        """Who changes the registry that is read here; `send` takes records to write."""
+        made = Registrar(self.state, send, self._topic, writer)
+        self._on_fact = made.heard
+        return made
 
     async def start(self) -> None:
         """Read all there is, then follow. Raises Unreachable when that takes too long."""
@@ -133,6 +142,7 @@ class Directory:
             return
         if not self._leases.take(key, fact, record.timestamp):
             self.state.take(key, fact, record.offset)
+            self._on_fact(key, fact, record.offset)
         elif self._watch:
             self._hear(self._watch)
         self._index()

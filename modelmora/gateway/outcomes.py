@@ -76,6 +76,8 @@ _ANSWERS: dict[AnyCode, Answer] = {
     DoorCode.METHOD_NOT_ALLOWED: Answer(
         HTTPStatus.METHOD_NOT_ALLOWED, grpc.StatusCode.UNIMPLEMENTED
     ),
+    DoorCode.CONFLICT: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.ABORTED),
+    DoorCode.STALE: Answer(HTTPStatus.PRECONDITION_FAILED, grpc.StatusCode.ABORTED),
     DoorCode.MALFORMED: _INVALID,
     DoorCode.HEAD_TOO_LARGE: Answer(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, grpc.StatusCode.INVALID_ARGUMENT

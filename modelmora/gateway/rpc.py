@@ -12,12 +12,12 @@ from grpc_reflection.v1alpha import reflection
 
 from modelmora import addresses
 from modelmora.errors import Code, ConfigurationError
-from modelmora.gateway import management
+from modelmora.gateway import management, registry
 from modelmora.gateway.hall import LANES, MAX_TIMEOUT_MS, Ask, Hall, check_request_id
 from modelmora.gateway.management import ManagementService
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, answer_of
-from modelmora.gateway.tensors import BadTensor, check_tensor
+from modelmora.gateway.registry import RegistryService
 from modelmora.messages import (
     ChatMessage,
     Content,
@@ -30,6 +30,7 @@ from modelmora.messages import (
 from modelmora.messages.headers import ERROR_CODE
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.web.tracing import traceparent_of
+from modelmora.wire.tensors import BadTensor, check_tensor
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
 KEEPALIVE_MS = 30_000  # a caller whose machine says nothing for twice as long is gone
@@ -208,11 +209,16 @@ class RpcServer:
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
             )
         )
-        services = (InferenceService(hall, metrics), ManagementService(hall, _abort))
+        services = (
+            InferenceService(hall, metrics),
+            RegistryService(hall, _abort),
+            ManagementService(hall, _abort),
+        )
         self._server.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE, management.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        ours = (SERVICE, registry.SERVICE, management.SERVICE)
+        names = (*ours, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self._serving: bool | None = None
 

@@ -1,6 +1,6 @@
 """What the registry topic says: which record of each key counts, and how a model is told in one."""
 
-from modelmora.records.state import GONE, Entry, State
+from modelmora.records.state import GONE, Entry, Registry
 from modelmora.records.telling import (
     default_key,
     details_of,
@@ -14,7 +14,7 @@ from modelmora.records.telling import (
 __all__ = [
     "GONE",
     "Entry",
-    "State",
+    "Registry",
     "default_key",
     "details_of",
     "details_text",

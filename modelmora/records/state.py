@@ -46,7 +46,7 @@ def says_the_same(one: RegistryRecord, other: RegistryRecord) -> bool:
     return replace(one, writer="", based_on=None) == replace(other, writer="", based_on=None)
 
 
-class State:
+class Registry:
     """The records that count; equal at all who have read the same log."""
 
     def __init__(self) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from modelmora.errors import ConfigurationError
+from modelmora.errors import Invalid
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.settings import ModelConfig, ModelDetails
 
+_NOTHING: Mapping[str, Any] = {}
 DETAILS_BYTES = 256 * 1024
 """So that every record of the registry stays far below what a broker takes."""
 
@@ -43,9 +45,14 @@ def default_key(task: str) -> bytes:
     return f"{RegistryKind.DEFAULT}:{task}@".encode()
 
 
-def record_of(model: ModelConfig, writer: str, **more: Any) -> RegistryRecord:
-    """The record that tells a model. Raises ConfigurationError where that is too long."""
-    details = details_text(model.details)
+def record_of(
+    model: ModelConfig, writer: str, kept: Mapping[str, Any] = _NOTHING, **more: Any
+) -> RegistryRecord:
+    """The record that tells a model; `kept` is what only a newer release understands.
+
+    Raises Invalid where that is too long.
+    """
+    details = details_text(model.details, kept)
     return RegistryRecord(
         RegistryKind.MODEL,
         model.name,
@@ -59,15 +66,15 @@ def record_of(model: ModelConfig, writer: str, **more: Any) -> RegistryRecord:
     )
 
 
-def details_text(details: ModelDetails) -> str:
-    """The JSON of a record's details; raises ConfigurationError where it is too long."""
-    told = details.model_dump(mode="json", exclude_defaults=True)
+def details_text(details: ModelDetails, kept: Mapping[str, Any] = _NOTHING) -> str:
+    """The JSON of a record's details; raises Invalid where it is too long."""
+    told = {**kept, **details.model_dump(mode="json", exclude_defaults=True)}
     if not told:
         return ""
     text = json.dumps(told, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     size = len(text.encode(errors="replace"))
     if size > DETAILS_BYTES:
-        raise ConfigurationError(
+        raise Invalid(
             f"what is told of the model is {size} bytes of JSON and {DETAILS_BYTES} are allowed; "
             "shorten its metadata"
         )
@@ -87,6 +94,27 @@ def details_of(record: RegistryRecord) -> ModelDetails:
         except ValidationError as error:
             for fault in error.errors():
                 told.pop(str(fault["loc"][0]) if fault["loc"] else "", None)
+
+
+def unknown_details(record: RegistryRecord) -> dict[str, Any]:
+    """What a newer release told in the record, to be kept by a write over it."""
+    known = ModelDetails.model_fields
+    return {name: value for name, value in _json(record.details).items() if name not in known}
+
+
+def config_of(record: RegistryRecord) -> ModelConfig:
+    """The model that a record tells; what was never checked stands as it is."""
+    details = details_of(record)
+    fields = {name: getattr(details, name) for name in ModelDetails.model_fields}
+    return ModelConfig.model_construct(
+        name=record.name,
+        version=record.version,
+        task=record.task,
+        source=record.source,
+        engine=record.engine,
+        active=False,
+        **fields,
+    )
 
 
 def _json(text: str) -> dict[str, Any]:

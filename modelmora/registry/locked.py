@@ -7,7 +7,7 @@ from modelmora.registry.definitions import ModelDefinition
 from modelmora.registry.lock import Lock, drift, read_lock
 from modelmora.registry.sources import BUILT_IN
 from modelmora.registry.sums import sums_of
-from modelmora.settings import Settings
+from modelmora.settings import ModelDetails, Settings
 
 
 class Locked:
@@ -36,6 +36,11 @@ class Locked:
             self._lock, self._fault, self._seen = read_lock(self._settings), None, seen
         except ModelMoraError as error:
             self._fault = str(error)
+
+    def details(self, definition: ModelDefinition) -> ModelDetails:
+        """With the revision and files that were locked, where a definition leaves them open."""
+        own = self._lock.models.get(definition.key) if self._lock else None
+        return own.details if own else definition.details
 
     def fault(self, definition: ModelDefinition) -> str | None:
         """Why a model must not be loaded; None where it is just what was locked."""

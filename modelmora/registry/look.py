@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from modelmora.engines.allowed import is_harmless, is_weights
+from modelmora.engines.allowed import choose, is_harmless, is_weights
 from modelmora.engines.catalog import EngineEntry, entry_for, is_class
 from modelmora.engines.files import ModelFiles, broken
 from modelmora.engines.folders import check_whole, entrance, model_files, place_of
@@ -76,9 +76,9 @@ class Looker:
         known = self._known.get(definition)
         files = known.files if known else _NO_FILES  # what they last told, should they be broken
         try:
-            noted = [file.path for file in definition.details.files]
-            folder = self._sources.folder(definition.source, definition.details.revision)
-            folder = entrance(folder, noted)
+            details = self._lock.details(definition) if self._lock else definition.details
+            folder = self._sources.folder(definition.source, details.revision)
+            folder = entrance(folder, [file.path for file in details.files])
             state = file_state(folder, settled=self._lock is not None)
         except (ModelMoraError, OSError) as error:
             return Looked(definition, entry, files=files, fault=str(error))
@@ -113,8 +113,9 @@ def check_noted(path: Path, files: Sequence[ModelFile]) -> None:
 
 
 def weight_bytes(path: Path, names: Iterable[str]) -> int:
-    """Bytes of the weights among the files of a model."""
-    return sum(place_of(path, name).stat().st_size for name in names if is_weights(name))
+    """Bytes of the weights among the files of a model, in the form that goes before others."""
+    weights = [name for name in choose((name, 0) for name in names) if is_weights(name)]
+    return sum(place_of(path, name).stat().st_size for name in weights)
 
 
 def file_state(path: Path, *, settled: bool = False) -> State:

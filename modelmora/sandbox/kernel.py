@@ -6,8 +6,11 @@ import ctypes
 import os
 import platform
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _NO_NEW_PRIVS = 38  # prctl(2), PR_SET_NO_NEW_PRIVS
+_SET_TIMERSLACK, _GET_TIMERSLACK = 29, 30
 _CAPABILITIES = 0x20080522  # capset(2), version 3
 _DAC_READ_SEARCH = 1 << 2
 machine = platform.machine()
@@ -36,6 +39,18 @@ def give_up_privileges() -> None:
     wanted = struct.pack("=IIIIII", kept, kept, 0, 0, 0, 0)
     _check(libc.capset(ctypes.create_string_buffer(header), ctypes.create_string_buffer(wanted)))
     _check(libc.prctl(_NO_NEW_PRIVS, *(ctypes.c_ulong(word) for word in (1, 0, 0, 0))))
+
+
+@contextmanager
+def unhurried(slack_ns: int) -> Iterator[None]:
+    """Threads started here wake up from a sleep up to so much later, for all their life."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = libc.prctl(_GET_TIMERSLACK)
+    _check(libc.prctl(_SET_TIMERSLACK, ctypes.c_ulong(slack_ns)))
+    try:
+        yield
+    finally:
+        _check(libc.prctl(_SET_TIMERSLACK, ctypes.c_ulong(before)))
 
 
 def _check(result: int) -> None:

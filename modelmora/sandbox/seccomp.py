@@ -31,6 +31,8 @@ class _Numbers:
     socket: int
     clone: int
     clone3: int
+    listen: int
+    accept4: int
     denied: Mapping[str, int]
 
 
@@ -43,6 +45,8 @@ _NUMBERS: Mapping[str, _Numbers] = {
         socket=41,
         clone=56,
         clone3=435,
+        listen=50,
+        accept4=288,
         denied={
             "connect": 42, "bind": 49, "execve": 59, "execveat": 322, "ptrace": 101,
             "process_vm_readv": 310, "process_vm_writev": 311, "pidfd_getfd": 438,
@@ -59,6 +63,8 @@ _NUMBERS: Mapping[str, _Numbers] = {
         socket=198,
         clone=220,
         clone3=435,
+        listen=201,
+        accept4=242,
         denied={
             "connect": 203, "bind": 200, "execve": 221, "execveat": 281, "ptrace": 117,
             "process_vm_readv": 270, "process_vm_writev": 271, "pidfd_getfd": 438,
@@ -83,8 +89,31 @@ def restrict() -> None:
     It needs `kernel.give_up_privileges` first, unless run by root. Raises OSError; KeyError where
     the architecture is not known.
     """
+    _install(_NUMBERS[kernel.machine], program(_NUMBERS[kernel.machine]))
+
+
+def pretend_to_listen() -> None:
+    """Let bind and listen do nothing from now on, and say that they did it; for ever.
+
+    For a library that computes without a server, but not without having started one. To accept is
+    refused as by a process with too many open files, which servers try again. Of two filters that
+    refuse, the later one says with which error, here none. Raises as `restrict`.
+    """
     numbers = _NUMBERS[kernel.machine]
-    code = ctypes.create_string_buffer(program(numbers))
+    code = [
+        _instruction(_LOAD, _NUMBER),
+        _instruction(_JUMP_EQ, numbers.denied["bind"], 1, 0),
+        _instruction(_JUMP_EQ, numbers.listen, 0, 1),
+        _instruction(_RETURN, _ERRNO),
+        _instruction(_JUMP_EQ, numbers.accept4, 0, 1),
+        _instruction(_RETURN, _ERRNO | errno.EMFILE),
+        _instruction(_RETURN, _ALLOW),
+    ]
+    _install(numbers, b"".join(code))
+
+
+def _install(numbers: _Numbers, filters: bytes) -> None:
+    code = ctypes.create_string_buffer(filters)
     count = (len(code) - 1) // 8
     head = struct.pack("@HP", count, ctypes.addressof(code))
     kernel.call(numbers.seccomp, _SET_MODE_FILTER, _TSYNC, ctypes.create_string_buffer(head))

@@ -142,7 +142,7 @@ class NodeEffects:
         if item.error:
             self.outcomes.failed(request, work.model, item.error, spent, work.attempt)
             return
-        used = item.settings or request.settings or {}
+        used = {**(request.settings or {}), **(item.settings or {})}
         outputs = cast("bytes", item.outputs)
         self.outcomes.completed(request, work.model, outputs, used, spent, work.attempt)
 

@@ -132,8 +132,10 @@ class ModelDetails(Section):
     )
     pinned: bool = Field(False, description="never unloaded to make room for another")
     preload: bool = Field(False, description="loaded when the node starts, not at first use")
-    warm_up: str | None = Field(
-        None, description="a first input, run after the load and before any request"
+    warm_up: bool | str = Field(
+        True,
+        description="a first request, run after the load and before any other; a model that fails "
+        "it is not served. true = one that its task has, a text = that, false = none",
     )
     replicas: Replicas = Field(Replicas(), description="`min` and `max`")
     runtime: ModelName | None = Field(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
@@ -16,6 +18,6 @@ class Section(BaseModel):
     def _no_switch(cls, given: object, info: ValidationInfo) -> object:
         """`true` is no number, though Python has it so."""
         kind = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(given, bool) and kind is not bool:
+        if isinstance(given, bool) and bool not in (kind, *get_args(kind)):
             raise PydanticCustomError("no_switch", "no switch")
         return given

@@ -13,8 +13,10 @@ import yaml
 from pydantic import BaseModel
 
 from modelmora.settings.fields import Settings
+from modelmora.settings.models import ModelConfig
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
+MODELS_SCHEMA_FILE = Path(__file__).with_name("models.schema.json")
 WIDTH = 98
 MODELS = """\
 models:
@@ -75,9 +77,25 @@ def _value(default: Any) -> Any:
     return str(default) if isinstance(default, Path) else default
 
 
+def models_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a file of models, as it is shipped in `MODELS_SCHEMA_FILE`."""
+    model = ModelConfig.model_json_schema()
+    defs = model.pop("$defs", {}) | {"ModelConfig": model}
+    one = {"$ref": "#/$defs/ModelConfig"}
+    several = {
+        "type": "object",
+        "required": ["models"],
+        "additionalProperties": False,
+        "properties": {"models": {"type": "array", "items": one}},
+    }
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, "$defs": defs, "anyOf": [one, several]}
+
+
 def write_schema() -> None:
-    """Bring `SCHEMA_FILE` up to date."""
-    SCHEMA_FILE.write_text(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n")
+    """Bring both files up to date."""
+    for file, schema in ((SCHEMA_FILE, json_schema()), (MODELS_SCHEMA_FILE, models_schema())):
+        file.write_text(json.dumps(schema, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -158,10 +158,12 @@ class FakeWorkers:
         for replica in self.loads:
             self._told().on_loaded(replica, {"private_bytes": private_bytes}, 5.0)
 
-    def answer(self, number: int = 0, outputs: bytes = b"\x00") -> None:
+    def answer(self, number: int = 0, outputs: bytes = b"\x00", **settings: Parameter) -> None:
         """The group ran: each item has these outputs."""
         group = self.groups[number]
-        results = [ItemResult(index, outputs, None, 1.0) for index in range(len(group.works))]
+        results = [
+            ItemResult(index, outputs, None, 1.0, settings) for index in range(len(group.works))
+        ]
         self._told().on_started(group.replica, group.id)
         self._told().on_results(group.replica, group.id, results)
         self._told().on_group_done(group.replica, group.id, 1.0)

@@ -30,6 +30,8 @@ class DoorCode(StrEnum):
     NOT_FOUND = "not_found"
     REFUSED = "refused"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    CONFLICT = "conflict"
+    STALE = "stale"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     TOO_SLOW = "too_slow"
     MALFORMED = "malformed"

@@ -7,7 +7,6 @@ Entered by a fork of the zygote (`serve`), or as a program in a fresh interprete
 from __future__ import annotations
 
 import gc
-import importlib
 import logging
 import os
 import signal
@@ -19,7 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from modelmora.engines.base import Engine, LoadError, SteppedEngine, is_out_of_memory
+from modelmora.engines.base import (
+    Engine,
+    LoadError,
+    SteppedEngine,
+    is_out_of_memory,
+    make_engine,
+)
 from modelmora.engines.folders import check_unchanged, model_files
 from modelmora.errors import Code
 from modelmora.resources import private_memory
@@ -115,13 +120,6 @@ def _enclose(order: Mapping[str, Any]) -> Enclosure:
         )
     except Unenclosed as error:
         raise LoadError(Code.CANNOT_BE_SERVED, str(error)) from None
-
-
-def make_engine(name: str) -> Engine | SteppedEngine:
-    """An engine by its `module:Class`. Raises ImportError, AttributeError."""
-    module, _, cls = name.partition(":")
-    engine: Engine | SteppedEngine = getattr(importlib.import_module(module), cls)()
-    return engine
 
 
 def _load_fault(error: Exception) -> tuple[Code, str]:

@@ -20,6 +20,7 @@ FIXED: Mapping[str, str] = {
     # thread they wait for from running: twice the CPU time, half the rate beside other work.
     "OMP_WAIT_POLICY": "passive",
     "CUDA_VISIBLE_DEVICES": "",
+    "DIFFUSERS_VERBOSITY": "error",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",

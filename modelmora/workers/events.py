@@ -37,6 +37,10 @@ class SpecLike(Protocol):
         """Its folder."""
 
     @property
+    def warm_up(self) -> bytes | None:
+        """A request (Avro) that the child runs before it counts as loaded; None: nothing."""
+
+    @property
     def options(self) -> Mapping[str, object]:
         """Options of the engine."""
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from modelmora.engines.base import Engine, Plan, Row, Withdrawn, is_out_of_memory
+from modelmora.engines.base import Engine, Outputs, Plan, Row, Withdrawn, is_out_of_memory
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.sizes import RECORD_BYTES, outputs_too_large
-from modelmora.messages import Content, InferenceRequest
+from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import decode_request, encode_outputs
 from modelmora.workers.chunks import LIFE_S, Chunk, Stream
 from modelmora.workers.protocol import Run
@@ -40,8 +40,10 @@ class Control(Protocol):
         ...
 
 
-# index, Avro outputs or None, error or None, inference ms
-Answer = Callable[[int, bytes | None, RequestError | None, float], None]
+# index, Avro outputs or None, error or None, inference ms, settings of `Outputs`
+Answer = Callable[
+    [int, bytes | None, RequestError | None, float, Mapping[str, Parameter] | None], None
+]
 
 
 @dataclass(slots=True)
@@ -111,7 +113,7 @@ class GroupRun:
             try:
                 self._open[index] = _Open(decode_request(value))
             except Undecodable as undecodable:
-                self._answer(index, None, undecodable, 0.0)
+                self._answer(index, None, undecodable, 0.0, None)
         plan = self._plan([(index, entry.request) for index, entry in self._open.items()])
         for index, error in plan.refused:
             self._fail(index, error)
@@ -223,17 +225,20 @@ class GroupRun:
         entry = self._open[index]
         try:
             parts = [entry.parts[part] for part in range(len(entry.parts))]
-            outputs = encoded(self._engine.finish(entry.request, parts))
+            finished = self._engine.finish(entry.request, parts)
+            if not isinstance(finished, Outputs):
+                finished = Outputs(finished)
+            outputs = encoded(finished.contents)
+            self._answer(index, outputs, None, entry.ms, finished.settings)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
             self._fail(index, described(error, self._id_of(index)))
             return
         del self._open[index]
-        self._answer(index, outputs, None, entry.ms)
 
     def _fail(self, index: int, error: RequestError) -> None:
         entry = self._open.pop(index, None)
         if entry is not None:
-            self._answer(index, None, error, entry.ms)
+            self._answer(index, None, error, entry.ms, None)
 
     def _id_of(self, index: int) -> str:
         return self._run.requests[index].id

@@ -91,12 +91,17 @@ class Outbox:
         self._bytes = 0
 
     def answer(
-        self, index: int, outputs: bytes | None, error: RequestError | None, ms: float
+        self,
+        index: int,
+        outputs: bytes | None,
+        error: RequestError | None,
+        ms: float,
+        settings: Mapping[str, Parameter] | None,
     ) -> None:
-        """Add one request's outcome."""
+        """Add one request's outcome. Raises TypeError for odd settings."""
         ok = error is None
         payload = (outputs or b"") if error is None else protocol.encode_error(error)
-        self._items.append(protocol.encode_item(index, ok, ms, payload))
+        self._items.append(protocol.encode_item(index, ok, ms, payload, settings))
         self._bytes += len(payload)
         if self._bytes >= protocol.FRAME_TARGET:
             self.flush()
@@ -137,30 +142,35 @@ class StepDesk:
         self._frames: list[bytes] = []
 
     def started(self, group: int) -> None:
-        """Its request has joined."""
+        """The first request of a group has joined."""
         self._frames.append(protocol.encode_started(group))
 
     def tell(self, group: int, chunk: Chunk) -> None:
-        """Its request tells something."""
+        """A request tells something."""
         self._frames.append(protocol.encode_chunk(group, chunk))
 
     def answer(
         self,
         group: int,
+        index: int,
         outputs: bytes | None,
         error: RequestError | None,
         ms: float,
-        settings: Mapping[str, Parameter] | None,
+        settings: Mapping[str, Parameter] | None = None,
     ) -> None:
-        """Its request, and with it the group, has ended. Raises TypeError for odd settings."""
+        """A request has ended. Raises TypeError for odd settings."""
         payload = (outputs or b"") if error is None else protocol.encode_error(error)
-        item = protocol.encode_item(0, error is None, ms, payload, settings)
-        self._inbox.done(group)
-        self._frames += (protocol.encode_results(group, [item]), protocol.encode_done(group, ms))
+        item = protocol.encode_item(index, error is None, ms, payload, settings)
+        self._frames.append(protocol.encode_results(group, [item]))
 
-    def is_cancelled(self, group: int) -> bool:
-        """Whether the node has taken it back."""
-        return self._inbox.is_cancelled(group, 0)
+    def done(self, group: int, ms: float) -> None:
+        """All requests of a group have ended."""
+        self._inbox.done(group)
+        self._frames.append(protocol.encode_done(group, ms))
+
+    def is_cancelled(self, group: int, index: int) -> bool:
+        """Whether the node has taken this request back."""
+        return self._inbox.is_cancelled(group, index)
 
     def flush(self) -> None:
         """Send all that was said."""

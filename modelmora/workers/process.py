@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -362,6 +363,7 @@ def _order(spec: SpecLike, place: PlaceLike | None, sandbox: Mode) -> dict[str, 
         "safe_cost": place.safe_cost if place else None,
         "unchanged": [*spec.unchanged],
         "sandbox": sandbox.value,
+        "warm_up": b64encode(spec.warm_up).decode() if spec.warm_up else None,
     }
 
 

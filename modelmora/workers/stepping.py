@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 from modelmora.engines.base import Step, SteppedEngine, is_out_of_memory
@@ -14,34 +15,49 @@ from modelmora.messages import InferenceRequest, Parameter
 from modelmora.wire import decode_request
 from modelmora.workers.chunks import LIFE_S, Chunk, Stream
 from modelmora.workers.execution import described, encoded, log, place_of
-from modelmora.workers.protocol import ProtocolError, Run
+from modelmora.workers.protocol import Run
 
 
 class Desk(Protocol):
-    """What the steps ask of the process around them, group by group."""
+    """What the steps ask of the process around them."""
 
     def started(self, group: int) -> None:
-        """Its request has joined."""
+        """The first request of a group has joined."""
         ...
 
     def tell(self, group: int, chunk: Chunk) -> None:
-        """Its request tells something."""
+        """A request tells something."""
         ...
 
     def answer(
         self,
         group: int,
+        index: int,
         outputs: bytes | None,
         error: RequestError | None,
         ms: float,
-        settings: Mapping[str, Parameter] | None,
+        settings: Mapping[str, Parameter] | None = None,
     ) -> None:
-        """Its request, and with it the group, has ended. Raises TypeError for odd settings."""
+        """A request has ended. Raises TypeError for odd settings."""
         ...
 
-    def is_cancelled(self, group: int) -> bool:
-        """Whether the node has taken it back."""
+    def done(self, group: int, ms: float) -> None:
+        """All requests of a group have ended."""
         ...
+
+    def is_cancelled(self, group: int, index: int) -> bool:
+        """Whether the node has taken this request back."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Requests that came together: one, where the node knows that the engine is stepped."""
+
+    run: Run
+    since: float
+    missing: int
+    has_started: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -51,15 +67,13 @@ class _Request:
     `since` is when it joined for the first time.
     """
 
-    run: Run
+    key: int
+    index: int
+    group: _Group
     request: InferenceRequest
     stream: Stream | None
     since: float
     has_joined: bool = False
-
-    @property
-    def key(self) -> int:
-        return self.run.group
 
 
 class SteppedRuns:
@@ -80,6 +94,7 @@ class SteppedRuns:
         self._cohorts: deque[deque[_Request]] = deque([deque()])
         self._slots = max(1, engine.slots)
         self._threads = 0
+        self._keys = count(1)
         self._alive_at = clock()
 
     @property
@@ -88,16 +103,17 @@ class SteppedRuns:
         return bool(self._running) or any(self._cohorts)
 
     def take(self, run: Run) -> None:
-        """One more request. Raises ProtocolError unless it is one."""
-        if len(run.values) != 1:
-            raise ProtocolError("a group of several requests for a stepped engine")
-        try:
-            request = decode_request(run.values[0])
-        except Undecodable as undecodable:
-            self._desk.answer(run.group, None, undecodable, 0.0, None)
-            return
-        stream = Stream(run.requests[0].told) if request.progress else None
-        self._cohorts[-1].append(_Request(run, request, stream, self._clock()))
+        """The requests of one more group."""
+        group = _Group(run, self._clock(), len(run.values))
+        for index, value in enumerate(run.values):
+            try:
+                request = decode_request(value)
+            except Undecodable as undecodable:
+                self._answer(group, index, None, undecodable, 0.0)
+                continue
+            stream = Stream(run.requests[index].told, index) if request.progress else None
+            one = _Request(next(self._keys), index, group, request, stream, group.since)
+            self._cohorts[-1].append(one)
 
     def turn(self) -> None:
         """Let the cancelled leave, others join, then advance all by one step."""
@@ -119,11 +135,11 @@ class SteppedRuns:
     def _leave(self) -> None:
         gone = RequestError(Code.CANCELLED, "cancelled before it was computed")
         for each in [*self._running.values()]:
-            if self._desk.is_cancelled(each.key):
+            if self._is_cancelled(each):
                 self._withdraw(each)
                 self._fail(each, gone)
         for cohort in self._cohorts:
-            for each in [each for each in cohort if self._desk.is_cancelled(each.key)]:
+            for each in [each for each in cohort if self._is_cancelled(each)]:
                 cohort.remove(each)
                 self._fail(each, gone)
 
@@ -136,11 +152,12 @@ class SteppedRuns:
 
     def _add(self, each: _Request) -> bool:
         """Have it join; False where it must wait for others to end."""
-        if each.run.threads != self._threads:
-            self._threads = each.run.threads
+        run = each.group.run
+        if run.threads != self._threads:
+            self._threads = run.threads
             self._engine.use_threads(self._threads)
         try:
-            self._engine.add(each.key, each.request, each.run.parameters)
+            self._engine.add(each.key, each.request, run.parameters)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
             if is_out_of_memory(error) and self._running:
                 self._slots = len(self._running)
@@ -151,7 +168,9 @@ class SteppedRuns:
         if not each.has_joined:
             each.has_joined = True
             each.since = self._clock()
-            self._desk.started(each.key)
+        if not each.group.has_started:
+            each.group.has_started = True
+            self._desk.started(run.group)
         return True
 
     def _withdraw(self, each: _Request) -> None:
@@ -212,8 +231,8 @@ class SteppedRuns:
             outputs = encoded(step.outputs or ())
             if each.stream:
                 for chunk in each.stream.chunks(self._clock(), last=True):
-                    self._desk.tell(each.key, chunk)
-            self._desk.answer(each.key, outputs, None, self._ms(each), step.settings)
+                    self._desk.tell(each.group.run.group, chunk)
+            self._answer(each.group, each.index, outputs, None, self._ms(each), step.settings)
         except Exception as error:  # noqa: BLE001  # an engine may say anything
             self._fail(each, described(error, each.request.request_id))
 
@@ -230,13 +249,32 @@ class SteppedRuns:
                 continue
             for chunk in chunks:
                 self._alive_at = now
-                self._desk.tell(each.key, chunk)
+                self._desk.tell(each.group.run.group, chunk)
         if self._running and now - self._alive_at >= LIFE_S:
             self._alive_at = now
-            self._desk.tell(next(iter(self._running)), Chunk(0, 0))
+            first = next(iter(self._running.values()))
+            self._desk.tell(first.group.run.group, Chunk(first.index, 0))
 
     def _fail(self, each: _Request, error: RequestError) -> None:
-        self._desk.answer(each.key, None, error, self._ms(each), None)
+        self._answer(each.group, each.index, None, error, self._ms(each))
+
+    def _answer(
+        self,
+        group: _Group,
+        index: int,
+        outputs: bytes | None,
+        error: RequestError | None,
+        ms: float,
+        settings: Mapping[str, Parameter] | None = None,
+    ) -> None:
+        number = group.run.group
+        self._desk.answer(number, index, outputs, error, ms, settings)
+        group.missing -= 1
+        if not group.missing:
+            self._desk.done(number, (self._clock() - group.since) * 1e3)
+
+    def _is_cancelled(self, each: _Request) -> bool:
+        return self._desk.is_cancelled(each.group.run.group, each.index)
 
     def _ms(self, each: _Request) -> float:
         return (self._clock() - each.since) * 1e3

@@ -49,12 +49,20 @@ class _Trial:
     def tell(self, *told: int | Chunk) -> None:
         """Nobody is told."""
 
-    def is_cancelled(self, index: int) -> bool:
+    def is_cancelled(self, *_: int) -> bool:
         """Never."""
         return False
 
+    def done(self, group: int, ms: float) -> None:
+        """Nobody is told."""
+
     def ended(
-        self, index: int, outputs: bytes | None, error: RequestError | None, ms: float
+        self,
+        index: int,
+        outputs: bytes | None,
+        error: RequestError | None,
+        ms: float,
+        settings: Mapping[str, Parameter] | None,
     ) -> None:
         """It has an outcome."""
         self.fault = error
@@ -62,10 +70,11 @@ class _Trial:
     def answer(
         self,
         group: int,
+        index: int,
         outputs: bytes | None,
         error: RequestError | None,
         ms: float,
-        settings: Mapping[str, Parameter] | None,
+        settings: Mapping[str, Parameter] | None = None,
     ) -> None:
         """It has an outcome."""
         self.fault = error

@@ -27,6 +27,7 @@ MODELS = json.dumps(
         {"name": "ahead", "task": "echo", "source": "builtin:echo", "preload": True},
         {"name": "brief", "task": "echo", "source": "builtin:echo", "keep_alive": 0},
         {"name": "crash", "task": "crash", "source": "builtin:crash"},
+        {"name": "oom", "task": "oom", "source": "builtin:oom", "warm_up": "any"},
     ]
 )
 
@@ -123,6 +124,8 @@ def test_orders_are_obeyed_and_answered(station: Station, run: Run) -> None:
     assert (code, "ahead@1 cold" in told) == (0, True), told
     assert station.state("ahead") == "cold"
     assert run("unload", "ahead")[0] == 0, "it is gone already"
+    code, told = run("load", "oom")
+    assert (code, "its test request failed: out_of_memory" in told) == (1, True), told
     code, told = run("load", "nobody")
     assert (code, "serves nobody" in told) == (3, True), told
 
@@ -164,10 +167,9 @@ def test_a_poison_is_no_fault_of_its_model_but_nothing_than_poison_is(
     station: Station, run: Run
 ) -> None:
     poison = {"marker": "poison"}
-    answers = ask(station, *"abc", "poison", *"def", model="crash", **poison)
-    assert [each.error and each.error.code.value for each in answers] == [
-        *[None] * 3, "worker_crash", *[None] * 3
-    ]  # fmt: skip
+    answers = ask(station, "a", "poison", "b", model="crash", **poison)
+    codes = [each.error and each.error.code.value for each in answers]
+    assert codes == [None, "worker_crash", None]
     assert station.state("crash") in ("ready", "loading")
     answers = ask(station, *["poison"] * 7, model="crash", **poison)
     codes = [each.error.code.value for each in answers]

@@ -68,25 +68,32 @@ class Reader:
 class Station:
     """A node with a stepped model, and who sends to it and reads from it."""
 
-    def __init__(self, servers: str, folder: Path) -> None:
+    def __init__(self, servers: str, folder: Path, models: str = COUNT) -> None:
         self.servers = servers
         self.namespace = f"t{uuid.uuid4().hex[:12]}"
-        settings = {"MODELS": COUNT}
+        settings = {"MODELS": models}
         self.node = NodeProcess(servers, self.namespace, folder, settings=settings)
         self.node.start().wait_ready()
         self.seen = Observer(servers, self.namespace)
         self.reader = Reader(servers, self.namespace)
         self._producer = Producer({"bootstrap.servers": servers, "log_level": 0})
 
-    def send(self, number: int = 1, *, progress: bool = True, **parameters: Parameter) -> list[str]:
+    def send(
+        self,
+        number: int = 1,
+        *,
+        model: str = "count",
+        progress: bool = True,
+        **parameters: Parameter,
+    ) -> list[str]:
         """As many requests; their ids."""
         ids = [new_request_id(PARTITIONS) for _ in range(number)]
         for each in ids:
             request = InferenceRequest(
-                each, "count", ("text",), parameters=parameters, progress=progress
+                each, model, ("text",), parameters=parameters, progress=progress
             )
             topic = f"{self.namespace}.requests.normal"
-            self._producer.produce(topic, encode_request(request), "count")
+            self._producer.produce(topic, encode_request(request), model)
         assert self._producer.flush(60) == 0
         return ids
 
@@ -112,9 +119,9 @@ class Station:
 
         self.seen.until(look, "chunks")
 
-    def child(self) -> int:
+    def child(self, model: str = "count") -> int:
         """The process id of the model's child."""
-        return int(self.node.models()["count"]["pid"])
+        return int(self.node.models()[model]["pid"])
 
     def close(self) -> None:
         self.seen.close()

@@ -29,6 +29,7 @@ class Spec:
     options: Mapping[str, object] = field(default_factory=dict)
     unchanged: tuple[tuple[str, int, int, int], ...] = ()
     runtime: str | None = None
+    warm_up: bytes | None = None
 
 
 def spec_of(name: str) -> Spec:

@@ -58,7 +58,7 @@ def test_the_errors_of_a_request_carry_their_code() -> None:
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     names = [name for name, value in vars(errors).items()
              if isinstance(value, type) and issubclass(value, ModelMoraError)]  # fmt: skip
-    assert len(names) == 9
+    assert len(names) == 12
     drawn = errors.__doc__ or ""
     assert [name for name in names if f" {name} " not in drawn.replace("\n", " ")] == []
 

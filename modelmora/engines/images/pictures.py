@@ -12,8 +12,8 @@ from modelmora.errors import Code, RequestError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 """All that is tried. Of an animation it is the first frame."""
-MAX_PIXELS = 36_000_000
-"""A picture of 6000 x 6000, about 300 MB while it is converted."""
+MAX_PIXELS = 20_000_000
+"""A picture of 5000 x 4000, which takes about 270 MB while it is decoded and prepared."""
 MAX_RATIO = 50
 """Long side to short side; resized by its short side, a narrower picture would fill memory."""
 

@@ -12,7 +12,10 @@ from modelmora.engines.text.files import SEEDS
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, InferenceRequest, Parameter
 
+MAX_TOKENS, TEMPERATURE, TOP_P = 256, 0.7, 0.95
+"""Unless the request says something else."""
 MOST_STOPS = 16
+_LONGEST_FORM = 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,10 @@ class Asked:
 class Sampling:
     """How the next token is chosen; temperature 0 takes the likeliest."""
 
-    max_tokens: int
-    temperature: float
     seed: int
-    top_p: float = 1.0
+    max_tokens: int = MAX_TOKENS
+    temperature: float = TEMPERATURE
+    top_p: float = TOP_P
     top_k: int = 0
     min_p: float = 0.0
     repeat_penalty: float = 1.0
@@ -101,9 +104,11 @@ def form(parameters: Mapping[str, Parameter], *, has_turns: bool) -> dict[str, A
     schema, grammar = parameters.get("json_schema"), parameters.get("grammar")
     if schema is not None and grammar is not None:
         raise _invalid("send `json_schema` or `grammar`, not both")
+    if max(len(str(schema or "")), len(str(grammar or ""))) > _LONGEST_FORM:
+        raise _invalid(f"`json_schema` and `grammar` take at most {_LONGEST_FORM} characters")
     if isinstance(grammar, str):
         # llama.cpp would read another language behind this, and on a fault use no grammar at all.
-        if grammar.lstrip().startswith("%"):
+        if not grammar.strip() or grammar.lstrip().startswith("%"):
             raise _invalid("`grammar` is no GBNF; it begins with `root ::=` or another rule")
         return {"grammar": grammar}
     if schema is None:
@@ -146,9 +151,16 @@ def check_length(tokens: int, context: int) -> None:
         )
 
 
-def told(how: Sampling, finish: str, prompt_tokens: int, tokens: int) -> dict[str, Parameter]:
-    """The settings of a result that were not simply given."""
+def told(
+    parameters: Mapping[str, Parameter],
+    how: Sampling,
+    finish: str,
+    prompt_tokens: int,
+    tokens: int,
+) -> dict[str, Parameter]:
+    """The settings of a result: those asked for, and what was not simply given."""
     return {
+        **parameters,
         "seed": how.seed,
         "finish_reason": finish,
         "prompt_tokens": prompt_tokens,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from modelmora.messages import InferenceRequest, Parameter
 
 WAIT_S = 0.05
 """How long a step waits for the first token of any request."""
+STANDSTILL_S = 120.0
+"""After so long without a word llama.cpp is taken to be caught in a request, for good."""
 # Assumed where places are reserved: of an image, and of what a template puts around the turns.
 _IMAGE_TOKENS, _TEMPLATE_TOKENS = 2048, 512
 
@@ -34,6 +37,7 @@ class _Running:
     """One request; its own thread reads `removed`, all else is the engine's."""
 
     key: int
+    parameters: Mapping[str, Parameter]
     how: Sampling
     body: dict[str, Any]
     places: int
@@ -59,7 +63,7 @@ class _Running:
             outputs.append(_logprobs(entries, self.how.logprobs))
         prompt = max(said.prompt_tokens for said in self.said)
         tokens = max(said.tokens for said in self.said)
-        settings = asking.told(self.how, finish, prompt, tokens)
+        settings = asking.told(self.parameters, self.how, finish, prompt, tokens)
         return Step(self.key, chunk=self.fresh or None, outputs=outputs, settings=settings)
 
 
@@ -98,6 +102,7 @@ class Gguf(SteppedEngine):
         self._waiting: deque[_Running] = deque()
         self._active: set[_Running] = set()  # the removed ones too, until llama.cpp lets go
         self._events: SimpleQueue[tuple[_Running, Said | None]] = SimpleQueue()
+        self._heard_at = 0.0
         self._start()
         return {
             "context_length": self._context,
@@ -130,17 +135,24 @@ class Gguf(SteppedEngine):
             ]
         places = asked.most_tokens + _TEMPLATE_TOKENS + _IMAGE_TOKENS * len(asked.images)
         places = min(places + how.max_tokens, self._context)
-        self._running[key] = run = _Running(key, how, body, places)
+        self._running[key] = run = _Running(key, parameters, how, body, places)
         self._waiting.append(run)
         self._admit()
 
     def step(self) -> Sequence[Step]:
-        """What the requests have said; waits at most `WAIT_S` for the first of it."""
+        """What the requests have said; waits at most `WAIT_S` for the first of it.
+
+        Ends the process where llama.cpp stands still: an odd grammar can hold its one loop, which
+        nothing stops, and with it all requests.
+        """
         if not self._active:
             return ()
+        if time.monotonic() - self._heard_at > STANDSTILL_S:
+            raise SystemExit("llama.cpp stands still")
         heard: dict[_Running, bool] = {}
         try:
             run, said = self._events.get(timeout=WAIT_S)
+            self._heard_at = time.monotonic()
             while True:
                 heard[run] = said is None
                 if said is not None:
@@ -179,6 +191,8 @@ class Gguf(SteppedEngine):
             if sum(each.places for each in self._active) + run.places > self._pool:
                 return
             self._waiting.popleft()
+            if not self._active:
+                self._heard_at = time.monotonic()
             self._active.add(run)
             Thread(target=self._ask, args=(run,), daemon=True).start()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,8 +20,12 @@ from modelmora.engines.text import asking
 from modelmora.engines.text.asking import Asked, Sampling
 from modelmora.engines.text.files import GgufModel
 from modelmora.errors import Code, RequestError
+from modelmora.sandbox import kernel, seccomp
 
+PROMPT_BATCH = 256
+"""Tokens of prompts between two things that llama.cpp says; between them it cannot be stopped."""
 _SILENT = -1
+_PAUSE_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, thre
         xllamacpp.CommonAdapterLoraInfo(str(model.adapters[name]), 0.0) for name in adapters
     ]
     params.n_parallel, params.n_ctx = slots, pool
+    params.n_batch = PROMPT_BATCH
     params.kv_unified = True
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.warmup = params.fit_params = params.ctx_shift = False
@@ -53,9 +59,8 @@ def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, thre
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
     params.verbosity = _SILENT
     params.n_threads_http = 1
-    # It always listens somewhere. This socket nobody can reach: its folder is ours, and goes.
-    with tempfile.TemporaryDirectory(prefix="mm-llama-") as folder:
-        params.hostnames = [str(Path(folder) / "none.sock")]
+    with _unheard() as address:
+        params.hostnames = [address]
         try:
             return xllamacpp.Server(params)
         except (RuntimeError, ValueError):
@@ -63,6 +68,21 @@ def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, thre
                 f"llama.cpp cannot load {model.path.name}; is its architecture "
                 f"({model.header.architecture[:60]}) one that it knows?"
             ) from None
+
+
+@contextmanager
+def _unheard() -> Iterator[str]:
+    """Where llama.cpp may listen, which it insists on, and nobody can ask it."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mm-llama-"))
+            stack.enter_context(socket.socket(socket.AF_UNIX)).bind(f"{folder}/try.sock")
+        except OSError:  # in an enclosed process, which may not listen at all
+            seccomp.pretend_to_listen()
+            # It tries again a microsecond later, for ever.
+            stack.enter_context(kernel.unhurried(_PAUSE_NS))
+            folder = ""
+        yield str(Path(folder) / "none.sock")
 
 
 def body_of(asked: Asked, how: Sampling, *, seeded: bool) -> dict[str, Any]:
@@ -74,6 +94,7 @@ def body_of(asked: Asked, how: Sampling, *, seeded: bool) -> dict[str, Any]:
     body: dict[str, Any] = {
         "stream": True,
         "stream_options": {"include_usage": True},
+        "return_progress": True,
         "max_tokens": how.max_tokens,
         "temperature": how.temperature,
         "top_p": how.top_p,
@@ -120,7 +141,7 @@ def ask(server: Any, body: dict[str, Any], hear: Callable[[Said], bool]) -> None
 
         try:
             call(body, said)
-        except (RuntimeError, ValueError):
+        except (RuntimeError, TypeError, ValueError):
             hear(Said(error=_refused(body)))  # its words may hold content
 
 
@@ -131,7 +152,7 @@ def _said(answer: Mapping[str, Any], body: Mapping[str, Any]) -> Said:
     prompt, tokens = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
     if not answer.get("choices"):
         return Said(prompt_tokens=prompt, tokens=tokens)
-    [choice] = answer["choices"]
+    choice = answer["choices"][0]
     text = choice["text"] if "text" in choice else choice.get("delta", {}).get("content")
     logprobs = (choice.get("logprobs") or {}).get("content") or ()
     return Said(text or "", logprobs, choice.get("finish_reason"), prompt, tokens)
@@ -165,9 +186,11 @@ def _silence() -> Iterator[None]:
     with _lock:
         if not _silences:
             _silences.append(os.dup(2))
-            nowhere = os.open(os.devnull, os.O_WRONLY)
+            # A pipe that nobody reads, since an enclosed process may open nothing to write.
+            end, nowhere = os.pipe()
             os.dup2(nowhere, 2)
             os.close(nowhere)
+            os.close(end)
         _silences.append(-1)
     try:
         yield

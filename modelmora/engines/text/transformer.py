@@ -34,8 +34,8 @@ _ONLY_GGUF = ("grammar", "json_schema", "loras")
 class _Answer:
     """One request: its row, and its text so far."""
 
-    def __init__(self, row: Row, words: Words) -> None:
-        self.row, self.words = row, words
+    def __init__(self, row: Row, words: Words, parameters: Mapping[str, Parameter]) -> None:
+        self.row, self.words, self.parameters = row, words, parameters
         self.text: list[str] = []
 
     def say(self, text: str) -> str | None:
@@ -98,7 +98,7 @@ class Transformer(SteppedEngine):
         ids = self._ids(asked)
         asking.check_length(len(ids), self._context)
         row = Row(key, ids, how)
-        self._answers[key] = _Answer(row, Words(self._decode, how.stop))
+        self._answers[key] = _Answer(row, Words(self._decode, how.stop), parameters)
         self._waiting.append(row)
 
     def step(self) -> Sequence[Step]:
@@ -167,7 +167,7 @@ class Transformer(SteppedEngine):
         outputs = ["".join(answer.text)]
         if row.how.logprobs is not None:
             outputs.append(json.dumps([*self._logprobs(row)]))
-        settings = asking.told(row.how, finish, len(row.prompt), len(row.answer))
+        settings = asking.told(answer.parameters, row.how, finish, len(row.prompt), len(row.answer))
         return Step(row.key, chunk=fresh or None, outputs=outputs, settings=settings)
 
     def _logprobs(self, row: Row) -> Iterator[Mapping[str, Any]]:

@@ -26,7 +26,6 @@ from modelmora.errors import Code
 from modelmora.gateway.hall import LANES, MAX_TIMEOUT_MS, MOST_WAIT_S, Ask, Wish
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest.strict import fault, parse
-from modelmora.gateway.tensors import DTYPES, BadTensor, from_nested, to_nested
 from modelmora.messages import (
     ChatMessage,
     Content,
@@ -36,6 +35,7 @@ from modelmora.messages import (
     Parameter,
     Tensor,
 )
+from modelmora.wire.tensors import DTYPES, BadTensor, from_nested, to_nested
 
 LaneName = Literal["critical", "high", "normal", "low"]
 _LONG = 1 << 63

@@ -10,7 +10,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from modelmora.gateway.rest.bodies import InferBody, JsonContent, OrderBody
+from modelmora.gateway.rest.catalogue import Choice
 from modelmora.messages import State
+from modelmora.settings import ModelConfig, ModelDetails
 from modelmora.web.problems import PROBLEM
 
 ABOUT = (
@@ -89,20 +91,6 @@ class ModelHealth(BaseModel):
         description="Where it stands on the node where it is best; null where no node runs"
     )
     reason: str | None = Field(description="Why it has failed")
-
-
-class ModelEntry(ModelHealth):
-    """One model of the registry."""
-
-    task: str
-    source: str
-    max_inputs: int | None = Field(description="Inputs whose outputs fit one answer, if known")
-
-
-class Models(BaseModel):
-    """All models of the registry."""
-
-    models: list[ModelEntry]
 
 
 class ModelsHealth(BaseModel):
@@ -204,7 +192,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
-    for model in (InferBody, OrderBody, Problem):
+    for model in (InferBody, OrderBody, Problem, ModelConfig, ModelDetails, Choice):
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
         named[model.__name__] = own

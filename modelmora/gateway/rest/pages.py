@@ -47,12 +47,13 @@ def _model(hall: Hall) -> str:
     return DEFAULT_MODEL if DEFAULT_MODEL in names or not names else names[0]
 
 
-def _curl(base: str, path: str, body: Any = None) -> str:
-    if body is None:
-        return f"curl {base}{path}"
-    return (
-        f"curl {base}{path} \\\n  -H 'content-type: application/json' \\\n  -d '{json.dumps(body)}'"
-    )
+def _curl(base: str, path: str, body: Any = None, method: str = "post") -> str:
+    parts = [f"curl {base}{path}"]
+    if method not in ("get", "post"):
+        parts.append(f"-X {method.upper()}")
+    if body is not None:
+        parts += ["-H 'content-type: application/json'", f"-d '{json.dumps(body)}'"]
+    return " \\\n  ".join(parts)
 
 
 def _landing(hall: Hall, base: str) -> str:
@@ -108,7 +109,7 @@ def _operation(
     model: str,
     base: str,
 ) -> str:
-    where = path.replace("{model_name}", model)
+    where = path.replace("{model_name}", model).replace("{name}", model).replace("{version}", "1")
     body = operation.get("requestBody")
     example = body["content"]["application/json"]["example"] if body else None
     area = ""
@@ -120,10 +121,17 @@ def _operation(
         f"{code(path)}</h2><p>{escape(operation['summary'])}.</p>"
         f'<p class="soft">{_prose(operation["description"])}</p>'
         f"{_parameters(operation)}{_fields(schema, body)}"
-        f"<h3>Example</h3><pre>{escape(_curl(base, where, example))}</pre>"
+        f"<h3>Example</h3><pre>{escape(_curl(base, where, example, method))}</pre>"
+        f"{_form(where, area) if method == 'get' or path.startswith('/infer') else ''}"
+        f"<h3>Answers</h3>{_answers(operation)}</section>"
+    )
+
+
+def _form(where: str, area: str) -> str:
+    """Where it can be tried; what changes the registry is not tried by a click."""
+    return (
         f'<form data-path="{escape(where)}">{area}'
         '<button>Send</button><pre class="answer" aria-live="polite" hidden></pre></form>'
-        f"<h3>Answers</h3>{_answers(operation)}</section>"
     )
 
 
@@ -143,7 +151,7 @@ def _fields(schema: dict[str, Any], body: dict[str, Any] | None) -> str:
     rows = [
         (
             code(field) + _aside("" if field in described.get("required", ()) else "may be absent"),
-            _prose(words["description"]),
+            _prose(words.get("description", "")),
         )
         for field, words in described["properties"].items()
     ]

@@ -18,12 +18,13 @@ from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest import described, problems
 from modelmora.gateway.rest.bodies import read_ask, write_result
+from modelmora.gateway.rest.models import add_models
 from modelmora.gateway.rest.orders import add_orders
 from modelmora.gateway.rest.pages import add_pages
 from modelmora.gateway.rest.reading import Body
-from modelmora.gateway.tensors import BadTensor
 from modelmora.web.problems import DoorCode, install, trace_of
 from modelmora.web.surface import Surface
+from modelmora.wire.tensors import BadTensor
 
 JSON_OVER_RECORD = 8  # FP32 as text and escaped text are up to six times their bytes
 CALLER_GONE = 499  # nobody reads it; the number is nginx's
@@ -44,8 +45,9 @@ def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
     install(app)
     app.add_middleware(Surface, routes=app.routes)
     _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
-    _add_models(app, hall)
+    add_models(app, hall)
     add_orders(app, hall)
+    _add_models_health(app, hall)
     _add_health(app, hall, metrics)
     add_pages(app, hall)
     return app
@@ -99,7 +101,7 @@ def _add_health(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_models(app: FastAPI, hall: Hall) -> None:
+def _add_models_health(app: FastAPI, hall: Hall) -> None:
     @app.get(
         "/health/models",
         summary="Tell what is known of each model",
@@ -112,30 +114,6 @@ def _add_models(app: FastAPI, hall: Hall) -> None:
         return {
             "models": [
                 {"name": model.name, "version": model.version, **state_of(hall, model)}
-                for model in hall.models()
-            ]
-        }
-
-    @app.get(
-        "/models",
-        summary="List the models",
-        description="All that the registry has. `task` is what a model does, `source` where it "
-        "comes from.",
-        response_description="The models, by name and version.",
-        response_model=described.Models,
-        tags=["models"],
-    )
-    async def models() -> dict[str, Any]:
-        return {
-            "models": [
-                {
-                    "name": model.name,
-                    "version": model.version,
-                    "task": model.task,
-                    "source": model.source,
-                    "max_inputs": model.max_inputs,
-                    **state_of(hall, model),
-                }
                 for model in hall.models()
             ]
         }

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from modelmora.errors import NotFound
 from modelmora.registry.sources.base import Check, Corrupt, File, Progress
 from modelmora.registry.sources.lease import claimed
 
+_ABANDONED_S = 7 * 86_400
 Read = Callable[[File, int], AbstractContextManager[Iterator[bytes]]]
 """The bytes of a file from an offset on."""
 
@@ -40,58 +44,95 @@ class Cache:
     ) -> None:
         """Fetch files that are not here: aside, then put in place by one rename.
 
-        What a killed fetch left is gone on from. Two at once fetch once. Raises Corrupt, OSError.
+        What a killed fetch left is gone on from. Two at once fetch once. Raises what `read`,
+        `verify` and `check` do, and OSError.
         """
         place = self.folder(source, revision)
-        if place.is_dir():
-            return
         key = f"{_slug(source)}-{revision}"
+        if all((place / file.path).is_file() for file in files):
+            return
         with claimed(self.root / ".claims" / key):
-            if place.is_dir():
-                return
+            lacking = [file for file in files if not (place / file.path).is_file()]
+            self.sweep()
             aside = self.root / ".partial" / key
-            aside.mkdir(parents=True, exist_ok=True)
-            for file in files:
-                target = aside / file.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _fetch_one(target, file, read, progress)
-                verify(target, file)
-                check(file.path, target)
-            for folder in (aside, *(path for path in aside.rglob("*") if path.is_dir())):
-                _sync(folder)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            aside.rename(place)
-            _sync(place.parent)
+            _keep_only(aside, {file.path for file in lacking})
+            try:
+                for file in lacking:
+                    _fetch_one(aside / file.path, file, read, progress)
+                    verify(aside / file.path, file)
+                    check(file.path, aside / file.path)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    shutil.rmtree(aside, ignore_errors=True)
+                if not all((place / file.path).is_file() for file in files):
+                    raise
+                return  # we were frozen, and another has taken the claim over and done it
+            _put_in_place(aside, place, lacking)
 
     def discard(self, source: str, revision: str) -> int:
         """Delete a revision, and what a fetch of it left; bytes that are free now."""
         key = f"{_slug(source)}-{revision}"
+        aside = self.root / ".partial" / key
         freed = 0
-        for place in (self.folder(source, revision), self.root / ".partial" / key):
-            if place.is_dir():
-                freed += sum(each.stat().st_size for each in place.rglob("*") if each.is_file())
-                # First out of sight: no one may find half of it.
-                gone = self.root / ".partial" / f"{key}.gone"
-                gone.parent.mkdir(parents=True, exist_ok=True)
-                place.rename(gone)
-                shutil.rmtree(gone)
+        with claimed(self.root / ".claims" / key):
+            for place in (aside, self.folder(source, revision)):
+                if place.is_dir():
+                    freed += sum(each.stat().st_size for each in place.rglob("*") if each.is_file())
+                    if place != aside:  # out of sight at once: no one may find half of it
+                        aside.parent.mkdir(parents=True, exist_ok=True)
+                        place.rename(aside)
+                    shutil.rmtree(aside)
         return freed
+
+    def sweep(self, older_s: float = _ABANDONED_S) -> None:
+        """Delete what fetches left that nobody has gone on with."""
+        for aside in (self.root / ".partial").glob("*"):
+            newest = max((each.stat().st_mtime for each in aside.rglob("*")), default=0.0)
+            if time.time() - newest > older_s and not (self.root / ".claims" / aside.name).exists():
+                shutil.rmtree(aside, ignore_errors=True)
+
+
+def _keep_only(aside: Path, wanted: Collection[str]) -> None:
+    """Of what a fetch left, what this one wants too."""
+    for path in [each for each in aside.rglob("*") if each.is_file()]:
+        if path.relative_to(aside).as_posix() not in wanted:
+            path.unlink()
+
+
+def _put_in_place(aside: Path, place: Path, files: Sequence[File]) -> None:
+    """By one rename; files that come later are put beside those that are there, each whole."""
+    for folder in (aside, *(path for path in aside.rglob("*") if path.is_dir())):
+        _sync(folder)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.is_dir():
+        aside.rename(place)
+    elif aside.is_dir():
+        for file in files:
+            (place / file.path).parent.mkdir(parents=True, exist_ok=True)
+            (aside / file.path).rename(place / file.path)
+            _sync((place / file.path).parent)
+        shutil.rmtree(aside)
+    _sync(place.parent)
 
 
 def _fetch_one(target: Path, file: File, read: Read, progress: Progress) -> None:
+    """Raises Corrupt where it is longer than its source says, and what `read` does."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.stat().st_size < file.size:
+        # A file of our own: one who had the claim and was frozen may still write to the old one.
+        own = target.with_name(f"{target.name}.{uuid4().hex}")
+        shutil.copyfile(target, own)
+        own.replace(target)
     with target.open("ab") as out:
         done = out.tell()
-        if done > file.size:
-            out.truncate(0)
-            done = 0
         progress(file.path, done, file.size)
         if done < file.size:
             with read(file, done) as chunks:
                 for chunk in chunks:
-                    out.write(chunk)
                     done += len(chunk)
                     if done > file.size:
-                        break
+                        raise Corrupt(f"{file.path} is longer than its source tells")
+                    out.write(chunk)
                     progress(file.path, done, file.size)
         out.flush()
         os.fsync(out.fileno())

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Self
 
 from modelmora.errors import ConfigurationError, MissingExtra, NotFound, Unreachable
 from modelmora.registry.files import write_atomically
-from modelmora.registry.sources.base import Check, File, Found, Progress
+from modelmora.registry.sources.base import Check, Corrupt, File, Found, Progress
 from modelmora.registry.sources.cache import missing, verify
 from modelmora.registry.sources.lease import claimed
 from modelmora.settings import Licence
@@ -52,7 +53,7 @@ class Hub:
         self, revision: str | None, files: Sequence[File], progress: Progress, check: Check
     ) -> None:
         """Fetch into the cache; what a killed fetch left is gone on from."""
-        with claimed(self.cache / ".locks" / self._name / "modelmora.claim"):
+        with claimed(self._claim):
             for file in files:
                 with _told_plainly(self.repository):
                     path = self._one(revision or "", file, progress)
@@ -76,8 +77,12 @@ class Hub:
 
     def discard(self, revision: str | None) -> int:
         """Delete the snapshot and those of its blobs that no other snapshot links to."""
-        snapshots = self.cache / self._name / "snapshots"
         folder = self.folder(revision)
+        with claimed(self._claim):
+            return self._discard(folder)
+
+    def _discard(self, folder: Path) -> int:
+        snapshots = folder.parent
         ours = {path.resolve() for path in folder.rglob("*") if path.is_file()}
         shutil.rmtree(folder)
         others = {path.resolve() for path in snapshots.rglob("*") if path.is_symlink()}
@@ -91,13 +96,18 @@ class Hub:
         return freed
 
     @property
+    def _claim(self) -> Path:
+        return self.cache / ".locks" / self._name / "modelmora.claim"
+
+    @property
     def _name(self) -> str:
         return "models--" + self.repository.replace("/", "--")
 
     def _one(self, revision: str, file: File, progress: Progress) -> Path:
         from huggingface_hub import hf_hub_download
 
-        with _disk_kept(self.cache / self._name / "blobs"):
+        with _disk_kept(self.cache / self._name / "blobs"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it would print what we tell in our words
             path = hf_hub_download(
                 self.repository,
                 file.path,
@@ -106,7 +116,7 @@ class Hub:
                 endpoint=os.environ.get("HF_ENDPOINT") or None,
                 token=os.environ.get("HF_TOKEN") or None,
                 local_files_only=_is_offline(),
-                tqdm_class=_bar(file.path, progress),
+                tqdm_class=_bar(file, progress),
             )
         progress(file.path, file.size, file.size)
         return Path(path)
@@ -188,15 +198,19 @@ def _told_plainly(repository: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no answer"
         raise Unreachable(f"the hub refuses hf:{repository} ({status}); try again later") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise Corrupt(f"a file of hf:{repository} did not come whole; install it again") from None
 
 
 @contextmanager
 def _disk_kept(blobs: Path) -> Iterator[None]:
-    """Where the disk is full, leave nothing half on it."""
+    """Where the disk is full, or a file has no end, leave nothing half on it."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (Corrupt, OSError) as error:
+        if isinstance(error, Corrupt) or error.errno in (errno.ENOSPC, errno.EDQUOT):
             for part in blobs.glob("*.incomplete"):
                 part.unlink(missing_ok=True)
         raise
@@ -205,8 +219,8 @@ def _disk_kept(blobs: Path) -> Iterator[None]:
 class _Bar:
     """What the library calls as it goes on, in place of a bar of its own."""
 
-    def __init__(self, path: str, progress: Progress, done: int, total: int) -> None:
-        self._path, self._progress, self._done, self._total = path, progress, done, total
+    def __init__(self, file: File, progress: Progress, done: int) -> None:
+        self._file, self._progress, self._done = file, progress, done
 
     def __enter__(self) -> Self:
         return self
@@ -216,11 +230,13 @@ class _Bar:
 
     def update(self, count: float = 1) -> None:
         self._done += int(count)
-        self._progress(self._path, self._done, self._total)
+        if self._done > self._file.size:
+            raise Corrupt(f"{self._file.path} is longer than its source tells")
+        self._progress(self._file.path, self._done, self._file.size)
 
 
-def _bar(path: str, progress: Progress) -> Any:
-    def make(initial: int = 0, total: int | None = None, **_: object) -> _Bar:
-        return _Bar(path, progress, initial, total or 0)
+def _bar(file: File, progress: Progress) -> Any:
+    def make(initial: int = 0, **_: object) -> _Bar:
+        return _Bar(file, progress, initial)
 
     return make

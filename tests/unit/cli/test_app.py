@@ -154,8 +154,8 @@ def test_a_reader_that_went_away_is_no_noise(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-RUNNING = {"serve", "broker", "demo", "bench", "config"}
-"""Verbs that start something, or look at settings only."""
+RUNNING = {"init", "serve", "broker", "demo", "bench", "config"}
+"""Verbs that begin or start something, or look at settings only."""
 
 
 def test_every_verb_that_speaks_to_an_instance_finds_it_by_the_same_options() -> None:

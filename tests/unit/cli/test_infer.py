@@ -104,6 +104,25 @@ def test_a_model_may_allow_fewer_inputs(cli: Cli) -> None:
         assert [len(body["inputs"]) for _, body in gateway.asked[1:]] == sizes
 
 
+def test_a_query_and_its_documents_stay_together(cli: Cli) -> None:
+    texts = [f"text {n}" for n in range(PORTION_INPUTS + 9)]
+    models = {"models": [{**MODELS["models"][0], "task": "rerank"}]}
+    with door({"/infer/m": (200, ANSWER), "/models": (200, models)}) as gateway:
+        assert cli("infer", "m", *texts, "--url", gateway.url).code == 0
+    assert [body["inputs"] for _, body in gateway.asked[1:]] == [texts]
+
+
+def test_answers_of_several_tensors_are_joined_each_with_its_kind() -> None:
+    def part(score: float, label: str) -> dict[str, Any]:
+        scores = {"name": "scores", "dtype": "FP32", "shape": [1, 1], "data": [[score]]}
+        labels = {"name": "labels", "dtype": "BYTES", "shape": [1, 1], "data": [[label]]}
+        return ANSWER | {"outputs": [scores, labels]}
+
+    scores, labels = joined([part(0.5, "a"), part(0.25, "b")])["outputs"]
+    assert (scores["shape"], scores["data"]) == ([2, 1], [[0.5], [0.25]])
+    assert (labels["shape"], labels["data"]) == ([2, 1], [["a"], ["b"]])
+
+
 def test_a_model_must_be_named(cli: Cli) -> None:
     ran = cli("infer", "", "text", "--url", "http://127.0.0.1:1")
     assert (ran.code, ran.err) == (

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from modelmora.engines import CATALOG, Engine, entry_for, settings_for
+from modelmora.engines import CATALOG, Engine, Outputs, SteppedEngine, entry_for, settings_for
+from modelmora.engines.base import make_engine
 from modelmora.errors import RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
-from modelmora.workers.child import make_engine
 
 Answer = Sequence[Content] | RequestError
 
@@ -21,8 +21,15 @@ def loaded(folder: Path, task: str) -> Engine:
     entry = entry_for(task)
     assert entry is not None
     assert entry.read is not None
-    engine = cast("Engine", make_engine(entry.read(folder).engine or entry.engine))
+    engine = batch_engine(entry.read(folder).engine or entry.engine)
     engine.load(folder, {"device": "cpu"})
+    return engine
+
+
+def batch_engine(name: str) -> Engine:
+    """The engine of a `module:Class` that must be a batch engine."""
+    engine = make_engine(name)
+    assert not isinstance(engine, SteppedEngine)
     return engine
 
 
@@ -46,7 +53,8 @@ def answers(
 
 def _finish(engine: Engine, request: InferenceRequest, parts: dict[int, Any]) -> Answer:
     try:
-        return engine.finish(request, [parts[place] for place in range(len(parts))])
+        outputs = engine.finish(request, [parts[place] for place in range(len(parts))])
+        return outputs.contents if isinstance(outputs, Outputs) else outputs
     except RequestError as error:
         return error
 
@@ -60,7 +68,7 @@ def numbers(content: Content, name: str) -> np.ndarray[Any, Any]:
 
 def words(content: Content, name: str) -> list[list[str]]:
     """A BYTES tensor [rows, columns] of that name."""
-    from modelmora.gateway.tensors import to_nested
+    from modelmora.wire.tensors import to_nested
 
     assert isinstance(content, Tensor)
     assert (content.name, content.dtype) == (name, "BYTES")

@@ -17,6 +17,7 @@ from modelmora.engines import (
     kind_of,
     settings_for,
 )
+from modelmora.engines.catalog import first_request
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, Parameter, Tensor
 
@@ -82,3 +83,26 @@ def test_kinds_of_content() -> None:
 def test_the_table_needs_no_model_library() -> None:
     code = "import sys, modelmora.engines, modelmora.workers; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "told", "inputs"),
+    [
+        ("txt2embed", True, ("Hello",)),
+        ("txt2embed", "Good morning", ("Good morning",)),
+        ("txt2embed", False, None),
+        ("txt2txt", "Good morning", ("Good morning",)),
+        ("echo", True, None),
+        ("echo", "a", ("a",)),
+    ],
+)
+def test_the_first_request_of_a_child(
+    task: str, told: bool | str, inputs: tuple[str, ...] | None
+) -> None:
+    entry = entry_for(task, testing=True)
+    assert entry is not None
+    first = first_request(entry, "m", told)
+    assert (first and first.inputs) == inputs
+    if first:
+        assert first.model == "m"
+        settings_for(entry, first.parameters)

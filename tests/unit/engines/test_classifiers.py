@@ -94,14 +94,23 @@ def test_labels_of_the_request_as_transformers_does(tmp_path: Path, kind: str) -
     assert [label for row in ranks(other) for label, _ in row] == ["a"] * 9
 
 
-@pytest.mark.parametrize("function", [None, "torch.nn.modules.linear.Identity"])
-def test_pairs_are_scored_as_sentence_transformers_does(
-    tmp_path: Path, function: str | None
-) -> None:
-    from sentence_transformers import CrossEncoder
+IDENTITY = "torch.nn.modules.linear.Identity"
 
-    own = {"sentence_transformers": {"activation_fn": function}} if function else {}
-    folder = make_tiny_kind(tmp_path / "m", "reranker", **own)
+
+@pytest.mark.parametrize("told", ["", "sentence_transformers", "sbert_ce", "saved"])
+def test_pairs_are_scored_as_sentence_transformers_does(tmp_path: Path, told: str) -> None:
+    from sentence_transformers import CrossEncoder
+    from torch.nn import Identity
+
+    own: dict[str, dict[str, Any]] = {
+        "sentence_transformers": {"sentence_transformers": {"activation_fn": IDENTITY}},
+        "sbert_ce": {"sbert_ce_default_activation_function": IDENTITY},
+    }
+    folder = make_tiny_kind(tmp_path / "m", "reranker", **own.get(told, {}))
+    if told == "saved":
+        made = CrossEncoder(str(folder), device="cpu", activation_fn=Identity(), max_length=50)
+        folder = tmp_path / "saved"
+        made.save_pretrained(str(folder))
     query, *documents = TEXTS
     short = [" ".join(each.split()[:20]) for each in documents]
     wanted = CrossEncoder(str(folder), device="cpu").predict([(query, each) for each in short])

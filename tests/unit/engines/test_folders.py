@@ -31,6 +31,10 @@ ATTACKS = {
     "code": (_write("modeling.py"), "is code"),
     "code below": (_write("a/b.py"), "is code"),
     "auto_map": (_write("tokenizer_config.json", b'{"auto_map": {"A": "b.C"}}'), "code of its own"),
+    "auto_map in much": (
+        _write("tokenizer_config.json", b'{"auto_map": {}, "x": "' + b" " * 4_000_000 + b'"}'),
+        "too large for a configuration",
+    ),
     "link out": (_link("vocab.txt", "/etc/passwd"), "a link out of the model's folder"),
     "link up": (_link("vocab.txt", "../outside"), "a link out of the model's folder"),
     "folder out": (_link("more", "/etc"), "a link out of the model's folder"),

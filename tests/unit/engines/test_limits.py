@@ -110,7 +110,7 @@ def test_damaged_weights_are_no_answer(tmp_path: Path) -> None:
 
     engine = load(make_tiny(tmp_path / "m"))
     with torch.no_grad():
-        engine._model.embeddings.word_embeddings.weight[5] = float("nan")
+        engine.network.embeddings.word_embeddings.weight[5] = float("nan")
     asked = InferenceRequest("r", "m", ("a",))
     (batch,) = engine.plan([(0, asked)], {}).batches
     with pytest.raises(RequestError, match="NaN or infinity") as refused:

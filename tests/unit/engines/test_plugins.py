@@ -7,19 +7,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from modelmora.engines import CATALOG, entry_for, settings_for
-from modelmora.engines.base import Engine
 from modelmora.engines.plugins import registered
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Tensor
 from modelmora.registry import Looker, ModelDefinition, served_or_faults
 from modelmora.settings import Settings
-from modelmora.workers.child import make_engine
 from tests.distributions import install_distribution
+from tests.unit.engines.engine_rig import batch_engine
 
 PAGE = (Path(__file__).parents[3] / "docs/howto/engine.md").read_text()
 ENTRY = "from modelmora.engines import EngineEntry\n"
@@ -61,14 +59,16 @@ def test_the_documented_engine_serves(site: Path, tmp_path: Path) -> None:
     entry = entry_for("lexicon")
     assert entry is not None
     settings = settings_for(entry, {"missing": 0.25})
-    engine = cast("Engine", make_engine(entry.engine))
+    engine = batch_engine(entry.engine)
     assert engine.load(folder, {}) == {"words": 2}
     asked = InferenceRequest("r", "mood", ("good bad what", "bad"))
     plan = engine.plan([(0, asked), (1, InferenceRequest("s", "mood", (b"x",)))], settings)
     ((_, refused),) = plan.refused
     assert refused.code is Code.INVALID_INPUT
     (batch,) = plan.batches
-    (scores,) = engine.finish(asked, engine.run(batch, settings))
+    outputs = engine.finish(asked, engine.run(batch, settings))
+    assert isinstance(outputs, list)
+    (scores,) = outputs
     assert isinstance(scores, Tensor)
     assert memoryview(scores.data).cast("f").tolist() == [0.75, -0.5]
     with pytest.raises(RequestError, match="between -1 and 1"):

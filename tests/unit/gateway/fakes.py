@@ -9,8 +9,10 @@ from modelmora.errors import Code
 from modelmora.gateway.hall import Ask, Wish
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.orders import Answer, Order
+from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import (
     Content,
+    EventKind,
     Health,
     InferenceResult,
     RegistryKind,
@@ -20,6 +22,45 @@ from modelmora.messages import (
     Status,
     Timings,
 )
+from modelmora.records import Registry, key_of
+from modelmora.records.registrar import Registrar
+from modelmora.wire import decode_registry
+
+
+class LoopedRegistry:
+    """A registry whose log is a list: what is written is read at once, behind `before`."""
+
+    def __init__(self, *names: str) -> None:
+        self.log: list[tuple[bytes, RegistryRecord]] = []
+        self.before: list[RegistryRecord] = []
+        """Records that another writes, just before our next one."""
+        self.told: list[tuple[EventKind, tuple[str, str]]] = []
+        self.registrar = Registrar(
+            Registry(),
+            self._send,
+            "ns.registry",
+            "gw",
+            lambda kind, key, _: self.told.append((kind, key)),
+        )
+        for name in names:
+            self.register(name)
+
+    def register(self, name: str) -> None:
+        """Somebody has registered this model."""
+        self.write(RegistryRecord(RegistryKind.MODEL, name, "1", "echo", "tests", "tests"))
+        self.write(RegistryRecord(RegistryKind.ROUTE, name, "1", "", "", "tests"))
+
+    def write(self, record: RegistryRecord) -> None:
+        key, offset = key_of(record), len(self.log)
+        self.log.append((key, record))
+        self.registrar.state.take(key, record, offset)
+        self.registrar.heard(key, record, offset)
+
+    def _send(self, record: Record) -> None:
+        for other in self.before:
+            self.write(other)
+        self.before.clear()
+        self.write(decode_registry(record.value))
 
 
 class FakeHall:
@@ -37,6 +78,7 @@ class FakeHall:
         self.limit = limit
         self.told: tuple[str, ...] = ()
         self.reasons: dict[str, str] = {}
+        self.registry = LoopedRegistry("echo")
 
     async def infer(self, ask: Ask) -> InferenceResult:
         self.asks.append(ask)
@@ -85,10 +127,11 @@ class FakeHall:
         return self.told
 
     def models(self) -> tuple[RegistryRecord, ...]:
-        return tuple(
-            RegistryRecord(RegistryKind.MODEL, name, "1", "echo", "tests", "tests")
-            for name in ("echo", *self.reasons)
-        )
+        return self.registrar.state.models()
+
+    @property
+    def registrar(self) -> Registrar:
+        return self.registry.registrar
 
     def health(self) -> Mapping[str, Health]:
         failed = {f"{name}@1": Health(State.FAILED, why) for name, why in self.reasons.items()}

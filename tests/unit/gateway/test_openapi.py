@@ -28,35 +28,44 @@ schema = schemathesis.openapi.from_asgi(
 )
 
 
-def answers_are_as_described(path: str) -> Any:
-    """A test of one path: Schemathesis gives one name to the tests of all."""
+def answers_are_as_described(path: str, method: str) -> Any:
+    """A test of one operation: Schemathesis gives one name to the tests of all."""
 
-    @schema.include(path=path).parametrize()
+    @schema.include(path=path, method=method).parametrize()
     @settings(max_examples=40)
     def test(case: schemathesis.Case[Any]) -> None:
-        if case.path.startswith("/infer"):
-            case.path_parameters = {"model_name": "echo"}
+        if case.path_parameters:
+            case.path_parameters = dict.fromkeys(case.path_parameters, "echo")
         case.call_and_validate(checks=CHECKS)
 
     return test
 
 
-PATHS = {
-    "/health": "health",
-    "/health/live": "live",
-    "/health/ready": "ready",
-    "/health/models": "health_models",
-    "/models": "models",
-    "/status": "status",
-    "/infer/{model_name}": "infer",
-    "/models/{model_name}/load": "load",
-    "/models/{model_name}/unload": "unload",
-    "/models/{model_name}/pin": "pin",
-    "/models/{model_name}/unpin": "unpin",
+OPERATIONS = {
+    ("/health", "GET"): "health",
+    ("/health/live", "GET"): "live",
+    ("/health/ready", "GET"): "ready",
+    ("/health/models", "GET"): "health_models",
+    ("/models", "GET"): "models",
+    ("/models", "POST"): "register",
+    ("/models/{name}", "GET"): "model",
+    ("/models/{name}", "PATCH"): "choose",
+    ("/models/{name}/versions/{version}", "GET"): "version",
+    ("/models/{name}/versions/{version}", "PATCH"): "update",
+    ("/models/{name}/versions/{version}", "DELETE"): "retire",
+    ("/models/{model_name}/load", "POST"): "load",
+    ("/models/{model_name}/unload", "POST"): "unload",
+    ("/models/{model_name}/pin", "POST"): "pin",
+    ("/models/{model_name}/unpin", "POST"): "unpin",
+    ("/status", "GET"): "status",
+    ("/infer/{model_name}", "POST"): "infer",
 }
-globals().update({f"test_{name}": answers_are_as_described(path) for path, name in PATHS.items()})
+globals().update(
+    {f"test_{name}": answers_are_as_described(*each) for each, name in OPERATIONS.items()}
+)
 
 
-def test_the_public_paths_are_described() -> None:
+def test_the_public_operations_are_described() -> None:
     paths = create_app(FakeHall(), Metrics(), 1).openapi()["paths"]
-    assert set(paths) == set(PATHS)
+    told = {(path, method.upper()) for path, each in paths.items() for method in each}
+    assert told == set(OPERATIONS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 ROOT = Path(__file__).parents[3]
-PROTOS = ("inference", "management")
+PROTOS = ("inference", "management", "registry")
 STUBS = [f"{name}_pb2{kind}" for name in PROTOS for kind in (".py", ".pyi", "_grpc.py")]
 
 

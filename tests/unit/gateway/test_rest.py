@@ -182,7 +182,7 @@ async def test_a_fault_of_ours_is_a_problem_too(
     hall: FakeHall, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hall, "models", lambda: 1 / 0)
-    answer = await client.get("/models")
+    answer = await client.get("/health/models")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "zero" not in answer.text
 
@@ -258,9 +258,11 @@ async def test_health_and_models(hall: FakeHall, client: httpx.AsyncClient) -> N
     assert (await client.get("/health/ready")).status_code == 200
     model = {"name": "echo", "version": "1", "state": "ready", "reason": None}
     assert (await client.get("/models")).json()["models"] == [
-        model | {"task": "echo", "source": "tests", "max_inputs": None}
+        model
+        | {"task": "echo", "source": "tests", "max_inputs": None, "active": True, "declared": False}
     ]
     assert (await client.get("/health/models")).json()["models"] == [model]
+    hall.registry.register("torn")
     hall.reasons["torn"] = "model.safetensors has 1 kB and should have 2 kB"
     for path in ("/models", "/health/models"):
         fine, torn = (await client.get(path)).json()["models"]
@@ -293,6 +295,7 @@ async def test_what_the_pages_say_is_no_html_of_strangers(
 ) -> None:
     evil = "<script>alert(1)</script>"
     hall.told = (evil,)
+    hall.registry.register("torn")
     hall.reasons["torn"] = evil
     for path in ("/", "/docs"):
         page = (await client.get(path, headers={"host": "x$(id)'\"><b>"})).text
@@ -315,12 +318,10 @@ async def test_every_example_of_the_docs_runs_as_it_stands(client: httpx.AsyncCl
     for example in examples:
         _, url, *options = shlex.split(example.replace("\\\n", ""))
         given = dict(zip(options[::2], options[1::2], strict=True))
-        if "-d" in given:
-            name, _, value = given["-H"].partition(": ")
-            answer = await client.post(url, content=given["-d"], headers={name: value})
-        else:
-            answer = await client.get(url)
-        assert answer.status_code == 200
+        name, _, value = given.get("-H", "accept: */*").partition(": ")
+        method = given.get("-X", "POST" if "-d" in given else "GET")
+        answer = await client.request(method, url, content=given.get("-d"), headers={name: value})
+        assert answer.status_code in (200, 201), example
     assert "modelmora_gateway_waiting" in (await client.get("/metrics")).text
 
 

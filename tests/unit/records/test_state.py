@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelmora.messages import RegistryKind, RegistryRecord
-from modelmora.records import GONE, Entry, State, key_of, model_key, route_key
+from modelmora.records import GONE, Entry, Registry, key_of, model_key, route_key
 
 MODEL = RegistryRecord(RegistryKind.MODEL, "m", "1", "t", "/s", "w")
 Log = list[RegistryRecord]
 
 
-def read(log: Log, state: State | None = None, since: int = 0) -> State:
-    state = state or State()
+def read(log: Log, state: Registry | None = None, since: int = 0) -> Registry:
+    state = state or Registry()
     for offset, record in enumerate(log[since:], since):
         state.take(key_of(record), record, offset)
     return state
@@ -26,7 +26,7 @@ def compacted(log: Log) -> list[tuple[int, RegistryRecord]]:
     return sorted({key_of(record): (at, record) for at, record in enumerate(log)}.values())
 
 
-def seen(state: State) -> dict[bytes, tuple[int, RegistryRecord]]:
+def seen(state: Registry) -> dict[bytes, tuple[int, RegistryRecord]]:
     return {key: (each.offset, each.record) for key, each in state.entries.items()}
 
 
@@ -119,7 +119,7 @@ def test_all_readers_agree_whenever_they_come(
         _write(log, *write)
         if number == at:
             _mend(log)
-            late = State()
+            late = Registry()
             for offset, record in compacted(log):
                 late.take(key_of(record), record, offset)
             since = len(log)

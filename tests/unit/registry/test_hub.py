@@ -7,16 +7,22 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Unreachable
+from modelmora.errors import ConfigurationError, LockMismatch, ModelMoraError, NotFound, Unreachable
 from modelmora.registry import Looker, install
+from modelmora.registry.definitions import configured
 from modelmora.registry.fetching import Fetching
+from modelmora.registry.frozen import install_frozen
 from modelmora.registry.install import Wish, install_wish
-from modelmora.settings import Settings
+from modelmora.registry.lock import differences, write_lock
+from modelmora.registry.removing import remove
+from modelmora.registry.sources import Corrupt
+from modelmora.registry.sources.base import quiet
+from modelmora.settings import ModelConfig, Settings
 from tests.hub import HubServer, hub_server
 from tests.unit.registry.models import make_model, safetensors, served
 
@@ -129,6 +135,74 @@ def test_a_flipped_byte_is_refused_and_not_kept(
     assert not settings.data_dir.exists()
     hub.lies.clear()
     assert install(settings, "org/Tiny").details.files
+
+
+@pytest.mark.parametrize("change", [lambda true: true * 30, lambda true: true[:-9]])
+def test_what_is_longer_or_shorter_than_told_is_refused_and_not_kept(
+    hub: HubServer, settings: Settings, tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    hub.lies[BIG] = change(hub.models["org/Tiny"][BIG])
+    with pytest.raises(Corrupt) as caught:
+        install(settings, "org/Tiny")
+    assert "\n" not in str(caught.value)
+    left = sum(path.stat().st_size for path in tmp_path.glob("hf/hub/*/blobs/*.incomplete"))
+    assert left <= len(hub.models["org/Tiny"][BIG])
+    hub.lies.clear()
+    assert install(settings, "org/Tiny").details.files
+
+
+def test_uninstall_takes_the_files_that_no_other_model_has(
+    hub: HubServer, settings: Settings, tmp_path: Path
+) -> None:
+    install(settings, "org/Tiny", "one")
+    hub.models["org/Tiny"]["config.json"] = b'{"hidden_size": 16, "vocab_size": 8, "new": 1}'
+    second = install(settings, "org/Tiny", "two")
+    third = install(settings, "org/Tiny", "three")
+    repository = tmp_path / "hf/hub/models--org--Tiny"
+    assert remove(settings, "one", files=True)[1] == 36, "the configuration alone is its own"
+    assert remove(settings, "two", files=True)[1] == 0
+    assert Looker(settings).look((third,))[0].fault is None
+    freed = remove(settings, "three", files=True)[1]
+    assert freed == sum(file.size for file in second.details.files)
+    assert not repository.exists()
+
+
+def test_a_locked_node_stays_at_its_revision_when_the_branch_moves(
+    hub: HubServer, settings: Settings, tmp_path: Path
+) -> None:
+    first = install(settings, "org/Tiny").details.revision
+    branch = ModelConfig(name="tiny", task="txt2embed", source="hf:org/Tiny")
+    locked = settings.model_copy(
+        update={"models": (branch,), "locked": True, "lock_file": tmp_path / "modelmora.lock"}
+    )
+    assert write_lock(locked).models["tiny", "1"].details.revision == first
+    hub.models["org/Tiny"]["config.json"] = b'{"hidden_size": 16, "vocab_size": 8, "new": 1}'
+    second = install(settings, "org/Tiny", "other").details.revision
+    (free,) = Looker(settings).look((configured(branch),))
+    assert free.path.endswith(str(second))
+    (looked,) = Looker(locked).look((configured(branch),))
+    assert (looked.fault, looked.drift) == (None, None)
+    assert looked.path.endswith(str(first))
+
+
+def test_two_forms_are_fetched_and_locked_where_both_are_wanted(
+    hub: HubServer, settings: Settings, tmp_path: Path
+) -> None:
+    hub.models["org/Tiny"]["onnx/model.onnx"] = b"onnx"
+    only = ("*.safetensors", "onnx/*")
+    both = install_wish(settings, Wish("org/Tiny", fetching=Fetching(only=only)))
+    assert "onnx/model.onnx" in [file.path for file in both.details.files]
+    locked = settings.model_copy(update={"lock_file": tmp_path / "modelmora.lock"})
+    write_lock(locked)
+    other = locked.model_copy(
+        update={"data_dir": tmp_path / "other", "cache_dir": tmp_path / "cache"}
+    )
+    assert both in install_frozen(other, quiet)
+    assert differences(other) == []
+    hub.models["org/Tiny"]["config.json"] = b"{}"
+    gone = other.model_copy(update={"cache_dir": tmp_path / "none"})
+    with pytest.raises(LockMismatch, match="no such revision"):
+        install_frozen(gone, quiet)
 
 
 HOSTILE = {

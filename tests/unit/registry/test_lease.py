@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from modelmora.registry.sources import lease
-from modelmora.registry.sources.base import File, quiet
-from modelmora.registry.sources.cache import Cache
 from modelmora.registry.sources.lease import claimed
 
 HOLD = """
@@ -112,35 +110,3 @@ def test_of_many_that_see_a_dead_owner_one_at_a_time_gets_it(tmp_path: Path) -> 
     for thread in threads:
         thread.join()
     assert most == 1
-
-
-def test_a_fetch_that_was_cut_off_leaves_nothing_to_be_found(tmp_path: Path) -> None:
-    from collections.abc import Iterator
-    from contextlib import contextmanager
-
-    cache = Cache(tmp_path)
-    asked: list[int] = []
-
-    @contextmanager
-    def read(file: File, offset: int) -> Iterator[Iterator[bytes]]:
-        asked.append(offset)
-
-        def chunks() -> Iterator[bytes]:
-            yield b"abc"
-            if len(asked) == 1:
-                raise ConnectionError
-            yield b"def"
-
-        yield chunks()
-
-    files = [File("a/b.json", 6)]
-    with pytest.raises(ConnectionError):
-        cache.fetch("s3://x", "r1", files, read, quiet, lambda name, path: None)
-    assert not cache.folder("s3://x", "r1").exists()
-    asked[:] = [0]
-    cache.fetch("s3://x", "r1", [File("a/b.json", 9)], read, quiet, lambda name, path: None)
-    assert asked == [0, 3]
-    assert (cache.folder("s3://x", "r1") / "a/b.json").read_bytes() == b"abcabcdef"
-    assert cache.discard("s3://x", "r1") == 9
-    assert not cache.folder("s3://x", "r1").exists()
-    assert cache.discard("s3://x", "r1") == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modelmora.engines.base import Engine, OnStep, Plan, Row, Withdrawn
+from modelmora.engines.base import Engine, OnStep, Outputs, Plan, Row, Withdrawn
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import encode_outputs, encode_request
@@ -52,7 +52,9 @@ class Scripted(Engine):
         self.act(texts)
         return texts
 
-    def finish(self, request: InferenceRequest, parts: Sequence[Any]) -> Sequence[Content]:
+    def finish(
+        self, request: InferenceRequest, parts: Sequence[Any]
+    ) -> Sequence[Content] | Outputs:
         return tuple(parts)
 
 
@@ -62,6 +64,7 @@ class Outcomes:
     def __init__(self, cancel_at: int = -1, cancel: int = -1) -> None:
         self.seen: dict[int, bytes | Code] = {}
         self.messages: dict[int, str] = {}
+        self.settings: dict[int, Mapping[str, Parameter] | None] = {}
         self.polls = 0
         self.chunks: list[Chunk] = []
         self.cancel_at, self.cancel = cancel_at, cancel
@@ -79,11 +82,17 @@ class Outcomes:
         self.chunks.append(chunk)
 
     def answer(
-        self, index: int, outputs: bytes | None, error: RequestError | None, ms: float
+        self,
+        index: int,
+        outputs: bytes | None,
+        error: RequestError | None,
+        ms: float,
+        settings: Mapping[str, Parameter] | None,
     ) -> None:
         assert index not in self.seen, "answered twice"
         assert (outputs is None) != (error is None)
         self.seen[index] = error.code if error else outputs or b""
+        self.settings[index] = settings
         self.messages[index] = error.message if error else ""
 
 
@@ -131,6 +140,15 @@ def test_inputs_of_one_request_meet_again_in_their_order() -> None:
 
 def test_a_request_without_inputs_and_without_refusal_is_answered() -> None:
     assert execute(Scripted(2, nothing), [[], ["a"]]).seen[0] == encode_outputs(())
+
+
+def test_an_engine_tells_the_settings_that_it_chose() -> None:
+    class Seeded(Scripted):
+        def finish(self, request: InferenceRequest, parts: Sequence[Any]) -> Outputs:
+            return Outputs(tuple(parts), {"seed": 7})
+
+    outcomes = execute(Seeded(2, nothing), [["a"]])
+    assert (outcomes.seen[0], outcomes.settings[0]) == (encode_outputs(("a",)), {"seed": 7})
 
 
 def test_an_undecodable_request_fails_alone_with_its_code() -> None:

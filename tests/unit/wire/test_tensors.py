@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from modelmora.gateway.tensors import FLOATS, SIZES, BadTensor, check_tensor, from_nested, to_nested
 from modelmora.messages import Tensor
+from modelmora.wire.tensors import FLOATS, SIZES, BadTensor, check_tensor, from_nested, to_nested
 
 NUMPY = {
     "BOOL": np.bool_,

@@ -53,7 +53,7 @@ def check_tensor(tensor: Tensor) -> Tensor:
     """The tensor itself; raises BadTensor where type, shape and bytes do not fit together."""
     count = _count(tensor.dtype, tensor.shape)
     if tensor.dtype == "BYTES":
-        found = sum(1 for _ in _elements(tensor.data))
+        found = sum(1 for _ in elements(tensor.data))
         if found != count:
             raise BadTensor(f"shape asks for {count} elements, data has {found}")
     elif len(tensor.data) != count * SIZES[tensor.dtype]:
@@ -167,7 +167,7 @@ def _spelled(flat: list[float]) -> list[Any]:
 
 def _unpack(dtype: str, data: bytes) -> list[Any]:
     if dtype == "BYTES":
-        return [_readable(item) for item in _elements(data)]
+        return [_readable(item) for item in elements(data)]
     if dtype == "BOOL":
         return [item != 0 for item in data]
     if dtype == "FP16":
@@ -209,6 +209,11 @@ def _framed(item: Any) -> bytes:
             raw = base64.b64decode(encoded, validate=True)
         case _:
             raise TypeError("BYTES")
+    return framed(raw)
+
+
+def framed(raw: bytes) -> bytes:
+    """One element of a BYTES tensor."""
     return len(raw).to_bytes(4, "little") + raw
 
 
@@ -219,7 +224,8 @@ def _readable(raw: bytes) -> Any:
         return {"bytes": base64.b64encode(raw).decode()}
 
 
-def _elements(data: bytes) -> Iterator[bytes]:
+def elements(data: bytes) -> Iterator[bytes]:
+    """The elements of a BYTES tensor. Raises BadTensor."""
     at = 0
     while at < len(data):
         end = at + 4 + int.from_bytes(data[at : at + 4], "little")

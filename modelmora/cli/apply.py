@@ -1,0 +1,167 @@
+"""`modelmora apply` and `activate`: the registry brought to what files, or a person, say."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+import typer
+
+from modelmora.cli.options import JsonOption, finds_instance
+from modelmora.cli.output import print_json, say, tell
+from modelmora.errors import ConfigurationError, NotFound
+from modelmora.host.instance import Instance
+from modelmora.registry.declared import read_declared
+from modelmora.registry.plan import Do, Key, Registered, Step, plan
+from modelmora.text import counted, shorten
+
+SHOWN = 60
+PAGE = 1000
+_SIGNS = {Do.ADD: "+", Do.CHANGE: "~", Do.ACTIVATE: "*", Do.RETIRE: "-"}
+
+
+@finds_instance
+def apply(
+    where: Instance,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, or a folder of files.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Retire what the files do not name.")
+    ] = False,
+    json: JsonOption = False,
+) -> int | None:
+    """Bring the registry to what files say: the plan first, and then, if you agree, its steps.
+
+    Models that nodes declare themselves (installed, or in their settings) are never retired.
+    """
+    wanted = read_declared(path).models
+    keys = [(each.name, each.version) for each in wanted]
+    steps = plan(wanted, registered(where, keys, everything=prune), prune=prune)
+    if json:
+        print_json([_shown(step) for step in steps])
+    else:
+        for step in steps:
+            tell(_line(step))
+    if not steps:
+        say(f"nothing to do: {counted(len(wanted), 'model')} as the files say")
+        return None
+    say(_summary(steps))
+    if not (yes or _agreed()):
+        say("nothing was changed")
+        return 1
+    for step in steps:
+        _take(where, step)
+    say("done")
+    return None
+
+
+@finds_instance
+def activate(
+    where: Instance,
+    model: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="What is to answer.")],
+    json: JsonOption = False,
+) -> None:
+    """Let a version answer for its name where requests name none; until now it was another."""
+    name, _, version = model.partition("@")
+    if not (name and version):
+        raise ConfigurationError(f"{model} must be NAME@VERSION; `modelmora list` shows them")
+    found = where.ask_gateway("PATCH", _path(name), json={"active": version})
+    if json:
+        print_json(found)
+    else:
+        tell(f"{name}@{version}")
+        say(f"requests for {name} alone go to {name}@{version} now")
+
+
+def registered(where: Instance, keys: list[Key], *, everything: bool) -> dict[Key, Registered]:
+    """Those of these that the gateway knows; with `everything` also that others are there."""
+    found: dict[Key, Registered] = {}
+    for each in _pages(where) if everything else ():
+        key = (each["name"], each["version"])
+        found[key] = Registered(each, each["active"], each["declared"])
+    for name, version in keys:
+        try:
+            entry = where.ask_gateway("GET", _path(name, version))
+        except NotFound:
+            continue
+        if entry["state"] != "retired":
+            found[name, version] = Registered(
+                entry, entry["active"], entry["declared"], entry["etag"]
+            )
+    return found
+
+
+def _pages(where: Instance) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        query = urlencode({"limit": PAGE, **({"cursor": cursor} if cursor else {})})
+        page = where.ask_gateway("GET", f"/models?{query}")
+        found += page["models"]
+        cursor = page["next"]
+    return found
+
+
+def _path(name: str, version: str | None = None) -> str:
+    path = f"/models/{quote(name, safe='')}"
+    return path if version is None else f"{path}/versions/{quote(version, safe='')}"
+
+
+def _take(where: Instance, step: Step) -> None:
+    name, version = step.key
+    seen = {"if-match": step.etag} if step.etag else {}
+    match step.do:
+        case Do.ADD:
+            where.ask_gateway("POST", "/models", json=dict(step.fields))
+        case Do.CHANGE:
+            fields = dict(step.fields)
+            where.ask_gateway("PATCH", _path(name, version), json=fields, headers=seen)
+        case Do.ACTIVATE:
+            where.ask_gateway("PATCH", _path(name), json={"active": version})
+        case Do.RETIRE:
+            where.ask_gateway("DELETE", _path(name, version), headers=seen)
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigurationError("nobody is there to agree; pass --yes to do it")
+    return bool(typer.confirm("do it?", err=True))
+
+
+def _line(step: Step) -> str:
+    model = "@".join(step.key)
+    match step.do:
+        case Do.ADD:
+            told = f"{step.fields['task']} from {step.fields['source']}"
+        case Do.CHANGE:
+            told = ", ".join(
+                f"{name}: {_value(step.former[name])} -> {_value(value)}"
+                for name, value in step.fields.items()
+            )
+        case Do.ACTIVATE:
+            told = f"answers for {step.key[0]}"
+        case Do.RETIRE:
+            told = "is retired"
+    return f"{_SIGNS[step.do]} {model}  {told}"
+
+
+def _value(value: Any) -> str:
+    return shorten(json_text.dumps(value, ensure_ascii=False), SHOWN)
+
+
+def _shown(step: Step) -> dict[str, Any]:
+    return {
+        "do": step.do.value,
+        "name": step.key[0],
+        "version": step.key[1],
+        "fields": dict(step.fields),
+        "former": dict(step.former),
+    }
+
+
+def _summary(steps: tuple[Step, ...]) -> str:
+    told = [(sum(step.do is do for step in steps), do.value) for do in Do]
+    return ", ".join(f"{count} to {word}" for count, word in told if count)

@@ -1,0 +1,155 @@
+"""The service of protos/modelmora/rpc/v1/registry.proto: gRPC to the registrar and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from modelmora.errors import Code
+from modelmora.gateway.hall import Hall
+from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.verbs import Filter, base_of, entry_of, page_of, registering
+from modelmora.records import Entry
+from modelmora.records.verbs import checked, present
+from modelmora.rpc.v1 import registry_pb2 as pb
+from modelmora.settings import ModelDetails
+
+SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
+Abort = Callable[[Any, Refusal], Awaitable[NoReturn]]
+T = TypeVar("T")
+
+
+class RegistryService:
+    """The registry's verbs; `abort` ends a call with a refusal."""
+
+    def __init__(self, hall: Hall, abort: Abort) -> None:
+        self._hall = hall
+        self._abort = abort
+
+    def handlers(self) -> Any:
+        """The methods as gRPC takes them."""
+        methods = {
+            "List": (pb.ListModelsRequest, self._list),
+            "Get": (pb.GetModelRequest, self._get),
+            "Register": (pb.RegisterModelRequest, self._register),
+            "Update": (pb.UpdateModelRequest, self._update),
+            "Retire": (pb.RetireModelRequest, self._retire),
+            "Activate": (pb.ActivateModelRequest, self._activate),
+        }
+        handlers = {name: self._handler(*method) for name, method in methods.items()}
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    def _handler(self, kind: Any, method: Callable[[Any], Awaitable[Any]]) -> Any:
+        async def answer(message: bytes, context: Any) -> Any:
+            try:
+                return await method(_decoded(kind, message))
+            except Refusal as refusal:
+                await self._abort(context, refusal)
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, response_serializer=lambda message: message.SerializeToString()
+        )
+
+    async def _list(self, request: Any) -> Any:
+        query = {
+            "name": request.name,
+            "version": request.version,
+            "task": request.task,
+            "state": request.state,
+            "limit": str(request.page_size or ""),
+            "cursor": request.page_token,
+        }
+        page = page_of(self._hall, Filter.of((k, v) for k, v in query.items() if v))
+        models = [_model(each) for each in page["models"]]
+        return pb.ListModelsResponse(models=models, next_page_token=page["next"] or "")
+
+    async def _get(self, request: Any) -> Any:
+        state = self._hall.registrar.state
+        version = request.version or state.active().get(request.name, "")
+        known = state.model(request.name, version)  # a retired one is readable too
+        if known is None:
+            known = await _now(lambda: present(state, request.name, version))
+        return self._entry(known)
+
+    async def _register(self, request: Any) -> Any:
+        told = {
+            "name": request.name,
+            "task": request.task,
+            "source": request.source,
+            "active": request.active,
+            **_object("details", request.details or "{}"),
+        }
+        told |= {"version": request.version} if request.version else {}
+        told |= {"engine": request.engine} if request.engine else {}
+        config = await _now(lambda: checked(told))
+        entry, _ = await registering(self._hall.registrar.register(config))
+        return self._entry(entry)
+
+    async def _update(self, request: Any) -> Any:
+        fields, base = _object("fields", request.fields), base_of(request.etag or "*")
+        work = self._hall.registrar.update(request.name, request.version, fields, base)
+        return self._entry(await registering(work))
+
+    async def _retire(self, request: Any) -> Any:
+        base = base_of(request.etag or "*")
+        work = self._hall.registrar.retire(request.name, request.version, base)
+        return self._entry(await registering(work))
+
+    async def _activate(self, request: Any) -> Any:
+        registrar, key = self._hall.registrar, (request.name, request.version)
+        await registering(registrar.activate(*key))
+        if request.default:
+            await registering(registrar.make_default(request.name))
+        return self._entry(present(registrar.state, *key))
+
+    def _entry(self, entry: Entry) -> Any:
+        return _model(entry_of(self._hall, entry))
+
+
+def _decoded(kind: Any, message: bytes) -> Any:
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        name = kind.DESCRIPTOR.name
+        raise Refusal(Code.INVALID_INPUT, f"the message is no {name}") from None
+
+
+async def _now(look: Callable[[], T]) -> T:
+    """What needs no waiting, with the registrar's refusals."""
+
+    async def work() -> T:
+        return look()
+
+    return await registering(work())
+
+
+def _object(field: str, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Refusal(Code.INVALID_INPUT, f"{field}: is a JSON object")
+    return found
+
+
+def _model(told: dict[str, Any]) -> Any:
+    details = {name: told[name] for name in ModelDetails.model_fields if name in told}
+    return pb.Model(
+        name=told["name"],
+        version=told["version"],
+        task=told["task"],
+        source=told["source"],
+        engine=told.get("engine") or "",
+        details=json.dumps(details, ensure_ascii=False) if details else "",
+        active=told["active"],
+        declared=told["declared"],
+        state=told["state"] or "",
+        reason=told["reason"] or "",
+        max_inputs=told["max_inputs"],
+        etag=told.get("etag", ""),
+    )

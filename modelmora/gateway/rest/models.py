@@ -1,0 +1,142 @@
+"""The registry over HTTP: models listed, read, registered, changed, activated and retired."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from modelmora.errors import Code
+from modelmora.gateway.hall import Hall
+from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.rest import catalogue, problems
+from modelmora.gateway.rest.reading import Body
+from modelmora.gateway.rest.strict import parse
+from modelmora.gateway.verbs import Filter, base_of, entry_of, etag_of, named, page_of, registering
+from modelmora.records import Entry
+from modelmora.web.problems import DoorCode
+
+MODEL_BYTES = 1 << 20
+GONE_AWAY = 499  # nobody reads it; the number is nginx's
+
+
+def add_models(app: FastAPI, hall: Hall) -> None:
+    """Serve `/models` and what is below it."""
+    _add_reading(app, hall)
+    _add_changing(app, hall)
+
+
+def _add_reading(app: FastAPI, hall: Hall) -> None:
+    @app.get("/models", **catalogue.LIST)
+    async def models(request: Request) -> Response:
+        try:
+            return _json(page_of(hall, Filter.of(request.query_params.multi_items())))
+        except Refusal as refusal:
+            return problems.problem(request, refusal)
+
+    @app.get("/models/{name}", **catalogue.NAME)
+    async def model(request: Request) -> Response:
+        try:
+            return _json(named(hall, request.path_params["name"]))
+        except Refusal as refusal:
+            return problems.problem(request, refusal)
+
+    @app.get("/models/{name}/versions/{version}", **catalogue.VERSION)
+    async def version(request: Request) -> Response:
+        name, number = _key(request)
+        entry = hall.registrar.state.model(name, number)
+        if entry is None:
+            refusal = Refusal(DoorCode.NOT_FOUND, f"{name}@{number} is not registered; see /models")
+            return problems.problem(request, refusal)
+        return _entry(hall, entry)
+
+
+def _add_changing(app: FastAPI, hall: Hall) -> None:
+    @app.post("/models", **catalogue.REGISTER)
+    async def register(request: Request) -> Response:
+        async def change(body: dict[str, Any]) -> Response:
+            entry, new = await registering(hall.registrar.register(catalogue.config(body)))
+            record = entry.record
+            where = {"location": f"/models/{record.name}/versions/{record.version}"}
+            status = HTTPStatus.CREATED if new else HTTPStatus.OK
+            return _entry(hall, entry, status, where)
+
+        return await _with_body(hall, request, change)
+
+    @app.patch("/models/{name}", **catalogue.CHOOSE)
+    async def choose(request: Request) -> Response:
+        name = request.path_params["name"]
+
+        async def change(body: dict[str, Any]) -> Response:
+            chosen = catalogue.choice(body)
+            if chosen.active is not None:
+                await registering(hall.registrar.activate(name, chosen.active))
+            if chosen.default:
+                await registering(hall.registrar.make_default(name))
+            return _json(named(hall, name))
+
+        return await _with_body(hall, request, change)
+
+    @app.patch("/models/{name}/versions/{version}", **catalogue.UPDATE)
+    async def update(request: Request) -> Response:
+        name, number = _key(request)
+
+        async def change(body: dict[str, Any]) -> Response:
+            work = hall.registrar.update(name, number, body, _if_match(request))
+            return _entry(hall, await registering(work))
+
+        return await _with_body(hall, request, change)
+
+    @app.delete("/models/{name}/versions/{version}", **catalogue.RETIRE)
+    async def retire(request: Request) -> Response:
+        name, number = _key(request)
+        try:
+            work = hall.registrar.retire(name, number, _if_match(request))
+            return _entry(hall, await registering(work))
+        except Refusal as refusal:
+            return problems.problem(request, refusal)
+
+
+async def _with_body(hall: Hall, request: Request, change: Any) -> Response:
+    """What `change` answers to the object in the body, or why not."""
+    body = Body(hall, request, MODEL_BYTES)
+    try:
+        found = parse(await body.read())
+        if not isinstance(found, dict):
+            raise Refusal(Code.INVALID_INPUT, "the body is an object")
+        answer: Response = await change(found)
+    except Refusal as refusal:
+        return problems.problem(request, refusal, unread=not body.whole)
+    except ClientDisconnect:
+        return Response(status_code=GONE_AWAY)
+    finally:
+        body.release()
+    return answer
+
+
+def _key(request: Request) -> tuple[str, str]:
+    return request.path_params["name"], request.path_params["version"]
+
+
+def _if_match(request: Request) -> int | None:
+    return base_of(request.headers.get("if-match", "*"))
+
+
+def _entry(
+    hall: Hall,
+    entry: Entry,
+    status: HTTPStatus = HTTPStatus.OK,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    told = {"etag": etag_of(entry), **(headers or {})}
+    return _json(entry_of(hall, entry), status, told)
+
+
+def _json(
+    body: Any, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> Response:
+    return Response(orjson.dumps(body), int(status), headers, "application/json")

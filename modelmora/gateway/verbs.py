@@ -1,0 +1,176 @@
+"""The registry as both doors show it: pages, entries, and refusals of its verbs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from modelmora.errors import Code, Conflict, Invalid, NotFound, Stale, Unreachable
+from modelmora.gateway.hall import Hall, state_of
+from modelmora.gateway.outcomes import Refusal
+from modelmora.messages import RegistryRecord, State
+from modelmora.records import Entry, details_of
+from modelmora.text import did_you_mean, printable, shorten
+from modelmora.web.problems import DoorCode
+
+T = TypeVar("T")
+MOST = 1000
+RETIRED = "retired"
+STATES = (*(state.value for state in State), RETIRED)
+SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which models a caller wants to see; None wants all, but retired ones only if asked for."""
+
+    name: str | None = None
+    version: str | None = None
+    task: str | None = None
+    state: str | None = None
+    limit: int = MOST
+    after: tuple[str, str] = ("", "")
+
+    @classmethod
+    def of(cls, given: Iterable[tuple[str, str]]) -> Filter:
+        """The filter in a query. Raises Refusal."""
+        told: dict[str, Any] = {}
+        for key, value in given:
+            if key in told:
+                raise Refusal(Code.INVALID_INPUT, f"{key}: is there twice")
+            told[key] = value
+        known = ("name", "version", "task", "state", "limit", "cursor")
+        if unknown := sorted(told.keys() - set(known)):
+            near = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}"
+            shown = shorten(printable(unknown[0]), SHOWN)
+            raise Refusal(Code.INVALID_INPUT, f"{shown}: is no parameter here{near}")
+        if told.get("state", STATES[0]) not in STATES:
+            raise Refusal(Code.INVALID_INPUT, f"state: is one of {', '.join(STATES)}")
+        if "limit" in told:
+            told["limit"] = _limit(told["limit"])
+        after = _place(told.pop("cursor", ""))
+        return cls(**told, after=after)
+
+    def takes(self, hall: Hall, record: RegistryRecord) -> bool:
+        """Whether the caller wants to see the model."""
+        state = shown_state(hall, record)["state"]
+        return (
+            self.name in (None, record.name)
+            and self.version in (None, record.version)
+            and self.task in (None, record.task)
+            and self.state in (None if record.present else RETIRED, state)
+            and (record.name, record.version) > self.after
+        )
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= MOST):
+        raise Refusal(Code.INVALID_INPUT, f"limit: is a whole number from 1 to {MOST}")
+    return int(text)
+
+
+def _place(cursor: str) -> tuple[str, str]:
+    try:
+        name, _, version = (
+            base64.b64decode(cursor.encode(), b"-_", validate=True).decode().partition("@")
+        )
+    except (binascii.Error, UnicodeError, ValueError):
+        raise Refusal(Code.INVALID_INPUT, "cursor: is none of here; begin without one") from None
+    return name, version
+
+
+def page_of(hall: Hall, wanted: Filter) -> dict[str, Any]:
+    """The models that a caller wants, by name and version, and where the next page begins."""
+    found = (
+        record
+        for record in hall.registrar.state.models(retired=wanted.state == RETIRED)
+        if wanted.takes(hall, record)
+    )
+    page = [*islice(found, wanted.limit + 1)]
+    more = len(page) > wanted.limit
+    last = page[wanted.limit - 1] if more else None
+    cursor = last and base64.urlsafe_b64encode(f"{last.name}@{last.version}".encode()).decode()
+    active = hall.registrar.state.active()
+    shown = [summary_of(hall, each, active) for each in page[: wanted.limit]]
+    return {"models": shown, "next": cursor}
+
+
+def shown_state(hall: Hall, record: RegistryRecord) -> dict[str, str | None]:
+    """Where a model stands as far as nodes tell, with the reason; `retired` where it is."""
+    return state_of(hall, record) if record.present else {"state": RETIRED, "reason": None}
+
+
+def summary_of(hall: Hall, record: RegistryRecord, active: dict[str, str]) -> dict[str, Any]:
+    """A model as lists show it."""
+    return {
+        "name": record.name,
+        "version": record.version,
+        "task": record.task,
+        "source": record.source,
+        "max_inputs": record.max_inputs,
+        "active": active.get(record.name) == record.version,
+        "declared": record.declaration is not None,
+        **shown_state(hall, record),
+    }
+
+
+def entry_of(hall: Hall, entry: Entry) -> dict[str, Any]:
+    """A model with all that is told of it."""
+    record = entry.record
+    details = details_of(record).model_dump(mode="json")
+    shown = summary_of(hall, record, hall.registrar.state.active())
+    return {**shown, "etag": etag_of(entry), "engine": record.engine, **details}
+
+
+def etag_of(entry: Entry) -> str:
+    """What tells one state of a model from another."""
+    return f'"{entry.offset}"'
+
+
+def base_of(etag: str) -> int | None:
+    """The offset that an etag names, None for `*`, which is any. Raises Refusal."""
+    given = etag.strip()
+    if given == "*":
+        return None
+    text = given.strip('"')
+    if not (given == f'"{text}"' and text.isascii() and text.isdecimal() and len(text) < 20):
+        raise Refusal(DoorCode.STALE, f"{shorten(given, SHOWN)} is no etag of here; read it again")
+    return int(text)
+
+
+def named(hall: Hall, name: str) -> dict[str, Any]:
+    """All versions of a name, retired ones too, and which answers for it. Raises Refusal."""
+    state = hall.registrar.state
+    versions = [each for each in state.models(retired=True) if each.name == name]
+    if not versions:
+        near = did_you_mean(name, {each.name for each in state.models()})
+        shown = shorten(printable(name), SHOWN)
+        raise Refusal(DoorCode.NOT_FOUND, f"{shown} is not registered; see /models{near}")
+    active = state.active()
+    defaults = sorted(task for task, each in state.defaults().items() if each == name)
+    return {
+        "name": name,
+        "active": active.get(name),
+        "default_for": defaults,
+        "versions": [summary_of(hall, each, active) for each in versions],
+    }
+
+
+async def registering(work: Awaitable[T]) -> T:
+    """What the registrar answers; raises Refusal."""
+    try:
+        return await work
+    except NotFound as error:
+        raise Refusal(DoorCode.NOT_FOUND, str(error)) from None
+    except Stale as error:
+        raise Refusal(DoorCode.STALE, str(error)) from None
+    except Conflict as error:
+        raise Refusal(DoorCode.CONFLICT, str(error)) from None
+    except Invalid as error:
+        raise Refusal(Code.INVALID_INPUT, str(error)) from None
+    except Unreachable as error:
+        raise Refusal(DoorCode.BROKER_UNREACHABLE, str(error)) from None

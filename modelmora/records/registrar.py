@@ -1,0 +1,122 @@
+"""Changing the registry for a caller, who is answered once the change was read back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from modelmora.errors import Conflict, Invalid, Unreachable
+from modelmora.kafka.writing.publisher import Answer, Record, TooLarge
+from modelmora.messages import EventKind, RegistryRecord
+from modelmora.records import verbs
+from modelmora.records.state import Entry, Registry
+from modelmora.records.telling import key_of
+from modelmora.settings import ModelConfig
+from modelmora.wire import encode_registry
+
+READ_BACK_S = 10.0
+Tell = Callable[[EventKind, tuple[str, str], Mapping[str, Any]], None]
+
+
+class Registrar:
+    """The verbs of `verbs`, written and read back; `state` is what was read, kept by its reader.
+
+    `send` takes records to write, `tell` is told what a change of ours has done.
+    """
+
+    def __init__(
+        self,
+        state: Registry,
+        send: Callable[[Record], None],
+        topic: str,
+        writer: str,
+        tell: Tell = lambda *_: None,
+    ) -> None:
+        self.state = state
+        self._send = send
+        self._topic = topic
+        self._writer = writer
+        self._tell = tell
+        self._waiting: dict[bytes, list[tuple[RegistryRecord, asyncio.Future[bool]]]] = {}
+
+    def heard(self, key: bytes, record: RegistryRecord | None, offset: int) -> None:
+        """A record was read, and taken by the state."""
+        for sent, read in self._waiting.get(key, ()):
+            if record == sent and not read.done():
+                entry = self.state.entries.get(key)
+                read.set_result(entry is not None and entry.offset == offset)
+
+    async def register(self, config: ModelConfig) -> tuple[Entry, bool]:
+        """What counts now, and whether it is new; the first version of a name is activated.
+
+        As is one that wishes so. Raises Conflict, Invalid, Unreachable.
+        """
+        name, version = config.name, config.version
+        names = {each.name for each in self.state.models()}
+        record = verbs.register(self.state, config, self._writer)
+        if record:
+            await self._write(record)
+            kind = EventKind.VERSION_ADDED if name in names else EventKind.REGISTERED
+            self._tell(kind, (name, version), {"task": config.task})
+        if config.active or name not in self.state.active():
+            await self.activate(name, version)
+        return verbs.present(self.state, name, version), record is not None
+
+    async def update(
+        self, name: str, version: str, changes: Mapping[str, Any], base: int | None = None
+    ) -> Entry:
+        """What counts now. Raises NotFound, Conflict, Invalid, Unreachable."""
+        record = verbs.update(self.state, name, version, changes, base)
+        if record:
+            await self._write(record)
+        return verbs.present(self.state, name, version)
+
+    async def retire(self, name: str, version: str, base: int | None = None) -> Entry:
+        """The record of what was there. Raises NotFound, Conflict, Unreachable."""
+        entry = await self._write(verbs.retire(self.state, name, version, base))
+        self._tell(EventKind.UNREGISTERED, (name, version), {})
+        return entry
+
+    async def activate(self, name: str, version: str) -> None:
+        """Let a version answer for its name. Raises NotFound, Conflict, Unreachable."""
+        former = self.state.active().get(name)
+        record = verbs.activate(self.state, name, version, self._writer)
+        if record:
+            await self._write(record)
+            if former:
+                self._tell(EventKind.ROUTE_CHANGED, (name, version), {"former": former})
+
+    async def make_default(self, name: str) -> None:
+        """Let a model answer for its task. Raises NotFound, Conflict, Unreachable."""
+        record = verbs.make_default(self.state, name, self._writer)
+        if record:
+            await self._write(record)
+
+    async def _write(self, record: RegistryRecord) -> Entry:
+        """Write, and wait until it was read: only the log says whether it counts."""
+        key = key_of(record)
+        read: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(key, [])
+        waiting.append(mark := (record, read))
+
+        def answered(answer: Answer) -> None:
+            if isinstance(answer, TooLarge) and not read.done():
+                read.set_exception(Invalid("the broker takes no record of this size"))
+
+        try:
+            self._send(Record(self._topic, key, encode_registry(record), answered, (), 0))
+            async with asyncio.timeout(READ_BACK_S):
+                counts = await read
+        except TimeoutError:
+            raise Unreachable(
+                f"{self._topic} was not read back within {READ_BACK_S:.0f} s; "
+                "look whether the change was made before you repeat it"
+            ) from None
+        finally:
+            waiting.remove(mark)
+            if not waiting:
+                del self._waiting[key]
+        if not counts:
+            raise Conflict(f"another has changed {key.decode()} at the same time; read it again")
+        return self.state.entries[key]

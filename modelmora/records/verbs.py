@@ -1,0 +1,131 @@
+"""What callers may change in the registry: each verb makes the one record to write, or refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from modelmora.errors import Conflict, Invalid, NotFound, Stale
+from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.state import GONE, Entry, Registry
+from modelmora.records.telling import (
+    config_of,
+    default_key,
+    model_key,
+    record_of,
+    route_key,
+    unknown_details,
+)
+from modelmora.settings import ModelConfig
+
+FIXED = ("name", "version", "active")
+"""What an update leaves alone: it makes another model of it, or has a verb of its own."""
+
+
+def register(state: Registry, config: ModelConfig, writer: str) -> RegistryRecord | None:
+    """A model version that is new, or was retired; None where just that is registered.
+
+    Raises Conflict where something else is registered under its name and version.
+    """
+    entry = state.entries.get(model_key(config.name, config.version))
+    record = record_of(config, writer)
+    if entry and entry.record.present:
+        if config_of(entry.record) == config.model_copy(update={"active": False}):
+            return None
+        raise Conflict(
+            f"{config.name}@{config.version} is registered with other fields; "
+            "update it, or register another version"
+        )
+    return _over(entry, record)
+
+
+def update(
+    state: Registry, name: str, version: str, changes: Mapping[str, Any], base: int | None = None
+) -> RegistryRecord | None:
+    """The model with these fields changed, null ones back at their default; None for no change.
+
+    `base` is the offset of the record that the caller has seen. Raises NotFound, Stale where it
+    is another now, Invalid that names the field.
+    """
+    entry = present(state, name, version, base)
+    if fixed := sorted(set(FIXED) & changes.keys()):
+        raise Invalid(f"{fixed[0]}: cannot be changed here")
+    told = config_of(entry.record).model_dump(mode="json", exclude_defaults=True)
+    told |= changes
+    config = checked({field: value for field, value in told.items() if value is not None})
+    record = entry.record
+    made = record_of(
+        config,
+        record.writer,  # whoever has declared it may still withdraw it
+        kept=unknown_details(record),
+        max_inputs=record.max_inputs if config.source == record.source else None,
+        declaration=record.declaration,
+    )
+    return None if replace(made, based_on=record.based_on) == record else _over(entry, made)
+
+
+def retire(state: Registry, name: str, version: str, base: int | None = None) -> RegistryRecord:
+    """The model as one that is there no more. Raises NotFound, and Conflict.
+
+    That is also raised for the active version while there are others: which is to answer then?
+    """
+    entry = present(state, name, version, base)
+    others = [each.version for each in state.models() if each.name == name]
+    if state.active().get(name) == version and len(others) > 1:
+        others.remove(version)
+        raise Conflict(
+            f"{name}@{version} answers for {name}; activate another version first: "
+            f"{', '.join(others[:5])}"
+        )
+    return _over(entry, replace(entry.record, present=False))
+
+
+def activate(state: Registry, name: str, version: str, writer: str) -> RegistryRecord | None:
+    """The route that makes a version answer for its name; None where it does. Raises NotFound."""
+    present(state, name, version)
+    if state.active().get(name) == version:
+        return None
+    route = RegistryRecord(RegistryKind.ROUTE, name, version, "", "", writer)
+    return _over(state.entries.get(route_key(name)), route)
+
+
+def make_default(state: Registry, name: str, writer: str) -> RegistryRecord | None:
+    """The record that makes a model answer for its task; None where it does. Raises NotFound."""
+    version = state.active().get(name)
+    if version is None:
+        raise NotFound(f"{name} has no active version")
+    task = present(state, name, version).record.task
+    if state.defaults().get(task) == name:
+        return None
+    chosen = RegistryRecord(RegistryKind.DEFAULT, name, "", task, "", writer)
+    return _over(state.entries.get(default_key(task)), chosen)
+
+
+def present(state: Registry, name: str, version: str, base: int | None = None) -> Entry:
+    """What counts of a model that is there. Raises NotFound, Stale where `base` is another."""
+    entry = state.model(name, version)
+    if entry is None or not entry.record.present:
+        known = [each.version for each in state.models() if each.name == name]
+        has = f"; {name} has {', '.join(known[:5])}" if known else ""
+        raise NotFound(f"{name}@{version} is not registered{has}")
+    if base is not None and entry.offset != base:
+        raise Stale(f"{name}@{version} has been changed meanwhile; read it again")
+    return entry
+
+
+def checked(told: Mapping[str, Any]) -> ModelConfig:
+    """The model that these fields tell. Raises Invalid that names the field."""
+    try:
+        return ModelConfig.model_validate(told)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in fault["loc"]) or "the whole"
+        raise Invalid(f"{field}: {fault['msg']}") from None
+
+
+def _over(entry: Entry | None, record: RegistryRecord) -> RegistryRecord:
+    based_on = None if entry is None or entry.offset == GONE else entry.offset
+    return replace(record, based_on=based_on)

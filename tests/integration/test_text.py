@@ -1,0 +1,66 @@
+"""Text models behind a real broker: one of safetensors and one of GGUF, streamed and killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from modelmora.broker import EmbeddedBroker
+from modelmora.messages import Status
+from tests.integration.test_stepped import Station
+from tests.tiny_texts import make_tiny_gguf, make_tiny_text
+
+BOTH = ("tensors", "gguf")
+
+
+@pytest.fixture(scope="module")
+def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    folder = tmp_path_factory.mktemp("texts")
+    sources = (make_tiny_text(folder / "tensors"), make_tiny_gguf(folder / "gguf"))
+    models = [
+        {"name": name, "task": "txt2txt", "source": str(source)}
+        for name, source in zip(BOTH, sources, strict=True)
+    ]
+    made = Station(broker.bootstrap_servers, folder, json.dumps(models))
+    try:
+        yield made
+        made.close()
+    finally:
+        if made.node.running:
+            made.node.kill()
+
+
+@pytest.mark.parametrize("model", BOTH)
+def test_text_comes_in_chunks_and_whole(station: Station, model: str) -> None:
+    ids = station.send(6, model=model, temperature=0, max_tokens=60)
+    answers = station.answers(ids)
+    assert {answer.error for answer in answers} == {None}
+    assert len({answer.outputs for answer in answers}) == 1
+    settings = answers[0].settings
+    assert settings["completion_tokens"] == 60
+    assert (settings["finish_reason"], settings["max_tokens"]) == ("length", 60)
+    (refused,) = station.seen.answers(station.send(model=model, loras=("none",)))
+    assert refused.status is Status.REFUSED
+
+
+@pytest.mark.parametrize("model", BOTH)
+def test_a_killed_child_repeats_nothing(station: Station, model: str) -> None:
+    (before,) = station.answers(station.send(model=model, seed=5, max_tokens=90))
+    ids = station.send(model=model, seed=5, max_tokens=90)
+    station.shown(ids)
+    os.kill(station.child(model), signal.SIGKILL)
+    (after,) = station.answers(ids)
+    assert after.outputs == before.outputs
+
+
+@pytest.mark.parametrize("model", BOTH)
+def test_a_cancelled_request_leaves_the_others_alone(station: Station, model: str) -> None:
+    first, second = station.send(2, model=model, temperature=0, max_tokens=100)
+    station.cancel(first)
+    cancelled, whole = station.seen.answers([first, second])
+    assert whole.status is Status.COMPLETED
+    assert cancelled.status in (Status.CANCELLED, Status.COMPLETED)

@@ -1,0 +1,140 @@
+"""`apply` and `activate` against the gateway's own doors, over a registry that is a list."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.rest.routes import create_app
+from tests.unit.cli.runs import Cli
+from tests.unit.gateway.fakes import FakeHall
+
+URL = ("--url", "127.0.0.1:1")
+TWO = """\
+models:
+  - {name: m, task: echo, source: ./files, keep_alive: "${IDLE:-60}", metadata: {by: "$$me"}}
+  - {name: m, task: echo, source: /b, version: "2", active: true}
+"""
+
+
+@pytest.fixture
+def hall(monkeypatch: pytest.MonkeyPatch) -> FakeHall:
+    hall = FakeHall()
+    app = create_app(hall, Metrics(), 1_000_000)
+
+    class Client(TestClient):
+        def __init__(self, **_: Any) -> None:
+            super().__init__(app, raise_server_exceptions=False)
+
+        def __enter__(self) -> Client:
+            return self  # without Starlette's lifespan, which the gateway has none of
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(httpx, "Client", Client)
+    return hall
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "models"
+    made.mkdir()
+    (made / "two.yaml").write_text(TWO)
+    return made
+
+
+def _versions(hall: FakeHall) -> dict[str, str]:
+    models = hall.registrar.state.models()
+    return {f"{model.name}@{model.version}": model.source for model in models}
+
+
+def test_the_plan_comes_first_and_a_second_run_does_nothing(
+    cli: Cli, hall: FakeHall, folder: Path
+) -> None:
+    refused = cli("apply", "models", *URL)
+    assert refused.code == 2
+    assert "pass --yes" in refused.err
+    assert refused.out.splitlines() == [
+        f"+ m@1  echo from {folder / 'files'}",
+        "+ m@2  echo from /b",
+    ]
+    assert _versions(hall) == {"echo@1": "tests"}, "nothing was done"
+    done = cli("apply", "models", "--yes", *URL)
+    assert (done.code, done.err.splitlines()) == (0, ["2 to add", "done"])
+    assert hall.registrar.state.active()["m"] == "2"
+    log = [*hall.registry.log]
+    again = cli("apply", "models", "--yes", *URL)
+    assert (again.code, again.out) == (0, "")
+    assert again.err == "nothing to do: 2 models as the files say\n"
+    assert hall.registry.log == log
+
+
+def test_what_the_files_tell_is_changed_and_what_they_do_not_is_left(
+    cli: Cli, hall: FakeHall, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("apply", "models", "--yes", *URL)
+    cli("activate", "m@1", *URL)
+    assert hall.registrar.state.active()["m"] == "1"
+    client = httpx.Client()
+    told = {"licence": {"name": "MIT", "confirmed_by": "me"}, "metadata": {"by": "another"}}
+    assert client.patch("/models/m/versions/1", json=told).status_code == 200
+    monkeypatch.setenv("IDLE", "90")
+    ran = cli("apply", "models/two.yaml", "--yes", *URL)
+    assert ran.out.splitlines() == [
+        '~ m@1  keep_alive: 60.0 -> 90.0, metadata: {"by": "another"} -> {"by": "$me"}',
+        "* m@2  answers for m",
+    ]
+    entry = client.get("/models/m/versions/1").json()
+    assert (entry["licence"]["name"], entry["keep_alive"]) == ("MIT", 90)
+
+
+def test_only_with_prune_and_only_what_no_node_declares_is_retired(
+    cli: Cli, hall: FakeHall, folder: Path
+) -> None:
+    cli("apply", "models", "--yes", *URL)
+    declared = hall.registrar.state.models()[0]
+    hall.registry.write(replace(declared, name="theirs", declaration="d" * 64))
+    (folder / "two.yaml").write_text("")
+    assert cli("apply", "models", "--yes", *URL).err == "nothing to do: 0 models as the files say\n"
+    ran = cli("apply", "models", "--yes", "--prune", *URL)
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        "- m@1  is retired",
+        "- echo@1  is retired",
+        "- m@2  is retired",
+    ]
+    assert set(_versions(hall)) == {"theirs@1"}
+
+
+def test_a_plan_is_json_too(cli: Cli, hall: FakeHall, folder: Path) -> None:
+    ran = cli("apply", "models", "--yes", "--json", *URL)
+    assert [(step["do"], step["name"], step["version"]) for step in ran.json] == [
+        ("add", "m", "1"),
+        ("add", "m", "2"),
+    ]
+    assert cli("activate", "m@1", "--json", *URL).json["active"] == "1"
+    assert _versions(hall).keys() == {"echo@1", "m@1", "m@2"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("apply", "nowhere"), 3, "there is no file or folder nowhere"),
+        (("activate", "m"), 2, "m must be NAME@VERSION"),
+        (("activate", "m@1"), 3, "m@1 is not registered"),
+    ],
+)
+def test_what_cannot_be_done_is_told(
+    cli: Cli, hall: FakeHall, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    ran = cli(*arguments, *URL)
+    assert ran.code == code
+    assert told in ran.err
+    assert len(hall.registry.log) == 2

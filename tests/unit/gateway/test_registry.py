@@ -1,0 +1,231 @@
+"""The registry through both doors: what is answered, what is refused, what two at once do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import grpc.aio
+import httpx
+import pytest
+
+from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.rest.routes import create_app
+from modelmora.gateway.rpc import RpcServer
+from modelmora.messages import EventKind
+from modelmora.rpc.v1 import registry_pb2 as pb
+from modelmora.rpc.v1 import registry_pb2_grpc as pb_grpc
+from tests.unit.gateway.fakes import FakeHall
+
+MODEL = {"name": "m", "task": "echo", "source": "/m"}
+V1 = "/models/m/versions/1"
+
+
+@pytest.fixture
+def hall() -> FakeHall:
+    return FakeHall()
+
+
+@pytest.fixture
+async def client(hall: FakeHall) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(hall, Metrics(), 1_000_000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://g") as client:
+        yield client
+
+
+@pytest.fixture
+async def stub(hall: FakeHall) -> AsyncIterator[Any]:
+    server = RpcServer(hall, Metrics(), 1_000_000)
+    port = await server.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield pb_grpc.RegistryServiceStub(channel)  # type: ignore[no-untyped-call]
+    await server.stop(0)
+
+
+async def test_the_life_of_a_model(hall: FakeHall, client: httpx.AsyncClient) -> None:
+    made = await client.post("/models", json=MODEL | {"keep_alive": 60})
+    assert (made.status_code, made.headers["location"]) == (201, V1)
+    assert made.json()["active"], "the first of its name"
+    again = await client.post("/models", json=MODEL | {"keep_alive": 60})
+    assert (again.status_code, again.headers["etag"]) == (200, made.headers["etag"])
+    other = await client.post("/models", json=MODEL)
+    assert (other.status_code, other.json()["code"]) == (409, "conflict")
+    second = await client.post("/models", json=MODEL | {"version": "2"})
+    assert not second.json()["active"], "a newer one takes nothing over"
+    changed = await client.patch(V1, json={"keep_alive": None, "metadata": {"a": [1, 2]}})
+    assert changed.status_code == 400
+    changed = await client.patch(V1, json={"keep_alive": None, "metadata": {"a": "b"}})
+    assert (changed.json()["keep_alive"], changed.json()["metadata"]) == (None, {"a": "b"})
+    assert changed.headers["etag"] != made.headers["etag"]
+    same = await client.patch(V1, json={"metadata": {"a": "b"}})
+    assert same.headers["etag"] == changed.headers["etag"], "nothing was written"
+    refused = await client.delete(V1)
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert "activate another version first: 2" in refused.json()["detail"]
+    chosen = await client.patch("/models/m", json={"active": "2", "default": True})
+    assert (chosen.json()["active"], chosen.json()["default_for"]) == ("2", ["echo"])
+    retired = await client.delete(V1)
+    assert (retired.status_code, retired.json()["state"]) == (200, "retired")
+    assert (await client.get(V1)).json()["metadata"] == {"a": "b"}, "its record stays"
+    assert (await client.patch(V1, json={})).status_code == 404
+    versions = (await client.get("/models/m")).json()["versions"]
+    assert [each["state"] for each in versions] == ["retired", None]
+    back = await client.post("/models", json=MODEL)
+    assert (back.status_code, back.json()["metadata"]) == (201, {})
+    assert hall.registry.told == [
+        (EventKind.REGISTERED, ("m", "1")),
+        (EventKind.VERSION_ADDED, ("m", "2")),
+        (EventKind.ROUTE_CHANGED, ("m", "2")),
+        (EventKind.UNREGISTERED, ("m", "1")),
+        (EventKind.VERSION_ADDED, ("m", "1")),
+    ]
+
+
+async def test_who_names_what_it_has_seen_changes_nothing_else(
+    hall: FakeHall, client: httpx.AsyncClient
+) -> None:
+    seen = (await client.post("/models", json=MODEL)).headers["etag"]
+    first = await client.patch(V1, json={"pinned": True}, headers={"if-match": seen})
+    assert first.status_code == 200
+    for method, body in (("PATCH", {"pinned": False}), ("DELETE", None)):
+        late = await client.request(method, V1, json=body, headers={"if-match": seen})
+        assert (late.status_code, late.json()["code"]) == (412, "stale")
+    for odd in ("W/" + seen, "5", '"x"', '"-1"'):
+        late = await client.patch(V1, json={}, headers={"if-match": odd})
+        assert late.status_code == 412
+    assert (await client.get(V1)).json()["pinned"] is True
+    any_ = await client.patch(V1, json={"pinned": False}, headers={"if-match": "*"})
+    assert any_.status_code == 200
+
+
+async def test_of_two_at_once_one_is_told_that_it_lost(
+    hall: FakeHall, client: httpx.AsyncClient
+) -> None:
+    await client.post("/models", json=MODEL)
+    entry = hall.registrar.state.model("m", "1")
+    assert entry
+    theirs = replace(entry.record, source="/theirs", based_on=entry.offset)
+    hall.registry.before = [theirs]
+    lost = await client.patch(V1, json={"source": "/ours"})
+    assert (lost.status_code, lost.json()["code"]) == (409, "conflict")
+    assert (await client.get(V1)).json()["source"] == "/theirs"
+    assert (await client.patch(V1, json={"source": "/ours"})).status_code == 200
+
+
+async def test_what_a_newer_release_told_is_kept(hall: FakeHall, client: httpx.AsyncClient) -> None:
+    await client.post("/models", json=MODEL)
+    entry = hall.registrar.state.model("m", "1")
+    assert entry
+    details = json.dumps({"colour": "blue", "pinned": True, "replicas": {"min": "odd"}})
+    hall.registry.write(replace(entry.record, details=details, based_on=entry.offset))
+    shown = (await client.get(V1)).json()
+    assert (shown["pinned"], shown["replicas"]) == (True, {"min": 1, "max": 1})
+    assert (await client.patch(V1, json={"pinned": False})).status_code == 200
+    entry = hall.registrar.state.model("m", "1")
+    assert entry
+    assert json.loads(entry.record.details) == {"colour": "blue"}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({}, "name: is missing"),
+        (MODEL | {"name": "Bad Name"}, "name"),
+        (MODEL | {"keepalive": 3}, "keepalive: is no field here; did you mean keep_alive?"),
+        (MODEL | {"licence": {"name": ""}}, "licence.name"),
+        (MODEL | {"metadata": {"a": "x" * 300_000}}, "262144 are allowed"),
+        ([], "the body is an object"),
+        (MODEL | {"parameters": {"n": 1 << 70}}, "at most 64 bits"),
+    ],
+)
+async def test_what_cannot_be_registered(
+    hall: FakeHall, client: httpx.AsyncClient, body: Any, told: str
+) -> None:
+    log = [*hall.registry.log]
+    answer = await client.post("/models", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+    assert told in answer.json()["detail"]
+    assert hall.registry.log == log
+
+
+async def test_pages_and_filters(hall: FakeHall, client: httpx.AsyncClient) -> None:
+    for number in range(7):
+        hall.registry.register(f"m{number}")
+    hall.reasons["m3"] = "torn"
+    seen: list[str] = []
+    query: dict[str, Any] = {"limit": 3}
+    while True:
+        page = (await client.get("/models", params=query)).json()
+        seen += [model["name"] for model in page["models"]]
+        if page["next"] is None:
+            break
+        query["cursor"] = page["next"]
+    assert seen == ["echo", *(f"m{number}" for number in range(7))]
+
+    async def names(**query: Any) -> list[str]:
+        models = (await client.get("/models", params=query)).json()["models"]
+        return [model["name"] for model in models]
+
+    assert await names(name="m2") == ["m2"]
+    assert await names(state="failed") == ["m3"]
+    assert await names(state="ready") == ["echo"]
+    assert await names(task="other") == await names(version="2") == []
+    assert (await client.delete("/models/m6/versions/1")).status_code == 200
+    assert await names(state="retired") == ["m6"]
+    assert "m6" not in await names()
+    for odd in ("limit=0", "limit=x", "cursor=%ff", "state=odd", "nmae=m", "name=a&name=b"):
+        answer = await client.get(f"/models?{odd}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input"), odd
+    assert (await client.get("/models/nothing")).status_code == 404
+    assert (await client.get("/models/m1/versions/9")).status_code == 404
+
+
+async def test_the_same_over_grpc(hall: FakeHall, stub: Any) -> None:
+    told = pb.RegisterModelRequest(name="m", task="echo", source="/m", details='{"keep_alive": 5}')
+    made = await stub.Register(told)
+    assert (made.version, made.active, json.loads(made.details)["keep_alive"]) == ("1", True, 5)
+    await stub.Register(pb.RegisterModelRequest(name="m", version="2", task="echo", source="/m"))
+    chosen = pb.ActivateModelRequest(name="m", version="2", default=True)
+    assert (await stub.Activate(chosen)).active
+    assert hall.registrar.state.defaults() == {"echo": "m"}
+    assert (await stub.Get(pb.GetModelRequest(name="m"))).version == "2"
+    fields = pb.UpdateModelRequest(name="m", version="1", fields='{"source": "/n"}', etag=made.etag)
+    changed = await stub.Update(fields)
+    assert (changed.source, changed.engine) == ("/n", "")
+    page = await stub.List(pb.ListModelsRequest(page_size=1))
+    assert ([model.name for model in page.models], bool(page.next_page_token)) == (["echo"], True)
+    token = page.next_page_token
+    page = await stub.List(pb.ListModelsRequest(page_token=token, task="echo"))
+    assert [(each.name, each.version) for each in page.models] == [("m", "1"), ("m", "2")]
+    assert page.next_page_token == ""
+    gone = await stub.Retire(pb.RetireModelRequest(name="m", version="1"))
+    assert gone.state == "retired"
+    assert (await stub.Get(pb.GetModelRequest(name="m", version="1"))).state == "retired"
+    for call, request, status, code in (
+        (stub.Update, fields, grpc.StatusCode.NOT_FOUND, "not_found"),
+        (stub.Get, pb.GetModelRequest(name="x"), grpc.StatusCode.NOT_FOUND, "not_found"),
+        (
+            stub.Update,
+            pb.UpdateModelRequest(name="m", version="2", fields="{}", etag='"99"'),
+            grpc.StatusCode.ABORTED,
+            "stale",
+        ),
+        (
+            stub.Register,
+            pb.RegisterModelRequest(name="m", version="2", task="t", source="/other"),
+            grpc.StatusCode.ABORTED,
+            "conflict",
+        ),
+        (
+            stub.Register,
+            pb.RegisterModelRequest(name="m", task="t", source="/s", details="[]"),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "invalid_input",
+        ),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(request)
+        trailing = dict(caught.value.trailing_metadata() or ())
+        assert (caught.value.code(), trailing["modelmora-error-code"]) == (status, code)
