@@ -44,7 +44,7 @@ class Control:
         self._registry = Topic.REGISTRY.full(settings.namespace)
         self._service = service
         self._models = models
-        self._leases = leases
+        self._leases = models.declaring.leases = leases
         self._lifecycle = lifecycle
         self._live = False
         self._tail = Tail(settings, pulse, self._on_record, schemas, on_anew=self._on_anew)

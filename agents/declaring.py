@@ -10,6 +10,7 @@ import structlog
 
 from modelmora.agents.lifecycle import Lifecycle, Sender
 from modelmora.errors import ModelMoraError
+from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, TooLarge
 from modelmora.kafka.writing.publisher import Record as Outgoing
@@ -47,9 +48,15 @@ class Declaring:
         self._writer = writer
         self._declared: dict[bytes, str] = {}
         self._wishes: dict[str, str] = {}
+        self.leases = Leases()
+        """Of all nodes, kept by their reader."""
         self._active: dict[str, str] = {}
         self._under_way: dict[bytes, tuple[RegistryRecord, RegistryRecord | None]] = {}
         """What was written and not read back yet, and what counted before."""
+
+    def mends(self) -> bool:
+        """Whether it is this node that writes anew what is buried: one of all does, the first."""
+        return min((each.node for each in self.leases.living()), default="") == self._writer
 
     def forget(self) -> None:
         """The log is another: nothing was declared there, nothing is under way."""
@@ -89,7 +96,7 @@ class Declaring:
             self._route(name, version)
         for key, entry in [*self._state.entries.items()]:
             record = entry.record
-            if entry.offset == GONE:
+            if entry.offset == GONE or (entry.buried and self.mends()):
                 self._write(key, record)
             elif own is not None and key not in own and record.declaration is not None:
                 self._declared.pop(key, None)

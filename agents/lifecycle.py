@@ -8,16 +8,15 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Hashable, Mapping
-from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 
+from modelmora.kafka.events import event_record
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, Written
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, LifecycleEvent, Parameter
-from modelmora.wire import encode_event
 
 log = structlog.get_logger(__name__)
 _FAILURES = {EventKind.LOAD_FAILED, EventKind.CRASHED, EventKind.QUARANTINED}
@@ -28,21 +27,6 @@ class Sender(Protocol):
 
     def send(self, record: Outgoing) -> None:
         """Take a record; returns at once."""
-
-
-def cloud_event(event: LifecycleEvent, source: str) -> list[tuple[str, bytes]]:
-    """The headers of an event; `partitionkey` is the record's key."""
-    attributes = {
-        "ce_specversion": "1.0",
-        "ce_id": event.id,
-        "ce_source": source,
-        "ce_type": f"modelmora.{event.kind.value}",
-        "ce_time": datetime.fromtimestamp(event.time / 1000, UTC).isoformat(),
-        "ce_subject": f"{event.model}@{event.version}" if event.model else event.node,
-        "ce_partitionkey": event.model or event.node,
-        "content-type": "application/avro",
-    }
-    return [(name, text.encode()) for name, text in attributes.items()]
 
 
 class Lifecycle:
@@ -59,7 +43,7 @@ class Lifecycle:
         self._heard = heard
         self.node = node
         self._topic = Topic.EVENTS.full(namespace)
-        self._source = f"/{namespace}/nodes/{node}"
+        self._namespace = namespace
 
     def event(
         self,
@@ -80,9 +64,7 @@ class Lifecycle:
         )
         tell = log.warning if kind in _FAILURES else log.info
         tell(kind.value, model=name, version=version, **event.facts)
-        key = (name or self.node).encode()
-        headers = cloud_event(event, self._source)
-        self._sender.send(Outgoing(self._topic, key, encode_event(event), self._answer, headers))
+        self._sender.send(event_record(event, self._namespace, "nodes", self._answer))
 
     def _answer(self, answer: Answer) -> None:
         if isinstance(answer, Written):

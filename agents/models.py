@@ -125,7 +125,7 @@ class Models:
 
     def take(self, looked: tuple[tuple[Looked, ...], tuple[str, ...]]) -> None:
         """Make service and `registry` agree with what was looked at."""
-        if looked == self._seen:
+        if looked == self._seen and not (self.state.buried and self.declaring.mends()):
             return
         self._seen = looked
         models, unreadable = looked
@@ -133,11 +133,11 @@ class Models:
             log.error("model not served", reason=fault)
         self.unreadable = unreadable
         own = {each.key for each in self._found.definitions}
-        here = [each for each in models if each.definition.key in own or each.path]
+        here = [each for each in models if each.definition.key in own or _is_here(each)]
         self.lacking = {
             "@".join(each.definition.key): each.fault or ""
             for each in models
-            if each.definition.key not in own and not each.path
+            if each.definition.key not in own and not _is_here(each)
         }
         self._tell_drifted(here)
         served = [(_spec(each, self._settings), _entry(each)) for each in here]
@@ -158,6 +158,11 @@ class Models:
                 facts = {"code": Code.CANNOT_BE_SERVED.value, "message": fault}
                 self._lifecycle.event(EventKind.LOAD_FAILED, key, facts)
         self._drifted = drifted
+
+
+def _is_here(looked: Looked) -> bool:
+    """Whether there is anything to serve the model from, be it broken."""
+    return bool(looked.path) or looked.fault is None
 
 
 def _entry(looked: Looked) -> EngineEntry:

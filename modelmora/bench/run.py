@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from modelmora.bench.embedding import embeddings
+from modelmora.bench.forms import onnx_forms
 from modelmora.bench.latency import latencies
 from modelmora.bench.life import base_memory, cold_start, swap, unloads
 from modelmora.bench.once import exactly_once
@@ -36,12 +37,14 @@ ONLY = (
     "critical",
     "text",
 )
+EXTRA = ("onnx",)
+"""What needs packages that are not ours: asked for by name."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print the table, write bench.json; 1 when `--check` is given and a goal missed."""
     parser = argparse.ArgumentParser(prog="modelmora bench", description=main.__doc__)
-    parser.add_argument("--only", nargs="+", choices=ONLY, default=ONLY, metavar="WHAT")
+    parser.add_argument("--only", nargs="+", choices=ONLY + EXTRA, default=ONLY, metavar="WHAT")
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
     parser.add_argument("--quick", action="store_true", help="see that all works; no figures")
     parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
@@ -69,6 +72,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),
         "text": lambda: texts(scale),
+        "onnx": lambda: onnx_forms(scale),
     }
     staged: dict[str, Callable[[Stage], list[Figure]]] = {
         "base": base_memory,

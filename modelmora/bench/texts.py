@@ -149,7 +149,8 @@ def llama(folder: Path, tokens: int, threads: int) -> Mapping[str, Rate]:
         for each in asking:
             each.join()
         seconds = time.perf_counter() - began
-        return sum(answer["usage"]["completion_tokens"] for answer in answers) / seconds
+        computed = sum(int(answer["usage"]["completion_tokens"]) for answer in answers)
+        return computed / seconds
 
     return {"llama": rate}
 

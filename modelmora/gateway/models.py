@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 
 import structlog
@@ -10,13 +12,21 @@ from aiokafka import ConsumerRecord
 
 from modelmora.errors import Undecodable, Unreachable
 from modelmora.gateway.nodes import NodeWatch
+from modelmora.kafka.events import event_record
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Record
-from modelmora.messages import Health, RegistryRecord, State
+from modelmora.messages import (
+    EventKind,
+    Health,
+    LifecycleEvent,
+    Parameter,
+    RegistryRecord,
+    State,
+)
 from modelmora.records import Registry
 from modelmora.records.registrar import Registrar
 from modelmora.settings import Settings
@@ -47,6 +57,7 @@ class Directory:
     """
 
     def __init__(self, settings: Settings, pulse: Pulse, schemas: Schemas | None = None) -> None:
+        self._namespace = settings.namespace
         self._topic = Topic.REGISTRY.full(settings.namespace)
         self._tail = Tail(
             settings, pulse, self.handle, schemas, on_anew=lambda _: self.state.anew()
@@ -54,6 +65,8 @@ class Directory:
         self.state = Registry()
         """The registry as far as it was read."""
         self._on_fact: Callable[[bytes, RegistryRecord | None, int], None] = lambda *_: None
+        self._beginning = False
+        """While all is read that there is: looked at once it has been."""
         self._leases = Leases()
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
@@ -64,18 +77,27 @@ class Directory:
 
     def registrar(self, send: Callable[[Record], None], writer: str) -> Registrar:
         """Who changes the registry that is read here; `send` takes records to write."""
-        made = Registrar(self.state, send, self._topic, writer)
+
+        def tell(kind: EventKind, model: tuple[str, str], facts: Mapping[str, Parameter]) -> None:
+            now_ms = time.time_ns() // 1_000_000
+            event = LifecycleEvent(str(uuid.uuid4()), kind, writer, now_ms, *model, facts)
+            send(event_record(event, self._namespace, "gateways", lambda _: None))
+
+        made = Registrar(self.state, send, self._topic, writer, tell)
         self._on_fact = made.heard
         return made
 
     async def start(self) -> None:
         """Read all there is, then follow. Raises Unreachable when that takes too long."""
+        self._beginning = True
         await self._tail.start({self._topic: [0]}, "beginning")
         try:
             async with asyncio.timeout(READ_S):
                 await self._tail.caught_up()
         except TimeoutError:
             raise Unreachable(f"{self._topic} was not read within {READ_S:.0f} s") from None
+        self._beginning = False
+        self._index()
         self._watch = NodeWatch(asyncio.get_running_loop().time())
         # What was read until now is of any age: who may run has its whole lease to tell so again.
         if self._leases.living():
@@ -145,7 +167,8 @@ class Directory:
             self._on_fact(key, fact, record.offset)
         elif self._watch:
             self._hear(self._watch)
-        self._index()
+        if not self._beginning:
+            self._index()
 
     def _hear(self, watch: NodeWatch) -> None:
         leases = [node.lease_ms / 1000 for node in self._leases.living()]

@@ -107,5 +107,6 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
     EventKind.ANSWERED: ("verb", "command_offset", "nodes", "state", "message"),
     EventKind.NODE_JOINED: ("cores",),
     EventKind.NODE_LEFT: (),
+    EventKind.ROUTE_CHANGED: ("former",),
 }
 """The facts of each kind that is written; a measure ends with its unit, a share is 0 to 1."""

@@ -68,12 +68,19 @@ class Registry:
         if record.kind is RegistryKind.NODE or key != key_of(record):
             return False
         before = self._entries.get(key)
+        if before and offset <= before.offset:
+            return False  # it was handed over before
         after = self._entries[key] = judge(before, record, offset)
-        return before is None or before.record != after.record or before.offset != after.offset
+        return before != after
 
     def anew(self) -> None:
         """The log is another and holds nothing yet: what the former one told waits to be told."""
         self._entries = {key: Entry(GONE, each.record) for key, each in self._entries.items()}
+
+    @property
+    def buried(self) -> bool:
+        """Whether anything is to be written anew before compaction takes it."""
+        return any(each.buried for each in self._entries.values())
 
     def model(self, name: str, version: str) -> Entry | None:
         """What counts of a model, retired or not."""

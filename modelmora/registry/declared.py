@@ -56,16 +56,21 @@ def read_declared(path: Path, environment: Mapping[str, str] = os.environ) -> De
     return Declared(tuple(models), places)
 
 
+def declared_files(path: Path) -> list[Path]:
+    """The files that are read of a file or folder. Raises OSError."""
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    found = (each for each in path.rglob("*") if each.suffix in SUFFIXES)
+    return sorted(each for each in found if _is_shown(each.relative_to(path)))
+
+
 def _files(path: Path) -> list[Path]:
     try:
-        if path.is_dir():
-            found = (each for each in path.rglob("*") if each.suffix in SUFFIXES)
-            return sorted(each for each in found if _is_shown(each.relative_to(path)))
-        if path.is_file():
-            return [path]
+        if not path.exists():
+            raise NotFound(f"there is no file or folder {path}")
+        return declared_files(path)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
-    raise NotFound(f"there is no file or folder {path}")
 
 
 def _is_shown(below: Path) -> bool:

@@ -17,6 +17,7 @@ from modelmora.engines.plugins import registered
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.messages import RegistryRecord
 from modelmora.records import details_of
+from modelmora.registry.declared import read_declared
 from modelmora.registry.sources import BUILT_IN, PACKAGE
 from modelmora.registry.sources.packages import Package
 from modelmora.settings import ModelConfig, ModelDetails, Settings
@@ -105,19 +106,31 @@ def definition_path(settings: Settings, definition: ModelDefinition) -> Path:
 def served_or_faults(settings: Settings) -> Served:
     """The models of these settings, the broken definitions among them.
 
-    1. Configured models, and installed ones of another name or version.
+    1. Configured models, those of `models_folder` and installed ones of another name or version.
     2. Unless models are configured, the packaged MiniLM too, where its distribution is installed
        and none of its name and version is.
     3. With `testing: true` the test models, below all others.
     """
     faults = [*registered().faults]
     models = {definition.key: definition for definition in _installed(settings, faults)}
+    models |= {(m.name, m.version): configured(m) for m in _in_folder(settings, faults)}
     models |= {(m.name, m.version): configured(m) for m in settings.models}
     if not settings.models and MINILM.key not in models and _is_there(MINILM):
         models[MINILM.key] = MINILM
     if settings.testing:
         models = {definition.key: definition for definition in _test_models()} | models
     return Served(tuple(models[key] for key in sorted(models)), tuple(faults))
+
+
+def _in_folder(settings: Settings, faults: list[str]) -> tuple[ModelConfig, ...]:
+    """The models of `models_folder`; one wrong file hides them all, and says so."""
+    if settings.models_folder is None:
+        return ()
+    try:
+        return read_declared(settings.models_folder).models
+    except ModelMoraError as error:
+        faults.append(str(error))
+        return ()
 
 
 def definitions_installed(settings: Settings) -> tuple[ModelDefinition, ...]:

@@ -42,6 +42,7 @@ class Looker:
 
     def __init__(self, settings: Settings) -> None:
         self._testing = settings.testing
+        self._require_licence = settings.registry.require_licence
         self._sources = Sources(settings)
         self._lock = Locked(settings) if settings.locked else None
         self._known: dict[ModelDefinition, Looked] = {}
@@ -73,6 +74,8 @@ class Looker:
             return Looked(definition, EngineEntry(definition.task, ""), fault=fault)
         if definition.source.startswith(BUILT_IN):
             return Looked(definition, entry)
+        if self._require_licence and (unconfirmed := licence_fault(definition)):
+            return Looked(definition, entry, fault=unconfirmed)
         known = self._known.get(definition)
         files = known.files if known else _NO_FILES  # what they last told, should they be broken
         try:
@@ -89,6 +92,15 @@ class Looker:
         except (ModelMoraError, OSError) as error:
             return Looked(definition, entry, str(folder), files, state, str(error))
         return Looked(definition, entry, str(folder), files, state)
+
+
+def licence_fault(definition: ModelDefinition) -> str | None:
+    """Why the model may not be used where licences are to be confirmed; None where it may."""
+    licence = definition.details.licence
+    if licence and licence.confirmed_by:
+        return None
+    told = f"nobody has confirmed its licence {licence.name}" if licence else "it tells no licence"
+    return f"{told} (registry.require_licence); set licence.name and licence.confirmed_by"
 
 
 def read(definition: ModelDefinition, entry: EngineEntry, path: Path) -> ModelFiles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelmora.registry.declared import declared_files
 from modelmora.registry.definitions import definition_files, models_folder
 from modelmora.settings import Settings
 
@@ -17,7 +18,8 @@ def fingerprint(settings: Settings) -> Fingerprint:
     """
     found = []
     try:
-        for path in definition_files(models_folder(settings)):
+        declared = declared_files(settings.models_folder) if settings.models_folder else ()
+        for path in (*definition_files(models_folder(settings)), *declared):
             stat = path.stat()
             # A definition is replaced, never edited in place, so its inode changes even where
             # two writes fall into one tick of the clock.

@@ -29,6 +29,7 @@ from modelmora.settings.models import (
     ModelDetails,
     ModelFile,
     Needs,
+    RegistrySettings,
     Replicas,
 )
 from modelmora.settings.section import Section
@@ -58,6 +59,7 @@ __all__ = [
     "ModelDetails",
     "ModelFile",
     "Needs",
+    "RegistrySettings",
     "Replicas",
     "Runtime",
     "SchemaRegistrySettings",

@@ -22,7 +22,7 @@ from modelmora.settings.kinds import (
     Servers,
     Span,
 )
-from modelmora.settings.models import ModelConfig
+from modelmora.settings.models import ModelConfig, RegistrySettings
 from modelmora.settings.section import Section
 
 MIB = 1 << 20
@@ -358,6 +358,12 @@ class Settings(Section):
     memory: MemorySettings = MemorySettings()
     log: LogSettings = LogSettings()
     sources: SourceSettings = SourceSettings()
+    registry: RegistrySettings = RegistrySettings()
+    models_folder: FilePath | None = Field(
+        None,
+        description="a folder of files of models, or one file, as `modelmora apply` reads them; "
+        "served like those of `models`, and looked at again while the node runs",
+    )
     models: tuple[ModelConfig, ...] = Field(
         (),
         description="models to serve: a list of `name`, `task`, `source` and optionally "

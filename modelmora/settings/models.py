@@ -173,3 +173,11 @@ class ModelConfig(ModelDetails):
         return ModelDetails.model_validate(
             {name: getattr(self, name) for name in ModelDetails.model_fields}
         )
+
+
+class RegistrySettings(Section):
+    """What is asked of a model before it is served."""
+
+    require_licence: bool = Field(
+        False, description="serve only models whose licence somebody has confirmed"
+    )

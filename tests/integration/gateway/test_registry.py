@@ -31,7 +31,7 @@ async def _agree(doors: list[httpx.AsyncClient]) -> str:
     """The ETag that both tell, once both have read as far."""
     async with asyncio.timeout(CAP_S):
         while True:
-            seen = {(await door.get(V1)).headers.get("etag", "") for door in doors}
+            seen = {str((await door.get(V1)).headers.get("etag", "")) for door in doors}
             if len(seen) == 1 and "" not in seen:
                 return str(seen.pop())
             await asyncio.sleep(0)

@@ -43,9 +43,9 @@ class Desk:
     ) -> Path:
         path = self.folder / "models" / name / f"{version}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        empty = self.folder / "empty"
-        empty.mkdir(exist_ok=True)
-        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {source or empty}\n"
+        files = source or self.folder / "files"
+        Path(files).mkdir(exist_ok=True)
+        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {files}\n"
         path.write_text(text)
         return path
 
@@ -223,3 +223,30 @@ async def test_files_that_break_and_are_mended_are_seen_without_a_new_definition
         assert desk.turned("m") == [EventKind.HEALTH_CHANGED]
         assert desk.service.standing()["m@1"].health == Health(State.COLD)
         assert desk.written() == [], "it is the same model all the time"
+
+
+async def test_the_first_node_writes_anew_what_compaction_would_take(
+    desk: Desk, tmp_path: Path
+) -> None:
+    (told,) = [record for record in desk.written() if record.name == "first"]
+    other = Desk(tmp_path, "n2")
+    other.hear(*desk.log)
+    other.refresh()
+    late = replace(told, source="/late", based_on=99, writer="n3")
+    lease = RegistryRecord(RegistryKind.NODE, "", "", "", "", "", lease_ms=60_000)
+    for each in (desk, other):
+        each.sender.sent.clear()
+        each.hear(late)
+        each.refresh()
+        assert each.written() == [], "who is to do it nobody knows yet"
+        for name in ("n1", "n2"):
+            node = replace(lease, name=name)
+            each.models.declaring.leases.take(key_of(node), node, 1)
+        each.refresh()
+    (again,) = desk.written()
+    assert (again.source, again.based_on) == (told.source, desk.at(told))
+    assert not desk.models.state.buried
+    assert other.written() == []
+    desk.sender.sent.clear()
+    desk.refresh()
+    assert desk.sender.sent == []

@@ -46,6 +46,7 @@ OPERATIONS = {
     ("/health/live", "GET"): "live",
     ("/health/ready", "GET"): "ready",
     ("/health/models", "GET"): "health_models",
+    ("/status", "GET"): "status",
     ("/models", "GET"): "models",
     ("/models", "POST"): "register",
     ("/models/{name}", "GET"): "model",
@@ -57,7 +58,6 @@ OPERATIONS = {
     ("/models/{model_name}/unload", "POST"): "unload",
     ("/models/{model_name}/pin", "POST"): "pin",
     ("/models/{model_name}/unpin", "POST"): "unpin",
-    ("/status", "GET"): "status",
     ("/infer/{model_name}", "POST"): "infer",
 }
 globals().update(

@@ -32,20 +32,13 @@ async def test_a_request_is_answered(hall: Hall) -> None:
     assert list(hall.workers.loads.values()) == [model("sleep")[0]]
     hall.workers.loaded()
     hall.time.now += 0.5
-    hall.workers.answer()
+    hall.workers.answer(seed=7)  # which the engine chose
     assert hall.told == [("completed", "r1", "")]
-    assert hall.outcomes.settings["r1"] == {"ms": 5.0}
+    assert hall.outcomes.settings["r1"] == {"ms": 5.0, "seed": 7}
     spent = hall.outcomes.timings["r1"]
     assert spent.total_ms == pytest.approx(500)
     assert spent.queue_ms + spent.load_ms + spent.inference_ms == pytest.approx(500)
     assert [kind for kind, _, _ in hall.outcomes.events] == [EventKind.LOADING, EventKind.LOADED]
-
-
-async def test_a_result_has_the_settings_that_the_engine_chose(hall: Hall) -> None:
-    hall.service.accept(incoming("r1", "sleep"))
-    hall.workers.loaded()
-    hall.workers.answer(seed=7)
-    assert hall.outcomes.settings["r1"] == {"ms": 5.0, "seed": 7}
 
 
 async def test_more_inputs_than_one_result_answers_are_refused_before_anything_is_loaded(
