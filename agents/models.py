@@ -10,7 +10,7 @@ import structlog
 
 from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
-from modelmora.engines.catalog import class_of, first_request, slots_of
+from modelmora.engines.catalog import EngineEntry, class_of, first_request, slots_of
 from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
@@ -140,7 +140,7 @@ class Models:
             if each.definition.key not in own and not _is_here(each)
         }
         self._tell_drifted(here)
-        served = [(_spec(each, self._settings), each.entry) for each in here]
+        served = [(_spec(each, self._settings), _entry(each)) for each in here]
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
         self.declaring.tell(
             [each for each in self._found.definitions if not each.fault],
@@ -163,6 +163,12 @@ class Models:
 def _is_here(looked: Looked) -> bool:
     """Whether there is anything to serve the model from, be it broken."""
     return bool(looked.path) or looked.fault is None
+
+
+def _entry(looked: Looked) -> EngineEntry:
+    """The engine's entry, with what the model's files need imported beside it."""
+    entry = looked.entry
+    return replace(entry, modules=(*entry.modules, *looked.files.modules))
 
 
 def _spec(looked: Looked, settings: Settings) -> ModelSpec:

@@ -23,16 +23,21 @@ QUIET = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
 }
 
 
-@contextlib.contextmanager
-def ceiling() -> Iterator[Callable[[str], Any]]:
-    """The model alone in a process of its own, with all cores; idle while it is not asked."""
+def ceiling() -> contextlib.AbstractContextManager[Callable[[str], Any]]:
+    """The model alone, with all cores."""
     threads = str(len(os.sched_getaffinity(0)))
-    command = [*interpreter("modelmora.bench.ceiling"), str(Package(MINILM_PACKAGE).folder(None))]
+    return alone("modelmora.bench.ceiling", str(Package(MINILM_PACKAGE).folder(None)), threads)
+
+
+@contextlib.contextmanager
+def alone(module: str, *arguments: str) -> Iterator[Callable[[str], Any]]:
+    """A model in a process of its own, asked a line at a time; idle while it is not asked."""
     process = subprocess.Popen(
-        [*command, threads],
+        [*interpreter(module), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

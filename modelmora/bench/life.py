@@ -19,6 +19,7 @@ from modelmora.registry.sources.packages import Package
 from modelmora.resources import summed_pss
 
 ROUNDS = 3
+SWAPS = 5
 CYCLES = 50
 WARM_UP_CYCLES = 10
 MB = 1e6
@@ -33,15 +34,16 @@ with torch.inference_mode():
 """
 
 
-def base_memory(stage: Stage) -> Figure:
+def base_memory(stage: Stage) -> list[Figure]:
     """Proportional memory of all processes but the broker, before any model is loaded."""
     parts = {name: stage.pid(name) for name in ("node", "gateway", "zygote")}
     pids = {**parts, "supervisor": int(stage.run.pid)}
     beside = {f"{name} MB": summed_pss([pid]) / MB for name, pid in pids.items()}
-    return Figure("base.pss_mb", summed_pss(pids.values()) / MB, "MB", at_most(900), beside=beside)
+    mb = summed_pss(pids.values()) / MB
+    return [Figure("base.pss_mb", mb, "MB", at_most(900), beside=beside)]
 
 
-def cold_start(stage: Stage) -> Figure:
+def cold_start(stage: Stage) -> list[Figure]:
     """From the request for an unloaded model to its answer, beside a fresh interpreter."""
     warm, fresh = [], []
     for _ in range(stage.scaled(ROUNDS)):
@@ -56,7 +58,7 @@ def cold_start(stage: Stage) -> Figure:
         command = [sys.executable, "-P", "-c", FRESH, str(Package(MINILM_PACKAGE).folder(None))]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         fresh.append(time.time() - began)
-    return Figure(
+    figure = Figure(
         "cold.first_answer_vs_fresh",
         median(warm) / median(fresh),
         "ratio",
@@ -64,6 +66,36 @@ def cold_start(stage: Stage) -> Figure:
         median(fresh),
         {"served s": median(warm), "fresh s": median(fresh)},
     )
+    return [figure]
+
+
+def swap(stage: Stage) -> list[Figure]:
+    """Unloading a model, loading one in its place and its first answer, beside the load alone."""
+    ratios, loads = [], []
+    results = stage.tail("modelmora.results")
+    for turn in range(1 + stage.scaled(SWAPS, 2)):
+        events = stage.tail("modelmora.events")
+        began = time.time()
+        if turn:
+            _unload(stage)
+        stage.send(requests_of(MODEL, ["hello"]))
+        results.take(1)
+        took_s = time.time() - began
+        if turn:
+            load_s = float(str(events.event("loaded", MODEL).facts["load_ms"])) / 1e3
+            ratios.append(took_s / load_s)
+            loads.append(load_s)
+        events.close()
+    results.close()
+    figure = Figure(
+        "swap.seconds_vs_load",
+        median(ratios),
+        "ratio",
+        at_most(2),
+        median(loads),
+        {"swap s": median(ratios) * median(loads), "load s": median(loads)},
+    )
+    return [figure]
 
 
 def unloads(stage: Stage) -> list[Figure]:

@@ -86,7 +86,7 @@ class Recorder:
         """Not of interest."""
 
 
-def critical(stage: Stage) -> Figure:
+def critical(stage: Stage) -> list[Figure]:
     """Groups that the 99th percentile of critical requests waits longer behind 50,000 low ones.
 
     The last of all measurements: it leaves the queue full.
@@ -101,7 +101,7 @@ def critical(stage: Stage) -> Figure:
     # What a group takes in fact, which is a little more than its sleeps.
     group_s = GROUP * (worked_off[-1] - worked_off[0]) / (len(worked_off) - 1)
     extra = _p99(loaded) - _p99(idle)
-    return Figure(
+    figure = Figure(
         "critical.p99_over_batch",
         extra / group_s,
         "groups",
@@ -109,6 +109,7 @@ def critical(stage: Stage) -> Figure:
         group_s,
         {"idle p99 s": _p99(idle), "loaded p99 s": _p99(loaded), "group s": group_s},
     )
+    return [figure]
 
 
 def _wait_s(stage: Stage, tail: Tail) -> float:

@@ -10,15 +10,17 @@ from pathlib import Path
 from rich.console import Console
 
 from modelmora.bench.embedding import embeddings
+from modelmora.bench.forms import onnx_forms
 from modelmora.bench.latency import latencies
-from modelmora.bench.life import base_memory, cold_start, unloads
+from modelmora.bench.life import base_memory, cold_start, swap, unloads
 from modelmora.bench.once import exactly_once
 from modelmora.bench.priority import critical, queue
 from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
-from modelmora.bench.stage import serving
+from modelmora.bench.stage import Stage, serving
 from modelmora.bench.start import starts
 from modelmora.bench.swap import swaps
+from modelmora.bench.text import texts
 
 QUICK = 0.02
 ONLY = (
@@ -33,13 +35,16 @@ ONLY = (
     "cold",
     "unload",
     "critical",
+    "text",
 )
+EXTRA = ("onnx",)
+"""What needs packages that are not ours: asked for by name."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print the table, write bench.json; 1 when `--check` is given and a goal missed."""
     parser = argparse.ArgumentParser(prog="modelmora bench", description=main.__doc__)
-    parser.add_argument("--only", nargs="+", choices=ONLY, default=ONLY, metavar="WHAT")
+    parser.add_argument("--only", nargs="+", choices=ONLY + EXTRA, default=ONLY, metavar="WHAT")
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
     parser.add_argument("--quick", action="store_true", help="see that all works; no figures")
     parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
@@ -57,7 +62,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
     """The figures that are asked for, in the order that disturbs them least."""
     figures: list[Figure] = []
 
-    def add(what: str, *found: Figure) -> None:
+    def add(what: str, found: list[Figure]) -> None:
         figures.extend(found)
         talk.print(f"[dim]{what} measured[/]")
 
@@ -66,25 +71,26 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "swap": swaps,
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),
+        "text": lambda: texts(scale),
+        "onnx": lambda: onnx_forms(scale),
+    }
+    staged: dict[str, Callable[[Stage], list[Figure]]] = {
+        "base": base_memory,
+        "echo": echo_rate,
+        "latency": latencies,
+        "embed": embeddings,
+        "cold": cold_start,
+        "swap": swap,
+        "unload": unloads,
+        "critical": critical,  # last: it leaves the queue full
     }
     for what, take in apart.items():
         if what in only:
-            add(what, *take())
-    if only - apart.keys():
+            add(what, take())
+    if only & staged.keys():
         with tempfile.TemporaryDirectory(prefix="modelmora-bench-") as folder:
             with serving(Path(folder), scale) as stage:
-                if "base" in only:
-                    add("base memory", base_memory(stage))
-                if "echo" in only:
-                    add("echo rate", *echo_rate(stage))
-                if "latency" in only:
-                    add("latency", *latencies(stage))
-                if "embed" in only:
-                    add("embedding", *embeddings(stage))
-                if "cold" in only:
-                    add("cold start", cold_start(stage))
-                if "unload" in only:
-                    add("unloading", *unloads(stage))
-                if "critical" in only:
-                    add("critical lane", critical(stage))
+                for what, take_there in staged.items():
+                    if what in only:
+                        add(what, take_there(stage))
     return figures

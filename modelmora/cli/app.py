@@ -33,6 +33,7 @@ VERBS = {
     "activate": ("Use", "apply:activate"),
     "list": ("Use", "models:list_models"),
     "info": ("Use", "models:info"),
+    "export": ("Use", "export:export_model"),
     "uninstall": ("Use", "models:uninstall"),
     "lock": ("Use", "lock:lock"),
     "status": ("Look", "instance:status"),

@@ -16,6 +16,7 @@ from modelmora.registry import Looker, served_or_faults
 from modelmora.registry.look import Looked
 from modelmora.registry.removing import remove
 from modelmora.registry.routing import routes, wished
+from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, shorten, size
 
 NamedModel = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The model.")]
@@ -56,7 +57,16 @@ def list_models(where: Instance, json: JsonOption = False) -> int:
 @finds_instance
 def info(where: Instance, model: NamedModel, json: JsonOption = False) -> None:
     """Show what is known of a model: its files, size, limits, parameters, licence."""
-    settings = where.settings
+    found = looked_up(where.settings, model)
+    if json:
+        print_json(_told(found))
+        return
+    for title, value in _lines(found):
+        tell(f"{title:<14} {value}")
+
+
+def looked_up(settings: Settings, model: str) -> Looked:
+    """The model of a `name` or `name@version`, as its files are now. Raises NotFound."""
     looked = Looker(settings).look(served_or_faults(settings).definitions)
     name, _, version = model.partition("@")
     definitions = [each.definition for each in looked]
@@ -66,11 +76,7 @@ def info(where: Instance, model: NamedModel, json: JsonOption = False) -> None:
     if found is None:
         near = did_you_mean(name, (each.definition.name for each in looked))
         raise NotFound(f"there is no model {model}; see `modelmora list`{near}")
-    if json:
-        print_json(_told(found))
-        return
-    for title, value in _lines(found):
-        tell(f"{title:<14} {value}")
+    return found
 
 
 def _told(looked: Looked) -> dict[str, Any]:

@@ -39,13 +39,12 @@ Listing = Iterable[tuple[str, int]]
 """Paths relative to the model's folder, parts joined by /, and sizes in bytes."""
 
 
-def choose(files: Listing, only: Collection[str] = ()) -> tuple[str, ...]:
-    """The paths that make the model, sorted; the rest is to be left where it is.
+def readable(files: Listing) -> tuple[str, ...]:
+    """The paths of all that an engine may read, sorted.
 
-    `only` are patterns: of the weights those that match one. Raises LoadError (cannot_be_served),
-    which names the file and the reason: (1) a path that leads out of the folder, (2) code, (3) a
-    kind that is not known, (4) pickled or other weights without readable ones in their place.
-    Whether what is left makes a whole model is for its engine to say.
+    Raises LoadError (cannot_be_served), which names the file and the reason: (1) a path that leads
+    out of the folder, (2) code, (3) a kind that is not known, (4) pickled or other weights without
+    readable ones in their place. Whether the rest makes a whole model is for its engine to say.
     """
     paths = sorted({path for path, _ in files})
     if len(paths) > MOST_FILES:
@@ -55,12 +54,25 @@ def choose(files: Listing, only: Collection[str] = ()) -> tuple[str, ...]:
     paths = [path for path in paths if not is_harmless(path)]
     for path in paths:
         _check_kind(path)
-    weights = _form_of(paths, only)
-    if not weights:
-        _check_unread(paths, only)
-    texts = [path for path in paths if _suffix(path) in _TEXTS]
-    _check_replaced(paths, weights)
-    return tuple(sorted({*texts, *weights}))
+    _check_replaced(paths)
+    return tuple(path for path in paths if is_weights(path) or _suffix(path) in _TEXTS)
+
+
+def choose(files: Listing, only: Collection[str] = ()) -> tuple[str, ...]:
+    """Of what is readable the paths that are worth fetching.
+
+    Weights in one form, safetensors before GGUF before ONNX, each once; with `only`, all that match
+    one of these patterns. Raises LoadError as `readable`, and where none match.
+    """
+    paths = readable(files)
+    weights = [path for path in paths if is_weights(path)]
+    if only:
+        chosen = [path for path in weights if any(fnmatch(path, pattern) for pattern in only)]
+        if not chosen:
+            raise broken(f"no weights match {' '.join(map(_told, only))}")
+    else:
+        chosen = _of_one_form(weights, paths)
+    return tuple(path for path in paths if path in chosen or path not in weights)
 
 
 def is_harmless(path: str) -> bool:
@@ -135,20 +147,15 @@ def _check_kind(path: str) -> None:
         raise broken(f"{_told(path)} is of a kind that no model of ours has")
 
 
-def _form_of(paths: Collection[str], only: Collection[str]) -> list[str]:
-    """The weights of the one form that is read."""
+def _of_one_form(weights: Collection[str], paths: Collection[str]) -> list[str]:
     for form in _WEIGHTS:
-        found = [path for path in paths if _suffix(path) == form and _wanted(path, only)]
+        found = [path for path in weights if _suffix(path) == form]
         if form == ".safetensors":
             found = _one_of_each(found, paths)
         if found:
-            parts = [path for path in paths if _PARTS.search(path)] if form == ".onnx" else []
+            parts = [path for path in weights if _PARTS.search(path)] if form == ".onnx" else []
             return found + parts
     return []
-
-
-def _wanted(path: str, only: Collection[str]) -> bool:
-    return not only or any(fnmatch(path, pattern) for pattern in only)
 
 
 def _one_of_each(found: list[str], paths: Collection[str]) -> list[str]:
@@ -178,26 +185,19 @@ def check_one(paths: Collection[str]) -> None:
         raise broken(f"it has {len(models)} GGUF models; choose with --only PATTERN among {names}")
 
 
-def _check_replaced(paths: Collection[str], weights: Collection[str]) -> None:
-    """(4): a part with a configuration of its own needs readable weights of its own."""
+def _check_replaced(paths: Collection[str]) -> None:
+    """Rule (4): readable weights lie somewhere, and in each part with its own configuration."""
+    weights = [path for path in paths if is_weights(path)]
     folders = {PurePosixPath(path).parent for path in weights}
     for path in paths:
         folder = PurePosixPath(path).parent
-        if _suffix(path) in _PICKLES and folder not in folders and f"{folder}/config.json" in paths:
+        is_part = folder not in folders and f"{folder}/config.json" in paths
+        if _suffix(path) in _PICKLES and (is_part or not weights):
             raise _pickled(path)
-
-
-def _check_unread(paths: Collection[str], only: Collection[str]) -> None:
-    """(4), where nothing is there that could be read instead."""
-    for path in paths:
-        if _suffix(path) in _PICKLES:
-            raise _pickled(path)
-        if _suffix(path) in _OTHER_FORMS:
+        if _suffix(path) in _OTHER_FORMS and not weights:
             raise broken(
                 f"{_told(path)}: other weights than safetensors, ONNX and GGUF are not read"
             )
-    if only:
-        raise broken(f"no weights match {' '.join(map(_told, only))}")
 
 
 def _pickled(path: str) -> Exception:

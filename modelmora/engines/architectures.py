@@ -139,10 +139,10 @@ def read_classifier(folder: Path) -> ModelFiles:
     row = _OF_A_SCORE + min(len(label.encode()) for label in labels)
     if _IMAGE_CLASSES.fullmatch(model.architecture):
         _check_processor(folder)
-        return ModelFiles(model.weight_bytes, row, IMAGE_CLASSES, facts)
+        return ModelFiles(model.weight_bytes, row, IMAGE_CLASSES, facts=facts)
     if _TEXT_CLASSES.fullmatch(model.architecture):
         _check_tokenizer(folder, model)
-        return ModelFiles(model.weight_bytes, row, TEXT_CLASSES, facts)
+        return ModelFiles(model.weight_bytes, row, TEXT_CLASSES, facts=facts)
     raise _another(model, "a classifier")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelmora.engines import architectures, graph, pipeline, sentence
 from modelmora.engines.files import ModelFiles
+from modelmora.engines.text import asking
 from modelmora.engines.text import files as text_files
 from modelmora.errors import Code, RequestError
 from modelmora.messages import (
@@ -142,9 +143,9 @@ _TEXTS = (
     "modelmora.engines.text.transformer",
 )
 _GENERATION: Mapping[str, ParameterSpec] = {
-    "max_tokens": ParameterSpec(int, 256, minimum=1, maximum=1 << 20),
-    "temperature": ParameterSpec(float, 0.7, minimum=0, maximum=10),
-    "top_p": ParameterSpec(float, 0.95, minimum=0, maximum=1),
+    "max_tokens": ParameterSpec(int, asking.MAX_TOKENS, minimum=1, maximum=1 << 20),
+    "temperature": ParameterSpec(float, asking.TEMPERATURE, minimum=0, maximum=10),
+    "top_p": ParameterSpec(float, asking.TOP_P, minimum=0, maximum=1),
     "top_k": ParameterSpec(int, minimum=0, maximum=1 << 20),
     "min_p": ParameterSpec(float, minimum=0, maximum=1),
     "repeat_penalty": ParameterSpec(float, minimum=0.1, maximum=10),

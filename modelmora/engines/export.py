@@ -26,7 +26,6 @@ from modelmora.engines.forms import RECORD, Form
 from modelmora.engines.graph import GRAPH
 from modelmora.engines.texts import OnTexts
 from modelmora.errors import Code
-from modelmora.surroundings import interpreter
 
 _OPSET = 18
 _CALLS = 40
@@ -158,12 +157,6 @@ def _ratio(plain: Callable[[], object], graph: Callable[[], object], calls: int)
             if number >= 3:
                 seen.append(time.perf_counter() - began)
     return round(median(times[plain]) / median(times[graph]), 3)
-
-
-def command(task: str, source: Path, target: Path, *, int8: bool) -> list[str]:
-    """How this is run."""
-    words = [*interpreter("modelmora.engines.export"), task, str(source), str(target)]
-    return [*words, "int8"] if int8 else words
 
 
 def main(arguments: Sequence[str]) -> int:

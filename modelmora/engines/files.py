@@ -32,6 +32,8 @@ class ModelFiles:
     """Bytes of the outputs of one input; None where the files do not tell."""
     engine: str | None = None
     """`module:Class`, where the task has several engines and the files decide."""
+    modules: tuple[str, ...] = ()
+    """What its processes need beside the entry's, imported once before they start."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a user asks of a model, by name: dimension, labels, max_tokens."""
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from modelmora.engines.allowed import MOST_FILES, check_json, choose, is_harmless, is_weights
+from modelmora.engines.allowed import MOST_FILES, check_json, is_harmless, is_weights, readable
 from modelmora.engines.files import broken, read_header, read_json
 from modelmora.text import counted, printable
 
@@ -19,21 +19,21 @@ _LARGE = re.compile(r"tokenizer\.json|vocab\.json|merges\.json|.*\.index\.json")
 """Of all JSON these may be larger; they name no code."""
 
 
-def model_files(path: Path, only: Collection[str] = ()) -> tuple[str, ...]:
+def model_files(path: Path) -> tuple[str, ...]:
     """The files that make the model in a folder, relative to it and sorted; or that one file.
 
     This is what stands between a stranger's files and an engine: at install, when a lock file is
-    compared, and in the child before it loads. `choose` decides; here links and special files are
+    compared, and in the child before it loads. `readable` decides; here links and special files are
     refused that lead out of the folder, and configurations that name code. Raises LoadError.
     """
     if path.is_file():
-        chosen = choose([(path.name, path.stat().st_size)], only)
+        chosen = readable([(path.name, path.stat().st_size)])
         check_content(path.name, path)
         return chosen
     listed = [*_listed(path)]
     for name, _ in listed:
         check_content(name, path / name)
-    return choose(listed, only)
+    return readable(listed)
 
 
 def check_unchanged(files: Iterable[Sequence[Any]]) -> None:

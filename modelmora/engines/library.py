@@ -1,6 +1,6 @@
 """The engine of `txt2embed` for models that need Sentence Transformers itself.
 
-Imported in a child only, where the files call for it: the library brings scikit-learn.
+Imported by children and their zygote only, where the files call for it: it brings scikit-learn.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ _OLD_POOLING = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 LIBRARY = "modelmora.engines.library:Library"
+_LIBRARY_MODULES = ("sentence_transformers", "modelmora.engines.library")
 CONFIG = "config.json"
 CONFIG_OF_LIBRARY = "config_sentence_transformers.json"
 TOKENIZER = "tokenizer.json"
@@ -120,7 +121,7 @@ def _of_library(path: Path, steps: Sequence[SentenceStep]) -> ModelFiles:
                 )
     prompts, _ = read_prompts(path)
     facts = {"dimension": width, "prompts": tuple(prompts)}
-    return ModelFiles(total, width and 4 * width, LIBRARY, facts)
+    return ModelFiles(total, width and 4 * width, LIBRARY, _LIBRARY_MODULES, facts)
 
 
 def table(shapes: Mapping[str, Shape], name: str) -> Shape | None:

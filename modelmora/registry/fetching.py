@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelmora.engines.allowed import check_one, choose
+from modelmora.engines.allowed import check_one, choose, readable
 from modelmora.engines.base import LoadError
 from modelmora.engines.folders import check_content, check_whole, entrance, model_files, place_of
 from modelmora.errors import ConfigurationError, LockMismatch, ModelMoraError
@@ -54,15 +54,7 @@ def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fe
     told = str(reference)
     with plainly(told):
         found = source.resolve()
-        names = {file.path: file for file in found.files}
-        if how.expected is not None:
-            wanted = {file.path for file in how.expected}
-            names = {path: file for path, file in names.items() if path in wanted}
-        chosen = [names[p] for p in choose([(p, f.size) for p, f in names.items()], how.only)]
-        if how.expected is not None:
-            _compare(told, chosen, how.expected)
-        elif reference.scheme in FETCHED:
-            check_one([file.path for file in chosen])
+        chosen = _chosen(reference, found.files, how)
         chosen.sort(key=lambda file: (not file.path.endswith(".json"), file.size, file.path))
         source.fetch(found.revision, chosen, how.progress, check_content)
         folder = source.folder(found.revision)
@@ -74,6 +66,20 @@ def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fe
     if how.expected is not None:
         _compare(told, files, how.expected)
     return Fetched(folder, found.revision, files, found.licence, found.tag)
+
+
+def _chosen(reference: Reference, files: Sequence[File], how: Fetching) -> list[File]:
+    """What is to be fetched. Raises LoadError and LockMismatch."""
+    names = {file.path: file for file in files}
+    if how.expected is not None:
+        wanted = {file.path for file in how.expected}
+        paths = readable((p, file.size) for p, file in names.items() if p in wanted)
+        _compare(str(reference), [names[path] for path in paths], how.expected)
+    else:
+        paths = choose([(path, file.size) for path, file in names.items()], how.only)
+        if reference.scheme in FETCHED:
+            check_one(paths)
+    return [names[path] for path in paths]
 
 
 def hashed(folder: Path, names: Sequence[str], sums: Sums) -> tuple[ModelFile, ...]:

@@ -189,7 +189,7 @@ def _entry(definition: ModelDefinition) -> dict[str, Any]:
     files = told.pop("files", [])
     entry = {n: _bare(v) for n, v in told.items() if v is not None and (n, v) != ("active", False)}
     if licence:
-        entry["licence"] = {"name": licence["name"]}
+        entry["licence"] = {n: v for n, v in licence.items() if v and not n.startswith("confirmed")}
     return entry | {"files": sorted(files, key=lambda file: str(file["path"]))}
 
 

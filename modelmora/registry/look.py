@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from modelmora.engines.allowed import is_harmless, is_weights
+from modelmora.engines.allowed import choose, is_harmless, is_weights
 from modelmora.engines.catalog import EngineEntry, entry_for, is_class
 from modelmora.engines.files import ModelFiles, broken
 from modelmora.engines.folders import check_whole, entrance, model_files, place_of
@@ -125,8 +125,9 @@ def check_noted(path: Path, files: Sequence[ModelFile]) -> None:
 
 
 def weight_bytes(path: Path, names: Iterable[str]) -> int:
-    """Bytes of the weights among the files of a model."""
-    return sum(place_of(path, name).stat().st_size for name in names if is_weights(name))
+    """Bytes of the weights among the files of a model, in the form that goes before others."""
+    weights = [name for name in choose((name, 0) for name in names) if is_weights(name)]
+    return sum(place_of(path, name).stat().st_size for name in weights)
 
 
 def file_state(path: Path, *, settled: bool = False) -> State:

@@ -78,8 +78,8 @@ class Incoming:
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
-        """What it asks of the model; equal throughout a group."""
-        return self.head.parameters
+        """What the engine is given: the defaults too. Equal throughout a group."""
+        return self.head.parameters if self.settings is None else self.settings
 
     @property
     def source(self) -> Source:

@@ -243,11 +243,14 @@ class ChildProcess:
         return ExitReport(reason, detail, code, private, before, after, alone, held, kept)
 
     async def _measure(self, pid: int) -> tuple[int, int]:
-        pids = self._around.tree()
+        pids, gpu = self._around.tree(), self.gpu
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._around.reader, lambda: (memory_of(pid).private, summed_pss(pids))
+        private, before, on_gpu = await loop.run_in_executor(
+            self._around.reader,
+            lambda: (memory_of(pid).private, summed_pss(pids), held_by(pid, gpu) if gpu else 0),
         )
+        self.held = replace(self.held, gpu_bytes=on_gpu or self.held.gpu_bytes)
+        return private, before
 
     async def _gpu_back(self, pid: int) -> tuple[int, int]:
         """Wait until the driver has given back what the dead process held of its GPU.

@@ -28,6 +28,8 @@ from modelmora.workers import child, linux
 DATAGRAM = 64 << 10
 # transformers imports these where they are installed, 70 MB for training metrics.
 UNWANTED = ("scipy", "sklearn")
+# It needs them; without it they are not there for its children to share.
+WANTS_THEM = "sentence_transformers"
 _PID = struct.Struct("<i")
 
 
@@ -68,7 +70,8 @@ def preload(modules: Sequence[str]) -> list[str]:
     A module of somebody else's may raise anything: its engine then imports it in the child.
     """
     missing = []
-    hidden = [name for name in UNWANTED if name not in sys.modules]
+    unwanted = () if WANTS_THEM in modules else UNWANTED
+    hidden = [name for name in unwanted if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None = not to be had
     for name in modules:
         try:

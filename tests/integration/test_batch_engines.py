@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmora.engines import entry_for
+from modelmora.engines.catalog import class_of
 from modelmora.messages import (
     Content,
     InferenceResult,
@@ -20,6 +21,7 @@ from modelmora.messages import (
 from modelmora.wire import decode_result, encode_result_head
 from tests.integration.worker_rig import Spec, answers, group, load, supervised
 from tests.tiny_classifiers import make_tiny_kind, picture
+from tests.tiny_steps import STEPS, make_steps
 
 WORK: dict[str, tuple[str, list[Content], dict[str, Parameter], tuple[tuple[int, ...] | None, ...]]]
 WORK = {
@@ -34,6 +36,7 @@ WORK = {
     "reranker": ("rerank", ["river", "queue", "a"], {}, ((2,),)),
     "siglip": ("img2embed", [picture(), "river"], {}, ((2, 16),)),
     "git": ("img2txt", [picture()], {"max_tokens": 5}, (None,)),
+    "dense": ("txt2embed", ["river", "a"], {"dimensions": 3, "prompt_name": "query"}, ((2, 3),)),
 }
 """Task, inputs, parameters, and the shapes of the outputs (None: a string)."""
 
@@ -44,24 +47,27 @@ def result_of(outputs: bytes) -> InferenceResult:
 
 
 async def test_each_answers_in_a_child_of_its_own(tmp_path: Path) -> None:
-    entries = {kind: entry_for(task) for kind, (task, *_) in WORK.items()}
-    modules = {name for entry in entries.values() if entry for name in entry.modules}
-    async with supervised(modules=sorted(modules)) as (supervisor, recorder):
+    specs, modules = [], dict[str, None]()
+    for kind, (task, *_) in WORK.items():
+        entry = entry_for(task)
+        assert entry is not None
+        assert entry.read is not None
+        folder = make_steps(kind) if kind in STEPS else make_tiny_kind(tmp_path / kind, kind)
+        files = entry.read(folder)
+        specs.append(Spec(kind, "1", task, class_of(entry, None, files), str(folder)))
+        modules |= dict.fromkeys((*entry.modules, *files.modules))
+    async with supervised(modules=[*modules]) as (supervisor, recorder):
         facts = await supervisor.zygote_ready()
         assert (facts["threads"], facts["missing"]) == (1, [])
-        for replica, (kind, (task, inputs, parameters, shapes)) in enumerate(WORK.items(), 1):
-            entry = entries[kind]
-            assert entry is not None
-            assert entry.read is not None
-            folder = make_tiny_kind(tmp_path / kind, kind)
-            engine = entry.read(folder).engine or entry.engine
+        for replica, spec in enumerate(specs, 1):
+            _, inputs, parameters, shapes = WORK[spec.name]
             started = time.perf_counter()
-            await load(supervisor, recorder, replica, Spec(kind, "1", task, engine, str(folder)))
+            await load(supervisor, recorder, replica, spec)
             one = group(replica, replica, [inputs], **parameters)
             (outputs,) = await answers(supervisor, recorder, one)
             seconds = time.perf_counter() - started
             private: Any = recorder.info[replica]["private_bytes"]
-            sys.stdout.write(f"\n{kind}: {seconds * 1e3:.0f} ms, {private / 2**20:.0f} MiB\n")
+            sys.stdout.write(f"\n{spec.name}: {seconds * 1e3:.0f} ms, {private / 2**20:.0f} MiB\n")
             assert recorder.codes(replica) == [None]
             assert outputs is not None
             got = result_of(outputs).outputs

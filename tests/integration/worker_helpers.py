@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modelmora.engines.base import Row
+from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.testing.engines import Echo
 
 
@@ -16,6 +18,29 @@ class Sees(Echo):
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"device": options["device"], "visible": os.environ["CUDA_VISIBLE_DEVICES"]}
+
+
+class Heavy(Echo):
+    """An echo that holds 64 MiB."""
+
+    def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._held = b"x" * (64 << 20)
+        return {}
+
+
+class Tight(Echo):
+    """Runs out of memory with more than 8 requests at once; answers with the most it was given."""
+
+    most = 0
+
+    def run(self, rows: Sequence[Row], parameters: Mapping[str, Parameter]) -> Sequence[Any]:
+        self.most = max(self.most, len(rows))
+        if len(rows) > 8:
+            raise MemoryError
+        return [[self.most] for _ in rows]
+
+    def finish(self, request: InferenceRequest, parts: Sequence[Any]) -> Sequence[Content]:
+        return [str(parts[0][0])]
 
 
 class Parent(Echo):

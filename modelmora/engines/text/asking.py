@@ -12,6 +12,8 @@ from modelmora.engines.text.files import SEEDS
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, InferenceRequest, Parameter
 
+MAX_TOKENS, TEMPERATURE, TOP_P = 256, 0.7, 0.95
+"""Unless the request says something else."""
 MOST_STOPS = 16
 _LONGEST_FORM = 32 << 10
 
@@ -35,10 +37,10 @@ class Asked:
 class Sampling:
     """How the next token is chosen; temperature 0 takes the likeliest."""
 
-    max_tokens: int
-    temperature: float
     seed: int
-    top_p: float = 1.0
+    max_tokens: int = MAX_TOKENS
+    temperature: float = TEMPERATURE
+    top_p: float = TOP_P
     top_k: int = 0
     min_p: float = 0.0
     repeat_penalty: float = 1.0

@@ -43,9 +43,9 @@ class Desk:
     ) -> Path:
         path = self.folder / "models" / name / f"{version}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        files = source or self.folder / "files"
-        Path(files).mkdir(exist_ok=True)
-        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {files}\n"
+        empty = self.folder / "empty"
+        empty.mkdir(exist_ok=True)
+        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {source or empty}\n"
         path.write_text(text)
         return path
 
@@ -70,9 +70,9 @@ class Desk:
         """The offset of a record."""
         return self.log.index(record)
 
-    def turned(self) -> list[tuple[EventKind, str]]:
-        """What the service told of models since the last look."""
-        found = [(kind, name) for kind, (name, _), _ in self.outcomes.events]
+    def turned(self, model: str) -> list[EventKind]:
+        """What the service told of a model since the last look."""
+        found = [kind for kind, (name, _), _ in self.outcomes.events if name == model]
         self.outcomes.events.clear()
         return found
 
@@ -214,13 +214,13 @@ async def test_files_that_break_and_are_mended_are_seen_without_a_new_definition
         weights.write_bytes(whole[:-1])
         desk.refresh()
         desk.refresh()
-        assert desk.turned() == [(EventKind.LOAD_FAILED, "m")], "once"
+        assert desk.turned("m") == [EventKind.LOAD_FAILED], "once"
         health = desk.service.standing()["m@1"].health
         assert health.hopeless
         assert (health.reason or "").startswith("model.safetensors has")
         weights.write_bytes(whole)
         desk.refresh()
-        assert desk.turned() == [(EventKind.HEALTH_CHANGED, "m")]
+        assert desk.turned("m") == [EventKind.HEALTH_CHANGED]
         assert desk.service.standing()["m@1"].health == Health(State.COLD)
         assert desk.written() == [], "it is the same model all the time"
 

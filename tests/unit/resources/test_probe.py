@@ -13,6 +13,7 @@ from modelmora.resources import (
     available_memory,
     cores,
     memory_of,
+    peak_memory,
     private_memory,
     summed_pss,
 )
@@ -34,6 +35,23 @@ def test_a_process_with_a_known_size_is_seen() -> None:
     assert memory.pss < 128 * MIB
     assert both > memory.pss
     assert private_memory(process.pid) == 0, "it has ended"
+
+
+def test_a_peak_is_seen_once_after_it_has_passed() -> None:
+    code = "input(); x = b'x' * (64 << 20); del x; print('done', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        before = peak_memory(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        first, second = peak_memory(process.pid), peak_memory(process.pid)
+        process.kill()
+    assert first >= before + 60 * MIB
+    assert second < before + 32 * MIB
 
 
 def test_cores_are_those_this_process_may_use() -> None:

@@ -130,6 +130,9 @@ class Referee:
         assert not child.killed, "killed twice"
         if reason in (KillReason.ROOM, KillReason.UNLOAD, KillReason.REMOVED, KillReason.SPARE):
             assert not child.groups, "killed at work"
+        if reason is KillReason.IDLE:
+            assert not child.groups, "at work, and sent away as idle"
+            assert not any(self.waiting.get((child.spec.key, lane)) for lane in Lane), "wanted"
         child.killed = True
 
     def turned(self, model: ModelKey, was: Health, health: Health) -> None:

@@ -140,6 +140,20 @@ def test_what_the_driver_does_not_tell_stays_estimated() -> None:
     assert (status.replicas[0].ram_bytes, status.replicas[0].gpu_bytes) == (SIZE // 2, 6 * SIZE)
 
 
+def test_the_batch_that_fits_is_told_to_the_next_replica() -> None:
+    world = World(TWO)
+    add(world, A)
+    world.send(A)
+    world.loaded(A)
+    assert world.child(A).place.safe_cost is None
+    world.scheduler.on_memory(world.replica(A), Need(SIZE, SIZE), world.now, 900, 500)
+    world.finish(A)
+    world.scheduler.unload(A, world.now)
+    world.exit(A)
+    world.send(A)
+    assert world.child(A).place.safe_cost == 500
+
+
 def test_a_peak_of_a_batch_that_is_not_tried_again_is_not_reserved() -> None:
     learned = Learned()
     assert learned.need == Need(0)

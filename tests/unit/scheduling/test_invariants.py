@@ -27,7 +27,7 @@ GPU = Device("GPU-0", DeviceKind.CUDA, 3 * SIZE + MIB, "cuda:0")
 POLICY = Policy(
     cores=4, budget_bytes=2 * SIZE + MIB, gpus=(GPU,), ageing_s=20, group_requests=4,
     group_bytes=100, load_s=60, start_to_close_s=30, cancel_grace_s=5, min_residency_s=2,
-    queue_s=3, spare_s=15, returns=3,
+    queue_s=3, spare_s=15, returns=3, keep_alive_s=40, strikes=2, quarantine_s=7,
 )  # fmt: skip
 ON_BOTH = Need(SIZE // 4, SIZE)
 D: ModelKey = ("d", "1")
@@ -71,6 +71,7 @@ class Life(RuleBasedStateMachine):
         timeout=st.none() | st.floats(0, 90),
         twin=st.booleans(),
         partition=st.integers(0, 1),
+        keep=st.sampled_from([None, None, 0.0, 4.0, -1.0]),
     )
     def submit(
         self,
@@ -81,11 +82,13 @@ class Life(RuleBasedStateMachine):
         timeout: float | None,
         twin: bool,
         partition: int,
+        keep: float | None,
     ) -> Work:
         number = len(self.sent)
         name = self.sent[-1].request_id if twin and self.sent else f"r{number}"
         deadline = None if timeout is None else self.now + timeout
         work = Work(name, key, lane, batch, size, self.now, deadline, b"", number, partition)
+        work.keep_alive_s = keep
         self.sent.append(work)
         self.referee.came[work] = self.now
         self.referee.waiting.setdefault((key, lane), []).append(work)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from modelmora.testing.fakes import incoming
-from modelmora.workers import NOTHING_TOLD, Chunk, ExitReason
-from tests.unit.serving.test_service import Hall, model
+from modelmora.workers import NOTHING_TOLD, Chunk, ExitReason, MetaLike
+from tests.unit.serving.rig import Hall, model
 
 
 async def test_chunks_reach_who_asked_and_the_next_child_knows_of_them() -> None:
@@ -27,3 +29,13 @@ async def test_chunks_reach_who_asked_and_the_next_child_knows_of_them() -> None
     assert (asked.told.chunks, asked.told.chars) == (2, 7)
     hall.service.listener.on_chunk(again.replica, again.id, Chunk(0, 2, "!"))
     assert hall.outcomes.chunks[-1] == ("r1", 2, Chunk(0, 2, "!"))
+
+
+async def test_an_engine_is_given_the_defaults_too() -> None:
+    hall = Hall()
+    hall.service.serve([model("count")])
+    hall.service.accept(incoming("r1", "count", parameters={"words": 3}))
+    hall.workers.loaded()
+    (group,) = hall.workers.groups
+    (work,) = group.works
+    assert cast("MetaLike", work.meta).parameters == {"words": 3, "ms": 1.0, "fault": "crash"}

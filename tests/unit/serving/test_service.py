@@ -3,67 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
-from modelmora.engines.catalog import EngineEntry, entry_for
-from modelmora.errors import Code, ModelMoraError, NotFound, RequestError
+from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import EventKind, Health, LifecycleEvent, State
-from modelmora.scheduling import ModelSpec, Policy
+from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Service
 from modelmora.testing.fakes import (
     UNIX_MS,
-    FakeOutcomes,
     FakeRecord,
-    FakeTime,
-    FakeWorkers,
     incoming,
 )
 from modelmora.workers import ExitReason, ExitReport, ItemResult
 from tests.facts import faults
-
-CAP_S = 60
-ECHO, SLEEP = ("echo", "1"), ("sleep", "1")
-
-
-def model(task: str) -> tuple[ModelSpec, EngineEntry]:
-    entry = entry_for(task, testing=True)
-    assert entry is not None
-    return ModelSpec(task, "1", task, entry.engine, "/m", 1, False, slots=entry.slots), entry
-
-
-@dataclass
-class Hall:
-    """A service whose clocks and children obey the test."""
-
-    outcomes: FakeOutcomes = field(default_factory=FakeOutcomes)
-    workers: FakeWorkers = field(default_factory=FakeWorkers)
-    time: FakeTime = field(default_factory=FakeTime)
-
-    def __post_init__(self) -> None:
-        self.clock = BrokerClock(self.time)
-        self.clock.acknowledged(UNIX_MS, ("results", 0))
-        self.service = Service(self.outcomes, self.clock, Policy(), 60_000, self.time)
-        self.workers.events = self.service.listener
-        self.service.use(self.workers)
-        self.service.serve([model("echo"), model("sleep")])
-
-    @property
-    def told(self) -> list[tuple[str, str, str]]:
-        return self.outcomes.told
-
-    def child(self) -> int:
-        return list(self.workers.loads)[-1]
-
-    def exited(self, reason: ExitReason, code: int = -9) -> None:
-        report = ExitReport(reason, "gone", code, 100, 1000, 900)
-        self.service.listener.on_exited(self.child(), report)
-
-
-@pytest.fixture
-async def hall() -> Hall:
-    return Hall()
+from tests.unit.serving.rig import CAP_S, ECHO, Hall, model
 
 
 async def test_what_the_engines_of_new_models_import_is_imported_ahead(hall: Hall) -> None:
@@ -77,20 +32,13 @@ async def test_a_request_is_answered(hall: Hall) -> None:
     assert list(hall.workers.loads.values()) == [model("sleep")[0]]
     hall.workers.loaded()
     hall.time.now += 0.5
-    hall.workers.answer()
+    hall.workers.answer(seed=7)  # which the engine chose
     assert hall.told == [("completed", "r1", "")]
-    assert hall.outcomes.settings["r1"] == {"ms": 5.0}
+    assert hall.outcomes.settings["r1"] == {"ms": 5.0, "seed": 7}
     spent = hall.outcomes.timings["r1"]
     assert spent.total_ms == pytest.approx(500)
     assert spent.queue_ms + spent.load_ms + spent.inference_ms == pytest.approx(500)
     assert [kind for kind, _, _ in hall.outcomes.events] == [EventKind.LOADING, EventKind.LOADED]
-
-
-async def test_a_result_has_the_settings_that_the_engine_chose(hall: Hall) -> None:
-    hall.service.accept(incoming("r1", "sleep"))
-    hall.workers.loaded()
-    hall.workers.answer(seed=7)
-    assert hall.outcomes.settings["r1"] == {"ms": 5.0, "seed": 7}
 
 
 async def test_more_inputs_than_one_result_answers_are_refused_before_anything_is_loaded(
@@ -138,52 +86,6 @@ async def test_a_request_is_refused_at_the_door(
     hall.service.accept(incoming("r1", **fields))  # type: ignore[arg-type]
     assert hall.told == [("failed", "r1", code.value)]
     assert hall.workers.loads == {}
-
-
-async def test_a_cancel_may_come_before_its_request(hall: Hall) -> None:
-    hall.service.cancel("r1")
-    hall.service.accept(incoming("r1"))
-    hall.service.accept(incoming("r2"))
-    assert hall.told == [("failed", "r1", "cancelled")]
-
-
-async def test_a_cancel_of_before_a_replay_is_not_for_it(hall: Hall) -> None:
-    hall.service.cancel("r1", UNIX_MS - 1)
-    hall.service.cancel("r2", UNIX_MS)
-    for request_id in ("r1", "r2"):
-        request = incoming(request_id)
-        request.run = 2
-        hall.service.accept(request)
-    assert hall.told == [("failed", "r2", "cancelled")]
-
-
-async def test_a_cancel_ends_what_waits_and_what_runs(hall: Hall) -> None:
-    hall.service.accept(incoming("r1"))
-    hall.service.cancel("r1")
-    assert hall.told == [("failed", "r1", "cancelled")]
-    hall.service.accept(incoming("r2"))
-    hall.workers.loaded()
-    hall.service.cancel("r2")
-    (group,) = hall.workers.groups
-    assert hall.told[1:] == [("failed", "r2", "cancelled")]
-    assert hall.workers.cancels == [(group.id, 0)]
-    hall.workers.answer()
-    assert len(hall.told) == 2, "its answer comes too late"
-
-
-async def test_both_records_of_one_id_are_cancelled(hall: Hall) -> None:
-    for offset in range(2):
-        hall.service.accept(incoming("r1", record=FakeRecord(offset=offset)))
-    hall.service.cancel("r1")
-    assert hall.told == [("failed", "r1", "cancelled")] * 2
-
-
-async def test_only_so_many_cancels_are_remembered(hall: Hall) -> None:
-    for number in range(100_001):
-        hall.service.cancel(f"r{number}")
-    hall.service.accept(incoming("r0"))
-    hall.service.accept(incoming("r100000"))
-    assert hall.told == [("failed", "r100000", "cancelled")]
 
 
 async def test_a_deadline_counts_from_the_append(hall: Hall) -> None:
@@ -367,19 +269,6 @@ async def test_what_is_served_no_more_is_refused(hall: Hall) -> None:
         hall.service.named("echo")
     with pytest.raises(NotFound):
         hall.service.load(ECHO)
-
-
-async def test_commands_for_models(hall: Hall) -> None:
-    assert hall.service.named("echo") == ECHO
-    assert hall.service.load(ECHO).state is State.LOADING
-    pinned = (replace(model("echo")[0], pinned=True), model("echo")[1])
-    hall.service.serve([pinned, model("sleep")])
-    assert hall.service.health(ECHO).state is State.LOADING
-    with pytest.raises(ModelMoraError, match="unpin"):
-        hall.service.unload(ECHO)
-    hall.service.serve([model("echo")])
-    assert hall.service.unload(ECHO).state is State.LEAVING
-    assert hall.service.replicas == {hall.child(): ECHO}
 
 
 async def test_another_node_may_take_what_this_one_lacks(hall: Hall) -> None:
