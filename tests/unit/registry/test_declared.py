@@ -13,6 +13,7 @@ from modelmora.registry.watch import fingerprint
 from modelmora.settings import Settings
 from tests.unit.registry.models import make_model
 
+TWIN = "{name: m, task: t, source: s, active: true}"
 ONE = "name: m\ntask: txt2embed\nsource: ./files\n"
 
 
@@ -39,8 +40,7 @@ def test_references_are_filled_and_sources_are_meant_from_the_file(tmp_path: Pat
         (f"{ONE}pinned: 3", "pinned: "),
         ("models: [{name: m, task: t, source: s}, {name: m, task: t, source: s}]", "m@1 is in"),
         (
-            "models: [{name: m, task: t, source: s, active: true},\n"
-            + "{name: m, task: t, source: s, version: b, active: true}]",
+            f"models: [{TWIN}, {TWIN[:-1]}, version: b}}]",
             "1 and b cannot both be active",
         ),
     ],
