@@ -43,9 +43,9 @@ class Desk:
     ) -> Path:
         path = self.folder / "models" / name / f"{version}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        empty = self.folder / "empty"
-        empty.mkdir(exist_ok=True)
-        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {source or empty}\n"
+        files = source or self.folder / "files"
+        Path(files).mkdir(exist_ok=True)
+        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {files}\n"
         path.write_text(text)
         return path
 
