@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from modelmora.engines.files import ModelFiles, Shape, broken, read_bytes, read_json
-from modelmora.engines.forms import has_graph, read_network
-from modelmora.engines.sentence import (
+from modelmora.engines.graphs.forms import has_graph, read_network
+from modelmora.engines.sentences.sentence import (
     CONFIG,
     CONFIG_OF_LIBRARY,
     TOKENIZER,
@@ -20,7 +20,7 @@ from modelmora.engines.sentence import (
 )
 from modelmora.text import counted
 
-TEXT_CLASSES = "modelmora.engines.classes:TextClasses"
+TEXT_CLASSES = "modelmora.engines.sentences.classes:TextClasses"
 IMAGE_CLASSES = "modelmora.engines.images.classes:ImageClasses"
 ZERO_SHOT = "modelmora.engines.images.zero_shot:ZeroShot"
 PROCESSOR = "preprocessor_config.json"

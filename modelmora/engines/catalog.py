@@ -5,8 +5,11 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Mapping
 
-from modelmora.engines import architectures, graph, pipeline, sentence
+from modelmora.engines import architectures
 from modelmora.engines.entries import EngineEntry, InputKind, ParameterSpec, first_of, is_class
+from modelmora.engines.graphs import graph
+from modelmora.engines.images import pipeline
+from modelmora.engines.sentences import sentence
 from modelmora.engines.text import asking
 from modelmora.engines.text import files as text_files
 from modelmora.messages import DeviceKind
@@ -20,7 +23,7 @@ _SENTENCES = (
     "transformers.models.bert.modeling_bert",
     "transformers.models.bert.tokenization_bert",
     "safetensors.torch",
-    "modelmora.engines.embedding",
+    "modelmora.engines.sentences.embedding",
 )
 # What a transformers model needs; llama.cpp is imported by the child that computes with it.
 _TEXTS = (
@@ -62,7 +65,7 @@ _CLASSES = (
     *_IMAGES,
     "transformers.models.bert.modeling_bert",
     "transformers.models.vit.modeling_vit",
-    "modelmora.engines.classes",
+    "modelmora.engines.sentences.classes",
     "modelmora.engines.images.classes",
 )
 _DRAWING = (
@@ -72,7 +75,7 @@ _DRAWING = (
     "transformers.models.clip.tokenization_clip",
     "diffusers",
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
-    "modelmora.engines.diffusion",
+    "modelmora.engines.images.diffusion",
 )
 _TORCH = (DeviceKind.CUDA, DeviceKind.CPU)
 _TRUNCATE = ParameterSpec(bool, default=False)
@@ -104,7 +107,7 @@ def _count() -> EngineEntry:
 CATALOG: Mapping[str, EngineEntry] = {
     "txt2embed": EngineEntry(
         task="txt2embed",
-        engine="modelmora.engines.embedding:Embedding",
+        engine="modelmora.engines.sentences.embedding:Embedding",
         parameters={
             "truncate": _TRUNCATE,
             "dimensions": ParameterSpec(int, minimum=1),
@@ -142,10 +145,10 @@ CATALOG: Mapping[str, EngineEntry] = {
     ),
     "rerank": EngineEntry(
         task="rerank",
-        engine="modelmora.engines.classes:Reranker",
+        engine="modelmora.engines.sentences.classes:Reranker",
         parameters={"truncate": _TRUNCATE},
         inputs=frozenset({InputKind.TEXT}),
-        modules=(*_SENTENCES[:-1], "modelmora.engines.classes"),
+        modules=(*_SENTENCES[:-1], "modelmora.engines.sentences.classes"),
         together=True,
         devices=_TORCH,
         read=architectures.read_reranker,
@@ -181,7 +184,7 @@ CATALOG: Mapping[str, EngineEntry] = {
     ),
     "txt2img": EngineEntry(
         task="txt2img",
-        engine="modelmora.engines.diffusion:Diffusion",
+        engine="modelmora.engines.images.diffusion:Diffusion",
         parameters={
             "size": ParameterSpec(str),
             "steps": ParameterSpec(int, minimum=1, maximum=150),
@@ -197,7 +200,7 @@ CATALOG: Mapping[str, EngineEntry] = {
     ),
     "tensor": EngineEntry(
         task="tensor",
-        engine="modelmora.engines.tensor:Tensors",
+        engine="modelmora.engines.graphs.tensor:Tensors",
         inputs=frozenset({InputKind.TENSOR}),
         modules=("numpy",),  # not onnxruntime, which starts a thread
         read=graph.read_files,

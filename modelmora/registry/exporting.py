@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from modelmora.engines.forms import SAME
+from modelmora.engines.graphs.forms import SAME
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.registry.definitions import ModelDefinition, definition_path
 from modelmora.registry.install import write_definition
@@ -20,7 +20,7 @@ from modelmora.registry.look import Looked
 from modelmora.settings import Settings
 from modelmora.surroundings import interpreter
 
-MODULE = "modelmora.engines.export"
+MODULE = "modelmora.engines.graphs.export"
 LONGEST_S = 1800
 
 

@@ -26,7 +26,7 @@ from modelmora.engines.base import (
     make_engine,
 )
 from modelmora.engines.folders import check_unchanged, model_files
-from modelmora.engines.forms import form_beside
+from modelmora.engines.graphs.forms import form_beside
 from modelmora.errors import Code
 from modelmora.resources import private_memory
 from modelmora.sandbox import Enclosure, Mode, Unenclosed, enclose

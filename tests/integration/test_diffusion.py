@@ -20,7 +20,7 @@ from tests.integration.worker_rig import Spec, answers, group, load, supervised
 from tests.tiny_pipelines import SIZE, make_pipeline
 
 if TYPE_CHECKING:
-    from modelmora.engines.diffusion import Diffusion
+    from modelmora.engines.images.diffusion import Diffusion
 
 # What diffusers and peft say of themselves.
 pytestmark = [
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Diffusion:
-    from modelmora.engines.diffusion import Diffusion
+    from modelmora.engines.images.diffusion import Diffusion
 
     made = Diffusion()
     facts = made.load(folder, {"device": "cpu", "steps": STEPS})

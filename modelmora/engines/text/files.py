@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmora.engines.files import ModelFiles, broken, read_json, read_weights
-from modelmora.engines.sentence import CONFIG, check_safe
+from modelmora.engines.sentences.sentence import CONFIG, check_safe
 from modelmora.engines.text.gguf_files import GgufHeader, read_gguf
 
 GGUF = "*.gguf"

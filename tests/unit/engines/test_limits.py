@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelmora.engines.base import LoadError
-from modelmora.engines.sentence import read_files
+from modelmora.engines.sentences.sentence import read_files
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.sizes import RECORD_BYTES, check_inputs, inputs_that_fit
 from modelmora.messages import InferenceRequest, Source, Status
@@ -18,13 +18,13 @@ from modelmora.wire import encode_outputs, encode_result_head
 from tests.tiny_models import KINDS, PLACES, WIDTH, make_tiny
 
 if TYPE_CHECKING:
-    from modelmora.engines.embedding import Embedding
+    from modelmora.engines.sentences.embedding import Embedding
 
 ODD = ("", " ", "[CLS]", "[SEP] [SEP]", "[PAD] <pad>", "\0", "naïve 東京", "river [PAD] river")
 
 
 def load(path: Path) -> Embedding:
-    from modelmora.engines.embedding import Embedding
+    from modelmora.engines.sentences.embedding import Embedding
 
     made = Embedding()
     made.load(path, {"device": "cpu"})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelmora.engines.packing import BUDGETS, Budget, pack
+from modelmora.engines.sentences.packing import BUDGETS, Budget, pack
 
 LENGTHS = st.lists(st.integers(1, 600), max_size=200)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modelmora.engines import LoadError
-from modelmora.engines.pipeline import read_files, read_pipeline
+from modelmora.engines.images.pipeline import read_files, read_pipeline
 from modelmora.errors import Code
 
 PARTS: dict[str, Any] = {

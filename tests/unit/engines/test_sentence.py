@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelmora.engines.base import LoadError
-from modelmora.engines.sentence import read_sentence_model
+from modelmora.engines.sentences.sentence import read_sentence_model
 from modelmora.errors import Code
 
 STEPS = ("Transformer", "Pooling", "Normalize")

@@ -21,11 +21,11 @@ from modelmora.wire.tensors import elements, framed
 from tests.tiny_graphs import FLOAT, INT64, STRING, make_graph, model, node, port, scaled
 
 if TYPE_CHECKING:
-    from modelmora.engines.tensor import Tensors
+    from modelmora.engines.graphs.tensor import Tensors
 
 
 def loaded(folder: Path, content: bytes, **options: Any) -> Tensors:
-    from modelmora.engines.tensor import Tensors
+    from modelmora.engines.graphs.tensor import Tensors
 
     engine = Tensors()
     engine.load(make_graph(folder, content), options)
@@ -214,8 +214,8 @@ WITHOUT_MEMORY = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from modelmora.engines.graph import read_graph
-from modelmora.engines.session import Session
+from modelmora.engines.graphs.graph import read_graph
+from modelmora.engines.graphs.session import Session
 session = Session(read_graph(Path(sys.argv[1])), {})
 resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
 try:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from modelmora.engines.base import LoadError
 from modelmora.engines.files import read_header
-from modelmora.engines.sentence import read_files
+from modelmora.engines.sentences.sentence import read_files
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.registry import ModelDefinition, install

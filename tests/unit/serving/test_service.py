@@ -24,7 +24,7 @@ from tests.unit.serving.rig import CAP_S, ECHO, Hall, model
 async def test_what_the_engines_of_new_models_import_is_imported_ahead(hall: Hall) -> None:
     assert not hall.workers.preloaded
     hall.service.serve([model("echo"), model("txt2embed")])
-    assert hall.workers.preloaded >= {"torch", "modelmora.engines.embedding"}
+    assert hall.workers.preloaded >= {"torch", "modelmora.engines.sentences.embedding"}
 
 
 async def test_a_request_is_answered(hall: Hall) -> None:

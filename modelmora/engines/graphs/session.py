@@ -11,7 +11,7 @@ from typing import Any
 
 from modelmora.engines.base import LoadError
 from modelmora.engines.files import broken
-from modelmora.engines.graph import Graph
+from modelmora.engines.graphs.graph import Graph
 from modelmora.errors import Code
 
 PROVIDERS: Mapping[str, str] = {

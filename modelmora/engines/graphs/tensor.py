@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from modelmora.engines.base import Engine, Plan, Row
-from modelmora.engines.graph import Graph, Port, named, read_graph
-from modelmora.engines.session import Session
+from modelmora.engines.graphs.graph import Graph, Port, named, read_graph
+from modelmora.engines.graphs.session import Session
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
 from modelmora.text import shorten

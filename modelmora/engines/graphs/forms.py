@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmora.engines.files import Shape, broken, read_json, read_weights
-from modelmora.engines.graph import GRAPH, Graph, named, read_graph
+from modelmora.engines.graphs.graph import GRAPH, Graph, named, read_graph
 
 RECORD = "onnx.json"
 """Beside a graph that was exported here: how well and how fast it computes."""

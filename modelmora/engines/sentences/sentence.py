@@ -15,8 +15,8 @@ from modelmora.engines.files import (
     read_json,
     read_weights,
 )
-from modelmora.engines.forms import is_graph, read_network, read_text_graph
-from modelmora.engines.steps import (
+from modelmora.engines.graphs.forms import is_graph, read_network, read_text_graph
+from modelmora.engines.sentences.steps import (
     FAST,
     MODULES,
     SentenceStep,
@@ -39,8 +39,8 @@ _OLD_POOLING = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-LIBRARY = "modelmora.engines.library:Library"
-_LIBRARY_MODULES = ("sentence_transformers", "modelmora.engines.library")
+LIBRARY = "modelmora.engines.sentences.library:Library"
+_LIBRARY_MODULES = ("sentence_transformers", "modelmora.engines.sentences.library")
 CONFIG = "config.json"
 CONFIG_OF_LIBRARY = "config_sentence_transformers.json"
 TOKENIZER = "tokenizer.json"

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from modelmora.engines.base import Plan, Row
-from modelmora.engines.forms import form_of
+from modelmora.engines.graphs.forms import form_of
+from modelmora.engines.graphs.network import OnnxNetwork
 from modelmora.engines.loading import OnTorch, weights
-from modelmora.engines.network import OnnxNetwork
-from modelmora.engines.packing import BUDGETS, START, Budget, pack
-from modelmora.engines.tokens import Text
+from modelmora.engines.sentences.packing import BUDGETS, START, Budget, pack
+from modelmora.engines.sentences.tokens import Text
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Parameter
 

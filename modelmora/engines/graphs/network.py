@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from modelmora.engines.forms import read_text_graph
-from modelmora.engines.session import Session
+from modelmora.engines.graphs.forms import read_text_graph
+from modelmora.engines.graphs.session import Session
 
 
 class OnnxNetwork:

@@ -1,7 +1,7 @@
 """Writes a text model's network as an ONNX graph, in a process of its own, and measures it.
 
-`python -m modelmora.engines.export TASK SOURCE TARGET [int8]` prints the record as one line of
-JSON, or {"fault": why}. It needs torch, onnx and onnxscript.
+`python -m modelmora.engines.graphs.export TASK SOURCE TARGET [int8]` prints the record as one line
+of JSON, or {"fault": why}. It needs torch, onnx and onnxscript.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import torch
 from modelmora.engines.base import LoadError, Row, make_engine
 from modelmora.engines.catalog import entry_for
 from modelmora.engines.files import broken
-from modelmora.engines.forms import RECORD, Form
-from modelmora.engines.graph import GRAPH
-from modelmora.engines.texts import OnTexts
+from modelmora.engines.graphs.forms import RECORD, Form
+from modelmora.engines.graphs.graph import GRAPH
+from modelmora.engines.sentences.texts import OnTexts
 from modelmora.errors import Code
 
 _OPSET = 18

@@ -31,7 +31,7 @@ from modelmora.engines.base import (
     texts_of,
 )
 from modelmora.engines.files import broken
-from modelmora.engines.pipeline import LORAS, SCHEDULERS, Pipeline, read_pipeline
+from modelmora.engines.images.pipeline import LORAS, SCHEDULERS, Pipeline, read_pipeline
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Parameter
 from modelmora.text import counted

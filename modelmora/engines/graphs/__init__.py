@@ -1,0 +1,1 @@
+"""Models as graphs: ONNX files, read and run."""

@@ -1,0 +1,1 @@
+"""Models that read texts: to vectors, labels and scores."""
