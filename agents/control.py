@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import structlog
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models import Models
@@ -15,6 +15,7 @@ from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.messages import ControlCommand, ControlVerb, EventKind, Health, Parameter
+from modelmora.records.reading import Reading
 from modelmora.scheduling import ModelKey
 from modelmora.serving import Service
 from modelmora.settings import Settings
@@ -47,21 +48,33 @@ class Control:
         self._leases = models.declaring.leases = leases
         self._lifecycle = lifecycle
         self._live = False
+        self._pulse = pulse
+        self._reading = Reading(models.state, settings, "node")
         self._tail = Tail(settings, pulse, self._on_record, schemas, on_anew=self._on_anew)
 
     async def start(self) -> None:
         """Read everything there is, then go on reading."""
-        await self._tail.start({self._control: [0], self._registry: [0]}, "beginning")
+        shape, place = self._pulse.shapes.get(self._registry), TopicPartition(self._registry, 0)
+        asked = await self._reading.begin(shape.id if shape else "")
+        whole = {self._control: [0], self._registry: [0]}
+        begun = await self._tail.start(whole, "beginning", {place: asked})
+        self._reading.begun(asked, begun[place])
         await self._tail.caught_up()
         self._live = True
 
     async def stop(self) -> None:
         """Read no more."""
         await self._tail.stop()
+        await self._reading.end()
+
+    def keep(self) -> None:
+        """To be called now and then: keep what was read of the registry."""
+        self._reading.keep()
 
     def _on_anew(self, topic: str) -> None:
         if topic == self._registry:
             self._models.tell_anew()
+            self._reading.anew()
 
     def _on_record(self, record: ConsumerRecord) -> None:
         try:
@@ -75,6 +88,7 @@ class Control:
     def _on_fact(self, record: ConsumerRecord) -> None:
         fact = None if record.value is None else decode_registry(record.value)
         key = record.key or b""
+        self._reading.note(key, record.offset, record.timestamp)
         if not self._leases.take(key, fact, record.timestamp):
             self._models.heard(key, fact, record.offset)
 

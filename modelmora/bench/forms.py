@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+from confluent_kafka import Message
+
 from modelmora.bench.ceiling import FIXED_TOKENS
 from modelmora.bench.report import Figure, at_least
 from modelmora.bench.stage import Stage, Tail, appended_s, requests_of, serving
+from modelmora.errors import ModelMoraError
+from modelmora.messages import Status
 from modelmora.registry.definitions import MINILM
 from modelmora.registry.exporting import export
 from modelmora.registry.install import write_definition
 from modelmora.registry.look import Looker
 from modelmora.settings import load_settings
+from modelmora.wire import decode_result
 
 CALLS = 60
 BATCH = 256
@@ -80,7 +84,7 @@ def _measured(stage: Stage, keys: dict[str, str]) -> tuple[dict[str, float], dic
                 _single_ms(stage, tail, key) for _ in range(stage.scaled(CALLS // ROUNDS, 2))
             ]
             began = stage.send(requests_of(key, [LONG] * BATCH))
-            rates[form].append(BATCH / (max(map(appended_s, tail.take(BATCH))) - began))
+            rates[form].append(BATCH / (max(map(appended_s, _completed(tail, BATCH))) - began))
     tail.close()
     return _medians(waits), _medians(rates)
 
@@ -90,7 +94,14 @@ def _medians(found: dict[str, list[float]]) -> dict[str, float]:
 
 
 def _single_ms(stage: Stage, tail: Tail, key: str) -> float:
-    began = time.perf_counter()
-    stage.send(requests_of(key, [TEXT]))
-    tail.take(1)
-    return (time.perf_counter() - began) * 1000
+    began = stage.send(requests_of(key, [TEXT]))
+    return (appended_s(_completed(tail, 1)[0]) - began) * 1000
+
+
+def _completed(tail: Tail, count: int) -> list[Message]:
+    """The next outcomes. Raises ModelMoraError where one is no result."""
+    found = tail.take(count)
+    for status in (decode_result(message.value()).status for message in found):
+        if status is not Status.COMPLETED:
+            raise ModelMoraError(f"a request ended as {status}; see logs/modelmora.log")
+    return found

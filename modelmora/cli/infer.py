@@ -156,7 +156,7 @@ def _no_number(name: str) -> None:
 def lines_of(output: Any) -> list[str]:
     """One output for people: text as it is, tensors row by row and shortened."""
     if isinstance(output, str):
-        return [output]
+        return output.split("\n")
     if isinstance(output, dict) and "shape" in output:
         head = f"{output.get('name', 'tensor')} {output.get('dtype', '')} {output['shape']}"
         rows = output.get("data") or []

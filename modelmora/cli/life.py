@@ -10,13 +10,14 @@ import typer
 from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, say, tell, waiting
 from modelmora.diagnostics.reader import Reader
-from modelmora.errors import ModelMoraError, NotFound, Undecodable
+from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Undecodable
 from modelmora.host.instance import Instance
 from modelmora.kafka.orders import Order
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.once import write_once
 from modelmora.messages import ControlCommand, ControlVerb
 from modelmora.messages.headers import PRINCIPAL
+from modelmora.settings.kinds import YEAR_S
 from modelmora.text import duration
 from modelmora.wire import decode_event, encode_control
 
@@ -26,7 +27,7 @@ LOAD_S = 600.0
 Model = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The model.")]
 Wait = Annotated[
     float,
-    typer.Option("--wait", metavar="SECONDS", min=0, help="For its end; 0: only until heard."),
+    typer.Option("--wait", metavar="SECONDS", help="For its end; 0: only until heard."),
 ]
 
 
@@ -74,6 +75,8 @@ def _order(
     json: bool,
 ) -> int:
     """Give the order and wait for what comes of it; exit code 1 where it was in vain."""
+    if not 0 <= wait_s <= YEAR_S:
+        raise ConfigurationError("--wait must be 0 seconds at least and at most a year")
     settings = where.kafka()
     topics = {topic: topic.full(settings.namespace) for topic in (Topic.EVENTS, Topic.CONTROL)}
     with Reader(settings, say) as reader:

@@ -13,16 +13,8 @@ from modelmora.engines.base import (
     as_batches,
     texts_of,
 )
-from modelmora.engines.catalog import (
-    CATALOG,
-    TESTING,
-    EngineEntry,
-    InputKind,
-    ParameterSpec,
-    entry_for,
-    kind_of,
-    settings_for,
-)
+from modelmora.engines.catalog import CATALOG, TESTING, entry_for
+from modelmora.engines.entries import EngineEntry, InputKind, ParameterSpec, kind_of, settings_for
 from modelmora.engines.files import ModelFiles, broken, read_json
 
 __all__ = [

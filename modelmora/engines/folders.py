@@ -15,8 +15,8 @@ from modelmora.text import counted, printable
 
 _MAGIC = b"GGUF"
 _LARGEST = 4_000_000
-_LARGE = re.compile(r"tokenizer\.json|vocab\.json|merges\.json|.*\.index\.json")
-"""Of all JSON these may be larger; they name no code."""
+_TABLES = re.compile(r"tokenizer\.json|vocab\.json|merges\.json|.*\.index\.json")
+"""Of all JSON these may be larger, and are slow to read; they name no code."""
 
 
 def model_files(path: Path) -> tuple[str, ...]:
@@ -130,11 +130,10 @@ def _check_link(path: Path, relative: str, roots: tuple[Path, ...]) -> None:
 
 def check_content(name: str, path: Path) -> None:
     """Refuse a configuration that names code, and what is no GGUF; raises LoadError."""
-    if path.suffix == ".json":
-        if path.stat().st_size <= _LARGEST:
-            check_json(name, read_json(path, object))
-        elif not _LARGE.fullmatch(path.name):
+    if path.suffix == ".json" and not _TABLES.fullmatch(path.name):
+        if path.stat().st_size > _LARGEST:
             raise broken(f"{path.name} is too large for a configuration")
+        check_json(name, read_json(path, object))
     if path.suffix == ".gguf":
         try:
             with path.open("rb") as file:

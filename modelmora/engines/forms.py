@@ -60,7 +60,7 @@ def form_of(folder: Path, options: Mapping[str, Any], *, on_cpu: bool) -> Path |
     told = str(options.get("form") or Form.AUTO)
     if told not in [*Form]:
         raise broken(f"`form` is one of {', '.join(Form)}")
-    place = Path(str(options.get("onnx") or folder))
+    place = form_beside(options) or folder
     graph, weights = has_graph(place), any(folder.glob("*.safetensors"))
     if told == Form.ONNX and not graph:
         raise broken(f"`form` is onnx, and the model has no {GRAPH}")
@@ -69,6 +69,12 @@ def form_of(folder: Path, options: Mapping[str, Any], *, on_cpu: bool) -> Path |
     if told == Form.AUTO and graph and weights:
         graph = on_cpu and is_faster(read_json(place / RECORD))
     return place if told != Form.TORCH and graph else None
+
+
+def form_beside(options: Mapping[str, Any]) -> Path | None:
+    """The folder of a graph that does not lie with the model's own files."""
+    told = options.get("onnx")
+    return Path(told) if isinstance(told, str) else None
 
 
 def is_faster(record: Mapping[str, Any]) -> bool:

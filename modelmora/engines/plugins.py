@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 from modelmora.engines.base import LoadError
-from modelmora.engines.catalog import CATALOG, TESTING, EngineEntry
+from modelmora.engines.catalog import CATALOG, TESTING
+from modelmora.engines.entries import EngineEntry
 from modelmora.engines.files import ModelFiles, broken
 from modelmora.text import printable
 

@@ -1,11 +1,13 @@
-"""An ONNX graph in memory, run by ONNX Runtime. Imported in a child only: it starts a thread."""
+"""An ONNX graph in memory, run by ONNX Runtime.
+
+ONNX Runtime starts a thread when it is imported, and a child can enclose itself only before: so it
+is imported when a graph is loaded, not with this module.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import onnxruntime
 
 from modelmora.engines.base import LoadError
 from modelmora.engines.files import broken
@@ -60,6 +62,8 @@ class Session:
         return outputs
 
     def _open(self) -> Any:
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -83,6 +87,8 @@ class Session:
 def _providers(wanted: Any) -> tuple[str, ...]:
     names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
     names = [str(name).strip().lower() for name in names]
+    import onnxruntime
+
     there = onnxruntime.get_available_providers()
     for name in names:
         if name not in PROVIDERS:

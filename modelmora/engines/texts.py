@@ -14,6 +14,7 @@ import torch
 from modelmora.engines.base import Plan, Row
 from modelmora.engines.forms import form_of
 from modelmora.engines.loading import OnTorch, weights
+from modelmora.engines.network import OnnxNetwork
 from modelmora.engines.packing import BUDGETS, START, Budget, pack
 from modelmora.engines.tokens import Text
 from modelmora.errors import Code, RequestError
@@ -45,8 +46,6 @@ class OnTexts(OnTorch):
         place = form_of(folder, options, on_cpu=self.device.type == "cpu")
         if place is None:
             return weights(auto, str(folder), unneeded).to(self.device)
-        from modelmora.engines.network import OnnxNetwork  # starts a thread
-
         return OnnxNetwork(place, options)
 
     def use_threads(self, count: int) -> None:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 
 import structlog
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
 from modelmora.errors import Undecodable, Unreachable
 from modelmora.gateway.nodes import NodeWatch
@@ -28,6 +28,7 @@ from modelmora.messages import (
     State,
 )
 from modelmora.records import Registry
+from modelmora.records.reading import Reading
 from modelmora.records.registrar import Registrar
 from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, printable, shorten
@@ -59,15 +60,15 @@ class Directory:
     def __init__(self, settings: Settings, pulse: Pulse, schemas: Schemas | None = None) -> None:
         self._namespace = settings.namespace
         self._topic = Topic.REGISTRY.full(settings.namespace)
-        self._tail = Tail(
-            settings, pulse, self.handle, schemas, on_anew=lambda _: self.state.anew()
-        )
+        self._tail = Tail(settings, pulse, self.handle, schemas, on_anew=self._on_anew)
         self.state = Registry()
         """The registry as far as it was read."""
         self._on_fact: Callable[[bytes, RegistryRecord | None, int], None] = lambda *_: None
         self._beginning = False
         """While all is read that there is: looked at once it has been."""
         self._leases = Leases()
+        self._reading = Reading(self.state, settings, "gateway")
+        self._pulse = pulse
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
         self._limits: Mapping[str, int] = {}
@@ -90,7 +91,11 @@ class Directory:
     async def start(self) -> None:
         """Read all there is, then follow. Raises Unreachable when that takes too long."""
         self._beginning = True
-        await self._tail.start({self._topic: [0]}, "beginning")
+        shape = self._pulse.shapes.get(self._topic)
+        place = TopicPartition(self._topic, 0)
+        asked = await self._reading.begin(shape.id if shape else "")
+        begun = await self._tail.start({self._topic: [0]}, "beginning", {place: asked})
+        self._reading.begun(asked, begun[place])
         try:
             async with asyncio.timeout(READ_S):
                 await self._tail.caught_up()
@@ -106,6 +111,7 @@ class Directory:
     async def stop(self) -> None:
         """Stop following."""
         await self._tail.stop()
+        await self._reading.end()
 
     def fault(self) -> str | None:
         """Why the registry is not followed, None while it is."""
@@ -113,6 +119,7 @@ class Directory:
 
     def look(self, hearing: bool) -> None:
         """To be called twice a second at least; `hearing`: whether the broker answers."""
+        self._reading.keep()
         if self._watch:
             self._watch.look(hearing and not self.fault(), asyncio.get_running_loop().time())
 
@@ -162,6 +169,7 @@ class Directory:
         except Undecodable as error:
             log.warning("registry record skipped", offset=record.offset, code=error.code)
             return
+        self._reading.note(key, record.offset, record.timestamp)
         if not self._leases.take(key, fact, record.timestamp):
             self.state.take(key, fact, record.offset)
             self._on_fact(key, fact, record.offset)
@@ -169,6 +177,10 @@ class Directory:
             self._hear(self._watch)
         if not self._beginning:
             self._index()
+
+    def _on_anew(self, _: str) -> None:
+        self.state.anew()
+        self._reading.anew()
 
     def _hear(self, watch: NodeWatch) -> None:
         leases = [node.lease_ms / 1000 for node in self._leases.living()]

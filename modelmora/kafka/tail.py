@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 Start = Literal["beginning", "end"]
 Handler = Callable[[ConsumerRecord], None]
 RETRY_S = 0.5
+_NOWHERE: Mapping[TopicPartition, int] = {}
 READ_S = 0.1
 QUIET_S = 5.0
 
@@ -71,8 +72,16 @@ class Tail:
         self._task: asyncio.Task[None] | None = None
         self._failure: str | None = None
 
-    async def start(self, partitions: Mapping[str, Iterable[int]], start: Start) -> None:
-        """Connect, go to `start`, and read from then on. Raises KafkaError."""
+    async def start(
+        self,
+        partitions: Mapping[str, Iterable[int]],
+        start: Start,
+        since: Mapping[TopicPartition, int] = _NOWHERE,
+    ) -> Mapping[TopicPartition, int]:
+        """Connect, go to `start`, and read from then on; where that is. Raises KafkaError.
+
+        Or go to `since` where the log has that place.
+        """
         wanted = [TopicPartition(topic, n) for topic, ns in partitions.items() for n in ns]
         consumer = AIOKafkaConsumer(**self._config)
         try:
@@ -82,10 +91,13 @@ class Tail:
         except BaseException:
             await consumer.stop()
             raise
-        self._next = dict(first)
+        known = {tp: at for tp, at in since.items() if first[tp] <= at <= self._ends[tp]}
+        begin = {**first, **known}
+        self._next = dict(begin)
         self._consumer = consumer
         self._assign(consumer)
         self._task = background(self._read(), "tail")
+        return begin
 
     @property
     def fault(self) -> str | None:

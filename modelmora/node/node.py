@@ -308,6 +308,7 @@ class Node:
         while True:
             await asyncio.sleep(_MODELS_POLL_S)
             await self._look_at_models()
+            self.control.keep()
 
     async def _watch_presence(self) -> None:
         """Apart from the models, whose disk may not answer."""

@@ -73,6 +73,10 @@ class Registry:
         after = self._entries[key] = judge(before, record, offset)
         return before != after
 
+    def restore(self, entries: Mapping[bytes, Entry]) -> None:
+        """Go on from these."""
+        self._entries = dict(entries)
+
     def anew(self) -> None:
         """The log is another and holds nothing yet: what the former one told waits to be told."""
         self._entries = {key: Entry(GONE, each.record) for key, each in self._entries.items()}

@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 from modelmora.engines.allowed import choose, is_harmless, is_weights
-from modelmora.engines.catalog import EngineEntry, entry_for, is_class
+from modelmora.engines.catalog import entry_for
+from modelmora.engines.entries import EngineEntry, is_class
 from modelmora.engines.files import ModelFiles, broken
 from modelmora.engines.folders import check_whole, entrance, model_files, place_of
 from modelmora.errors import ModelMoraError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -61,10 +61,13 @@ def missing_layers() -> tuple[str, ...]:
     return tuple(name for name, missing in lacks.items() if missing)
 
 
-def enclose(mode: Mode, folder: Path | None, *, devices: bool = False) -> Enclosure:
+def enclose(
+    mode: Mode, folder: Path | None, *, beside: Path | None = None, devices: bool = False
+) -> Enclosure:
     """Give up, for ever, all that computing the model in `folder` does not need.
 
-    No file is open to it but the model's, the libraries' and what the system says of itself;
+    No file is open to it but the model's, the libraries' and what the system says of itself (and
+    those of another form of the model, in the folder `beside`);
     nothing can be written; no program started, no network reached, no other process signalled or
     looked into. `devices` leaves the GPUs open. To be called while the process has one thread,
     since Landlock binds only the thread that asks and those it starts. Raises Unenclosed where the
@@ -74,7 +77,7 @@ def enclose(mode: Mode, folder: Path | None, *, devices: bool = False) -> Enclos
         return Enclosure()
     steps: Mapping[str, Callable[[], None]] = {
         "limits": _limit,
-        "landlock": lambda: _open_only(folder, devices=devices),
+        "landlock": lambda: _open_only([folder, beside], devices=devices),
         "seccomp": seccomp.restrict,
     }
     held, missing = [], []
@@ -102,14 +105,14 @@ def _limit() -> None:
     kernel.give_up_privileges()
 
 
-def _open_only(folder: Path | None, *, devices: bool) -> None:
+def _open_only(folders: Iterable[Path | None], *, devices: bool) -> None:
     if len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208
         raise OSError("more than one thread")
     gpus = list(Path("/dev").glob("nvidia*")) if devices else []
-    landlock.restrict(readable(folder, devices=devices), gpus)
+    landlock.restrict(readable(folders, devices=devices), gpus)
 
 
-def readable(folder: Path | None, *, devices: bool = False) -> Iterator[Path]:
+def readable(folders: Iterable[Path | None], *, devices: bool = False) -> Iterator[Path]:
     """What may be read: the system's libraries, Python's, ours, and the model's files."""
     yield from map(Path, _SYSTEM)
     if devices:
@@ -120,7 +123,8 @@ def readable(folder: Path | None, *, devices: bool = False) -> Iterator[Path]:
     yield from (ours, *(ours.parent / part for part in ("agents", "schemas")))
     yield from (Path(entry) for entry in sys.path if entry and Path(entry) != ours.parent)
     yield from (Path(entry) for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry)
-    yield from _model(folder) if folder else ()
+    for folder in folders:
+        yield from _model(folder) if folder else ()
 
 
 def _model(folder: Path) -> Iterator[Path]:

@@ -244,10 +244,11 @@ class Model:
 
     def next_child(self, policy: Policy, now: float) -> Replica | None:
         """Which child gets the next group: of those that may, the one with least to do."""
-        free = [child for child in self.replicas.values() if child.takes_next(policy, now)]
-        if len(free) < 2:
-            return free[0] if free else None
-        return min(free, key=lambda child: child.unanswered)
+        least: Replica | None = None
+        for child in self.replicas.values():
+            if child.takes_next(policy, now):
+                least = child if least is None or child.unanswered < least.unanswered else least
+        return least
 
     @property
     def broken(self) -> bool:

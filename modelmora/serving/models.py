@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 
-from modelmora.engines.catalog import EngineEntry, settings_for
+from modelmora.engines.entries import EngineEntry, settings_for
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.sizes import check_inputs
 from modelmora.messages import Parameter, RequestHead

@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import inf
 from typing import NamedTuple, cast
 
-from modelmora.engines.catalog import EngineEntry
+from modelmora.engines.entries import EngineEntry
 from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import Health
 from modelmora.registry.routing import NOBODY

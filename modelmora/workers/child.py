@@ -26,6 +26,7 @@ from modelmora.engines.base import (
     make_engine,
 )
 from modelmora.engines.folders import check_unchanged, model_files
+from modelmora.engines.forms import form_beside
 from modelmora.errors import Code
 from modelmora.resources import private_memory
 from modelmora.sandbox import Enclosure, Mode, Unenclosed, enclose
@@ -116,7 +117,10 @@ def _enclose(order: Mapping[str, Any]) -> Enclosure:
     folder = Path(order["path"]) if order["path"] else None
     try:
         return enclose(
-            Mode(order["sandbox"]), folder, devices=bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
+            Mode(order["sandbox"]),
+            folder,
+            beside=form_beside(order["options"]),
+            devices=bool(os.environ.get("CUDA_VISIBLE_DEVICES")),
         )
     except Unenclosed as error:
         raise LoadError(Code.CANNOT_BE_SERVED, str(error)) from None

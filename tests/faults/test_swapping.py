@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from modelmora.bench.swap import LOOK_AHEAD, MODELS, PLACES, TASKS, belady, shuffled
-from modelmora.engines.catalog import EngineEntry, entry_for
+from modelmora.engines.catalog import entry_for
+from modelmora.engines.entries import EngineEntry
 from modelmora.messages import EventKind, InferenceRequest, Parameter, Timings
 from modelmora.resources import private_memory
 from modelmora.scheduling import ModelKey, ModelSpec, Need, Policy

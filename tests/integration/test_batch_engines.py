@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmora.engines import entry_for
-from modelmora.engines.catalog import class_of
+from modelmora.engines.entries import class_of
 from modelmora.messages import (
     Content,
     InferenceResult,

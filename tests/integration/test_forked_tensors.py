@@ -24,4 +24,6 @@ async def test_tensors_through_a_forked_child(tmp_path: Path) -> None:
         assert await answers(supervisor, recorder, one) == [
             encode_outputs([Tensor("y", "FP32", a.shape, (a * factors).tobytes())]) for a in arrays
         ]
+        await load(supervisor, recorder, 2, Spec())
     assert recorder.info[1]["inputs"] == "x FP32 [batch, 3]"
+    assert recorder.info[1]["sandbox"] == recorder.info[2]["sandbox"], "one thread until enclosed"

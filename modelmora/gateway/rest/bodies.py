@@ -242,6 +242,7 @@ def write_result(result: InferenceResult) -> dict[str, Any]:
         "model": result.model,
         "version": result.version,
         "outputs": [_json(content) for content in result.outputs],
+        "settings": dict(result.settings),
         "timings": {
             "queue_ms": timings.queue_ms,
             "load_ms": timings.load_ms,

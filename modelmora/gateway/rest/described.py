@@ -43,6 +43,8 @@ class InferAnswer(BaseModel):
     model: str
     version: str
     outputs: list[JsonContent]
+    settings: dict[str, bool | int | float | str | list[str] | None]
+    """Those used in fact, such as the seed that was drawn."""
     timings: TimingsBody
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from queue import Queue
 from typing import Any
 
@@ -31,12 +33,13 @@ def settings_for(bootstrap: str, namespace: str, **more: Any) -> Settings:
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Gateway]:
-    gateway = Gateway(settings)
-    try:
-        await gateway.start()
-        yield gateway
-    finally:
-        await gateway.stop()
+    with tempfile.TemporaryDirectory() as folder:
+        gateway = Gateway(settings.model_copy(update={"data_dir": Path(folder)}))
+        try:
+            await gateway.start()
+            yield gateway
+        finally:
+            await gateway.stop()
 
 
 async def find(things: Queue[Any], wanted: Callable[[Any], bool]) -> Any:

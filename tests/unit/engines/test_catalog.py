@@ -17,7 +17,7 @@ from modelmora.engines import (
     kind_of,
     settings_for,
 )
-from modelmora.engines.catalog import first_request
+from modelmora.engines.entries import first_request
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, Parameter, Tensor
 

@@ -142,6 +142,20 @@ def test_steps_are_told_and_may_be_withdrawn(tmp_path: Path) -> None:
     assert told == [(1, 9), (2, 9), (3, 9)]
 
 
+@pytest.mark.parametrize(("kind", "task"), [("git", "img2txt"), ("siglip", "img2embed")])
+def test_the_first_request_of_a_child_is_answered(tmp_path: Path, kind: str, task: str) -> None:
+    from modelmora.engines import CATALOG
+    from modelmora.engines.entries import first_request
+    from modelmora.wire import encode_request
+    from modelmora.workers.trial import fault_of
+
+    first = first_request(CATALOG[task], "m", warm_up=True)
+    assert first is not None
+    assert (
+        fault_of(loaded(make_tiny_kind(tmp_path / "m", kind), task), encode_request(first)) is None
+    )
+
+
 def test_a_broken_image_has_no_caption(tmp_path: Path) -> None:
     engine = loaded(make_tiny_kind(tmp_path / "m", "git"), "img2txt")
     cut, fine = answers(engine, "img2txt", [FILES[0][:-300]], FILES[:1])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
+from pathlib import Path
 
 import grpc
 import pytest
@@ -234,14 +237,14 @@ async def test_an_unknown_model_is_told_with_what_is_near() -> None:
 
 @pytest.mark.parametrize("nodes", [0, 1])
 async def test_a_node_that_may_run_has_its_whole_lease_to_tell_so(
-    nodes: int, monkeypatch: pytest.MonkeyPatch
+    nodes: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def at_once(*_: object) -> None:
-        pass
+    async def at_once(*_: object) -> Mapping[object, int]:
+        return defaultdict(int)
 
     monkeypatch.setattr(Tail, "start", at_once)
     monkeypatch.setattr(Tail, "caught_up", at_once)
-    settings = Settings(bootstrap_servers="unused:1")
+    settings = Settings(bootstrap_servers="unused:1", data_dir=tmp_path)
     directory = Directory(settings, Pulse(settings, []))
     for offset in range(nodes):
         directory.handle(record(b"NODE:n1@", lease("n1", "a@1"), offset))

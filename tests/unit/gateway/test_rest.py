@@ -66,6 +66,7 @@ async def test_every_kind_of_input_goes_in_and_comes_out(
         "model": "echo",
         "version": "1",
         "outputs": inputs,
+        "settings": {},
         "timings": {"queue_ms": 1.0, "load_ms": 2.0, "inference_ms": 3.0, "total_ms": 6.0},
     }
     assert answer.headers["x-request-id"] == "made-here"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelmora.engines.catalog import EngineEntry, entry_for
+from modelmora.engines.catalog import entry_for
+from modelmora.engines.entries import EngineEntry
 from modelmora.scheduling import ModelSpec, Policy
 from modelmora.serving import BrokerClock, Service
 from modelmora.testing.fakes import (
