@@ -152,7 +152,7 @@ class Gguf(SteppedEngine):
         heard: dict[_Running, bool] = {}
         try:
             run, said = self._events.get(timeout=WAIT_S)
-            self._heard_at, self._begun = time.monotonic(), True
+            self._heard_at = time.monotonic()
             while True:
                 heard[run] = said is None
                 if said is not None:
@@ -184,8 +184,7 @@ class Gguf(SteppedEngine):
 
     def _admit(self) -> None:
         """Begin with those that wait, in their order, while slots and places are free."""
-        # One that has computed nothing yet may not be in its loop, and then never ends.
-        if not self._active and self._wanted != self._threads and self._begun:
+        if not self._active and self._wanted != self._threads:
             self._start()
         while self._waiting and len(self._active) < self.slots:
             run = self._waiting[0]
@@ -210,7 +209,7 @@ class Gguf(SteppedEngine):
 
     def _start(self) -> None:
         self._server: Any = None  # its memory first
-        self._threads, self._begun = self._wanted, False
+        self._threads = self._wanted
         self._server = llama.start(
             self._files, self._adapters, self.slots, self._pool, self._threads
         )

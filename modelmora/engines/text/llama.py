@@ -59,10 +59,14 @@ def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, thre
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
     params.verbosity = _SILENT
     params.n_threads_http = 1
+    params.endpoint_metrics = True
     with _unheard() as address:
         params.hostnames = [address]
         try:
-            return xllamacpp.Server(params)
+            server = xllamacpp.Server(params)
+            # Its loop answers this. To drop a server whose loop has not begun never returns.
+            server.handle_metrics()
+            return server
         except (RuntimeError, ValueError):
             raise broken(
                 f"llama.cpp cannot load {model.path.name}; is its architecture "
