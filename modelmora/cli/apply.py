@@ -12,9 +12,11 @@ import typer
 
 from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, say, tell
-from modelmora.errors import ConfigurationError, NotFound
+from modelmora.engines.catalog import entry_for
+from modelmora.engines.entries import with_defaults
+from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
 from modelmora.host.instance import Instance
-from modelmora.registry.declared import read_declared
+from modelmora.registry.declared import Declared, read_declared
 from modelmora.registry.plan import Do, Key, Registered, Step, plan
 from modelmora.text import counted, shorten
 
@@ -37,7 +39,9 @@ def apply(
 
     Models that nodes declare themselves (installed, or in their settings) are never retired.
     """
-    wanted = read_declared(path).models
+    declared = read_declared(path)
+    _check_parameters(declared)
+    wanted = declared.models
     keys = [(each.name, each.version) for each in wanted]
     steps = plan(wanted, registered(where, keys, everything=prune), prune=prune)
     if json:
@@ -61,19 +65,45 @@ def apply(
 @finds_instance
 def activate(
     where: Instance,
-    model: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="What is to answer.")],
+    model: Annotated[
+        str, typer.Argument(metavar="NAME[@VERSION]", help="What is to answer; a version of it.")
+    ],
+    default: Annotated[
+        bool, typer.Option("--default", help="Let it answer for its task too.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Let a version answer for its name where requests name none; until now it was another."""
-    name, _, version = model.partition("@")
-    if not (name and version):
+    """Let a version answer where requests name none; until now it was another.
+
+    With `--default` the model also answers requests that name its task alone, by the version that
+    is active then, so that none need be given.
+    """
+    name, at, version = model.partition("@")
+    if not name or (not version and (at or not default)):
         raise ConfigurationError(f"{model} must be NAME@VERSION; `modelmora list` shows them")
-    found = where.ask_gateway("PATCH", _path(name), json={"active": version})
+    chosen = ({"active": version} if version else {}) | ({"default": True} if default else {})
+    found = where.ask_gateway("PATCH", _path(name), json=chosen)
     if json:
         print_json(found)
-    else:
-        tell(f"{name}@{version}")
-        say(f"requests for {name} alone go to {name}@{version} now")
+        return
+    answers = f"{name}@{found['active']}"
+    tell(answers)
+    if version:
+        say(f"requests that name {name} alone go to {answers} now")
+    if default:
+        tasks = ", ".join(found["default_for"])
+        say(f"requests that name the task {tasks} alone go to {answers} now")
+
+
+def _check_parameters(declared: Declared) -> None:
+    """Raises ConfigurationError where an engine that is known here does not take them."""
+    for model in declared.models:
+        if entry := entry_for(model.task, testing=True, engine=model.engine):
+            try:
+                with_defaults(entry, model.parameters)
+            except ModelMoraError as error:
+                where = declared.places[model.name, model.version]
+                raise ConfigurationError(f"{where}: {model.name}: {error}") from None
 
 
 def registered(where: Instance, keys: list[Key], *, everything: bool) -> dict[Key, Registered]:

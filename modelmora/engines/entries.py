@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from modelmora.engines.files import ModelFiles
+from modelmora.engines.files import ModelFiles, broken
 from modelmora.errors import Code, RequestError
 from modelmora.messages import (
     ChatMessage,
@@ -147,7 +147,7 @@ def first_request(entry: EngineEntry, name: str, warm_up: bool | str) -> Inferen
 
     (1) Its definition switches it off, or the task has none: nothing.
     (2) The definition's own text, with the parameters that the task's first request has.
-    (3) That of the task.
+    (3) That of the task. Both run with the model's defaults else.
     """
     told = entry.warm_up
     # (1)
@@ -155,7 +155,29 @@ def first_request(entry: EngineEntry, name: str, warm_up: bool | str) -> Inferen
         return None
     first = told or first_of()
     # (2), (3)
-    return replace(first, model=name, inputs=(warm_up,) if warm_up is not True else first.inputs)
+    inputs = first.inputs if warm_up is True else (warm_up,)
+    return replace(
+        first, model=name, inputs=inputs, parameters=over_defaults(entry, first.parameters)
+    )
+
+
+def with_defaults(entry: EngineEntry, told: Mapping[str, Parameter]) -> EngineEntry:
+    """The engine's entry with a model's own defaults in place of its own.
+
+    Raises LoadError where it takes no such parameter, or not such a value.
+    """
+    try:
+        settings_for(entry, told)
+    except RequestError as error:
+        raise broken(f"its parameters: {error.message}") from None
+    specs = {name: replace(entry.parameters[name], default=value) for name, value in told.items()}
+    return replace(entry, parameters={**entry.parameters, **specs}) if specs else entry
+
+
+def over_defaults(entry: EngineEntry, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """Parameters over the defaults."""
+    defaults = {k: s.default for k, s in entry.parameters.items() if s.default is not None}
+    return {**defaults, **parameters}
 
 
 def settings_for(
@@ -174,5 +196,4 @@ def settings_for(
                 f"task {entry.task} takes no `{name[:96]}`; it knows: {known}",
             )
         spec.check(name, value)
-    defaults = {k: s.default for k, s in entry.parameters.items() if s.default is not None}
-    return {**defaults, **parameters}
+    return over_defaults(entry, parameters)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelmora.engines.allowed import choose, is_harmless, is_weights
 from modelmora.engines.catalog import entry_for
-from modelmora.engines.entries import EngineEntry, is_class
+from modelmora.engines.entries import EngineEntry, is_class, with_defaults
 from modelmora.engines.files import ModelFiles, broken
 from modelmora.engines.folders import check_whole, entrance, model_files, place_of
 from modelmora.errors import ModelMoraError
@@ -74,7 +74,10 @@ class Looker:
             fault = definition.fault or missing
             return Looked(definition, EngineEntry(definition.task, ""), fault=fault)
         if definition.source.startswith(BUILT_IN):
-            return Looked(definition, entry)
+            try:
+                return Looked(definition, with_defaults(entry, definition.details.parameters))
+            except ModelMoraError as error:
+                return Looked(definition, entry, fault=str(error))
         if self._require_licence and (unconfirmed := licence_fault(definition)):
             return Looked(definition, entry, fault=unconfirmed)
         known = self._known.get(definition)
@@ -89,6 +92,7 @@ class Looker:
         if known and (known.path, known.state) == (str(folder), state):
             return replace(known, drift=None) if known.drift else known
         try:
+            entry = with_defaults(entry, definition.details.parameters)
             files = read(definition, entry, folder)
         except (ModelMoraError, OSError) as error:
             return Looked(definition, entry, str(folder), files, state, str(error))

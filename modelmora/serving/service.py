@@ -84,7 +84,7 @@ class Service:
             key = self.catalogue.resolve(head)
             if hopeless := self._scheduler.hopeless(key, now):
                 raise RequestError(Code.CANNOT_BE_SERVED, hopeless)
-            request.settings = self.catalogue.settings(key, head)
+            request.settings = settings = self.catalogue.settings(key, head)
             timeout_ms = self._timeout_ms if head.timeout_ms is None else head.timeout_ms
             if timeout_ms <= 0:
                 raise RequestError(
@@ -100,7 +100,7 @@ class Service:
             request_id=head.request_id,
             model=key,
             lane=request.lane,
-            batch_key=batch_key(head.parameters),
+            batch_key=batch_key(settings),
             size=len(value),
             arrived=now,
             deadline=self._clock.monotonic_at(request.asked_ms + timeout_ms, partition),

@@ -123,11 +123,38 @@ def test_a_plan_is_json_too(cli: Cli, hall: FakeHall, folder: Path) -> None:
     assert _versions(hall).keys() == {"echo@1", "m@1", "m@2"}
 
 
+def test_parameters_that_no_engine_takes_are_told_before_anything_is_changed(
+    cli: Cli, hall: FakeHall, folder: Path
+) -> None:
+    wrong = "{name: w, task: sleep, source: /w, parameters: {ms: fast}}"
+    (folder / "wrong.yaml").write_text(wrong)
+    ran = cli("apply", "models", "--yes", *URL)
+    assert ran.code == 2
+    assert "wrong.yaml: w: its parameters: parameter `ms` must be a number" in ran.err
+    assert _versions(hall).keys() == {"echo@1"}
+
+
+def test_a_model_is_made_the_default_of_its_task(cli: Cli, hall: FakeHall, folder: Path) -> None:
+    cli("apply", "models", "--yes", *URL)
+    ran = cli("activate", "m", "--default", *URL)
+    assert (ran.code, ran.out) == (0, "m@2\n")
+    assert ran.err == "requests that name the task echo alone go to m@2 now\n"
+    assert hall.registrar.state.defaults() == {"echo": "m"}
+    both = cli("activate", "echo@1", "--default", *URL)
+    assert both.err.splitlines() == [
+        "requests that name echo alone go to echo@1 now",
+        "requests that name the task echo alone go to echo@1 now",
+    ]
+    assert hall.registrar.state.defaults() == {"echo": "echo"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
         (("apply", "nowhere"), 3, "there is no file or folder nowhere"),
         (("activate", "m"), 2, "m must be NAME@VERSION"),
+        (("activate", "m@", "--default"), 2, "m@ must be NAME@VERSION"),
+        (("activate", "m", "--default"), 3, "m has no active version"),
         (("activate", "m@1"), 3, "m@1 is not registered"),
     ],
 )

@@ -9,19 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelmora.engines.base import LoadError
+from modelmora.engines.catalog import entry_for
 from modelmora.engines.files import read_header
 from modelmora.engines.sentences.sentence import read_files
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.registry import ModelDefinition, install
 from modelmora.registry.look import Looker
-from modelmora.settings import Settings
+from modelmora.settings import ModelDetails, Settings
 from tests.unit.registry.models import CONFIG, ROWS, WEIGHTS, WIDTH, make_model, safetensors
 
 Attack = Callable[[Path], object]
@@ -295,3 +297,39 @@ def test_no_header_is_more_than_a_fault(tmp_path: Path, header: object, rest: by
     path.write_bytes(len(text).to_bytes(8, "little") + text + rest)
     with suppress(LoadError):
         assert read_header(path)[0] == path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"truncate": "yes"}, "its parameters: parameter `truncate` must be a boolean"),
+        ({"dimensions": 0}, "its parameters: parameter `dimensions` must be at least 1"),
+        ({"trunk": True}, "its parameters: task txt2embed takes no `trunk`; it knows: dimensions"),
+        ({"keep_alive": 5}, "its parameters: task txt2embed takes no `keep_alive`"),
+        ({"prompt_name": None}, "its parameters: parameter `prompt_name` must be a string"),
+    ],
+)
+def test_a_default_that_the_engine_does_not_take_is_a_fault_of_the_model(
+    tmp_path: Path, parameters: dict[str, Any], words: str
+) -> None:
+    source, told = str(make_model(tmp_path / "m")), ModelDetails(parameters=parameters)
+    wrong = ModelDefinition("m", "1", "txt2embed", source, details=told)
+    (looked,) = Looker(Settings()).look((wrong,))
+    assert str(looked.fault).startswith(words)
+    assert looked.path, "it is here, and so this node tells why it does not serve it"
+
+
+@pytest.mark.parametrize("built_in", [False, True])
+def test_a_models_own_defaults_stand_in_its_entry(tmp_path: Path, *, built_in: bool) -> None:
+    if built_in:
+        task, source, name, value = "sleep", "builtin:sleep", "ms", 7
+    else:
+        task, source, name, value = "txt2embed", str(make_model(tmp_path / "m")), "truncate", True
+    told = ModelDetails(parameters={name: value})
+    looker = Looker(Settings(testing=True))
+    for details, default in ((told, value), (ModelDetails(), None)):
+        (looked,) = looker.look((ModelDefinition("m", "1", task, source, details=details),))
+        assert looked.fault is None
+        assert looked.entry.parameters[name].default == (
+            default or entry_for(task, testing=True).parameters[name].default  # type: ignore[union-attr]
+        )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from modelmora.engines.catalog import entry_for
+from modelmora.engines.catalog import CATALOG, entry_for
+from modelmora.engines.entries import first_request, with_defaults
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Parameter, RequestHead
 from modelmora.scheduling import ModelKey, ModelSpec
@@ -77,6 +78,25 @@ def test_what_was_served_before_is_not_served_now() -> None:
 def test_defaults_and_parameters_become_settings() -> None:
     assert SERVED.settings(("c", "1"), RequestHead("r", "c")) == {"ms": 5.0}
     assert SERVED.settings(("c", "1"), RequestHead("r", "c", None, {"ms": 7})) == {"ms": 7}
+
+
+def test_a_models_own_defaults_go_before_the_engines_and_a_request_before_both() -> None:
+    entry = entry_for("count", testing=True)
+    assert entry is not None
+    made = Catalogue()
+    spec = ModelSpec("n", "1", "count", entry.engine, "/m", 1, False)
+    made.replace([(spec, with_defaults(entry, {"words": 3, "seed": 9}))])
+    engines_own = {"ms": 1.0, "fault": "crash"}
+    assert made.settings(spec.key, RequestHead("r", "n")) == engines_own | {"words": 3, "seed": 9}
+    asked = RequestHead("r", "n", None, {"words": 4})
+    assert made.settings(spec.key, asked) == engines_own | {"words": 4, "seed": 9}
+
+
+def test_a_first_request_runs_with_the_models_own_defaults() -> None:
+    entry = with_defaults(CATALOG["txt2txt"], {"max_tokens": 9, "top_k": 3})
+    first = first_request(entry, "m", warm_up="Hi")
+    assert first is not None
+    assert (first.parameters["max_tokens"], first.parameters["top_k"]) == (1, 3)
 
 
 @pytest.mark.parametrize(
