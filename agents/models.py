@@ -19,6 +19,7 @@ from modelmora.registry.definitions import (
     ModelDefinition,
     Served,
     definition_of,
+    retold,
     served_or_faults,
 )
 from modelmora.registry.look import Looked, Looker
@@ -112,7 +113,7 @@ class Models:
             elif own and not own.fault and record.declaration == own.digest:
                 if record.present:
                     told = self._definition(key, entry)
-                    wanted[own.key] = replace(own, details=told.details)
+                    wanted[own.key] = retold(own, told.details)
                 else:
                     del wanted[own.key]
         return tuple(wanted[key] for key in sorted(wanted))

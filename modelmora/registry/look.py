@@ -73,6 +73,8 @@ class Looker:
             missing = f"{named or 'no engine serves'} the task {definition.task}"
             fault = definition.fault or missing
             return Looked(definition, EngineEntry(definition.task, ""), fault=fault)
+        if definition.fault:
+            return Looked(definition, entry, fault=definition.fault)
         if definition.source.startswith(BUILT_IN):
             try:
                 return Looked(definition, with_defaults(entry, definition.details.parameters))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import PurePosixPath
 from typing import Annotated, Self
@@ -181,3 +182,18 @@ class RegistrySettings(Section):
     require_licence: bool = Field(
         False, description="serve only models whose licence somebody has confirmed"
     )
+
+
+NODE_OPTIONS = ("onnx",)
+"""Options of engines that name places on a node."""
+
+
+def bound_to_node(engine: str | None, options: Mapping[str, object]) -> str | None:
+    """The field by which a model names code or places of a node; None where there is none.
+
+    Whoever writes to the registry could have a node import or open them: only a node's own
+    settings and files may say so.
+    """
+    if engine and ":" in engine:
+        return "engine"
+    return next((f"options.{name}" for name in NODE_OPTIONS if name in options), None)

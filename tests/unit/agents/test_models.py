@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models import Models
 from modelmora.messages import EventKind, Health, RegistryKind, RegistryRecord, State
 from modelmora.records import key_of
+from modelmora.registry.definitions import ModelDefinition, retold
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Service
-from modelmora.settings import Settings
+from modelmora.settings import ModelDetails, Settings
 from modelmora.testing.fakes import FakeOutcomes, FakeSender, FakeWorkers
 from modelmora.wire import decode_event, decode_registry
 from tests.facts import faults
@@ -250,3 +252,22 @@ async def test_the_first_node_writes_anew_what_compaction_would_take(
     desk.sender.sent.clear()
     desk.refresh()
     assert desk.sender.sent == []
+
+
+async def test_a_record_of_a_stranger_names_no_code_and_no_place_of_this_node(desk: Desk) -> None:
+    desk.written()
+    files = str(desk.folder / "files")
+    base = RegistryRecord(RegistryKind.MODEL, "code", "1", "echo", files, "stranger")
+    onnx = json.dumps({"options": {"onnx": "/"}})
+    desk.hear(replace(base, engine="http.server:test"), replace(base, name="place", details=onnx))
+    desk.refresh()
+    assert not {"code", "place"} & desk.served()
+    assert "`engine` counts only" in desk.models.lacking["code@1"]
+    assert "`options.onnx` counts only" in desk.models.lacking["place@1"]
+
+
+async def test_what_is_changed_of_an_own_model_leaves_its_places_alone(desk: Desk) -> None:
+    own = ModelDefinition("m", "1", "txt2embed", "/m", details=ModelDetails(options={"onnx": "/a"}))
+    told = ModelDetails(options={"onnx": "/", "token_budget": 512}, keep_alive=60)
+    made = retold(own, told).details
+    assert (dict(made.options), made.keep_alive) == ({"onnx": "/a", "token_budget": 512}, 60)

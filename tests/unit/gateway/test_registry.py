@@ -229,3 +229,14 @@ async def test_the_same_over_grpc(hall: FakeHall, stub: Any) -> None:
             await call(request)
         trailing = dict(caught.value.trailing_metadata() or ())
         assert (caught.value.code(), trailing["modelmora-error-code"]) == (status, code)
+
+
+@pytest.mark.parametrize("bound", [{"engine": "os:getpid"}, {"options": {"onnx": "/"}}])
+async def test_a_caller_names_no_code_and_no_place_of_a_node(
+    client: httpx.AsyncClient, bound: dict[str, Any]
+) -> None:
+    refused = await client.post("/models", json=MODEL | bound)
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_input")
+    assert "counts only in a node's own" in refused.json()["detail"]
+    assert (await client.post("/models", json=MODEL)).status_code == 201
+    assert (await client.patch(V1, json=bound)).status_code == 400
