@@ -232,7 +232,7 @@ def read_prompts(path: Path) -> tuple[Mapping[str, str], str]:
     name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(each, str) for each in prompts.values()):
         raise broken(f"{CONFIG_OF_LIBRARY} has `prompts` that are no texts")
-    if name is not None and name not in prompts:
+    if name is not None and not (isinstance(name, str) and name in prompts):
         raise broken(f"there is no prompt {str(name)[:60]!r}, which is named as the default")
     return prompts, name or ""
 
