@@ -24,8 +24,8 @@ from modelmora.records import (
     record_of,
     route_key,
 )
+from modelmora.records.routing import routes, wished
 from modelmora.registry.definitions import WISH, ModelDefinition
-from modelmora.registry.routing import routes, wished
 from modelmora.wire import encode_registry
 
 log = structlog.get_logger(__name__)

@@ -12,11 +12,11 @@ from modelmora.cli.options import JsonOption, finds_instance
 from modelmora.cli.output import print_json, say, talk, tell
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
+from modelmora.records.routing import routes, wished
 from modelmora.registry import ModelDefinition, Wish, install_wish, served_or_faults
 from modelmora.registry.definitions import FIRST_VERSION
 from modelmora.registry.fetching import Fetching
 from modelmora.registry.frozen import install_frozen
-from modelmora.registry.routing import routes, wished
 from modelmora.registry.sources import Progress
 from modelmora.text import printable, size
 

@@ -12,10 +12,10 @@ from modelmora.cli.output import print_json, print_table, say, tell
 from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
 from modelmora.kafka.sizes import inputs_that_fit
+from modelmora.records.routing import routes, wished
 from modelmora.registry import Looker, served_or_faults
 from modelmora.registry.look import Looked
 from modelmora.registry.removing import remove
-from modelmora.registry.routing import routes, wished
 from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, shorten, size
 

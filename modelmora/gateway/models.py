@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
@@ -30,6 +30,7 @@ from modelmora.messages import (
 from modelmora.records import Registry
 from modelmora.records.reading import Reading
 from modelmora.records.registrar import Registrar
+from modelmora.records.routing import routes
 from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, printable, shorten
 from modelmora.wire import decode_registry
@@ -207,8 +208,9 @@ def _nearness(health: Health) -> int:
     return _NEAREST.index(health.state)
 
 
-def _limits(models: Iterable[RegistryRecord], active: Mapping[str, str]) -> dict[str, int]:
-    """By name@version, and by name that of its active version, where these are known."""
+def _limits(models: Sequence[RegistryRecord], active: Mapping[str, str]) -> dict[str, int]:
+    """By name@version, and by name that of the version that answers for it, where it is known."""
     limits = {f"{fact.name}@{fact.version}": fact.max_inputs for fact in models}
-    limits |= {name: limits.get(f"{name}@{version}") for name, version in active.items()}
+    answering = routes(models, active).names
+    limits |= {name: limits.get("@".join(key)) for name, key in answering.items()}
     return {name: most for name, most in limits.items() if most is not None}

@@ -48,6 +48,11 @@ class RegistryRecord:
     declaration: str | None = None
     states: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """(name, version)."""
+        return self.name, self.version
+
 
 class ControlVerb(StrEnum):
     """What a control command asks."""

@@ -9,7 +9,7 @@ from modelmora.engines.entries import EngineEntry, settings_for
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.sizes import check_inputs
 from modelmora.messages import Parameter, RequestHead
-from modelmora.registry.routing import NOBODY, routes
+from modelmora.records.routing import NOBODY, routes
 from modelmora.scheduling import ModelKey, ModelSpec
 from modelmora.settings.kinds import YEAR_S
 from modelmora.text import did_you_mean, printable

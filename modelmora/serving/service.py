@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 from modelmora.engines.entries import EngineEntry
 from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import Health
-from modelmora.registry.routing import NOBODY
+from modelmora.records.routing import NOBODY
 from modelmora.scheduling import ModelKey, ModelSpec, ModelStatus, Policy, Scheduler, Work
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
