@@ -9,9 +9,10 @@ import pytest
 
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models import Models
+from modelmora.engines import CATALOG, EngineEntry
 from modelmora.messages import EventKind, Health, RegistryKind, RegistryRecord, State
 from modelmora.records import key_of
-from modelmora.scheduling import Policy
+from modelmora.scheduling import ModelSpec, Policy
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.testing.fakes import FakeOutcomes, FakeSender, FakeWorkers
@@ -28,7 +29,9 @@ class Desk:
     def __init__(self, folder: Path, writer: str = "n1") -> None:
         self.folder = folder
         self.sender = FakeSender()
-        settings = Settings(data_dir=folder, namespace="ns", testing=True)
+        settings = Settings(
+            data_dir=folder, namespace="ns", testing=True, runtimes={"newer": Path("/newer/python")}
+        )
         self.outcomes = FakeOutcomes()
         self.service = Service(self.outcomes, BrokerClock(), Policy(), 1000)
         self.service.use(FakeWorkers())
@@ -39,13 +42,19 @@ class Desk:
         self._read = 0
 
     def install(
-        self, name: str, version: str = "1", *, task: str = "echo", source: str | None = None
+        self,
+        name: str,
+        version: str = "1",
+        *,
+        task: str = "echo",
+        source: str | None = None,
+        more: str = "",
     ) -> Path:
         path = self.folder / "models" / name / f"{version}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         files = source or self.folder / "files"
         Path(files).mkdir(exist_ok=True)
-        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {files}\n"
+        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {files}\n{more}"
         path.write_text(text)
         return path
 
@@ -250,3 +259,28 @@ async def test_the_first_node_writes_anew_what_compaction_would_take(
     desk.sender.sent.clear()
     desk.refresh()
     assert desk.sender.sent == []
+
+
+async def test_a_runtime_that_there_is_not_is_the_models_fault(desk: Desk) -> None:
+    desk.install("older", more="runtime: neweer\n")
+    desk.refresh()
+    assert desk.service.catalogue.specs["older", "1"].fault == (
+        "its runtime `neweer` is none of this node's `runtimes` (newer); did you mean newer?"
+    )
+
+
+async def test_nothing_is_imported_for_a_model_with_a_runtime(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules: dict[str, tuple[str, ...]] = {}
+
+    def serve(_: Service, served: list[tuple[ModelSpec, EngineEntry]], *_rest: object) -> None:
+        modules.update({spec.name: entry.modules for spec, entry in served if not spec.fault})
+
+    monkeypatch.setattr(Service, "serve", serve)
+    files = str(make_model(desk.folder / "m"))
+    desk.install("here", task="txt2embed", source=files)
+    desk.install("elsewhere", task="txt2embed", source=files, more="runtime: newer\n")
+    desk.refresh()
+    assert {*modules["here"]} >= {*CATALOG["txt2embed"].modules}
+    assert modules["elsewhere"] == ()
