@@ -167,8 +167,13 @@ def _is_here(looked: Looked) -> bool:
 
 
 def _entry(looked: Looked) -> EngineEntry:
-    """The engine's entry, with what the model's files need imported beside it."""
+    """The engine's entry, with what the model's files need imported beside it.
+
+    Nothing for a model with a runtime: its children are not forked.
+    """
     entry = looked.entry
+    if looked.definition.details.runtime:
+        return replace(entry, modules=())
     return replace(entry, modules=(*entry.modules, *looked.files.modules))
 
 
@@ -206,7 +211,9 @@ def _unknown_runtime(name: str | None, known: Collection[str]) -> str | None:
     """What is wrong with the environment that a model is to run in."""
     if name is None or name in known:
         return None
-    return f"its runtime `{name}` is none of this node's `runtimes`" + did_you_mean(name, known)
+    names = ", ".join(sorted(known)) or "there are none"
+    what = f"its runtime `{name}` is none of this node's `runtimes` ({names})"
+    return what + did_you_mean(name, known)
 
 
 def _declared(needs: Needs) -> Need | None:

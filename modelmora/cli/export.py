@@ -31,8 +31,9 @@ def export_model(
     json: JsonOption = False,
 ) -> None:
     """Write a text model as an ONNX graph, which answers single texts faster on a CPU."""
+    source = looked_up(where.settings, model)
     say(f"{model} as {form}: torch exports it and both are measured, which takes about a minute")
-    definition, record = export(where.settings, looked_up(where.settings, model), int8=int8)
+    definition, record = export(where.settings, source, int8=int8)
     key = "@".join(definition.key)
     if json:
         print_json(definition.as_dict() | {"record": dict(record)})

@@ -88,8 +88,8 @@ class Served:
 
 
 def modules_of(settings: Settings) -> tuple[str, ...]:
-    """What the engines of the served models import."""
-    models = served_or_faults(settings).definitions
+    """What the engines of the served models import, but for those with a runtime of their own."""
+    models = [m for m in served_or_faults(settings).definitions if not m.details.runtime]
     entries = (entry_for(m.task, testing=settings.testing, engine=m.engine) for m in models)
     return tuple(name for entry in entries if entry for name in entry.modules)
 

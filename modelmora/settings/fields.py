@@ -339,7 +339,7 @@ class Settings(Section):
     runtimes: dict[RuntimeName, Runtime] = Field(
         {},
         description="other Python environments for models whose `runtime` names them: the path of "
-        "each one's python, or a command as a list",
+        "each one's python, or a command as a list, see [Runtimes](../howto/runtimes.md)",
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads that all models together may use; none = all cores"

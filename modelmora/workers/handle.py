@@ -172,7 +172,8 @@ def spawn_child(
         program = runtime
     environment = worker_environment()
     if runtime:
-        environment.pop("PYTHONHOME", None)  # where our own Python has its library
+        for ours in ("PYTHONHOME", "PYTHONPATH"):  # our own Python's library and packages
+            environment.pop(ours, None)
     return _spawn(program, sock, environment, devices)
 
 

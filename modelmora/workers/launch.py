@@ -115,8 +115,12 @@ class Launcher:
             raise OSError(errno.ECANCELED, "the node stops")
         ours, theirs = socket.socketpair()
         elsewhere = self._runtimes[runtime] if runtime else None
-        with theirs:
-            process = spawn_child(theirs, elsewhere, visible)
+        try:
+            with theirs:
+                process = spawn_child(theirs, elsewhere, visible)
+        except OSError:
+            ours.close()
+            raise
         self.fresh_starts += 1
         self._fresh[process.pid] = process
         self.sessions.add(process.pid)

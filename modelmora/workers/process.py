@@ -38,7 +38,7 @@ LAST_WORDS_S = 1.0
 # What a result can hold leaves at its end at once.
 CHUNKS_AT_ONCE = 64
 # Limits are halved and sizes doubled, so no honest child has more to tell.
-LESSONS, _COSTS = 200, 1 << 63
+LESSONS, _MOST = 200, 1 << 63
 # A driver takes its time to free what a killed process held.
 GPU_BACK_S, GPU_LOOK_S = 30.0, 0.05
 
@@ -203,6 +203,8 @@ class ChildProcess:
             self.pid, ours = await starter.launch(self.gpu, self._spec.runtime)
         except OSError as error:
             message = f"no process could be started: {error.strerror}"
+            if runtime := self._spec.runtime:
+                message += f" (runtime `{runtime}`: see `runtimes` in the node's settings)"
             self._around.events.on_load_failed(self.replica, Code.MODEL_UNAVAILABLE, message)
             return ExitReport(ExitReason.NOT_STARTED, message, None)
         channel = Channel(self._take, lambda message: self.kill(message, ExitReason.LIED))
@@ -224,13 +226,16 @@ class ChildProcess:
             private, before = await self._measure(pid)
             _signal(pid)
         elif not exited.done():
-            await asyncio.wait({exited, asked}, timeout=LAST_WORDS_S)
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait({exited, asked}, timeout=LAST_WORDS_S, return_when=first)
             if not exited.done():
                 _signal(pid)
         code = await exited
         asked.cancel()
         if self._end is None or self._end[0] is ExitReason.LOAD_FAILED:
             await asyncio.wait({channel.closed}, timeout=LAST_WORDS_S)
+        if self._end is None and not self._loaded:
+            self._never_loaded(code)
         if self._transport is not None:
             self._transport.abort()
         self._around.starter.ended(pid, code)
@@ -241,6 +246,21 @@ class ChildProcess:
         reason, detail = self._end or (ExitReason.CRASHED, f"it ended with exit code {code}")
         private = private or self.private_bytes
         return ExitReport(reason, detail, code, private, before, after, alone, held, kept)
+
+    def _never_loaded(self, code: int | None) -> None:
+        """A runtime that cannot even begin ends with an exit code, most often the same each time.
+
+        One that a signal has ended died as any child may.
+        """
+        runtime = self._spec.runtime
+        if runtime is None or code is None or code < 0:
+            return
+        message = (
+            f"its runtime `{runtime}` ended with exit code {code} before the model was loaded; "
+            "what it wrote to the node's stderr says why (a Python needs `pip install modelmora`)"
+        )
+        self._end = (ExitReason.LOAD_FAILED, message)
+        self._around.events.on_load_failed(self.replica, Code.MODEL_UNAVAILABLE, message)
 
     async def _measure(self, pid: int) -> tuple[int, int]:
         pids, gpu = self._around.tree(), self.gpu
@@ -335,15 +355,17 @@ class ChildProcess:
             self._end = (ExitReason.LOAD_FAILED, error.message)
             self._around.events.on_load_failed(self.replica, error.code, error.message)
             return
-        private = values.get("private_bytes")
-        self.private_bytes = private if isinstance(private, int) else 0
+        private = values.get("private_bytes", 0)
+        if not (isinstance(private, int) and 0 <= private < _MOST):
+            raise ProtocolError("a model's memory that is no number of bytes")
+        self.private_bytes = private
         self.busy = bool(self.gpu)  # what it holds there is for the driver to say
         load_ms = (time.monotonic() - self._begun) * 1e3
         self._around.events.on_loaded(self.replica, values, load_ms)
 
 
 def _is_cost(value: object) -> bool:
-    return isinstance(value, int) and 0 < value < _COSTS
+    return isinstance(value, int) and 0 < value < _MOST
 
 
 def _visible(place: PlaceLike | None) -> str:

@@ -98,8 +98,11 @@ def until_told(station: Station, model: str, kind: EventKind) -> None:
 
 
 def test_preloaded_models_are_there_before_they_are_asked_for(station: Station) -> None:
-    eventually(lambda: station.state("ahead") == "ready", "the preloaded model")
-    assert station.state("brief") == "cold"
+    seen = station.seen
+    loading = ("ahead", EventKind.LOADING)
+    seen.until(lambda: loading in [(each.model, each.kind) for each in seen.events], "a load")
+    first = next(each for each in seen.events if (each.model, each.kind) == loading)
+    assert first.facts["cause"] == "order", "nobody has asked for it"
 
 
 def test_a_model_leaves_as_soon_as_it_is_idle_and_as_its_request_says(station: Station) -> None:

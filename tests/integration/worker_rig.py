@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from modelmora.errors import Code
 from modelmora.messages import Content, InferenceRequest, Parameter
+from modelmora.sandbox import Mode
+from modelmora.settings import Runtime
 from modelmora.wire import encode_request
 from modelmora.workers import NOTHING_TOLD, Chunk, ExitReport, Held, ItemResult, Supervisor, Told
 
@@ -163,10 +165,15 @@ class Recorder:
 @asynccontextmanager
 async def supervised(
     modules: Sequence[str] = (),
+    *,
+    sandbox: Mode = Mode.BEST_EFFORT,
+    runtimes: Mapping[str, Runtime] | None = None,
 ) -> AsyncIterator[tuple[Supervisor, Recorder]]:
     """A started supervisor that is stopped again, and what it reports."""
     recorder = Recorder()
-    supervisor = Supervisor(recorder, on_zygote=recorder.on_zygote)
+    supervisor = Supervisor(
+        recorder, on_zygote=recorder.on_zygote, sandbox=sandbox, runtimes=runtimes
+    )
     supervisor.preload(modules)
     await supervisor.start()
     try:

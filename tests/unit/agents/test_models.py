@@ -10,10 +10,11 @@ import pytest
 
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models import Models
+from modelmora.engines import CATALOG, EngineEntry
 from modelmora.messages import EventKind, Health, RegistryKind, RegistryRecord, State
 from modelmora.records import key_of
 from modelmora.registry.definitions import ModelDefinition, retold
-from modelmora.scheduling import Policy
+from modelmora.scheduling import ModelSpec, Policy
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import ModelDetails, Settings
 from modelmora.testing.fakes import FakeOutcomes, FakeSender, FakeWorkers
@@ -30,7 +31,9 @@ class Desk:
     def __init__(self, folder: Path, writer: str = "n1") -> None:
         self.folder = folder
         self.sender = FakeSender()
-        settings = Settings(data_dir=folder, namespace="ns", testing=True)
+        settings = Settings(
+            data_dir=folder, namespace="ns", testing=True, runtimes={"newer": Path("/newer/python")}
+        )
         self.outcomes = FakeOutcomes()
         self.service = Service(self.outcomes, BrokerClock(), Policy(), 1000)
         self.service.use(FakeWorkers())
@@ -41,13 +44,19 @@ class Desk:
         self._read = 0
 
     def install(
-        self, name: str, version: str = "1", *, task: str = "echo", source: str | None = None
+        self,
+        name: str,
+        version: str = "1",
+        *,
+        task: str = "echo",
+        source: str | None = None,
+        more: str = "",
     ) -> Path:
         path = self.folder / "models" / name / f"{version}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         files = source or self.folder / "files"
         Path(files).mkdir(exist_ok=True)
-        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {files}\n"
+        text = f"name: {name}\nversion: '{version}'\ntask: {task}\nsource: {files}\n{more}"
         path.write_text(text)
         return path
 
@@ -271,3 +280,28 @@ async def test_what_is_changed_of_an_own_model_leaves_its_places_alone(desk: Des
     told = ModelDetails(options={"onnx": "/", "token_budget": 512}, keep_alive=60)
     made = retold(own, told).details
     assert (dict(made.options), made.keep_alive) == ({"onnx": "/a", "token_budget": 512}, 60)
+
+
+async def test_a_runtime_that_there_is_not_is_the_models_fault(desk: Desk) -> None:
+    desk.install("older", more="runtime: neweer\n")
+    desk.refresh()
+    assert desk.service.catalogue.specs["older", "1"].fault == (
+        "its runtime `neweer` is none of this node's `runtimes` (newer); did you mean newer?"
+    )
+
+
+async def test_nothing_is_imported_for_a_model_with_a_runtime(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules: dict[str, tuple[str, ...]] = {}
+
+    def serve(_: Service, served: list[tuple[ModelSpec, EngineEntry]], *_rest: object) -> None:
+        modules.update({spec.name: entry.modules for spec, entry in served if not spec.fault})
+
+    monkeypatch.setattr(Service, "serve", serve)
+    files = str(make_model(desk.folder / "m"))
+    desk.install("here", task="txt2embed", source=files)
+    desk.install("elsewhere", task="txt2embed", source=files, more="runtime: newer\n")
+    desk.refresh()
+    assert {*modules["here"]} >= {*CATALOG["txt2embed"].modules}
+    assert modules["elsewhere"] == ()

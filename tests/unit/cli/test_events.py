@@ -9,7 +9,10 @@ from modelmora.wire import encode_event
 from tests.facts import PLAIN, UNITS
 from tests.unit.cli.records import record
 
-TEXTS = {"task", "code", "message", "reason", "what", "topic", "was", "state", "verb"}
+TEXTS = {
+    "task", "code", "message", "reason", "what", "topic", "was", "state", "verb", "sandbox", "former",
+    "device", "cause",
+}  # fmt: skip
 
 
 def test_an_event_with_its_attributes() -> None:

@@ -49,6 +49,8 @@ def test_only_what_the_served_models_need_is_imported(tmp_path: Path) -> None:
     models = (configured("a"), configured("b"), unknown)
     both = modules_of(Settings(data_dir=tmp_path, models=models))
     assert set(both) == set(CATALOG["txt2embed"].modules)
+    elsewhere = ModelConfig(name="a", task="txt2embed", source="/somewhere", runtime="other")
+    assert modules_of(Settings(data_dir=tmp_path, models=(elsewhere,))) == ()
 
 
 def test_testing_adds_the_test_models_below_all_others(tmp_path: Path) -> None:
