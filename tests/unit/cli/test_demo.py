@@ -196,7 +196,7 @@ def test_the_second_act_is_left_out_with_a_line_where_something_is_missing(
     assert asdict(report)["missing"] == ("xllamacpp",)
     said = capsys.readouterr()
     assert said.out == ""
-    assert "no text is written: xllamacpp not installed\n" in said.err
+    assert "to see a text written too: pip install xllamacpp\n" in said.err
 
 
 def test_the_users_own_settings_do_not_reach_the_demo() -> None:
