@@ -18,7 +18,7 @@ help: ## say what can be made
 setup: ## set up .venv (the others do it by themselves)
 	@.ci/setup
 
-demo: setup ## start broker, node and gateway, search real sentences, stop everything again
+demo: setup ## start broker, node and gateway, search real sentences, write a text, stop everything again
 	@.venv/bin/modelmora demo
 
 test: setup ## run all tests, real Kafka included, with coverage

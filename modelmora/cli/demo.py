@@ -10,12 +10,14 @@ import time
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from modelmora.cli import secondact
 from modelmora.cli.options import JsonOption
-from modelmora.cli.output import print_json, say, talk, tell
+from modelmora.cli.output import print_json, say, talk, tell, tell_more
+from modelmora.cli.secondact import Written
 from modelmora.cli.showcase import Asker, Showcase, counts, ending_as_interrupt
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, Unreachable
@@ -25,7 +27,7 @@ from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceRequest, InferenceResult, Status, Tensor
 from modelmora.registry.definitions import MINILM
 from modelmora.settings import Settings
-from modelmora.text import duration, shorten
+from modelmora.text import counted, duration, shorten
 from modelmora.wire import encode_request, new_request_id
 
 SENTENCES = (
@@ -57,7 +59,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the demo did; times in ms."""
+    """What the demo did; times in ms. `text` is None where `missing` is not installed."""
 
     model: str
     question: str
@@ -69,30 +71,52 @@ class Report:
     cold_load_ms: float
     batch_ms: float
     warm_p50_ms: float
+    text: Written | None = None
+    missing: tuple[str, ...] = ()
 
 
 def demo(json: JsonOption = False) -> None:
-    """Start everything in a temporary folder, search real sentences, stop everything."""
+    """Start everything in a temporary folder, search sentences, write a text, stop everything."""
     with ending_as_interrupt(), tempfile.TemporaryDirectory(prefix="modelmora-demo-") as folder:
         fetch_kafka()
-        began = time.perf_counter()
         showcase = Showcase(Path(folder))
+        missing = secondact.missing()
+        if not missing:
+            secondact.prepare(showcase.data)
+        began = time.perf_counter()
         try:
             say("starting Kafka, a node and a gateway ...")
             info = showcase.start(say)
-            ready_ms = _since(began)
-            with doing(
-                f"sending {len(SENTENCES)} sentences through Kafka, a question through REST"
-            ):
-                report = run(info, ready_ms)
+            report = play(info, _since(began), missing, aloud=not json)
         finally:
             with doing("stopping everything"):
                 showcase.stop()
     if json:
         print_json(asdict(report))
     else:
-        for line in lines_of(report):
+        for line in closing_lines(report):
             tell(line)
+
+
+def play(info: RunInfo, ready_ms: float, missing: tuple[str, ...], *, aloud: bool) -> Report:
+    """Both acts, the second unless something is missing; `aloud` what they show is printed."""
+    settings = Settings(bootstrap_servers=info.bootstrap_servers)
+    with doing(f"sending {len(SENTENCES)} sentences through Kafka, a question through REST"):
+        report = run(info, settings, ready_ms)
+    if aloud:
+        for line in search_lines(report):
+            tell(line)
+    text = None
+    if missing:
+        say(f"to see a text written too: pip install {' '.join(missing)}")
+    else:
+        prompt = secondact.PROMPT.format(question=report.question, fact=report.matches[0].sentence)
+        if aloud:
+            tell(f"Answered with it by {secondact.NAME}, through Kafka, shown as it comes:")
+        text = secondact.write(settings, prompt, tell_more if aloud else lambda _text: None)
+    with Reader(settings) as counting:
+        topics = counts(counting, settings)
+    return replace(report, topics=topics, text=text, missing=missing)
 
 
 @contextmanager
@@ -118,9 +142,8 @@ def fetch_kafka() -> None:
     ensure_jars(progress=progress)
 
 
-def run(info: RunInfo, ready_ms: float) -> Report:
-    """Ask the running instance, and measure."""
-    settings = Settings(bootstrap_servers=info.bootstrap_servers)
+def run(info: RunInfo, settings: Settings, ready_ms: float) -> Report:
+    """The first act: ask the running instance, and measure. Its topics are not counted yet."""
     requests = [
         InferenceRequest(new_request_id(), MINILM.name, (sentence,)) for sentence in SENTENCES
     ]
@@ -139,14 +162,12 @@ def run(info: RunInfo, ready_ms: float) -> Report:
         asker.send([encode_request(broken)[:-5]], MINILM.name)
         refused = asker.answers([broken.request_id])[broken.request_id]
         question, warm_p50_ms = ask_by_rest(info)
-        with Reader(settings) as counting:
-            topics = counts(counting, settings)
     vectors = [vector_of(answers[request.request_id]) for request in requests]
     return Report(
         model=MINILM.name,
         question=QUESTION,
         matches=tuple(rank(question, SENTENCES, vectors)),
-        topics=topics,
+        topics={},
         dead_letter=str(refused.error.code) if refused.error else "",
         ready_ms=ready_ms,
         cold_ms=cold_ms,
@@ -205,19 +226,24 @@ def rank(
     return sorted(matches, key=lambda match: -match.similarity)
 
 
-def lines_of(report: Report) -> Iterator[str]:
-    """The report for people, at most 80 columns wide."""
+def search_lines(report: Report) -> Iterator[str]:
+    """What the first act found, for people, at most 80 columns wide."""
     yield ""
     yield f'Asked through REST:  "{report.question}"'
     yield f"Found among {len(report.matches)} sentences that went through Kafka ({report.model}):"
     for match in report.matches[:SHOWN]:
         yield f"  {match.similarity:5.2f}  {shorten(match.sentence, 70)}"
     yield ""
+
+
+def closing_lines(report: Report) -> Iterator[str]:
+    """What both acts left and took, for people, at most 80 columns wide."""
+    yield ""
     yield "What is on the topics now:"
     told: dict[str, Any] = {
-        str(Topic.NORMAL): "sentences, questions, one broken on purpose",
+        str(Topic.NORMAL): "what was asked, one broken on purpose",
         str(Topic.RESULTS): "exactly one outcome for each of them",
-        str(Topic.PROGRESS): "told to those who wait at the gateway: accepted",
+        str(Topic.PROGRESS): "told to those who wait: accepted, parts of the text",
         str(Topic.DEAD_LETTERS): f"the broken one, byte for byte: {report.dead_letter}",
         str(Topic.EVENTS): "what happened to models and nodes",
         str(Topic.REGISTRY): "which models are served",
@@ -233,6 +259,13 @@ def lines_of(report: Report) -> Iterator[str]:
     )
     yield f"  {duration(report.batch_ms):>8}  the other {len(report.matches) - 1} sentences"
     yield f"  {duration(report.warm_p50_ms):>8}  a question through REST (median of {WARM_CALLS})"
+    if text := report.text:
+        yield (
+            f"  {duration(text.first_ms):>8}  first words of the text, of it "
+            f"{duration(text.load_ms)} to load the model"
+        )
+        parts = counted(text.chunks, "part")
+        yield f"  {duration(text.total_ms):>8}  the whole text, told in {parts}"
     yield ""
     command = own_command()
     yield "Everything is stopped again. To go on:"

@@ -20,10 +20,10 @@ from modelmora.host.face import BUSY, DONE
 from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.topics import Topic
-from modelmora.messages import InferenceResult
+from modelmora.messages import InferenceResult, ProgressEvent
 from modelmora.settings import CONFIG_VARIABLE, PREFIX, Settings, variable_of
 from modelmora.surroundings import interpreter
-from modelmora.wire import decode_result
+from modelmora.wire import decode_progress, decode_result
 
 READY_S = 180.0
 ANSWER_S = 120.0
@@ -61,7 +61,7 @@ class Showcase:
 
     def __init__(self, folder: Path, *flags: str) -> None:
         self.log_path = folder / "serve.log"
-        self._data = folder / "data"
+        self.data = folder / "data"
         self._config = folder / "modelmora.yaml"
         self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,7 +77,7 @@ class Showcase:
         told = 0
         while time.monotonic() < until:
             told = self._tell_phases(told, tell)
-            if info := read_run(self._data):
+            if info := read_run(self.data):
                 self._tell_phases(told, tell)
                 return info
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -88,7 +88,7 @@ class Showcase:
     def _spawn(self) -> subprocess.Popen[bytes]:
         # An empty file in place of the user's own settings.
         self._config.touch()
-        command = [*interpreter("modelmora.cli"), "serve", "--data-dir", str(self._data)]
+        command = [*interpreter("modelmora.cli"), "serve", "--data-dir", str(self.data)]
         for port in PORTS:
             command += [port, "0"]
         with self.log_path.open("wb") as log:
@@ -141,17 +141,27 @@ class Showcase:
 
 
 class Asker:
-    """Plays the foreign producer and consumer: requests in by confluent-kafka, results out."""
+    """Plays the foreign producer and consumer: requests in by confluent-kafka, results out.
 
-    def __init__(self, settings: Settings, reader: Reader) -> None:
+    `told` is given all of `progress` that is there before the last answer.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        reader: Reader,
+        told: Callable[[ProgressEvent], object] | None = None,
+    ) -> None:
         self._settings = settings
+        self._told = told
         self._producer = Producer(
             confluent_config(settings) | {"partitioner": "murmur2_random", "linger.ms": 0}
         )
-        results = reader.places(Topic.RESULTS.full(settings.namespace))
-        self._answers = reader.follow(reader.ends(results))
+        self._progress = Topic.PROGRESS.full(settings.namespace)
+        topics = [Topic.RESULTS.full(settings.namespace), *([self._progress] if told else [])]
+        self._coming = reader.follow(reader.ends(reader.places(*topics)))
         # Ask for the first record now: from here on no answer can be missed.
-        next(self._answers)
+        next(self._coming)
 
     def send(self, values: Sequence[bytes], key: str) -> None:
         """Write requests to the normal lane and wait for the broker's word."""
@@ -165,12 +175,15 @@ class Asker:
         wanted = set(request_ids)
         found: dict[str, InferenceResult] = {}
         until = time.monotonic() + ANSWER_S
-        for record in self._answers:
-            if record:
+        for record in self._coming:
+            if record and self._told and record.topic == self._progress:
+                self._told(decode_progress(record.plain))
+            elif record:
                 result = decode_result(record.plain)
                 if result.request_id in wanted:
                     found.setdefault(result.request_id, result)
-            if len(found) == len(wanted):
+            # What was told before the answer lies there by now: it comes before the first quiet.
+            if len(found) == len(wanted) and (record is None or not self._told):
                 return found
             if time.monotonic() > until:
                 break

@@ -146,5 +146,8 @@ def test_the_demo_answers_and_leaves_nothing_running(tmp_path: Path) -> None:
     topics = report["topics"]
     assert topics["results"] == topics["requests.normal"] > len(SENTENCES)
     assert topics["dead-letters"] == 1
+    assert report["missing"] == []
+    assert report["text"]["text"]
+    assert 1 < report["text"]["chunks"] <= topics["progress"]
     assert processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

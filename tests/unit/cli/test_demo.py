@@ -6,23 +6,54 @@ import math
 import os
 import signal
 import struct
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from modelmora.cli import demo, secondact, showcase
 from modelmora.cli.demo import (
     SENTENCES,
     Report,
+    closing_lines,
     cosine,
-    lines_of,
+    play,
     rank,
+    search_lines,
     vector_of,
 )
-from modelmora.cli.showcase import Showcase, ending_as_interrupt, environment
+from modelmora.cli.secondact import Written
+from modelmora.cli.showcase import Asker, Showcase, ending_as_interrupt, environment
+from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import Code, ModelMoraError
-from modelmora.messages import ErrorInfo, InferenceResult, Source, Status, Tensor
+from modelmora.host.runfile import RunInfo
+from modelmora.messages import (
+    ErrorInfo,
+    InferenceResult,
+    ProgressEvent,
+    ProgressStage,
+    Source,
+    Status,
+    Tensor,
+)
+from modelmora.settings import Settings
+from modelmora.wire import encode_progress, encode_result
 
 SOURCE = Source("t", 0, 0)
+REPORT = Report(
+    model="all-minilm-l6-v2",
+    question="I cannot log in any more, what should I do?",
+    matches=tuple(rank([1.0, 0.0], SENTENCES, [[float(i), 1.0] for i in range(len(SENTENCES))])),
+    topics={"requests.normal": 34, "results": 34, "dead-letters": 1},
+    dead_letter="undecodable",
+    ready_ms=8_000,
+    cold_ms=400,
+    cold_load_ms=180,
+    batch_ms=120,
+    warm_p50_ms=9.5,
+)
 
 
 def test_cosine() -> None:
@@ -53,23 +84,119 @@ def test_a_vector_is_read_from_a_tensor() -> None:
 
 
 def test_the_report_fits_80_columns() -> None:
-    vectors = [[float(i), 1.0] for i in range(len(SENTENCES))]
-    report = Report(
-        model="all-minilm-l6-v2",
-        question="I cannot log in any more, what should I do?",
-        matches=tuple(rank([1.0, 0.0], SENTENCES, vectors)),
-        topics={"requests.normal": 34, "results": 34, "dead-letters": 1},
-        dead_letter="undecodable",
-        ready_ms=8_000,
-        cold_ms=400,
-        cold_load_ms=180,
-        batch_ms=120,
-        warm_p50_ms=9.5,
-    )
-    lines = list(lines_of(report))
-    assert all(len(line) <= 80 for line in lines)
-    assert lines[3].endswith(SENTENCES[-1])
+    text = Written("smollm2", "What?", "That.", 20, 123_456.7, 98_765.4, 123_456.7)
+    found = list(search_lines(REPORT))
+    lines = list(closing_lines(replace(REPORT, text=text)))
+    assert all(len(line) <= 80 for line in [*found, *lines])
+    assert found[3].endswith(SENTENCES[-1])
     assert any("requests.normal" in line and " 34 " in line for line in lines)
+    assert any("told in 20 parts" in line for line in lines)
+    assert not any("text, " in line for line in closing_lines(REPORT))
+
+
+class Coming:
+    """A Reader that is there already: what it follows comes in this order."""
+
+    def __init__(self, *records: Record | None) -> None:
+        self._records = records
+        self.followed: list[str] = []
+
+    def __enter__(self) -> Coming:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def places(self, *topics: str) -> list[tuple[str, int]]:
+        self.followed += topics
+        return [(topic, 0) for topic in topics]
+
+    def ends(self, places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return dict.fromkeys(places, 0)
+
+    def follow(self, _starts: object) -> Iterator[Record | None]:
+        yield None
+        yield from self._records
+
+
+SETTINGS = Settings(bootstrap_servers="127.0.0.1:9")
+
+
+@pytest.fixture(autouse=True)
+def sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(showcase, "Producer", lambda _config: None)
+
+
+def record(topic: str, value: bytes) -> Record:
+    return Record(topic, 0, 0, 0, b"i", value, ())
+
+
+RESULT = InferenceResult("i", Status.COMPLETED, "m", "1", SOURCE, outputs=("Hello",))
+
+
+def chunk(number: int, text: bytes) -> Record:
+    event = ProgressEvent("i", ProgressStage.CHUNK, "m", chunk=text, sequence=number)
+    return record("modelmora.progress", encode_progress(event))
+
+
+def test_what_was_told_before_an_answer_is_heard_before_it_is_returned() -> None:
+    answer = record("modelmora.results", encode_result(RESULT))
+    told: list[Any] = []
+    reader = Coming(chunk(0, b"Hel"), answer, chunk(1, b"lo"), None, chunk(2, b"later"))
+    asker = Asker(SETTINGS, cast("Reader", reader), told.append)
+    assert asker.answers(["i"]) == {"i": RESULT}
+    assert [event.chunk for event in told] == [b"Hel", b"lo"]
+
+    reader = Coming(answer)
+    assert Asker(SETTINGS, cast("Reader", reader)).answers(["i"]) == {"i": RESULT}
+    assert reader.followed == ["modelmora.results"]
+
+
+def acting(monkeypatch: pytest.MonkeyPatch, result: InferenceResult) -> None:
+    """Let the second act's request be `i`, unsent, and end like this."""
+    answer = record("modelmora.results", encode_result(result))
+    others = record(
+        "modelmora.progress",
+        encode_progress(ProgressEvent("other", ProgressStage.CHUNK, "m", chunk=b"not mine")),
+    )
+    coming = Coming(chunk(0, b"Hel"), others, chunk(1, b"lo"), answer, None)
+    monkeypatch.setattr(secondact, "Reader", lambda _settings: coming)
+    monkeypatch.setattr(secondact, "new_request_id", lambda: "i")
+    monkeypatch.setattr(Asker, "send", lambda *_: None)
+
+
+def test_the_text_is_shown_in_parts_and_kept_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    acting(monkeypatch, RESULT)
+    shown: list[str] = []
+    written = secondact.write(SETTINGS, "Say hello", shown.append)
+    assert shown == ["Hel", "lo", "\n"]
+    assert (written.text, written.chunks, written.prompt) == ("Hello", 2, "Say hello")
+
+
+def test_a_text_that_failed_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = replace(
+        RESULT, status=Status.FAILED, outputs=(), error=ErrorInfo(Code.WORKER_CRASH, "it died")
+    )
+    acting(monkeypatch, failed)
+    with pytest.raises(ModelMoraError, match="smollm2 ended FAILED: it died"):
+        secondact.write(SETTINGS, "Say hello", len)
+
+
+def test_the_second_act_is_left_out_with_a_line_where_something_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(secondact, "find_spec", lambda name: None if "xllama" in name else name)
+    assert secondact.missing() == ("xllamacpp",)
+    monkeypatch.setattr(demo, "run", lambda *_: REPORT)
+    monkeypatch.setattr(demo, "Reader", lambda _settings: Coming())
+    monkeypatch.setattr(demo, "counts", lambda *_: {"results": 1})
+    where = RunInfo("127.0.0.1:9", None, None, None, 1)
+    report = play(where, 1.0, secondact.missing(), aloud=False)
+    assert (report.text, report.missing, report.topics) == (None, ("xllamacpp",), {"results": 1})
+    assert asdict(report)["missing"] == ("xllamacpp",)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "to see a text written too: pip install xllamacpp\n" in said.err
 
 
 def test_the_users_own_settings_do_not_reach_the_demo() -> None:
@@ -78,10 +205,10 @@ def test_the_users_own_settings_do_not_reach_the_demo() -> None:
 
 
 def test_an_instance_that_does_not_start_says_why_and_is_gone(tmp_path: Path) -> None:
-    showcase = Showcase(tmp_path, "--no-such-flag")
+    instance = Showcase(tmp_path, "--no-such-flag")
     with pytest.raises(ModelMoraError, match=r"ended with code 2: No such option: --no-such-flag"):
-        showcase.start()
-    showcase.stop()
+        instance.start()
+    instance.stop()
 
 
 def test_being_told_to_end_is_like_ctrl_c() -> None:
