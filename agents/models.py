@@ -180,12 +180,13 @@ def _entry(looked: Looked) -> EngineEntry:
 def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     definition, files = looked.definition, looked.files
     details = definition.details
-    first = first_request(looked.entry, definition.name, details.warm_up)
+    engine = class_of(looked.entry, definition.engine, files)
+    first = first_request(looked.entry, definition.name, details.warm_up, engine)
     return ModelSpec(
         definition.name,
         definition.version,
         definition.task,
-        class_of(looked.entry, definition.engine, files),
+        engine,
         looked.path,
         files.weight_bytes,
         looked.entry.needs_cores,

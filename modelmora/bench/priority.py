@@ -64,6 +64,9 @@ class Recorder:
         """Remember the group."""
         self.groups.append(group)
 
+    def threads(self, replica: int, count: int) -> None:
+        """Not of interest."""
+
     def cancel(self, group: int, index: int) -> None:
         """Nothing is cancelled here."""
 

@@ -158,6 +158,9 @@ class Rehearsal:
     def turned(self, model: ModelKey, was: Health, health: Health) -> None:
         """Not of interest."""
 
+    def threads(self, replica: int, count: int) -> None:
+        """Not of interest."""
+
     def cancel(self, group: int, index: int) -> None:
         """Nothing is cancelled here."""
 

@@ -142,6 +142,11 @@ CATALOG: Mapping[str, EngineEntry] = {
         modules=_CLASSES,
         devices=_TORCH,
         read=architectures.read_classifier,
+        warm_ups={
+            architectures.TEXT_CLASSES: first_of("Hello"),
+            architectures.IMAGE_CLASSES: first_of(_GREY),
+            architectures.ZERO_SHOT: first_of(_GREY, candidate_labels=("grey", "green")),
+        },
     ),
     "rerank": EngineEntry(
         task="rerank",

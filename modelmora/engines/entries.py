@@ -116,6 +116,8 @@ class EngineEntry:
     together: bool = False
     warm_up: InferenceRequest | None = None
     """What a child runs before it counts as loaded, so that the first caller waits for nothing."""
+    warm_ups: Mapping[str, InferenceRequest] = field(default_factory=dict)
+    """That by class, where the files decide which it is."""
 
 
 def is_class(engine: str) -> bool:
@@ -142,14 +144,16 @@ def first_of(*inputs: Content, **parameters: Parameter) -> InferenceRequest:
     return InferenceRequest("warm-up", "", inputs, parameters=parameters)
 
 
-def first_request(entry: EngineEntry, name: str, warm_up: bool | str) -> InferenceRequest | None:
-    """What a child of the model runs before it counts as loaded, if anything.
+def first_request(
+    entry: EngineEntry, name: str, warm_up: bool | str, engine: str = ""
+) -> InferenceRequest | None:
+    """What a child of the model, of this class, runs before it counts as loaded, if anything.
 
     (1) Its definition switches it off, or the task has none: nothing.
     (2) The definition's own text, with the parameters that the task's first request has.
     (3) That of the task. Both run with the model's defaults else.
     """
-    told = entry.warm_up
+    told = entry.warm_ups.get(engine, entry.warm_up)
     # (1)
     if warm_up is False or (warm_up is True and told is None):
         return None

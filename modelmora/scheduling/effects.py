@@ -46,6 +46,9 @@ class Effects(Protocol):
     def run(self, group: Group) -> None:
         """Hand the group to its replica; answered by on_started, on_results, on_group_done."""
 
+    def threads(self, replica: int, count: int) -> None:
+        """Have a child that runs something compute with so many CPU threads from now on."""
+
     def cancel(self, group: int, index: int) -> None:
         """Tell the child that nobody waits for this item any more."""
 

@@ -231,14 +231,22 @@ class Fleet:
 
     def threads_for(self, child: Replica) -> int:
         """CPU threads for the next group: an equal share among the children that compute."""
-        if not child.model.spec.needs_cores:
-            return 1
-        others = sum(
-            1
-            for other in self.replicas.values()
-            if other is not child and other.runs and other.model.spec.needs_cores
-        )
-        return max(1, self._policy.cores // (others + 1))
+        if child.model.spec.needs_cores:
+            others = sum(one.computes for one in self.replicas.values() if one is not child)
+            child.threads = self._share(others + 1)
+        return child.threads
+
+    def share_cores(self) -> None:
+        """Tell those children that compute of their share whose share is another now."""
+        computing = [child for child in self.replicas.values() if child.computes]
+        share = self._share(len(computing))
+        for child in computing:
+            if child.threads != share:
+                child.threads = share
+                self._effects.threads(child.id, share)
+
+    def _share(self, children: int) -> int:
+        return max(1, self._policy.cores // max(children, 1))
 
     # Room ----------------------------------------------------------------------------------------
 

@@ -326,7 +326,8 @@ class Scheduler:
             runs, one is prepared, late. One that is stepped gets single requests, as many as it
             has slots.
         (2) The queue says which works are next, if any are to start now.
-        (3) Threads: the cores shared among the children that compute, this one included.
+        (3) Threads: the cores shared among the children that compute, this one included; the
+            others are told first.
         """
         policy = self._policy if model.spec.slots is None else self._singly
         # (1) A place.
@@ -345,10 +346,12 @@ class Scheduler:
             for index, work in enumerate(works):
                 work.group, work.index = group.id, index
                 work.load_ms = child.load_ms_since(work.queued_at)
+            self._fleet.share_cores()
             self._effects.run(group)
 
     def _advance(self, now: float) -> None:
         """After whatever may have freed a child or memory."""
+        self._fleet.share_cores()
         self._fleet.release_drained()
         self._arrange(now)
 

@@ -49,6 +49,8 @@ class Replica:
     runs: dict[int, Run] = field(default_factory=dict)
     reason: KillReason | None = None
     """Why it was killed; None if it was not."""
+    threads: int = 1
+    """The CPU threads that it was told of last."""
     ready_at: float = float("inf")
     load_ms: float = 0.0
 
@@ -109,6 +111,11 @@ class Replica:
         """The groups it works on: its front, or all of them where it is stepped."""
         runs = [*self.runs.values()]
         return runs if self.model.spec.slots else runs[:1]
+
+    @property
+    def computes(self) -> bool:
+        """Whether it has a share of the cores: it has something to run, on CPU threads."""
+        return bool(self.runs) and self.model.spec.needs_cores
 
     @property
     def runs_for_somebody(self) -> bool:

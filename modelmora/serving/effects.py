@@ -38,6 +38,9 @@ class Workers(Protocol):
     def run(self, group: Group) -> None:
         """Hand it a group."""
 
+    def threads(self, replica: int, count: int) -> None:
+        """Have it compute with so many CPU threads from now on."""
+
     def cancel(self, group_id: int, index: int) -> None:
         """Leave out one request of a group."""
 
@@ -108,6 +111,10 @@ class NodeEffects:
     def run(self, group: Group) -> None:
         """Hand a group to its child."""
         self.workers.run(group)
+
+    def threads(self, replica: int, count: int) -> None:
+        """Tell a child of its share of the cores."""
+        self.workers.threads(replica, count)
 
     def cancel(self, group: int, index: int) -> None:
         """Tell the child that nobody waits for this item."""

@@ -145,6 +145,9 @@ class FakeWorkers:
         """Note the group."""
         self.groups.append(group)
 
+    def threads(self, replica: int, count: int) -> None:
+        """Of no interest."""
+
     def cancel(self, group_id: int, index: int) -> None:
         """Note the cancel."""
         self.cancels.append((group_id, index))

@@ -143,9 +143,9 @@ def _refuse(sock: socket.socket, code: Code, message: str) -> None:
 def _run_group(sock: socket.socket, inbox: Inbox, engine: Engine, safe: SafeSize, run: Run) -> None:
     started = time.perf_counter()
     sock.sendall(protocol.encode_started(run.group))
-    engine.use_threads(run.threads)
+    inbox.share_cores(engine.use_threads)
     outbox = Outbox(sock, run.group)
-    control = GroupDesk(inbox, outbox, run.group)
+    control = GroupDesk(inbox, outbox, run.group, engine.use_threads)
     GroupRun(engine, run, safe, control, outbox.answer).execute()
     inbox.done(run.group)
     if news := safe.news():
@@ -164,6 +164,7 @@ def _run_steps(sock: socket.socket, inbox: Inbox, engine: SteppedEngine) -> NoRe
             runs.take(inbox.next_run())
         while inbox.has_run:
             runs.take(inbox.next_run())
+        inbox.share_cores(engine.use_threads)
         runs.turn()
         desk.flush()
 

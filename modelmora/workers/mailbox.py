@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from modelmora.errors import RequestError
@@ -22,6 +22,7 @@ class Inbox:
         self._reader = FrameReader(protocol.TO_CHILD)
         self._runs: deque[Run] = deque()
         self._cancelled: dict[int, set[int]] = {}
+        self._threads = self._used = 0
         self.load: dict[str, Any] | None = None
 
     def wait_for_load(self) -> dict[str, Any]:
@@ -45,6 +46,12 @@ class Inbox:
         """Take in what lies in the socket, without waiting."""
         while self._receive(socket.MSG_DONTWAIT):
             pass
+
+    def share_cores(self, use_threads: Callable[[int], None]) -> None:
+        """Have the engine use as many CPU threads as the node said last, where it does not."""
+        if self._used != self._threads:
+            self._used = self._threads
+            use_threads(self._used)
 
     def is_cancelled(self, group: int, index: int) -> bool:
         """Whether this request has been taken back."""
@@ -72,11 +79,14 @@ class Inbox:
         if kind is Kind.RUN:
             run = protocol.decode_run(body)
             self._cancelled[run.group] = set()
+            self._threads = run.threads
             self._runs.append(run)
         elif kind is Kind.CANCEL:
             group, index = protocol.decode_cancel(body)
             # A group that is done by now needs no cancel.
             self._cancelled.get(group, set()).add(index)
+        elif kind is Kind.THREADS:
+            self._threads = protocol.decode_threads(body)
         else:
             self.load = protocol.decode_json(body)
 
@@ -122,11 +132,18 @@ class Outbox:
 class GroupDesk:
     """The `Control` of a group: its orders from the inbox, its answers to an outbox."""
 
-    def __init__(self, inbox: Inbox, outbox: Outbox, group: int) -> None:
-        self.poll = inbox.poll
+    def __init__(
+        self, inbox: Inbox, outbox: Outbox, group: int, use_threads: Callable[[int], None]
+    ) -> None:
+        self._use_threads = use_threads
         self.batch_done = outbox.flush
         self.tell = outbox.tell
         self._inbox, self._group = inbox, group
+
+    def poll(self) -> None:
+        """Take in what the node has sent meanwhile, its word on threads too."""
+        self._inbox.poll()
+        self._inbox.share_cores(self._use_threads)
 
     def is_cancelled(self, index: int) -> bool:
         """Whether the node has taken this request back."""

@@ -185,6 +185,11 @@ class ChildProcess:
         self.busy = True
         self._transport.write(frame)
 
+    def threads(self, count: int) -> None:
+        """Tell its share of the cores; one that owes nothing hears it with its next group."""
+        if self._owed and self._transport and not self._transport.is_closing():
+            self._transport.write(protocol.encode_threads(count))
+
     def cancel(self, group: int, index: int) -> None:
         """Ask for one request back; a group that is done needs none."""
         if group in self._owed and self._transport and not self._transport.is_closing():

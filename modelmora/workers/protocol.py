@@ -3,8 +3,8 @@
 A frame is a u32 little-endian body length, a u8 type and the body. Every type has a cap on its
 length; whoever breaks a rule is dropped by the node (`ProtocolError`).
 
-    node to child: LOAD, RUN, CANCEL      child to node: LOADED, LOAD_FAILED, STARTED, CHUNK,
-                                                         RESULTS, GROUP_DONE, LEARNED
+    node to child: LOAD, RUN, CANCEL,     child to node: LOADED, LOAD_FAILED, STARTED, CHUNK,
+                   THREADS                               RESULTS, GROUP_DONE, LEARNED
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Kind(IntEnum):
     LOAD = 1
     RUN = 2
     CANCEL = 3
+    THREADS = 4
     LOADED = 16
     LOAD_FAILED = 17
     STARTED = 18
@@ -43,6 +44,7 @@ class Kind(IntEnum):
 HEADER = struct.Struct("<IB")
 _RUN = struct.Struct("<QHII")
 _CANCEL = struct.Struct("<QI")
+_THREADS = struct.Struct("<H")
 _GROUP = struct.Struct("<Q")
 _DONE = struct.Struct("<Qd")
 _CHUNK = struct.Struct("<QIIII")
@@ -52,7 +54,12 @@ _LENGTH = struct.Struct("<I")
 _FAILED, _OK, _WITH_SETTINGS = range(3)
 
 # Caps on body length in bytes, per direction; a type that is absent may not be sent that way.
-TO_CHILD: Mapping[int, int] = {Kind.LOAD: MIB, Kind.RUN: 512 * MIB, Kind.CANCEL: _CANCEL.size}
+TO_CHILD: Mapping[int, int] = {
+    Kind.LOAD: MIB,
+    Kind.RUN: 512 * MIB,
+    Kind.CANCEL: _CANCEL.size,
+    Kind.THREADS: _THREADS.size,
+}
 TO_NODE: Mapping[int, int] = {
     Kind.LOADED: 64 * KIB,
     Kind.LOAD_FAILED: 64 * KIB,
@@ -239,6 +246,17 @@ def decode_cancel(body: memoryview) -> tuple[int, int]:
     """Group and index to cancel."""
     group, index = _unpack(_CANCEL, body)
     return group, index
+
+
+def encode_threads(count: int) -> bytes:
+    """A THREADS frame: what the last RUN said of threads is this from now on."""
+    return frame(Kind.THREADS, _THREADS.pack(count))
+
+
+def decode_threads(body: memoryview) -> int:
+    """CPU threads to compute with."""
+    (count,) = _unpack(_THREADS, body)
+    return int(count)
 
 
 def encode_started(group: int) -> bytes:

@@ -93,7 +93,6 @@ class SteppedRuns:
         self._running: dict[int, _Request] = {}
         self._cohorts: deque[deque[_Request]] = deque([deque()])
         self._slots = max(1, engine.slots)
-        self._threads = 0
         self._keys = count(1)
         self._alive_at = clock()
 
@@ -153,9 +152,6 @@ class SteppedRuns:
     def _add(self, each: _Request) -> bool:
         """Have it join; False where it must wait for others to end."""
         run = each.group.run
-        if run.threads != self._threads:
-            self._threads = run.threads
-            self._engine.use_threads(self._threads)
         try:
             self._engine.add(each.key, each.request, run.parameters)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything

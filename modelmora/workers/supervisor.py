@@ -151,6 +151,12 @@ class Supervisor:
         """Give a group to its replica. Raises KeyError when that has no child."""
         self._children[group.replica].run(group)
 
+    def threads(self, replica: int, count: int) -> None:
+        """Have a replica's child compute with so many CPU threads. Nothing if there is none."""
+        child = self._children.get(replica)
+        if child is not None:
+            child.threads(count)
+
     def cancel(self, group_id: int, index: int) -> None:
         """Ask whichever child has this group to leave out one request, if it still can."""
         for child in self._children.values():

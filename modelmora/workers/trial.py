@@ -25,6 +25,7 @@ def fault_of(engine: Engine | SteppedEngine, value: bytes) -> RequestError | Non
     if not isinstance(engine, SteppedEngine):
         GroupRun(engine, run, SafeSize(), trial, trial.ended).execute()
         return trial.fault
+    engine.use_threads(run.threads)
     runs = SteppedRuns(engine, trial)
     runs.take(run)
     while runs.busy:

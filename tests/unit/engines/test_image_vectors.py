@@ -142,18 +142,28 @@ def test_steps_are_told_and_may_be_withdrawn(tmp_path: Path) -> None:
     assert told == [(1, 9), (2, 9), (3, 9)]
 
 
-@pytest.mark.parametrize(("kind", "task"), [("git", "img2txt"), ("siglip", "img2embed")])
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [
+        ("git", "img2txt"),
+        ("siglip", "img2embed"),
+        ("siglip", "classify"),
+        ("image", "classify"),
+        ("text", "classify"),
+    ],
+)
 def test_the_first_request_of_a_child_is_answered(tmp_path: Path, kind: str, task: str) -> None:
     from modelmora.engines import CATALOG
-    from modelmora.engines.entries import first_request
+    from modelmora.engines.entries import class_of, first_request
     from modelmora.wire import encode_request
     from modelmora.workers.trial import fault_of
 
-    first = first_request(CATALOG[task], "m", warm_up=True)
+    folder, entry = make_tiny_kind(tmp_path / "m", kind), CATALOG[task]
+    assert entry.read is not None
+    engine = class_of(entry, None, entry.read(folder))
+    first = first_request(entry, "m", warm_up=True, engine=engine)
     assert first is not None
-    assert (
-        fault_of(loaded(make_tiny_kind(tmp_path / "m", kind), task), encode_request(first)) is None
-    )
+    assert fault_of(loaded(folder, task), encode_request(first)) is None
 
 
 def test_a_broken_image_has_no_caption(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class Child:
     ready: bool = False
     killed: bool = False
     groups: dict[int, Group] = field(default_factory=dict)
+    threads: int = 0
 
 
 class Referee:
@@ -84,7 +85,7 @@ class Referee:
             assert beside <= {self.halves.get(group.works[0])}, "suspects beside others"
         child.groups[group.id] = group
         assert len(child.groups) <= (slots or 2), "one group too many"
-        assert 1 <= group.threads <= self.policy.cores
+        child.threads = group.threads
         self.check_turn(group)
         lane = group.works[0].lane
         for work in group.works:
@@ -121,6 +122,21 @@ class Referee:
             return False
         passed = max(min(heads), self.served.get((model, lane), float("-inf")))
         return passed + self.policy.ageing_s <= self.now
+
+    def threads(self, replica: int, count: int) -> None:
+        child = self.children[replica]
+        assert child.groups, "one that runs nothing hears it with its next group"
+        assert count != child.threads, "told what it knows"
+        child.threads = count
+
+    def check_shares(self) -> None:
+        busy = [child for child in self.children.values() if child.groups]
+        computing = [child.threads for child in busy if child.spec.needs_cores]
+        assert sum(computing) <= max(self.policy.cores, len(computing)), "more than the cores"
+        assert len(set(computing)) <= 1, "unequal shares"
+        if computing:
+            assert computing[0] == max(1, self.policy.cores // len(computing)), "cores left over"
+        assert all(child.threads == 1 for child in busy if not child.spec.needs_cores)
 
     def cancel(self, group: int, index: int) -> None:
         assert any(group in child.groups for child in self.children.values())

@@ -6,7 +6,7 @@ import pytest
 
 from modelmora.messages import Lane
 from modelmora.scheduling import Policy
-from tests.unit.scheduling.world import A, B, World, ids, spec
+from tests.unit.scheduling.world import A, B, C, World, ids, spec
 
 
 def full(world: World) -> None:
@@ -160,9 +160,29 @@ def test_cores_are_shared_among_the_children_that_compute(cores: int, expected: 
     world.send(A)
     world.send(B)
     assert [group.threads for group in world.ran] == expected
+    fell = [] if cores == 1 else [(A, expected[1])]
+    assert world.shares == fell
     world.finish(A)
+    assert world.shares == fell + ([] if cores == 1 else [(B, cores)])
     world.send(B)
     assert world.ran[-1].threads == cores
+
+
+def test_a_stepped_child_hears_of_its_share_while_its_first_request_runs() -> None:
+    world = World(Policy(cores=8))
+    world.serve(A, slots=4)
+    world.serve(B, C)
+    world.send(A)
+    assert (world.ran[-1].threads, world.shares) == (8, [])
+    world.send(A)
+    assert (world.ran[-1].threads, world.shares) == (8, [])
+    world.send(B)
+    world.send(C)
+    assert world.shares == [(A, 4), (A, 2), (B, 2)]
+    world.shares.clear()
+    world.exit(B)
+    world.finish(C)
+    assert world.shares[-1] == (A, 8)
 
 
 def test_a_model_that_needs_no_cores_gets_one_and_does_not_count() -> None:

@@ -243,6 +243,11 @@ class Life(RuleBasedStateMachine):
         self.scheduler.cancel(work.request_id, self.now)
 
     @invariant()
+    def cores_are_shared(self) -> None:
+        if hasattr(self, "scheduler"):
+            self.referee.check_shares()
+
+    @invariant()
     def models_add_up(self) -> None:
         if hasattr(self, "scheduler"):
             waiting = sum(status.waiting for status in self.scheduler.status(self.now))

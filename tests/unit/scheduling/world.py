@@ -68,6 +68,7 @@ class World:
     loads: list[ModelKey] = field(default_factory=list)
     ran: list[Group] = field(default_factory=list)
     cancels: list[tuple[int, int]] = field(default_factory=list)
+    shares: list[tuple[ModelKey, int]] = field(default_factory=list)
     heard: list[str] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
     outcomes: list[tuple[str, str]] = field(default_factory=list)
@@ -88,6 +89,9 @@ class World:
     def run(self, group: Group) -> None:
         self.children[group.replica].groups.append(group)
         self.ran.append(group)
+
+    def threads(self, replica: int, count: int) -> None:
+        self.shares.append((self.children[replica].spec.key, count))
 
     def cancel(self, group: int, index: int) -> None:
         self.cancels.append((group, index))

@@ -40,9 +40,11 @@ def test_runs_come_through_any_cutting_of_the_stream(values: list[bytes], steps:
     ]
     parameters = {"truncate": True, "stop": ["a", "b"]}
     one = protocol.encode_run(7, 2, parameters, requests, values)
-    frames = read_all(one + protocol.encode_cancel(7, 3) + one, dict(protocol.TO_CHILD), steps)
-    assert [kind for kind, _ in frames] == [Kind.RUN, Kind.CANCEL, Kind.RUN]
-    run = protocol.decode_run(memoryview(frames[2][1]))
+    between = protocol.encode_cancel(7, 3) + protocol.encode_threads(300)
+    frames = read_all(one + between + one, dict(protocol.TO_CHILD), steps)
+    assert [kind for kind, _ in frames] == [Kind.RUN, Kind.CANCEL, Kind.THREADS, Kind.RUN]
+    assert protocol.decode_threads(memoryview(frames[2][1])) == 300
+    run = protocol.decode_run(memoryview(frames[3][1]))
     assert (run.group, run.threads, list(run.values)) == (7, 2, values)
     assert run.parameters == {"truncate": True, "stop": ("a", "b")}
     assert [request.id for request in run.requests] == [request["id"] for request in requests]
@@ -129,6 +131,7 @@ def test_garbage_never_raises_anything_but_a_protocol_error(body: bytes) -> None
         protocol.decode_done,
         protocol.decode_started,
         protocol.decode_cancel,
+        protocol.decode_threads,
         protocol.decode_chunk,
     ):
         try:

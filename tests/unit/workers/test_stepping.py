@@ -131,15 +131,13 @@ class Hall:
         self.runs = SteppedRuns(engine, self.desk, lambda: self.now)
         self.number = 0
 
-    def send(
-        self, *texts: str, progress: bool = True, told: Told = NOTHING_TOLD, threads: int = 1
-    ) -> list[int]:
+    def send(self, *texts: str, progress: bool = True, told: Told = NOTHING_TOLD) -> list[int]:
         numbers = []
         for text in texts:
             self.number += 1
             request = InferenceRequest(f"r{self.number}", "m", (text,), progress=progress)
             item = RunItem(request.request_id, told=told)
-            self.runs.take(Run(self.number, threads, {}, (item,), (encode_request(request),)))
+            self.runs.take(Run(self.number, 1, {}, (item,), (encode_request(request),)))
             numbers.append(self.number)
         return numbers
 
@@ -293,14 +291,6 @@ def test_a_child_that_tells_nothing_says_that_it_lives() -> None:
     signs = hall.desk.chunks[number]
     assert 3 <= len(signs) <= 6
     assert not any(sign.tells for sign in signs)
-
-
-def test_threads_are_those_of_the_last_who_joined() -> None:
-    hall = Hall(Speller())
-    hall.send("a", "b", threads=4)
-    hall.send("c", threads=2)
-    hall.finish()
-    assert hall.engine.threads == [4, 2]
 
 
 def test_a_group_of_several_is_done_when_all_of_it_has_ended() -> None:
