@@ -10,8 +10,8 @@ from tests.facts import PLAIN, UNITS
 from tests.unit.cli.records import record
 
 TEXTS = {
-    "task", "code", "message", "reason", "what", "topic", "was", "state", "verb", "sandbox", "former",
-    "device", "cause",
+    "task", "code", "message", "reason", "what", "topic", "was", "state", "verb", "sandbox",
+    "former", "device", "cause",
 }  # fmt: skip
 
 
