@@ -30,7 +30,7 @@ class Locked:
             seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         except OSError:
             seen = None
-        if self._lock and seen == self._seen:
+        if self._lock and self._fault is None and seen == self._seen:
             return
         try:
             self._lock, self._fault, self._seen = read_lock(self._settings), None, seen

@@ -106,9 +106,12 @@ def test_a_locked_node_refuses_what_drifted_and_goes_on_with_what_it_has(
     flip(tmp_path / "m" / "model.safetensors")
     (mended,) = looker.look(served(locked))
     assert (mended.fault, mended.drift) == (None, None)
-    settings.lock_file.unlink()
+    settings.lock_file.rename(tmp_path / "away")
     (unlocked,) = looker.look(served(locked))
     assert "run `modelmora lock`" in str(unlocked.drift)
+    (tmp_path / "away").rename(settings.lock_file)
+    (again,) = looker.look(served(locked))
+    assert (again.fault, again.drift) == (None, None), "the same file is back"
 
 
 def test_frozen_installs_just_what_is_locked(tmp_path: Path) -> None:
