@@ -72,6 +72,7 @@ def test_a_date_is_taken_for_what_it_says(tmp_path: Path) -> None:
         {"replicas": {"min": 2}},
         {"replicas": {"min": 0}},
         {"runtime": "../python"},
+        {"runtime": "r" * 65},  # `runtimes` takes no such name
         {"keepalive": 3},
     ],
 )
