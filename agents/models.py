@@ -11,7 +11,7 @@ import structlog
 from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
 from modelmora.engines.entries import EngineEntry, class_of, first_request, slots_of
-from modelmora.errors import Code
+from modelmora.errors import Code, RequestError
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
 from modelmora.records import Entry, Registry, model_key
@@ -182,6 +182,13 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     details = definition.details
     engine = class_of(looked.entry, definition.engine, files)
     first = first_request(looked.entry, definition.name, details.warm_up, engine)
+    fault = looked.fault or _unknown_runtime(details.runtime, settings.runtimes)
+    options, slots = details.options, None
+    try:
+        if (slots := slots_of(looked.entry, options)) is not None:
+            options = {**options, "slots": slots}  # what the engine takes is what it is sent
+    except RequestError as error:
+        fault = fault or error.message
     return ModelSpec(
         definition.name,
         definition.version,
@@ -190,12 +197,12 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         looked.path,
         files.weight_bytes,
         looked.entry.needs_cores,
-        options=details.options,
+        options=options,
         max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
-        slots=slots_of(looked.entry, details.options),
+        slots=slots,
         files=looked.state,
         unchanged=looked.state if settings.locked else (),
-        fault=looked.fault or _unknown_runtime(details.runtime, settings.runtimes),
+        fault=fault,
         runtime=details.runtime,
         devices=looked.entry.devices,
         declared=_declared(details.needs),

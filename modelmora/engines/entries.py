@@ -44,6 +44,7 @@ _TYPE_NAMES = {
     str: "a string",
     list: "an array of strings",
 }
+MOST_SLOTS = 256
 _ACCEPTED: Mapping[type, tuple[type, ...]] = {float: (int, float), list: (tuple,)}
 
 
@@ -133,10 +134,16 @@ def class_of(entry: EngineEntry, engine: str | None, files: ModelFiles) -> str:
 def slots_of(entry: EngineEntry, options: Mapping[str, object]) -> int | None:
     """How many requests a child of a stepped engine takes: what the model's options say, else it.
 
-    None is a batch engine.
+    None is a batch engine. Raises RequestError (cannot_be_served) for what is no such number.
     """
     said = options.get("slots")
-    return said if entry.slots and isinstance(said, int) and said > 0 else entry.slots
+    if entry.slots is None or said is None:
+        return entry.slots
+    if isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= MOST_SLOTS:
+        return said
+    raise RequestError(
+        Code.CANNOT_BE_SERVED, f"its option `slots` must be an integer from 1 to {MOST_SLOTS}"
+    )
 
 
 def first_of(*inputs: Content, **parameters: Parameter) -> InferenceRequest:

@@ -92,8 +92,10 @@ def details_of(record: RegistryRecord) -> ModelDetails:
         try:
             return ModelDetails.model_validate(told)
         except ValidationError as error:
-            for fault in error.errors():
-                told.pop(str(fault["loc"][0]) if fault["loc"] else "", None)
+            wrong = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]}
+            if wrong.isdisjoint(told):  # no one value is at fault, but how they stand together
+                return ModelDetails()
+            told = {name: value for name, value in told.items() if name not in wrong}
 
 
 def unknown_details(record: RegistryRecord) -> dict[str, Any]:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from modelmora.engines.allowed import MOST_FILES
+from modelmora.engines.folders import place_of
 from modelmora.errors import ModelMoraError
 from modelmora.registry.definitions import ModelDefinition
 from modelmora.registry.lock import Lock, drift, read_lock
-from modelmora.registry.sources import BUILT_IN
-from modelmora.registry.sums import sums_of
+from modelmora.registry.sources import BUILT_IN, Sources
+from modelmora.registry.sums import is_settled, sums_of
 from modelmora.settings import ModelDetails, Settings
+
+_State = tuple[tuple[str, int, int, int], ...]
+"""Per file and folder its path, inode, time of the last change of the inode in ns, and size."""
 
 
 class Locked:
     """The lock file and the sums of files, as they are now; to be asked in a thread.
 
-    A gigabyte is hashed in about a second, once: sums are kept in the data folder.
+    A gigabyte is hashed in about a second, once: sums are kept in the data folder. A model is
+    compared again only once the lock file, its definition or something in its folder has changed.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -22,6 +32,7 @@ class Locked:
         self._seen: tuple[int, int, int] | None = None
         self._lock: Lock | None = None
         self._fault: str | None = None
+        self._compared: dict[tuple[str, str], tuple[ModelDefinition, _State, str | None]] = {}
 
     def refresh(self) -> None:
         """Read the lock file again where it has changed."""
@@ -30,8 +41,9 @@ class Locked:
             seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         except OSError:
             seen = None
-        if self._lock and seen == self._seen:
+        if self._lock and self._fault is None and seen == self._seen:
             return
+        self._compared = {}
         try:
             self._lock, self._fault, self._seen = read_lock(self._settings), None, seen
         except ModelMoraError as error:
@@ -48,7 +60,35 @@ class Locked:
             return None
         if self._fault or self._lock is None:
             return self._fault
+        state = self._state(definition)
+        known = self._compared.get(definition.key)
+        if known and known[:2] == (definition, state):
+            return known[2]
         found = drift(self._settings, self._lock, definition, self._sums)
         if self._sums.changed:
             self._sums.save()
+        self._compared.pop(definition.key, None)
+        if state and is_settled(max(changed for _, _, changed, _ in state)):
+            self._compared[definition.key] = definition, state, found
         return found
+
+    def _state(self, definition: ModelDefinition) -> _State:
+        """How all that is compared of a model lies on the disk; empty where that is not seen."""
+        own = self._lock.models.get(definition.key) if self._lock else None
+        if own is None:
+            return ()
+        try:
+            folder = Sources(self._settings).folder(own.source, own.details.revision)
+            named = [place_of(folder, file.path) for file in own.details.files]
+            below = [*islice(folder.rglob("*"), MOST_FILES + 1)]
+            if len(below) > MOST_FILES:
+                return ()
+            return tuple(sorted(_states({folder, *named, *below})))
+        except (ModelMoraError, OSError):
+            return ()
+
+
+def _states(paths: set[Path]) -> Iterator[tuple[str, int, int, int]]:
+    for path in paths:
+        stat = path.stat()
+        yield str(path), stat.st_ino, stat.st_ctime_ns, stat.st_size

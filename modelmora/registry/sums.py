@@ -39,8 +39,7 @@ class Sums:
         if known and known[:-1] == state:
             return str(known[-1])
         found = sha256_of(path)
-        settled = time.time_ns() - max(state[2], state[3]) > _SETTLED_NS
-        if settled and _state(path) == state:
+        if is_settled(max(state[2], state[3])) and _state(path) == state:
             with self._lock:
                 self._known[key] = [*state, found]
                 self.changed = True
@@ -55,6 +54,11 @@ class Sums:
                 for key in gone:
                     del self._known[key]
                 write_atomically(self._file, json.dumps(self._known, indent=0))
+
+
+def is_settled(changed_ns: int) -> bool:
+    """Whether what last changed at that time would be seen to change again."""
+    return time.time_ns() - changed_ns > _SETTLED_NS
 
 
 def sums_of(settings: Settings) -> Sums:

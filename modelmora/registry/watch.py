@@ -13,8 +13,9 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 def fingerprint(settings: Settings) -> Fingerprint:
     """What the models folder looks like now; equal as long as nothing was installed or removed.
 
-    A few system calls, so a node may ask every second. Where the folder cannot be read it looks
-    empty; `served_or_faults` says why.
+    It lists the folders of definitions, all of them below `models_folder`, and asks for the state
+    of each file, every second: they are to hold definitions, not models. Where they cannot be read
+    they look empty; `served_or_faults` says why.
     """
     found = []
     try:

@@ -27,15 +27,6 @@ def list_gpus() -> tuple[Gpu, ...]:
     return ()
 
 
-def free_memory(uuid: str) -> int | None:
-    """Bytes of a GPU's memory that nobody holds; None where the driver does not say."""
-    with _driver() as nvml:
-        if nvml:
-            memory = nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByUUID(uuid))
-            return int(memory.free)
-    return None
-
-
 def held_by(pid: int, uuid: str) -> int:
     """Bytes of a GPU's memory that a process holds; 0 if none, or where that cannot be seen.
 

@@ -118,10 +118,11 @@ def readable(folders: Iterable[Path | None], *, devices: bool = False) -> Iterat
     if devices:
         yield from map(Path, _GPU)
     yield from map(Path, (sys.prefix, sys.base_prefix))
-    # Not the whole tree that we may run from: it holds the data folder as a rule.
     ours = Path(modelmora.__file__).parent
     yield from (ours, *(ours.parent / part for part in ("agents", "schemas")))
-    yield from (Path(entry) for entry in sys.path if entry and Path(entry) != ours.parent)
+    # Not the whole tree that we may run from: it holds the data folder as a rule.
+    tree = None if [*ours.parent.glob("modelmora-*.dist-info")] else ours.parent
+    yield from (Path(entry) for entry in sys.path if entry and Path(entry) != tree)
     yield from (Path(entry) for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry)
     for folder in folders:
         yield from _model(folder) if folder else ()

@@ -38,8 +38,8 @@ ModelName = Annotated[
 ]
 ModelVersion = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$"),
-    Field(json_schema_extra={"form": "up to 64 of A-Z a-z 0-9 . _ -"}),
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
+    Field(json_schema_extra={"form": "up to 64 of A-Z a-z 0-9 . _ -, first a letter or digit"}),
 ]
 Namespace = Annotated[
     str,

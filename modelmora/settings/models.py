@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from modelmora.settings.kinds import YEAR_S, ModelName, ModelVersion
+from modelmora.settings.kinds import YEAR_S, ModelName, ModelVersion, RuntimeName
 from modelmora.settings.section import Section
 
 FOREVER = -1
@@ -139,7 +139,7 @@ class ModelDetails(Section):
         "it is not served. true = one that its task has, a text = that, false = none",
     )
     replicas: Replicas = Field(Replicas(), description="`min` and `max`")
-    runtime: ModelName | None = Field(
+    runtime: RuntimeName | None = Field(
         None, description="the Python environment it runs in, one of `runtimes`; none = ours"
     )
     metadata: dict[str, Value] = Field(

@@ -40,7 +40,7 @@ class Count(SteppedEngine):
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """There is nothing to load."""
-        self.slots = int(options.get("slots", SLOTS))
+        self.slots = options.get("slots", SLOTS)
         self._all: dict[int, _Counting] = {}
         return {"slots": self.slots}
 

@@ -139,7 +139,7 @@ MODEL = "task: t, source: s"
         ("bootstrap_servers: ''", ': bootstrap_servers: "" is not host:port'),
         ("bootstrap_servers: 'k:1,http://k:1'", ': bootstrap_servers: "http://k:1" is not host:p'),
         (f"models: [{{name: m, {MODEL}, version: 2}}]", ".version is 2; it must be up to 64 of A"),
-        (f"models: [{{name: m, {MODEL}, version: 2}}]", "A-Z a-z 0-9 . _ -, in quotes"),
+        (f"models: [{{name: m, {MODEL}, version: 2}}]", "first a letter or digit, in quotes"),
     ],
 )
 def test_a_faulty_file_is_named_with_the_place_of_the_fault(text: str, said: str) -> None:

@@ -93,7 +93,7 @@ class Gguf(SteppedEngine):
         """Read the model; facts: context_length, slots, architecture. Raises LoadError."""
         self._files = read_gguf_model(path)
         room = self._files.room
-        self.slots = int(options.get("slots") or SLOTS)
+        self.slots = options.get("slots", SLOTS)
         self._pool = int(options.get("token_pool") or room.pool)
         self._context = min(int(options.get("context_length") or room.context), self._pool)
         self._adapters = sorted(self._files.adapters)

@@ -70,7 +70,7 @@ class Transformer(SteppedEngine):
         room = room_for(self._context, token_bytes(config), size)
         self._pool = int(options.get("token_pool") or room.pool)
         self._context = min(self._context, self._pool)
-        self.slots = int(options.get("slots") or SLOTS)
+        self.slots = options.get("slots", SLOTS)
         self._vocabulary = model.get_input_embeddings().num_embeddings
         self._ends = frozenset(_ends(model, self._tokenizer))
         self._batch = Batch(model)

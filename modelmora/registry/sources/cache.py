@@ -53,6 +53,8 @@ class Cache:
             return
         with claimed(self.root / ".claims" / key):
             lacking = [file for file in files if not (place / file.path).is_file()]
+            if not lacking:
+                return  # another has fetched them while we waited for the claim
             self.sweep()
             aside = self.root / ".partial" / key
             _keep_only(aside, {file.path for file in lacking})

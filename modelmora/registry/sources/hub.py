@@ -158,10 +158,8 @@ def _is_offline() -> bool:
 
 
 def _api() -> Any:
-    try:
-        from huggingface_hub import HfApi
-    except ImportError:
-        raise MissingExtra("engines", "a model of the hub") from None
+    from huggingface_hub import HfApi
+
     return HfApi(
         endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or None
     )
@@ -175,10 +173,13 @@ def _file(sibling: Any) -> File:
 
 @contextmanager
 def _told_plainly(repository: str) -> Iterator[None]:
-    """The library's errors in our words."""
+    """The library's errors in our words, and that it is not installed."""
     import httpx
-    from huggingface_hub import errors
 
+    try:
+        from huggingface_hub import errors
+    except ImportError:
+        raise MissingExtra("engines", "a model of the hub") from None
     try:
         yield
     except errors.GatedRepoError:

@@ -13,6 +13,7 @@ from modelmora.text import did_you_mean, printable, shorten
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _REVISION = re.compile(r"[\w./-]{1,120}", re.ASCII)
+_SUM = re.compile(r"sha256=[0-9a-fA-F]{64}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+]+):(.*)", re.DOTALL)
 
 
@@ -140,4 +141,9 @@ def _web(rest: str, told: str) -> Reference:
         raise ConfigurationError(
             f"`{told}` names no file; write https://HOST/FILE.gguf, without a user in it"
         )
-    return Reference(Scheme.WEB, rest.removeprefix("//"))
+    address, hash_sign, wanted = rest.removeprefix("//").partition("#")
+    if hash_sign and not _SUM.fullmatch(wanted):
+        raise ConfigurationError(
+            f"`{told}` ends in no sum of the file; write #sha256= and 64 hex digits, or nothing"
+        )
+    return Reference(Scheme.WEB, address + hash_sign + wanted.lower())

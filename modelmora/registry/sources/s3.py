@@ -96,12 +96,10 @@ def _file(name: str, listed: Any) -> File:
 
 
 def _client(endpoint: str | None) -> Any:
-    try:
-        import urllib3
-        from minio import Minio
-        from minio.credentials import providers
-    except ImportError:
-        raise MissingExtra("s3", "a model from S3") from None
+    import urllib3
+    from minio import Minio
+    from minio.credentials import providers
+
     url = urlsplit(endpoint or os.environ.get("AWS_ENDPOINT_URL") or AWS)
     if url.scheme not in ("http", "https") or not url.netloc:
         raise ConfigurationError("sources.s3_endpoint must be https://HOST[:PORT] or http://…")
@@ -127,10 +125,12 @@ def _client(endpoint: str | None) -> Any:
 
 @contextmanager
 def _told_plainly(source: str) -> Iterator[None]:
-    """The library's errors in our words."""
-    import urllib3
-    from minio.error import MinioException, S3Error
-
+    """The library's errors in our words, and that it is not installed."""
+    try:
+        import urllib3
+        from minio.error import MinioException, S3Error
+    except ImportError:
+        raise MissingExtra("s3", "a model from S3") from None
     try:
         yield
     except S3Error as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import re
 import socket
 import ssl
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -24,7 +23,6 @@ from modelmora.text import printable, shorten
 
 MOST_REDIRECTS = 5
 _TIMES = {"timeout": {"connect": 10.0, "read": 60.0, "write": 10.0, "pool": 10.0}}
-_SUM = re.compile(r"sha256=([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +41,10 @@ class Web:
         size = headers.get(b"content-length", "")
         if not size.isdecimal():
             raise ConfigurationError(f"{self._source} does not say how large it is")
-        wanted = _SUM.fullmatch(urlsplit(self._source).fragment)
+        sha256 = urlsplit(self._source).fragment.removeprefix("sha256=") or None
         state = f"{headers.get(b'etag')} {headers.get(b'last-modified')} {size}"
-        revision = wanted[1][:40] if wanted else hashlib.sha256(state.encode()).hexdigest()[:40]
+        revision = (sha256 or hashlib.sha256(state.encode()).hexdigest())[:40]
         etag = headers.get(b"etag")
-        sha256 = wanted[1] if wanted else None
         return Found(revision, (File(self._name, int(size), sha256, etag=etag),))
 
     def fetch(

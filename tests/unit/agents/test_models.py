@@ -104,6 +104,28 @@ async def desk(tmp_path: Path) -> Desk:
     return made
 
 
+@pytest.mark.parametrize("slots", [0, -1, 257, "abc", 2.5, True])
+async def test_slots_that_are_no_number_of_requests_are_told_before_a_load(
+    desk: Desk, slots: object
+) -> None:
+    path = desk.install("many", task="count")
+    path.write_text(path.read_text() + f"options: {{slots: {json.dumps(slots)}}}\n")
+    desk.refresh()
+    spec = desk.service.catalogue.specs["many", "1"]
+    assert spec.fault == "its option `slots` must be an integer from 1 to 256"
+
+
+@pytest.mark.parametrize(("told", "slots"), [("", 16), ("slots: null", 16), ("slots: 3", 3)])
+async def test_an_engine_takes_as_many_requests_as_it_is_sent(
+    desk: Desk, told: str, slots: int
+) -> None:
+    path = desk.install("many", task="count")
+    path.write_text(path.read_text() + f"options: {{{told}}}\n")
+    desk.refresh()
+    spec = desk.service.catalogue.specs["many", "1"]
+    assert (spec.fault, spec.slots, spec.options) == (None, slots, {"slots": slots})
+
+
 async def test_each_model_is_written_once(desk: Desk) -> None:
     assert {record.name for record in desk.written()} == desk.served() == {*OTHERS, "first"}
     assert {kind for kind, _ in desk.told()} == {EventKind.REGISTERED}

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from modelmora.registry.sources import cache as caching
+from modelmora.registry.sources import lease
 from modelmora.registry.sources.base import Corrupt, File, quiet
 from modelmora.registry.sources.cache import Cache
 
@@ -79,6 +83,28 @@ def test_more_files_of_a_revision_come_beside_those_that_are_there(tmp_path: Pat
     there = {path.name: path.stat().st_size for path in cache.folder(SOURCE, "r").iterdir()}
     assert there == {"q4.gguf": 60, "q8.gguf": 80}
     assert not [path for path in (tmp_path / ".partial").rglob("*") if path.is_file()]
+
+
+def test_two_at_once_fetch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = threading.Event()
+
+    def claimed(path: Path) -> AbstractContextManager[None]:
+        asks.set()
+        return lease.claimed(path)
+
+    held, second = Store(WHOLE, stop=50, hold=threading.Event()), Store(WHOLE)
+    fetches = []
+    with ThreadPoolExecutor(2) as pool:
+        for store in (held, second):
+            fetch = partial(Cache(tmp_path).fetch, SOURCE, "r", store.files(), store.read)
+            fetches.append(pool.submit(fetch, quiet, unchecked))
+            assert held.reached.wait(30)
+            monkeypatch.setattr(caching, "claimed", claimed)
+        assert asks.wait(30)
+        assert held.hold
+        held.hold.set()
+    assert [fetch.result() for fetch in fetches] == [None, None]
+    assert second.asked == []
 
 
 def test_one_who_was_frozen_and_goes_on_changes_nothing(tmp_path: Path) -> None:

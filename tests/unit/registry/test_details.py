@@ -58,6 +58,8 @@ def test_a_date_is_taken_for_what_it_says(tmp_path: Path) -> None:
         {"files": [{"path": "../x", "size": 1, "sha256": "a" * 64}]},
         {"files": [{"path": "/x", "size": 1, "sha256": "a" * 64}]},
         {"files": [{"path": "x", "size": 1, "sha256": "A" * 64}]},
+        {"version": ".1"},  # its file would be a hidden one, which nobody reads
+        {"version": "-1"},
         {"licence": {"name": ""}},
         {"needs": {"memory_mb": 0}},
         {"needs": {"memory_mb": True}},
@@ -70,6 +72,7 @@ def test_a_date_is_taken_for_what_it_says(tmp_path: Path) -> None:
         {"replicas": {"min": 2}},
         {"replicas": {"min": 0}},
         {"runtime": "../python"},
+        {"runtime": "r" * 65},  # `runtimes` takes no such name
         {"keepalive": 3},
     ],
 )

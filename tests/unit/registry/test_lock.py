@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from modelmora.engines.folders import check_content
 from modelmora.errors import ConfigurationError, LockMismatch
 from modelmora.registry import Looker, install
 from modelmora.registry.frozen import install_frozen
 from modelmora.registry.lock import differences, read_lock, write_lock
+from modelmora.registry.locked import Locked
 from modelmora.registry.sources.base import quiet
 from modelmora.registry.sums import Sums, sums_of
 from modelmora.settings import ModelConfig, Settings
@@ -106,9 +108,47 @@ def test_a_locked_node_refuses_what_drifted_and_goes_on_with_what_it_has(
     flip(tmp_path / "m" / "model.safetensors")
     (mended,) = looker.look(served(locked))
     assert (mended.fault, mended.drift) == (None, None)
-    settings.lock_file.unlink()
+    settings.lock_file.rename(tmp_path / "away")
     (unlocked,) = looker.look(served(locked))
     assert "run `modelmora lock`" in str(unlocked.drift)
+    (tmp_path / "away").rename(settings.lock_file)
+    (again,) = looker.look(served(locked))
+    assert (again.fault, again.drift) == (None, None), "the same file is back"
+
+
+def test_files_are_compared_again_only_once_something_has_changed(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelmora.registry.sums._SETTLED_NS", -1)
+    (tmp_path / "m" / "deep" / "er").mkdir(parents=True)
+    write_lock(settings)
+    locked = Locked(settings)
+    (definition,) = served(settings)
+    read: list[str] = []
+
+    def check(name: str, path: Path) -> None:
+        read.append(name)
+        check_content(name, path)
+
+    monkeypatch.setattr("modelmora.engines.folders.check_content", check)
+
+    def compared() -> tuple[str | None, bool]:
+        read.clear()
+        locked.refresh()
+        return locked.fault(definition), bool(read)
+
+    assert compared() == (None, True)
+    assert compared() == (None, False)
+    flip(tmp_path / "m" / "tokenizer.json")
+    assert compared() == ("tokenizer.json is not the file that was locked", True)
+    assert compared() == ("tokenizer.json is not the file that was locked", False)
+    flip(tmp_path / "m" / "tokenizer.json")
+    (more := tmp_path / "m" / "deep" / "er" / "more.safetensors").write_bytes(b"")
+    assert compared() == ("deep/er/more.safetensors is not in the lock file", True)
+    more.unlink()
+    assert compared() == (None, True)
+    write_lock(settings)
+    assert compared() == (None, True)
 
 
 def test_frozen_installs_just_what_is_locked(tmp_path: Path) -> None:

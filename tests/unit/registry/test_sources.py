@@ -9,7 +9,7 @@ import pytest
 
 from modelmora.engines.base import LoadError
 from modelmora.engines.folders import model_files
-from modelmora.errors import ConfigurationError, NotFound
+from modelmora.errors import ConfigurationError, MissingExtra, NotFound
 from modelmora.registry.look import weight_bytes
 from modelmora.registry.sources import Sources
 from modelmora.settings import Settings
@@ -36,6 +36,21 @@ def test_the_packaged_model_is_found_without_importing_it() -> None:
     assert (
         weight_bytes(folder, model_files(folder)) == (folder / "model.safetensors").stat().st_size
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "extra"),
+    [("s3://bucket/model", "minio", "s3"), ("hf:org/name", "huggingface_hub", "engines")],
+)
+def test_what_a_source_needs_is_told_where_it_is_not_installed(
+    source: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    sources = Sources(Settings())
+    with pytest.raises(MissingExtra, match=rf"modelmora\[{extra}\]"):
+        sources.of(sources.parse(source)).resolve()
 
 
 def test_the_shallowest_folder_with_configuration_and_weights_is_taken(

@@ -15,7 +15,6 @@ def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(pynvml, "nvmlInit", absent)
     assert gpus.list_gpus() == ()
-    assert gpus.free_memory("GPU-aaaa") is None
     assert gpus.held_by(1, "GPU-aaaa") == 0
 
 
@@ -35,12 +34,10 @@ def test_a_process_is_seen_on_the_gpu_that_it_is_on(monkeypatch: pytest.MonkeyPa
     assert gpus.held_by(7, "GPU-bbbb") == 3 * GIB
     assert gpus.held_by(7, "GPU-aaaa") == 0
     assert gpus.held_by(9, "GPU-bbbb") == 0
-    assert gpus.free_memory("GPU-bbbb") == 12 * GIB
 
 
 def test_a_gpu_that_falls_off_the_bus_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = two_gpus().install(monkeypatch)
-    assert gpus.free_memory("GPU-gone") is None
     assert gpus.held_by(7, "GPU-gone") == 0
     assert driver.open == 0
 

@@ -22,6 +22,7 @@ from modelmora.sandbox import (
     missing_layers,
     seccomp,
 )
+from modelmora.sandbox.enclosure import readable
 
 # Each probe is one way out. They run in a process of their own, for an enclosure is for ever.
 PROBES = """
@@ -175,6 +176,16 @@ def test_landlock_counts_as_missing_where_other_threads_would_stay_free(
     finally:
         stop.set()
         other.join()
+
+
+def test_libraries_beside_our_own_are_read_unless_they_are_a_source_tree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelmora.__file__", str(tmp_path / "modelmora" / "__init__.py"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert tmp_path not in readable([])
+    (tmp_path / "modelmora-0.1.0.dist-info").mkdir()  # as `pip install --target` leaves it
+    assert tmp_path in readable([])
 
 
 def test_off_does_nothing(tmp_path: Path) -> None:
