@@ -90,7 +90,8 @@ class Fleet:
         if model.spec.fault:
             return
         model.life.pardon()
-        model.retry_at = float("-inf")
+        model.failure, model.retry_at = None, float("-inf")
+        self.touch(model)
         if not model.stays:
             model.wanted = True
             self.claim(model)
@@ -103,7 +104,7 @@ class Fleet:
         """Tell of the models that stand elsewhere than they were last told to."""
         touched, self._touched = self._touched, {}
         for key, model in touched.items():
-            was, health = model.life.told, model.health(now)
+            was, health = model.life.told, self.health(model, now)
             failed = health.state in (State.FAILED, State.QUARANTINED)
             if health.state is not was.state or (failed and health.reason != was.reason):
                 model.life.told = health
@@ -119,12 +120,15 @@ class Fleet:
             return f"{model.spec.name}@{model.spec.version} cannot be loaded: {model.failure}"
         return None if self._ledger.fits(model, now) else too_large(model)
 
-    def status(self, model: Model, now: float) -> ModelStatus:
-        """The model as people see it; one that memory can never hold has failed."""
-        status = model.status(now, self._policy)
+    def health(self, model: Model, now: float) -> Health:
+        """How the model is; one that memory can never hold has failed."""
         if self._ledger.fits(model, now):
-            return status
-        return replace(status, health=Health(State.FAILED, too_large(model)))
+            return model.health(now)
+        return Health(State.FAILED, too_large(model))
+
+    def status(self, model: Model, now: float) -> ModelStatus:
+        """The model as people see it."""
+        return replace(model.status(now, self._policy), health=self.health(model, now))
 
     # Children ------------------------------------------------------------------------------------
 
@@ -269,6 +273,7 @@ class Fleet:
             option = self._ledger.place(model, now, reserved, aged=aged)
             if option.plan.verdict is Verdict.NEVER:
                 model.wanted = False
+                self.touch(model)
                 hopeless.append(model)
             else:
                 cause = Cause.REQUESTS if len(model.queue) else Cause.ORDER

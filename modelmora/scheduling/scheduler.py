@@ -63,7 +63,7 @@ class Scheduler:
         model = self._fleet.known(key)
         self._fleet.want(model)
         self._advance(now)
-        return model.health(now)
+        return self._fleet.health(model, now)
 
     def unload(self, key: ModelKey, now: float) -> Health:
         """Give its memory back once its started groups are done. Raises NotFound.
@@ -83,11 +83,11 @@ class Scheduler:
         # (3) Else.
         self._fleet.dismiss(model, KillReason.UNLOAD)
         self._advance(now)
-        return model.health(now)
+        return self._fleet.health(model, now)
 
     def health(self, key: ModelKey, now: float) -> Health:
         """How the model is. Raises NotFound."""
-        return self._fleet.known(key).health(now)
+        return self._fleet.health(self._fleet.known(key), now)
 
     def status(self, now: float) -> tuple[ModelStatus, ...]:
         """All models, for metrics, health and people."""
