@@ -38,6 +38,7 @@ class Fleet:
         self._policy = policy
         self._ledger = Ledger(self.replicas, policy)
         self._ids = count(1)
+        self._closed = False
 
     # Models --------------------------------------------------------------------------------------
 
@@ -56,6 +57,8 @@ class Fleet:
             self.want(model, insists=True)
         if spec.pinned and not model.pinned:
             self.want(model, insists=True)
+        if model.pinned and not (spec.pinned or spec.preload):
+            model.life.insists = model.wanted = False
         model.pinned = spec.pinned
         self.touch(model)
         self._elastic.pop(spec.key, None)
@@ -135,7 +138,7 @@ class Fleet:
     def loaded(self, child: Replica, load_ms: float, now: float) -> None:
         """The child is ready."""
         child.state = State.READY
-        child.ready_at = child.heard = child.model.used_at = now
+        child.ready_at = child.heard = now
         child.load_ms = load_ms
         child.model.load_ms = ewma(child.model.load_ms, load_ms)
         child.model.failures = child.model.load_crashes = 0
@@ -246,11 +249,16 @@ class Fleet:
 
     # Room ----------------------------------------------------------------------------------------
 
+    def close(self) -> None:
+        """Load nothing any more."""
+        self._closed = True
+
     def arrange(self, now: float) -> list[Model]:
         """Load models, or make room for them; the result can never be loaded.
 
         (1) Idle models leave if what is loaded has grown beyond the budget of a device.
-        (2) The claims, most urgent first: aged heads, then lane and arrival.
+        (2) Unless nothing is loaded any more, the claims, most urgent first: aged heads, then lane
+            and arrival.
         (3) Each gets the best device for it, and goes by the verdict there: loaded now; or others
             are sent away and the room is reserved, so that no later claim takes it; or it has to
             wait; or never.
@@ -260,7 +268,7 @@ class Fleet:
         # (1) Grown beyond the budget.
         self._send_away(self._ledger.overrun(now))
         # (2) The claims in their order.
-        if not self._claims and not self._elastic:
+        if self._closed or not (self._claims or self._elastic):
             return []
         self._claims = {key: model for key, model in self._claims.items() if model.claims}
         claims = [model for model in self._claims.values() if model.retry_at <= now]

@@ -317,6 +317,10 @@ class Scheduler:
         due = min(self._book.next_deadline(), self._fleet.next_wake(now))
         return max(now, due) if due < float("inf") else None
 
+    def close(self) -> None:
+        """Load nothing any more, whatever exits or is ordered."""
+        self._fleet.close()
+
     # Decisions -----------------------------------------------------------------------------------
 
     def _feed(self, model: Model, now: float) -> None:
@@ -341,7 +345,7 @@ class Scheduler:
             threads = self._fleet.threads_for(child)
             group = Group(next(self._group_ids), model.spec.key, child.id, works, threads)
             child.runs[group.id] = Run(group, dict(enumerate(works)))
-            model.used_at, model.life.ordered = now, False
+            model.life.ordered = False
             for index, work in enumerate(works):
                 work.group, work.index = group.id, index
                 work.load_ms = child.load_ms_since(work.queued_at)
