@@ -12,7 +12,7 @@ from modelmora.cli.output import print_json, say, tell, waiting
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Undecodable
 from modelmora.host.instance import Instance
-from modelmora.kafka.orders import Order
+from modelmora.kafka.orders import HEARD_S, Order
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.once import write_once
 from modelmora.messages import ControlCommand, ControlVerb
@@ -21,8 +21,6 @@ from modelmora.settings.kinds import YEAR_S
 from modelmora.text import duration
 from modelmora.wire import decode_event, encode_control
 
-HEARD_S = 5.0
-"""How long a node may take to say that it has heard of an order."""
 LOAD_S = 600.0
 Model = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The model.")]
 Wait = Annotated[

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import asyncio
 
-from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 
-from modelmora.errors import Code, Undecodable
+from modelmora.errors import Code
 from modelmora.gateway.hall import Wish
+from modelmora.gateway.listening import Listening
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.orders import Order
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.tail import Tail
+from modelmora.kafka.tail import Handler, Tail
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.outbox import Outbox, Written
 from modelmora.kafka.writing.publisher import Answer, Record
-from modelmora.messages import ControlCommand, LifecycleEvent
+from modelmora.messages import ControlCommand
 from modelmora.messages.headers import PRINCIPAL
 from modelmora.settings import Settings
 from modelmora.web.problems import DoorCode
-from modelmora.wire import decode_event, encode_control, partition_of
+from modelmora.wire import encode_control, partition_of
 
 ACKNOWLEDGE_S = 5.0
-HEARD_S = 5.0
-"""How long a node may take to say that it has heard of an order."""
 CALLER = "local"
 
 
 class Orders:
-    """Gives orders; each that is waited for reads the one partition of events of its model."""
+    """Gives orders; at most `limits.gateway_waiting` at once."""
 
     def __init__(
         self, settings: Settings, pulse: Pulse, publisher: Outbox, schemas: Schemas | None
@@ -41,37 +39,42 @@ class Orders:
         self._schemas = schemas
         self._control = Topic.CONTROL.full(settings.namespace)
         self._events = Topic.EVENTS.full(settings.namespace)
+        self._listening = Listening(self._tail)
+        self._under_way = 0
 
     async def give(self, wish: Wish) -> Order:
         """The order, and what has become of it within the time that the caller waits.
 
-        Raises Refusal: `broker_unreachable`, `unknown_model`, `refused`, and `model_unavailable`
-        where it was in vain.
+        Raises Refusal: `busy`, `broker_unreachable`, `unknown_model`, `refused`, and
+        `model_unavailable` where it was in vain.
         """
         if not {self._control, self._events} <= self._pulse.shapes.keys():
             raise _unreachable("the topics `control` and `events` are not there")
-        if not wish.wait_s:
-            return Order(wish.verb, await self._write(wish))
-        events: asyncio.Queue[LifecycleEvent] = asyncio.Queue()
-
-        def take(record: ConsumerRecord) -> None:
-            try:
-                events.put_nowait(decode_event(record.value))
-            except Undecodable:
-                return  # the event of somebody else
-
-        tail = Tail(self._settings, self._pulse, take, self._schemas)
-        name = wish.model.partition("@")[0]
-        partition = partition_of(name.encode(), self._pulse.shapes[self._events].partitions)
+        limit = self._settings.limits.gateway_waiting
+        if self._under_way >= limit:
+            raise Refusal(Code.BUSY, f"{limit} orders are waiting here; try again a little later")
+        self._under_way += 1
         try:
-            await tail.start({self._events: [partition]}, "end")
-            order = Order(wish.verb, await self._write(wish))
-            await _follow(order, events, wish.wait_s)
+            return await self._give(wish)
         except KafkaError as error:
             raise _unreachable(type(error).__name__) from None
         finally:
-            await tail.stop()
+            self._under_way -= 1
+
+    async def _give(self, wish: Wish) -> Order:
+        if not wish.wait_s:
+            return Order(wish.verb, await self._write(wish))
+        name = wish.model.partition("@")[0]
+        partition = partition_of(name.encode(), self._pulse.shapes[self._events].partitions)
+        async with self._listening.to(partition) as waiter:
+            order = Order(wish.verb, await self._write(wish))
+            await waiter.follow(order, wish.wait_s)
         return _checked(order, wish)
+
+    async def _tail(self, partition: int, handle: Handler) -> Tail:
+        tail = Tail(self._settings, self._pulse, handle, self._schemas)
+        await tail.start({self._events: [partition]}, "end")
+        return tail
 
     async def _write(self, wish: Wish) -> int:
         """Write the command; its offset."""
@@ -95,18 +98,6 @@ class Orders:
         if not isinstance(answer, Written):
             raise _unreachable("it refuses the command")
         return answer.offset
-
-
-async def _follow(order: Order, events: asyncio.Queue[LifecycleEvent], wait_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    while not order.done:
-        limit = max(wait_s, HEARD_S) if order.heard else HEARD_S
-        try:
-            async with asyncio.timeout_at(began + limit):
-                order.take(await events.get())
-        except TimeoutError:
-            return
 
 
 def _checked(order: Order, wish: Wish) -> Order:

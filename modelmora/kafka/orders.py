@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from modelmora.messages import ControlVerb, EventKind, LifecycleEvent, State
 
+HEARD_S = 5.0
+"""How long a node may take to say that it has heard of an order."""
 _THERE = {State.READY}
 _GONE = {State.COLD, State.FAILED, State.QUARANTINED}
 _FAILED = {State.FAILED, State.QUARANTINED}
@@ -93,7 +95,9 @@ class Order:
                 return Answer(node, model, State.QUARANTINED, _words(event), done=True)
             case EventKind.UNLOADED if loads and event.facts.get("reason") == "unload":
                 return Answer(node, model, State.COLD, "its load was cancelled", done=True)
-            case EventKind.UNLOADED | EventKind.CRASHED if not loads:
+            case EventKind.UNLOADED | EventKind.CRASHED if not (
+                loads or event.facts.get("replicas")
+            ):
                 return Answer(node, model, State.COLD, done=True)
         return before
 

@@ -66,6 +66,7 @@ EXIT_FACTS = (
     "returned_share",
     "gpu_bytes",
     "gpu_kept_bytes",
+    "replicas",
 )
 
 

@@ -142,8 +142,7 @@ class Node:
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.waiting_for: str | None = "broker"
         self._address = ""
-        self._ready = False
-        self._stopping = False
+        self._ready = self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
 
@@ -246,6 +245,7 @@ class Node:
         self.partitions.close()
         # The children end now: what they leave is not to be judged as if they had crashed.
         self.forget(self._owned)
+        self.service.close()
         self.lifecycle.event(EventKind.NODE_LEFT)
         await _all_within(
             faust=self.app.stop(), control=self.control.stop(), workers=self.workers.stop()

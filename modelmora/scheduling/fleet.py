@@ -38,6 +38,7 @@ class Fleet:
         self._policy = policy
         self._ledger = Ledger(self.replicas, policy)
         self._ids = count(1)
+        self._closed = False
 
     # Models --------------------------------------------------------------------------------------
 
@@ -56,6 +57,8 @@ class Fleet:
             self.want(model, insists=True)
         if spec.pinned and not model.pinned:
             self.want(model, insists=True)
+        if model.pinned and not (spec.pinned or spec.preload):
+            model.life.insists = model.wanted = False
         model.pinned = spec.pinned
         self.touch(model)
         self._elastic.pop(spec.key, None)
@@ -90,7 +93,8 @@ class Fleet:
         if model.spec.fault:
             return
         model.life.pardon()
-        model.retry_at = float("-inf")
+        model.failure, model.retry_at = None, float("-inf")
+        self.touch(model)
         if not model.stays:
             model.wanted = True
             self.claim(model)
@@ -103,7 +107,7 @@ class Fleet:
         """Tell of the models that stand elsewhere than they were last told to."""
         touched, self._touched = self._touched, {}
         for key, model in touched.items():
-            was, health = model.life.told, model.health(now)
+            was, health = model.life.told, self.health(model, now)
             failed = health.state in (State.FAILED, State.QUARANTINED)
             if health.state is not was.state or (failed and health.reason != was.reason):
                 model.life.told = health
@@ -119,19 +123,22 @@ class Fleet:
             return f"{model.spec.name}@{model.spec.version} cannot be loaded: {model.failure}"
         return None if self._ledger.fits(model, now) else too_large(model)
 
-    def status(self, model: Model, now: float) -> ModelStatus:
-        """The model as people see it; one that memory can never hold has failed."""
-        status = model.status(now, self._policy)
+    def health(self, model: Model, now: float) -> Health:
+        """How the model is; one that memory can never hold has failed."""
         if self._ledger.fits(model, now):
-            return status
-        return replace(status, health=Health(State.FAILED, too_large(model)))
+            return model.health(now)
+        return Health(State.FAILED, too_large(model))
+
+    def status(self, model: Model, now: float) -> ModelStatus:
+        """The model as people see it."""
+        return replace(model.status(now, self._policy), health=self.health(model, now))
 
     # Children ------------------------------------------------------------------------------------
 
     def loaded(self, child: Replica, load_ms: float, now: float) -> None:
         """The child is ready."""
         child.state = State.READY
-        child.ready_at = child.heard = child.model.used_at = now
+        child.ready_at = child.heard = now
         child.load_ms = load_ms
         child.model.load_ms = ewma(child.model.load_ms, load_ms)
         child.model.failures = child.model.load_crashes = 0
@@ -250,11 +257,16 @@ class Fleet:
 
     # Room ----------------------------------------------------------------------------------------
 
+    def close(self) -> None:
+        """Load nothing any more."""
+        self._closed = True
+
     def arrange(self, now: float) -> list[Model]:
         """Load models, or make room for them; the result can never be loaded.
 
         (1) Idle models leave if what is loaded has grown beyond the budget of a device.
-        (2) The claims, most urgent first: aged heads, then lane and arrival.
+        (2) Unless nothing is loaded any more, the claims, most urgent first: aged heads, then lane
+            and arrival.
         (3) Each gets the best device for it, and goes by the verdict there: loaded now; or others
             are sent away and the room is reserved, so that no later claim takes it; or it has to
             wait; or never.
@@ -264,7 +276,7 @@ class Fleet:
         # (1) Grown beyond the budget.
         self._send_away(self._ledger.overrun(now))
         # (2) The claims in their order.
-        if not self._claims and not self._elastic:
+        if self._closed or not (self._claims or self._elastic):
             return []
         self._claims = {key: model for key, model in self._claims.items() if model.claims}
         claims = [model for model in self._claims.values() if model.retry_at <= now]
@@ -277,6 +289,7 @@ class Fleet:
             option = self._ledger.place(model, now, reserved, aged=aged)
             if option.plan.verdict is Verdict.NEVER:
                 model.wanted = False
+                self.touch(model)
                 hopeless.append(model)
             else:
                 cause = Cause.REQUESTS if len(model.queue) else Cause.ORDER

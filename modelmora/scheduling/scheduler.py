@@ -63,7 +63,7 @@ class Scheduler:
         model = self._fleet.known(key)
         self._fleet.want(model)
         self._advance(now)
-        return model.health(now)
+        return self._fleet.health(model, now)
 
     def unload(self, key: ModelKey, now: float) -> Health:
         """Give its memory back once its started groups are done. Raises NotFound.
@@ -83,11 +83,11 @@ class Scheduler:
         # (3) Else.
         self._fleet.dismiss(model, KillReason.UNLOAD)
         self._advance(now)
-        return model.health(now)
+        return self._fleet.health(model, now)
 
     def health(self, key: ModelKey, now: float) -> Health:
         """How the model is. Raises NotFound."""
-        return self._fleet.known(key).health(now)
+        return self._fleet.health(self._fleet.known(key), now)
 
     def status(self, now: float) -> tuple[ModelStatus, ...]:
         """All models, for metrics, health and people."""
@@ -317,6 +317,10 @@ class Scheduler:
         due = min(self._book.next_deadline(), self._fleet.next_wake(now))
         return max(now, due) if due < float("inf") else None
 
+    def close(self) -> None:
+        """Load nothing any more, whatever exits or is ordered."""
+        self._fleet.close()
+
     # Decisions -----------------------------------------------------------------------------------
 
     def _feed(self, model: Model, now: float) -> None:
@@ -342,7 +346,7 @@ class Scheduler:
             threads = self._fleet.threads_for(child)
             group = Group(next(self._group_ids), model.spec.key, child.id, works, threads)
             child.runs[group.id] = Run(group, dict(enumerate(works)))
-            model.used_at, model.life.ordered = now, False
+            model.life.ordered = False
             for index, work in enumerate(works):
                 work.group, work.index = group.id, index
                 work.load_ms = child.load_ms_since(work.queued_at)

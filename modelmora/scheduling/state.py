@@ -177,7 +177,6 @@ class Model:
     """Why it cannot be loaded, or could not be the last time."""
     retry_at: float = float("-inf")
     """From when on a load may be tried; infinity: not before its files have changed."""
-    used_at: float = float("-inf")
     life: Life = field(default_factory=Life)
 
     @property

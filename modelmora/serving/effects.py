@@ -108,6 +108,11 @@ class NodeEffects:
         self.outcomes.event(EventKind.LOADING, spec.key, facts)
         self.workers.load(replica, spec, place)
 
+    def others(self, replica: int) -> int:
+        """How many more children its model has that are not gone yet."""
+        key = self.replicas.get(replica)
+        return sum(one == key for one in self.replicas.values()) - 1 if key else 0
+
     def run(self, group: Group) -> None:
         """Hand a group to its child."""
         self.workers.run(group)
@@ -227,6 +232,7 @@ class Listener:
             "returned_share": report.returned_share,
             "gpu_bytes": report.gpu_bytes or None,
             "gpu_kept_bytes": report.gpu_kept or None,
+            "replicas": self._effects.others(replica),
         }
         self._event(EventKind.UNLOADED if expected else EventKind.CRASHED, replica, facts)
         key = self._effects.replicas.pop(replica, None)
@@ -239,6 +245,7 @@ class Listener:
         """What it held, sampled, and the batches that it can."""
         need = Need(held.private_bytes, held.gpu_bytes)
         self._scheduler.on_memory(replica, need, self._now(), held.cost, held.safe_cost)
+        self._arm()
 
     def _event(self, kind: EventKind, replica: int, facts: Mapping[str, Parameter]) -> None:
         key = self._effects.replicas.get(replica)

@@ -152,6 +152,10 @@ class Service:
             await asyncio.sleep(0.01)
         return True
 
+    def close(self) -> None:
+        """Load nothing any more: the workers are about to stop, and their exits bring no others."""
+        self._scheduler.close()
+
     def arm(self) -> None:
         """Set the alarm for the scheduler's next due time; once after each burst of events."""
         if self._alarm:

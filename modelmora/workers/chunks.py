@@ -58,13 +58,12 @@ class Stream:
     def __init__(self, told: Told, index: int = 0) -> None:
         self.told = told
         self._index = index
-        self._held: list[str] = []
-        self._behind = told.chars > 0 or told.chunks > 0
         self._at = float("-inf")
+        self.restart()
 
     def restart(self) -> None:
         """Its text is computed anew from here."""
-        self._held = []
+        self._held: list[str] = []
         self._behind = self.told.chunks > 0
 
     def add(self, text: str) -> None:

@@ -13,12 +13,11 @@ from modelmora.gateway.hall import Hall
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest import described, problems
 from modelmora.gateway.rest.bodies import read_wish
-from modelmora.gateway.rest.reading import Body
+from modelmora.gateway.rest.reading import CALLER_GONE, Body, unless_gone
 from modelmora.kafka.orders import Order
 from modelmora.messages import ControlVerb, State
 
 BODY_BYTES = 1 << 16
-CALLER_GONE = 499
 _WORDS = {
     ControlVerb.LOAD: "Load a model before it is asked for",
     ControlVerb.UNLOAD: "Give a model's memory back, or cancel its load",
@@ -90,7 +89,7 @@ def _add_order(app: FastAPI, hall: Hall, verb: ControlVerb) -> None:
         body = Body(hall, request, BODY_BYTES)
         try:
             wish = read_wish(verb, request.path_params["model_name"], await body.read())
-            found = await hall.order(wish)
+            found = await unless_gone(hall.order(wish), request.receive)
         except Refusal as refusal:
             return problems.problem(request, refusal, unread=not body.whole)
         except ClientDisconnect:

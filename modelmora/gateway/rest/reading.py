@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from typing import Any, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from modelmora.errors import Code
 from modelmora.gateway.hall import Hall
@@ -18,6 +20,8 @@ BODY_S = 60.0  # from the head of a request to the last byte of its body
 PIECE_BYTES = 64 * 1024
 WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 SHOWN = 60
+CALLER_GONE = 499  # nobody reads it; the number is nginx's
+Found = TypeVar("Found")
 
 
 class Body:
@@ -129,3 +133,25 @@ def _unpacker(given: str) -> Unpacker | None:
             "gzip and deflate are",
         )
     return Unpacker(WINDOWS[encoding])
+
+
+async def unless_gone(answer: Awaitable[Found], receive: Receive) -> Found:
+    """The hall's answer; a caller that hangs up cancels it (raises ClientDisconnect)."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  (a handler always runs in a task)
+    watch = asyncio.create_task(_cancel_when_gone(receive, task))
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        if watch.done() and not watch.cancelled():
+            task.uncancel()
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watch.cancel()
+
+
+async def _cancel_when_gone(receive: Receive, task: asyncio.Task[Any]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    task.cancel()

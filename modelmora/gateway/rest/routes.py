@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import cache, partial
 from typing import Any
 
@@ -10,10 +9,9 @@ import orjson
 from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive
 
 from modelmora import __version__
-from modelmora.gateway.hall import Ask, Hall, check_request_id, state_of
+from modelmora.gateway.hall import Hall, check_request_id, state_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest import described, problems
@@ -21,13 +19,13 @@ from modelmora.gateway.rest.bodies import read_ask, write_result
 from modelmora.gateway.rest.models import add_models
 from modelmora.gateway.rest.orders import add_orders
 from modelmora.gateway.rest.pages import add_pages
-from modelmora.gateway.rest.reading import Body
+from modelmora.gateway.rest.reading import CALLER_GONE, Body, unless_gone
+from modelmora.messages import InferenceResult
 from modelmora.web.problems import DoorCode, install, trace_of
 from modelmora.web.surface import Surface
 from modelmora.wire.tensors import BadTensor
 
 JSON_OVER_RECORD = 8  # FP32 as text and escaped text are up to six times their bytes
-CALLER_GONE = 499  # nobody reads it; the number is nginx's
 
 
 def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
@@ -152,27 +150,14 @@ def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> N
         finally:
             body.release()
         try:
-            return await _unless_gone(hall, ask, request.receive)
+            return _answer(await unless_gone(hall.infer(ask), request.receive))
         except Refusal as refusal:
             return problems.problem(request, refusal)
         except ClientDisconnect:
             return Response(status_code=CALLER_GONE)
 
 
-async def _unless_gone(hall: Hall, ask: Ask, receive: Receive) -> Response:
-    """The hall's answer; a caller that hangs up cancels its request (raises ClientDisconnect)."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101  (a handler always runs in a task)
-    watch = asyncio.create_task(_cancel_when_gone(receive, task))
-    try:
-        result = await hall.infer(ask)
-    except asyncio.CancelledError:
-        if watch.done() and not watch.cancelled():
-            task.uncancel()
-            raise ClientDisconnect from None
-        raise
-    finally:
-        watch.cancel()
+def _answer(result: InferenceResult) -> Response:
     try:
         body = orjson.dumps(write_result(result))
     except BadTensor as error:
@@ -182,9 +167,3 @@ async def _unless_gone(hall: Hall, ask: Ask, receive: Receive) -> Response:
     return Response(
         body, headers={"x-request-id": result.request_id}, media_type="application/json"
     )
-
-
-async def _cancel_when_gone(receive: Receive, task: asyncio.Task[Any]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    task.cancel()

@@ -82,13 +82,7 @@ class FakeHall:
 
     async def infer(self, ask: Ask) -> InferenceResult:
         self.asks.append(ask)
-        self.entered.set()
-        if self.blocked:
-            try:
-                await self.blocked.wait()
-            except asyncio.CancelledError:
-                self.gone.set()
-                raise
+        await self._enter()
         if self.refusal:
             raise self.refusal
         if ask.model != "echo":
@@ -103,8 +97,18 @@ class FakeHall:
             outputs=ask.inputs if self.outputs is None else self.outputs,
         )
 
+    async def _enter(self) -> None:
+        self.entered.set()
+        if self.blocked:
+            try:
+                await self.blocked.wait()
+            except asyncio.CancelledError:
+                self.gone.set()
+                raise
+
     async def order(self, wish: Wish) -> Order:
         self.wishes.append(wish)
+        await self._enter()
         if self.refusal:
             raise self.refusal
         order = Order(wish.verb, 7)

@@ -219,13 +219,14 @@ async def test_bytes_of_bodies_are_bounded(hall: FakeHall, client: httpx.AsyncCl
     assert hall.held == 0
 
 
-async def test_a_caller_that_hangs_up_cancels(hall: FakeHall) -> None:
+@pytest.mark.parametrize(
+    ("path", "asked"), [("/infer/echo", b'{"inputs": "x"}'), ("/models/echo/load", b"{}")]
+)
+async def test_a_caller_that_hangs_up_cancels(hall: FakeHall, path: str, asked: bytes) -> None:
     hall.blocked = asyncio.Event()
     app = create_app(hall, Metrics(), LIMIT)
     hung_up = asyncio.Event()
-    messages: list[Message] = [
-        {"type": "http.request", "body": b'{"inputs": "x"}', "more_body": False}
-    ]
+    messages: list[Message] = [{"type": "http.request", "body": asked, "more_body": False}]
 
     async def receive() -> Message:
         if messages:
@@ -239,8 +240,8 @@ async def test_a_caller_that_hangs_up_cancels(hall: FakeHall) -> None:
     scope = {
         "type": "http",
         "method": "POST",
-        "path": "/infer/echo",
-        "raw_path": b"/infer/echo",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "headers": [(b"content-type", b"application/json")],
         "http_version": "1.1",

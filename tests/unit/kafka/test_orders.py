@@ -39,7 +39,8 @@ def ended(verb: ControlVerb, *events: LifecycleEvent) -> tuple[bool, State | Non
 
 
 FAILED = event(EventKind.LOAD_FAILED, code="model_unavailable", message="no memory")
-GONE = event(EventKind.UNLOADED, reason="unload")
+GONE = event(EventKind.UNLOADED, reason="unload", replicas=0)
+FIRST_GONE = event(EventKind.UNLOADED, reason="unload", replicas=1)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,8 @@ GONE = event(EventKind.UNLOADED, reason="unload")
         (UNLOAD, [answered("failed", message="cut off")], (True, State.FAILED, None)),
         (UNLOAD, [answered("draining")], (False, State.DRAINING, None)),
         (UNLOAD, [answered("leaving"), GONE], (True, State.COLD, None)),
+        (UNLOAD, [answered("leaving"), FIRST_GONE], (False, State.LEAVING, None)),
+        (UNLOAD, [answered("leaving"), FIRST_GONE, GONE], (True, State.COLD, None)),
         (UNLOAD, [answered(None, message="pinned")], (True, None, "pinned")),
         (PIN, [answered("loading")], (True, State.LOADING, None)),
     ],

@@ -131,6 +131,26 @@ def test_what_is_loaded_ahead_is_tried_again_until_it_is_there(one: ModelSpec) -
     assert len(world.loads) == 4
 
 
+def test_a_model_that_cannot_load_is_not_tried_again_once_it_is_unpinned() -> None:
+    world = World(Policy(backoff_s=1))
+    world.pin()
+    world.scheduler.on_load_failed(world.replica(), "no memory", world.now)
+    world.exit()
+    world.pin(pinned=False)
+    world.wait(1000)
+    assert len(world.loads) == 1
+
+
+def test_nothing_is_loaded_any_more_once_the_node_stops() -> None:
+    world = World()
+    world.pin()
+    world.loaded()
+    world.scheduler.close()
+    world.exit()
+    world.scheduler.load(A, world.now)
+    assert len(world.loads) == 1
+
+
 def test_a_model_that_is_preloaded_may_be_unloaded() -> None:
     world = World()
     world.scheduler.add_model(replace(spec(), preload=True), world.now)

@@ -10,7 +10,7 @@ from modelmora.errors import NotFound
 from modelmora.messages import Health
 from modelmora.scheduling import KillReason, ModelKey, Need, Policy, State
 from modelmora.text import duration
-from tests.unit.scheduling.world import MIB, SIZE, A, World, spec
+from tests.unit.scheduling.world import MIB, SIZE, A, B, World, spec
 
 
 def state(world: World, key: ModelKey = A) -> State:
@@ -325,3 +325,28 @@ def test_a_model_that_memory_can_never_hold_has_failed() -> None:
     (status,) = world.scheduler.status(world.now)
     assert status.health.state is State.FAILED
     assert "more than this node may use" in (status.health.reason or "")
+
+
+def test_everybody_is_told_that_memory_can_never_hold_a_model() -> None:
+    world = World(Policy(budget_bytes=SIZE - MIB))
+    world.scheduler.add_model(spec(), world.now)
+    (status,) = world.scheduler.status(world.now)
+    assert world.scheduler.load(A, world.now) == status.health
+    assert world.scheduler.health(A, world.now) == status.health
+    assert world.scheduler.unload(A, world.now) == status.health
+    assert [health for _, _, health in world.turns] == [status.health]
+
+
+def test_an_order_to_load_forgets_why_the_last_load_failed() -> None:
+    world = World(Policy(budget_bytes=SIZE, backoff_s=60))
+    world.scheduler.add_model(spec(), world.now)
+    world.scheduler.load(A, world.now)
+    world.scheduler.on_load_failed(world.replica(), "no such file", world.now)
+    world.exit()
+    world.serve(B)
+    world.send(B)
+    assert world.scheduler.load(A, world.now) == Health(State.COLD), "it waits for room"
+    assert world.turns[-1][2] == Health(State.COLD)
+    world.finish(B)
+    world.exit(B)
+    assert state(world) is State.LOADING

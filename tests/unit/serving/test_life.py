@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import cast
+from unittest.mock import Mock
 
 import pytest
 
 from modelmora.errors import Code, ModelMoraError
 from modelmora.messages import EventKind, Health, LifecycleEvent, Parameter, State
-from modelmora.serving.effects import event_of
+from modelmora.serving.effects import Listener, event_of
 from modelmora.testing.fakes import incoming
-from modelmora.workers import MetaLike
+from modelmora.workers import ExitReason, ExitReport, Held, MetaLike
 from tests.facts import faults
 from tests.unit.serving.rig import ECHO, Hall, model
 
@@ -80,3 +81,24 @@ def test_what_only_other_files_can_mend_is_told_so() -> None:
     told = event_of(Health(State.COLD), Health(State.FAILED, "cut off"))
     assert told is not None
     assert told[1]["code"] == Code.CANNOT_BE_SERVED
+
+
+async def test_an_exit_tells_how_many_children_the_model_keeps(hall: Hall) -> None:
+    hall.service.load(ECHO)
+    (first,) = hall.workers.loads
+    second = first + 1
+    hall.service.replicas[second] = ECHO
+    for replica in (first, second):
+        report = ExitReport(ExitReason.KILLED, "unload", -9)
+        hall.service.listener.on_exited(replica, report)
+    told = [
+        facts["replicas"] for kind, _, facts in hall.outcomes.events if kind is EventKind.UNLOADED
+    ]
+    assert told == [1, 0]
+
+
+def test_the_alarm_is_set_anew_when_memory_was_measured() -> None:
+    armed: list[bool] = []
+    listener = Listener(Mock(), Mock(), lambda: armed.append(True), lambda: 0.0)
+    listener.on_memory(1, Held())
+    assert armed
