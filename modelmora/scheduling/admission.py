@@ -9,14 +9,14 @@ from modelmora.scheduling.work import Work
 from modelmora.text import duration, size
 
 
-def admit(work: Work, model: Model | None, now: float, *, hopeless: str | None) -> Model:
+def admit(work: Work, model: Model | None, now: float) -> Model:
     """The model that the work may wait for. Raises RequestError where it is refused.
 
-    `model` is None where it is not known; `hopeless` says why waiting for it were in vain.
+    `model` is None where it is not known. That memory can hold it is judged where room is given.
 
     (1) The model is not served here: `unknown_model`.
     (2) Its deadline has passed: `expired`.
-    (3) Its files are broken, or it needs more memory than there ever is: `cannot_be_served`.
+    (3) Its files are broken: `cannot_be_served`.
     (4) It is not loaded, its last load failed, the back-off has not passed: `model_unavailable`.
     (5) Admitted.
     """
@@ -27,9 +27,9 @@ def admit(work: Work, model: Model | None, now: float, *, hopeless: str | None) 
     # (2) Late.
     if work.deadline is not None and work.deadline <= now:
         raise outcome(work, Code.EXPIRED, "its deadline had passed when it arrived")
-    # (3) Hopeless.
-    if hopeless:
-        raise outcome(work, Code.CANNOT_BE_SERVED, hopeless)
+    # (3) Broken.
+    if why := unloadable(model):
+        raise outcome(work, Code.CANNOT_BE_SERVED, why)
     # (4) In back-off.
     if now < model.retry_at and not model.stays:
         wait_ms = model.retry_after_ms(now) or 0
@@ -45,6 +45,13 @@ def outcome(
 ) -> RequestError:
     """The error that ends this work."""
     return RequestError(code, message, retry_after_ms=retry_after_ms, request_id=work.request_id)
+
+
+def unloadable(model: Model) -> str | None:
+    """Why no load of it is tried before its files have changed; None where one may be."""
+    if model.broken and not model.stays:
+        return f"{model.spec.name}@{model.spec.version} cannot be loaded: {model.failure}"
+    return None
 
 
 def too_large(model: Model) -> str:

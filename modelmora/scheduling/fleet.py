@@ -8,7 +8,7 @@ from itertools import count
 
 from modelmora.errors import NotFound
 from modelmora.messages import Health, State
-from modelmora.scheduling.admission import too_large
+from modelmora.scheduling.admission import too_large, unloadable
 from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Effects
 from modelmora.scheduling.ledger import Ledger, Reserved
@@ -119,9 +119,7 @@ class Fleet:
 
     def hopeless(self, model: Model, now: float) -> str | None:
         """Why no request may wait for it: its files are broken, or memory can never hold it."""
-        if model.broken and not model.stays:
-            return f"{model.spec.name}@{model.spec.version} cannot be loaded: {model.failure}"
-        return None if self._ledger.fits(model, now) else too_large(model)
+        return unloadable(model) or (None if self._ledger.fits(model, now) else too_large(model))
 
     def health(self, model: Model, now: float) -> Health:
         """How the model is; one that memory can never hold has failed."""

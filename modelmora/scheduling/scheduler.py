@@ -8,7 +8,7 @@ from itertools import count
 
 from modelmora.errors import Code, ModelMoraError, RequestError
 from modelmora.messages import Health, Lane, State
-from modelmora.scheduling.admission import admit, too_large
+from modelmora.scheduling.admission import admit, too_large, unloadable
 from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Chunk, Effects, ItemResult
 from modelmora.scheduling.ending import Endings
@@ -109,9 +109,8 @@ class Scheduler:
         """Admit a request, start or load what it needs; False: refused, by `Effects.failed`."""
         self._ends.late(now)
         model = self._fleet.models.get(work.model)
-        hopeless = self._fleet.hopeless(model, now) if model else None
         try:
-            model = admit(work, model, now, hopeless=hopeless)
+            model = admit(work, model, now)
         except RequestError as error:
             self._effects.failed(work, error)
             return False
@@ -380,5 +379,5 @@ class Scheduler:
 
     def _fail_broken(self, model: Model) -> None:
         """Answer what waits for a model that only other files can mend."""
-        if model.broken and (why := self._fleet.hopeless(model, 0)):
+        if why := unloadable(model):
             self._ends.refuse(model, Code.CANNOT_BE_SERVED, why)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
 from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import EventKind, Health, LifecycleEvent, State
 from modelmora.scheduling import Policy
+from modelmora.scheduling.ledger import Ledger
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Service
 from modelmora.testing.fakes import (
     UNIX_MS,
@@ -294,3 +296,13 @@ async def test_a_deadline_counts_from_the_first_append(hall: Hall) -> None:
     hall.service.accept(request)
     assert hall.told == [("failed", "late", "expired")]
     assert hall.outcomes.timings["late"].total_ms == 2000
+
+
+async def test_whether_memory_can_hold_a_model_is_judged_once_for_a_request(hall: Hall) -> None:
+    hall.service.accept(incoming("r1"))
+    hall.service.listener.on_load_failed(hall.child(), Code.MODEL_UNAVAILABLE, "no weights")
+    hall.exited(ExitReason.LOAD_FAILED, 0)
+    with patch.object(Ledger, "place", autospec=True, side_effect=Ledger.place) as judged:
+        hall.service.accept(incoming("r2"))
+    assert hall.told[-1] == ("failed", "r2", Code.MODEL_UNAVAILABLE)
+    assert judged.call_count == 1
