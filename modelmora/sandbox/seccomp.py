@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,11 +34,14 @@ class _Numbers:
     clone3: int
     listen: int
     accept4: int
+    kill: int
+    tgkill: int
     denied: Mapping[str, int]
 
 
-# A socket of our own is inherited; to connect one, to see or start another process, to change what
-# the kernel mounts or loads, and the ways around this filter, are no part of computing a model.
+# A socket of our own is inherited; to connect one, to see, signal or start another process, to
+# change what the kernel mounts or loads, and the ways around this filter, are no part of computing
+# a model. Signals and truncate are Landlock's too, in kernels that are new enough.
 _NUMBERS: Mapping[str, _Numbers] = {
     "x86_64": _Numbers(
         audit=0xC000003E,
@@ -47,6 +51,8 @@ _NUMBERS: Mapping[str, _Numbers] = {
         clone3=435,
         listen=50,
         accept4=288,
+        kill=62,
+        tgkill=234,
         denied={
             "connect": 42, "bind": 49, "execve": 59, "execveat": 322, "ptrace": 101,
             "process_vm_readv": 310, "process_vm_writev": 311, "pidfd_getfd": 438,
@@ -54,7 +60,8 @@ _NUMBERS: Mapping[str, _Numbers] = {
             "pivot_root": 155, "chroot": 161, "kexec_load": 246, "init_module": 175,
             "finit_module": 313, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
             "io_uring_setup": 425, "keyctl": 250, "add_key": 248, "request_key": 249,
-            "swapon": 167, "reboot": 169,
+            "swapon": 167, "reboot": 169, "tkill": 200, "rt_sigqueueinfo": 129,
+            "rt_tgsigqueueinfo": 297, "pidfd_send_signal": 424, "truncate": 76,
         },
     ),
     "aarch64": _Numbers(
@@ -65,6 +72,8 @@ _NUMBERS: Mapping[str, _Numbers] = {
         clone3=435,
         listen=201,
         accept4=242,
+        kill=129,
+        tgkill=131,
         denied={
             "connect": 203, "bind": 200, "execve": 221, "execveat": 281, "ptrace": 117,
             "process_vm_readv": 270, "process_vm_writev": 271, "pidfd_getfd": 438,
@@ -72,7 +81,8 @@ _NUMBERS: Mapping[str, _Numbers] = {
             "pivot_root": 41, "chroot": 51, "kexec_load": 104, "init_module": 105,
             "finit_module": 273, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282,
             "io_uring_setup": 425, "keyctl": 219, "add_key": 217, "request_key": 218,
-            "swapon": 224, "reboot": 142,
+            "swapon": 224, "reboot": 142, "tkill": 130, "rt_sigqueueinfo": 138,
+            "rt_tgsigqueueinfo": 240, "pidfd_send_signal": 424, "truncate": 45,
         },
     ),
 }  # fmt: skip
@@ -89,7 +99,7 @@ def restrict() -> None:
     It needs `kernel.give_up_privileges` first, unless run by root. Raises OSError; KeyError where
     the architecture is not known.
     """
-    _install(_NUMBERS[kernel.machine], program(_NUMBERS[kernel.machine]))
+    _install(_NUMBERS[kernel.machine], program(_NUMBERS[kernel.machine], os.getpid()))
 
 
 def pretend_to_listen() -> None:
@@ -119,15 +129,16 @@ def _install(numbers: _Numbers, filters: bytes) -> None:
     kernel.call(numbers.seccomp, _SET_MODE_FILTER, _TSYNC, ctypes.create_string_buffer(head))
 
 
-def program(numbers: _Numbers) -> bytes:
-    """The filter, 8 bytes an instruction.
+def program(numbers: _Numbers, pid: int) -> bytes:
+    """The filter for the process of this pid, 8 bytes an instruction.
 
     (1) Another architecture's calls: killed; those of x32: refused.
     (2) The list.
     (3) A socket that is no UNIX socket.
     (4) A clone into a new namespace; clone3, whose flags cannot be seen, does not exist, so that
         C libraries fall back on clone.
-    (5) All else is allowed.
+    (5) A signal to another process than itself.
+    (6) All else is allowed.
     """
     deny, allow = _instruction(_RETURN, _DENY), _instruction(_RETURN, _ALLOW)
     code = [
@@ -152,11 +163,18 @@ def program(numbers: _Numbers) -> bytes:
         # (4)
         _instruction(_JUMP_EQ, numbers.clone3, 0, 1),
         _instruction(_RETURN, _ERRNO | errno.ENOSYS),
-        _instruction(_JUMP_EQ, numbers.clone, 0, 3),
+        _instruction(_JUMP_EQ, numbers.clone, 0, 4),
         _instruction(_LOAD, _ARGUMENT_0),
         _instruction(_JUMP_SET, _NEW_NAMESPACES, 0, 1),
         deny,
+        allow,
         # (5)
+        _instruction(_JUMP_EQ, numbers.kill, 1, 0),
+        _instruction(_JUMP_EQ, numbers.tgkill, 0, 3),
+        _instruction(_LOAD, _ARGUMENT_0),
+        _instruction(_JUMP_EQ, pid, 1, 0),
+        deny,
+        # (6)
         allow,
     ]
     return b"".join(code)

@@ -26,7 +26,7 @@ from modelmora.sandbox.enclosure import readable
 
 # Each probe is one way out. They run in a process of their own, for an enclosure is for ever.
 PROBES = """
-import ctypes, json, os, socket, sys
+import ctypes, json, os, signal, socket, sys, threading
 from pathlib import Path
 from modelmora.sandbox import Mode, enclose
 
@@ -64,6 +64,9 @@ PROBES = {
     "start a program": lambda: os.posix_spawn("/bin/true", ["true"], {}),
     "exec": lambda: os.execv("/bin/true", ["true"]),
     "signal its parent": lambda: os.kill(os.getppid(), 0),
+    "signal its group": lambda: os.kill(0, 0),
+    "signal by file": lambda: signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 0),
+    "cut a file": lambda: os.truncate(model / "victim", 0),
     "look into its parent": lambda: open(f"/proc/{os.getppid()}/environ", "rb").read(),
     "new namespaces": lambda: call(272, 0x10000000),
     "trace": lambda: call(101, 16, os.getppid(), 0, 0),
@@ -79,12 +82,14 @@ def tried(probe):
     return "done"
 
 result = {name: tried(probe) for name, probe in PROBES.items()}
+os.kill(os.getpid(), 0)
+signal.pthread_kill(threading.get_ident(), 0)
 result["read the model"] = (model / "weights").read_text()
 result["read what a link in the model leads to"] = (model / "linked").read_text()
 os.write(heir, b"open files stay open")
 pair[0].send(b"x")
 result["its own socket"] = pair[1].recv(1).decode()
-import threading, decimal, sqlite3  # a library that is not loaded yet
+import decimal, sqlite3  # a library that is not loaded yet
 thread = threading.Thread(target=lambda: result.update(thread=tried(PROBES["read a secret"])))
 thread.start(); thread.join()
 result["layers"] = held.layers
@@ -196,3 +201,23 @@ def test_off_does_nothing(tmp_path: Path) -> None:
 def test_an_unknown_machine_lacks_seccomp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modelmora.sandbox.kernel.machine", "riscv64")
     assert "seccomp" in missing_layers()
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the probes have x86-64's numbers")
+def test_where_landlock_knows_no_signals_seccomp_alone_keeps_them_in(place: Path) -> None:
+    """Kernels before 6.12."""
+    alone = PROBES.replace("held = enclose(Mode(mode), model)", (
+        "from modelmora.sandbox import kernel, seccomp\n"
+        "kernel.give_up_privileges(); seccomp.restrict()\n"
+        "held = type('Held', (), {'layers': ()})"
+    ))  # fmt: skip
+    found = probed(place, Mode.REQUIRED, alone)
+    within = (
+        "signal its parent",
+        "signal its group",
+        "signal by file",
+        "cut a file",
+        "tcp",
+        "exec",
+    )
+    assert {name: found[name] for name in within} == dict.fromkeys(within, "denied")
