@@ -18,13 +18,12 @@ from modelmora.messages import EventKind, RegistryKind, RegistryRecord
 from modelmora.records import (
     GONE,
     Registry,
-    details_of,
-    details_text,
     model_key,
     record_of,
     route_key,
 )
 from modelmora.records.routing import routes, wished
+from modelmora.records.verbs import update
 from modelmora.registry.definitions import WISH, ModelDefinition
 from modelmora.wire import encode_registry
 
@@ -102,7 +101,12 @@ class Declaring:
                 self._declared.pop(key, None)
                 if record.writer == self._writer:
                     self._write(key, replace(record, present=False, declaration=None))
-            elif record.present and limits.get(key) not in (None, record.max_inputs):
+            elif (
+                record.present
+                and limits.get(key) not in (None, record.max_inputs)
+                # Nodes whose files differ must not correct each other for ever.
+                and (record.max_inputs is None or record.writer == self._writer)
+            ):
                 self._write(key, replace(record, max_inputs=limits[key]))
 
     def change(self, name: str, version: str, **details: Any) -> None:
@@ -113,8 +117,8 @@ class Declaring:
         key, entry = model_key(name, version), self._state.model(name, version)
         if entry is None or not entry.record.present or key in self._under_way:
             raise ModelMoraError(f"{name}@{version} is just being registered; try again")
-        told = details_of(entry.record).model_copy(update=details)
-        self._write(key, replace(entry.record, details=details_text(told)))
+        if changed := update(self._state, name, version, details):
+            self._write(key, changed)
 
     def _declare(
         self,
@@ -173,6 +177,7 @@ class Declaring:
 
         def answered(answer: Answer) -> None:
             if isinstance(answer, TooLarge):
+                self._under_way.pop(key, None)  # a smaller one may follow
                 log.error("the registry takes no record of this size", record=key.decode())
 
         self._sender.send(Outgoing(self._topic, key, encode_registry(written), answered, (), 0))

@@ -4,7 +4,6 @@ from modelmora.records.state import GONE, Entry, Registry
 from modelmora.records.telling import (
     default_key,
     details_of,
-    details_text,
     key_of,
     model_key,
     record_of,
@@ -17,7 +16,6 @@ __all__ = [
     "Registry",
     "default_key",
     "details_of",
-    "details_text",
     "key_of",
     "model_key",
     "record_of",

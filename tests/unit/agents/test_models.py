@@ -327,3 +327,26 @@ async def test_nothing_is_imported_for_a_model_with_a_runtime(
     desk.refresh()
     assert {*modules["here"]} >= {*CATALOG["txt2embed"].modules}
     assert modules["elsewhere"] == ()
+
+
+async def test_a_pin_keeps_what_a_newer_release_has_told(desk: Desk) -> None:
+    (told,) = [record for record in desk.written() if record.name == "first"]
+    newer = replace(told, details=json.dumps({"future": 1}), based_on=desk.at(told))
+    desk.log.append(newer)
+    desk.hear(newer)
+    desk.sender.sent.clear()
+    desk.models.declaring.change("first", "1", pinned=True)
+    (pinned,) = desk.written()
+    assert json.loads(pinned.details) == {"future": 1, "pinned": True}
+
+
+async def test_nodes_do_not_correct_each_others_limits_for_ever(desk: Desk, tmp_path: Path) -> None:
+    desk.install("m", task="txt2embed", source=str(make_model(tmp_path / "m")))
+    desk.refresh()
+    (told,) = [record for record in desk.written() if record.name == "m"]
+    desk.sender.sent.clear()
+    others = replace(told, writer="n2", max_inputs=7, based_on=desk.at(told))
+    desk.log.append(others)
+    desk.hear(others)
+    desk.refresh()
+    assert [record.name for record in desk.written()] == []
