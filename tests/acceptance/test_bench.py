@@ -12,6 +12,7 @@ import pytest
 from modelmora.bench.run import ONLY
 
 STARTS = {"start.ready_vs_parts", "start.second_demo_s"}
+TEXT = {"gguf.vs_raw", "text.streams16_vs_one", "text.vs_raw"}
 WORK = {
     "base.pss_mb",
     "cold.first_answer_vs_fresh",
@@ -26,14 +27,13 @@ WORK = {
     "embed.mixed_vs_best",
     "exactly_once.p50_ratio",
     "exactly_once.rate_ratio",
-    "gguf.vs_raw",
     "grpc.p50_vs_faust",
     "overhead.p99_ms",
     "queue.ops_vs_asyncio",
     "queue.violations",
     "rest.p50_vs_faust",
-    "text.streams16_vs_one",
-    "text.vs_raw",
+    "swap.loads_vs_belady",
+    "swap.seconds_vs_load",
     "unload.growth_mb_per_cycle",
     "unload.returned_share",
 }
@@ -43,10 +43,11 @@ WORK = {
 @pytest.mark.parametrize(
     ("only", "names"),
     [
-        ({*ONLY} - {"start"}, WORK),
+        ({*ONLY} - {"start", "text"}, WORK),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
+        pytest.param({"text"}, TEXT, marks=pytest.mark.faults),
     ],
-    ids=["work", "starts"],
+    ids=["work", "starts", "text"],
 )
 def test_a_quick_run_takes_every_figure(only: set[str], names: set[str], tmp_path: Path) -> None:
     output = tmp_path / "bench.json"

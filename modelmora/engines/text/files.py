@@ -60,8 +60,9 @@ class GgufModel:
         width = (head.number("embedding_length") or 1) // heads
         key = head.number("attention.key_length") or width
         value = head.number("attention.value_length") or width
-        each = found if isinstance(found, list) else [found] * layers
-        total = sum(number for number in each if type(number) is int)
+        # No list of so many layers: how many there are is but a number in a file.
+        each = [number for number in found if type(number) is int] if type(found) is list else []
+        total = sum(each) or layers * (found if type(found) is int else heads)
         return max(1, total * (key + value) * _HALF)
 
     @property

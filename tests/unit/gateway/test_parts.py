@@ -208,7 +208,7 @@ async def test_what_a_result_can_hold_is_known_here() -> None:
     for offset, (version, most) in enumerate((("1", 640), ("2", 320), ("3", None))):
         told = RegistryRecord(RegistryKind.MODEL, "a", version, "t", "here", "me", max_inputs=most)
         directory.handle(record(f"MODEL:a@{version}".encode(), encode_registry(told), offset))
-    assert directory.max_inputs("a") is None, "which version that is nobody has said"
+    assert directory.max_inputs("a") == 640, "the lowest, while nobody has said which"
     for offset, (version, most) in enumerate((("1", 640), ("2", 320), ("3", None)), 3):
         before = None if offset == 3 else offset - 1
         route = RegistryRecord(RegistryKind.ROUTE, "a", version, "", "", "me", based_on=before)

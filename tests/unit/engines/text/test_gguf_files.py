@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
@@ -85,6 +86,20 @@ def test_any_other_byte_is_read_or_refused(
     (tmp_path / "m.gguf").write_bytes(content)
     with suppress(LoadError):
         read_files(tmp_path)
+
+
+def test_layers_beyond_all_reason_take_no_memory(tiny: Path, tmp_path: Path) -> None:
+    """They took 8 bytes each, when only their number is wanted."""
+    content = tiny.read_bytes()
+    key = b"llama.block_count" + struct.pack("<I", 4)
+    place = content.index(key) + len(key)
+    lying = content[:place] + struct.pack("<I", 0x7FFFFFFF) + content[place + 4 :]
+    (tmp_path / "m.gguf").write_bytes(lying)
+    tracemalloc.start()
+    read_files(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64 << 20
 
 
 def test_a_missing_part_is_told(tiny: Path, tmp_path: Path) -> None:
