@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from tests.brokers import broker, killable, mortal, namespace
+from tests.folders import remove_all
 
 __all__ = ["broker", "killable", "mortal", "namespace"]
 
@@ -28,3 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     assert len({item.nodeid for item in items}) == len(items), "two tests have one name"
     root = Path(__file__).parent
     items.sort(key=lambda item: item.path.relative_to(root).parts[0])
+
+
+def pytest_sessionfinish() -> None:
+    """Each worker of a parallel run clears up after itself."""
+    remove_all()

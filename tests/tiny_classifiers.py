@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from shutil import copytree
-from tempfile import mkdtemp
 from typing import Any
 
+from tests.folders import session_folder
 from tests.tiny_models import PLACES, WORDS, save_tokenizer
 
 LABELS = ("fish", "fowl", "naïve 東京")
@@ -54,7 +54,7 @@ def picture(
 def _made(kind: str) -> Path:
     import torch
 
-    folder = Path(mkdtemp(prefix=f"tiny-{kind}-"))
+    folder = session_folder(f"tiny-{kind}-")
     torch.manual_seed(1)
     model, images = _MAKERS[kind]()
     # Untrained heads all say the same; larger weights tell inputs apart.

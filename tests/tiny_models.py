@@ -6,8 +6,9 @@ import json
 from functools import cache
 from pathlib import Path
 from shutil import copytree
-from tempfile import mkdtemp
 from typing import Any
+
+from tests.folders import session_folder
 
 KINDS = ("bert", "distilbert", "mpnet", "roberta", "xlm-roberta")
 PLACES = 66
@@ -30,7 +31,7 @@ def _made(kind: str) -> Path:
     import torch
     from transformers import AutoConfig, AutoModel
 
-    folder = Path(mkdtemp(prefix=f"tiny-{kind}-"))
+    folder = session_folder(f"tiny-{kind}-")
     sizes: dict[str, Any] = {"vocab_size": len(WORDS), "max_position_embeddings": PLACES}
     if kind == "distilbert":
         sizes |= {"dim": WIDTH, "n_layers": 1, "n_heads": 2, "hidden_dim": WIDTH}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from shutil import copytree
-from tempfile import mkdtemp
 from typing import Any
+
+from tests.folders import session_folder
 
 SIZE = 64
 """The tiny model's own width and height, in pixels."""
@@ -20,7 +21,7 @@ def make_pipeline(folder: Path) -> Path:
 
 @cache
 def _made() -> Path:
-    folder = Path(mkdtemp(prefix="tiny-sd-"))
+    folder = session_folder("tiny-sd-")
     _pipeline().save_pretrained(folder, safe_serialization=True)
     for seed, name in ((11, "ink"), (12, "oil")):
         _save_lora(folder / "loras", name, seed)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
+from tests.folders import session_folder
 from tests.tiny_models import WIDTH, make_tiny
 
 PROMPTS = {"query": "a river ", "document": ""}
@@ -22,7 +22,7 @@ def make_steps(kind: str) -> Path:
     from tokenizers import Tokenizer
 
     torch.manual_seed(2)
-    folder = Path(mkdtemp(prefix="tiny-steps-")) / kind.replace(" ", "-")
+    folder = session_folder("tiny-steps-") / kind.replace(" ", "-")
     base = make_tiny(folder.parent / "base")
     if kind == "static":
         words = Tokenizer.from_file(str(base / "tokenizer.json"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from shutil import copytree
-from tempfile import mkdtemp
 from typing import Any
+
+from tests.folders import session_folder
 
 CONTEXT = 128
 TEMPLATE = (
@@ -34,7 +35,7 @@ def _made() -> Path:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    folder = Path(mkdtemp(prefix="tiny-text-"))
+    folder = session_folder("tiny-text-")
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("t", "h"), ("th", "e"), ("Ġ", "the")]
     words = ["</s>", *letters, *("".join(pair) for pair in merges)]
