@@ -89,7 +89,6 @@ class Needs(Section):
 
     memory_mb: int | None = Field(None, ge=1, description="memory in MiB")
     gpu_vram_mb: int | None = Field(None, ge=1, description="memory of a GPU in MiB")
-    cpu_threads: int | None = Field(None, ge=1, le=4096, description="CPU threads")
 
 
 class Replicas(Section):
@@ -117,9 +116,7 @@ class ModelDetails(Section):
     licence: Licence | None = Field(
         None, description="`name`, `read_from`, `confirmed_by`, `confirmed_at`"
     )
-    needs: Needs = Field(
-        Needs(), description="`memory_mb`, `gpu_vram_mb`, `cpu_threads` of a replica"
-    )
+    needs: Needs = Field(Needs(), description="`memory_mb` and `gpu_vram_mb` of a replica")
     parameters: dict[str, Value] = Field(
         {}, description="for requests that do not set them, such as `truncate: true`"
     )
@@ -143,7 +140,7 @@ class ModelDetails(Section):
         None, description="the Python environment it runs in, one of `runtimes`; none = ours"
     )
     metadata: dict[str, Value] = Field(
-        {}, description="what people want to know of it; goes before what the source tells"
+        {}, description="what people want to know of it; shown, not acted on"
     )
 
     @field_validator("keep_alive")

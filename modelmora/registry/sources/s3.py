@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from modelmora.errors import ConfigurationError, MissingExtra, NotFound, Unreachable
-from modelmora.registry.sources.base import Check, File, Found, Progress
+from modelmora.registry.sources.base import File, Found
 from modelmora.registry.sources.cache import Cache, missing
+from modelmora.registry.sources.kept import Kept
 
 AWS = "https://s3.amazonaws.com"
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class S3:
+class S3(Kept):
     """`bucket/prefix`, with AWS_* or MINIO_* variables or ~/.aws/credentials, else anonymously."""
 
     place: str
@@ -41,26 +42,12 @@ class S3:
         revision = hashlib.sha256(told.encode()).hexdigest()[:40]
         return Found(revision, tuple(_file(name, each) for name, each in names))
 
-    def fetch(
-        self, revision: str | None, files: Sequence[File], progress: Progress, check: Check
-    ) -> None:
-        """Fetch into the cache; what a killed fetch left is gone on from."""
-        self.cache.fetch(self._source, revision or "", files, self._read, progress, check)
-
     def folder(self, revision: str | None) -> Path:
         """Its folder in the cache."""
         folder = self.cache.folder(self._source, revision or "-")
         if not folder.is_dir():
             raise missing(self._source)
         return folder
-
-    def exact(self, revision: str | None) -> str | None:
-        """The revision that lies here."""
-        return revision
-
-    def discard(self, revision: str | None) -> int:
-        """Delete it from the cache."""
-        return self.cache.discard(self._source, revision or "-")
 
     @property
     def _source(self) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import socket
 import ssl
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,8 +16,9 @@ from urllib.parse import unquote, urljoin, urlsplit
 import httpcore
 
 from modelmora.errors import ConfigurationError, NotFound, Unreachable
-from modelmora.registry.sources.base import Check, File, Found, Progress
+from modelmora.registry.sources.base import File, Found
 from modelmora.registry.sources.cache import Cache, missing
+from modelmora.registry.sources.kept import Kept
 from modelmora.registry.sources.local import SINGLE
 from modelmora.text import printable, shorten
 
@@ -26,7 +27,7 @@ _TIMES = {"timeout": {"connect": 10.0, "read": 60.0, "write": 10.0, "pool": 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Web:
+class Web(Kept):
     """`host/path/file.gguf`, or .onnx; `#sha256=…` behind it is what the file must hash to."""
 
     place: str
@@ -47,26 +48,12 @@ class Web:
         etag = headers.get(b"etag")
         return Found(revision, (File(self._name, int(size), sha256, etag=etag),))
 
-    def fetch(
-        self, revision: str | None, files: Sequence[File], progress: Progress, check: Check
-    ) -> None:
-        """Fetch into the cache; what a killed fetch left is gone on from."""
-        self.cache.fetch(self._source, revision or "", files, self._read, progress, check)
-
     def folder(self, revision: str | None) -> Path:
         """The file in the cache."""
         path = self.cache.folder(self._source, revision or "-") / self._name
         if not path.is_file():
             raise missing(self._source)
         return path
-
-    def exact(self, revision: str | None) -> str | None:
-        """The revision that lies here."""
-        return revision
-
-    def discard(self, revision: str | None) -> int:
-        """Delete it from the cache."""
-        return self.cache.discard(self._source, revision or "-")
 
     @property
     def _source(self) -> str:
