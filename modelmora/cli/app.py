@@ -12,7 +12,7 @@ import typer
 import typer.main
 from pydantic import ValidationError
 
-from modelmora.cli.output import say, tell
+from modelmora.cli.shared.output import say, tell
 from modelmora.errors import ModelMoraError
 from modelmora.surroundings import INTERRUPTED, settle
 from modelmora.text import printable, shorten

@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 
 import typer
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, say, tell
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import print_json, say, tell
 from modelmora.engines.catalog import entry_for
 from modelmora.engines.entries import with_defaults
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption
-from modelmora.cli.output import print_json, say, tell
+from modelmora.cli.shared.options import ConfigOption, DataDirOption, JsonOption
+from modelmora.cli.shared.output import print_json, say, tell
 from modelmora.settings import load_settings
 
 

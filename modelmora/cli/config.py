@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, SecretStr
 
-from modelmora.cli.options import ConfigOption, DataDirOption, JsonOption, ServersOption
-from modelmora.cli.output import print_json, print_table, say, tell
+from modelmora.cli.shared.options import ConfigOption, DataDirOption, JsonOption, ServersOption
+from modelmora.cli.shared.output import print_json, print_table, say, tell
 from modelmora.errors import ConfigurationError
 from modelmora.settings import (
     DEFAULT_CONFIG,

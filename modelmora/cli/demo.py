@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from modelmora.cli import secondact
-from modelmora.cli.options import JsonOption
-from modelmora.cli.output import print_json, say, talk, tell, tell_more
 from modelmora.cli.secondact import Written
+from modelmora.cli.shared.options import JsonOption
+from modelmora.cli.shared.output import print_json, say, talk, tell, tell_more
 from modelmora.cli.showcase import Asker, Showcase, counts, ending_as_interrupt
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, Unreachable

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import minute, print_bytes, print_json, print_table, say, tell
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import minute, print_bytes, print_json, print_table, say, tell
 from modelmora.deadletters.contents import told_request
 from modelmora.deadletters.letters import (
     DeadLetter,

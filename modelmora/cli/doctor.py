@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, print_table, say, waiting
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import print_json, print_table, say, waiting
 from modelmora.diagnostics import State, examine
 from modelmora.host.instance import Instance
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import clock, node_name, print_json, print_table, say, tell
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import clock, node_name, print_json, print_table, say, tell
 from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import Undecodable
 from modelmora.host.instance import Instance

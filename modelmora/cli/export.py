@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from modelmora.cli.models import NamedModel, looked_up
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, say, tell
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import print_json, say, tell
 from modelmora.host.instance import Instance
 from modelmora.registry.exporting import export
 

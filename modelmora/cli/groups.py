@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import node_name, print_json, print_table, say, tell
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import node_name, print_json, print_table, say, tell
 from modelmora.diagnostics.groups import Group, Groups, pace_line
 from modelmora.host.instance import Instance
 from modelmora.messages import Lane

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import typer
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, say, tell
-from modelmora.cli.portions import PORTION_INPUTS, joined, portions
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import print_json, say, tell
+from modelmora.cli.shared.portions import PORTION_INPUTS, joined, portions
 from modelmora.cli.streaming import ask_and_show
 from modelmora.engines import entry_for
 from modelmora.errors import ConfigurationError

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from modelmora.cli.output import say, tell
+from modelmora.cli.shared.output import say, tell
 from modelmora.errors import ConfigurationError
 from modelmora.host.project import Project, files_of, write
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, say, talk, tell
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import print_json, say, talk, tell
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.records.routing import routes, wished

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, print_table, say, tell, waiting
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import print_json, print_table, say, tell, waiting
 from modelmora.errors import ModelMoraError, NotFound
 from modelmora.host.detached import owner
 from modelmora.host.detached import stop as stop_process

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, say, tell, waiting
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import print_json, say, tell, waiting
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Undecodable
 from modelmora.host.instance import Instance

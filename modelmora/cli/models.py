@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import print_json, print_table, say, tell
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import print_json, print_table, say, tell
 from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
 from modelmora.kafka.sizes import inputs_that_fit

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import Cell, print_json, print_table, say
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import Cell, print_json, print_table, say
 from modelmora.host.instance import Instance
 from modelmora.text import duration, size
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from modelmora.cli.options import ConfigOption, DataDirOption
+from modelmora.cli.shared.options import ConfigOption, DataDirOption
 from modelmora.settings import config_path, load_settings
 
 PortHelp = "0 = any free one"

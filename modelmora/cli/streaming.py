@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from modelmora.cli.output import say, tell_more
+from modelmora.cli.shared.output import say, tell_more
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Undecodable
 from modelmora.host.instance import Instance

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.options import JsonOption, finds_instance
-from modelmora.cli.output import clock, print_json, print_table, say
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import clock, print_json, print_table, say
 from modelmora.deadletters.letters import DeadLetter, Replay, place_text, run_of
 from modelmora.diagnostics.reader import Reader, Record
 from modelmora.errors import NotFound, Undecodable

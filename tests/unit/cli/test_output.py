@@ -10,8 +10,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from modelmora.cli import output
-from modelmora.cli.output import clock, print_json, print_table, say
+from modelmora.cli.shared import output
+from modelmora.cli.shared.output import clock, print_json, print_table, say
 from modelmora.text import iso
 
 

@@ -35,7 +35,7 @@ def printing(tree: ast.AST) -> Iterator[str]:
 
 def test_only_one_module_of_the_command_prints() -> None:
     folder = Path(modelmora.cli.__file__).parent
-    found = {path.name for path in folder.glob("*.py") if [*printing(ast.parse(path.read_text()))]}
+    found = {path.name for path in folder.rglob("*.py") if [*printing(ast.parse(path.read_text()))]}
     assert found == {"output.py"}
 
 

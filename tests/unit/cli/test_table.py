@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies
 
-from modelmora.cli.table import Table, folded
+from modelmora.cli.shared.table import Table, folded
 
 ROWS = [
     ["019ae-an-id", "12", "/a/path/of/some/length", "run `modelmora topics create` and look again"],

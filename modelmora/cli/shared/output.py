@@ -14,7 +14,7 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
-from modelmora.cli.table import GAP, Table
+from modelmora.cli.shared.table import GAP, Table
 from modelmora.text import printable
 
 Cell = str | int | float | None

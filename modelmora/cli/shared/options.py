@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.output import say, waiting
+from modelmora.cli.shared.output import say, waiting
 from modelmora.host.instance import Talk, find
 
 PANEL = "Which instance"
