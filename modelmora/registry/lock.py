@@ -113,8 +113,15 @@ def differences(settings: Settings) -> list[str]:
     return told
 
 
-def drift(settings: Settings, lock: Lock, definition: ModelDefinition, sums: Sums) -> str | None:
-    """How a model differs from the lock file; None where it does not.
+def drift(
+    settings: Settings,
+    lock: Lock,
+    definition: ModelDefinition,
+    sums: Sums,
+    *,
+    but: frozenset[str] = frozenset(),
+) -> str | None:
+    """How a model differs from the lock file, but for these fields; None where it does not.
 
     Files are hashed, those apart that have not changed since they were.
     """
@@ -123,7 +130,7 @@ def drift(settings: Settings, lock: Lock, definition: ModelDefinition, sums: Sum
         return "it is not in the lock file"
     if definition.fault:
         return definition.fault
-    if (changed := _changed(definition, own)) is not None:
+    if (changed := _changed(definition, own, but)) is not None:
         return f"its {changed} is not that of the lock file"
     try:
         folder = Sources(settings).folder(own.source, own.details.revision)
@@ -172,10 +179,10 @@ def _exact(settings: Settings, definition: ModelDefinition, sums: Sums) -> Model
     )
 
 
-def _changed(definition: ModelDefinition, own: ModelDefinition) -> str | None:
+def _changed(definition: ModelDefinition, own: ModelDefinition, but: frozenset[str]) -> str | None:
     """The first field in which a definition is another one than that of the lock file."""
     now, then = _entry(definition), _entry(own)
-    for name in sorted({*now, *then} - {"files", "revision", "active"}):
+    for name in sorted({*now, *then} - {"files", "revision", "active", *but}):
         if now.get(name) != then.get(name):
             return name
     told = definition.details.revision

@@ -19,6 +19,10 @@ _State = tuple[tuple[str, int, int, int], ...]
 """Per file and folder its path, inode, time of the last change of the inode in ns, and size."""
 
 
+ORDERED = frozenset({"keep_alive", "metadata", "pinned", "preload", "replicas"})
+"""What callers may order of a model that serves: how it is kept, not what it is."""
+
+
 class Locked:
     """The lock file and the sums of files, as they are now; to be asked in a thread.
 
@@ -64,7 +68,7 @@ class Locked:
         known = self._compared.get(definition.key)
         if known and known[:2] == (definition, state):
             return known[2]
-        found = drift(self._settings, self._lock, definition, self._sums)
+        found = drift(self._settings, self._lock, definition, self._sums, but=ORDERED)
         if self._sums.changed:
             self._sums.save()
         self._compared.pop(definition.key, None)

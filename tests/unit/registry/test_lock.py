@@ -116,6 +116,22 @@ def test_a_locked_node_refuses_what_drifted_and_goes_on_with_what_it_has(
     assert (again.fault, again.drift) == (None, None), "the same file is back"
 
 
+def test_a_locked_model_may_be_pinned_and_is_still_the_one_that_was_locked(
+    settings: Settings,
+) -> None:
+    write_lock(settings)
+    locked = Locked(settings)
+    locked.refresh()
+    (model,) = served(settings)
+    for kept in ({"pinned": True}, {"keep_alive": 60.0}, {"preload": True}):
+        details = model.details.model_copy(update=kept)
+        assert locked.fault(replace(model, details=details)) is None
+    details = model.details.model_copy(update={"options": {"slots": 2}})
+    assert (
+        locked.fault(replace(model, details=details)) == "its options is not that of the lock file"
+    )
+
+
 def test_files_are_compared_again_only_once_something_has_changed(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
