@@ -15,6 +15,7 @@ from modelmora.engines.base import Plan, Row
 from modelmora.engines.graphs.forms import form_of
 from modelmora.engines.graphs.network import OnnxNetwork
 from modelmora.engines.loading import OnTorch, weights
+from modelmora.engines.options import option
 from modelmora.engines.sentences.packing import BUDGETS, START, Budget, pack
 from modelmora.engines.sentences.tokens import Text
 from modelmora.errors import Code, RequestError
@@ -58,7 +59,7 @@ class OnTexts(OnTorch):
         """Pack batches by the budget of these options and of the device."""
         own_memory = self.device.type != "cpu"
         budgets, start = (DEVICE_BUDGETS, DEVICE_START) if own_memory else (BUDGETS, START)
-        self.budget = Budget(int(options.get("token_budget") or start), budgets)
+        self.budget = Budget(option(options, "token_budget", start), budgets)
 
     @abstractmethod
     def texts(

@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any
 
 from modelmora.engines.base import Step, SteppedEngine
+from modelmora.engines.options import option
 from modelmora.engines.text import asking, llama
 from modelmora.engines.text.asking import Sampling
 from modelmora.engines.text.files import SLOTS, read_gguf_model
@@ -93,9 +94,9 @@ class Gguf(SteppedEngine):
         """Read the model; facts: context_length, slots, architecture. Raises LoadError."""
         self._files = read_gguf_model(path)
         room = self._files.room
-        self.slots = options.get("slots", SLOTS)
-        self._pool = int(options.get("token_pool") or room.pool)
-        self._context = min(int(options.get("context_length") or room.context), self._pool)
+        self.slots = option(options, "slots", SLOTS)
+        self._pool = option(options, "token_pool", room.pool)
+        self._context = min(option(options, "context_length", room.context), self._pool)
         self._adapters = sorted(self._files.adapters)
         self._threads = self._wanted = len(os.sched_getaffinity(0))  # what a model alone gets
         self._running: dict[int, _Running] = {}
