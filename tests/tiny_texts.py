@@ -23,7 +23,7 @@ def make_tiny_text(folder: Path) -> Path:
 
 
 def make_tiny_gguf(folder: Path, **values: Any) -> Path:
-    """A Llama in one GGUF file, with tokens for bytes; `values` of strings are written too."""
+    """A Llama in one GGUF file, with tokens for bytes; `values` are written too."""
     folder.mkdir(parents=True)
     write_gguf(folder / "tiny.gguf", **values)
     return folder
@@ -87,7 +87,8 @@ def write_gguf(path: Path, **values: Any) -> Path:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     for name, value in values.items():
-        writer.add_string(name.replace("__", "."), value)
+        add = writer.add_uint32 if isinstance(value, int) else writer.add_string
+        add(name.replace("__", "."), value)
     half, numbers = _WIDTH // _HEADS, np.random.default_rng(5)
     shapes = {
         "token_embd.weight": (len(tokens), _WIDTH),

@@ -10,8 +10,9 @@ from modelmora.engines.entries import EngineEntry, InputKind, ParameterSpec, fir
 from modelmora.engines.graphs import graph
 from modelmora.engines.images import pipeline
 from modelmora.engines.sentences import sentence
-from modelmora.engines.text import asking
+from modelmora.engines.text import asking, pooled
 from modelmora.engines.text import files as text_files
+from modelmora.engines.text.files import by_form
 from modelmora.messages import DeviceKind
 
 # The real model modules, since transformers imports them only when a model of theirs is made.
@@ -118,7 +119,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         inputs=frozenset({InputKind.TEXT}),
         devices=_TORCH,
         modules=_SENTENCES,
-        read=sentence.read_files,
+        read=by_form(pooled.read_vectors, sentence.read_files),
         warm_up=first_of("Hello"),
         options=_OF_TEXTS,
     ),
@@ -161,7 +162,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         modules=(*_SENTENCES[:-1], "modelmora.engines.sentences.classes"),
         together=True,
         devices=_TORCH,
-        read=architectures.read_reranker,
+        read=by_form(pooled.read_scores, architectures.read_reranker),
         warm_up=first_of("Hello", "Hello"),
         options=_OF_TEXTS,
     ),

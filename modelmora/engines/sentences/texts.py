@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from modelmora.engines.base import Plan, Row
@@ -111,15 +110,3 @@ class OnTexts(OnTorch):
         tokens, width = sum(row.cost for row in rows), max(row.cost for row in rows)
         self.budget.observe(tokens, width * len(rows), time.perf_counter() - started)
         return list(answer)
-
-
-def finite(parts: Sequence[Any]) -> np.ndarray[Any, Any]:
-    """Rows of numbers as one array of FP32, in C order.
-
-    Raises RequestError where a number in it is none.
-    """
-    numbers = np.ascontiguousarray(parts, dtype="<f4")
-    if not np.isfinite(numbers).all():
-        message = "the model computed NaN or infinity; its weights may be damaged"
-        raise RequestError(Code.INFERENCE_FAILED, message)
-    return numbers

@@ -212,5 +212,9 @@ class Gguf(SteppedEngine):
         self._server: Any = None  # its memory first
         self._threads = self._wanted
         self._server = llama.start(
-            self._files, self._adapters, self.slots, self._pool, self._threads
+            self._files,
+            slots=self.slots,
+            pool=self._pool,
+            threads=self._threads,
+            adapters=self._adapters,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import xllamacpp
 
 from modelmora.engines.files import broken
@@ -25,6 +27,8 @@ from modelmora.sandbox import kernel, seccomp
 PROMPT_BATCH = 256
 """Tokens of prompts between two things that llama.cpp says; between them it cannot be stopped."""
 _SILENT = -1
+_TOO_LONG = re.compile(r"input \((\d+) tokens\) is too large")
+_FAILED = RequestError(Code.INFERENCE_FAILED, "llama.cpp failed on this request")
 _PAUSE_NS = 100_000_000
 
 
@@ -40,7 +44,31 @@ class Said:
     error: RequestError | None = None
 
 
-def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, threads: int) -> Any:
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """That whole texts are to be computed, of up to so many tokens: to vectors, or to ranks."""
+
+    tokens: int
+    ranks: bool
+
+
+class TooLong(Exception):
+    """A text has more tokens than the model takes."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__(tokens)
+        self.tokens = tokens
+
+
+def start(
+    model: GgufModel,
+    *,
+    slots: int,
+    pool: int,
+    threads: int,
+    adapters: Sequence[str] = (),
+    texts: Texts | None = None,
+) -> Any:
     """Llama.cpp with the model, its cache and its slots in place. Raises LoadError."""
     params = xllamacpp.CommonParams()
     params.model.path = str(model.path)
@@ -51,6 +79,11 @@ def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, thre
     ]
     params.n_parallel, params.n_ctx = slots, pool
     params.n_batch = PROMPT_BATCH
+    if texts:
+        params.embedding = True
+        params.n_batch = params.n_ubatch = texts.tokens
+        if texts.ranks:
+            params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     params.kv_unified = True
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.warmup = params.fit_params = params.ctx_shift = False
@@ -87,6 +120,34 @@ def _unheard() -> Iterator[str]:
             stack.enter_context(kernel.unhurried(_PAUSE_NS))
             folder = ""
         yield str(Path(folder) / "none.sock")
+
+
+def embed(server: Any, texts: Sequence[str]) -> Sequence[np.ndarray[Any, Any]]:
+    """A vector of each text, of length 1. Raises TooLong, RequestError."""
+    body = {"input": list(texts), "encoding_format": "base64"}
+    found = sorted(_whole(server.handle_embeddings(body))["data"], key=lambda each: each["index"])
+    return [np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for each in found]
+
+
+def rerank(server: Any, query: str, documents: Sequence[str]) -> Sequence[float]:
+    """What the model makes of each document. Raises TooLong, RequestError."""
+    body = {"query": query, "documents": list(documents)}
+    found = sorted(_whole(server.handle_rerank(body))["results"], key=lambda each: each["index"])
+    return [each["relevance_score"] for each in found]
+
+
+def _whole(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An answer that is no error."""
+    if not (error := answer.get("error")):
+        return answer
+    if told := _TOO_LONG.match(str(error.get("message"))):
+        raise TooLong(int(told[1]))
+    if "n_prompt_tokens" in error:
+        raise TooLong(int(error["n_prompt_tokens"]))
+    if error.get("type") == "invalid_request_error":
+        message = "is empty for this model, which makes no token of it"
+        raise RequestError(Code.INVALID_INPUT, message)
+    raise _FAILED
 
 
 def body_of(asked: Asked, how: Sampling, *, seeded: bool) -> dict[str, Any]:
@@ -170,7 +231,7 @@ def _fault(error: Mapping[str, Any], body: Mapping[str, Any]) -> RequestError:
             return refusal
     if error.get("type") == "invalid_request_error":
         return _refused(body)
-    return RequestError(Code.INFERENCE_FAILED, "llama.cpp failed on this request")
+    return _FAILED
 
 
 def _refused(body: Mapping[str, Any]) -> RequestError:
