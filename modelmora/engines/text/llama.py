@@ -27,6 +27,13 @@ from modelmora.sandbox import kernel, seccomp
 PROMPT_BATCH = 256
 """Tokens of prompts between two things that llama.cpp says; between them it cannot be stopped."""
 _SILENT = -1
+_PLAIN = "modelmora_plain"
+_AS_IT_STANDS = "{{ messages[0].content }}"
+_CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+)
+"""For images beside the prompt of a model without a template, as llama.cpp has it."""
 _TOO_LONG = re.compile(r"input \((\d+) tokens\) is too large")
 _FAILED = RequestError(Code.INFERENCE_FAILED, "llama.cpp failed on this request")
 _PAUSE_NS = 100_000_000
@@ -89,6 +96,7 @@ def start(
     params.warmup = params.fit_params = params.ctx_shift = False
     params.cache_ram_mib = 0
     params.offline = True
+    params.chat_template = _template_of(model)
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
     params.verbosity = _SILENT
     params.n_threads_http = 1
@@ -105,6 +113,16 @@ def start(
                 f"llama.cpp cannot load {model.path.name}; is its architecture "
                 f"({model.header.architecture[:60]}) one that it knows?"
             ) from None
+
+
+def _template_of(model: GgufModel) -> str:
+    """The model's own, with a way past it: only what goes through a template has its schema judged.
+
+    A newline at its end would not be written where it is the whole.
+    """
+    told = model.header.values.get("tokenizer.chat_template")
+    own = str(told).removesuffix("\n") if told else _CHATML
+    return f"{{% if {_PLAIN} %}}{_AS_IT_STANDS}{{% else %}}{own}{{% endif %}}"
 
 
 @contextmanager
@@ -150,8 +168,10 @@ def _whole(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     raise _FAILED
 
 
-def body_of(asked: Asked, how: Sampling, *, seeded: bool) -> dict[str, Any]:
-    """The request as llama.cpp takes it.
+def body_of(
+    asked: Asked, how: Sampling, form: Mapping[str, Any], *, seeded: bool
+) -> dict[str, Any]:
+    """The request as llama.cpp takes it; `form` as `asking.form` gives it.
 
     What earlier requests have computed of a prompt is used only where chance decides anyway: it
     changes the last bits, and so may change a token.
@@ -171,26 +191,32 @@ def body_of(asked: Asked, how: Sampling, *, seeded: bool) -> dict[str, Any]:
         "seed": how.seed,
         "stop": list(how.stop),
         "cache_prompt": not seeded and not how.greedy,
+        **form,
     }
-    if not asked.turns:
+    turns: list[dict[str, Any]] = [{"role": t.role, "content": t.content} for t in asked.turns]
+    if not turns and "json_schema" in form:
+        # Asked without a template, llama.cpp takes a schema that it cannot use for none.
+        turns = [{"role": "user", "content": asked.prompt}]
+        body["chat_template_kwargs"] = {_PLAIN: True}
+    if not turns:
         body["prompt"] = asked.prompt
         if how.logprobs is not None:
             body["logprobs"] = max(1, how.logprobs)
         return body
     if how.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": max(1, how.logprobs)}
-    turns: list[dict[str, Any]] = [{"role": t.role, "content": t.content} for t in asked.turns]
-    if asked.images:
-        turns[-1]["content"] = [
-            {"type": "text", "text": asked.turns[-1].content},
-            *({"type": "image_url", "image_url": {"url": _url(image)}} for image in asked.images),
-        ]
     body["messages"] = turns
     return body
 
 
-def _url(image: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+def show(body: dict[str, Any], images: Sequence[bytes]) -> None:
+    """Put images (PNG) before the words of the last turn: llama.cpp ends where none are behind."""
+    last = body["messages"][-1]
+    urls = (f"data:image/png;base64,{base64.b64encode(image).decode()}" for image in images)
+    last["content"] = [
+        *({"type": "image_url", "image_url": {"url": url}} for url in urls),
+        {"type": "text", "text": last["content"]},
+    ]
 
 
 def ask(server: Any, body: dict[str, Any], hear: Callable[[Said], bool]) -> None:
