@@ -12,10 +12,10 @@ from modelmora.engines.base import Engine, OnStep, Outputs, Plan, Row, Withdrawn
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import encode_outputs, encode_request
+from modelmora.workers.child.execution import GroupRun, SafeSize
+from modelmora.workers.child.trial import fault_of
 from modelmora.workers.chunks import Chunk
-from modelmora.workers.execution import GroupRun, SafeSize
 from modelmora.workers.protocol import Run, RunItem
-from modelmora.workers.trial import fault_of
 
 
 class Scripted(Engine):

@@ -13,8 +13,8 @@ from modelmora.engines.base import Step, SteppedEngine, is_out_of_memory
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.messages import InferenceRequest, Parameter
 from modelmora.wire import decode_request
+from modelmora.workers.child.execution import described, encoded, log, place_of
 from modelmora.workers.chunks import LIFE_S, Chunk, Stream
-from modelmora.workers.execution import described, encoded, log, place_of
 from modelmora.workers.protocol import Run
 
 
