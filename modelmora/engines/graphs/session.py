@@ -6,6 +6,7 @@ is imported when a graph is loaded, not with this module.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,6 +41,7 @@ class Session:
         self._fixed = _count(options.get("intra_op") or 0)
         self._threads = self._wanted = self._fixed or 1
         self._since = self._open_s = 0.0
+        self._files = _marks(graph)
         self._session = self._open()
 
     def use_threads(self, count: int) -> None:
@@ -48,22 +50,25 @@ class Session:
         A session has its threads for life, and another takes about half of a load. So it is made
         anew at once to grow; to shrink only when that has been its share for `_WORTH` times as long
         as it took to open: until then threads beyond the share wait for a core without spinning,
-        which costs little (2 threads on one core: 380 ms, one thread: 360 ms).
+        which costs little (2 threads on one core: 380 ms, one thread: 360 ms). And not at all once
+        files beside the graph are others: what was loaded goes on.
         """
-        if not self._fixed and count != self._wanted:
+        if not self._fixed and 0 < count != self._wanted:
             self._wanted, self._since = count, time.monotonic()
         if self._wanted > self._threads:
             self._reopen()
 
     def _reopen(self) -> None:
-        self._threads = self._wanted
-        self._session = None  # frees its memory first
-        self._session = self._open()
+        if self._files == _marks(self._graph):
+            self._threads = self._wanted
+            self._session = None  # frees its memory first
+            self._session = self._open()
 
     def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
         """The outputs as arrays, in the graph's order. Raises MemoryError, and what it raises."""
         waited_s = time.monotonic() - self._since
-        if self._wanted < self._threads and waited_s >= _WORTH * self._open_s:
+        shrinks = self._wanted < self._threads and waited_s >= _WORTH * self._open_s
+        if shrinks or self._session is None:  # none: memory ran out when it was opened again
             self._reopen()
         try:
             outputs: Sequence[Any] = self._session.run(None, dict(feeds))
@@ -96,6 +101,12 @@ class Session:
         if missing:
             raise _absent(next(p for p in self.providers if PROVIDERS[p] in missing))
         return session
+
+
+def _marks(graph: Graph) -> Mapping[str, tuple[int, int, int]]:
+    """What tells whether the files beside a graph are still the same."""
+    stats = {entry.name: entry.stat() for entry in os.scandir(graph.path.parent)}
+    return {name: (one.st_ino, one.st_ctime_ns, one.st_size) for name, one in stats.items()}
 
 
 def _providers(wanted: Any) -> tuple[str, ...]:
