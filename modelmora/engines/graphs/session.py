@@ -14,6 +14,7 @@ from typing import Any
 from modelmora.engines.base import LoadError
 from modelmora.engines.files import broken
 from modelmora.engines.graphs.graph import Graph
+from modelmora.engines.options import option
 from modelmora.errors import Code
 
 PROVIDERS: Mapping[str, str] = {
@@ -37,8 +38,8 @@ class Session:
     def __init__(self, graph: Graph, options: Mapping[str, Any]) -> None:
         """Raises LoadError."""
         self._graph = graph
-        self.providers = _providers(options.get("providers") or ())
-        self._fixed = _count(options.get("intra_op") or 0)
+        self.providers = _providers(option(options, "providers", ()))
+        self._fixed = option(options, "intra_op", 0)
         self._threads = self._wanted = self._fixed or 1
         self._since = self._open_s = 0.0
         self._files = _marks(graph)
@@ -129,9 +130,3 @@ def _absent(provider: str) -> LoadError:
         f"the provider {provider} cannot be used here; install an onnxruntime that has it, or "
         "leave it out of `providers`",
     )
-
-
-def _count(told: Any) -> int:
-    if type(told) is not int or not 0 <= told <= 1024:
-        raise broken("`intra_op` is a number of threads, 0 to 1024")
-    return told

@@ -176,8 +176,12 @@ def test_one_name_of_an_axis_is_one_size(tmp_path: Path) -> None:
     [
         ({"providers": ["cuda"]}, "provider cuda cannot be used here", Code.MODEL_UNAVAILABLE),
         ({"providers": "qnn"}, "takes cpu, cuda, tensorrt", Code.CANNOT_BE_SERVED),
-        ({"intra_op": "two"}, "number of threads", Code.CANNOT_BE_SERVED),
-        ({"intra_op": -1}, "number of threads", Code.CANNOT_BE_SERVED),
+        (
+            {"intra_op": "two"},
+            "must be an integer from 0 to 1024",
+            Code.CANNOT_BE_SERVED,
+        ),
+        ({"intra_op": -1}, "must be an integer from 0 to 1024", Code.CANNOT_BE_SERVED),
     ],
 )
 def test_options_that_cannot_be(
