@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from modelmora.registry.definitions import (
     definition_of,
     retold,
     served_or_faults,
+    tells_another,
 )
 from modelmora.registry.look import Looked, Looker
 from modelmora.registry.watch import fingerprint
@@ -51,6 +52,7 @@ class Models:
         self._settings = settings
         self._service = service
         self._lifecycle = lifecycle
+        self._writer = writer
         self._looker = Looker(settings)
         self._found = Served(())
         self._definitions_seen: object = None
@@ -59,6 +61,8 @@ class Models:
         self._seen: object = None
         self._drifted: dict[ModelKey, str] = {}
         self._read: dict[bytes, tuple[Entry, ModelDefinition]] = {}
+        self._after_next: list[Callable[[], None]] = []
+        self._after: list[Callable[[], None]] = []
         self.state = Registry()
         """The registry as far as it was read."""
         self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer)
@@ -73,6 +77,10 @@ class Models:
             self._seen = None
         self.declaring.heard(key, record)
 
+    def after(self, then: Callable[[], None]) -> None:
+        """Call this once all that was read until now is served so."""
+        self._after_next.append(then)
+
     def tell_anew(self) -> None:
         """The registry is another and holds nothing of what was told."""
         self.state.anew()
@@ -81,6 +89,8 @@ class Models:
 
     def look(self) -> tuple[tuple[Looked, ...], tuple[str, ...]]:
         """What there is to serve, and what cannot even be named; may be called in a thread."""
+        self._after += self._after_next[: (known := len(self._after_next))]
+        del self._after_next[:known]
         seen = fingerprint(self._settings)
         if seen != self._definitions_seen:
             self._found = served_or_faults(self._settings)
@@ -99,7 +109,8 @@ class Models:
         """Own and registered definitions; what the registry says of an own one counts.
 
         But for what says where it lies here, and how it is run from there. An own one that a
-        caller has retired is not wanted until it is declared anew.
+        caller has retired is not wanted until it is declared anew; one in whose place a caller has
+        registered another is that other, wherever its files are.
         """
         entries = dict(self.state.entries)  # at once, for records go on coming
         wanted = {each.key: each for each in self._found.definitions}
@@ -107,10 +118,13 @@ class Models:
             record = entry.record
             if record.kind != "MODEL":
                 continue
-            own = wanted.get((record.name, record.version))
-            if own is None and record.present:
-                wanted[record.name, record.version] = self._definition(key, entry)
-            elif own and not own.fault and record.declaration == own.digest:
+            own = wanted.get(record.key)
+            if own is None:
+                if record.present:
+                    wanted[record.key] = self._definition(key, entry)
+            elif record.writer != self._writer and tells_another(record, own):
+                wanted[own.key] = self._definition(key, entry)
+            elif not own.fault and record.declaration == own.digest:
                 if record.present:
                     told = self._definition(key, entry)
                     wanted[own.key] = retold(own, told.details)
@@ -126,14 +140,19 @@ class Models:
 
     def take(self, looked: tuple[tuple[Looked, ...], tuple[str, ...]]) -> None:
         """Make service and `registry` agree with what was looked at."""
-        if looked == self._seen and not (self.state.buried and self.declaring.mends()):
-            return
-        self._seen = looked
-        models, unreadable = looked
+        mends = self.state.buried and self.declaring.mends()
+        if looked != self._seen or self._renewed or mends:
+            self._seen = looked
+            self._serve(*looked)
+        after, self._after = self._after, []
+        for then in after:
+            then()
+
+    def _serve(self, models: tuple[Looked, ...], unreadable: tuple[str, ...]) -> None:
         for fault in set(unreadable) - set(self.unreadable):
             log.error("model not served", reason=fault)
         self.unreadable = unreadable
-        own = {each.key for each in self._found.definitions}
+        own = {each.key: each for each in self._found.definitions}
         here = [each for each in models if each.definition.key in own or _is_here(each)]
         self.lacking = {
             "@".join(each.definition.key): each.fault or ""
@@ -141,6 +160,7 @@ class Models:
             if each.definition.key not in own and not _is_here(each)
         }
         self._tell_drifted(here)
+        here = [_explained(each, own.get(each.definition.key)) for each in here]
         served = [(_spec(each, self._settings), _entry(each)) for each in here]
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
         self.declaring.tell(
@@ -164,6 +184,18 @@ class Models:
 def _is_here(looked: Looked) -> bool:
     """Whether there is anything to serve the model from, be it broken."""
     return bool(looked.path) or looked.fault is None
+
+
+def _explained(looked: Looked, own: ModelDefinition | None) -> Looked:
+    """A model that cannot be served since it is registered from elsewhere than this node has it.
+
+    Where the files of the other source are here too, it is served from those.
+    """
+    source = looked.definition.source
+    if own is None or not looked.fault or own.source == source:
+        return looked
+    why = f"it is registered from {source}, and this node has it from {own.source}"
+    return replace(looked, fault=f"{why}: {looked.fault}")
 
 
 def _entry(looked: Looked) -> EngineEntry:

@@ -13,7 +13,7 @@ from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.gateway.hall import Ask, Wish
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
-from modelmora.gateway.orders import Orders
+from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
 from modelmora.gateway.replies import Replies
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
@@ -150,9 +150,11 @@ class Bridge:
         return self._directory.status()
 
     async def order(self, wish: Wish) -> Order:
-        """Give an order, and wait for what becomes of it; raises Refusal."""
+        """Give an order, and wait for what becomes of it, here too; raises Refusal."""
         self._check(wish.model, None)
-        return await self._orders.give(wish)
+        order = await self._orders.give(wish)
+        await self._directory.until(lambda: is_shown(order, self.status(), self.models()), SHOWN_S)
+        return order
 
     def hold(self, size: int) -> None:
         """Count `size` more bytes of content as held here; raises Refusal (busy)."""

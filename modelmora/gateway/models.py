@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
@@ -76,6 +77,7 @@ class Directory:
         self._status: Mapping[str, Mapping[str, Health]] = {}
         self._health: Mapping[str, Health] = {}
         self._watch: NodeWatch | None = None
+        self._changed = asyncio.Event()
 
     def registrar(self, send: Callable[[Record], None], writer: str) -> Registrar:
         """Who changes the registry that is read here; `send` takes records to write."""
@@ -117,6 +119,14 @@ class Directory:
     def fault(self) -> str | None:
         """Why the registry is not followed, None while it is."""
         return self._tail.fault
+
+    async def until(self, holds: Callable[[], bool], most_s: float) -> None:
+        """Wait until something holds of what is read here, but no longer than that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                while not holds():
+                    changed = self._changed
+                    await changed.wait()
 
     def look(self, hearing: bool) -> None:
         """To be called twice a second at least; `hearing`: whether the broker answers."""
@@ -202,6 +212,8 @@ class Directory:
                 found.setdefault(model, []).append(health)
         absent = dict.fromkeys(called if nodes else (), Health(State.FAILED, NOWHERE))
         self._health = absent | {model: min(each, key=_nearness) for model, each in found.items()}
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
 
 def _nearness(health: Health) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 
 from aiokafka.errors import KafkaError
 
@@ -17,13 +18,16 @@ from modelmora.kafka.tail import Handler, Tail
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.outbox import Outbox, Written
 from modelmora.kafka.writing.publisher import Answer, Record
-from modelmora.messages import ControlCommand
+from modelmora.messages import ControlCommand, ControlVerb, Health, RegistryRecord
 from modelmora.messages.headers import PRINCIPAL
+from modelmora.records import details_of
 from modelmora.settings import Settings
 from modelmora.web.problems import DoorCode
 from modelmora.wire import encode_control, partition_of
 
 ACKNOWLEDGE_S = 5.0
+SHOWN_S = 2.0
+"""How long an answer waits until the registry tells the same."""
 CALLER = "local"
 
 
@@ -98,6 +102,26 @@ class Orders:
         if not isinstance(answer, Written):
             raise _unreachable("it refuses the command")
         return answer.offset
+
+
+def is_shown(
+    order: Order, status: Mapping[str, Mapping[str, Health]], models: Iterable[RegistryRecord]
+) -> bool:
+    """Whether the registry as it was read here says what nodes have answered.
+
+    `status` is how models are by node and name@version.
+    """
+    pinned = {f"{each.name}@{each.version}": details_of(each).pinned for each in models}
+    for each in order.answers.values():
+        if not each.done or each.reason:
+            continue
+        there = status.get(each.node, {}).get(each.model)
+        if order.verb in (ControlVerb.PIN, ControlVerb.UNPIN):
+            if pinned.get(each.model) is (order.verb is ControlVerb.UNPIN):
+                return False
+        elif there and there.state is not each.state:
+            return False
+    return True
 
 
 def _checked(order: Order, wish: Wish) -> Order:
