@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import structlog
 
 from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.agents.measuring import Measuring
 from modelmora.engines.entries import EngineEntry, class_of, first_request, slots_of
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.sizes import inputs_that_fit
@@ -66,6 +68,7 @@ class Models:
         self.state = Registry()
         """The registry as far as it was read."""
         self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer)
+        self.measuring = Measuring(self.state, sender, settings.namespace, settings.member_id or "")
         self.unreadable: tuple[str, ...] = ()
         """What hides definitions, in a line each."""
         self.lacking: dict[str, str] = {}
@@ -147,6 +150,7 @@ class Models:
         after, self._after = self._after, []
         for then in after:
             then()
+        self.measured()
 
     def _serve(self, models: tuple[Looked, ...], unreadable: tuple[str, ...]) -> None:
         for fault in set(unreadable) - set(self.unreadable):
@@ -161,7 +165,7 @@ class Models:
         }
         self._tell_drifted(here)
         here = [_explained(each, own.get(each.definition.key)) for each in here]
-        served = [(_spec(each, self._settings), _entry(each)) for each in here]
+        served = [(self._known(_spec(each, self._settings)), _entry(each)) for each in here]
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
         self.declaring.tell(
             [each for each in self._found.definitions if not each.fault],
@@ -170,6 +174,15 @@ class Models:
             renewed=self._renewed,
         )
         self._renewed = set()
+
+    def measured(self, *, last: bool = False) -> None:
+        """Tell what was learned; `last`: all of it."""
+        self.measuring.tell(self._service.measured(), last=last)
+
+    def _known(self, spec: ModelSpec) -> ModelSpec:
+        """With what was measured of it before."""
+        mark = _mark(spec)
+        return replace(spec, mark=mark, known=self.measuring.known(spec.key, mark))
 
     def _tell_drifted(self, models: list[Looked]) -> None:
         """Tell once of each model that goes on as it is loaded, since its files are others now."""
@@ -245,6 +258,12 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         preload=details.preload,
         warm_up=encode_request(first) if first else None,
     )
+
+
+def _mark(spec: ModelSpec) -> str:
+    """What was measured under one mark tells nothing of a model with another."""
+    run = (spec.engine, spec.weight_bytes, spec.runtime, sorted(spec.options.items()))
+    return hashlib.sha256(repr(run).encode(errors="replace")).hexdigest()[:16]
 
 
 def _unknown_runtime(name: str | None, known: Collection[str]) -> str | None:

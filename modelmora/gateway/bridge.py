@@ -17,6 +17,7 @@ from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
 from modelmora.gateway.replies import Replies
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
+from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
@@ -37,12 +38,7 @@ from modelmora.messages.headers import GATEWAY, PRINCIPAL, REPLY_PARTITION, TRAC
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import bind_request
 from modelmora.web.problems import DoorCode
-from modelmora.wire import (
-    decode_progress,
-    decode_result,
-    encode_control,
-    encode_request,
-)
+from modelmora.wire import decode_progress, decode_result, encode_control, encode_request
 
 log = structlog.get_logger(__name__)
 ACKNOWLEDGE_S = 2.0  # a produce without answer for so long: the caller is told
@@ -145,8 +141,8 @@ class Bridge:
         """How each model is on the node of those that run where it is best, by name@version."""
         return self._directory.health()
 
-    def status(self) -> Mapping[str, Mapping[str, Health]]:
-        """By the name of each node that runs, how its models are there, by name@version."""
+    def status(self) -> Mapping[str, NodeLease]:
+        """What each node that runs has told last, by its name."""
         return self._directory.status()
 
     async def order(self, wish: Wish) -> Order:

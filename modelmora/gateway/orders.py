@@ -11,6 +11,7 @@ from modelmora.errors import Code
 from modelmora.gateway.hall import Wish
 from modelmora.gateway.listening import Listening
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
@@ -18,7 +19,7 @@ from modelmora.kafka.tail import Handler, Tail
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.outbox import Outbox, Written
 from modelmora.kafka.writing.publisher import Answer, Record
-from modelmora.messages import ControlCommand, ControlVerb, Health, RegistryRecord
+from modelmora.messages import ControlCommand, ControlVerb, RegistryRecord
 from modelmora.messages.headers import PRINCIPAL
 from modelmora.records import details_of
 from modelmora.settings import Settings
@@ -105,17 +106,18 @@ class Orders:
 
 
 def is_shown(
-    order: Order, status: Mapping[str, Mapping[str, Health]], models: Iterable[RegistryRecord]
+    order: Order, status: Mapping[str, NodeLease], models: Iterable[RegistryRecord]
 ) -> bool:
     """Whether the registry as it was read here says what nodes have answered.
 
-    `status` is how models are by node and name@version.
+    `status` is what each node has told last.
     """
     pinned = {f"{each.name}@{each.version}": details_of(each).pinned for each in models}
     for each in order.answers.values():
         if not each.done or each.reason:
             continue
-        there = status.get(each.node, {}).get(each.model)
+        lease = status.get(each.node)
+        there = lease.health(each.model) if lease else None
         if order.verb in (ControlVerb.PIN, ControlVerb.UNPIN):
             if pinned.get(each.model) is (order.verb is ControlVerb.UNPIN):
                 return False

@@ -152,4 +152,5 @@ def _model(told: dict[str, Any]) -> Any:
         reason=told["reason"] or "",
         max_inputs=told["max_inputs"],
         etag=told.get("etag", ""),
+        measured=[pb.Measured(**each) for each in told.get("measured", ())],
     )

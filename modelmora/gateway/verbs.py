@@ -14,6 +14,7 @@ from modelmora.gateway.hall import Hall, state_of
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import RegistryRecord, State
 from modelmora.records import Entry, details_of
+from modelmora.records.measured import shown
 from modelmora.text import did_you_mean, printable, shorten
 from modelmora.web.problems import DoorCode
 
@@ -122,8 +123,9 @@ def entry_of(hall: Hall, entry: Entry) -> dict[str, Any]:
     """A model with all that is told of it."""
     record = entry.record
     details = details_of(record).model_dump(mode="json")
-    shown = summary_of(hall, record, hall.registrar.state.active())
-    return {**shown, "etag": etag_of(entry), "engine": record.engine, **details}
+    state = hall.registrar.state
+    more = {"etag": etag_of(entry), "engine": record.engine, "measured": shown(state, record.key)}
+    return {**summary_of(hall, record, state.active()), **more, **details}
 
 
 def etag_of(entry: Entry) -> str:

@@ -14,6 +14,7 @@ class RegistryKind(StrEnum):
     ROUTE = "ROUTE"
     DEFAULT = "DEFAULT"
     NODE = "NODE"
+    MEASURED = "MEASURED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,9 @@ class RegistryRecord:
     `max_inputs` is how many inputs' outputs fit one result; None where nobody knows.
     NODE is the lease of a node that runs: for how long from the record's timestamp (ms), the task
     of each model that it serves by name@version, and the partitions of the lanes that it reads.
-    `failed` is why it cannot load a model, and `states` where each stands, by name@version.
+    `failed` is why it cannot load a model, `states` where each stands, and `holding` what it holds
+    and what waits for it (`Holding` as text), by name@version.
+    MEASURED is what `writer` has measured of a model, in `details`.
     """
 
     kind: RegistryKind
@@ -47,6 +50,7 @@ class RegistryRecord:
     details: str = ""
     declaration: str | None = None
     states: Mapping[str, str] = field(default_factory=dict)
+    holding: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:

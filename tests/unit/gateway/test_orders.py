@@ -14,12 +14,12 @@ from modelmora.gateway import orders
 from modelmora.gateway.hall import Wish
 from modelmora.gateway.orders import Orders
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Answer, Order
 from modelmora.kafka.writing.outbox import Written
 from modelmora.messages import (
     ControlVerb,
     EventKind,
-    Health,
     LifecycleEvent,
     RegistryKind,
     RegistryRecord,
@@ -121,5 +121,6 @@ def test_an_answer_waits_until_the_registry_tells_the_same(
     order = Order(verb, 1, {"n1": Answer("n1", "m@1", state, done=True)})
     details = '{"pinned":true}' if pinned else ""
     models = [RegistryRecord(RegistryKind.MODEL, "m", "1", "echo", "", "n1", details=details)]
-    assert orders.is_shown(order, {"n1": {"m@1": Health(told)}}, models) is shown
+    lease = NodeLease("n1", {"m@1": "echo"}, (), 0, 1000, {}, {"m@1": told})
+    assert orders.is_shown(order, {"n1": lease}, models) is shown
     assert orders.is_shown(order, {}, []), "what is gone is not waited for"
