@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,26 @@ MOST_HELD = 100
 """Changes of one model that wait for those before them."""
 Then = Callable[[str | None], None]
 """Told once a change was read back: None, or why it does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesTell:
+    """What a model's files tell: how many inputs a result holds, and facts as a record has them."""
+
+    max_inputs: int | None = None
+    facts: str = ""
+
+    def over(self, record: RegistryRecord, *, ours: bool) -> RegistryRecord:
+        """The record with that, where it is `ours` or lacks it.
+
+        Nodes whose files differ must not correct each other for ever.
+        """
+        limit, facts = record.max_inputs, record.file_facts
+        if self.max_inputs is not None and (ours or limit is None):
+            limit = self.max_inputs
+        if self.facts and (ours or not facts):
+            facts = self.facts
+        return replace(record, max_inputs=limit, file_facts=facts)
 
 
 class Declaring:
@@ -88,21 +108,19 @@ class Declaring:
     def tell(
         self,
         definitions: Iterable[ModelDefinition],
-        limits: Mapping[bytes, int | None],
+        told: Mapping[bytes, FilesTell],
         own: Set[bytes] | None,
         renewed: Set[tuple[str, str]] = frozenset(),
     ) -> None:
         """Write what is to be said of these definitions, of others' models, and what is gone.
 
-        `limits` is how many inputs a result holds of each model that is served here, by the key of
-        its record; `own` the keys of all own models, the broken ones too, None while nobody can
+        `told` is what the files of each model that is served here tell, by the key of its record;
+        `own` the keys of all own models, the broken ones too, None while nobody can
         say which those are; `renewed` are those whose definition was put there again.
         """
         definitions = [*definitions]
         self._active = self._state.active({each.key for each in definitions})
-        self._wishes |= wished(
-            [each for each in definitions if self._declare(each, limits, renewed)]
-        )
+        self._wishes |= wished([each for each in definitions if self._declare(each, told, renewed)])
         for name, (_, version) in routes(definitions).names.items():
             self._route(name, version)
         for key, entry in [*self._state.entries.items()]:
@@ -113,13 +131,10 @@ class Declaring:
                 self._declared.pop(key, None)
                 if record.writer == self._writer:
                     self._write(key, replace(record, present=False, declaration=None))
-            elif (
-                record.present
-                and limits.get(key) not in (None, record.max_inputs)
-                # Nodes whose files differ must not correct each other for ever.
-                and (record.max_inputs is None or record.writer == self._writer)
-            ):
-                self._write(key, replace(record, max_inputs=limits[key]))
+            elif record.present and key in told:
+                own_word = told[key].over(record, ours=record.writer == self._writer)
+                if own_word != record:
+                    self._write(key, own_word)
 
     def change(self, name: str, version: str, then: Then, **details: Any) -> None:
         """Say something else of a registered model than was declared, for all nodes.
@@ -164,7 +179,7 @@ class Declaring:
     def _declare(
         self,
         definition: ModelDefinition,
-        limits: Mapping[bytes, int | None],
+        files: Mapping[bytes, FilesTell],
         renewed: Set[tuple[str, str]],
     ) -> bool:
         """Tell a definition where that is to be done.
@@ -197,10 +212,8 @@ class Declaring:
         if key in self._under_way:
             return False
         self._declared[key] = mark
-        limit = limits.get(key)
-        self._write(
-            key, record_of(definition.config, self._writer, declaration=mark, max_inputs=limit)
-        )
+        made = record_of(definition.config, self._writer, declaration=mark)
+        self._write(key, files.get(key, FilesTell()).over(made, ours=True))
         return told is None or not (told.declaration or "").endswith(WISH)
 
     def _route(self, name: str, lowest: str) -> None:

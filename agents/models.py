@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from modelmora.agents.declaring import Declaring
+from modelmora.agents.declaring import Declaring, FilesTell
 from modelmora.agents.lifecycle import Lifecycle, Sender
 from modelmora.agents.measuring import Measuring
 from modelmora.engines.entries import EngineEntry, class_of, first_request, slots_of
@@ -17,6 +17,7 @@ from modelmora.errors import Code, RequestError
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
 from modelmora.records import Entry, Registry, model_key
+from modelmora.records.facts import text_of
 from modelmora.registry.definitions import (
     ModelDefinition,
     Served,
@@ -169,7 +170,11 @@ class Models:
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
         self.declaring.tell(
             [each for each in self._found.definitions if not each.fault],
-            {model_key(*spec.key): spec.max_inputs for spec, _ in served if not spec.fault},
+            {
+                model_key(*spec.key): FilesTell(spec.max_inputs, text_of(each.files.facts))
+                for each, (spec, _) in zip(here, served, strict=True)
+                if not spec.fault
+            },
             own=None if unreadable else {model_key(*key) for key in own},
             renewed=self._renewed,
         )

@@ -67,8 +67,8 @@ class Presence:
     def _is_news(self, record: RegistryRecord, now: float) -> bool:
         """Whether it is to be told now.
 
-        (1) It is due. (2) It says something else of what this node serves. (3) Or of what its
-        models hold, but for times, which go on by themselves; not too often.
+        (1) It is due. (2) It says something else of what this node serves, or of what is pinned.
+        (3) Or of what its models hold, but for times, which go on by themselves; not too often.
         """
         # (1), (2)
         before = self._told
@@ -76,9 +76,11 @@ class Presence:
             return True
         if replace(record, holding={}) != replace(before, holding={}):
             return True
+        told, now_told = _timeless(before.holding), _timeless(record.holding)
+        if _pinned(told) != _pinned(now_told):
+            return True
         # (3)
-        changed = _timeless(record.holding) != _timeless(before.holding)
-        return changed and now >= self._told_at + HOLDING_S
+        return told != now_told and now >= self._told_at + HOLDING_S
 
     def leave(self) -> None:
         """The node is about to end."""
@@ -111,6 +113,10 @@ class Presence:
 
     def _written(self, _: Answer) -> None:
         self._writing = False
+
+
+def _pinned(holding: Mapping[str, Holding]) -> set[str]:
+    return {name for name, each in holding.items() if each.pinned}
 
 
 def _timeless(holding: Mapping[str, str]) -> Mapping[str, Holding]:

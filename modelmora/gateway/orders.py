@@ -119,7 +119,9 @@ def is_shown(
         lease = status.get(each.node)
         there = lease.health(each.model) if lease else None
         if order.verb in (ControlVerb.PIN, ControlVerb.UNPIN):
-            if pinned.get(each.model) is (order.verb is ControlVerb.UNPIN):
+            wanted = order.verb is ControlVerb.PIN
+            kept = lease.holds(each.model).pinned if lease and there else wanted
+            if not pinned.get(each.model, wanted) == kept == wanted:
                 return False
         elif there and there.state is not each.state:
             return False

@@ -174,9 +174,10 @@ def _licence(
 
 def _details(reference: Reference, fetched: Fetched) -> ModelDetails:
     """What is known of it. What lies with others may change there, so its files are not noted."""
+    details = ModelDetails(licence=fetched.licence, card=dict(fetched.card))
     if reference.scheme not in FETCHED:
-        return ModelDetails(licence=fetched.licence)
-    return ModelDetails(revision=fetched.revision, files=fetched.files, licence=fetched.licence)
+        return details
+    return details.model_copy(update={"revision": fetched.revision, "files": fetched.files})
 
 
 def _name_of(reference: Reference) -> str:

@@ -70,6 +70,9 @@ class ModelEntry(ModelSummary, ModelDetails):
     etag: str = Field(description="What tells this state of it from another; for `If-Match`")
     engine: str | None
     measured: list[MeasuredNeeds]
+    facts: dict[str, Any] = Field(
+        description="What is known of it: by its files, else its `card`, else `metadata`"
+    )
 
 
 class Choice(BaseModel):
@@ -154,6 +157,8 @@ _MATCH = _parameter(
 _QUERY = [
     _parameter("name", "query", "Only this name.", _TEXT),
     _parameter("version", "query", "Only this version.", _TEXT),
+    _parameter("licence", "query", "Only those under the licence of this name.", _TEXT),
+    _parameter("fact.NAME", "query", "Only those with this fact, such as `fact.dimension`.", _TEXT),
     _parameter("task", "query", "Only this task.", _TEXT),
     _parameter(
         "state",

@@ -124,6 +124,7 @@ def test_what_models_hold_is_told_now_and_then_and_times_go_on_by_themselves(des
     assert told(waiting=3, idle_s=1.0) == ['{"waiting":3,"idle_s":1.0}']
     desk.time.now += HOLDING_S / 4
     assert told(waiting=3, idle_s=9.0) == told(waiting=4) == []
+    assert told(waiting=4, pinned=True) == ['{"waiting":4,"pinned":true}'], "an order waits for it"
 
 
 @given(

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from modelmora.messages import Health, RegistryRecord, State
+from modelmora.records.facts import facts_of
 from modelmora.records.verbs import register, retire
 from modelmora.settings import ModelConfig
 from tests.unit.agents.test_models import Desk
+from tests.unit.registry.models import make_model
 
 
 @pytest.fixture
@@ -86,3 +88,21 @@ async def test_of_two_nodes_sources_that_mean_the_same_everywhere_one_counts(
     desk.refresh()
     reason = str(desk.service.standing()["m@1"].health.reason)
     assert "registered from hf:org/two, and this node has it from hf:org/one" in reason
+
+
+async def test_what_files_tell_stands_in_the_record(desk: Desk, tmp_path: Path) -> None:
+    desk.install("m", task="txt2embed", source=str(make_model(tmp_path / "m")))
+    desk.refresh()
+    (record,) = [each for each in desk.written() if each.name == "m"]
+    assert facts_of(record)["dimension"] == 16
+    desk.refresh()
+    desk.sender.sent.clear()
+    config = ModelConfig(name="by-caller", task="txt2embed", source=str(tmp_path / "m"))
+    made = register(desk.models.state, config, "gateway")
+    assert made
+    desk.hear(made)
+    desk.log += [made] * (desk._read - len(desk.log))
+    desk.refresh()
+    (record,) = [each for each in desk.written() if each.name == "by-caller"]
+    assert facts_of(record)["dimension"] == 16, "told by a node that has the files"
+    assert record.max_inputs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,7 +14,7 @@ from modelmora.gateway.registry import _model
 from modelmora.gateway.rest.orders import HeldModel
 from modelmora.gateway.rest.routes import create_app
 from modelmora.gateway.verbs import entry_of
-from modelmora.messages import DeviceKind, Holding
+from modelmora.messages import DeviceKind, Holding, RegistryKind, RegistryRecord
 from modelmora.records.measured import Measured, Taken, told
 from modelmora.rpc.v1 import management_pb2
 from tests.unit.gateway.fakes import FakeHall
@@ -36,6 +38,32 @@ async def test_the_status_has_what_ps_shows() -> None:
     assert (torn["reason"], torn["device"], torn["waiting"]) == ("no weights", None, 0)
     for row in standing(hall):  # as gRPC tells it
         management_pb2.ModelHealth(**{k: v for k, v in row.items() if v is not None})
+
+
+async def test_lists_are_asked_by_licence_and_facts() -> None:
+    hall = FakeHall()
+    base = RegistryRecord(RegistryKind.MODEL, "e", "1", "txt2embed", "/e", "n1")
+    told = {"licence": {"name": "MIT"}, "metadata": {"language": ["en", "de"], "dimension": 1}}
+    hall.registry.write(
+        replace(base, details=json.dumps(told), file_facts='{"dimension":384,"texts":true}')
+    )
+    for query, found in (
+        ("licence=mit", True),
+        ("licence=apache-2.0", False),
+        ("fact.dimension=384&fact.language=DE&licence=MIT", True),
+        ("fact.dimension=1", False),
+        ("fact.texts=true", True),
+        ("fact.=1", False),
+    ):
+        names = [each["name"] for each in (await get(hall, f"/models?{query}"))["models"]]
+        assert names == (["e"] if found else []), query
+    entry = await get(hall, "/models/e/versions/1")
+    assert entry["facts"] == {"dimension": 384, "texts": True, "language": ["en", "de"]}
+    assert entry["metadata"] == told["metadata"], "what was written comes back as it was"
+    assert (await get(hall, "/models?facts.dimension=1"))["code"] == "invalid_input"
+    known = hall.registrar.state.model("e", "1")
+    assert known
+    assert json.loads(_model(entry_of(hall, known)).facts) == entry["facts"]
 
 
 async def test_what_was_measured_stands_beside_what_is_declared() -> None:

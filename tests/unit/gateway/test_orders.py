@@ -121,6 +121,6 @@ def test_an_answer_waits_until_the_registry_tells_the_same(
     order = Order(verb, 1, {"n1": Answer("n1", "m@1", state, done=True)})
     details = '{"pinned":true}' if pinned else ""
     models = [RegistryRecord(RegistryKind.MODEL, "m", "1", "echo", "", "n1", details=details)]
-    lease = NodeLease("n1", {"m@1": "echo"}, (), 0, 1000, {}, {"m@1": told})
+    lease = NodeLease("n1", {"m@1": "echo"}, (), 0, 1000, {}, {"m@1": told}, {"m@1": details})
     assert orders.is_shown(order, {"n1": lease}, models) is shown
     assert orders.is_shown(order, {}, []), "what is gone is not waited for"
