@@ -12,8 +12,9 @@ import structlog
 from modelmora.agents.declaring import Declaring, FilesTell
 from modelmora.agents.lifecycle import Lifecycle, Sender
 from modelmora.agents.measuring import Measuring
+from modelmora.engines.base import LoadError
 from modelmora.engines.entries import EngineEntry, class_of, first_request, slots_of
-from modelmora.errors import Code, RequestError
+from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
 from modelmora.records import Entry, Registry, model_key
@@ -237,7 +238,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     try:
         if (slots := slots_of(looked.entry, options)) is not None:
             options = {**options, "slots": slots}  # what the engine takes is what it is sent
-    except RequestError as error:
+    except LoadError as error:
         fault = fault or error.message
     return ModelSpec(
         definition.name,
@@ -245,7 +246,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         definition.task,
         engine,
         looked.path,
-        files.weight_bytes,
+        files.weight_bytes + files.cache_bytes,
         looked.entry.needs_cores,
         options=options,
         max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
@@ -254,7 +255,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         unchanged=looked.state if settings.locked else (),
         fault=fault,
         runtime=details.runtime,
-        devices=looked.entry.devices,
+        devices=files.devices or looked.entry.devices,
         declared=_declared(details.needs),
         min_replicas=details.replicas.min,
         max_replicas=details.replicas.max,
@@ -267,7 +268,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
 
 def _mark(spec: ModelSpec) -> str:
     """What was measured under one mark tells nothing of a model with another."""
-    run = (spec.engine, spec.weight_bytes, spec.runtime, sorted(spec.options.items()))
+    run = (spec.engine, spec.model_bytes, spec.runtime, sorted(spec.options.items()))
     return hashlib.sha256(repr(run).encode(errors="replace")).hexdigest()[:16]
 
 
