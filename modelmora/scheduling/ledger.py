@@ -31,6 +31,12 @@ class Ledger:
         self._policy = policy
         self._devices = policy.devices
 
+    @property
+    def most(self) -> Need:
+        """What a replica could have at most."""
+        budgets = (one.budget_bytes for one in self._devices if one.kind is DeviceKind.CUDA)
+        return Need(self._devices[0].budget_bytes, max(budgets, default=0))
+
     def fits(self, model: Model, now: float) -> bool:
         """Whether any device could hold the model if it were alone with the pinned ones."""
         return bool(model.replicas) or self.place(model, now).plan.verdict is not Verdict.NEVER

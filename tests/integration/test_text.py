@@ -61,7 +61,7 @@ def test_text_comes_in_chunks_and_whole(station: Station, model: str) -> None:
 
 def test_gguf_makes_vectors_and_scores_and_sees_images(station: Station) -> None:
     def asked(model: str, *inputs: Content, **parameters: Parameter) -> InferenceResult:
-        ids = station.send(model=model, inputs=inputs, progress=False, **parameters)
+        ids = station.send(1, model=model, inputs=inputs, progress=False, **parameters)
         (answer,) = station.seen.answers(ids)
         return answer
 

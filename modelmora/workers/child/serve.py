@@ -91,10 +91,8 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
         enclosure = _enclose(order)
         info = dict(engine.load(Path(order["path"]), order["options"]))
         if order.get("warm_up") and (fault := fault_of(engine, b64decode(order["warm_up"]))):
-            # What the task's own request says is right, as these files and options make the model.
-            final = fault.code is Code.INVALID_INPUT
             raise LoadError(
-                Code.CANNOT_BE_SERVED if final else Code.MODEL_UNAVAILABLE,
+                Code.MODEL_UNAVAILABLE,
                 f"its test request failed: {fault.code.value}: {fault.message}",
             )
     except LoadError as error:
