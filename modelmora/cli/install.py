@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
@@ -17,7 +18,9 @@ from modelmora.registry import ModelDefinition, Wish, install_wish, served_or_fa
 from modelmora.registry.definitions import FIRST_VERSION
 from modelmora.registry.fetching import Fetching
 from modelmora.registry.frozen import install_frozen
+from modelmora.registry.licences import is_permissive
 from modelmora.registry.sources import Progress
+from modelmora.settings import Licence
 from modelmora.text import printable, size
 
 Named = Annotated[
@@ -74,7 +77,10 @@ def install(
             installed = install_frozen(settings, progress)
         else:
             fetching = Fetching(only or (), progress)
-            wish = Wish(source, name, task, version, activate, revision, accept_licence, fetching)
+            ask = _ask if sys.stdin.isatty() and talk().is_terminal else None
+            wish = Wish(
+                source, name, task, version, activate, revision, accept_licence, ask, fetching
+            )
             installed = [install_wish(settings, wish)]
     if json:
         told = [each.as_dict() for each in installed]
@@ -94,7 +100,29 @@ def _licence(definition: ModelDefinition) -> str:
     licence = definition.details.licence
     if licence is None:
         return "licence not told"
-    return f"licence {licence.name} (from {licence.read_from or 'you'})"
+    if licence.confirmed_by:
+        who = f"accepted by {licence.confirmed_by}"
+    elif is_permissive(licence.name):
+        who = f"from {licence.read_from}"
+    else:
+        who = f"accepted by nobody; see --accept-licence {licence.name}"
+    return f"licence {licence.name} ({who})"
+
+
+def _ask(source: str, licence: Licence | None) -> str | None:
+    """The licence that the person at the terminal accepts, None where that is none."""
+    if licence is None:
+        say(f"{source} tells no licence.")
+        return _answer("Under which one may you use it (empty: do not install)? ") or None
+    say(f"{source} is under the licence {licence.name} (from {licence.read_from}).")
+    yes = _answer("Do you accept it? [y/N] ").lower() in ("y", "yes")
+    return licence.name if yes else None
+
+
+def _answer(question: str) -> str:
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
 
 
 @contextmanager
@@ -104,7 +132,7 @@ def _bars() -> Iterator[Progress]:
     if not console.is_terminal:
         yield _lines()
         return
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
 
     columns = (
@@ -113,16 +141,21 @@ def _bars() -> Iterator[Progress]:
         DownloadColumn(),
         TransferSpeedColumn(),
     )
-    with Bars(*columns, console=console) as bars:
-        known = {}
+    bars = Bars(*columns, console=console)
+    known: dict[str, TaskID] = {}
 
-        def show(path: str, done: int, total: int) -> None:
-            if path not in known:
-                told = printable(path)
-                known[path] = bars.add_task(told if len(told) <= 34 else f"…{told[-33:]}")
-            bars.update(known[path], completed=done, total=total)
+    def show(path: str, done: int, total: int) -> None:
+        if not known:
+            bars.start()  # not before, for something may be asked
+        if path not in known:
+            told = printable(path)
+            known[path] = bars.add_task(told if len(told) <= 34 else f"…{told[-33:]}")
+        bars.update(known[path], completed=done, total=total)
 
+    try:
         yield show
+    finally:
+        bars.stop()
 
 
 def _lines() -> Progress:

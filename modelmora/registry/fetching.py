@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from modelmora.registry.sources import File, Progress, Reference, Scheme, Source
 from modelmora.registry.sources.base import quiet
 from modelmora.registry.sums import Sums
 from modelmora.settings import Licence, ModelFile
+from modelmora.settings.models import Value
 
 FETCHED = (Scheme.HUB, Scheme.S3, Scheme.WEB)
 """What is copied here, and so stays as it is; the others are served where they lie."""
@@ -30,6 +31,8 @@ class Fetching:
 
     only: Sequence[str] = ()
     progress: Progress = quiet
+    licence: Callable[[Licence | None], Licence | None] = lambda told: told
+    """Given what the source tells, before anything large is fetched; may refuse by raising."""
     expected: Sequence[ModelFile] | None = None
 
 
@@ -42,6 +45,7 @@ class Fetched:
     files: tuple[ModelFile, ...]
     licence: Licence | None
     tag: str | None
+    card: Mapping[str, Value]
 
 
 def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fetched:
@@ -55,6 +59,7 @@ def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fe
     with plainly(told):
         found = source.resolve()
         chosen = _chosen(reference, found.files, how)
+        licence = how.licence(found.licence)
         chosen.sort(key=lambda file: (not file.path.endswith(".json"), file.size, file.path))
         source.fetch(found.revision, chosen, how.progress, check_content)
         folder = source.folder(found.revision)
@@ -65,7 +70,7 @@ def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fe
         files = hashed(folder, lying, sums)
     if how.expected is not None:
         _compare(told, files, how.expected)
-    return Fetched(folder, found.revision, files, found.licence, found.tag)
+    return Fetched(folder, found.revision, files, licence, found.tag, found.card)
 
 
 def _chosen(reference: Reference, files: Sequence[File], how: Fetching) -> list[File]:

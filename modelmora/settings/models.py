@@ -139,8 +139,11 @@ class ModelDetails(Section):
     runtime: RuntimeName | None = Field(
         None, description="the Python environment it runs in, one of `runtimes`; none = ours"
     )
+    card: dict[str, Value] = Field(
+        {}, description="what its source tells of it, such as `language`; noted by `install`"
+    )
     metadata: dict[str, Value] = Field(
-        {}, description="what people want to know of it; shown, not acted on"
+        {}, description="what people know of it beyond that; fills what files and card lack"
     )
 
     @field_validator("keep_alive")

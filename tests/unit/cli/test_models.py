@@ -149,6 +149,22 @@ def test_what_a_model_is_is_shown_within_80_columns(cli: Cli, tmp_path: Path) ->
     assert "see `modelmora list`" in wrong.err
 
 
+def test_models_are_listed_by_what_they_are(cli: Cli, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    (folder / "README.md").write_text("---\nlanguage: [en, de]\nlicense: mit\n---\n")
+    cli("install", "./m")
+    assert cli("info", "m", "--json").json["facts"]["language"] == ["en", "de"]
+    for asked, found in (
+        (("--fact", "dimension=16", "--fact", "language=EN"), ["m"]),
+        (("--fact", "dimension=384"), ["all-minilm-l6-v2"]),
+        (("--task", "txt2txt"), []),
+        (("--licence", "MIT"), ["m"]),
+        (("--licence", "gpl"), []),
+    ):
+        assert [each["name"] for each in cli("list", *asked, "--json").json] == found, asked
+    assert cli("list", "--fact", "dimension").code == 2
+
+
 def test_the_weights_of_a_gguf_are_told_apart_from_its_cache(cli: Cli, tmp_path: Path) -> None:
     file = make_tiny_gguf(tmp_path / "g") / "tiny.gguf"
     cli("install", "./g")

@@ -25,6 +25,7 @@ TOLD: dict[str, Any] = {
     "warm_up": "Hello",
     "replicas": {"max": 2},
     "runtime": "vllm",
+    "card": {"language": ["en"]},
     "metadata": {"languages": ["en"]},
 }
 
