@@ -203,6 +203,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         files=looked.state,
         unchanged=looked.state if settings.locked else (),
         fault=fault,
+        adapter=looked.adapter or None,
         runtime=details.runtime,
         devices=looked.entry.devices,
         declared=_declared(details.needs),

@@ -116,7 +116,7 @@ def write_gguf(path: Path, **values: Any) -> Path:
     return path
 
 
-def write_lora(path: Path) -> None:
+def write_lora(path: Path) -> Path:
     """An adapter of `make_tiny_gguf`'s model that changes much."""
     import numpy as np
     from gguf import GGUFWriter
@@ -134,3 +134,4 @@ def write_lora(path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return path

@@ -86,6 +86,7 @@ def _told(looked: Looked) -> dict[str, Any]:
         "state": "failed" if looked.fault else "ok",
         "reason": looked.fault or looked.drift,
         "path": looked.path or None,
+        "adapter_path": looked.adapter or None,
         "weight_bytes": files.weight_bytes,
         "max_inputs": inputs_that_fit(files.row_bytes) if files.row_bytes else None,
         "facts": dict(files.facts),
@@ -108,6 +109,9 @@ def _lines(looked: Looked) -> Iterator[tuple[str, str]]:
     if looked.path:
         yield "path", looked.path
         yield "size", f"{size(looked.files.weight_bytes)} of weights"
+    if adapter := details.adapter:
+        yield "adapter", adapter.source + (f"@{adapter.revision}" if adapter.revision else "")
+        yield "adapter path", looked.adapter
     for name, fact in told["facts"].items():
         if fact not in (None, (), [], ""):
             text = ", ".join(map(str, fact)) if isinstance(fact, list | tuple) else str(fact)
@@ -122,7 +126,7 @@ def _lines(looked: Looked) -> Iterator[tuple[str, str]]:
         read = f", read from {licence.read_from}" if licence.read_from else ""
         who = f"; accepted by {licence.confirmed_by}" if licence.confirmed_by else ""
         yield "licence", f"{licence.name}{read}{who}"
-    for file in details.files:
+    for file in (*details.files, *(details.adapter.files if details.adapter else ())):
         yield "file", f"{file.path}  {size(file.size)}  {file.sha256[:12]}"
 
 

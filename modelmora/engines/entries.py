@@ -115,6 +115,8 @@ class EngineEntry:
     read: Callable[[Path], ModelFiles] | None = None
     slots: int | None = None
     together: bool = False
+    adapters: frozenset[str] = frozenset()
+    """Its classes that take an adapter."""
     warm_up: InferenceRequest | None = None
     """What a child runs before it counts as loaded, so that the first caller waits for nothing."""
     warm_ups: Mapping[str, InferenceRequest] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from modelmora.engines.adapters import ADAPTER, adapter_files
 from modelmora.engines.base import (
     Engine,
     LoadError,
@@ -87,11 +88,14 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
     try:
         if order["path"]:
             model_files(Path(order["path"]))
+            if order["adapter"]:
+                adapter_files(Path(order["adapter"]))
             check_unchanged(order["unchanged"])
         # Libraries may ask more of the system than models may: they are imported first.
         engine = make_engine(order["engine"])
         enclosure = _enclose(order)
-        info = dict(engine.load(Path(order["path"]), order["options"]))
+        options = {**order["options"], ADAPTER: order["adapter"]}
+        info = dict(engine.load(Path(order["path"]), options))
         if order.get("warm_up") and (fault := fault_of(engine, b64decode(order["warm_up"]))):
             raise LoadError(
                 Code.MODEL_UNAVAILABLE,
@@ -115,11 +119,12 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
 def _enclose(order: Mapping[str, Any]) -> Enclosure:
     """Before anything of the model is read. Raises LoadError."""
     folder = Path(order["path"]) if order["path"] else None
+    adapter = Path(order["adapter"]) if order["adapter"] else None
     try:
         return enclose(
             Mode(order["sandbox"]),
             folder,
-            beside=form_beside(order["options"]),
+            beside=(form_beside(order["options"]), adapter),
             devices=bool(os.environ.get("CUDA_VISIBLE_DEVICES")),
         )
     except Unenclosed as error:

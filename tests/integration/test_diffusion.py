@@ -252,7 +252,7 @@ def test_the_size_of_the_model_is_that_of_its_files(engine: Diffusion) -> None:
 
 async def test_images_through_a_forked_child(folder: Path) -> None:
     entry = CATALOG["txt2img"]
-    spec = Spec("tiny", "1", "txt2img", entry.engine, str(folder), {"device": "cpu"})
+    spec = Spec("tiny", "1", "txt2img", entry.engine, str(folder), options={"device": "cpu"})
     async with supervised(entry.modules) as (supervisor, recorder):
         await load(supervisor, recorder, 1, spec)
         first = await answers(supervisor, recorder, group(1, 1, [["a"], ["b"]], seed=1, steps=1))

@@ -12,18 +12,30 @@ import pytest
 from modelmora.broker import EmbeddedBroker
 from modelmora.messages import Status
 from tests.integration.test_stepped import Station
-from tests.tiny_texts import make_tiny_gguf, make_tiny_text
+from tests.tiny_adapters import make_adapter
+from tests.tiny_texts import make_tiny_gguf, make_tiny_text, write_lora
 
 BOTH = ("tensors", "gguf")
 
 
 @pytest.fixture(scope="module")
 def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    from transformers import AutoModelForCausalLM
+
     folder = tmp_path_factory.mktemp("texts")
     sources = (make_tiny_text(folder / "tensors"), make_tiny_gguf(folder / "gguf"))
+    adapters = (
+        make_adapter(folder / "peft", AutoModelForCausalLM, sources[0], "q_proj"),
+        folder / "lora" / "a.gguf",
+    )
+    write_lora(adapters[1])
     models = [
-        {"name": name, "task": "txt2txt", "source": str(source)}
-        for name, source in zip(BOTH, sources, strict=True)
+        {"name": name, "task": "txt2txt", "source": str(source)} | more
+        for name, source, adapter in zip(BOTH, sources, adapters, strict=True)
+        for more in (
+            {"active": True},
+            {"version": "tuned", "adapter": {"source": str(adapter)}},
+        )
     ]
     made = Station(broker.bootstrap_servers, folder, json.dumps(models))
     try:
@@ -45,6 +57,16 @@ def test_text_comes_in_chunks_and_whole(station: Station, model: str) -> None:
     assert (settings["finish_reason"], settings["max_tokens"]) == ("length", 60)
     (refused,) = station.seen.answers(station.send(model=model, loras=("none",)))
     assert refused.status is Status.REFUSED
+
+
+@pytest.mark.parametrize("model", BOTH)
+def test_a_version_with_an_adapter_answers_beside_its_base(station: Station, model: str) -> None:
+    names = (model, f"{model}@tuned", model, f"{model}@1")
+    sent = [station.send(model=name, temperature=0, max_tokens=20) for name in names]
+    base, tuned, again, named = (station.answers(ids)[0] for ids in sent)
+    assert tuned.error is None
+    assert base.outputs == again.outputs == named.outputs != tuned.outputs
+    assert (base.version, tuned.version) == ("1", "tuned")
 
 
 @pytest.mark.parametrize("model", BOTH)

@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
+from modelmora.engines.adapters import ADAPTER, read_adapter
 from modelmora.engines.base import Step, SteppedEngine
 from modelmora.engines.text import asking, llama
 from modelmora.engines.text.asking import Sampling
@@ -97,6 +98,9 @@ class Gguf(SteppedEngine):
         self._pool = int(options.get("token_pool") or room.pool)
         self._context = min(int(options.get("context_length") or room.context), self._pool)
         self._adapters = sorted(self._files.adapters)
+        self._own: Sequence[Path] = ()
+        if place := options.get(ADAPTER):
+            self._own = (read_adapter(Path(place)).path,)
         self._threads = self._wanted = len(os.sched_getaffinity(0))  # what a model alone gets
         self._running: dict[int, _Running] = {}
         self._waiting: deque[_Running] = deque()
@@ -127,12 +131,10 @@ class Gguf(SteppedEngine):
         body = llama.body_of(asked, how, seeded="seed" in parameters)
         body |= asking.form(parameters, has_turns=bool(asked.turns))
         scales = asking.scales(parameters, self._adapters)
-        if self._adapters:
-            # Those not named too, or they would stay as the request before had them.
-            body["lora"] = [
-                {"id": number, "scale": scales.get(name, 0.0)}
-                for number, name in enumerate(self._adapters)
-            ]
+        # Those not named too, or they would stay as the request before had them.
+        strengths = [*(scales.get(name, 0.0) for name in self._adapters), *(1.0 for _ in self._own)]
+        if strengths:
+            body["lora"] = [{"id": n, "scale": scale} for n, scale in enumerate(strengths)]
         places = asked.most_tokens + _TEMPLATE_TOKENS + _IMAGE_TOKENS * len(asked.images)
         places = min(places + how.max_tokens, self._context)
         self._running[key] = run = _Running(key, parameters, how, body, places)
@@ -210,6 +212,5 @@ class Gguf(SteppedEngine):
     def _start(self) -> None:
         self._server: Any = None  # its memory first
         self._threads = self._wanted
-        self._server = llama.start(
-            self._files, self._adapters, self.slots, self._pool, self._threads
-        )
+        adapters = [*(self._files.adapters[name] for name in self._adapters), *self._own]
+        self._server = llama.start(self._files, adapters, self.slots, self._pool, self._threads)

@@ -40,15 +40,13 @@ class Said:
     error: RequestError | None = None
 
 
-def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, threads: int) -> Any:
+def start(model: GgufModel, adapters: Sequence[Path], slots: int, pool: int, threads: int) -> Any:
     """Llama.cpp with the model, its cache and its slots in place. Raises LoadError."""
     params = xllamacpp.CommonParams()
     params.model.path = str(model.path)
     if model.projector:
         params.mmproj.path = str(model.projector)
-    params.lora_adapters = [
-        xllamacpp.CommonAdapterLoraInfo(str(model.adapters[name]), 0.0) for name in adapters
-    ]
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), 0.0) for path in adapters]
     params.n_parallel, params.n_ctx = slots, pool
     params.n_batch = PROMPT_BATCH
     params.kv_unified = True

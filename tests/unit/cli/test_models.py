@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.cli.runs import Cli, pretend_running
 from tests.unit.registry.models import make_model
+from tests.unit.registry.test_adapted import make_lora
 
 
 def test_with_nothing_installed_the_packaged_model_is_listed(cli: Cli) -> None:
@@ -145,6 +146,20 @@ def test_what_a_model_is_is_shown_within_80_columns(cli: Cli, tmp_path: Path) ->
     assert (wrong.code, wrong.out) == (3, "")
     assert "did you mean" not in wrong.err
     assert "see `modelmora list`" in wrong.err
+
+
+def test_an_adapter_is_shown_with_its_files(cli: Cli, tmp_path: Path) -> None:
+    make_model(tmp_path / "m")
+    make_lora(tmp_path / "tune")
+    ran = cli("install", "./m", "--adapter", "./tune")
+    assert ran.out.strip() == "m@tune"
+    assert f"with {tmp_path / 'tune'}" in ran.err
+    lines = cli("info", "m@tune").out.splitlines()
+    assert f"{'adapter':<14} {tmp_path / 'tune'}" in lines
+    shown = cli("info", "m@tune", "--json").json
+    assert shown["adapter"]["source"] == shown["adapter_path"] == str(tmp_path / "tune")
+    assert shown["facts"]["adapter_rank"] == 2
+    assert cli("install", "./m", "--adapter", "./gone").code == 3
 
 
 def test_uninstall_takes_one_away_and_says_which_it_needs(cli: Cli, tmp_path: Path) -> None:
