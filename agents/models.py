@@ -181,7 +181,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     definition, files = looked.definition, looked.files
     details = definition.details
     engine = class_of(looked.entry, definition.engine, files)
-    first = first_request(looked.entry, definition.name, details.warm_up, engine)
+    first = first_request(looked.entry, definition.name, details.warm_up, engine, files)
     fault = looked.fault or _unknown_runtime(details.runtime, settings.runtimes)
     options, slots = details.options, None
     try:

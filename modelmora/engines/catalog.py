@@ -208,6 +208,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         inputs=frozenset({InputKind.TEXT}),
         modules=_DRAWING,
         read=pipeline.read_files,
+        warm_up=first_of("Hello"),
     ),
     "tensor": EngineEntry(
         task="tensor",

@@ -96,11 +96,8 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
         enclosure = _enclose(order)
         options = {**order["options"], ADAPTER: order["adapter"]}
         info = dict(engine.load(Path(order["path"]), options))
-        if order.get("warm_up") and (fault := fault_of(engine, b64decode(order["warm_up"]))):
-            raise LoadError(
-                Code.MODEL_UNAVAILABLE,
-                f"its test request failed: {fault.code.value}: {fault.message}",
-            )
+        if order.get("warm_up"):
+            info["warm_up_ms"] = _try(engine, b64decode(order["warm_up"]))
     except LoadError as error:
         _refuse(sock, error.code, error.message)
         return None
@@ -114,6 +111,16 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
     info["private_bytes"] = private_memory(os.getpid())
     sock.sendall(protocol.encode_json(Kind.LOADED, info))
     return engine
+
+
+def _try(engine: Engine | SteppedEngine, request: bytes) -> float:
+    """Run a first request; returns how many ms it took. Raises LoadError."""
+    began = time.perf_counter()
+    if fault := fault_of(engine, request):
+        raise LoadError(
+            Code.MODEL_UNAVAILABLE, f"its test request failed: {fault.code.value}: {fault.message}"
+        )
+    return round((time.perf_counter() - began) * 1e3, 1)
 
 
 def _enclose(order: Mapping[str, Any]) -> Enclosure:

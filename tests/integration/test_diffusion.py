@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,12 @@ import numpy as np
 import pytest
 
 from modelmora.engines import CATALOG, Outputs, Row, Withdrawn, settings_for
+from modelmora.engines.entries import first_request
+from modelmora.engines.images.pipeline import SCHEDULERS, read_files
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Parameter
+from modelmora.wire import encode_request
+from modelmora.workers.trial import fault_of
 from tests.integration.worker_rig import Spec, answers, group, load, supervised
 from tests.tiny_pipelines import SIZE, make_pipeline
 
@@ -248,6 +253,24 @@ def test_a_prompt_that_is_too_long_is_refused_alone(engine: Diffusion) -> None:
 
 def test_the_size_of_the_model_is_that_of_its_files(engine: Diffusion) -> None:
     assert pixels(drawn(engine, "a").contents[0]).shape == (SIZE, SIZE, 3)
+
+
+def test_the_first_request_is_the_cheapest_there_is(engine: Diffusion, folder: Path) -> None:
+    entry = CATALOG["txt2img"]
+    files = read_files(folder)
+    first = first_request(entry, "m", warm_up=True, files=files)
+    assert first is not None
+    assert first.parameters == {"size": "16x16", "steps": 1, "guidance": 1.0}
+    for scheduler in SCHEDULERS:
+        parameters = {**first.parameters, "scheduler": scheduler}
+        if scheduler == "PNDM":
+            fault = fault_of(engine, encode_request(replace(first, parameters=parameters)))
+            assert fault is not None
+            assert "at least 4" in fault.message
+            parameters["steps"] = 4
+        assert fault_of(engine, encode_request(replace(first, parameters=parameters))) is None
+    own = first_request(entry, "m", warm_up="a cat", files=files)
+    assert own == replace(first, inputs=("a cat",))
 
 
 async def test_images_through_a_forked_child(folder: Path) -> None:
