@@ -90,7 +90,9 @@ def read_adapter(path: Path) -> Adapter:
     size, shapes = read_header(path / ADAPTER_WEIGHTS)
     if not shapes:
         raise broken(f"{ADAPTER_WEIGHTS} holds no tensors")
-    return Adapter(path, size, _lora(read_json(path / ADAPTER_CONFIG)))
+    lora = _lora(read_json(path / ADAPTER_CONFIG))
+    _check_ranks(lora, shapes)
+    return Adapter(path, size, lora)
 
 
 def with_adapter(files: ModelFiles, base: Path, path: Path) -> ModelFiles:
@@ -141,6 +143,15 @@ def _lora(config: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, value in taken.items():
         if not isinstance(value, _TAKEN[name]) or (value is True and _TAKEN[name] is not bool):
             raise broken(f"{ADAPTER_CONFIG} has a `{name}` that is none")
-    if not 1 <= taken.get("r", 0) <= 1 << 16 or not taken.get("target_modules"):
+    if not taken.get("r") or not taken.get("target_modules"):
         raise broken(f"{ADAPTER_CONFIG} does not tell its rank `r` and its `target_modules`")
     return taken
+
+
+def _check_ranks(lora: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+    """Raises LoadError for a rank that no tensor has: PEFT would first make room for it."""
+    there = [min(shape) for name, shape in shapes.items() if "lora_" in name and len(shape) > 1]
+    most = max(there, default=0)
+    for rank in (lora["r"], *lora.get("rank_pattern", {}).values()):
+        if type(rank) is not int or not 1 <= rank <= most:
+            raise broken(f"{ADAPTER_CONFIG} tells a rank, {str(rank)[:20]}, that its tensors lack")

@@ -149,8 +149,11 @@ def edited(adapter: Path, folder: Path, **config: Any) -> Path:
         ({"something_new": {"x": 1}}, "`something_new`, which is not served"),
         ({"r": "8"}, "`r` that is none"),
         ({"r": True}, "`r` that is none"),
-        ({"r": -1}, "rank `r`"),
-        ({"r": 1 << 40}, "rank `r`"),
+        ({"r": 0}, "rank `r`"),
+        ({"r": -1}, "-1, that its tensors lack"),
+        ({"r": 1 << 14}, "16384, that its tensors lack"),
+        ({"rank_pattern": {"q_proj": 1 << 40}}, "that its tensors lack"),
+        ({"rank_pattern": {"q_proj": [4]}}, "that its tensors lack"),
         ({"target_modules": []}, "`target_modules`"),
         ({"rank_pattern": 3}, "`rank_pattern` that is none"),
     ],
@@ -165,7 +168,7 @@ def test_what_is_no_lora_is_refused_unseen(
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"r": 5}, "of another shape"),
+        ({"r": 3}, "of another shape"),
         ({"target_modules": ["q_proj"]}, "that fit nothing in the model"),
         ({"target_modules": ["q_proj", "down_proj", "k_proj"]}, "lacks"),
         ({"target_modules": ["nothing"]}, "its adapter cannot be read"),

@@ -26,7 +26,7 @@ def make_lora(folder: Path, **config: Any) -> Path:
     """A folder with all that is looked at of an adapter before a load."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adapter_config.json").write_text(json.dumps(LORA | config))
-    weights = safetensors(**{"base_model.model.query.lora_A.weight": (2, 16)})
+    weights = safetensors(**{"base_model.model.query.lora_A.weight": (4, 16)})
     (folder / "adapter_model.safetensors").write_bytes(weights)
     return folder
 
