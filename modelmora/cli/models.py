@@ -88,6 +88,7 @@ def _told(looked: Looked) -> dict[str, Any]:
         "path": looked.path or None,
         "adapter_path": looked.adapter or None,
         "weight_bytes": files.weight_bytes,
+        "cache_bytes": files.cache_bytes,
         "max_inputs": inputs_that_fit(files.row_bytes) if files.row_bytes else None,
         "facts": dict(files.facts),
         "takes": sorted(entry.inputs),
@@ -108,7 +109,9 @@ def _lines(looked: Looked) -> Iterator[tuple[str, str]]:
         yield "revision", details.revision
     if looked.path:
         yield "path", looked.path
-        yield "size", f"{size(looked.files.weight_bytes)} of weights"
+        cache = looked.files.cache_bytes
+        beside = f"; beside them up to {size(cache)} of cache and buffers" if cache else ""
+        yield "size", f"{size(looked.files.weight_bytes)} of weights{beside}"
     if adapter := details.adapter:
         yield "adapter", adapter.source + (f"@{adapter.revision}" if adapter.revision else "")
         yield "adapter path", looked.adapter

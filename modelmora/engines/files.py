@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from modelmora.engines.base import LoadError
 from modelmora.errors import Code
-from modelmora.messages import Parameter
+from modelmora.messages import DeviceKind, Parameter
 from modelmora.text import size
 
 WEIGHTS = "model.safetensors"
@@ -39,6 +39,10 @@ class ModelFiles:
     """Parameters that make its first request the cheapest that it takes."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a user asks of a model, by name: dimension, labels, max_tokens."""
+    cache_bytes: int = 0
+    """What it reserves beside the weights, such as a cache of tokens."""
+    devices: tuple[DeviceKind, ...] | None = None
+    """The kinds that it computes on, where they are not all of the entry's."""
 
 
 def broken(message: str) -> LoadError:

@@ -263,8 +263,8 @@ class Fleet:
         """Load models, or make room for them; the result can never be loaded.
 
         (1) Idle models leave if what is loaded has grown beyond the budget of a device.
-        (2) Unless nothing is loaded any more, the claims, most urgent first: aged heads, then lane
-            and arrival.
+        (2) Unless nothing is loaded any more, the claims, most urgent first: aged heads, then lane,
+            then how much waits.
         (3) Each gets the best device for it, and goes by the verdict there: loaded now; or others
             are sent away and the room is reserved, so that no later claim takes it; or it has to
             wait; or never.

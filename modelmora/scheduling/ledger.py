@@ -50,10 +50,11 @@ class Ledger:
                     if (taken := memory.bytes_of(need, device))
                 ]  # fmt: skip
                 plan = combined(plans)
-                used_at = max((self._replicas[one].heard for one in plan.leave), default=0.0)
+                leave = (self._replicas[one] for one in plan.leave)
+                loss = sum(one.model.worth(one, now) for one in leave)
                 free = device.budget_bytes - sum(one.bytes for one in held[device.id])
                 before = model.was_on == device
-                options.append(Option(device, need, plan, used_at, free, before))
+                options.append(Option(device, need, plan, loss, free, before))
         return choose(options) if options else NOWHERE
 
     def reserve(self, reserved: Reserved, option: Option) -> None:

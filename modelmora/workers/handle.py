@@ -20,7 +20,7 @@ from modelmora.surroundings import interpreter
 from modelmora.workers.environment import worker_environment
 from modelmora.workers.exits import wait_exit
 
-CHILD, ZYGOTE = "modelmora.workers.child", "modelmora.workers.zygote"
+CHILD, ZYGOTE = "modelmora.workers.child", "modelmora.workers.child.zygote"
 DATAGRAM = 64 << 10
 PING_S = 5.0
 # Pings left unanswered in a row until a zygote counts as frozen: half a minute, and five of them

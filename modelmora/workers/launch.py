@@ -44,6 +44,7 @@ class Launcher:
         self._pause = FIRST_PAUSE_S
         self._restart: asyncio.TimerHandle | None = None
         self._fresh: dict[int, subprocess.Popen[bytes]] = {}
+        self._origins: dict[int, Zygote] = {}
         self._stopping = False
         self.sessions: set[int] = set()
         self.forked = 0
@@ -126,8 +127,17 @@ class Launcher:
         self.sessions.add(process.pid)
         return process.pid, ours
 
+    def owns_its_libraries(self, pid: int) -> bool:
+        """Whether a child's private memory may hold all that its zygote had imported.
+
+        Its zygote has ended, so what they shared is the child's alone if no other has it.
+        """
+        origin = self._origins.get(pid)
+        return origin is not None and origin not in self._keepers
+
     def ended(self, pid: int, code: int | None) -> None:
         """A child was reaped."""
+        self._origins.pop(pid, None)
         process = self._fresh.pop(pid, None)
         if process is not None:
             process.returncode = known(code)
@@ -143,6 +153,7 @@ class Launcher:
             ours.close()
             raise
         self.forked += 1
+        self._origins[pid] = zygote
         return pid, ours
 
     def _keep_alive(self, spawned: Spawned) -> Zygote:

@@ -20,7 +20,7 @@ from modelmora.engines.images.pipeline import SCHEDULERS, read_files
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Parameter
 from modelmora.wire import encode_request
-from modelmora.workers.trial import fault_of
+from modelmora.workers.child.trial import fault_of
 from tests.integration.worker_rig import Spec, answers, group, load, supervised
 from tests.tiny_pipelines import SIZE, make_pipeline
 

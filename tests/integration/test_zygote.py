@@ -9,6 +9,7 @@ import signal
 import psutil
 import pytest
 
+from modelmora.resources import private_memory
 from modelmora.workers import Supervisor
 from tests.integration.worker_rig import Spec, answers, group, load, spec_of, supervised
 from tests.programs import eventually
@@ -28,6 +29,24 @@ async def test_children_outlive_the_zygote_and_another_one_starts() -> None:
         assert recorder.zygotes == [first, None, supervisor.zygote_pid]
         await load(supervisor, recorder, 2, Spec())
         assert (supervisor.zygote_starts, supervisor.forked) == (2, 2)
+
+
+async def test_what_a_dead_zygote_leaves_to_its_children_is_not_learned_as_their_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modelmora.workers.supervisor.SAMPLE_S", 0.05)
+    async with supervised(["json.tool"]) as (supervisor, recorder):
+        first = await ready_zygote(supervisor)
+        await load(supervisor, recorder, 1, Spec())
+        before = private_memory(supervisor.pids[1])
+        os.kill(first, signal.SIGKILL)
+        await recorder.until(lambda: supervisor.zygote_pid not in {None, first})
+        await load(supervisor, recorder, 2, Spec())
+        assert private_memory(supervisor.pids[1]) > before
+        await answers(supervisor, recorder, group(1, 1, [["a"]]))
+        await answers(supervisor, recorder, group(2, 2, [["a"]]))
+        await recorder.wait("memory", 2)
+        assert ("memory", 1) not in recorder.log
 
 
 async def test_a_load_survives_the_death_of_the_zygote_it_waits_for() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from modelmora.engines.adapters import ADAPTER
 from modelmora.engines.files import Shape, broken, read_json, read_weights
 from modelmora.engines.graphs.graph import GRAPH, Graph, named, read_graph
+from modelmora.engines.options import option
 
 RECORD = "onnx.json"
 """Beside a graph that was exported here: how well and how fast it computes."""
@@ -58,7 +59,7 @@ def form_of(folder: Path, options: Mapping[str, Any], *, on_cpu: bool) -> Path |
     `auto` takes the only form there is. Of two it takes the graph on a CPU, where its record says
     that it gives the same and was measured faster for single texts. Raises LoadError.
     """
-    told = str(options.get("form") or Form.AUTO)
+    told = option(options, "form", Form.AUTO)
     if options.get(ADAPTER):
         if told == Form.ONNX:
             raise broken("an adapter changes the weights for torch, and `form` is onnx")
