@@ -275,9 +275,16 @@ def test_the_first_request_is_the_cheapest_there_is(engine: Diffusion, folder: P
 
 async def test_images_through_a_forked_child(folder: Path) -> None:
     entry = CATALOG["txt2img"]
-    spec = Spec("tiny", "1", "txt2img", entry.engine, str(folder), options={"device": "cpu"})
+    trial = first_request(entry, "tiny", warm_up=True, files=read_files(folder))
+    spec = Spec(
+        "tiny", "1", "txt2img", entry.engine, str(folder), options={"device": "cpu"},
+        warm_up=encode_request(trial) if trial else None,
+    )  # fmt: skip
     async with supervised(entry.modules) as (supervisor, recorder):
         await load(supervisor, recorder, 1, spec)
+        took = recorder.info[1]["warm_up_ms"]
+        assert isinstance(took, float)
+        assert took > 0
         first = await answers(supervisor, recorder, group(1, 1, [["a"], ["b"]], seed=1, steps=1))
         again = await answers(supervisor, recorder, group(2, 1, [["a"]], seed=1, steps=1))
     assert first[:1] == again
