@@ -181,7 +181,7 @@ def for_model(
     LoadError as `with_defaults`, and for an option.
     """
     if entry.options is not None and not (engine and is_class(engine)):
-        check_options(entry.task, options, entry.options)
+        check_options(f"task {entry.task}", options, entry.options)
     slots_of(entry, options)
     return with_defaults(entry, parameters)
 

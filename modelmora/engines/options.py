@@ -72,7 +72,7 @@ def option(options: Mapping[str, Any], name: str, default: T) -> T:
     return found
 
 
-def check_options(task: str, options: Mapping[str, Any], known: Iterable[str]) -> None:
+def check_options(what: str, options: Mapping[str, Any], known: Iterable[str]) -> None:
     """Raises LoadError (cannot_be_served) where an engine takes no such option, or not such a one.
 
     What is told as null is not told.
@@ -81,5 +81,5 @@ def check_options(task: str, options: Mapping[str, Any], known: Iterable[str]) -
     for name in (name for name, value in options.items() if value is not None):
         if name not in taken:
             names = ", ".join(taken) or "none"
-            raise broken(f"task {task} takes no option `{name[:96]}`; it knows: {names}")
+            raise broken(f"{what} takes no option `{name[:96]}`; it knows: {names}")
         option(options, name, None)

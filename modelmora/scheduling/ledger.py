@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from modelmora.messages import DeviceKind
 from modelmora.scheduling.device import Device, Need, ram
 from modelmora.scheduling.placement import Option, choose, combined
 from modelmora.scheduling.policy import Policy
@@ -29,6 +30,12 @@ class Ledger:
         self._replicas = replicas
         self._policy = policy
         self._devices = policy.devices
+
+    @property
+    def most(self) -> Need:
+        """What a replica could have at most."""
+        budgets = (one.budget_bytes for one in self._devices if one.kind is DeviceKind.CUDA)
+        return Need(self._devices[0].budget_bytes, max(budgets, default=0))
 
     def fits(self, model: Model, now: float) -> bool:
         """Whether any device could hold the model if it were alone with the pinned ones."""

@@ -34,6 +34,10 @@ class ForkRefused(ModelMoraError):
     """The zygote cannot fork a child now."""
 
 
+class ZygoteEnded(ForkRefused):
+    """Nor ever again; the next one may."""
+
+
 class Spawned(NamedTuple):
     """A zygote that nobody looks after yet."""
 
@@ -73,7 +77,7 @@ class Zygote:
             socket.send_fds(self._socket, [json.dumps(order).encode()], [child.fileno()])
             return await answer
         except OSError as error:
-            raise ForkRefused(f"the zygote does not listen: {error.strerror}") from None
+            raise ZygoteEnded(f"the zygote does not listen: {error.strerror}") from None
         finally:
             del self._answers[token]
 
@@ -93,7 +97,7 @@ class Zygote:
         self._socket.close()
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(ForkRefused("the zygote ended"))
+                answer.set_exception(ZygoteEnded("the zygote ended"))
         self.settled.set()
         return code
 

@@ -17,6 +17,7 @@ import numpy as np
 from modelmora.engines.base import Engine, Plan, Row, as_batches, texts_of
 from modelmora.engines.files import broken
 from modelmora.engines.numbers import finite
+from modelmora.engines.options import check_options
 from modelmora.engines.sentences.sentence import dimensions_of, prompt_of
 from modelmora.engines.text import llama
 from modelmora.engines.text.llama import TooLong
@@ -44,6 +45,7 @@ class OnGguf(Engine):
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Read the model; facts: dimension (of vectors), max_tokens, device. Raises LoadError."""
+        check_options("a GGUF of vectors or scores", options, ("device",))
         self._read = read_pooled(path, ranks=self.ranks)
         self._threads = self._wanted = len(os.sched_getaffinity(0))  # what a model alone gets
         self._told = 0

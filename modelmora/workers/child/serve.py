@@ -115,11 +115,8 @@ def _try(engine: Engine | SteppedEngine, request: bytes) -> float:
     """Run a first request; returns how many ms it took. Raises LoadError."""
     began = time.perf_counter()
     if fault := fault_of(engine, request):
-        # What the task's own request says is right, as these files and options make the model.
-        final = fault.code is Code.INVALID_INPUT
         raise LoadError(
-            Code.CANNOT_BE_SERVED if final else Code.MODEL_UNAVAILABLE,
-            f"its test request failed: {fault.code.value}: {fault.message}",
+            Code.MODEL_UNAVAILABLE, f"its test request failed: {fault.code.value}: {fault.message}"
         )
     return round((time.perf_counter() - began) * 1e3, 1)
 

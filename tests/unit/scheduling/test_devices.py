@@ -154,6 +154,27 @@ def test_the_batch_that_fits_is_told_to_the_next_replica() -> None:
     assert world.child(A).place.safe_cost == 500
 
 
+def test_a_model_whose_batch_took_more_than_there_is_is_served_in_smaller_ones() -> None:
+    world = World(Policy(budget_bytes=2 * SIZE))
+    world.serve(A)
+    world.scheduler.on_memory(world.replica(A), Need(3 * SIZE), world.now, cost=50)
+    assert world.child(A).killed is KillReason.ROOM, "it holds too much still"
+    world.exit(A)
+    work = world.send(A)
+    assert world.child(A).place.safe_cost == 32
+    world.loaded(A)
+    world.finish(A)
+    assert world.outcome(work) == "answered"
+
+
+def test_a_model_that_takes_more_than_there_is_for_one_request_is_refused() -> None:
+    world = World(Policy(budget_bytes=2 * SIZE))
+    world.serve(A)
+    world.scheduler.on_memory(world.replica(A), Need(3 * SIZE), world.now, cost=1)
+    world.exit(A)
+    assert world.outcome(world.send(A)) == "cannot_be_served"
+
+
 def test_a_peak_of_a_batch_that_is_not_tried_again_is_not_reserved() -> None:
     learned = Learned()
     assert learned.need == Need(0)

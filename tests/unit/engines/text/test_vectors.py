@@ -170,6 +170,14 @@ def test_what_cannot_rank_is_refused(tmp_path: Path) -> None:
         assert refusal.value.code is Code.CANNOT_BE_SERVED
 
 
+def test_options_of_other_forms_are_refused(tmp_path: Path) -> None:
+    from modelmora.engines.text.vectors import GgufVectors
+
+    with pytest.raises(LoadError, match="takes no option `token_budget`") as refusal:
+        GgufVectors().load(write_bert(tmp_path / "m.gguf", 1), {"token_budget": 512})
+    assert refusal.value.code is Code.CANNOT_BE_SERVED
+
+
 def test_a_share_of_threads_counts_once_it_has_lasted(tmp_path: Path) -> None:
     from modelmora.engines.text.vectors import PATIENCE, GgufVectors
 
