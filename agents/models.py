@@ -232,7 +232,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     definition, files = looked.definition, looked.files
     details = definition.details
     engine = class_of(looked.entry, definition.engine, files)
-    first = first_request(looked.entry, definition.name, details.warm_up, engine)
+    first = first_request(looked.entry, definition.name, details.warm_up, engine, files)
     fault = looked.fault or _unknown_runtime(details.runtime, settings.runtimes)
     options, slots = details.options, None
     try:
@@ -254,6 +254,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         files=looked.state,
         unchanged=looked.state if settings.locked else (),
         fault=fault,
+        adapter=looked.adapter or None,
         runtime=details.runtime,
         devices=files.devices or looked.entry.devices,
         declared=_declared(details.needs),

@@ -15,7 +15,6 @@ from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.records.routing import routes, wished
 from modelmora.registry import ModelDefinition, Wish, install_wish, served_or_faults
-from modelmora.registry.definitions import FIRST_VERSION
 from modelmora.registry.fetching import Fetching
 from modelmora.registry.frozen import install_frozen
 from modelmora.registry.licences import is_permissive
@@ -36,6 +35,10 @@ Only = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Of several weights those that match, as '*q4_k_m*'."),
 ]
+Adapter = Annotated[
+    str | None,
+    typer.Option(metavar="SOURCE", help="A LoRA to put on it, which makes a version of its own."),
+]
 Accepted = Annotated[
     str | None,
     typer.Option("--accept-licence", metavar="NAME", help="Note that you accept its licence."),
@@ -55,12 +58,15 @@ def install(
     ] = None,
     name: Named = None,
     task: OfTask = None,
-    version: Annotated[str, typer.Option(metavar="VERSION", help="Its version.")] = FIRST_VERSION,
+    version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Its version (1, or the adapter's name).")
+    ] = None,
     activate: Activate = False,
     revision: Annotated[
         str | None, typer.Option(metavar="REVISION", help="Branch, tag or commit of the hub.")
     ] = None,
     only: Only = None,
+    adapter: Adapter = None,
     accept_licence: Accepted = None,
     frozen: Annotated[
         bool, typer.Option("--frozen", help="All that the lock file names, exactly.")
@@ -79,7 +85,16 @@ def install(
             fetching = Fetching(only or (), progress)
             ask = _ask if sys.stdin.isatty() and talk().is_terminal else None
             wish = Wish(
-                source, name, task, version, activate, revision, accept_licence, ask, fetching
+                source=source,
+                name=name,
+                task=task,
+                version=version,
+                activate=activate,
+                revision=revision,
+                adapter=adapter,
+                accept_licence=accept_licence,
+                ask=ask,
+                fetching=fetching,
             )
             installed = [install_wish(settings, wish)]
     if json:
@@ -91,9 +106,14 @@ def install(
     then = "the running node takes it up" if where.run else "`modelmora serve` serves it"
     after = served_or_faults(settings).definitions
     for each in installed:
-        say(f"installed for {each.task} from {each.source}, {_licence(each)}; {then}")
+        say(f"installed for {each.task} from {_origin(each)}, {_licence(each)}; {then}")
         for line in _moved(each, before, after):
             say(line)
+
+
+def _origin(definition: ModelDefinition) -> str:
+    adapter = definition.details.adapter
+    return definition.source + (f" with {adapter.source}" if adapter else "")
 
 
 def _licence(definition: ModelDefinition) -> str:
@@ -189,8 +209,8 @@ def _moved(
         return
     # (2)
     twin = next((each for each in before if each.key == definition.key), None)
-    if twin and twin.source != definition.source:
-        yield f"it takes the place of {own} from {twin.source or 'a broken definition'}"
+    if twin and _origin(twin) != _origin(definition):
+        yield f"it takes the place of {own} from {_origin(twin) or 'a broken definition'}"
     # (3)
     name, task = definition.name, definition.task
     was, now = (each.names.get(name) for each in (old, new))

@@ -124,6 +124,7 @@ def _told(looked: Looked) -> dict[str, Any]:
         "state": "failed" if looked.fault else "ok",
         "reason": looked.fault or looked.drift,
         "path": looked.path or None,
+        "adapter_path": looked.adapter or None,
         "weight_bytes": files.weight_bytes,
         "cache_bytes": files.cache_bytes,
         "max_inputs": inputs_that_fit(files.row_bytes) if files.row_bytes else None,
@@ -149,6 +150,9 @@ def _lines(looked: Looked) -> Iterator[tuple[str, str]]:
         cache = looked.files.cache_bytes
         beside = f"; beside them up to {size(cache)} of cache and buffers" if cache else ""
         yield "size", f"{size(looked.files.weight_bytes)} of weights{beside}"
+    if adapter := details.adapter:
+        yield "adapter", adapter.source + (f"@{adapter.revision}" if adapter.revision else "")
+        yield "adapter path", looked.adapter
     for name, fact in told["facts"].items():
         if fact not in (None, (), [], ""):
             text = ", ".join(map(str, fact)) if isinstance(fact, list | tuple) else str(fact)
@@ -163,7 +167,7 @@ def _lines(looked: Looked) -> Iterator[tuple[str, str]]:
         read = f", read from {licence.read_from}" if licence.read_from else ""
         who = f"; accepted by {licence.confirmed_by}" if licence.confirmed_by else ""
         yield "licence", f"{licence.name}{read}{who}"
-    for file in details.files:
+    for file in (*details.files, *(details.adapter.files if details.adapter else ())):
         yield "file", f"{file.path}  {size(file.size)}  {file.sha256[:12]}"
 
 

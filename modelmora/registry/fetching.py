@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelmora.engines.adapters import choose_adapter
 from modelmora.engines.allowed import check_one, choose, readable
 from modelmora.engines.base import LoadError
 from modelmora.engines.folders import check_content, check_whole, entrance, model_files, place_of
@@ -26,7 +27,8 @@ FETCHED = (Scheme.HUB, Scheme.S3, Scheme.WEB)
 class Fetching:
     """How to fetch: of several forms those that match `only`, and who hears how far it is.
 
-    `expected` are the files that a lock file names: neither others nor fewer may come.
+    `expected` are the files that a lock file names: neither others nor fewer may come. `adapter`
+    says that it is one, and no whole model.
     """
 
     only: Sequence[str] = ()
@@ -34,6 +36,7 @@ class Fetching:
     licence: Callable[[Licence | None], Licence | None] = lambda told: told
     """Given what the source tells, before anything large is fetched; may refuse by raising."""
     expected: Sequence[ModelFile] | None = None
+    adapter: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,8 @@ def _chosen(reference: Reference, files: Sequence[File], how: Fetching) -> list[
         paths = readable((p, file.size) for p, file in names.items() if p in wanted)
         _compare(str(reference), [names[path] for path in paths], how.expected)
     else:
-        paths = choose([(path, file.size) for path, file in names.items()], how.only)
+        listed = [(path, file.size) for path, file in names.items()]
+        paths = choose_adapter(listed) if how.adapter else choose(listed, how.only)
         if reference.scheme in FETCHED:
             check_one(paths)
     return [names[path] for path in paths]

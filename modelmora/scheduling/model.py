@@ -49,6 +49,8 @@ class ModelSpec:
     files: Hashable = None
     unchanged: tuple[tuple[str, int, int, int], ...] = field(default=(), compare=False)
     fault: str | None = None
+    adapter: str | None = None
+    """Where the adapter lies that is put on it."""
     runtime: str | None = None
     """Which other Python environment its child runs in."""
     devices: tuple[DeviceKind, ...] = (DeviceKind.CPU,)
