@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from modelmora.cli.shared.options import JsonOption, finds_instance
-from modelmora.cli.shared.output import print_json, say, talk, tell
+from modelmora.cli.shared.output import answer, print_json, say, talk, tell
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.records.routing import routes, wished
@@ -133,16 +133,10 @@ def _ask(source: str, licence: Licence | None) -> str | None:
     """The licence that the person at the terminal accepts, None where that is none."""
     if licence is None:
         say(f"{source} tells no licence.")
-        return _answer("Under which one may you use it (empty: do not install)? ") or None
+        return answer("Under which one may you use it (empty: do not install)? ") or None
     say(f"{source} is under the licence {licence.name} (from {licence.read_from}).")
-    yes = _answer("Do you accept it? [y/N] ").lower() in ("y", "yes")
+    yes = answer("Do you accept it? [y/N] ").lower() in ("y", "yes")
     return licence.name if yes else None
-
-
-def _answer(question: str) -> str:
-    sys.stderr.write(question)
-    sys.stderr.flush()
-    return sys.stdin.readline().strip()
 
 
 @contextmanager

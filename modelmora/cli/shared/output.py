@@ -51,6 +51,13 @@ def say(message: str) -> None:
         sys.stderr.flush()
 
 
+def answer(question: str) -> str:
+    """The line that the person at the terminal gives; "" where nothing comes any more."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
     """Say at a terminal what is waited for, once it takes longer than a second."""
