@@ -6,7 +6,7 @@ from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Protocol
 
-from modelmora.agents.intake import Intake
+from modelmora.agents.partitions.intake import Intake
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.leases import Leases
 from modelmora.messages import RequestHead

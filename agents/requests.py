@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from modelmora.agents.intake import Intake
+from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.unresolved import Unresolved
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.batches import Batch, Partition

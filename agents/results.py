@@ -15,7 +15,7 @@ from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import RequestError
 from modelmora.kafka.sizes import outputs_too_large
 from modelmora.kafka.topics import Topic
-from modelmora.kafka.writing.publisher import Answer, Dropped, Ends, Headers, TooLarge, Written
+from modelmora.kafka.writing.publisher import Answer, Dropped, Ends, TooLarge, Written
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import (
     ErrorInfo,
@@ -39,7 +39,6 @@ from modelmora.workers import Chunk
 
 log = structlog.get_logger(__name__)
 ACCEPTED_AFTER_S = 0.01
-"""Partition and offset where an outcome's request was read, unless that is its source."""
 
 SendAfter = Callable[[Outgoing | None], None]
 """Sends what ends a request, after this dead letter."""
@@ -338,13 +337,3 @@ class Results:
                 send(None)
 
         send(Outgoing(self._dead_letters, record.key, record.value, on_whole, tuple(headers)))
-
-
-def read_at(headers: Headers) -> tuple[int, int] | None:
-    """Partition and offset where the request of an outcome was read, if that is not its source."""
-    for name, value in headers:
-        if name == READ_AT:
-            partition, _, offset = (value or b"").partition(b" ")
-            if partition.isdigit() and offset.isdigit():
-                return int(partition), int(offset)
-    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -80,14 +81,22 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return contents(build(checkout, tmp_path_factory.mktemp("wheel"), "--wheel"))
 
 
+def packages_in(name: str, folder: str) -> set[str]:
+    """The packages below a folder that is called `name`; links are not followed."""
+    paths = (
+        Path(found).relative_to(ROOT / folder)
+        for found, _, files in os.walk(ROOT / folder)
+        if "__init__.py" in files
+    )
+    return {".".join((name, *path.parts)) for path in paths}
+
+
 def test_every_package_is_listed(project: dict[str, Any]) -> None:
-    found = {
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for path in (ROOT / "modelmora").rglob("__init__.py")
-        if not path.is_relative_to(ROOT / "modelmora" / "agents")
-    }
+    found = packages_in("modelmora", "modelmora") | set(MAPPED)
+    for name, folder in MAPPED.items():
+        found |= packages_in(name, folder)
     listed = project["tool"]["setuptools"]["packages"]
-    assert set(listed) == found | set(MAPPED)
+    assert set(listed) == found
     assert len(listed) == len(set(listed))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 from confluent_kafka import KafkaException
 
-from modelmora.agents.partitions import Partitions
+from modelmora.agents.partitions.takeover import Partitions
 from modelmora.errors import Unreachable
 from modelmora.kafka.group import Member
 from modelmora.kafka.standing import Standing

@@ -14,17 +14,17 @@ import structlog
 
 from modelmora import addresses
 from modelmora.agents.app import NodeApp, build_app
-from modelmora.agents.beginning import Oddity
-from modelmora.agents.books import Books
-from modelmora.agents.control import Control
 from modelmora.agents.handon import HandOn
-from modelmora.agents.intake import Intake
-from modelmora.agents.janitor import bearer_of
-from modelmora.agents.lease import Lease
 from modelmora.agents.lifecycle import Lifecycle
-from modelmora.agents.models import Models
-from modelmora.agents.partitions import Partitions
-from modelmora.agents.presence import Presence
+from modelmora.agents.models.control import Control
+from modelmora.agents.models.presence import Presence
+from modelmora.agents.models.served import Models
+from modelmora.agents.partitions.beginning import Oddity
+from modelmora.agents.partitions.books import Books
+from modelmora.agents.partitions.intake import Intake
+from modelmora.agents.partitions.janitor import bearer_of
+from modelmora.agents.partitions.lease import Lease
+from modelmora.agents.partitions.takeover import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
 from modelmora.kafka.batches import Partition

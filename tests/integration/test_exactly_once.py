@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from modelmora.agents.janitor import committed
-from modelmora.agents.ledger import metadata_of
+from modelmora.agents.partitions.janitor import committed
+from modelmora.agents.partitions.ledger import metadata_of
 from modelmora.broker import EmbeddedBroker
 from modelmora.kafka.standing import Standing
 from modelmora.settings import Settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.agents.intake import REQUEST_COST, Intake
+from modelmora.agents.partitions.intake import REQUEST_COST, Intake
 from modelmora.messages import Lane
 from modelmora.settings import Limits
 from modelmora.testing.fakes import FakeRecord

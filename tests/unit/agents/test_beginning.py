@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelmora.agents.beginning import Beginning, Oddity, beginning
+from modelmora.agents.partitions.beginning import Beginning, Oddity, beginning
 
 
 def test_a_group_that_never_committed_begins_at_the_first_record() -> None:

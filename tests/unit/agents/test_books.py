@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from modelmora.agents.books import Books
-from modelmora.agents.intake import Intake
-from modelmora.agents.ledger import read_metadata
+from modelmora.agents.partitions.books import Books
+from modelmora.agents.partitions.intake import Intake
+from modelmora.agents.partitions.ledger import read_metadata
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.writing.books import Due
 from modelmora.kafka.writing.outbox import Ends, Record

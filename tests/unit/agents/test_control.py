@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 from aiokafka import ConsumerRecord
 
-from modelmora.agents.control import Control
-from modelmora.agents.declaring import MOST_HELD
 from modelmora.agents.lifecycle import Lifecycle
+from modelmora.agents.models.control import Control
+from modelmora.agents.models.declaring import MOST_HELD
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.messages import ControlCommand, ControlVerb, EventKind, RegistryRecord

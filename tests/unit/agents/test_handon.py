@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelmora.agents.handon import MOST_HOPS, HandOn, elsewhere
-from modelmora.agents.intake import Intake
+from modelmora.agents.partitions.intake import Intake
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import lane_topics

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelmora.agents.intake import Intake
-from modelmora.agents.ledger import WINDOW, Commit
+from modelmora.agents.partitions.intake import Intake
+from modelmora.agents.partitions.ledger import WINDOW, Commit
 from modelmora.settings import Limits
 from modelmora.testing.fakes import FakeRecord
 from tests.unit.agents.intakes import LANES, A, B, intake, record

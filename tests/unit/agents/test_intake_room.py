@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelmora.agents.intake import REQUEST_COST, Intake
-from modelmora.agents.ledger import WINDOW, Commit, read_metadata
+from modelmora.agents.partitions.intake import REQUEST_COST, Intake
+from modelmora.agents.partitions.ledger import WINDOW, Commit, read_metadata
 from modelmora.messages import Lane
 from modelmora.testing.fakes import FakeRecord
 from tests.unit.agents.intakes import LANES, A, B, intake, record

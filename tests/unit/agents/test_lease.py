@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelmora.agents.lease import Lease
+from modelmora.agents.partitions.lease import Lease
 
 
 class Clock:

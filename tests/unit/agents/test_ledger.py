@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from modelmora.agents import ledger as module
-from modelmora.agents.ledger import (
+from modelmora.agents.partitions import ledger as module
+from modelmora.agents.partitions.ledger import (
     METADATA_BYTES,
     WINDOW,
     Commit,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelmora.agents.measuring import EVERY_S, Measuring
+from modelmora.agents.models.measuring import EVERY_S, Measuring
 from modelmora.messages import DeviceKind, RegistryKind, RegistryRecord
 from modelmora.records import Registry, key_of
 from modelmora.records.measured import Measured, Taken, of_model, told

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelmora.agents.lifecycle import Lifecycle
-from modelmora.agents.models import Models
+from modelmora.agents.models.served import Models
 from modelmora.engines import CATALOG, EngineEntry
 from modelmora.messages import EventKind, Health, RegistryKind, RegistryRecord, State
 from modelmora.records import key_of

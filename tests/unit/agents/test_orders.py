@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelmora.agents.orders import is_ours
+from modelmora.agents.models.orders import is_ours
 from modelmora.kafka.leases import NodeLease
 from modelmora.wire import partition_of
 

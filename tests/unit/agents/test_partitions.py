@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from modelmora.agents.beginning import Oddity
-from modelmora.agents.intake import Intake
-from modelmora.agents.lease import Lease
-from modelmora.agents.ledger import metadata_of, read_metadata
-from modelmora.agents.partitions import SLACK_MS, Partitions
+from modelmora.agents.partitions.beginning import Oddity
+from modelmora.agents.partitions.intake import Intake
+from modelmora.agents.partitions.lease import Lease
+from modelmora.agents.partitions.ledger import metadata_of, read_metadata
+from modelmora.agents.partitions.takeover import SLACK_MS, Partitions
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import lane_topics

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelmora.agents.intake import Intake
-from modelmora.agents.presence import HOLDING_S, Presence
+from modelmora.agents.models.presence import HOLDING_S, Presence
+from modelmora.agents.partitions.intake import Intake
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import lane_topics
 from modelmora.messages import Health, Holding, RegistryKind, RegistryRecord, State

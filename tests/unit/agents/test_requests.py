@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from modelmora.agents.intake import Intake
+from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.requests import LostRecord, Requests
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.batches import Batch

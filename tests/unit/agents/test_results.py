@@ -8,7 +8,8 @@ import pytest
 
 from modelmora.agents.deadletters import leaves_letter
 from modelmora.agents.lifecycle import Lifecycle
-from modelmora.agents.results import Results, read_at
+from modelmora.agents.partitions.places import read_at
+from modelmora.agents.results import Results
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.writing.publisher import Ends
 from modelmora.messages import ProgressEvent, ProgressStage, Source, Status, Timings, outcome_status

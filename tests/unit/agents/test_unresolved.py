@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-from modelmora.agents.intake import Intake
+from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.requests import Requests
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.batches import Batch

@@ -9,8 +9,8 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from modelmora.agents.lifecycle import Lifecycle
-from modelmora.agents.models import Models
-from modelmora.agents.orders import is_ours
+from modelmora.agents.models.orders import is_ours
+from modelmora.agents.models.served import Models
 from modelmora.errors import ModelMoraError, NotFound, Undecodable
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from modelmora.agents.intake import Intake
 from modelmora.agents.lifecycle import Sender
+from modelmora.agents.partitions.intake import Intake
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import Topic, lane_topics
 from modelmora.kafka.writing.publisher import Answer

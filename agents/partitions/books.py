@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from modelmora.agents.intake import Intake
-from modelmora.agents.ledger import Commit
+from modelmora.agents.partitions.intake import Intake
+from modelmora.agents.partitions.ledger import Commit
 from modelmora.kafka.batches import Commits, Partition
 from modelmora.kafka.writing.books import Due, Dues
 from modelmora.kafka.writing.outbox import Record

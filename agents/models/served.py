@@ -9,9 +9,9 @@ from pathlib import Path
 
 import structlog
 
-from modelmora.agents.declaring import Declaring, FilesTell
 from modelmora.agents.lifecycle import Lifecycle, Sender
-from modelmora.agents.measuring import Measuring
+from modelmora.agents.models.declaring import Declaring, FilesTell
+from modelmora.agents.models.measuring import Measuring
 from modelmora.engines.base import LoadError
 from modelmora.engines.entries import EngineEntry, class_of, first_request, slots_of
 from modelmora.errors import Code

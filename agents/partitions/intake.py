@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import inf
 
-from modelmora.agents.ledger import WINDOW, Commit, PartitionLedger
+from modelmora.agents.partitions.ledger import WINDOW, Commit, PartitionLedger
 from modelmora.kafka.batches import Partition
 from modelmora.messages import Lane
 from modelmora.serving import Record

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
-from modelmora.agents.beginning import Beginning, beginning
-from modelmora.agents.janitor import committed
-from modelmora.agents.ledger import Commit, read_metadata
-from modelmora.agents.results import read_at
+from modelmora.agents.partitions.beginning import Beginning, beginning
+from modelmora.agents.partitions.janitor import committed
+from modelmora.agents.partitions.ledger import Commit, read_metadata
 from modelmora.errors import Undecodable
 from modelmora.kafka.batches import Commits, Partition, headers_of
 from modelmora.kafka.standing import Standing
+from modelmora.kafka.writing.publisher import Headers
+from modelmora.messages.headers import READ_AT
 from modelmora.wire import decode_result, decode_result_source
 
 SEPARATOR = "/"  # in no metadata of a ledger, and in no name of a log
@@ -136,3 +137,13 @@ class Places:
 
         self._standing.read(self._results, min(since.values()), take)
         return found
+
+
+def read_at(headers: Headers) -> tuple[int, int] | None:
+    """Partition and offset where the request of an outcome was read, if that is not its source."""
+    for name, value in headers:
+        if name == READ_AT:
+            partition, _, offset = (value or b"").partition(b" ")
+            if partition.isdigit() and offset.isdigit():
+                return int(partition), int(offset)
+    return None

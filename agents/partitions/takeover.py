@@ -12,10 +12,10 @@ from typing import Any, Protocol, TypeVar
 import structlog
 from confluent_kafka import KafkaException
 
-from modelmora.agents.beginning import Beginning, Oddity
-from modelmora.agents.intake import Intake
-from modelmora.agents.lease import Lease
-from modelmora.agents.places import Place, Places, Plain, signed, unsigned
+from modelmora.agents.partitions.beginning import Beginning, Oddity
+from modelmora.agents.partitions.intake import Intake
+from modelmora.agents.partitions.lease import Lease
+from modelmora.agents.partitions.places import Place, Places, Plain, signed, unsigned
 from modelmora.errors import Unreachable
 from modelmora.kafka.batches import Batch, Commits, Partition
 from modelmora.kafka.standing import Standing

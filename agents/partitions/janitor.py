@@ -7,7 +7,7 @@ from collections.abc import Set
 import structlog
 from confluent_kafka import KafkaException
 
-from modelmora.agents.ledger import read_metadata
+from modelmora.agents.partitions.ledger import read_metadata
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.standing import Standing
 
