@@ -15,6 +15,7 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -90,6 +91,8 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
             check_unchanged(order["unchanged"])
         # Libraries may ask more of the system than models may: they are imported first.
         engine = make_engine(order["engine"])
+        if "torch" in sys.modules:
+            import_module("torch._dynamo")  # makes a folder, and every transformer imports it
         enclosure = _enclose(order)
         info = dict(engine.load(Path(order["path"]), order["options"]))
         if order.get("warm_up") and (fault := fault_of(engine, b64decode(order["warm_up"]))):
