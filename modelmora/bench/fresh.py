@@ -116,12 +116,12 @@ def text(folder: Path) -> None:
     _network("AutoModelForCausalLM", folder).generate(**words, max_new_tokens=1, do_sample=False)
 
 
-def gguf(folder: Path) -> None:
+def gguf(file: Path) -> None:
     """One token of llama.cpp."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path = str(next(folder.rglob("*.gguf")))
+    params.model.path = str(file)
     params.n_ctx, params.verbosity = 512, -1
     server = xllamacpp.Server(params)
     server.handle_completions({"prompt": WORD, "max_tokens": 1})
