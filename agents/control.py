@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -103,36 +106,58 @@ class Control:
         except NotFound as error:
             log.info("command for a model that is not here", why=str(error))
             return
-        facts: dict[str, Parameter] = {
-            "verb": command.verb.value,
-            "command_offset": record.offset,
-        }
         try:
-            health = self._obey(command, key)
+            self._obey(command, key, partial(self._answer, command, record.offset, key))
         except ModelMoraError as error:
-            facts["message"] = str(error)
-        else:
-            if health is None:  # another node's
-                return
-            facts |= {"state": health.state.value, "message": health.reason}
+            self._answer(command, record.offset, key, None, str(error))
+
+    def _answer(
+        self,
+        command: ControlCommand,
+        offset: int,
+        key: ModelKey,
+        health: Health | None,
+        fault: str | None = None,
+    ) -> None:
+        """Tell where the model stands after a command, or why it was not obeyed."""
+        facts: dict[str, Parameter] = {"verb": command.verb.value, "command_offset": offset}
+        if health:
+            facts["state"] = health.state.value
+        facts["message"] = health.reason if health else fault
         facts["nodes"] = 1 if self._is_for_one(command) else self._serving("@".join(key))
         self._lifecycle.event(EventKind.ANSWERED, key, facts)
 
-    def _obey(self, command: ControlCommand, key: ModelKey) -> Health | None:
-        """Where the model stands then; None where another node is to obey.
+    def _obey(self, command: ControlCommand, key: ModelKey, answer: Callable[..., None]) -> None:
+        """Do it where it is this node's to do, and answer.
 
-        A pin is what the registry says of the model, so one node writes it, and all read it.
+        A pin is what the registry says of the model, so one node writes it, and all read it. It is
+        answered once it was read back and is kept here.
         """
         living = self._leases.living()
         if self._is_for_one(command) and not is_ours(key, self._lifecycle.node, living):
-            return None
+            return
         match command.verb:
             case ControlVerb.UNLOAD:
-                return self._service.unload(key)
+                answer(self._service.unload(key))
             case ControlVerb.PIN | ControlVerb.UNPIN:
-                self._models.declaring.change(*key, pinned=command.verb is ControlVerb.PIN)
-                return self._service.health(key)
-        return self._service.load(key)
+                pinned = command.verb is ControlVerb.PIN
+                self._models.declaring.change(*key, partial(self._kept, key, answer), pinned=pinned)
+            case _:
+                answer(self._service.load(key))
+
+    def _kept(self, key: ModelKey, answer: Callable[..., None], fault: str | None) -> None:
+        """The registry has taken a change, or not."""
+
+        def tell() -> None:
+            try:
+                answer(self._service.health(key))
+            except NotFound as error:  # retired at the same time
+                answer(None, str(error))
+
+        if fault:
+            answer(None, fault)
+        else:
+            self._models.after(tell)
 
     @staticmethod
     def _is_for_one(command: ControlCommand) -> bool:

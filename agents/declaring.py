@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
-from dataclasses import replace
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,10 +26,34 @@ from modelmora.records import (
 )
 from modelmora.records.routing import routes, wished
 from modelmora.records.verbs import update
-from modelmora.registry.definitions import WISH, ModelDefinition
+from modelmora.registry.definitions import WISH, ModelDefinition, tells_another
 from modelmora.wire import encode_registry
 
 log = structlog.get_logger(__name__)
+MOST_HELD = 100
+"""Changes of one model that wait for those before them."""
+Then = Callable[[str | None], None]
+"""Told once a change was read back: None, or why it does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesTell:
+    """What a model's files tell: how many inputs a result holds, and facts as a record has them."""
+
+    max_inputs: int | None = None
+    facts: str = ""
+
+    def over(self, record: RegistryRecord, *, ours: bool) -> RegistryRecord:
+        """The record with that, where it is `ours` or lacks it.
+
+        Nodes whose files differ must not correct each other for ever.
+        """
+        limit, facts = record.max_inputs, record.file_facts
+        if self.max_inputs is not None and (ours or limit is None):
+            limit = self.max_inputs
+        if self.facts and (ours or not facts):
+            facts = self.facts
+        return replace(record, max_inputs=limit, file_facts=facts)
 
 
 class Declaring:
@@ -52,6 +78,8 @@ class Declaring:
         self._active: dict[str, str] = {}
         self._under_way: dict[bytes, tuple[RegistryRecord, RegistryRecord | None]] = {}
         """What was written and not read back yet, and what counted before."""
+        self._then: dict[bytes, Then] = {}
+        self._held: defaultdict[bytes, deque[tuple[Callable[[], None], Then]]] = defaultdict(deque)
 
     def mends(self) -> bool:
         """Whether it is this node that writes anew what is buried: one of all does, the first."""
@@ -61,6 +89,8 @@ class Declaring:
         """The log is another: nothing was declared there, nothing is under way."""
         self._declared.clear()
         self._under_way.clear()
+        for key in {*self._then, *self._held}:
+            self._answer(key, "the registry was made anew; try again")
 
     def heard(self, key: bytes, record: RegistryRecord | None) -> None:
         """A record was read, and judged by the state."""
@@ -70,27 +100,27 @@ class Declaring:
         counts = self._state.entries.get(key)
         if record == sent or (counts and counts.record != before):
             del self._under_way[key]  # ours is decided: it counts, or another came before it
+            won = counts is not None and counts.record == sent
+            self._answer(key, None if won else "another has changed it at the same time; try again")
         if counts and counts.record == sent:
             self._announce(sent, before)
 
     def tell(
         self,
         definitions: Iterable[ModelDefinition],
-        limits: Mapping[bytes, int | None],
+        told: Mapping[bytes, FilesTell],
         own: Set[bytes] | None,
         renewed: Set[tuple[str, str]] = frozenset(),
     ) -> None:
         """Write what is to be said of these definitions, of others' models, and what is gone.
 
-        `limits` is how many inputs a result holds of each model that is served here, by the key of
-        its record; `own` the keys of all own models, the broken ones too, None while nobody can
+        `told` is what the files of each model that is served here tell, by the key of its record;
+        `own` the keys of all own models, the broken ones too, None while nobody can
         say which those are; `renewed` are those whose definition was put there again.
         """
         definitions = [*definitions]
         self._active = self._state.active({each.key for each in definitions})
-        self._wishes |= wished(
-            [each for each in definitions if self._declare(each, limits, renewed)]
-        )
+        self._wishes |= wished([each for each in definitions if self._declare(each, told, renewed)])
         for name, (_, version) in routes(definitions).names.items():
             self._route(name, version)
         for key, entry in [*self._state.entries.items()]:
@@ -101,36 +131,64 @@ class Declaring:
                 self._declared.pop(key, None)
                 if record.writer == self._writer:
                     self._write(key, replace(record, present=False, declaration=None))
-            elif (
-                record.present
-                and limits.get(key) not in (None, record.max_inputs)
-                # Nodes whose files differ must not correct each other for ever.
-                and (record.max_inputs is None or record.writer == self._writer)
-            ):
-                self._write(key, replace(record, max_inputs=limits[key]))
+            elif record.present and key in told:
+                own_word = told[key].over(record, ours=record.writer == self._writer)
+                if own_word != record:
+                    self._write(key, own_word)
 
-    def change(self, name: str, version: str, **details: Any) -> None:
+    def change(self, name: str, version: str, then: Then, **details: Any) -> None:
         """Say something else of a registered model than was declared, for all nodes.
 
-        Raises ModelMoraError while the registry has it not, or has not read back the last change.
+        `then` is told once that was read back, and so counts or does not; changes of one model are
+        made one after another. Raises ModelMoraError while the registry has the model not.
         """
         key, entry = model_key(name, version), self._state.model(name, version)
-        if entry is None or not entry.record.present or key in self._under_way:
+        if entry is None or not entry.record.present:
             raise ModelMoraError(f"{name}@{version} is just being registered; try again")
-        if changed := update(self._state, name, version, details):
-            self._write(key, changed)
+        change = partial(self._change, (name, version), details, then)
+        if key not in self._under_way:
+            change()
+        elif len(self._held[key]) < MOST_HELD:
+            self._held[key].append((change, then))
+        else:
+            raise ModelMoraError(f"{MOST_HELD} changes of {name}@{version} wait; try again later")
+
+    def _change(self, model: tuple[str, str], details: Mapping[str, Any], then: Then) -> None:
+        changed = update(self._state, *model, details)
+        if changed is None:
+            then(None)
+            return
+        key = model_key(*model)
+        self._then[key] = then
+        self._write(key, changed)
+
+    def _answer(self, key: bytes, fault: str | None) -> None:
+        """Tell what came of the change under way, and begin the next of its model."""
+        if then := self._then.pop(key, None):
+            then(fault)
+        waiting = self._held.pop(key, deque())
+        while waiting and key not in self._under_way:
+            change, then = waiting.popleft()
+            try:
+                change()
+            except ModelMoraError as error:
+                then(str(error))
+        if waiting:
+            self._held[key] = waiting
 
     def _declare(
         self,
         definition: ModelDefinition,
-        limits: Mapping[bytes, int | None],
+        files: Mapping[bytes, FilesTell],
         renewed: Set[tuple[str, str]],
     ) -> bool:
         """Tell a definition where that is to be done.
 
-        (1) It was told, by us or another: what was said of the model after that counts.
-        (2) It was told and a caller has retired the model: so it is, until it is installed again.
-        (3) It is new, or changed, or whoever had told it has withdrawn it.
+        (1) A caller has registered another under its name and version: that counts, until it is
+            installed again.
+        (2) It was told, by us or another: what was said of the model after that counts.
+        (3) It was told and a caller has retired the model: so it is, likewise.
+        (4) It is new, or changed, or whoever had told it has withdrawn it.
 
         True where that brings a wish to be the active version that was not there before.
         """
@@ -138,21 +196,24 @@ class Declaring:
         key = model_key(*definition.key)
         entry = self._state.entries.get(key)
         told = entry.record if entry and entry.offset != GONE else None
+        again = definition.key in renewed
         # (1)
-        if told and told.present and mark in (told.declaration, self._declared.get(key)):
+        if told and told.declaration is None and tells_another(told, definition):
+            if not again:
+                return False
+        # (2)
+        elif told and told.present and mark in (told.declaration, self._declared.get(key)):
             self._declared[key] = mark
             return False
-        # (2)
-        if told and told.declaration == mark and definition.key not in renewed:
-            return False
         # (3)
+        elif told and told.declaration == mark and not again:
+            return False
+        # (4)
         if key in self._under_way:
             return False
         self._declared[key] = mark
-        limit = limits.get(key)
-        self._write(
-            key, record_of(definition.config, self._writer, declaration=mark, max_inputs=limit)
-        )
+        made = record_of(definition.config, self._writer, declaration=mark)
+        self._write(key, files.get(key, FilesTell()).over(made, ours=True))
         return told is None or not (told.declaration or "").endswith(WISH)
 
     def _route(self, name: str, lowest: str) -> None:
@@ -179,6 +240,7 @@ class Declaring:
             if isinstance(answer, TooLarge):
                 self._under_way.pop(key, None)  # a smaller one may follow
                 log.error("the registry takes no record of this size", record=key.decode())
+                self._answer(key, "the registry takes no record of this size")
 
         self._sender.send(Outgoing(self._topic, key, encode_registry(written), answered, (), 0))
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from modelmora.agents.declaring import Declaring
+from modelmora.agents.declaring import Declaring, FilesTell
 from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.agents.measuring import Measuring
 from modelmora.engines.base import LoadError
 from modelmora.engines.entries import EngineEntry, class_of, first_request, slots_of
 from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
 from modelmora.records import Entry, Registry, model_key
+from modelmora.records.facts import text_of
 from modelmora.registry.definitions import (
     ModelDefinition,
     Served,
     definition_of,
     retold,
     served_or_faults,
+    tells_another,
 )
 from modelmora.registry.look import Looked, Looker
 from modelmora.registry.watch import fingerprint
@@ -52,6 +56,7 @@ class Models:
         self._settings = settings
         self._service = service
         self._lifecycle = lifecycle
+        self._writer = writer
         self._looker = Looker(settings)
         self._found = Served(())
         self._definitions_seen: object = None
@@ -60,9 +65,12 @@ class Models:
         self._seen: object = None
         self._drifted: dict[ModelKey, str] = {}
         self._read: dict[bytes, tuple[Entry, ModelDefinition]] = {}
+        self._after_next: list[Callable[[], None]] = []
+        self._after: list[Callable[[], None]] = []
         self.state = Registry()
         """The registry as far as it was read."""
         self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer)
+        self.measuring = Measuring(self.state, sender, settings.namespace, settings.member_id or "")
         self.unreadable: tuple[str, ...] = ()
         """What hides definitions, in a line each."""
         self.lacking: dict[str, str] = {}
@@ -74,6 +82,10 @@ class Models:
             self._seen = None
         self.declaring.heard(key, record)
 
+    def after(self, then: Callable[[], None]) -> None:
+        """Call this once all that was read until now is served so."""
+        self._after_next.append(then)
+
     def tell_anew(self) -> None:
         """The registry is another and holds nothing of what was told."""
         self.state.anew()
@@ -82,6 +94,8 @@ class Models:
 
     def look(self) -> tuple[tuple[Looked, ...], tuple[str, ...]]:
         """What there is to serve, and what cannot even be named; may be called in a thread."""
+        self._after += self._after_next[: (known := len(self._after_next))]
+        del self._after_next[:known]
         seen = fingerprint(self._settings)
         if seen != self._definitions_seen:
             self._found = served_or_faults(self._settings)
@@ -100,7 +114,8 @@ class Models:
         """Own and registered definitions; what the registry says of an own one counts.
 
         But for what says where it lies here, and how it is run from there. An own one that a
-        caller has retired is not wanted until it is declared anew.
+        caller has retired is not wanted until it is declared anew; one in whose place a caller has
+        registered another is that other, wherever its files are.
         """
         entries = dict(self.state.entries)  # at once, for records go on coming
         wanted = {each.key: each for each in self._found.definitions}
@@ -108,10 +123,13 @@ class Models:
             record = entry.record
             if record.kind != "MODEL":
                 continue
-            own = wanted.get((record.name, record.version))
-            if own is None and record.present:
-                wanted[record.name, record.version] = self._definition(key, entry)
-            elif own and not own.fault and record.declaration == own.digest:
+            own = wanted.get(record.key)
+            if own is None:
+                if record.present:
+                    wanted[record.key] = self._definition(key, entry)
+            elif record.writer != self._writer and tells_another(record, own):
+                wanted[own.key] = self._definition(key, entry)
+            elif not own.fault and record.declaration == own.digest:
                 if record.present:
                     told = self._definition(key, entry)
                     wanted[own.key] = retold(own, told.details)
@@ -127,14 +145,20 @@ class Models:
 
     def take(self, looked: tuple[tuple[Looked, ...], tuple[str, ...]]) -> None:
         """Make service and `registry` agree with what was looked at."""
-        if looked == self._seen and not (self.state.buried and self.declaring.mends()):
-            return
-        self._seen = looked
-        models, unreadable = looked
+        mends = self.state.buried and self.declaring.mends()
+        if looked != self._seen or self._renewed or mends:
+            self._seen = looked
+            self._serve(*looked)
+        after, self._after = self._after, []
+        for then in after:
+            then()
+        self.measured()
+
+    def _serve(self, models: tuple[Looked, ...], unreadable: tuple[str, ...]) -> None:
         for fault in set(unreadable) - set(self.unreadable):
             log.error("model not served", reason=fault)
         self.unreadable = unreadable
-        own = {each.key for each in self._found.definitions}
+        own = {each.key: each for each in self._found.definitions}
         here = [each for each in models if each.definition.key in own or _is_here(each)]
         self.lacking = {
             "@".join(each.definition.key): each.fault or ""
@@ -142,15 +166,29 @@ class Models:
             if each.definition.key not in own and not _is_here(each)
         }
         self._tell_drifted(here)
-        served = [(_spec(each, self._settings), _entry(each)) for each in here]
+        here = [_explained(each, own.get(each.definition.key)) for each in here]
+        served = [(self._known(_spec(each, self._settings)), _entry(each)) for each in here]
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
         self.declaring.tell(
             [each for each in self._found.definitions if not each.fault],
-            {model_key(*spec.key): spec.max_inputs for spec, _ in served if not spec.fault},
+            {
+                model_key(*spec.key): FilesTell(spec.max_inputs, text_of(each.files.facts))
+                for each, (spec, _) in zip(here, served, strict=True)
+                if not spec.fault
+            },
             own=None if unreadable else {model_key(*key) for key in own},
             renewed=self._renewed,
         )
         self._renewed = set()
+
+    def measured(self, *, last: bool = False) -> None:
+        """Tell what was learned; `last`: all of it."""
+        self.measuring.tell(self._service.measured(), last=last)
+
+    def _known(self, spec: ModelSpec) -> ModelSpec:
+        """With what was measured of it before."""
+        mark = _mark(spec)
+        return replace(spec, mark=mark, known=self.measuring.known(spec.key, mark))
 
     def _tell_drifted(self, models: list[Looked]) -> None:
         """Tell once of each model that goes on as it is loaded, since its files are others now."""
@@ -165,6 +203,18 @@ class Models:
 def _is_here(looked: Looked) -> bool:
     """Whether there is anything to serve the model from, be it broken."""
     return bool(looked.path) or looked.fault is None
+
+
+def _explained(looked: Looked, own: ModelDefinition | None) -> Looked:
+    """A model that cannot be served since it is registered from elsewhere than this node has it.
+
+    Where the files of the other source are here too, it is served from those.
+    """
+    source = looked.definition.source
+    if own is None or not looked.fault or own.source == source:
+        return looked
+    why = f"it is registered from {source}, and this node has it from {own.source}"
+    return replace(looked, fault=f"{why}: {looked.fault}")
 
 
 def _entry(looked: Looked) -> EngineEntry:
@@ -182,7 +232,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     definition, files = looked.definition, looked.files
     details = definition.details
     engine = class_of(looked.entry, definition.engine, files)
-    first = first_request(looked.entry, definition.name, details.warm_up, engine)
+    first = first_request(looked.entry, definition.name, details.warm_up, engine, files)
     fault = looked.fault or _unknown_runtime(details.runtime, settings.runtimes)
     options, slots = details.options, None
     try:
@@ -204,6 +254,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         files=looked.state,
         unchanged=looked.state if settings.locked else (),
         fault=fault,
+        adapter=looked.adapter or None,
         runtime=details.runtime,
         devices=files.devices or looked.entry.devices,
         declared=_declared(details.needs),
@@ -214,6 +265,12 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         preload=details.preload,
         warm_up=encode_request(first) if first else None,
     )
+
+
+def _mark(spec: ModelSpec) -> str:
+    """What was measured under one mark tells nothing of a model with another."""
+    run = (spec.engine, spec.model_bytes, spec.runtime, sorted(spec.options.items()))
+    return hashlib.sha256(repr(run).encode(errors="replace")).hexdigest()[:16]
 
 
 def _unknown_runtime(name: str | None, known: Collection[str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from modelmora.agents.intake import Intake
 from modelmora.agents.lifecycle import Sender
@@ -11,17 +12,20 @@ from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import Topic, lane_topics
 from modelmora.kafka.writing.publisher import Answer
 from modelmora.kafka.writing.publisher import Record as Outgoing
-from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.messages import Holding, RegistryKind, RegistryRecord
 from modelmora.records import key_of
 from modelmora.serving import Offered
 from modelmora.settings import Settings
 from modelmora.wire import encode_registry
 
+HOLDING_S = 2.0
+
 
 class Presence:
     """Renews the lease four times while it holds, and at every change.
 
-    `standing` tells what the node serves, by name@version.
+    `standing` tells what the node serves, `holding` what its models hold, by name@version; what
+    only the latter says otherwise is told every `HOLDING_S` at most.
     """
 
     def __init__(
@@ -29,6 +33,7 @@ class Presence:
         settings: Settings,
         node: str,
         standing: Callable[[], Mapping[str, Offered]],
+        holding: Callable[[], Mapping[str, Holding]],
         intake: Intake,
         leases: Leases,
         sender: Sender,
@@ -39,24 +44,43 @@ class Presence:
         self._lanes = list(lane_topics(settings))
         self._topic = Topic.REGISTRY.full(settings.namespace)
         self._standing = standing
+        self._holding = holding
         self._intake = intake
         self._leases = leases
         self._sender = sender
         self._now = monotonic
         self._told: RegistryRecord | None = None
-        self._due = 0.0
+        self._due = self._told_at = 0.0
         self._writing = False
 
     def tell(self) -> None:
         """Renew the lease where that is due; forget nodes that are long gone."""
         record, now = self._record(), self._now()
-        if self._writing or (record == self._told and now < self._due):
+        if self._writing or not self._is_news(record, now):
             return
-        self._told, self._due = record, now + self._lease_s / 4
+        self._told, self._told_at, self._due = record, now, now + self._lease_s / 4
         self._writing = True
         self._write(key_of(record), encode_registry(record))
         for key in self._leases.forgotten():
             self._write(key, None)
+
+    def _is_news(self, record: RegistryRecord, now: float) -> bool:
+        """Whether it is to be told now.
+
+        (1) It is due. (2) It says something else of what this node serves, or of what is pinned.
+        (3) Or of what its models hold, but for times, which go on by themselves; not too often.
+        """
+        # (1), (2)
+        before = self._told
+        if before is None or now >= self._due:
+            return True
+        if replace(record, holding={}) != replace(before, holding={}):
+            return True
+        told, now_told = _timeless(before.holding), _timeless(record.holding)
+        if _pinned(told) != _pinned(now_told):
+            return True
+        # (3)
+        return told != now_told and now >= self._told_at + HOLDING_S
 
     def leave(self) -> None:
         """The node is about to end."""
@@ -81,6 +105,7 @@ class Presence:
                 name: each.health.reason for name, each in models.items() if each.health.reason
             },
             states={name: each.health.state.value for name, each in models.items()},
+            holding={name: each.text for name, each in self._holding().items() if each.text},
         )
 
     def _write(self, key: bytes, value: bytes | None) -> None:
@@ -88,3 +113,12 @@ class Presence:
 
     def _written(self, _: Answer) -> None:
         self._writing = False
+
+
+def _pinned(holding: Mapping[str, Holding]) -> set[str]:
+    return {name for name, each in holding.items() if each.pinned}
+
+
+def _timeless(holding: Mapping[str, str]) -> Mapping[str, Holding]:
+    found = {name: Holding.read(text) for name, text in holding.items()}
+    return {name: replace(each, idle_s=None, leaves_s=None) for name, each in found.items()}

@@ -165,7 +165,7 @@ def write_projector(path: Path) -> None:
     writer.close()
 
 
-def write_lora(path: Path) -> None:
+def write_lora(path: Path) -> Path:
     """An adapter of `make_tiny_gguf`'s model that changes much."""
     import numpy as np
     from gguf import GGUFWriter
@@ -183,3 +183,4 @@ def write_lora(path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return path

@@ -35,6 +35,7 @@ VERBS = {
     "info": ("Use", "models:info"),
     "export": ("Use", "export:export_model"),
     "uninstall": ("Use", "models:uninstall"),
+    "cache": ("Use", "cache:app"),
     "lock": ("Use", "lock:lock"),
     "status": ("Look", "instance:status"),
     "logs": ("Look", "instance:logs"),

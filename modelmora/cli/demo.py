@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmora.cli import secondact
-from modelmora.cli.secondact import Written
+from modelmora.cli.secondact import Seen, Written
 from modelmora.cli.shared.options import JsonOption
 from modelmora.cli.shared.output import print_json, say, talk, tell, tell_more
 from modelmora.cli.showcase import Asker, Showcase, counts, ending_as_interrupt
@@ -72,17 +72,17 @@ class Report:
     batch_ms: float
     warm_p50_ms: float
     text: Written | None = None
+    seen: Seen | None = None
     missing: tuple[str, ...] = ()
 
 
 def demo(json: JsonOption = False) -> None:
-    """Start everything in a temporary folder, search sentences, write a text, stop everything."""
+    """Start everything in a temporary folder, let three models answer, stop everything."""
     with ending_as_interrupt(), tempfile.TemporaryDirectory(prefix="modelmora-demo-") as folder:
         fetch_kafka()
         showcase = Showcase(Path(folder))
         missing = secondact.missing()
-        if not missing:
-            secondact.prepare(showcase.data)
+        secondact.prepare(showcase.data)
         began = time.perf_counter()
         try:
             say("starting Kafka, a node and a gateway ...")
@@ -99,7 +99,7 @@ def demo(json: JsonOption = False) -> None:
 
 
 def play(info: RunInfo, ready_ms: float, missing: tuple[str, ...], *, aloud: bool) -> Report:
-    """Both acts, the second unless something is missing; `aloud` what they show is printed."""
+    """Both acts, the text unless something is missing; `aloud` what they show is printed."""
     settings = Settings(bootstrap_servers=info.bootstrap_servers)
     with doing(f"sending {len(SENTENCES)} sentences through Kafka, a question through REST"):
         report = run(info, settings, ready_ms)
@@ -114,9 +114,13 @@ def play(info: RunInfo, ready_ms: float, missing: tuple[str, ...], *, aloud: boo
         if aloud:
             tell(f"Answered with it by {secondact.NAME}, through Kafka, shown as it comes:")
         text = secondact.write(settings, prompt, tell_more if aloud else lambda _text: None)
+    seen = secondact.judge(settings)
+    if aloud:
+        for line in picture_lines(seen):
+            tell(line)
     with Reader(settings) as counting:
         topics = counts(counting, settings)
-    return replace(report, topics=topics, text=text, missing=missing)
+    return replace(report, topics=topics, text=text, seen=seen, missing=missing)
 
 
 @contextmanager
@@ -236,6 +240,14 @@ def search_lines(report: Report) -> Iterator[str]:
     yield ""
 
 
+def picture_lines(seen: Seen) -> Iterator[str]:
+    """What a model saw in pictures that were drawn for it, for people, at most 80 columns wide."""
+    yield ""
+    yield f"Pictures drawn here and sent through Kafka, and what {seen.model} says they show:"
+    for drawn, label, score in zip(seen.drawn, seen.labels, seen.scores, strict=True):
+        yield f"  {drawn:<16} {label} ({score:.0%})"
+
+
 def closing_lines(report: Report) -> Iterator[str]:
     """What both acts left and took, for people, at most 80 columns wide."""
     yield ""
@@ -266,6 +278,11 @@ def closing_lines(report: Report) -> Iterator[str]:
         )
         parts = counted(text.chunks, "part")
         yield f"  {duration(text.total_ms):>8}  the whole text, told in {parts}"
+    if seen := report.seen:
+        yield (
+            f"  {duration(seen.total_ms):>8}  {counted(len(seen.drawn), 'picture')} classified, "
+            f"of it {duration(seen.load_ms)} to load the model"
+        )
     yield ""
     command = own_command()
     yield "Everything is stopped again. To go on:"

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json as json_text
 import sys
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.options import (
+    JsonOption,
+    ParametersOption,
+    PatienceOption,
+    PriorityOption,
+    finds_instance,
+)
 from modelmora.cli.shared.output import print_json, say, tell
 from modelmora.cli.shared.portions import PORTION_INPUTS, joined, portions
 from modelmora.errors import ConfigurationError
@@ -30,17 +36,9 @@ def infer(
         list[str] | None,
         typer.Argument(metavar="TEXT|-", help="One input each; - reads one per line."),
     ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", metavar="KEY=VALUE", help="A parameter; may be repeated."),
-    ] = None,
-    priority: Annotated[
-        Literal["critical", "high", "normal", "low"],
-        typer.Option(metavar="LANE", help="critical, high, normal or low."),
-    ] = "normal",
-    timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Give up after this long.")
-    ] = None,
+    param: ParametersOption = None,
+    priority: PriorityOption = "normal",
+    timeout: PatienceOption = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Print the output as it comes, from `progress`.")
     ] = False,
@@ -57,11 +55,7 @@ def infer(
     for each in inputs:
         each.encode()  # what is no text is refused before anybody is asked
     parameters = dict(read_parameter(given) for given in param or ())
-    body: dict[str, Any] = {"parameters": parameters, "priority": priority}
-    if timeout is not None:
-        if not 0 < timeout <= YEAR_S:
-            raise ConfigurationError("--timeout must be more than 0 seconds and at most a year")
-        body["timeout_ms"] = max(1, round(timeout * 1000))
+    body: dict[str, Any] = {"parameters": parameters, "priority": priority} | _limit(timeout)
     if stream and json:
         raise ConfigurationError(
             "--stream prints text as it comes and --json the whole: choose one"
@@ -85,6 +79,15 @@ def infer(
         print_json(answer)
     else:
         _show(answer, answers[0]["request_id"], len(answers))
+
+
+def _limit(timeout: float | None) -> dict[str, int]:
+    """How long a request may take, as its body tells it. Raises ConfigurationError."""
+    if timeout is None:
+        return {}
+    if not 0 < timeout <= YEAR_S:
+        raise ConfigurationError("--timeout must be more than 0 seconds and at most a year")
+    return {"timeout_ms": max(1, round(timeout * 1000))}
 
 
 def _show(answer: dict[str, Any], first_id: str, requests: int) -> None:

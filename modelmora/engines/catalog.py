@@ -15,6 +15,8 @@ from modelmora.engines.text import files as text_files
 from modelmora.engines.text.files import by_form
 from modelmora.messages import DeviceKind
 
+_EMBEDDING = "modelmora.engines.sentences.embedding:Embedding"
+_RERANKER = "modelmora.engines.sentences.classes:Reranker"
 # The real model modules, since transformers imports them only when a model of theirs is made.
 _SENTENCES = (
     "torch",
@@ -110,7 +112,7 @@ def _count() -> EngineEntry:
 CATALOG: Mapping[str, EngineEntry] = {
     "txt2embed": EngineEntry(
         task="txt2embed",
-        engine="modelmora.engines.sentences.embedding:Embedding",
+        engine=_EMBEDDING,
         parameters={
             "truncate": _TRUNCATE,
             "dimensions": ParameterSpec(int, minimum=1),
@@ -120,6 +122,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         devices=_TORCH,
         modules=_SENTENCES,
         read=by_form(pooled.read_vectors, sentence.read_files),
+        adapters=frozenset({_EMBEDDING, sentence.LIBRARY}),
         warm_up=first_of("Hello"),
         options=_OF_TEXTS,
     ),
@@ -130,6 +133,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         inputs=frozenset({InputKind.TEXT, InputKind.MESSAGE, InputKind.BYTES}),
         modules=_TEXTS,
         read=text_files.read_files,
+        adapters=frozenset({text_files.TRANSFORMER_ENGINE, text_files.GGUF_ENGINE}),
         slots=text_files.SLOTS,
         warm_up=first_of("Hello", max_tokens=1),
         options=("context_length", "device", "slots", "token_pool"),
@@ -147,6 +151,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         modules=_CLASSES,
         devices=_TORCH,
         read=architectures.read_classifier,
+        adapters=frozenset({architectures.TEXT_CLASSES, architectures.IMAGE_CLASSES}),
         warm_ups={
             architectures.TEXT_CLASSES: first_of("Hello"),
             architectures.IMAGE_CLASSES: first_of(_GREY),
@@ -156,13 +161,14 @@ CATALOG: Mapping[str, EngineEntry] = {
     ),
     "rerank": EngineEntry(
         task="rerank",
-        engine="modelmora.engines.sentences.classes:Reranker",
+        engine=_RERANKER,
         parameters={"truncate": _TRUNCATE},
         inputs=frozenset({InputKind.TEXT}),
         modules=(*_SENTENCES[:-1], "modelmora.engines.sentences.classes"),
         together=True,
         devices=_TORCH,
         read=by_form(pooled.read_scores, architectures.read_reranker),
+        adapters=frozenset({_RERANKER}),
         warm_up=first_of("Hello", "Hello"),
         options=_OF_TEXTS,
     ),
@@ -211,6 +217,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         inputs=frozenset({InputKind.TEXT}),
         modules=_DRAWING,
         read=pipeline.read_files,
+        warm_up=first_of("Hello"),
         options=("batch", "device", "dtype", "guidance", "max_pixels", "steps"),
     ),
     "tensor": EngineEntry(

@@ -45,6 +45,7 @@ _TYPE_NAMES = {
     str: "a string",
     list: "an array of strings",
 }
+_NONE = ModelFiles(0)
 _ACCEPTED: Mapping[type, tuple[type, ...]] = {float: (int, float), list: (tuple,)}
 
 
@@ -117,6 +118,8 @@ class EngineEntry:
     slots: int | None = None
     together: bool = False
     options: tuple[str, ...] | None = None
+    adapters: frozenset[str] = frozenset()
+    """Its classes that take an adapter."""
     warm_up: InferenceRequest | None = None
     """What a child runs before it counts as loaded, so that the first caller waits for nothing."""
     warm_ups: Mapping[str, InferenceRequest] = field(default_factory=dict)
@@ -147,13 +150,13 @@ def first_of(*inputs: Content, **parameters: Parameter) -> InferenceRequest:
 
 
 def first_request(
-    entry: EngineEntry, name: str, warm_up: bool | str, engine: str = ""
+    entry: EngineEntry, name: str, warm_up: bool | str, engine: str = "", files: ModelFiles = _NONE
 ) -> InferenceRequest | None:
     """What a child of the model, of this class, runs before it counts as loaded, if anything.
 
     (1) Its definition switches it off, or the task has none: nothing.
     (2) The definition's own text, with the parameters that the task's first request has.
-    (3) That of the task. Both run with the model's defaults else.
+    (3) That of the task. Both run with what makes it cheap, and with the model's defaults else.
     """
     told = entry.warm_ups.get(engine, entry.warm_up)
     # (1)
@@ -162,9 +165,8 @@ def first_request(
     first = told or first_of()
     # (2), (3)
     inputs = first.inputs if warm_up is True else (warm_up,)
-    return replace(
-        first, model=name, inputs=inputs, parameters=over_defaults(entry, first.parameters)
-    )
+    cheap = {**first.parameters, **files.first}
+    return replace(first, model=name, inputs=inputs, parameters=over_defaults(entry, cheap))
 
 
 def for_model(

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from modelmora.engines.base import LoadError
 from modelmora.errors import Code
-from modelmora.messages import DeviceKind
+from modelmora.messages import DeviceKind, Parameter
 from modelmora.text import size
 
 WEIGHTS = "model.safetensors"
@@ -35,6 +35,8 @@ class ModelFiles:
     """`module:Class`, where the task has several engines and the files decide."""
     modules: tuple[str, ...] = ()
     """What its processes need beside the entry's, imported once before they start."""
+    first: Mapping[str, Parameter] = field(default_factory=dict)
+    """Parameters that make its first request the cheapest that it takes."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a user asks of a model, by name: dimension, labels, max_tokens."""
     cache_bytes: int = 0

@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from modelmora.engines.adapters import (
+    ADAPTER,
+    ADAPTER_WEIGHTS,
+    check_tensors,
+    read_adapter,
+)
 from modelmora.engines.base import Engine, LoadError, is_out_of_memory
 from modelmora.engines.files import broken
 from modelmora.engines.options import option
@@ -91,3 +98,33 @@ def weights(auto: Any, folder: str, unneeded: str | None = None) -> Any:
         if names:
             raise broken(f"{fault.format(counted(len(names), 'tensor'))}, such as {names[0]}")
     return model.eval()
+
+
+def tuned(model: Any, options: Mapping[str, Any]) -> Any:
+    """The model with the weights of its adapter added to its own; raises LoadError.
+
+    Every tensor of the adapter's file counts, and none is made up.
+    """
+    if not (place := options.get(ADAPTER)):
+        return model
+    from peft import (
+        LoraConfig,
+        get_peft_model,
+        get_peft_model_state_dict,
+        set_peft_model_state_dict,
+    )
+    from safetensors.torch import load_file
+
+    adapter = read_adapter(Path(place))
+    with reading("adapter"):
+        config = LoraConfig(**dict(adapter.lora or {}))
+        both = get_peft_model(model, config, autocast_adapter_dtype=False)
+        own = get_peft_model_state_dict(both, save_embedding_layers=False)
+        told = load_file(adapter.path / ADAPTER_WEIGHTS)
+        check_tensors(_shapes(own), _shapes(told))
+        set_peft_model_state_dict(both, told)
+        return both.merge_and_unload().eval()
+
+
+def _shapes(tensors: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]]:
+    return {name: tuple(each.shape) for name, each in tensors.items()}

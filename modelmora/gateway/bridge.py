@@ -13,10 +13,11 @@ from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.gateway.hall import Ask, Wish
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
-from modelmora.gateway.orders import Orders
+from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
 from modelmora.gateway.replies import Replies
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
+from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
@@ -37,12 +38,7 @@ from modelmora.messages.headers import GATEWAY, PRINCIPAL, REPLY_PARTITION, TRAC
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import bind_request
 from modelmora.web.problems import DoorCode
-from modelmora.wire import (
-    decode_progress,
-    decode_result,
-    encode_control,
-    encode_request,
-)
+from modelmora.wire import decode_progress, decode_result, encode_control, encode_request
 
 log = structlog.get_logger(__name__)
 ACKNOWLEDGE_S = 2.0  # a produce without answer for so long: the caller is told
@@ -145,14 +141,16 @@ class Bridge:
         """How each model is on the node of those that run where it is best, by name@version."""
         return self._directory.health()
 
-    def status(self) -> Mapping[str, Mapping[str, Health]]:
-        """By the name of each node that runs, how its models are there, by name@version."""
+    def status(self) -> Mapping[str, NodeLease]:
+        """What each node that runs has told last, by its name."""
         return self._directory.status()
 
     async def order(self, wish: Wish) -> Order:
-        """Give an order, and wait for what becomes of it; raises Refusal."""
+        """Give an order, and wait for what becomes of it, here too; raises Refusal."""
         self._check(wish.model, None)
-        return await self._orders.give(wish)
+        order = await self._orders.give(wish)
+        await self._directory.until(lambda: is_shown(order, self.status(), self.models()), SHOWN_S)
+        return order
 
     def hold(self, size: int) -> None:
         """Count `size` more bytes of content as held here; raises Refusal (busy)."""

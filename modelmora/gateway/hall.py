@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
 from modelmora.messages import (
     Content,
@@ -84,8 +85,8 @@ class Hall(Protocol):
     def health(self) -> Mapping[str, Health]:
         """How each model is on the node of those that run where it is best, by name@version."""
 
-    def status(self) -> Mapping[str, Mapping[str, Health]]:
-        """By the name of each node that runs, how its models are there, by name@version."""
+    def status(self) -> Mapping[str, NodeLease]:
+        """What each node that runs has told last, by its name."""
 
 
 def check_request_id(given: str | None) -> str | None:
@@ -97,6 +98,21 @@ def check_request_id(given: str | None) -> str | None:
             Code.INVALID_INPUT, "a request id is 1 to 128 visible ASCII characters without spaces"
         )
     return given
+
+
+def standing(hall: Hall) -> list[dict[str, Any]]:
+    """How each model is on each node, and what it holds there: what both doors tell of the status.
+
+    As `modelmora ps` shows it of one node; see `Holding`.
+    """
+    rows = []
+    for node, lease in sorted(hall.status().items()):
+        for model, health in sorted(lease.models().items()):
+            name, _, version = model.partition("@")
+            row = {"node": node, "name": name, "version": version, "task": lease.serves.get(model)}
+            row |= {"state": health.state.value, "reason": health.reason}
+            rows.append(row | asdict(lease.holds(model)))
+    return rows
 
 
 def state_of(hall: Hall, model: RegistryRecord) -> dict[str, str | None]:

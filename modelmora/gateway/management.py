@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from modelmora.errors import Code
-from modelmora.gateway.hall import MOST_WAIT_S, Hall, Wish
+from modelmora.gateway.hall import MOST_WAIT_S, Hall, Wish, standing
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import ControlVerb
 from modelmora.rpc.v1 import management_pb2 as pb
@@ -58,12 +58,9 @@ class ManagementService:
         return order
 
     async def _status(self, _message: bytes, _context: Any) -> Any:
-        models = [
-            _health(node, model, health.state, health.reason)
-            for node, models in sorted(self._hall.status().items())
-            for model, health in sorted(models.items())
-        ]
-        return pb.StatusReply(models=models)
+        rows = standing(self._hall)
+        told = ({k: v for k, v in row.items() if v is not None} for row in rows)
+        return pb.StatusReply(models=[pb.ModelHealth(**each) for each in told])
 
 
 def read_wish(verb: ControlVerb, message: bytes) -> Wish:

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
@@ -13,7 +14,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from modelmora.errors import Undecodable, Unreachable
 from modelmora.gateway.nodes import NodeWatch
 from modelmora.kafka.events import event_record
-from modelmora.kafka.leases import Leases
+from modelmora.kafka.leases import Leases, NodeLease
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
@@ -73,9 +74,10 @@ class Directory:
         self._names: frozenset[str] = frozenset()
         self._listing: tuple[RegistryRecord, ...] = ()
         self._limits: Mapping[str, int] = {}
-        self._status: Mapping[str, Mapping[str, Health]] = {}
+        self._status: Mapping[str, NodeLease] = {}
         self._health: Mapping[str, Health] = {}
         self._watch: NodeWatch | None = None
+        self._changed = asyncio.Event()
 
     def registrar(self, send: Callable[[Record], None], writer: str) -> Registrar:
         """Who changes the registry that is read here; `send` takes records to write."""
@@ -118,6 +120,14 @@ class Directory:
         """Why the registry is not followed, None while it is."""
         return self._tail.fault
 
+    async def until(self, holds: Callable[[], bool], most_s: float) -> None:
+        """Wait until something holds of what is read here, but no longer than that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                while not holds():
+                    changed = self._changed
+                    await changed.wait()
+
     def look(self, hearing: bool) -> None:
         """To be called twice a second at least; `hearing`: whether the broker answers."""
         self._reading.keep()
@@ -142,8 +152,8 @@ class Directory:
         """How each model is on the node of those that run where it is best, by name@version."""
         return self._health
 
-    def status(self) -> Mapping[str, Mapping[str, Health]]:
-        """By the name of each node that runs, how its models are there, by name@version."""
+    def status(self) -> Mapping[str, NodeLease]:
+        """What each node that runs has told last, by its name."""
         return self._status
 
     def max_inputs(self, model: str) -> int | None:
@@ -195,13 +205,15 @@ class Directory:
         called = {f"{model.name}@{model.version}" for model in self._listing} | served
         self._names = frozenset(called | {each.partition("@")[0] for each in called})
         self._limits = _limits(self._listing, self.state.active())
-        self._status = {node.node: node.models() for node in nodes}
+        self._status = {node.node: node for node in nodes}
         found: dict[str, list[Health]] = {}
-        for models in self._status.values():
-            for model, health in models.items():
+        for node in nodes:
+            for model, health in node.models().items():
                 found.setdefault(model, []).append(health)
         absent = dict.fromkeys(called if nodes else (), Health(State.FAILED, NOWHERE))
         self._health = absent | {model: min(each, key=_nearness) for model, each in found.items()}
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
 
 def _nearness(health: Health) -> int:

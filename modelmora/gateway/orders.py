@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 
 from aiokafka.errors import KafkaError
 
@@ -10,6 +11,7 @@ from modelmora.errors import Code
 from modelmora.gateway.hall import Wish
 from modelmora.gateway.listening import Listening
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
@@ -17,13 +19,16 @@ from modelmora.kafka.tail import Handler, Tail
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.outbox import Outbox, Written
 from modelmora.kafka.writing.publisher import Answer, Record
-from modelmora.messages import ControlCommand
+from modelmora.messages import ControlCommand, ControlVerb, RegistryRecord
 from modelmora.messages.headers import PRINCIPAL
+from modelmora.records import details_of
 from modelmora.settings import Settings
 from modelmora.web.problems import DoorCode
 from modelmora.wire import encode_control, partition_of
 
 ACKNOWLEDGE_S = 5.0
+SHOWN_S = 2.0
+"""How long an answer waits until the registry tells the same."""
 CALLER = "local"
 
 
@@ -98,6 +103,29 @@ class Orders:
         if not isinstance(answer, Written):
             raise _unreachable("it refuses the command")
         return answer.offset
+
+
+def is_shown(
+    order: Order, status: Mapping[str, NodeLease], models: Iterable[RegistryRecord]
+) -> bool:
+    """Whether the registry as it was read here says what nodes have answered.
+
+    `status` is what each node has told last.
+    """
+    pinned = {f"{each.name}@{each.version}": details_of(each).pinned for each in models}
+    for each in order.answers.values():
+        if not each.done or each.reason:
+            continue
+        lease = status.get(each.node)
+        there = lease.health(each.model) if lease else None
+        if order.verb in (ControlVerb.PIN, ControlVerb.UNPIN):
+            wanted = order.verb is ControlVerb.PIN
+            kept = lease.holds(each.model).pinned if lease and there else wanted
+            if not pinned.get(each.model, wanted) == kept == wanted:
+                return False
+        elif there and there.state is not each.state:
+            return False
+    return True
 
 
 def _checked(order: Order, wish: Wish) -> Order:

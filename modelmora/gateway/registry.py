@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from modelmora.errors import Code
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.verbs import Filter, base_of, entry_of, page_of, registering
+from modelmora.gateway.verbs import FACT, Filter, base_of, entry_of, page_of, registering
 from modelmora.records import Entry
 from modelmora.records.verbs import checked, present
 from modelmora.rpc.v1 import registry_pb2 as pb
@@ -60,9 +60,11 @@ class RegistryService:
             "version": request.version,
             "task": request.task,
             "state": request.state,
+            "licence": request.licence,
             "limit": str(request.page_size or ""),
             "cursor": request.page_token,
         }
+        query |= {f"{FACT}{name}": value for name, value in request.facts.items()}
         page = page_of(self._hall, Filter.of((k, v) for k, v in query.items() if v))
         models = [_model(each) for each in page["models"]]
         return pb.ListModelsResponse(models=models, next_page_token=page["next"] or "")
@@ -152,4 +154,6 @@ def _model(told: dict[str, Any]) -> Any:
         reason=told["reason"] or "",
         max_inputs=told["max_inputs"],
         etag=told.get("etag", ""),
+        facts=json.dumps(told["facts"], ensure_ascii=False) if told.get("facts") else "",
+        measured=[pb.Measured(**each) for each in told.get("measured", ())],
     )

@@ -14,6 +14,8 @@ from modelmora.gateway.hall import Hall, state_of
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import RegistryRecord, State
 from modelmora.records import Entry, details_of
+from modelmora.records.facts import facts_of, matches
+from modelmora.records.measured import shown
 from modelmora.text import did_you_mean, printable, shorten
 from modelmora.web.problems import DoorCode
 
@@ -22,6 +24,8 @@ MOST = 1000
 RETIRED = "retired"
 STATES = (*(state.value for state in State), RETIRED)
 SHOWN = 100
+FACT = "fact."
+"""What the name of a fact begins with, to be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class Filter:
     version: str | None = None
     task: str | None = None
     state: str | None = None
+    licence: str | None = None
+    facts: tuple[tuple[str, str], ...] = ()
     limit: int = MOST
     after: tuple[str, str] = ("", "")
 
@@ -43,9 +49,10 @@ class Filter:
             if key in told:
                 raise Refusal(Code.INVALID_INPUT, f"{key}: is there twice")
             told[key] = value
-        known = ("name", "version", "task", "state", "limit", "cursor")
+        facts = tuple((key[len(FACT) :], told.pop(key)) for key in [*told] if key.startswith(FACT))
+        known = ("name", "version", "task", "state", "licence", "limit", "cursor")
         if unknown := sorted(told.keys() - set(known)):
-            near = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}"
+            near = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}, {FACT}NAME"
             shown = shorten(printable(unknown[0]), SHOWN)
             raise Refusal(Code.INVALID_INPUT, f"{shown}: is no parameter here{near}")
         if told.get("state", STATES[0]) not in STATES:
@@ -53,7 +60,7 @@ class Filter:
         if "limit" in told:
             told["limit"] = _limit(told["limit"])
         after = _place(told.pop("cursor", ""))
-        return cls(**told, after=after)
+        return cls(**told, facts=facts, after=after)
 
     def takes(self, hall: Hall, record: RegistryRecord) -> bool:
         """Whether the caller wants to see the model."""
@@ -64,7 +71,16 @@ class Filter:
             and self.task in (None, record.task)
             and self.state in (None if record.present else RETIRED, state)
             and (record.name, record.version) > self.after
+            and self._knows(record)
         )
+
+    def _knows(self, record: RegistryRecord) -> bool:
+        """Whether licence and facts are as wanted."""
+        if self.licence is not None:
+            licence = details_of(record).licence
+            if licence is None or licence.name.casefold() != self.licence.casefold():
+                return False
+        return not self.facts or matches(facts_of(record), dict(self.facts))
 
 
 def _limit(text: str) -> int:
@@ -122,8 +138,15 @@ def entry_of(hall: Hall, entry: Entry) -> dict[str, Any]:
     """A model with all that is told of it."""
     record = entry.record
     details = details_of(record).model_dump(mode="json")
-    shown = summary_of(hall, record, hall.registrar.state.active())
-    return {**shown, "etag": etag_of(entry), "engine": record.engine, **details}
+    state = hall.registrar.state
+    return {
+        **summary_of(hall, record, state.active()),
+        **details,
+        "etag": etag_of(entry),
+        "engine": record.engine,
+        "facts": facts_of(record),
+        "measured": shown(state, record.key),
+    }
 
 
 def etag_of(entry: Entry) -> str:

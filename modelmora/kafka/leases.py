@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from modelmora.messages import Health, RegistryKind, RegistryRecord, RequestHead, State
+from modelmora.messages import Health, Holding, RegistryKind, RegistryRecord, RequestHead, State
 
 _STATES = frozenset(State)
 FORGOTTEN = 10  # lease times after which nobody remembers a node
@@ -25,6 +25,8 @@ class NodeLease:
     """Why a model cannot be loaded there, by name@version; it may be tried again."""
     states: Mapping[str, str]
     """Where each model stands there, by name@version."""
+    holding: Mapping[str, str] = field(default_factory=dict)
+    """What each holds there and what waits for it, as text."""
 
     def health(self, model: str) -> Health | None:
         """How name@version is there; None where it is neither served nor known as failed."""
@@ -38,6 +40,10 @@ class NodeLease:
         """How each model is there, by name@version."""
         named = self.serves.keys() | self.failed.keys()
         return {model: health for model in named if (health := self.health(model))}
+
+    def holds(self, model: str) -> Holding:
+        """What name@version holds there, and what waits for it."""
+        return Holding.read(self.holding.get(model, ""))
 
     def has(self, head: RequestHead) -> bool:
         """Whether the node serves what the request asks for: a model, or any model of a task."""
@@ -75,6 +81,7 @@ class Leases:
                 record.lease_ms or 0,
                 record.failed,
                 record.states,
+                record.holding,
             )
         return True
 

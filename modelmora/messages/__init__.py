@@ -10,7 +10,7 @@ from modelmora.messages.events import (
     ProgressEvent,
     ProgressStage,
 )
-from modelmora.messages.health import Health, State
+from modelmora.messages.health import Health, Holding, State
 from modelmora.messages.inference import (
     ErrorInfo,
     InferenceRequest,
@@ -34,6 +34,7 @@ __all__ = [
     "ErrorInfo",
     "EventKind",
     "Health",
+    "Holding",
     "InferenceRequest",
     "InferenceResult",
     "Lane",

@@ -14,6 +14,7 @@ class RegistryKind(StrEnum):
     ROUTE = "ROUTE"
     DEFAULT = "DEFAULT"
     NODE = "NODE"
+    MEASURED = "MEASURED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,13 @@ class RegistryRecord:
     With `present` false it is retired; what it was stays readable. `details` is a JSON object of
     all else that is told of a model, `declaration` the sha256 of the definition of a node that it
     was made of, None where a caller made it.
-    `max_inputs` is how many inputs' outputs fit one result; None where nobody knows.
+    `file_facts` is a JSON object of what its files tell, `max_inputs` how many inputs' outputs fit
+    one result; None where nobody knows.
     NODE is the lease of a node that runs: for how long from the record's timestamp (ms), the task
     of each model that it serves by name@version, and the partitions of the lanes that it reads.
-    `failed` is why it cannot load a model, and `states` where each stands, by name@version.
+    `failed` is why it cannot load a model, `states` where each stands, and `holding` what it holds
+    and what waits for it (`Holding` as text), by name@version.
+    MEASURED is what `writer` has measured of a model, in `details`.
     """
 
     kind: RegistryKind
@@ -47,6 +51,8 @@ class RegistryRecord:
     details: str = ""
     declaration: str | None = None
     states: Mapping[str, str] = field(default_factory=dict)
+    holding: Mapping[str, str] = field(default_factory=dict)
+    file_facts: str = ""
 
     @property
     def key(self) -> tuple[str, str]:

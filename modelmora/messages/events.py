@@ -88,7 +88,7 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
     EventKind.VERSION_ADDED: ("task",),
     EventKind.UNREGISTERED: (),
     EventKind.LOADING: ("replica", "device", "cause", "ram_bytes", "gpu_bytes"),
-    EventKind.LOADED: ("load_ms", "private_bytes", "sandbox"),
+    EventKind.LOADED: ("load_ms", "warm_up_ms", "private_bytes", "sandbox"),
     EventKind.LOAD_FAILED: ("code", "message", "retry_after_ms"),
     EventKind.UNLOADED: EXIT_FACTS,
     EventKind.CRASHED: EXIT_FACTS,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 
 
@@ -43,3 +44,56 @@ class Health:
     def hopeless(self) -> bool:
         """Whether waiting is in vain."""
         return self.reason is not None and self.retry_after_ms is None
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a model holds on a node, and what waits for it there.
+
+    `idle_s` is how long it has had nothing to do in memory, `leaves_s` in how long it leaves for
+    that; None where it does not.
+    """
+
+    device: str | None = None
+    pid: int | None = None
+    memory_bytes: int = 0
+    gpu_bytes: int = 0
+    waiting: int = 0
+    running: int = 0
+    idle_s: float | None = None
+    leaves_s: float | None = None
+    pinned: bool = False
+
+    @property
+    def text(self) -> str:
+        """As it travels: a JSON object of what is not as in a model that is not there."""
+        told = {
+            name: round(value, 1) if isinstance(value, float) else value
+            for name, value in asdict(self).items()
+            if value != getattr(NOTHING, name)
+        }
+        return json.dumps(told, separators=(",", ":")) if told else ""
+
+    @classmethod
+    def read(cls, text: str) -> Holding:
+        """What a text tells; what cannot be read of it counts as not told."""
+        try:
+            told = json.loads(text) if text else {}
+        except (ValueError, RecursionError):
+            return NOTHING
+        if not isinstance(told, dict):
+            return NOTHING
+        return cls(**{name: value for name, value in told.items() if _fits(name, value)})
+
+
+NOTHING = Holding()
+_KINDS = {each.name: str(each.type) for each in fields(Holding)}
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether a stranger's value is one of that field."""
+    kind = _KINDS.get(name, "").partition(" ")[0]
+    if kind in ("int", "float"):
+        number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        return number and value < 1 << 60 and (kind == "float" or isinstance(value, int))  # type: ignore[operator]
+    return type(value).__name__ == kind

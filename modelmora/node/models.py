@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from modelmora.messages import Holding
+from modelmora.scheduling import ModelStatus
 from modelmora.serving import Service
 from modelmora.workers import Supervisor
+
+
+def holding_of(status: ModelStatus, pids: Mapping[int, int]) -> Holding:
+    """What a model holds and what waits for it; `pids` by replica."""
+    return Holding(
+        ", ".join(dict.fromkeys(one.device for one in status.replicas)) or None,
+        next((pids.get(one.id) for one in status.replicas), None),
+        status.bytes,
+        sum(one.gpu_bytes for one in status.replicas),
+        status.waiting,
+        status.started,
+        status.idle_s,
+        status.leaves_s,
+        status.pinned,
+    )
+
+
+def holdings(service: Service, workers: Supervisor) -> dict[str, Holding]:
+    """That of each model, by name@version."""
+    pids = workers.pids
+    return {"@".join(status.key): holding_of(status, pids) for status in service.status()}
 
 
 def model_rows(service: Service, workers: Supervisor) -> list[dict[str, Any]]:
@@ -18,15 +43,7 @@ def model_rows(service: Service, workers: Supervisor) -> list[dict[str, Any]]:
             "version": status.key[1],
             "task": specs[status.key].task,
             "state": status.health.state.value,
-            "device": ", ".join(dict.fromkeys(one.device for one in status.replicas)) or None,
-            "pid": next((pids.get(one.id) for one in status.replicas), None),
-            "memory_bytes": status.bytes,
-            "gpu_bytes": sum(one.gpu_bytes for one in status.replicas),
-            "waiting": status.waiting,
-            "running": status.started,
-            "idle_s": status.idle_s,
-            "leaves_s": status.leaves_s,
-            "pinned": status.pinned,
+            **asdict(holding_of(status, pids)),
             "reason": status.health.reason,
             "retry_after_ms": status.health.retry_after_ms,
             "replicas": [

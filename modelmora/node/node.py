@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -39,7 +40,7 @@ from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
-from modelmora.node.models import model_rows
+from modelmora.node.models import holdings, model_rows
 from modelmora.node.policy import policy_of, sandbox_mode
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
@@ -124,9 +125,9 @@ class Node:
         self.service.use(self.workers)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
-        self.presence = Presence(
-            settings, self.name, self.service.standing, self.intake, leases, self.teller
-        )
+        standing, held = self.service.standing, partial(holdings, self.service, self.workers)
+        told = (standing, held, self.intake, leases, self.teller)
+        self.presence = Presence(settings, self.name, *told)
         self.hand_on = self.service.elsewhere = HandOn(
             leases, self.intake, results, self.name, self.service.catalogue.meant
         )
@@ -134,8 +135,9 @@ class Node:
         self.requests = Requests(settings, self.intake, self.service, results, self.clock, schemas)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
+        rows = partial(model_rows, self.service, self.workers)
         self.http = HttpServer(
-            health_app(self.checks, self.facts, self.rows, self.metrics),
+            health_app(self.checks, self.facts, rows, self.metrics),
             settings.host,
             settings.node_http_port,
         )
@@ -233,6 +235,7 @@ class Node:
         self._stopping = True
         notify(ready=False)
         self.presence.leave()
+        self.models.measured(last=True)
         self.requests.close()
         self.service.drop(self._owned, started=False)
         if not await self.service.drain(self._owned, self.settings.timing.drain_s):
@@ -377,10 +380,6 @@ class Node:
             "unreadable": self.models.unreadable,
             "lacking": self.models.lacking,
         }
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Each model with its state, process and memory."""
-        return model_rows(self.service, self.workers)
 
     def _count(self, status: Status, model: str, timings: Timings) -> None:
         served = model if self.service.catalogue.named(model) else ""

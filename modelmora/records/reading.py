@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from pathlib import Path
 
 from modelmora.messages import RegistryKind
 from modelmora.records.state import Registry
-from modelmora.records.store import Store
+from modelmora.records.store import Store, peek
 from modelmora.settings import Settings
 
 _LEASE = f"{RegistryKind.NODE}:".encode()
 AGAIN_MS = 600_000
 """So much of the log, in its own time, is read again at a start, for the leases in it."""
+
+
+def file_of(settings: Settings, part: str) -> Path:
+    """Where a process (node or gateway) keeps what it has read."""
+    return settings.data_dir / "registry" / f"{settings.namespace}.{part}.sqlite"
+
+
+def kept(settings: Settings) -> Registry:
+    """The registry as the node of this data folder has kept it; empty where it has not."""
+    found = Registry()
+    found.restore(peek(file_of(settings, "node")))
+    return found
 
 
 class Reading:
@@ -23,9 +36,8 @@ class Reading:
 
     def __init__(self, registry: Registry, settings: Settings, part: str) -> None:
         """`part` is the process: each has a file of its own."""
-        path = settings.data_dir / "registry" / f"{settings.namespace}.{part}.sqlite"
         self._registry = registry
-        self._store = Store(path)
+        self._store = Store(file_of(settings, part))
         self._topic_id = ""
         self._changed: set[bytes] = set()
         self._lately: deque[tuple[int, int]] = deque()

@@ -28,12 +28,14 @@ class Entry:
 def judge(current: Entry | None, record: RegistryRecord, offset: int) -> Entry:
     """What counts after one more record under a key.
 
-    (1) The first one counts, and any above what an earlier log told.
+    (1) The first one counts, any above what an earlier log told, and the last measurement.
     (2) One that is based on the current one counts, and one that says the same.
     (3) One that is based on another lost against the current one, which it buries.
     """
     # (1), (2)
     if current is None or current.offset == GONE or record.based_on == current.offset:
+        return Entry(offset, record)
+    if record.kind is RegistryKind.MEASURED:
         return Entry(offset, record)
     if says_the_same(current.record, record):
         return Entry(offset, record)
@@ -98,6 +100,14 @@ class Registry:
             if each.record.kind is RegistryKind.MODEL and (retired or each.record.present)
         ]
         return tuple(sorted(found, key=lambda record: (record.name, record.version)))
+
+    def measured(self, key: tuple[str, str] | None = None) -> tuple[Entry, ...]:
+        """What nodes have measured, of one model (name, version) or of all."""
+        return tuple(
+            each
+            for each in self._entries.values()
+            if each.record.kind is RegistryKind.MEASURED and key in (None, each.record.key)
+        )
 
     def active(self, own: Container[tuple[str, str]] = ()) -> dict[str, str]:
         """Of each name the version that was chosen to answer for it, and is there.

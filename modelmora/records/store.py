@@ -37,6 +37,25 @@ class Kept:
     entries: Mapping[bytes, Entry] = field(default_factory=dict)
 
 
+def peek(path: Path) -> Mapping[bytes, Entry]:
+    """What a process has kept in its file, which may be running; nothing where it cannot be read.
+
+    Blocking.
+    """
+    place = f"{path.resolve().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(place, BUSY_S, uri=True)) as file:
+            return _entries(file)
+    except (sqlite3.Error, Undecodable):
+        return {}
+
+
+def _entries(file: sqlite3.Connection) -> dict[bytes, Entry]:
+    """What counts under each key. Raises sqlite3.Error and Undecodable."""
+    rows = file.execute("SELECT key, at, value, buried FROM entry")
+    return {key: Entry(at, decode_registry(value), bool(buried)) for key, at, value, buried in rows}
+
+
 class Store:
     """One file, of one process. That it cannot be used is told once and stops nothing.
 
@@ -86,10 +105,7 @@ class Store:
         (sound,) = file.execute("PRAGMA quick_check(1)").fetchone()
         if sound != "ok":
             raise sqlite3.DatabaseError(sound)
-        rows = file.execute("SELECT key, at, value, buried FROM entry")
-        entries = {
-            key: Entry(at, decode_registry(value), bool(buried)) for key, at, value, buried in rows
-        }
+        entries = _entries(file)
         place = file.execute("SELECT topic_id, next FROM place").fetchone()
         return Kept(place[0], place[1], entries) if place else Kept()
 

@@ -20,13 +20,15 @@ DETAILS_BYTES = 256 * 1024
 def key_of(record: RegistryRecord) -> bytes:
     """The key under which the compacted topic keeps the record.
 
-    Of each name there is one ROUTE, of each task one DEFAULT.
+    Of each name there is one ROUTE, of each task one DEFAULT, of each model one MEASURED of a node.
     """
     match record.kind:
         case RegistryKind.ROUTE:
             return route_key(record.name)
         case RegistryKind.DEFAULT:
             return default_key(record.task)
+        case RegistryKind.MEASURED:
+            return f"{record.kind}:{record.name}@{record.version}:{record.writer}".encode()
     return f"{record.kind}:{record.name}@{record.version}".encode()
 
 

@@ -66,6 +66,7 @@ def update(
         record.writer,  # whoever has declared it may still withdraw it
         kept=unknown_details(record),
         max_inputs=record.max_inputs if config.source == record.source else None,
+        file_facts=record.file_facts if config.source == record.source else "",
         declaration=record.declaration,
     )
     return None if replace(made, based_on=record.based_on) == record else _over(entry, made)

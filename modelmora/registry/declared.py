@@ -153,7 +153,14 @@ def _model(told: dict[Any, Any], file: Path, where: str) -> ModelConfig:
         fault = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in fault["loc"]) or "the whole"
         raise ConfigurationError(f"{where}: {field}: {fault['msg']}") from None
-    if config.source.startswith(_RELATIVE):
-        source = os.path.normpath(file.parent.absolute() / config.source)
-        config = config.model_copy(update={"source": source})
-    return config
+    moved: dict[str, Any] = {"source": _from(file, config.source)}
+    if config.adapter:
+        own = {"source": _from(file, config.adapter.source)}
+        moved["adapter"] = config.adapter.model_copy(update=own)
+    return config.model_copy(update=moved)
+
+
+def _from(file: Path, source: str) -> str:
+    if not source.startswith(_RELATIVE):
+        return source
+    return os.path.normpath(file.parent.absolute() / source)

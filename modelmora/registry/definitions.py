@@ -20,6 +20,7 @@ from modelmora.records import details_of
 from modelmora.registry.declared import read_declared
 from modelmora.registry.sources import BUILT_IN, PACKAGE
 from modelmora.registry.sources.packages import Package
+from modelmora.registry.sources.references import has_scheme
 from modelmora.settings import ModelConfig, ModelDetails, Settings
 from modelmora.settings.models import NODE_OPTIONS, bound_to_node
 
@@ -224,6 +225,24 @@ def retold(own: ModelDefinition, details: ModelDetails) -> ModelDefinition:
     options = {k: v for k, v in details.options.items() if k not in NODE_OPTIONS}
     options |= {k: v for k, v in own.details.options.items() if k in NODE_OPTIONS}
     return replace(own, details=details.model_copy(update={"options": options}))
+
+
+def tells_another(record: RegistryRecord, own: ModelDefinition) -> bool:
+    """Whether the registry has another model than a node's own under its name and version.
+
+    (1) A caller's: it does another task, or comes from another source or state of it.
+    (2) Another node's: it comes from another source; places on disks are each node's own.
+    """
+    if not record.present or own.fault or record.declaration == own.digest:
+        return False
+    # (1)
+    if record.declaration is None:
+        revision = details_of(record).revision
+        return (record.task, record.source) != (own.task, own.source) or (
+            revision not in (None, own.details.revision)
+        )
+    # (2)
+    return record.source != own.source and has_scheme(record.source) and has_scheme(own.source)
 
 
 def _test_models() -> Iterator[ModelDefinition]:

@@ -36,6 +36,8 @@ def export(
     given = looked.definition
     if looked.fault:
         raise ConfigurationError(f"{'@'.join(given.key)} cannot be served: {looked.fault}")
+    if given.details.adapter:
+        raise ConfigurationError(f"{'@'.join(given.key)} has an adapter; only a base is exported")
     version = f"{given.version}-int8" if int8 else given.version
     target = definition_path(settings, replace(given, version=version)).with_suffix(".onnx")
     target.parent.mkdir(parents=True, exist_ok=True)

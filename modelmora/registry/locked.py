@@ -19,8 +19,8 @@ _State = tuple[tuple[str, int, int, int], ...]
 """Per file and folder its path, inode, time of the last change of the inode in ns, and size."""
 
 
-ORDERED = frozenset({"keep_alive", "metadata", "pinned", "preload", "replicas"})
-"""What callers may order of a model that serves: how it is kept, not what it is."""
+ORDERED = frozenset({"card", "keep_alive", "metadata", "pinned", "preload", "replicas"})
+"""What callers may order, or say, of a model that serves: not what it is."""
 
 
 class Locked:
@@ -82,12 +82,16 @@ class Locked:
         if own is None:
             return ()
         try:
-            folder = Sources(self._settings).folder(own.source, own.details.revision)
-            named = [place_of(folder, file.path) for file in own.details.files]
-            below = [*islice(folder.rglob("*"), MOST_FILES + 1)]
+            sources, adapter = Sources(self._settings), own.details.adapter
+            places = [(sources.folder(own.source, own.details.revision), own.details.files)]
+            if adapter:
+                places.append((sources.folder(adapter.source, adapter.revision), adapter.files))
+            named = [place_of(folder, file.path) for folder, files in places for file in files]
+            every = (each for folder, _ in places for each in folder.rglob("*"))
+            below = [*islice(every, MOST_FILES + 1)]
             if len(below) > MOST_FILES:
                 return ()
-            return tuple(sorted(_states({folder, *named, *below})))
+            return tuple(sorted(_states({*(folder for folder, _ in places), *named, *below})))
         except (ModelMoraError, OSError):
             return ()
 

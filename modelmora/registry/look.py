@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from modelmora.engines.adapters import with_adapter
 from modelmora.engines.allowed import choose, is_harmless, is_weights
 from modelmora.engines.catalog import entry_for
-from modelmora.engines.entries import EngineEntry, for_model, is_class
+from modelmora.engines.entries import EngineEntry, class_of, for_model, is_class
 from modelmora.engines.files import ModelFiles, broken
 from modelmora.engines.folders import check_whole, entrance, model_files, place_of
 from modelmora.errors import ModelMoraError
 from modelmora.registry.definitions import ModelDefinition
 from modelmora.registry.locked import Locked
 from modelmora.registry.sources import BUILT_IN, Sources
-from modelmora.settings import ModelFile, Settings
+from modelmora.settings import AdapterConfig, ModelFile, Settings
 
 State = tuple[tuple[str, int, int, int], ...]
 """Per file its path, inode, modification time in ns, and size."""
@@ -31,6 +32,8 @@ class Looked:
     definition: ModelDefinition
     entry: EngineEntry
     path: str = ""
+    adapter: str = ""
+    """Where its adapter lies, if it has one."""
     files: ModelFiles = _NO_FILES
     state: State = ()
     fault: str | None = None
@@ -88,17 +91,20 @@ class Looker:
             details = self._lock.details(definition) if self._lock else definition.details
             folder = self._sources.folder(definition.source, details.revision)
             folder = entrance(folder, [file.path for file in details.files])
-            state = file_state(folder, settled=self._lock is not None)
+            adapter = adapter_place(self._sources, details.adapter)
+            places = [folder, adapter] if adapter else [folder]
+            state = file_state(*places, settled=self._lock is not None)
         except (ModelMoraError, OSError) as error:
             return Looked(definition, entry, files=files, fault=str(error))
-        if known and (known.path, known.state) == (str(folder), state):
+        beside = str(adapter or "")
+        if known and (known.path, known.adapter, known.state) == (str(folder), beside, state):
             return replace(known, drift=None) if known.drift else known
         try:
             entry = _of(definition, entry)
-            files = read(definition, entry, folder)
+            files = read(definition, entry, folder, adapter)
         except (ModelMoraError, OSError) as error:
-            return Looked(definition, entry, str(folder), files, state, str(error))
-        return Looked(definition, entry, str(folder), files, state)
+            return Looked(definition, entry, str(folder), beside, files, state, str(error))
+        return Looked(definition, entry, str(folder), beside, files, state)
 
 
 def _of(definition: ModelDefinition, entry: EngineEntry) -> EngineEntry:
@@ -115,14 +121,29 @@ def licence_fault(definition: ModelDefinition) -> str | None:
     return f"{told} (registry.require_licence); set licence.name and licence.confirmed_by"
 
 
-def read(definition: ModelDefinition, entry: EngineEntry, path: Path) -> ModelFiles:
+def adapter_place(sources: Sources, adapter: AdapterConfig | None) -> Path | None:
+    """Where an adapter lies on this machine. Raises NotFound and ConfigurationError."""
+    return sources.folder(adapter.source, adapter.revision) if adapter else None
+
+
+def read(
+    definition: ModelDefinition, entry: EngineEntry, path: Path, adapter: Path | None = None
+) -> ModelFiles:
     """What the files tell. Raises ModelMoraError or OSError where they are refused or not whole."""
     names = model_files(path)
     check_noted(path, definition.details.files)
     if entry.read and not (definition.engine and is_class(definition.engine)):
-        return entry.read(path)
-    check_whole(path, names)
-    return ModelFiles(weight_bytes(path, names))
+        files = entry.read(path)
+    else:
+        check_whole(path, names)
+        files = ModelFiles(weight_bytes(path, names))
+    if adapter is None:
+        return files
+    if class_of(entry, definition.engine, files) not in entry.adapters:
+        raise broken(f"the engine of this {definition.task} model takes no adapter")
+    if definition.details.adapter:
+        check_noted(adapter, definition.details.adapter.files)
+    return with_adapter(files, path, adapter)
 
 
 def check_noted(path: Path, files: Sequence[ModelFile]) -> None:
@@ -142,14 +163,14 @@ def weight_bytes(path: Path, names: Iterable[str]) -> int:
     return sum(place_of(path, name).stat().st_size for name in weights)
 
 
-def file_state(path: Path, *, settled: bool = False) -> State:
-    """The files of a model that it is read from; `path` is its folder or its one file.
+def file_state(*paths: Path, settled: bool = False) -> State:
+    """The files of a model that it is read from; each of `paths` is a folder or a file.
 
     One that cannot be looked at counts as size -1. Where it is `settled` what they hold, the time
     is that of the last change of the inode, which no program can set.
     """
     found = []
-    for each in (path,) if path.is_file() else _files(path):
+    for each in (file for path in paths for file in ((path,) if path.is_file() else _files(path))):
         try:
             stat = each.stat()
             time = stat.st_ctime_ns if settled else stat.st_mtime_ns

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.registry.definitions import (
     ModelDefinition,
@@ -39,21 +41,24 @@ def remove(
         folder = definition_path(settings, each).parent
         if not any(folder.iterdir()):
             folder.rmdir()
-    kept = {_place(each) for each in served_or_faults(settings).definitions}
-    freed = sum(_discard(settings, each) for each in found if files and _place(each) not in kept)
-    return found, freed
+    served = served_or_faults(settings).definitions
+    kept = {place for each in served for place in _places(each)}
+    gone = {place for each in found for place in _places(each)} if files else set()
+    return found, sum(_discard(settings, *place) for place in gone - kept)
 
 
-def _place(definition: ModelDefinition) -> tuple[str, str | None]:
-    return definition.source, definition.details.revision
-
-
-def _discard(settings: Settings, definition: ModelDefinition) -> int:
+def _places(definition: ModelDefinition) -> Iterator[tuple[str, str | None]]:
+    """Source and revision of the model, and of its adapter."""
     if definition.fault:
-        return 0
+        return
+    yield definition.source, definition.details.revision
+    if adapter := definition.details.adapter:
+        yield adapter.source, adapter.revision
+
+
+def _discard(settings: Settings, source: str, revision: str | None) -> int:
     sources = Sources(settings)
     try:
-        source = sources.of(sources.parse(definition.source))
-        return source.discard(definition.details.revision)
+        return sources.of(sources.parse(source)).discard(revision)
     except NotFound:
         return 0

@@ -62,22 +62,22 @@ def missing_layers() -> tuple[str, ...]:
 
 
 def enclose(
-    mode: Mode, folder: Path | None, *, beside: Path | None = None, devices: bool = False
+    mode: Mode, folder: Path | None, *, beside: Iterable[Path | None] = (), devices: bool = False
 ) -> Enclosure:
     """Give up, for ever, all that computing the model in `folder` does not need.
 
     No file is open to it but the model's, the libraries' and what the system says of itself (and
-    those of another form of the model, in the folder `beside`);
-    nothing can be written; no program started, no network reached, no other process signalled or
-    looked into. `devices` leaves the GPUs open. To be called while the process has one thread,
-    since Landlock binds only the thread that asks and those it starts. Raises Unenclosed where the
-    mode is `required` and a layer is missing.
+    what belongs to the model and lies elsewhere, `beside`); nothing can be written; no program
+    started, no network reached, no other process signalled or looked into. `devices` leaves the
+    GPUs open. To be called while the process has one thread, since Landlock binds only the thread
+    that asks and those it starts. Raises Unenclosed where the mode is `required` and a layer is
+    missing.
     """
     if mode is Mode.OFF:
         return Enclosure()
     steps: Mapping[str, Callable[[], None]] = {
         "limits": _limit,
-        "landlock": lambda: _open_only([folder, beside], devices=devices),
+        "landlock": lambda: _open_only([folder, *beside], devices=devices),
         "seccomp": seccomp.restrict,
     }
     held, missing = [], []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from modelmora.messages import DeviceKind
+from modelmora.records.measured import Taken
 
 
 class Need(NamedTuple):
@@ -58,6 +59,16 @@ class Learned:
         """A batch above this cost has run out of memory."""
         self.safe_cost = min(safe_cost, self.safe_cost or safe_cost)
         self.peaks = {cost: held for cost, held in self.peaks.items() if cost <= _step(safe_cost)}
+
+    @classmethod
+    def of(cls, taken: Taken) -> Learned:
+        """Go on from what was learned before."""
+        return cls({cost: Need(*held) for cost, held in taken.peaks.items()}, taken.safe_cost)
+
+    @property
+    def taken(self) -> Taken:
+        """What was learned, to be told."""
+        return Taken({cost: (*held,) for cost, held in self.peaks.items()}, self.safe_cost)
 
     def keep_within(self, most: Need) -> None:
         """No device has more than this: batches that took more are not to be tried again.

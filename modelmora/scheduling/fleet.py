@@ -48,10 +48,10 @@ class Fleet:
         new = model is None or model.removed
         if model is None:
             model = self.models[spec.key] = Model(spec)
-            model.judge_files()
+            self._judge_files(model)
         before, model.spec, model.removed = model.spec, spec, False
         if before != spec:
-            model.judge_files()
+            self._judge_files(model)
             self.dismiss(model, KillReason.CHANGED)
         if new and spec.preload:
             self.want(model, insists=True)
@@ -64,6 +64,16 @@ class Fleet:
         self._elastic.pop(spec.key, None)
         if spec.max_replicas > 1:
             self._elastic[spec.key] = model
+
+    def _judge_files(self, model: Model) -> None:
+        """Begin with what its specification says; what was measured before alone forbids no load.
+
+        It may have been an outlier, or the budget another: then it is measured anew.
+        """
+        model.judge_files()
+        for kind in [*model.learned]:
+            if not self._ledger.could_hold(model, kind):
+                del model.learned[kind]
 
     def known(self, key: ModelKey) -> Model:
         """The model of that name and version. Raises NotFound."""

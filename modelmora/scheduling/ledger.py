@@ -41,6 +41,15 @@ class Ledger:
         """Whether any device could hold the model if it were alone with the pinned ones."""
         return bool(model.replicas) or self.place(model, now).plan.verdict is not Verdict.NEVER
 
+    def could_hold(self, model: Model, kind: DeviceKind) -> bool:
+        """Whether a replica fits an empty device of this kind."""
+        need = model.need(kind)
+        return any(
+            all(memory.bytes_of(need, one) <= memory.budget_bytes for memory in self._devices)
+            for one in self._devices
+            if one.kind is kind
+        )
+
     def place(
         self, model: Model, now: float, reserved: Reserved = NOTHING, *, aged: bool = False
     ) -> Option:

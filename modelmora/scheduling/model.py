@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelmora.messages import DeviceKind, Health, State
+from modelmora.records.measured import Measured
 from modelmora.scheduling.device import Need
 
 __all__ = ["KillReason", "ModelKey", "ModelSpec", "ModelStatus", "ReplicaStatus", "State"]
@@ -48,6 +49,8 @@ class ModelSpec:
     files: Hashable = None
     unchanged: tuple[tuple[str, int, int, int], ...] = field(default=(), compare=False)
     fault: str | None = None
+    adapter: str | None = None
+    """Where the adapter lies that is put on it."""
     runtime: str | None = None
     """Which other Python environment its child runs in."""
     devices: tuple[DeviceKind, ...] = (DeviceKind.CPU,)
@@ -63,6 +66,10 @@ class ModelSpec:
     """Loaded as soon as it is known."""
     warm_up: bytes | None = field(default=None, compare=False)
     """A request (Avro) that its child runs before it counts as loaded."""
+    mark: str = field(default="", compare=False)
+    """What tells one thing that was measured from another; see `Measured`."""
+    known: Measured | None = field(default=None, compare=False)
+    """What was measured of it before this node was started."""
 
     @property
     def key(self) -> ModelKey:

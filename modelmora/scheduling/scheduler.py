@@ -8,6 +8,7 @@ from itertools import count
 
 from modelmora.errors import Code, ModelMoraError, RequestError
 from modelmora.messages import Health, Lane, State
+from modelmora.records.measured import Measured
 from modelmora.scheduling.admission import admit, too_large, unloadable
 from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Chunk, Effects, ItemResult
@@ -92,6 +93,11 @@ class Scheduler:
     def status(self, now: float) -> tuple[ModelStatus, ...]:
         """All models, for metrics, health and people."""
         return tuple(self._fleet.status(model, now) for model in self._fleet.models.values())
+
+    def measured(self) -> dict[ModelKey, Measured]:
+        """What was learned of each model."""
+        models = self._fleet.models.items()
+        return {key: found for key, model in models if (found := model.measured)}
 
     def hopeless(self, key: ModelKey, now: float) -> str | None:
         """Why no request may wait for the model; None where it may, or is not known."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from modelmora.messages import DeviceKind, Health, Lane, State
+from modelmora.records.measured import Measured
 from modelmora.scheduling.device import Device, Learned, Need
 from modelmora.scheduling.life import Life, stays_until
 from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, ReplicaStatus
@@ -235,6 +236,12 @@ class Model:
         return self.learned.setdefault(kind, Learned())
 
     @property
+    def measured(self) -> Measured | None:
+        """What was learned, to be told; None where nothing was."""
+        devices = {kind: one.taken for kind, one in self.learned.items() if one.peaks}
+        return Measured(self.spec.mark, devices, self.load_ms) if devices else None
+
+    @property
     def claims(self) -> bool:
         """It should be loaded and is not."""
         return not self.replicas and (self.wanted or self.pinned or len(self.queue) > 0)
@@ -294,7 +301,9 @@ class Model:
     def judge_files(self) -> None:
         """Start anew from what the specification says of the model's files."""
         self.failures = self.load_crashes = 0
-        self.learned.clear()
+        known = self.spec.known or Measured(self.spec.mark, {})
+        self.learned = {kind: Learned.of(one) for kind, one in known.devices.items()}
+        self.load_ms = known.load_ms or self.load_ms
         self.failure = self.spec.fault
         self.life.pardon()
         self.retry_at = float("inf") if self.failure else float("-inf")

@@ -184,10 +184,11 @@ class Listener:
 
     def on_loaded(self, replica: int, info: Mapping[str, object], load_ms: float) -> None:
         """The model is in memory."""
-        private = info.get("private_bytes")
+        private, first = info.get("private_bytes"), info.get("warm_up_ms")
         size = private if isinstance(private, int) else 0
         facts: dict[str, Parameter] = {
             "load_ms": round(load_ms, 1),
+            "warm_up_ms": max(0.0, float(first)) if isinstance(first, int | float) else None,
             "private_bytes": size,
             "sandbox": str(info.get("sandbox", "unknown")),
         }

@@ -13,6 +13,7 @@ from typing import NamedTuple, cast
 from modelmora.engines.entries import EngineEntry
 from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import Health
+from modelmora.records.measured import Measured
 from modelmora.records.routing import NOBODY
 from modelmora.scheduling import ModelKey, ModelSpec, ModelStatus, Policy, Scheduler, Work
 from modelmora.serving.clock import BrokerClock
@@ -226,6 +227,10 @@ class Service:
     def status(self) -> tuple[ModelStatus, ...]:
         """All models as they stand."""
         return self._scheduler.status(self._now())
+
+    def measured(self) -> dict[ModelKey, Measured]:
+        """What was learned of each model's memory and loads."""
+        return self._scheduler.measured()
 
     def standing(self) -> dict[str, Offered]:
         """What is served here, by name@version."""

@@ -24,6 +24,7 @@ from modelmora.settings.loading import (
 )
 from modelmora.settings.models import (
     FOREVER,
+    AdapterConfig,
     Licence,
     ModelConfig,
     ModelDetails,
@@ -50,6 +51,7 @@ __all__ = [
     "NOTIFY_VARIABLE",
     "PREFIX",
     "YEAR_S",
+    "AdapterConfig",
     "KafkaSettings",
     "Licence",
     "Limits",

@@ -84,6 +84,14 @@ class Licence(Section):
     )
 
 
+class AdapterConfig(Section):
+    """A LoRA that makes another version of a model: `source` and all else stay the base's."""
+
+    source: Word = Field(description="where its files are, as a model's")
+    revision: Word | None = Field(None, description="which state of that source")
+    files: tuple[ModelFile, ...] = Field((), description="what it holds; none = as is")
+
+
 class Needs(Section):
     """What a replica takes; what is not told is measured."""
 
@@ -113,6 +121,9 @@ class ModelDetails(Section):
     files: tuple[ModelFile, ...] = Field(
         (), description="what the source holds, `path`, `size` and `sha256` of each; none = as is"
     )
+    adapter: AdapterConfig | None = Field(
+        None, description="a LoRA put on it: `source`, `revision` and `files` of that"
+    )
     licence: Licence | None = Field(
         None, description="`name`, `read_from`, `confirmed_by`, `confirmed_at`"
     )
@@ -139,8 +150,11 @@ class ModelDetails(Section):
     runtime: RuntimeName | None = Field(
         None, description="the Python environment it runs in, one of `runtimes`; none = ours"
     )
+    card: dict[str, Value] = Field(
+        {}, description="what its source tells of it, such as `language`; noted by `install`"
+    )
     metadata: dict[str, Value] = Field(
-        {}, description="what people want to know of it; shown, not acted on"
+        {}, description="what people know of it beyond that; fills what files and card lack"
     )
 
     @field_validator("keep_alive")

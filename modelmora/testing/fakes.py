@@ -156,10 +156,10 @@ class FakeWorkers:
         """Note the kill."""
         self.kills.append((replica, reason))
 
-    def loaded(self, private_bytes: int = 1 << 20) -> None:
-        """Every child that was ordered has its model."""
+    def loaded(self, private_bytes: int = 1 << 20, **more: object) -> None:
+        """Every child that was ordered has its model, and tells this and more of it."""
         for replica in self.loads:
-            self._told().on_loaded(replica, {"private_bytes": private_bytes}, 5.0)
+            self._told().on_loaded(replica, {"private_bytes": private_bytes, **more}, 5.0)
 
     def answer(self, number: int = 0, outputs: bytes = b"\x00", **settings: Parameter) -> None:
         """The group ran: each item has these outputs."""

@@ -37,6 +37,10 @@ class SpecLike(Protocol):
         """Its folder."""
 
     @property
+    def adapter(self) -> str | None:
+        """Where the adapter lies that is put on it; None: it has none."""
+
+    @property
     def warm_up(self) -> bytes | None:
         """A request (Avro) that the child runs before it counts as loaded; None: nothing."""
 

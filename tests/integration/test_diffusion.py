@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,12 @@ import numpy as np
 import pytest
 
 from modelmora.engines import CATALOG, Outputs, Row, Withdrawn, settings_for
+from modelmora.engines.entries import first_request
+from modelmora.engines.images.pipeline import SCHEDULERS, read_files
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Parameter
+from modelmora.wire import encode_request
+from modelmora.workers.child.trial import fault_of
 from tests.integration.worker_rig import Spec, answers, group, load, supervised
 from tests.tiny_pipelines import SIZE, make_pipeline
 
@@ -250,11 +255,36 @@ def test_the_size_of_the_model_is_that_of_its_files(engine: Diffusion) -> None:
     assert pixels(drawn(engine, "a").contents[0]).shape == (SIZE, SIZE, 3)
 
 
+def test_the_first_request_is_the_cheapest_there_is(engine: Diffusion, folder: Path) -> None:
+    entry = CATALOG["txt2img"]
+    files = read_files(folder)
+    first = first_request(entry, "m", warm_up=True, files=files)
+    assert first is not None
+    assert first.parameters == {"size": "16x16", "steps": 1, "guidance": 1.0}
+    for scheduler in SCHEDULERS:
+        parameters = {**first.parameters, "scheduler": scheduler}
+        if scheduler == "PNDM":
+            fault = fault_of(engine, encode_request(replace(first, parameters=parameters)))
+            assert fault is not None
+            assert "at least 4" in fault.message
+            parameters["steps"] = 4
+        assert fault_of(engine, encode_request(replace(first, parameters=parameters))) is None
+    own = first_request(entry, "m", warm_up="a cat", files=files)
+    assert own == replace(first, inputs=("a cat",))
+
+
 async def test_images_through_a_forked_child(folder: Path) -> None:
     entry = CATALOG["txt2img"]
-    spec = Spec("tiny", "1", "txt2img", entry.engine, str(folder), {"device": "cpu"})
+    trial = first_request(entry, "tiny", warm_up=True, files=read_files(folder))
+    spec = Spec(
+        "tiny", "1", "txt2img", entry.engine, str(folder), options={"device": "cpu"},
+        warm_up=encode_request(trial) if trial else None,
+    )  # fmt: skip
     async with supervised(entry.modules) as (supervisor, recorder):
         await load(supervisor, recorder, 1, spec)
+        took = recorder.info[1]["warm_up_ms"]
+        assert isinstance(took, float)
+        assert took > 0
         first = await answers(supervisor, recorder, group(1, 1, [["a"], ["b"]], seed=1, steps=1))
         again = await answers(supervisor, recorder, group(2, 1, [["a"]], seed=1, steps=1))
     assert first[:1] == again

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,15 @@ from modelmora.engines import CATALOG
 from modelmora.errors import Code
 from modelmora.messages import Content, InferenceResult, Parameter, Status, Tensor
 from tests.integration.test_stepped import Station
+from tests.tiny_adapters import make_adapter
 from tests.tiny_pooled import WIDTH, write_bert
-from tests.tiny_texts import TEMPLATE, make_tiny_gguf, make_tiny_text, write_projector
+from tests.tiny_texts import (
+    TEMPLATE,
+    make_tiny_gguf,
+    make_tiny_text,
+    write_lora,
+    write_projector,
+)
 
 GREY = CATALOG["img2txt"].warm_up.inputs  # type: ignore[union-attr]  # it has one
 BOTH = ("tensors", "gguf")
@@ -23,11 +31,22 @@ BOTH = ("tensors", "gguf")
 
 @pytest.fixture(scope="module")
 def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    from transformers import AutoModelForCausalLM
+
     folder = tmp_path_factory.mktemp("texts")
     sources = (make_tiny_text(folder / "tensors"), make_tiny_gguf(folder / "gguf"))
-    models = [
-        {"name": name, "task": "txt2txt", "source": str(source)}
-        for name, source in zip(BOTH, sources, strict=True)
+    adapters = (
+        make_adapter(folder / "peft", AutoModelForCausalLM, sources[0], "q_proj"),
+        folder / "lora" / "a.gguf",
+    )
+    write_lora(adapters[1])
+    models: list[dict[str, Any]] = [
+        {"name": name, "task": "txt2txt", "source": str(source)} | more
+        for name, source, adapter in zip(BOTH, sources, adapters, strict=True)
+        for more in (
+            {"active": True},
+            {"version": "tuned", "adapter": {"source": str(adapter)}},
+        )
     ]
     eyes = make_tiny_gguf(folder / "eyes", tokenizer__chat_template=TEMPLATE)
     write_projector(eyes / "mmproj.gguf")
@@ -76,6 +95,16 @@ def test_gguf_makes_vectors_and_scores_and_sees_images(station: Station) -> None
     seen, blind = asked("eyes", "the", *GREY, temperature=0), asked("eyes", "the", temperature=0)
     assert seen.status is blind.status is Status.COMPLETED, seen.error
     assert seen.outputs != blind.outputs
+
+
+@pytest.mark.parametrize("model", BOTH)
+def test_a_version_with_an_adapter_answers_beside_its_base(station: Station, model: str) -> None:
+    names = (model, f"{model}@tuned", model, f"{model}@1")
+    sent = [station.send(model=name, temperature=0, max_tokens=20) for name in names]
+    base, tuned, again, named = (station.answers(ids)[0] for ids in sent)
+    assert tuned.error is None
+    assert base.outputs == again.outputs == named.outputs != tuned.outputs
+    assert (base.version, tuned.version) == ("1", "tuned")
 
 
 @pytest.mark.parametrize("model", BOTH)

@@ -28,6 +28,7 @@ class Spec:
     task: str = "echo"
     engine: str = "modelmora.testing.engines:Echo"
     path: str = ""
+    adapter: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     unchanged: tuple[tuple[str, int, int, int], ...] = ()
     runtime: str | None = None

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -59,6 +59,62 @@ UrlOption = Annotated[
         help="The gateway or node to ask (that of the instance).",
         rich_help_panel=PANEL,
     ),
+]
+PORTS = "0 = any free one"
+RoleOption = Annotated[
+    Literal["all", "node", "gateway"] | None,
+    typer.Option(metavar="ROLE", help="What to run here: all, node or gateway (all)."),
+]
+OwnServersOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="The Kafka cluster; with none, --role all starts a broker of its own.",
+    ),
+]
+HostOption = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Where to listen (127.0.0.1).")
+]
+HttpPortOption = Annotated[int | None, typer.Option(metavar="PORT", help=f"REST (8080); {PORTS}.")]
+GrpcPortOption = Annotated[int | None, typer.Option(metavar="PORT", help=f"gRPC (9090); {PORTS}.")]
+NodePortOption = Annotated[
+    int | None,
+    typer.Option(metavar="PORT", help=f"Health and metrics of the node (8081); {PORTS}."),
+]
+BrokerPortOption = Annotated[
+    int | None, typer.Option(metavar="PORT", help="The own broker (9092 if free).")
+]
+OwnNamespaceOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Prefix of topics and group (modelmora).")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option(metavar="N", help="CPU threads of all models together (all).")
+]
+DynamicOption = Annotated[
+    bool,
+    typer.Option(
+        "--dynamic-member", help="No lasting name in the group, for nodes that come and go."
+    ),
+]
+LockedOption = Annotated[
+    bool, typer.Option("--locked", help="Load exactly what the lock file names.")
+]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", "-d", help="Go on in the background once it is ready.")
+]
+TestingOption = Annotated[
+    bool, typer.Option("--testing", help="Serve echo, sleep, crash, hang and oom too.")
+]
+ParametersOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="KEY=VALUE", help="A parameter; may be repeated."),
+]
+PriorityOption = Annotated[
+    Literal["critical", "high", "normal", "low"],
+    typer.Option(metavar="LANE", help="critical, high, normal or low."),
+]
+PatienceOption = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="Give up after this long.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

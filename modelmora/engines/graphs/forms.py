@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from modelmora.engines.adapters import ADAPTER
 from modelmora.engines.files import Shape, broken, read_json, read_weights
 from modelmora.engines.graphs.graph import GRAPH, Graph, named, read_graph
 from modelmora.engines.options import option
@@ -59,6 +60,10 @@ def form_of(folder: Path, options: Mapping[str, Any], *, on_cpu: bool) -> Path |
     that it gives the same and was measured faster for single texts. Raises LoadError.
     """
     told = option(options, "form", Form.AUTO)
+    if options.get(ADAPTER):
+        if told == Form.ONNX:
+            raise broken("an adapter changes the weights for torch, and `form` is onnx")
+        told = Form.TORCH
     if told not in [*Form]:
         raise broken(f"`form` is one of {', '.join(Form)}")
     place = form_beside(options) or folder

@@ -18,7 +18,7 @@ from modelmora.engines.labels import (
     probabilities,
     ranked,
 )
-from modelmora.engines.loading import weights
+from modelmora.engines.loading import tuned, weights
 from modelmora.engines.sentences.sentence import CONFIG
 from modelmora.messages import Content, InferenceRequest, Parameter
 
@@ -35,7 +35,8 @@ class ImageClasses(OnImages):
         self._config = read_json(path / CONFIG)
         self._labels = labels_of(self._config)
         device = self.use_device(options)
-        self._model = weights(AutoModelForImageClassification, str(path)).to(self.device)
+        model = weights(AutoModelForImageClassification, str(path)).to(self.device)
+        self._model = tuned(model, options)
         self.use_processor(path, options)
         return {"labels": len(self._labels), "device": device}
 

@@ -31,7 +31,7 @@ from modelmora.engines.base import (
     texts_of,
 )
 from modelmora.engines.files import broken
-from modelmora.engines.images.pipeline import LORAS, SCHEDULERS, Pipeline, read_pipeline
+from modelmora.engines.images.pipeline import LORAS, PNDM_STEPS, SCHEDULERS, Pipeline, read_pipeline
 from modelmora.engines.loading import device_of
 from modelmora.engines.options import option
 from modelmora.errors import Code, RequestError
@@ -186,6 +186,9 @@ class Diffusion(Engine):
         steps = _number(parameters.get("steps"), self._steps)
         if scheduler == "LCM" and steps > _LCM_STEPS:
             raise _invalid(f"`steps` is at most {_LCM_STEPS} with the scheduler LCM")
+        looks_back = scheduler == "PNDM" and not self._scheduler.get("skip_prk_steps")
+        if looks_back and steps < PNDM_STEPS:
+            raise _invalid(f"`steps` is at least {PNDM_STEPS} with the scheduler PNDM")
         negative = str(parameters.get("negative_prompt") or "")
         self._check_length("`negative_prompt`", negative)
         return Wish(

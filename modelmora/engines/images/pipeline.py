@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from modelmora.engines.files import ModelFiles, broken, read_header, read_json, read_weights
+from modelmora.messages import Parameter
 from modelmora.text import printable, shorten
 
 # File layout and names: diffusers (model_index.json, <part>/config.json).
 INDEX = "model_index.json"
 LORAS = "loras"
+PNDM_STEPS = 4
+"""As many earlier steps it looks back on, unless its configuration leaves the first ones out."""
 _UNET = "diffusion_pytorch_model.safetensors"
 _TEXT = "model.safetensors"
 
@@ -53,6 +56,8 @@ class Pipeline:
     size: int
     grain: int
     """Width and height are multiples of it."""
+    least: int
+    """The smallest that its network halves without a rest, in pixels."""
     scheduler: str
     loras: tuple[str, ...]
     filtered: bool
@@ -69,7 +74,10 @@ def read_files(path: Path) -> ModelFiles:
         "loras": pipeline.loras,
         "filter": pipeline.filtered,
     }
-    return ModelFiles(pipeline.weight_bytes, facts=facts)
+    side = pipeline.least
+    steps = PNDM_STEPS if pipeline.scheduler == "PNDM" else 1
+    first: dict[str, Parameter] = {"size": f"{side}x{side}", "steps": steps, "guidance": 1.0}
+    return ModelFiles(pipeline.weight_bytes, first=first, facts=facts)
 
 
 def read_pipeline(folder: Path) -> Pipeline:
@@ -97,6 +105,9 @@ def read_pipeline(folder: Path) -> Pipeline:
     sample = unet.get("sample_size")
     if type(sample) is not int or not 1 <= sample <= 1024:
         raise broken("unet/config.json has no `sample_size`")
+    halved = unet.get("block_out_channels")
+    if not isinstance(halved, list) or not 1 <= len(halved) <= 8:
+        raise broken("unet/config.json has no `block_out_channels`")
     names = {kind: name for name, kind in SCHEDULERS.items()}
     loras = sorted((folder / LORAS).glob("*.safetensors"))
     for file in loras:
@@ -106,6 +117,7 @@ def read_pipeline(folder: Path) -> Pipeline:
         kind=kind,
         size=sample * grain,
         grain=grain,
+        least=min(sample, 2 ** (len(halved) - 1)) * grain,
         scheduler=names[parts["scheduler"]],
         loras=tuple(file.stem for file in loras),
         filtered="safety_checker" in parts,

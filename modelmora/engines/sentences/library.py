@@ -12,9 +12,10 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
+from modelmora.engines.adapters import ADAPTER
 from modelmora.engines.base import Row, texts_of
 from modelmora.engines.files import broken
-from modelmora.engines.loading import SAFE, reading
+from modelmora.engines.loading import SAFE, reading, tuned
 from modelmora.engines.numbers import finite
 from modelmora.engines.sentences.embedding import OUTPUT_NAME
 from modelmora.engines.sentences.sentence import dimensions_of, first_json, prompt_of, read_prompts
@@ -45,6 +46,7 @@ class Library(OnTexts):
             self._model = SentenceTransformer(
                 str(path), device=device, model_kwargs={"use_safetensors": True}, **SAFE
             ).eval()
+            self._tune(options)
             self.tokenizer = _Reader(self._model, steps[0])
         self._prompts, default = read_prompts(path)
         self._prompt = self._prompts.get(default, "")
@@ -56,6 +58,14 @@ class Library(OnTexts):
         limit = self.tokenizer.most
         facts = {"dimension": self._dimension, "device": device}
         return facts if limit is None else {**facts, "max_tokens": limit}
+
+    def _tune(self, options: Mapping[str, Any]) -> None:
+        """Put the adapter on the transformer. Raises LoadError."""
+        if options.get(ADAPTER):
+            first = self._model[0]
+            if not hasattr(first, "model"):
+                raise broken("its first step is no transformer, which an adapter would change")
+            first.model = tuned(first.model, options)
 
     def texts(
         self, request: InferenceRequest, parameters: Mapping[str, Parameter]

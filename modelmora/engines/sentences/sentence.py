@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelmora.engines.adapters import ADAPTER_CONFIG
 from modelmora.engines.files import (
     ModelFiles,
     Shape,
@@ -193,6 +194,9 @@ def _width(config: Mapping[str, Any]) -> int | None:
 
 def check_safe(folder: Path) -> None:
     """Refuse a transformer that would run code or unpickle; raises LoadError."""
+    if (folder / ADAPTER_CONFIG).exists():
+        # transformers would read the model that this names, wherever it lies.
+        raise broken(f"{ADAPTER_CONFIG} lies there: install its base, and this with --adapter")
     if read_bytes(folder / CONFIG) is None and not is_graph(folder):
         raise broken(f"the model has no {CONFIG}")
     for name in (CONFIG, *_OTHER_CONFIGS):

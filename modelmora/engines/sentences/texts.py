@@ -13,7 +13,7 @@ import torch
 from modelmora.engines.base import Plan, Row
 from modelmora.engines.graphs.forms import form_of
 from modelmora.engines.graphs.network import OnnxNetwork
-from modelmora.engines.loading import OnTorch, weights
+from modelmora.engines.loading import OnTorch, tuned, weights
 from modelmora.engines.options import option
 from modelmora.engines.sentences.packing import BUDGETS, START, Budget, pack
 from modelmora.engines.sentences.tokens import Text
@@ -45,7 +45,7 @@ class OnTexts(OnTorch):
         """The network in the form that files and options call for. Raises LoadError."""
         place = form_of(folder, options, on_cpu=self.device.type == "cpu")
         if place is None:
-            return weights(auto, str(folder), unneeded).to(self.device)
+            return tuned(weights(auto, str(folder), unneeded).to(self.device), options)
         return OnnxNetwork(place, options)
 
     def use_threads(self, count: int) -> None:

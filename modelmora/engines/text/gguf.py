@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
+from modelmora.engines.adapters import ADAPTER, read_adapter
 from modelmora.engines.base import Step, SteppedEngine
 from modelmora.engines.images.pictures import as_png, decode, size_of
 from modelmora.engines.options import option
@@ -103,6 +104,9 @@ class Gguf(SteppedEngine):
         self._pool = option(options, "token_pool", room.pool)
         self._context = min(option(options, "context_length", room.context), self._pool)
         self._adapters = sorted(self._files.adapters)
+        self._own: Sequence[Path] = ()
+        if place := options.get(ADAPTER):
+            self._own = (read_adapter(Path(place)).path,)
         self._threads = self._wanted = len(os.sched_getaffinity(0))  # what a model alone gets
         self._running: dict[int, _Running] = {}
         self._waiting: deque[_Running] = deque()
@@ -136,12 +140,10 @@ class Gguf(SteppedEngine):
         for place, image in asked.images:
             size_of(image, f"input {place}")
         scales = asking.scales(parameters, self._adapters)
-        if self._adapters:
-            # Those not named too, or they would stay as the request before had them.
-            body["lora"] = [
-                {"id": number, "scale": scales.get(name, 0.0)}
-                for number, name in enumerate(self._adapters)
-            ]
+        # Those not named too, or they would stay as the request before had them.
+        strengths = [*(scales.get(name, 0.0) for name in self._adapters), *(1.0 for _ in self._own)]
+        if strengths:
+            body["lora"] = [{"id": n, "scale": scale} for n, scale in enumerate(strengths)]
         places = asked.most_tokens + _TEMPLATE_TOKENS + _IMAGE_TOKENS * len(asked.images)
         places = min(places + how.max_tokens, self._context)
         self._running[key] = run = _Running(key, parameters, how, body, places, asked.images)
@@ -232,10 +234,11 @@ class Gguf(SteppedEngine):
     def _start(self) -> None:
         self._server: Any = None  # its memory first
         self._threads = self._wanted
+        adapters = [*(self._files.adapters[name] for name in self._adapters), *self._own]
         self._server = llama.start(
             self._files,
             slots=self.slots,
             pool=self._pool,
             threads=self._threads,
-            adapters=self._adapters,
+            adapters=adapters,
         )

@@ -73,7 +73,7 @@ def start(
     slots: int,
     pool: int,
     threads: int,
-    adapters: Sequence[str] = (),
+    adapters: Sequence[Path] = (),
     texts: Texts | None = None,
 ) -> Any:
     """Llama.cpp with the model, its cache and its slots in place. Raises LoadError."""
@@ -81,9 +81,7 @@ def start(
     params.model.path = str(model.path)
     if model.projector:
         params.mmproj.path = str(model.projector)
-    params.lora_adapters = [
-        xllamacpp.CommonAdapterLoraInfo(str(model.adapters[name]), 0.0) for name in adapters
-    ]
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), 0.0) for path in adapters]
     params.n_parallel, params.n_ctx = slots, pool
     params.n_batch = PROMPT_BATCH
     if texts:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from modelmora.engines.base import Step, SteppedEngine
 from modelmora.engines.files import broken, read_json
-from modelmora.engines.loading import SAFE, device_of, reading, weights
+from modelmora.engines.loading import SAFE, device_of, reading, tuned, weights
 from modelmora.engines.options import option
 from modelmora.engines.sentences.sentence import CONFIG, check_safe
 from modelmora.engines.text import asking
@@ -64,6 +64,7 @@ class Transformer(SteppedEngine):
         model = weights(AutoModelForCausalLM, str(path)).to(device)
         if device == "cpu":
             model = model.float()  # half precision is emulated there
+        model = tuned(model, options)
         if getattr(model, "_is_stateful", False):
             raise broken("the model keeps a state that is no cache of tokens, which is not served")
         config = read_json(path / CONFIG)

@@ -50,11 +50,29 @@ class ModelVersions(BaseModel):
     versions: list[ModelSummary]
 
 
+class MeasuredNeeds(BaseModel):
+    """What a replica was seen to take on one kind of device of a node."""
+
+    node: str = Field(description='Which has measured it; "" stands for those that come and go')
+    device: str = Field(description="`cpu` or `cuda`")
+    memory_bytes: int = Field(description="The most of RAM")
+    gpu_bytes: int = Field(description="The most of a GPU's memory")
+    largest_batch_cost: int | None = Field(
+        description="A batch that costs more (in tokens, or what the engine counts) runs out of "
+        "memory; null: none has"
+    )
+    load_ms: float | None = Field(description="How long it loads")
+
+
 class ModelEntry(ModelSummary, ModelDetails):
-    """One model version with all that is told of it."""
+    """One model version with all that is told of it; `needs` is declared, `measured` was seen."""
 
     etag: str = Field(description="What tells this state of it from another; for `If-Match`")
     engine: str | None
+    measured: list[MeasuredNeeds]
+    facts: dict[str, Any] = Field(
+        description="What is known of it: by its files, else its `card`, else `metadata`"
+    )
 
 
 class Choice(BaseModel):
@@ -139,6 +157,8 @@ _MATCH = _parameter(
 _QUERY = [
     _parameter("name", "query", "Only this name.", _TEXT),
     _parameter("version", "query", "Only this version.", _TEXT),
+    _parameter("licence", "query", "Only those under the licence of this name.", _TEXT),
+    _parameter("fact.NAME", "query", "Only those with this fact, such as `fact.dimension`.", _TEXT),
     _parameter("task", "query", "Only this task.", _TEXT),
     _parameter(
         "state",

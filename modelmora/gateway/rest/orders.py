@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from modelmora.gateway.hall import Hall
+from modelmora.gateway.hall import Hall, standing
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest import described, problems
 from modelmora.gateway.rest.bodies import read_wish
@@ -36,6 +36,21 @@ class NodeModel(BaseModel):
     reason: str | None = Field(description="Why it cannot be served")
 
 
+class HeldModel(NodeModel):
+    """How a model is on a node, and what it holds there, as that has told last."""
+
+    task: str | None
+    device: str | None = Field(description="Where its replicas are")
+    pid: int | None = Field(description="Its first process")
+    memory_bytes: int = Field(description="RAM that its replicas hold")
+    gpu_bytes: int = Field(description="Memory of GPUs that they hold")
+    waiting: int = Field(description="Requests that wait for it there")
+    running: int = Field(description="Requests that its replicas have begun")
+    idle_s: float | None = Field(description="How long it has had nothing to do; null: it has")
+    leaves_s: float | None = Field(description="In how long it leaves memory; null: it stays")
+    pinned: bool = Field(description="Never unloaded to make room for another")
+
+
 class OrderAnswer(BaseModel):
     """What became of an order by now."""
 
@@ -48,7 +63,7 @@ class Status(BaseModel):
     """The nodes that run, and where each model stands there."""
 
     faults: list[str]
-    models: list[NodeModel]
+    models: list[HeldModel]
 
 
 def add_orders(app: FastAPI, hall: Hall) -> None:
@@ -58,19 +73,14 @@ def add_orders(app: FastAPI, hall: Hall) -> None:
 
     @app.get(
         "/status",
-        summary="Tell where each model stands on each node",
-        description="As the nodes have told last; process and memory each tells at its own port.",
+        summary="Tell where each model stands on each node, and what it holds",
+        description="As the nodes have told last: states at once, the rest every two seconds.",
         response_description="The models by node.",
         response_model=Status,
         tags=["health"],
     )
     async def status() -> dict[str, Any]:
-        models = [
-            _row(node, model, health.state, health.reason)
-            for node, models in sorted(hall.status().items())
-            for model, health in sorted(models.items())
-        ]
-        return {"faults": hall.faults(), "models": models}
+        return {"faults": hall.faults(), "models": standing(hall)}
 
 
 def _add_order(app: FastAPI, hall: Hall, verb: ControlVerb) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from modelmora.errors import ModelMoraError
 from modelmora.settings import Licence
+from modelmora.settings.models import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Found:
     licence: Licence | None = None
     tag: str | None = None
     """What the hub calls its task."""
+    card: Mapping[str, Value] = field(default_factory=dict)
+    """What its card tells beside that."""
 
 
 class Progress(Protocol):

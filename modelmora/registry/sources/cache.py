@@ -15,10 +15,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from modelmora.errors import NotFound
+from modelmora.registry.files import write_atomically
 from modelmora.registry.sources.base import Check, Corrupt, File, Progress
 from modelmora.registry.sources.lease import claimed
 
 _ABANDONED_S = 7 * 86_400
+_NOTE = "source"
+"""The file beside the revisions of a source that says which it is."""
 Read = Callable[[File, int], AbstractContextManager[Iterator[bytes]]]
 """The bytes of a file from an offset on."""
 
@@ -70,6 +73,7 @@ class Cache:
                     raise
                 return  # we were frozen, and another has taken the claim over and done it
             _put_in_place(aside, place, lacking)
+            write_atomically(place.parent / _NOTE, source)
 
     def discard(self, source: str, revision: str) -> int:
         """Delete a revision, and what a fetch of it left; bytes that are free now."""
@@ -86,12 +90,30 @@ class Cache:
                     shutil.rmtree(aside)
         return freed
 
+    def lying(self) -> Iterator[tuple[str, str | None, Path, Path]]:
+        """What lies here: source, revision, folder, and the claim of whoever works on it.
+
+        What a fetch left has no revision yet.
+        """
+        for note in sorted(self.root.glob(f"[!.]*/{_NOTE}")):
+            source = note.read_text("utf-8")
+            for place in sorted(each for each in note.parent.iterdir() if each.is_dir()):
+                claim = self.root / ".claims" / f"{note.parent.name}-{place.name}"
+                yield source, place.name, place, claim
+        for aside in sorted((self.root / ".partial").glob("*")):
+            yield aside.name, None, aside, self.root / ".claims" / aside.name
+
+    def drop(self, aside: Path) -> None:
+        """Delete what a fetch left, unless somebody goes on with it."""
+        if not (self.root / ".claims" / aside.name).exists():
+            shutil.rmtree(aside, ignore_errors=True)
+
     def sweep(self, older_s: float = _ABANDONED_S) -> None:
         """Delete what fetches left that nobody has gone on with."""
         for aside in (self.root / ".partial").glob("*"):
             newest = max((each.stat().st_mtime for each in aside.rglob("*")), default=0.0)
-            if time.time() - newest > older_s and not (self.root / ".claims" / aside.name).exists():
-                shutil.rmtree(aside, ignore_errors=True)
+            if time.time() - newest > older_s:
+                self.drop(aside)
 
 
 def _keep_only(aside: Path, wanted: Collection[str]) -> None:

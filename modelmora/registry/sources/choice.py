@@ -48,12 +48,12 @@ class Sources:
         chosen = self.settings.sources
         match reference.scheme:
             case Scheme.HUB:
-                return Hub(reference.place, reference.revision, self._hub_cache)
+                return Hub(reference.place, reference.revision, self.hub_cache)
             case Scheme.S3:
-                return S3(reference.place, chosen.s3_endpoint, self._cache)
+                return S3(reference.place, chosen.s3_endpoint, self.cache)
             case Scheme.WEB:
                 hosts = frozenset(chosen.allowed_hosts)
-                return Web(reference.place, hosts, chosen.private_addresses, self._cache)
+                return Web(reference.place, hosts, chosen.private_addresses, self.cache)
             case Scheme.PACKAGE:
                 return Package(reference.place.strip())
         return Local(reference.place)
@@ -66,11 +66,13 @@ class Sources:
         return self.of(self.parse(source)).folder(revision)
 
     @property
-    def _cache(self) -> Cache:
+    def cache(self) -> Cache:
+        """Where models of S3 and the web lie."""
         above = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         return Cache(self.settings.cache_dir or above / "modelmora" / "models")
 
     @property
-    def _hub_cache(self) -> Path:
+    def hub_cache(self) -> Path:
+        """Where models of the hub lie."""
         own = self.settings.cache_dir
         return own / "hub" if own else default_cache(os.environ)

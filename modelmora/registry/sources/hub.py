@@ -17,6 +17,7 @@ from modelmora.errors import ConfigurationError, MissingExtra, NotFound, Unreach
 from modelmora.registry.files import write_atomically
 from modelmora.registry.sources.base import Check, Corrupt, File, Found, Progress
 from modelmora.registry.sources.cache import missing, verify
+from modelmora.registry.sources.cards import told_of
 from modelmora.registry.sources.lease import claimed
 from modelmora.settings import Licence
 from modelmora.text import printable
@@ -47,7 +48,7 @@ class Hub:
         card = info.card_data.to_dict() if info.card_data else {}
         named = printable(str(card.get("license") or "")).strip()[:60]
         licence = Licence(name=named, read_from="its card on the hub") if named else None
-        return Found(info.sha, files, licence, info.pipeline_tag)
+        return Found(info.sha, files, licence, info.pipeline_tag, told_of(card))
 
     def fetch(
         self, revision: str | None, files: Sequence[File], progress: Progress, check: Check

@@ -9,6 +9,7 @@ from pathlib import Path
 from modelmora.engines.folders import model_files, place_of
 from modelmora.errors import NotFound
 from modelmora.registry.sources.base import Check, File, Found, Progress
+from modelmora.registry.sources.cards import card_beside
 from modelmora.settings import Licence
 
 SINGLE = (".gguf", ".onnx")
@@ -24,7 +25,8 @@ class Local:
     def resolve(self) -> Found:
         """Its files as they are now."""
         folder = self.folder(None)
-        return Found(None, files_in(folder), licence_in(folder))
+        beside = folder.parent if folder.is_file() else folder
+        return Found(None, files_in(folder), licence_in(folder), card=card_beside(beside))
 
     def fetch(
         self, revision: str | None, files: Sequence[File], progress: Progress, check: Check

@@ -98,6 +98,11 @@ def parse(text: str, here: Here) -> Reference:
     )
 
 
+def has_scheme(source: str) -> bool:
+    """Whether a source means the same on every machine, as no path does."""
+    return bool(_SCHEME.fullmatch(source))
+
+
 def _is_hub(text: str) -> bool:
     return bool(_REPOSITORY.fullmatch(text.partition("@")[0]))
 

@@ -24,29 +24,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmodelmora/rpc/v1/registry.proto\x12\x0cmodelmora.v1\"\xdc\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x06 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x07 \x01(\x08\x12\x10\n\x08\x64\x65\x63lared\x18\x08 \x01(\x08\x12\r\n\x05state\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x17\n\nmax_inputs\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x0c \x01(\tB\r\n\x0b_max_inputs\"v\n\x11ListModelsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.modelmora.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x84\x01\n\x14RegisterModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x06 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x07 \x01(\x08\"Q\n\x12UpdateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x66ields\x18\x03 \x01(\t\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"A\n\x12RetireModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"F\n\x14\x41\x63tivateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x03 \x01(\x08\x32\xa3\x03\n\x0fRegistryService\x12I\n\x04List\x12\x1f.modelmora.v1.ListModelsRequest\x1a .modelmora.v1.ListModelsResponse\x12\x39\n\x03Get\x12\x1d.modelmora.v1.GetModelRequest\x1a\x13.modelmora.v1.Model\x12\x43\n\x08Register\x12\".modelmora.v1.RegisterModelRequest\x1a\x13.modelmora.v1.Model\x12?\n\x06Update\x12 .modelmora.v1.UpdateModelRequest\x1a\x13.modelmora.v1.Model\x12?\n\x06Retire\x12 .modelmora.v1.RetireModelRequest\x1a\x13.modelmora.v1.Model\x12\x43\n\x08\x41\x63tivate\x12\".modelmora.v1.ActivateModelRequest\x1a\x13.modelmora.v1.Modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmodelmora/rpc/v1/registry.proto\x12\x0cmodelmora.v1\"\x95\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x06 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x07 \x01(\x08\x12\x10\n\x08\x64\x65\x63lared\x18\x08 \x01(\x08\x12\r\n\x05state\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x17\n\nmax_inputs\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12(\n\x08measured\x18\r \x03(\x0b\x32\x16.modelmora.v1.Measured\x12\r\n\x05\x66\x61\x63ts\x18\x0e \x01(\tB\r\n\x0b_max_inputs\"\xab\x01\n\x08Measured\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12\x11\n\tgpu_bytes\x18\x04 \x01(\x03\x12\x1f\n\x12largest_batch_cost\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07load_ms\x18\x06 \x01(\x01H\x01\x88\x01\x01\x42\x15\n\x13_largest_batch_costB\n\n\x08_load_ms\"\xf0\x01\n\x11ListModelsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12\x0f\n\x07licence\x18\x07 \x01(\t\x12\x39\n\x05\x66\x61\x63ts\x18\x08 \x03(\x0b\x32*.modelmora.v1.ListModelsRequest.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.modelmora.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x84\x01\n\x14RegisterModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x06 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x07 \x01(\x08\"Q\n\x12UpdateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x66ields\x18\x03 \x01(\t\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"A\n\x12RetireModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"F\n\x14\x41\x63tivateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x03 \x01(\x08\x32\xa3\x03\n\x0fRegistryService\x12I\n\x04List\x12\x1f.modelmora.v1.ListModelsRequest\x1a .modelmora.v1.ListModelsResponse\x12\x39\n\x03Get\x12\x1d.modelmora.v1.GetModelRequest\x1a\x13.modelmora.v1.Model\x12\x43\n\x08Register\x12\".modelmora.v1.RegisterModelRequest\x1a\x13.modelmora.v1.Model\x12?\n\x06Update\x12 .modelmora.v1.UpdateModelRequest\x1a\x13.modelmora.v1.Model\x12?\n\x06Retire\x12 .modelmora.v1.RetireModelRequest\x1a\x13.modelmora.v1.Model\x12\x43\n\x08\x41\x63tivate\x12\".modelmora.v1.ActivateModelRequest\x1a\x13.modelmora.v1.Modelb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'modelmora.rpc.v1.registry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTMODELSREQUEST_FACTSENTRY']._loaded_options = None
+  _globals['_LISTMODELSREQUEST_FACTSENTRY']._serialized_options = b'8\001'
   _globals['_MODEL']._serialized_start=50
-  _globals['_MODEL']._serialized_end=270
-  _globals['_LISTMODELSREQUEST']._serialized_start=272
-  _globals['_LISTMODELSREQUEST']._serialized_end=390
-  _globals['_LISTMODELSRESPONSE']._serialized_start=392
-  _globals['_LISTMODELSRESPONSE']._serialized_end=474
-  _globals['_GETMODELREQUEST']._serialized_start=476
-  _globals['_GETMODELREQUEST']._serialized_end=524
-  _globals['_REGISTERMODELREQUEST']._serialized_start=527
-  _globals['_REGISTERMODELREQUEST']._serialized_end=659
-  _globals['_UPDATEMODELREQUEST']._serialized_start=661
-  _globals['_UPDATEMODELREQUEST']._serialized_end=742
-  _globals['_RETIREMODELREQUEST']._serialized_start=744
-  _globals['_RETIREMODELREQUEST']._serialized_end=809
-  _globals['_ACTIVATEMODELREQUEST']._serialized_start=811
-  _globals['_ACTIVATEMODELREQUEST']._serialized_end=881
-  _globals['_REGISTRYSERVICE']._serialized_start=884
-  _globals['_REGISTRYSERVICE']._serialized_end=1303
+  _globals['_MODEL']._serialized_end=327
+  _globals['_MEASURED']._serialized_start=330
+  _globals['_MEASURED']._serialized_end=501
+  _globals['_LISTMODELSREQUEST']._serialized_start=504
+  _globals['_LISTMODELSREQUEST']._serialized_end=744
+  _globals['_LISTMODELSREQUEST_FACTSENTRY']._serialized_start=700
+  _globals['_LISTMODELSREQUEST_FACTSENTRY']._serialized_end=744
+  _globals['_LISTMODELSRESPONSE']._serialized_start=746
+  _globals['_LISTMODELSRESPONSE']._serialized_end=828
+  _globals['_GETMODELREQUEST']._serialized_start=830
+  _globals['_GETMODELREQUEST']._serialized_end=878
+  _globals['_REGISTERMODELREQUEST']._serialized_start=881
+  _globals['_REGISTERMODELREQUEST']._serialized_end=1013
+  _globals['_UPDATEMODELREQUEST']._serialized_start=1015
+  _globals['_UPDATEMODELREQUEST']._serialized_end=1096
+  _globals['_RETIREMODELREQUEST']._serialized_start=1098
+  _globals['_RETIREMODELREQUEST']._serialized_end=1163
+  _globals['_ACTIVATEMODELREQUEST']._serialized_start=1165
+  _globals['_ACTIVATEMODELREQUEST']._serialized_end=1235
+  _globals['_REGISTRYSERVICE']._serialized_start=1238
+  _globals['_REGISTRYSERVICE']._serialized_end=1657
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "task", "source", "engine", "details", "active", "declared", "state", "reason", "max_inputs", "etag")
+    __slots__ = ("name", "version", "task", "source", "engine", "details", "active", "declared", "state", "reason", "max_inputs", "etag", "measured", "facts")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,8 @@ class Model(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     MAX_INPUTS_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     task: str
@@ -32,23 +34,52 @@ class Model(_message.Message):
     reason: str
     max_inputs: int
     etag: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., task: _Optional[str] = ..., source: _Optional[str] = ..., engine: _Optional[str] = ..., details: _Optional[str] = ..., active: _Optional[bool] = ..., declared: _Optional[bool] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., max_inputs: _Optional[int] = ..., etag: _Optional[str] = ...) -> None: ...
+    measured: _containers.RepeatedCompositeFieldContainer[Measured]
+    facts: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., task: _Optional[str] = ..., source: _Optional[str] = ..., engine: _Optional[str] = ..., details: _Optional[str] = ..., active: _Optional[bool] = ..., declared: _Optional[bool] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., max_inputs: _Optional[int] = ..., etag: _Optional[str] = ..., measured: _Optional[_Iterable[_Union[Measured, _Mapping]]] = ..., facts: _Optional[str] = ...) -> None: ...
+
+class Measured(_message.Message):
+    __slots__ = ("node", "device", "memory_bytes", "gpu_bytes", "largest_batch_cost", "load_ms")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GPU_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_BATCH_COST_FIELD_NUMBER: _ClassVar[int]
+    LOAD_MS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    device: str
+    memory_bytes: int
+    gpu_bytes: int
+    largest_batch_cost: int
+    load_ms: float
+    def __init__(self, node: _Optional[str] = ..., device: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., gpu_bytes: _Optional[int] = ..., largest_batch_cost: _Optional[int] = ..., load_ms: _Optional[float] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
-    __slots__ = ("name", "version", "task", "state", "page_size", "page_token")
+    __slots__ = ("name", "version", "task", "state", "page_size", "page_token", "licence", "facts")
+    class FactsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LICENCE_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     task: str
     state: str
     page_size: int
     page_token: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., task: _Optional[str] = ..., state: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    licence: str
+    facts: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., task: _Optional[str] = ..., state: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., licence: _Optional[str] = ..., facts: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
     __slots__ = ("models", "next_page_token")

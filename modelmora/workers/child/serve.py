@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from modelmora.engines.adapters import ADAPTER, adapter_files
 from modelmora.engines.base import (
     Engine,
     LoadError,
@@ -87,18 +88,18 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
     try:
         if order["path"]:
             model_files(Path(order["path"]))
+            if order["adapter"]:
+                adapter_files(Path(order["adapter"]))
             check_unchanged(order["unchanged"])
         # Libraries may ask more of the system than models may: they are imported first.
         engine = make_engine(order["engine"])
         if "torch" in sys.modules:
             import_module("torch._dynamo")  # makes a folder, and every transformer imports it
         enclosure = _enclose(order)
-        info = dict(engine.load(Path(order["path"]), order["options"]))
-        if order.get("warm_up") and (fault := fault_of(engine, b64decode(order["warm_up"]))):
-            raise LoadError(
-                Code.MODEL_UNAVAILABLE,
-                f"its test request failed: {fault.code.value}: {fault.message}",
-            )
+        options = {**order["options"], ADAPTER: order["adapter"]}
+        info = dict(engine.load(Path(order["path"]), options))
+        if order.get("warm_up"):
+            info["warm_up_ms"] = _try(engine, b64decode(order["warm_up"]))
     except LoadError as error:
         _refuse(sock, error.code, error.message)
         return None
@@ -114,14 +115,25 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
     return engine
 
 
+def _try(engine: Engine | SteppedEngine, request: bytes) -> float:
+    """Run a first request; returns how many ms it took. Raises LoadError."""
+    began = time.perf_counter()
+    if fault := fault_of(engine, request):
+        raise LoadError(
+            Code.MODEL_UNAVAILABLE, f"its test request failed: {fault.code.value}: {fault.message}"
+        )
+    return round((time.perf_counter() - began) * 1e3, 1)
+
+
 def _enclose(order: Mapping[str, Any]) -> Enclosure:
     """Before anything of the model is read. Raises LoadError."""
     folder = Path(order["path"]) if order["path"] else None
+    adapter = Path(order["adapter"]) if order["adapter"] else None
     try:
         return enclose(
             Mode(order["sandbox"]),
             folder,
-            beside=form_beside(order["options"]),
+            beside=(form_beside(order["options"]), adapter),
             devices=bool(os.environ.get("CUDA_VISIBLE_DEVICES")),
         )
     except Unenclosed as error:

@@ -346,7 +346,7 @@ async def test_a_pin_keeps_what_a_newer_release_has_told(desk: Desk) -> None:
     desk.log.append(newer)
     desk.hear(newer)
     desk.sender.sent.clear()
-    desk.models.declaring.change("first", "1", pinned=True)
+    desk.models.declaring.change("first", "1", lambda _: None, pinned=True)
     (pinned,) = desk.written()
     assert json.loads(pinned.details) == {"future": 1, "pinned": True}
 

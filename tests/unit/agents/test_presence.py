@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelmora.agents.intake import Intake
-from modelmora.agents.presence import Presence
+from modelmora.agents.presence import HOLDING_S, Presence
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import lane_topics
-from modelmora.messages import Health, RegistryKind, RegistryRecord, State
+from modelmora.messages import Health, Holding, RegistryKind, RegistryRecord, State
 from modelmora.serving import Offered
 from modelmora.settings import Settings
 from modelmora.testing.fakes import FakeSender, FakeTime
@@ -22,12 +24,20 @@ class Desk:
         settings = Settings(namespace="ns")
         self.lanes = list(lane_topics(settings))
         self.models: dict[str, Offered] = {}
+        self.holding: dict[str, Holding] = {}
         self.intake = Intake(settings.limits, lane_topics(settings))
         self.leases = Leases()
         self.sender = FakeSender()
         self.time = FakeTime()
         self.presence = Presence(
-            settings, "n1", self.standing, self.intake, self.leases, self.sender, self.time
+            settings,
+            "n1",
+            self.standing,
+            lambda: self.holding,
+            self.intake,
+            self.leases,
+            self.sender,
+            self.time,
         )
 
     def standing(self) -> dict[str, Offered]:
@@ -101,3 +111,38 @@ def test_nodes_that_are_long_gone_are_removed(desk: Desk) -> None:
     desk.leases.take(b"", None, 101)
     assert desk.told()[1:] == [None]
     assert desk.sender.sent[-1].key == b"NODE:n0@"
+
+
+def test_what_models_hold_is_told_now_and_then_and_times_go_on_by_themselves(desk: Desk) -> None:
+    def told(**holding: object) -> list[str]:
+        desk.holding = {"m@1": Holding(**holding)}  # type: ignore[arg-type]
+        return [each.holding.get("m@1", "") for each in desk.told() if each]
+
+    assert told() == [""], "what holds nothing takes no room"
+    assert told(waiting=3) == []
+    desk.time.now += HOLDING_S
+    assert told(waiting=3, idle_s=1.0) == ['{"waiting":3,"idle_s":1.0}']
+    desk.time.now += HOLDING_S / 4
+    assert told(waiting=3, idle_s=9.0) == told(waiting=4) == []
+    assert told(waiting=4, pinned=True) == ['{"waiting":4,"pinned":true}'], "an order waits for it"
+
+
+@given(
+    st.builds(
+        Holding,
+        st.none() | st.just("cuda:0"),
+        st.none() | st.integers(1, 2**22),
+        *[st.integers(0, 2**50)] * 4,
+        *[st.none() | st.floats(0, 1e6).map(lambda s: round(s, 1))] * 2,
+        st.booleans(),
+    )
+)
+def test_what_a_model_holds_is_read_as_it_was_told(holding: Holding) -> None:
+    assert Holding.read(holding.text) == holding
+
+
+@pytest.mark.parametrize(
+    "text", ["[", "[]", "null", '{"pid":"7"}', '{"pid":true}', '{"waiting":-1,"idle_s":1e99}', "1"]
+)
+def test_what_a_stranger_tells_is_no_holding(text: str) -> None:
+    assert Holding.read(text) == Holding()

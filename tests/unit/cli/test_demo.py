@@ -19,6 +19,7 @@ from modelmora.cli.demo import (
     Report,
     closing_lines,
     cosine,
+    picture_lines,
     play,
     rank,
     search_lines,
@@ -40,6 +41,8 @@ from modelmora.messages import (
 )
 from modelmora.settings import Settings
 from modelmora.wire import encode_progress, encode_result
+from modelmora.wire.tensors import from_nested
+from tests.unit.engines.engine_rig import answers, loaded, numbers, words
 
 SOURCE = Source("t", 0, 0)
 REPORT = Report(
@@ -165,6 +168,13 @@ def acting(monkeypatch: pytest.MonkeyPatch, result: InferenceResult) -> None:
     monkeypatch.setattr(Asker, "send", lambda *_: None)
 
 
+def judging(monkeypatch: pytest.MonkeyPatch, result: InferenceResult) -> None:
+    """Let the request for pictures be `i`, unsent, and end like this."""
+    acting(monkeypatch, result)
+    coming = Coming(record("modelmora.results", encode_result(result)))
+    monkeypatch.setattr(secondact, "Reader", lambda _settings: coming)
+
+
 def test_the_text_is_shown_in_parts_and_kept_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     acting(monkeypatch, RESULT)
     shown: list[str] = []
@@ -182,7 +192,34 @@ def test_a_text_that_failed_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         secondact.write(SETTINGS, "Say hello", len)
 
 
-def test_the_second_act_is_left_out_with_a_line_where_something_is_missing(
+def test_the_classifier_knows_what_is_drawn() -> None:
+    """Weights and pictures are those of the demo, and the engine is the one that serves them."""
+    folder = Path(secondact.__file__).with_name(secondact.JUDGE)
+    pictures = [secondact.picture(*drawn.split()) for drawn in secondact.DRAWN]
+    engine = loaded(folder, "classify")
+    (answer,) = answers(engine, "classify", pictures, top_k=1)
+    assert not isinstance(answer, Exception)
+    assert [best for [best] in words(answer[1], "labels")] == [*secondact.DRAWN]
+    assert numbers(answer[0], "scores").min() > 0.9
+
+
+def test_what_is_seen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = (
+        Tensor("scores", "FP32", (3, 1), struct.pack("<3f", 0.99, 0.5, 0.97)),
+        from_nested("labels", "BYTES", (3, 1), ["green circle", "red square", "blue square"]),
+    )
+    judging(monkeypatch, replace(RESULT, outputs=outputs))
+    seen = secondact.judge(SETTINGS)
+    assert (seen.drawn, seen.labels[2]) == (secondact.DRAWN, "blue square")
+    lines = [*picture_lines(seen), *closing_lines(replace(REPORT, seen=seen))]
+    assert all(len(line) <= 80 for line in lines)
+    assert "  blue triangle    blue square (97%)" in lines, "as it is, right or wrong"
+    judging(monkeypatch, replace(RESULT, status=Status.REFUSED, outputs=()))
+    with pytest.raises(ModelMoraError, match="shapes ended REFUSED"):
+        secondact.judge(SETTINGS)
+
+
+def test_the_text_is_left_out_with_a_line_where_something_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(secondact, "find_spec", lambda name: None if "xllama" in name else name)
@@ -191,6 +228,7 @@ def test_the_second_act_is_left_out_with_a_line_where_something_is_missing(
     monkeypatch.setattr(demo, "Reader", lambda _settings: Coming())
     monkeypatch.setattr(demo, "counts", lambda *_: {"results": 1})
     where = RunInfo("127.0.0.1:9", None, None, None, 1)
+    monkeypatch.setattr(secondact, "judge", lambda _settings: None)
     report = play(where, 1.0, secondact.missing(), aloud=False)
     assert (report.text, report.missing, report.topics) == (None, ("xllamacpp",), {"results": 1})
     assert asdict(report)["missing"] == ("xllamacpp",)

@@ -10,6 +10,7 @@ from modelmora.text import size
 from tests.tiny_texts import make_tiny_gguf
 from tests.unit.cli.runs import Cli, pretend_running
 from tests.unit.registry.models import make_model
+from tests.unit.registry.test_adapted import make_lora
 
 
 def test_with_nothing_installed_the_packaged_model_is_listed(cli: Cli) -> None:
@@ -147,6 +148,36 @@ def test_what_a_model_is_is_shown_within_80_columns(cli: Cli, tmp_path: Path) ->
     assert (wrong.code, wrong.out) == (3, "")
     assert "did you mean" not in wrong.err
     assert "see `modelmora list`" in wrong.err
+
+
+def test_models_are_listed_by_what_they_are(cli: Cli, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    (folder / "README.md").write_text("---\nlanguage: [en, de]\nlicense: mit\n---\n")
+    cli("install", "./m")
+    assert cli("info", "m", "--json").json["facts"]["language"] == ["en", "de"]
+    for asked, found in (
+        (("--fact", "dimension=16", "--fact", "language=EN"), ["m"]),
+        (("--fact", "dimension=384"), ["all-minilm-l6-v2"]),
+        (("--task", "txt2txt"), []),
+        (("--licence", "MIT"), ["m"]),
+        (("--licence", "gpl"), []),
+    ):
+        assert [each["name"] for each in cli("list", *asked, "--json").json] == found, asked
+    assert cli("list", "--fact", "dimension").code == 2
+
+
+def test_an_adapter_is_shown_with_its_files(cli: Cli, tmp_path: Path) -> None:
+    make_model(tmp_path / "m")
+    make_lora(tmp_path / "tune")
+    ran = cli("install", "./m", "--adapter", "./tune")
+    assert ran.out.strip() == "m@tune"
+    assert f"with {tmp_path / 'tune'}" in ran.err
+    lines = cli("info", "m@tune").out.splitlines()
+    assert f"{'adapter':<14} {tmp_path / 'tune'}" in lines
+    shown = cli("info", "m@tune", "--json").json
+    assert shown["adapter"]["source"] == shown["adapter_path"] == str(tmp_path / "tune")
+    assert shown["facts"]["adapter_rank"] == 2
+    assert cli("install", "./m", "--adapter", "./gone").code == 3
 
 
 def test_the_weights_of_a_gguf_are_told_apart_from_its_cache(cli: Cli, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def written(path: Path, content: Any) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     written(tmp_path / "model_index.json", PARTS)
-    written(tmp_path / "unet" / "config.json", {"sample_size": 64})
+    written(tmp_path / "unet" / "config.json", {"sample_size": 64, "block_out_channels": [32, 64]})
     written(tmp_path / "vae" / "config.json", {"block_out_channels": [1, 2, 3, 4]})
     for name in ("text_encoder", "safety_checker"):
         written(tmp_path / name / "config.json", {"hidden_size": 8})

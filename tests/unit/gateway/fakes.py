@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from modelmora.errors import Code
 from modelmora.gateway.hall import Ask, Wish
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Answer, Order
 from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import (
@@ -78,6 +79,7 @@ class FakeHall:
         self.limit = limit
         self.told: tuple[str, ...] = ()
         self.reasons: dict[str, str] = {}
+        self.holding: dict[str, str] = {}
         self.registry = LoopedRegistry("echo")
 
     async def infer(self, ask: Ask) -> InferenceResult:
@@ -116,8 +118,12 @@ class FakeHall:
             order.answers["n1"] = Answer("n1", f"{wish.model}@1", State.READY, done=True)
         return order
 
-    def status(self) -> Mapping[str, Mapping[str, Health]]:
-        return {"n1": self.health()}
+    def status(self) -> Mapping[str, NodeLease]:
+        health = self.health()
+        states = {model: each.state.value for model, each in health.items()}
+        failed = {model: each.reason for model, each in health.items() if each.reason}
+        serves = {model: "echo" for model in health if model not in failed}
+        return {"n1": NodeLease("n1", serves, (), 0, 1000, failed, states, self.holding)}
 
     def hold(self, size: int) -> None:
         if self.held + size > self.limit:

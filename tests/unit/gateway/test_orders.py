@@ -14,8 +14,17 @@ from modelmora.gateway import orders
 from modelmora.gateway.hall import Wish
 from modelmora.gateway.orders import Orders
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.leases import NodeLease
+from modelmora.kafka.orders import Answer, Order
 from modelmora.kafka.writing.outbox import Written
-from modelmora.messages import ControlVerb, EventKind, LifecycleEvent, State
+from modelmora.messages import (
+    ControlVerb,
+    EventKind,
+    LifecycleEvent,
+    RegistryKind,
+    RegistryRecord,
+    State,
+)
 from modelmora.settings import Settings
 from modelmora.wire import encode_event
 
@@ -92,3 +101,26 @@ async def test_beyond_the_limit_an_order_is_refused_until_a_caller_has_gone(
         unheard = asyncio.create_task(given.give(Wish(ControlVerb.LOAD, "m")))
         (await written.get()).done(Written(0, 8, 0))
         assert (await unheard).offset == 8
+
+
+@pytest.mark.parametrize(
+    ("verb", "told", "pinned", "shown"),
+    [
+        (ControlVerb.LOAD, State.READY, False, True),
+        (ControlVerb.LOAD, State.LOADING, False, False),
+        (ControlVerb.UNLOAD, State.READY, False, False),
+        (ControlVerb.PIN, State.READY, True, True),
+        (ControlVerb.PIN, State.READY, False, False),
+        (ControlVerb.UNPIN, State.READY, True, False),
+    ],
+)
+def test_an_answer_waits_until_the_registry_tells_the_same(
+    verb: ControlVerb, told: State, pinned: bool, shown: bool
+) -> None:
+    state = State.COLD if verb is ControlVerb.UNLOAD else State.READY
+    order = Order(verb, 1, {"n1": Answer("n1", "m@1", state, done=True)})
+    details = '{"pinned":true}' if pinned else ""
+    models = [RegistryRecord(RegistryKind.MODEL, "m", "1", "echo", "", "n1", details=details)]
+    lease = NodeLease("n1", {"m@1": "echo"}, (), 0, 1000, {}, {"m@1": told}, {"m@1": details})
+    assert orders.is_shown(order, {"n1": lease}, models) is shown
+    assert orders.is_shown(order, {}, []), "what is gone is not waited for"

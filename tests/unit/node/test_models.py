@@ -8,6 +8,7 @@ import pytest
 
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.messages import EventKind
+from modelmora.node.models import model_rows
 from modelmora.node.node import Node
 from modelmora.registry import install
 from modelmora.registry.lock import write_lock
@@ -30,7 +31,7 @@ async def test_each_model_is_told_with_why_it_has_failed(tmp_path: Path) -> None
     assert name == "gone@1"
     assert "there is no folder" in reason
     assert not node.checks()["models"], "nothing could be served"
-    (row,) = node.rows()
+    (row,) = model_rows(node.service, node.workers)
     assert (row["name"], row["state"], row["reason"]) == ("gone", "failed", reason)
     assert row["retry_after_ms"] is None
 
@@ -44,7 +45,7 @@ async def test_each_model_is_told_with_why_it_has_failed(tmp_path: Path) -> None
     assert "cut off" in node.facts()["failed"]["mine@1"]
     (settings.data_dir / "models" / definition.name / "1.yaml").unlink()
     await node._look_at_models()
-    assert [row["name"] for row in node.rows()] == ["gone"]
+    assert [row["name"] for row in model_rows(node.service, node.workers)] == ["gone"]
 
 
 async def test_what_drifted_from_the_lock_file_is_told_once_and_what_is_loaded_goes_on(

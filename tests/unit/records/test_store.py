@@ -11,7 +11,7 @@ import pytest
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.records import Entry, Registry, key_of
 from modelmora.records.reading import Reading
-from modelmora.records.store import Kept, Store
+from modelmora.records.store import Kept, Store, peek
 from modelmora.settings import Settings
 
 MODEL = RegistryRecord(RegistryKind.MODEL, "m", "1", "t", "/s", "w", details='{"pinned":true}')
@@ -30,6 +30,17 @@ def _kept(path: Path, topic_id: str = "t1") -> Kept:
     store.keep(topic_id, 5, entries.items())
     store.close()
     return Kept(topic_id, 5, entries)
+
+
+def test_what_another_process_keeps_can_be_looked_at(path: Path) -> None:
+    assert peek(path) == {}
+    kept = _kept(path)
+    store = Store(path)
+    store.open()
+    assert peek(path) == kept.entries, "while it runs"
+    store.close()
+    path.write_bytes(b"no database" * 1000)
+    assert peek(path) == {}
 
 
 def test_what_was_kept_is_read_again(path: Path) -> None:

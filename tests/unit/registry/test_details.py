@@ -15,6 +15,7 @@ from modelmora.settings import FOREVER, ModelDetails
 TOLD: dict[str, Any] = {
     "revision": "9f2c",
     "files": [{"path": "onnx/model.onnx", "size": 3, "sha256": "a" * 64}],
+    "adapter": {"source": "/a", "revision": "1"},
     "licence": {"name": "Apache-2.0", "read_from": "LICENSE", "confirmed_at": "2026-11-29"},
     "needs": {"memory_mb": 512},
     "parameters": {"truncate": True, "stop": ["a", "b"], "top_p": 0.5, "n": 3},
@@ -25,6 +26,7 @@ TOLD: dict[str, Any] = {
     "warm_up": "Hello",
     "replicas": {"max": 2},
     "runtime": "vllm",
+    "card": {"language": ["en"]},
     "metadata": {"languages": ["en"]},
 }
 

@@ -25,6 +25,7 @@ from modelmora.registry.sources.base import quiet
 from modelmora.settings import ModelConfig, Settings
 from tests.hub import HubServer, hub_server
 from tests.unit.registry.models import make_model, safetensors, served
+from tests.unit.registry.test_adapted import make_lora
 
 BIG = "model.safetensors"
 
@@ -277,3 +278,33 @@ def test_of_several_quantisations_one_must_be_chosen(hub: HubServer, settings: S
         (looked,) = Looker(testing).look((install_wish(testing, wish),))
         assert looked.fault is None
     assert looked.path.endswith("a.Q8.gguf"), "though both lie in one folder"
+
+
+def test_an_adapter_of_the_hub_is_fetched_pinned_and_removed_with_its_version(
+    hub: HubServer, settings: Settings, tmp_path: Path
+) -> None:
+    folder = make_lora(tmp_path / "tune")
+    hub.models["org/Tune"] = {path.name: path.read_bytes() for path in folder.iterdir()} | {
+        "training_args.bin": b"pickled",
+        "tokenizer.json": b"{}",
+        "checkpoint-1/adapter_model.safetensors": b"x",
+    }
+    base = install(settings, "org/Tiny")
+    tuned = install_wish(settings, Wish("org/Tiny", adapter="org/Tune"))
+    assert (tuned.key, tuned.active) == (("tiny", "tune"), False)
+    adapter = tuned.details.adapter
+    assert adapter is not None
+    assert (adapter.source, adapter.revision) == ("hf:org/Tune", hub.commit("org/Tune"))
+    names = ["adapter_config.json", "adapter_model.safetensors"]
+    assert [file.path for file in adapter.files] == names
+    assert not hub.fetched("training_args.bin")
+    assert {each.fault for each in Looker(settings).look((base, tuned))} == {None}
+    locked = settings.model_copy(update={"lock_file": tmp_path / "modelmora.lock"})
+    write_lock(locked)
+    other = locked.model_copy(update={"data_dir": tmp_path / "other", "cache_dir": tmp_path / "c"})
+    assert tuned.key in {each.key for each in install_frozen(other, quiet)}, "just so again"
+    freed = remove(settings, "tiny", "tune", files=True)[1]
+    assert freed == sum(file.size for file in adapter.files), "the base stays for the other"
+    with pytest.raises(NotFound):
+        install_wish(settings, Wish("org/Tiny", adapter="org/Gone"))
+    assert install_wish(settings, Wish("org/Tiny", adapter="org/Tune@main")).fault is None

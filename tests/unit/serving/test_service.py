@@ -43,6 +43,18 @@ async def test_a_request_is_answered(hall: Hall) -> None:
     assert [kind for kind, _, _ in hall.outcomes.events] == [EventKind.LOADING, EventKind.LOADED]
 
 
+@pytest.mark.parametrize(
+    ("said", "told"), [(12.5, 12.5), (None, None), (-1, 0.0), ("soon", None), (float("nan"), 0.0)]
+)
+async def test_the_event_tells_how_long_a_first_request_took(
+    hall: Hall, said: object, told: float | None
+) -> None:
+    hall.service.accept(incoming("r1", "sleep"))
+    hall.workers.loaded(warm_up_ms=said)
+    kind, _, facts = hall.outcomes.events[-1]
+    assert (kind, facts["warm_up_ms"]) == (EventKind.LOADED, told)
+
+
 async def test_more_inputs_than_one_result_answers_are_refused_before_anything_is_loaded(
     hall: Hall,
 ) -> None:
