@@ -13,6 +13,7 @@ from typing import Any
 from modelmora.bench.ceiling import FIXED_TEXTS, MIXED_TEXTS
 from modelmora.bench.report import Figure, at_least
 from modelmora.bench.stage import Stage, appended_s, requests_of
+from modelmora.errors import ModelMoraError
 from modelmora.registry.definitions import MINILM, MINILM_PACKAGE
 from modelmora.registry.sources.packages import Package
 from modelmora.surroundings import interpreter
@@ -35,7 +36,10 @@ def ceiling() -> contextlib.AbstractContextManager[Callable[[str], Any]]:
 
 @contextlib.contextmanager
 def alone(module: str, *arguments: str) -> Iterator[Callable[[str], Any]]:
-    """A model in a process of its own, asked a line at a time; idle while it is not asked."""
+    """A model in a process of its own, asked a line at a time; idle while it is not asked.
+
+    A question raises ModelMoraError where the process has ended.
+    """
     process = subprocess.Popen(
         [*interpreter(module), *arguments],
         stdin=subprocess.PIPE,
@@ -48,16 +52,23 @@ def alone(module: str, *arguments: str) -> Iterator[Callable[[str], Any]]:
     assert target is not None
 
     def ask(command: str) -> Any:
-        target.write(command + "\n")
-        target.flush()
-        return json.loads(source.readline())
+        with contextlib.suppress(BrokenPipeError):
+            target.write(command + "\n")
+            target.flush()
+        if line := source.readline():
+            return json.loads(line)
+        raise ModelMoraError(f"{module} ended while it was asked for `{command}`")
 
     try:
         yield ask
     finally:
-        target.close()
-        process.wait(30)
-        source.close()
+        with contextlib.suppress(BrokenPipeError):
+            target.close()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            source.close()
 
 
 def embeddings(stage: Stage) -> list[Figure]:

@@ -12,6 +12,7 @@ from confluent_kafka import Message
 from modelmora.bench.ceiling import FIXED_TOKENS
 from modelmora.bench.report import Figure, at_least
 from modelmora.bench.stage import Stage, Tail, appended_s, requests_of, serving
+from modelmora.bench.text import ratio
 from modelmora.errors import ModelMoraError
 from modelmora.messages import Status
 from modelmora.registry.definitions import MINILM
@@ -25,13 +26,14 @@ CALLS = 60
 BATCH = 256
 ROUNDS = 3
 TEXT = " ".join(["river"] * 10)
+Series = dict[str, list[float]]
 LONG = " ".join(["river"] * (FIXED_TOKENS - 2))
 
 
 def onnx_forms(scale: float) -> list[Figure]:
     """Single texts, one after the other, and many at once: torch, the graph, and its int8.
 
-    Needs the packages onnx and onnxscript; the exports take two minutes. Raises ModelMoraError.
+    Needs the extra `export`; the exports take two minutes. Raises ModelMoraError.
     """
     with tempfile.TemporaryDirectory(prefix="modelmora-bench-") as name:
         folder = Path(name)
@@ -48,49 +50,45 @@ def onnx_forms(scale: float) -> list[Figure]:
         with serving(folder, scale) as stage:
             waits, rates = _measured(stage, keys)
     quality = {f"cosine {what}": record[f"cosine_{what}"] for what in ("min", "mean")}
-    told = {f"{form} ms": ms for form, ms in waits.items()} | {
-        f"{form} 256 at once /s": rate for form, rate in rates.items()
+    told = {f"{form} ms": median(ms) for form, ms in waits.items()} | {
+        f"{form} 256 at once /s": median(rate) for form, rate in rates.items()
     }
     return [
         Figure(
             "onnx.single_vs_torch",
-            waits["torch"] / waits["onnx"],
+            ratio(waits["torch"], waits["onnx"]),
             "ratio",
             at_least(1.3),
-            waits["torch"],
+            median(waits["torch"]),
             told,
         ),
         Figure(
             "onnx.int8_single_vs_torch",
-            waits["torch"] / waits["int8"],
+            ratio(waits["torch"], waits["int8"]),
             "ratio",
             None,
-            waits["torch"],
+            median(waits["torch"]),
             quality,
         ),
     ]
 
 
-def _measured(stage: Stage, keys: dict[str, str]) -> tuple[dict[str, float], dict[str, float]]:
-    """Median ms of a single text and texts a second of many, per form, in turns."""
+def _measured(stage: Stage, keys: dict[str, str]) -> tuple[Series, Series]:
+    """Ms of single texts and texts a second of many, per form, in turns."""
     tail = stage.tail("modelmora.results")
-    waits: dict[str, list[float]] = {form: [] for form in keys}
-    rates: dict[str, list[float]] = {form: [] for form in keys}
+    waits: Series = {form: [] for form in keys}
+    rates: Series = {form: [] for form in keys}
     for key in keys.values():
         _single_ms(stage, tail, key)  # loads it
+    for _ in range(stage.scaled(CALLS, 2)):
+        for form, key in keys.items():
+            waits[form].append(_single_ms(stage, tail, key))
     for _ in range(stage.scaled(ROUNDS)):
         for form, key in keys.items():
-            waits[form] += [
-                _single_ms(stage, tail, key) for _ in range(stage.scaled(CALLS // ROUNDS, 2))
-            ]
             began = stage.send(requests_of(key, [LONG] * BATCH))
             rates[form].append(BATCH / (max(map(appended_s, _completed(tail, BATCH))) - began))
     tail.close()
-    return _medians(waits), _medians(rates)
-
-
-def _medians(found: dict[str, list[float]]) -> dict[str, float]:
-    return {form: median(each) for form, each in found.items()}
+    return waits, rates
 
 
 def _single_ms(stage: Stage, tail: Tail, key: str) -> float:

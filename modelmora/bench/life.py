@@ -1,9 +1,7 @@
-"""What loading and unloading cost: time to the first answer, memory that comes back."""
+"""What a swap costs beside the load alone, and the memory that comes back."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -14,24 +12,12 @@ from modelmora.bench.report import Figure, at_least, at_most
 from modelmora.bench.stage import Stage, requests_of
 from modelmora.errors import ModelMoraError
 from modelmora.messages import ControlVerb
-from modelmora.registry.definitions import MINILM_PACKAGE
-from modelmora.registry.sources.packages import Package
 from modelmora.resources import summed_pss
 
-ROUNDS = 3
 SWAPS = 5
 CYCLES = 50
 WARM_UP_CYCLES = 10
 MB = 1e6
-FRESH = """
-import sys
-from transformers import AutoModel, AutoTokenizer
-import torch
-folder = sys.argv[1]
-tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-with torch.inference_mode():
-    model(**tokenizer(["hello"], return_tensors="pt")).last_hidden_state.mean(1)
-"""
 
 
 def base_memory(stage: Stage) -> list[Figure]:
@@ -43,35 +29,9 @@ def base_memory(stage: Stage) -> list[Figure]:
     return [Figure("base.pss_mb", mb, "MB", at_most(900), beside=beside)]
 
 
-def cold_start(stage: Stage) -> list[Figure]:
-    """From the request for an unloaded model to its answer, beside a fresh interpreter."""
-    warm, fresh = [], []
-    for _ in range(stage.scaled(ROUNDS)):
-        _unload(stage)
-        tail = stage.tail("modelmora.results")
-        began = time.time()
-        stage.send(requests_of(MODEL, ["hello"]))
-        tail.take(1)
-        warm.append(time.time() - began)
-        tail.close()
-        began = time.time()
-        command = [sys.executable, "-P", "-c", FRESH, str(Package(MINILM_PACKAGE).folder(None))]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-        fresh.append(time.time() - began)
-    figure = Figure(
-        "cold.first_answer_vs_fresh",
-        median(warm) / median(fresh),
-        "ratio",
-        at_most(0.1),
-        median(fresh),
-        {"served s": median(warm), "fresh s": median(fresh)},
-    )
-    return [figure]
-
-
 def swap(stage: Stage) -> list[Figure]:
     """Unloading a model, loading one in its place and its first answer, beside the load alone."""
-    ratios, loads = [], []
+    swaps, loads = [], []
     results = stage.tail("modelmora.results")
     for turn in range(1 + stage.scaled(SWAPS, 2)):
         events = stage.tail("modelmora.events")
@@ -83,17 +43,17 @@ def swap(stage: Stage) -> list[Figure]:
         took_s = time.time() - began
         if turn:
             load_s = float(str(events.event("loaded", MODEL).facts["load_ms"])) / 1e3
-            ratios.append(took_s / load_s)
+            swaps.append(took_s)
             loads.append(load_s)
         events.close()
     results.close()
     figure = Figure(
         "swap.seconds_vs_load",
-        median(ratios),
+        median(took / load for took, load in zip(swaps, loads, strict=True)),
         "ratio",
         at_most(2),
         median(loads),
-        {"swap s": median(ratios) * median(loads), "load s": median(loads)},
+        {"swap s": median(swaps), "load s": median(loads)},
     )
     return [figure]
 

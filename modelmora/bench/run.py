@@ -9,10 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from modelmora.bench.cold import cold_starts
 from modelmora.bench.embedding import embeddings
 from modelmora.bench.forms import onnx_forms
 from modelmora.bench.latency import latencies
-from modelmora.bench.life import base_memory, cold_start, swap, unloads
+from modelmora.bench.life import base_memory, swap, unloads
 from modelmora.bench.once import exactly_once
 from modelmora.bench.priority import critical, queue
 from modelmora.bench.rate import echo_rate
@@ -71,6 +72,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "swap": swaps,
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),
+        "cold": lambda: cold_starts(scale),
         "text": lambda: texts(scale),
         "onnx": lambda: onnx_forms(scale),
     }
@@ -79,7 +81,6 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "echo": echo_rate,
         "latency": latencies,
         "embed": embeddings,
-        "cold": cold_start,
         "swap": swap,
         "unload": unloads,
         "critical": critical,  # last: it leaves the queue full

@@ -1,9 +1,9 @@
 """Text models alone, in a process of its own: the engines beside the libraries they stand on.
 
-`python -m modelmora.bench.texts KIND TOKENS [FOLDER]`, where KIND is `tensors` (a Llama of 40
+`python -m modelmora.bench.texts KIND [FOLDER]`, where KIND is `tensors` (a Llama of 40
 million random weights, made on the spot), `gguf` (the engine) or `llama` (llama.cpp without it).
-Reads `WHO STREAMS` from each line, computes so many answers of TOKENS tokens at once, and prints
-tokens a second.
+Reads `WHO STREAMS TOKENS` from each line, computes so many answers of so many tokens at once, and
+prints tokens a second.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIZES = {
 UNKNOWN = "w0"
 PROMPT_TOKENS = 24
 SLOTS = 16
-Rate = Callable[[int], float]
+Rate = Callable[[int, int], float]
 
 
 def prompts(streams: int) -> list[str]:
@@ -70,7 +70,7 @@ def stepped(engine: SteppedEngine, texts: Sequence[str], tokens: int) -> float:
     return computed / (time.perf_counter() - began)
 
 
-def tensors(folder: Path, tokens: int, threads: int) -> Mapping[str, Rate]:
+def tensors(folder: Path, threads: int) -> Mapping[str, Rate]:
     """`generate` of transformers, and the engine."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -84,7 +84,7 @@ def tensors(folder: Path, tokens: int, threads: int) -> Mapping[str, Rate]:
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
 
-    def generate(streams: int) -> float:
+    def generate(streams: int, tokens: int) -> float:
         began = time.perf_counter()
         inputs = tokenizer(prompts(streams), return_tensors="pt")
         with torch.inference_mode():
@@ -94,40 +94,34 @@ def tensors(folder: Path, tokens: int, threads: int) -> Mapping[str, Rate]:
 
     return {
         "generate": generate,
-        "engine": lambda streams: stepped(engine, prompts(streams), tokens),
+        "engine": lambda streams, tokens: stepped(engine, prompts(streams), tokens),
     }
 
 
 def _make(folder: Path) -> None:
     import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from modelmora.bench.models import tokenizer
 
     words = {f"w{number}": number for number in range(SIZES["vocab_size"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token=UNKNOWN,
-        pad_token=UNKNOWN,
-        padding_side="left",
-    ).save_pretrained(folder)
+    tokenizer(words, UNKNOWN, UNKNOWN, padding_side="left").save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(**SIZES, bos_token_id=None, eos_token_id=None, pad_token_id=0)
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
-def gguf(folder: Path, tokens: int, threads: int) -> Mapping[str, Rate]:
+def gguf(folder: Path, threads: int) -> Mapping[str, Rate]:
     """The engine."""
     from modelmora.engines.text.gguf import Gguf
 
     engine = Gguf()
     engine.load(folder, {})
     engine.use_threads(threads)
-    return {"engine": lambda streams: stepped(engine, questions(streams), tokens)}
+    return {"engine": lambda streams, tokens: stepped(engine, questions(streams), tokens)}
 
 
-def llama(folder: Path, tokens: int, threads: int) -> Mapping[str, Rate]:
+def llama(folder: Path, threads: int) -> Mapping[str, Rate]:
     """llama.cpp by xllamacpp, as its own documentation uses it, asked from a thread each."""
     import xllamacpp
 
@@ -140,7 +134,7 @@ def llama(folder: Path, tokens: int, threads: int) -> Mapping[str, Rate]:
     params.verbosity = -1
     server = xllamacpp.Server(params)
 
-    def rate(streams: int) -> float:
+    def rate(streams: int, tokens: int) -> float:
         answers: list[Any] = []
 
         def ask(prompt: str) -> None:
@@ -162,15 +156,15 @@ def llama(folder: Path, tokens: int, threads: int) -> Mapping[str, Rate]:
 
 def main(arguments: Sequence[str]) -> None:
     """Answer until the input ends."""
-    kind, tokens, *folders = arguments
+    kind, *folders = arguments
     os.environ["OMP_WAIT_POLICY"] = "passive"  # as in a node's children; before OpenMP is loaded
     threads = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="modelmora-bench-") as made:
         kinds = {"tensors": tensors, "gguf": gguf, "llama": llama}
-        rates = kinds[kind](Path(folders[0] if folders else made), int(tokens), threads)
+        rates = kinds[kind](Path(folders[0] if folders else made), threads)
         for line in sys.stdin:
-            who, streams = line.split()
-            sys.stdout.write(json.dumps(rates[who](int(streams))) + "\n")
+            who, *counts = line.split()
+            sys.stdout.write(json.dumps(rates[who](*map(int, counts))) + "\n")
             sys.stdout.flush()
     os._exit(0)  # llama.cpp's threads need not be waited for
 

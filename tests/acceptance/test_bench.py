@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from modelmora.bench.cold import KINDS, PACKAGES
 from modelmora.bench.run import ONLY
 
 STARTS = {"start.ready_vs_parts", "start.second_demo_s"}
 TEXT = {"gguf.vs_raw", "text.streams16_vs_one", "text.vs_raw"}
+COLD = {f"cold.{kind}_vs_fresh" for kind in (*KINDS, *PACKAGES)}
 WORK = {
     "base.pss_mb",
-    "cold.first_answer_vs_fresh",
     "critical.p99_over_batch",
     "echo.cpu_us.broker",
     "echo.cpu_us.caller",
@@ -43,11 +44,12 @@ WORK = {
 @pytest.mark.parametrize(
     ("only", "names"),
     [
-        ({*ONLY} - {"start", "text"}, WORK),
+        ({*ONLY} - {"cold", "start", "text"}, WORK),
+        pytest.param({"cold"}, COLD, marks=pytest.mark.faults),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
         pytest.param({"text"}, TEXT, marks=pytest.mark.faults),
     ],
-    ids=["work", "starts", "text"],
+    ids=["work", "cold", "starts", "text"],
 )
 def test_a_quick_run_takes_every_figure(only: set[str], names: set[str], tmp_path: Path) -> None:
     output = tmp_path / "bench.json"

@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from modelmora.engines import CATALOG
 from modelmora.errors import Code
 from modelmora.sandbox import Mode
 from modelmora.wire import encode_outputs
 from modelmora.workers import ExitReason
 from tests.integration.worker_rig import Spec, answers, group, load, spec_of, supervised
+from tests.tiny_models import make_tiny
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/frames.md").read_text()
+EMBEDDING = CATALOG["txt2embed"].engine
 ENGINE = """
 import sys
 from modelmora.testing.engines import Echo
@@ -59,6 +62,14 @@ async def test_a_model_runs_in_the_environment_that_it_names(tmp_path: Path) -> 
         assert (supervisor.fresh_starts, supervisor.forked) == (1, 1)
         supervisor.load(3, Spec(engine="only_there:Told"))
         await recorder.wait("load_failed", 3)
+
+
+async def test_a_transformer_loads_in_a_fresh_and_enclosed_process(tmp_path: Path) -> None:
+    path = str(make_tiny(tmp_path / "model"))
+    spec = Spec(task="txt2embed", engine=EMBEDDING, path=path, runtime="same")
+    async with supervised(runtimes={"same": Path(sys.executable)}) as (supervisor, recorder):
+        await load(supervisor, recorder, 1, spec)
+        assert recorder.info[1]["sandbox"] != "off"
 
 
 FAILING: Mapping[str, tuple[Sequence[str] | str, ExitReason, str]] = {

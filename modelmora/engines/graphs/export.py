@@ -1,7 +1,7 @@
 """Writes a text model's network as an ONNX graph, in a process of its own, and measures it.
 
 `python -m modelmora.engines.graphs.export TASK SOURCE TARGET [int8]` prints the record as one line
-of JSON, or {"fault": why}. It needs torch, onnx and onnxscript.
+of JSON, or {"fault": why}. It needs the extra `export`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +28,7 @@ from modelmora.engines.graphs.graph import GRAPH
 from modelmora.engines.sentences.texts import OnTexts
 from modelmora.errors import Code
 
+NEEDED = ("onnx", "onnxruntime", "onnxscript")
 _OPSET = 18
 _CALLS = 40
 _BATCH = 32
@@ -163,14 +165,14 @@ def main(arguments: Sequence[str]) -> int:
     """Export, and print the record or the fault."""
     task, source, target, *rest = arguments
     try:
+        if missing := [name for name in NEEDED if find_spec(name) is None]:
+            raise LoadError(
+                Code.MODEL_UNAVAILABLE,
+                f"exporting needs {', '.join(missing)}: pip install 'modelmora[export]'",
+            )
         told: dict[str, Any] = export(task, Path(source), Path(target), int8="int8" in rest)
     except LoadError as error:
         told = {"fault": error.message, "code": error.code.value}
-    except ImportError as error:
-        told = {
-            "fault": f"the package {error.name} is missing: pip install onnx onnxscript",
-            "code": Code.MODEL_UNAVAILABLE.value,
-        }
     sys.stdout.write(json.dumps(told) + "\n")
     return 1 if "fault" in told else 0
 

@@ -10,9 +10,11 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from base64 import b64decode
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -91,6 +93,8 @@ def _load(sock: socket.socket, order: Mapping[str, Any]) -> Engine | SteppedEngi
             check_unchanged(order["unchanged"])
         # Libraries may ask more of the system than models may: they are imported first.
         engine = make_engine(order["engine"])
+        if "torch" in sys.modules:
+            import_module("torch._dynamo")  # makes a folder, and every transformer imports it
         enclosure = _enclose(order)
         options = {**order["options"], ADAPTER: order["adapter"]}
         info = dict(engine.load(Path(order["path"]), options))

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from modelmora.engines.graphs.forms import SAME
 from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.registry import Looker, exporting, served_or_faults
 from modelmora.registry.exporting import export
 from modelmora.registry.install import install
 from modelmora.registry.look import Looked
 from modelmora.settings import Settings
+from tests.tiny_models import make_tiny
 from tests.unit.registry.models import make_model
 
 RECORD = {"cosine_min": 0.99999, "cosine_mean": 1.0, "single_vs_torch": 1.6, "batch_vs_torch": 1.0}
@@ -98,6 +100,30 @@ def test_what_fails_leaves_nothing(
         export(settings, looked(settings), int8=False)
     assert looked(settings).definition == before
     assert [p.name for p in (settings.data_dir / "models" / "mine").iterdir()] == ["1.yaml"]
+
+
+def test_what_is_missing_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from modelmora.engines.graphs import export as process
+
+    monkeypatch.setattr(process, "NEEDED", ("json", "no_onnx", "no_script"))
+    assert process.main(["txt2embed", str(tmp_path), str(tmp_path / "graph")]) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "fault": "exporting needs no_onnx, no_script: pip install 'modelmora[export]'",
+        "code": "model_unavailable",
+    }
+
+
+def test_a_real_model_is_exported_and_computes_the_same(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    install(settings, str(make_tiny(tmp_path / "mine")), "mine")
+    definition, record = export(settings, looked(settings), int8=False)
+    assert record["cosine_min"] > SAME
+    folder = Path(str(definition.details.options["onnx"]))
+    assert {p.name for p in folder.iterdir()} >= {"model.onnx", "onnx.json", "tokenizer.json"}
+    after = looked(settings)
+    assert (after.fault, after.definition) == (None, definition)
 
 
 def test_a_model_that_cannot_be_served_is_not_exported(settings: Settings) -> None:
