@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
+from modelmora.gateway.doors.openai import described as openai
 from modelmora.gateway.rest.bodies import InferBody, JsonContent, OrderBody
 from modelmora.gateway.rest.catalogue import Choice
 from modelmora.messages import State
@@ -22,6 +23,7 @@ ABOUT = (
 TAGS = [
     {"name": "infer", "description": "Run a model"},
     {"name": "models", "description": "Which models there are"},
+    {"name": "openai", "description": "What clients of OpenAI's call"},
     {"name": "health", "description": "Whether it is well"},
 ]
 EXAMPLE = {"inputs": ["Hello, Kafka", "Bonjour, Kafka"], "timeout_ms": 30_000}
@@ -194,7 +196,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
-    for model in (InferBody, OrderBody, Problem, ModelConfig, ModelDetails, Choice):
+    bodies = (InferBody, OrderBody, Problem, ModelConfig, ModelDetails, Choice, *openai.BODIES)
+    for model in bodies:
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
         named[model.__name__] = own

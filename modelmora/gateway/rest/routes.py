@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from modelmora import __version__
+from modelmora.gateway.doors.openai.routes import add_openai
 from modelmora.gateway.hall import Hall, check_request_id, state_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
@@ -43,6 +44,7 @@ def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
     install(app)
     app.add_middleware(Surface, routes=app.routes)
     _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
+    add_openai(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_models(app, hall)
     add_orders(app, hall)
     _add_models_health(app, hall)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from modelmora.errors import Code
-from modelmora.gateway.hall import Ask, Wish
+from modelmora.gateway.hall import Ask, Heard, Wish
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.orders import Answer, Order
 from modelmora.kafka.writing.publisher import Record
@@ -15,6 +15,8 @@ from modelmora.messages import (
     EventKind,
     Health,
     InferenceResult,
+    Parameter,
+    ProgressEvent,
     RegistryKind,
     RegistryRecord,
     Source,
@@ -78,10 +80,16 @@ class FakeHall:
         self.limit = limit
         self.told: tuple[str, ...] = ()
         self.reasons: dict[str, str] = {}
+        self.events: tuple[ProgressEvent, ...] = ()
+        """What is told of each request that wants progress."""
+        self.settings: Mapping[str, Parameter] = {}
         self.registry = LoopedRegistry("echo")
 
-    async def infer(self, ask: Ask) -> InferenceResult:
+    async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
         self.asks.append(ask)
+        for event in self.events if heard and ask.progress else ():
+            assert heard
+            heard(event)
         await self._enter()
         if self.refusal:
             raise self.refusal
@@ -94,6 +102,7 @@ class FakeHall:
             "1",
             Source("t", 0, 0),
             timings=Timings(1.0, 2.0, 3.0, 6.0),
+            settings=self.settings,
             outputs=ask.inputs if self.outputs is None else self.outputs,
         )
 
