@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -90,6 +91,23 @@ def test_who_hangs_up_cancels(station: Station, client: openai.OpenAI) -> None:
         next(answer.iter_bytes())
     (outcome,) = station.seen.answers([request_id])
     assert outcome.status is Status.CANCELLED
+
+
+def test_our_own_door_streams_the_same(client: openai.OpenAI) -> None:
+    texts, last = "", {}
+    with httpx.stream(
+        "POST",
+        str(client.base_url).replace("/v1/", "/infer/gguf"),
+        json={"inputs": "x", "parameters": {"seed": 1, "max_tokens": 60}},
+        headers={"accept": "text/event-stream"},
+        timeout=60,
+    ) as answer:
+        body = b"".join(answer.iter_bytes())
+    for line in body.split(b"\n"):  # text may hold what Python takes for the end of a line
+        if line.startswith(b"data: "):
+            last = json.loads(line.removeprefix(b"data: "))
+            texts += last.get("text", "")
+    assert [texts] == last["outputs"]
 
 
 def test_a_model_that_writes_no_text_says_so(client: openai.OpenAI) -> None:

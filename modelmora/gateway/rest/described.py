@@ -22,8 +22,8 @@ ABOUT = (
 )
 TAGS = [
     {"name": "infer", "description": "Run a model"},
-    {"name": "models", "description": "Which models there are"},
     {"name": "openai", "description": "What clients of OpenAI's call"},
+    {"name": "models", "description": "Which models there are"},
     {"name": "health", "description": "Whether it is well"},
 ]
 EXAMPLE = {"inputs": ["Hello, Kafka", "Bonjour, Kafka"], "timeout_ms": 30_000}
@@ -106,6 +106,7 @@ class ModelsHealth(BaseModel):
 _WHY = {
     HTTPStatus.BAD_REQUEST: "The request does not suit: `invalid_input`, `unknown_parameter`.",
     HTTPStatus.NOT_FOUND: "No such model: `unknown_model`.",
+    HTTPStatus.NOT_ACCEPTABLE: "The answer has another form: `not_acceptable`.",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not come in time: `too_slow`.",
     HTTPStatus.CONFLICT: "The request was taken back: `cancelled`.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "More than a request may be: `too_large`.",

@@ -82,6 +82,8 @@ class FakeHall:
         self.reasons: dict[str, str] = {}
         self.events: tuple[ProgressEvent, ...] = ()
         """What is told of each request that wants progress."""
+        self.answers: dict[str, tuple[Content, ...]] = {}
+        """Further models, and what each answers."""
         self.settings: Mapping[str, Parameter] = {}
         self.registry = LoopedRegistry("echo")
 
@@ -93,7 +95,10 @@ class FakeHall:
         await self._enter()
         if self.refusal:
             raise self.refusal
+        outputs = ask.inputs if self.outputs is None else self.outputs
         if ask.model != "echo":
+            outputs = self.answers.get(ask.model, ())
+        if not outputs:
             raise Refusal(Code.UNKNOWN_MODEL, "no such model")
         return InferenceResult(
             ask.request_id or "made-here",
@@ -103,7 +108,7 @@ class FakeHall:
             Source("t", 0, 0),
             timings=Timings(1.0, 2.0, 3.0, 6.0),
             settings=self.settings,
-            outputs=ask.inputs if self.outputs is None else self.outputs,
+            outputs=outputs,
         )
 
     async def _enter(self) -> None:

@@ -17,10 +17,14 @@ from modelmora.errors import Code
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest.routes import create_app
-from modelmora.messages import ChatMessage, ProgressEvent, ProgressStage, Tensor
+from modelmora.messages import ChatMessage, Parameter, ProgressEvent, ProgressStage, Tensor
 from tests.unit.gateway.fakes import FakeHall
 
-ENDED = {"finish_reason": "length", "prompt_tokens": 7, "completion_tokens": 3}
+ENDED: dict[str, Parameter] = {
+    "finish_reason": "length",
+    "prompt_tokens": 7,
+    "completion_tokens": 3,
+}
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 PNG = b"\x89PNG"
 
@@ -52,8 +56,9 @@ async def raw(hall: FakeHall) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def client(raw: httpx.AsyncClient) -> openai.AsyncOpenAI:
+    transport: Any = raw  # its own kind of client is a fork of this one
     return openai.AsyncOpenAI(
-        base_url="http://gateway/v1", api_key="none", http_client=raw, max_retries=0
+        base_url="http://gateway/v1", api_key="none", http_client=transport, max_retries=0
     )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import sys
 import time
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +12,8 @@ import orjson
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import InferenceResult, RegistryRecord, Tensor
+from modelmora.web.problems import DoorCode
+from modelmora.wire.tensors import BadTensor, to_nested
 
 
 class Chat:
@@ -128,8 +128,7 @@ def embedded(result: InferenceResult, encoding: str) -> dict[str, Any]:
             for at in range(count)
         ]
     else:
-        numbers = _floats(data)
-        shown = [numbers[at * width : (at + 1) * width] for at in range(count)]
+        shown = _numbers(result, tensor)
     return {
         "object": "list",
         "data": [
@@ -145,7 +144,7 @@ def reranked(
     result: InferenceResult, documents: Sequence[str], most: int | None, *, told: bool
 ) -> dict[str, Any]:
     """The best documents first, by their scores; `told`: with their texts. Raises Refusal."""
-    scores = _floats(_tensor(result, "scores; ask a model of task rerank", rank=1).data)
+    scores = _numbers(result, _tensor(result, "scores; ask a model of task rerank", rank=1))
     if len(scores) != len(documents):
         raise _unsuited(result, "answers no scores; ask a model of task rerank")
     order = sorted(range(len(scores)), key=lambda at: -scores[at])[:most]
@@ -190,11 +189,14 @@ def _tensor(result: InferenceResult, wanted: str, *, rank: int) -> Tensor:
     raise _unsuited(result, f"answers no {wanted}")
 
 
-def _floats(data: bytes) -> list[float]:
-    found = array("f", data)
-    if sys.byteorder == "big":
-        found.byteswap()
-    return found.tolist()
+def _numbers(result: InferenceResult, tensor: Tensor) -> list[Any]:
+    try:
+        found: list[Any] = to_nested(tensor)
+    except BadTensor as error:
+        raise Refusal(
+            DoorCode.INTERNAL, f"the model's outputs: {error}", request_id=result.request_id
+        ) from None
+    return found
 
 
 def _logprobs(result: InferenceResult) -> list[Mapping[str, Any]] | None:

@@ -26,12 +26,13 @@ from modelmora.gateway.doors.openai.bodies import (
 )
 from modelmora.gateway.doors.openai.errors import refused
 from modelmora.gateway.doors.openai.events import events
-from modelmora.gateway.doors.openai.streams import pieces, together
+from modelmora.gateway.doors.openai.streams import pieces
 from modelmora.gateway.hall import Ask, Hall, check_request_id
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest.reading import CALLER_GONE, Body, unless_gone
 from modelmora.gateway.rest.strict import fault, parse
+from modelmora.gateway.watching import outcomes
 from modelmora.messages import Content, Parameter
 from modelmora.web.problems import DoorCode, trace_of
 
@@ -155,9 +156,9 @@ async def _sample(call: Call[Any], shape: answers.Shape) -> Response:
     asks = _asks(call, body)
     prompts = len(asks) // (body.n or 1)
     if not body.stream:
-        results = await together(call.hall, asks)
+        results = await outcomes(call.hall, asks)
         return _json(answers.completed(shape, results, prompts), results[0].request_id)
-    coming = pieces(call.hall, asks, answers.text_of)
+    coming = pieces(call.hall, asks)
     # What is refused at once is told by a status; what fails later, within the stream.
     first = await anext(coming)
     usage = bool(body.stream_options and body.stream_options.include_usage)
