@@ -16,6 +16,7 @@ from modelmora.gateway.rest import problems
 from modelmora.gateway.rest.bodies import write_result
 from modelmora.gateway.watching import Told
 from modelmora.messages import InferenceResult, ProgressEvent, Tensor
+from modelmora.messages.headers import DTYPE, SHAPE
 from modelmora.web.problems import DoorCode
 from modelmora.wire.tensors import BadTensor
 
@@ -139,7 +140,7 @@ def _as_bytes(result: InferenceResult) -> tuple[bytes, dict[str, str]]:
         return result.outputs[0], {}
     tensor = _tensor(result)
     shape = ",".join(map(str, tensor.shape))
-    return tensor.data, {"modelmora-dtype": tensor.dtype, "modelmora-shape": shape}
+    return tensor.data, {DTYPE: tensor.dtype, SHAPE: shape}
 
 
 def _as_png(result: InferenceResult) -> tuple[bytes, dict[str, str]]:
