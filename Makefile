@@ -11,6 +11,8 @@ COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --g
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types docs package lock bench faults tools clean
 export PYTHON
+# Tests start hundreds of processes: where it is set each would compile our sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

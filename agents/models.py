@@ -10,8 +10,9 @@ import structlog
 
 from modelmora.agents.declaring import Declaring
 from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.engines.base import LoadError
 from modelmora.engines.entries import EngineEntry, class_of, first_request, slots_of
-from modelmora.errors import Code, RequestError
+from modelmora.errors import Code
 from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
 from modelmora.records import Entry, Registry, model_key
@@ -187,7 +188,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     try:
         if (slots := slots_of(looked.entry, options)) is not None:
             options = {**options, "slots": slots}  # what the engine takes is what it is sent
-    except RequestError as error:
+    except LoadError as error:
         fault = fault or error.message
     return ModelSpec(
         definition.name,
@@ -195,7 +196,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         definition.task,
         engine,
         looked.path,
-        files.weight_bytes,
+        files.weight_bytes + files.cache_bytes,
         looked.entry.needs_cores,
         options=options,
         max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
@@ -204,7 +205,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         unchanged=looked.state if settings.locked else (),
         fault=fault,
         runtime=details.runtime,
-        devices=looked.entry.devices,
+        devices=files.devices or looked.entry.devices,
         declared=_declared(details.needs),
         min_replicas=details.replicas.min,
         max_replicas=details.replicas.max,

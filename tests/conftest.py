@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,9 @@ from tests.folders import remove_all
 
 __all__ = ["broker", "killable", "mortal", "namespace"]
 
+# Tests compute beside each other: threads that spin while they wait take the cores from those that
+# work. Before OpenMP is loaded, and for what tests start.
+os.environ["OMP_WAIT_POLICY"] = "passive"
 # No test asserts a time.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from modelmora.messages import InferenceResult, LifecycleEvent, Source
 from modelmora.wire import decode_event, decode_result
+from tests.checker.reading import arrived
 from tests.facts import faults
 from tests.programs import ROOT, eventually
 
@@ -265,7 +266,7 @@ class Observer:
         """Read until it is seen."""
 
         def look() -> bool:
-            for message in self._consumer.consume(1000, 0.2):
+            for message in arrived(self._consumer, 0.2):
                 if message.error() is None:
                     self._takes[message.topic()](message)
             return seen()

@@ -14,11 +14,16 @@ GIB = 1 << 30
 
 @dataclass
 class FakeGpu:
-    """One GPU and what processes hold of it, by pid; None = the driver does not say."""
+    """One GPU and what processes hold of it, by pid; None = the driver does not say.
+
+    `instances` are those of a divided one by their numbers; `mute`: it does not tell its memory.
+    """
 
     uuid: str
     total: int = 8 * GIB
     held: dict[int, int | None] = field(default_factory=dict)
+    instances: dict[int, FakeGpu] | None = None
+    mute: bool = False
 
     @property
     def free(self) -> int:
@@ -42,7 +47,10 @@ class FakeDriver:
             "DeviceGetHandleByUUID": self._by_uuid,
             "DeviceGetUUID": lambda gpu: gpu.uuid,
             "DeviceGetName": lambda gpu: b"Fake " + gpu.uuid.encode(),
-            "DeviceGetMemoryInfo": lambda gpu: SimpleNamespace(total=gpu.total, free=gpu.free),
+            "DeviceGetMemoryInfo": self._memory,
+            "DeviceGetMigMode": self._mig_mode,
+            "DeviceGetMaxMigDeviceCount": lambda gpu: 7,
+            "DeviceGetMigDeviceHandleByIndex": self._instance,
             "DeviceGetComputeRunningProcesses": lambda gpu: [
                 SimpleNamespace(pid=pid, usedGpuMemory=held) for pid, held in gpu.held.items()
             ],
@@ -59,10 +67,29 @@ class FakeDriver:
 
     def _by_uuid(self, uuid: str) -> FakeGpu:
         assert self.open
-        found = [gpu for gpu in self.gpus if gpu.uuid == uuid]
+        instances = [one for gpu in self.gpus for one in (gpu.instances or {}).values()]
+        found = [gpu for gpu in [*self.gpus, *instances] if gpu.uuid == uuid]
         if not found:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
         return found[0]
+
+    @staticmethod
+    def _memory(gpu: FakeGpu) -> SimpleNamespace:
+        if gpu.mute:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return SimpleNamespace(total=gpu.total, free=gpu.free)
+
+    @staticmethod
+    def _mig_mode(gpu: FakeGpu) -> list[int]:
+        if gpu.mute:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return [int(gpu.instances is not None)] * 2
+
+    @staticmethod
+    def _instance(gpu: FakeGpu, number: int) -> FakeGpu:
+        if number not in (gpu.instances or {}):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return (gpu.instances or {})[number]
 
 
 def two_gpus() -> FakeDriver:

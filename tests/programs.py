@@ -25,6 +25,7 @@ from modelmora.telemetry.notify import notify
 
 ROOT = Path(__file__).parents[1]
 CAP_S = 60.0
+SELDOM_S = 0.1
 
 
 def program(*words: str) -> tuple[str, ...]:
@@ -39,12 +40,16 @@ Found = TypeVar("Found")
 
 
 def eventually(look: Callable[[], Found], what: str, cap_s: float = CAP_S) -> Found:
-    """Look again and again until something true is seen; fails with `what` after the cap."""
-    until = time.monotonic() + cap_s
+    """Look again and again until something true is seen; fails with `what` after the cap.
+
+    Ever less often, for a look may cost those who are waited for the time they need.
+    """
+    until, pause_s = time.monotonic() + cap_s, 0.01
     while time.monotonic() < until:
         if found := look():
             return found
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, SELDOM_S)
     raise AssertionError(f"not within {cap_s:.0f} s: {what}")
 
 

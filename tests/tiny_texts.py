@@ -23,7 +23,7 @@ def make_tiny_text(folder: Path) -> Path:
 
 
 def make_tiny_gguf(folder: Path, **values: Any) -> Path:
-    """A Llama in one GGUF file, with tokens for bytes; `values` of strings are written too."""
+    """A Llama in one GGUF file, with tokens for bytes; `values` are written too."""
     folder.mkdir(parents=True)
     write_gguf(folder / "tiny.gguf", **values)
     return folder
@@ -87,7 +87,8 @@ def write_gguf(path: Path, **values: Any) -> Path:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     for name, value in values.items():
-        writer.add_string(name.replace("__", "."), value)
+        add = writer.add_uint32 if isinstance(value, int) else writer.add_string
+        add(name.replace("__", "."), value)
     half, numbers = _WIDTH // _HEADS, np.random.default_rng(5)
     shapes = {
         "token_embd.weight": (len(tokens), _WIDTH),
@@ -114,6 +115,54 @@ def write_gguf(path: Path, **values: Any) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def write_projector(path: Path) -> None:
+    """What makes 4 tokens of `make_tiny_gguf`'s model of an image (LLaVA 1.5 in small)."""
+    import numpy as np
+    from gguf import GGUFWriter
+
+    inner, side = 16, 14
+    writer = GGUFWriter(path, "clip")
+    writer.add_clip_has_vision_encoder(value=True)
+    writer.add_clip_projector_type("mlp")
+    writer.add_vision_image_size(2 * side)
+    writer.add_vision_patch_size(side)
+    writer.add_vision_embedding_length(inner)
+    writer.add_vision_feed_forward_length(2 * inner)
+    writer.add_vision_block_count(1)
+    writer.add_vision_head_count(2)
+    writer.add_vision_projection_dim(_WIDTH)
+    writer.add_vision_attention_layernorm_eps(1e-5)
+    writer.add_vision_image_mean([0.5] * 3)
+    writer.add_vision_image_std([0.5] * 3)
+    writer.add_vision_use_gelu(value=True)
+    shapes: dict[str, tuple[int, ...]] = {
+        "v.class_embd": (inner,),
+        "v.patch_embd.weight": (inner, 3, side, side),
+        "v.position_embd.weight": (5, inner),
+        "mm.0.weight": (_WIDTH, inner),
+        "mm.0.bias": (_WIDTH,),
+        "mm.2.weight": (_WIDTH, _WIDTH),
+        "mm.2.bias": (_WIDTH,),
+    }
+    for name, shape in (
+        ("v.pre_ln", (inner,)),
+        ("v.blk.0.ln1", (inner,)),
+        ("v.blk.0.ln2", (inner,)),
+        *((f"v.blk.0.attn_{part}", (inner, inner)) for part in ("q", "k", "v", "out")),
+        ("v.blk.0.ffn_up", (2 * inner, inner)),
+        ("v.blk.0.ffn_down", (inner, 2 * inner)),
+    ):
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    numbers = np.random.default_rng(7)
+    for name, shape in shapes.items():
+        values = numbers.standard_normal(shape).astype("f4") * 0.5
+        writer.add_tensor(name, np.ones(shape, "f4") if "ln" in name else values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def write_lora(path: Path) -> None:

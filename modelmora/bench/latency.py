@@ -90,7 +90,7 @@ def _rpc_caller(stage: Stage) -> Callable[[], float]:
 
 def median_ms(call: Callable[[], float], calls: int) -> float:
     """How long so many calls take in the median, after some that do not count."""
-    for _ in range(WARM_UP):
+    for _ in range(min(WARM_UP, calls)):
         call()
     times = []
     for _ in range(calls):
@@ -134,12 +134,12 @@ async def _round_trips(stage: Stage, source: str, target: str) -> float:
         await consumer.seek_to_end(*partitions)
         for tp in partitions:
             await consumer.position(tp)
-        times = []
-        for number in range(WARM_UP + calls):
+        times, warm_up = [], min(WARM_UP, calls)
+        for number in range(warm_up + calls):
             began = time.perf_counter()
             await producer.send(source, TEXT.encode(), b"echo")
             await consumer.getone()
-            if number >= WARM_UP:
+            if number >= warm_up:
                 times.append(time.perf_counter() - began)
         return median(times) * 1000
     finally:

@@ -143,7 +143,8 @@ class Tail:
         while len(found) < count:
             if time.monotonic() > end:
                 raise ModelMoraError(f"{len(found)} of {count} answers after {PATIENCE_S:.0f} s")
-            for message in self._consumer.consume(1000, 0.2):
+            # Asked for many alone it would wait for as many, also with what is wanted in hand.
+            for message in (*self._consumer.consume(1, 0.2), *self._consumer.consume(1000, 0)):
                 if not message.error() and wanted(message):
                     found.append(message)
         return found

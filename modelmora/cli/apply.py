@@ -13,7 +13,7 @@ import typer
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, say, tell
 from modelmora.engines.catalog import entry_for
-from modelmora.engines.entries import with_defaults
+from modelmora.engines.entries import for_model
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
 from modelmora.host.instance import Instance
 from modelmora.registry.declared import Declared, read_declared
@@ -100,7 +100,7 @@ def _check_parameters(declared: Declared) -> None:
     for model in declared.models:
         if entry := entry_for(model.task, testing=True, engine=model.engine):
             try:
-                with_defaults(entry, model.parameters)
+                for_model(entry, model.parameters, model.options, model.engine)
             except ModelMoraError as error:
                 where = declared.places[model.name, model.version]
                 raise ConfigurationError(f"{where}: {model.name}: {error}") from None

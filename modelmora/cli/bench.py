@@ -7,6 +7,6 @@ import typer
 
 def bench(context: typer.Context) -> int:
     """Measure rates, latencies and memory beside plain Faust and raw clients."""
-    from modelmora.bench import main
+    from modelmora.bench.run import main
 
     return main(context.args)

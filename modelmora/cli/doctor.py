@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, print_table, say, waiting
-from modelmora.diagnostics import State, examine
+from modelmora.diagnostics.checks import examine
+from modelmora.diagnostics.finding import State
 from modelmora.host.instance import Instance
 
 

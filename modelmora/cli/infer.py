@@ -13,8 +13,6 @@ import typer
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, say, tell
 from modelmora.cli.shared.portions import PORTION_INPUTS, joined, portions
-from modelmora.cli.streaming import ask_and_show
-from modelmora.engines import entry_for
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.settings import YEAR_S
@@ -71,6 +69,8 @@ def infer(
     patience = timeout or where.settings.timing.request_timeout_ms / 1000
     path = f"/infer/{quote(model, safe='@')}"
     if stream:
+        from modelmora.cli.streaming import ask_and_show
+
         asked = body | {"inputs": inputs}
         answer, printed = ask_and_show(where, path, asked, patience + GRACE_S)
         _show(answer if not printed else answer | {"outputs": []}, answer["request_id"], 1)
@@ -110,6 +110,8 @@ def parts_of(where: Instance, model: str, inputs: list[str]) -> Iterable[list[st
         for each in where.ask_gateway("GET", "/models")["models"]
         if each["name"] == name and version in ("", each["version"])
     ]
+    from modelmora.engines.catalog import entry_for
+
     entries = (entry_for(each.get("task", "")) for each in found)
     if any(entry and entry.together for entry in entries):
         return [inputs]

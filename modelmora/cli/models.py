@@ -87,6 +87,7 @@ def _told(looked: Looked) -> dict[str, Any]:
         "reason": looked.fault or looked.drift,
         "path": looked.path or None,
         "weight_bytes": files.weight_bytes,
+        "cache_bytes": files.cache_bytes,
         "max_inputs": inputs_that_fit(files.row_bytes) if files.row_bytes else None,
         "facts": dict(files.facts),
         "takes": sorted(entry.inputs),
@@ -107,7 +108,9 @@ def _lines(looked: Looked) -> Iterator[tuple[str, str]]:
         yield "revision", details.revision
     if looked.path:
         yield "path", looked.path
-        yield "size", f"{size(looked.files.weight_bytes)} of weights"
+        cache = looked.files.cache_bytes
+        beside = f"; beside them up to {size(cache)} of cache and buffers" if cache else ""
+        yield "size", f"{size(looked.files.weight_bytes)} of weights{beside}"
     for name, fact in told["facts"].items():
         if fact not in (None, (), [], ""):
             text = ", ".join(map(str, fact)) if isinstance(fact, list | tuple) else str(fact)

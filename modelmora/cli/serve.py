@@ -82,7 +82,8 @@ def serve(
         locked=locked or None,
         testing=testing or None,
     )
-    from modelmora.host import run_serve, serve_detached
+    from modelmora.host.detached import serve_detached
+    from modelmora.host.serve import run_serve
 
     start = serve_detached if detach else run_serve
     return start(settings, config_path(config))

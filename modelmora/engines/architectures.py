@@ -18,6 +18,8 @@ from modelmora.engines.sentences.sentence import (
     check_tokenizer,
     table,
 )
+from modelmora.engines.text.files import is_gguf, read_gguf_model
+from modelmora.engines.text.pooled import task_of_gguf
 from modelmora.text import counted
 
 TEXT_CLASSES = "modelmora.engines.sentences.classes:TextClasses"
@@ -69,18 +71,17 @@ class Transformer:
 def task_of_files(folder: Path) -> str | None:
     """The task that a model's own files tell, or None where they do not.
 
-    (1) Files that only one task has, (2) the kind that Sentence Transformers writes down, (3) the
-    architecture of config.json, (4) steps of a sentence model, (5) the tag of its model card.
-    Raises LoadError where one of them cannot be read.
+    (1) A GGUF's header, and files that only one task has, (2) the kind that Sentence Transformers
+    writes down, (3) the architecture of config.json, (4) steps of a sentence model, (5) the tag of
+    its model card. Raises LoadError where one of them cannot be read.
     """
     # (1)
+    if is_gguf(folder):
+        return task_of_gguf(read_gguf_model(folder).header)
     if (folder / "model_index.json").is_file():
         return "txt2img"
-    if not (folder / CONFIG).is_file():
-        if any(folder.glob("*.gguf")):
-            return "txt2txt"
-        if has_graph(folder):
-            return "txt2embed" if (folder / TOKENIZER).is_file() else "tensor"
+    if has_graph(folder) and not (folder / CONFIG).is_file():
+        return "txt2embed" if (folder / TOKENIZER).is_file() else "tensor"
     # (2)
     kind = read_json(folder / CONFIG_OF_LIBRARY).get("model_type")
     if kind is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from modelmora.errors import Code, ModelMoraError, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter
+
+# What torch and the libraries below it say where it is no error of its own kind.
+_NO_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 
 
 class LoadError(ModelMoraError):
@@ -162,7 +166,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out: Python's, torch's on a CPU or on a device."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+def give_back() -> None:
+    """Let the GPU have what torch keeps of it for later batches; nothing where there is none.
+
+    After a batch that ran out of memory torch would go on holding all there was, and the node
+    would take that for what the model needs.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def texts_of(request: InferenceRequest) -> list[str]:

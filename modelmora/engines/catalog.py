@@ -10,8 +10,9 @@ from modelmora.engines.entries import EngineEntry, InputKind, ParameterSpec, fir
 from modelmora.engines.graphs import graph
 from modelmora.engines.images import pipeline
 from modelmora.engines.sentences import sentence
-from modelmora.engines.text import asking
+from modelmora.engines.text import asking, pooled
 from modelmora.engines.text import files as text_files
+from modelmora.engines.text.files import by_form
 from modelmora.messages import DeviceKind
 
 # The real model modules, since transformers imports them only when a model of theirs is made.
@@ -77,6 +78,8 @@ _DRAWING = (
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "modelmora.engines.images.diffusion",
 )
+_OF_TEXTS = ("device", "form", "intra_op", "onnx", "providers", "token_budget")
+_OF_IMAGES = ("device", "batch_size")
 _TORCH = (DeviceKind.CUDA, DeviceKind.CPU)
 _TRUNCATE = ParameterSpec(bool, default=False)
 _MARKER = {"marker": ParameterSpec(str)}
@@ -116,8 +119,9 @@ CATALOG: Mapping[str, EngineEntry] = {
         inputs=frozenset({InputKind.TEXT}),
         devices=_TORCH,
         modules=_SENTENCES,
-        read=sentence.read_files,
+        read=by_form(pooled.read_vectors, sentence.read_files),
         warm_up=first_of("Hello"),
+        options=_OF_TEXTS,
     ),
     "txt2txt": EngineEntry(
         task="txt2txt",
@@ -128,6 +132,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         read=text_files.read_files,
         slots=text_files.SLOTS,
         warm_up=first_of("Hello", max_tokens=1),
+        options=("context_length", "device", "slots", "token_pool"),
     ),
     "classify": EngineEntry(
         task="classify",
@@ -147,6 +152,7 @@ CATALOG: Mapping[str, EngineEntry] = {
             architectures.IMAGE_CLASSES: first_of(_GREY),
             architectures.ZERO_SHOT: first_of(_GREY, candidate_labels=("grey", "green")),
         },
+        options=(*_OF_TEXTS, "batch_size"),
     ),
     "rerank": EngineEntry(
         task="rerank",
@@ -156,8 +162,9 @@ CATALOG: Mapping[str, EngineEntry] = {
         modules=(*_SENTENCES[:-1], "modelmora.engines.sentences.classes"),
         together=True,
         devices=_TORCH,
-        read=architectures.read_reranker,
+        read=by_form(pooled.read_scores, architectures.read_reranker),
         warm_up=first_of("Hello", "Hello"),
+        options=_OF_TEXTS,
     ),
     "img2embed": EngineEntry(
         task="img2embed",
@@ -172,6 +179,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         devices=_TORCH,
         read=architectures.read_features,
         warm_up=first_of(_GREY),
+        options=_OF_IMAGES,
     ),
     "img2txt": EngineEntry(
         task="img2txt",
@@ -186,6 +194,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         devices=_TORCH,
         read=architectures.read_captioner,
         warm_up=first_of(_GREY, max_tokens=1),
+        options=_OF_IMAGES,
     ),
     "txt2img": EngineEntry(
         task="txt2img",
@@ -202,6 +211,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         inputs=frozenset({InputKind.TEXT}),
         modules=_DRAWING,
         read=pipeline.read_files,
+        options=("batch", "device", "dtype", "guidance", "max_pixels", "steps"),
     ),
     "tensor": EngineEntry(
         task="tensor",
@@ -209,6 +219,7 @@ CATALOG: Mapping[str, EngineEntry] = {
         inputs=frozenset({InputKind.TENSOR}),
         modules=("numpy",),  # not onnxruntime, which starts a thread
         read=graph.read_files,
+        options=("batch", "device", "intra_op", "providers"),
     ),
 }
 # Served only with `testing: true`.

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from modelmora.engines.files import ModelFiles, broken
+from modelmora.engines.options import check_options, option
 from modelmora.errors import Code, RequestError
 from modelmora.messages import (
     ChatMessage,
@@ -44,7 +45,6 @@ _TYPE_NAMES = {
     str: "a string",
     list: "an array of strings",
 }
-MOST_SLOTS = 256
 _ACCEPTED: Mapping[type, tuple[type, ...]] = {float: (int, float), list: (tuple,)}
 
 
@@ -102,7 +102,8 @@ class EngineEntry:
     preferred one first. `modules` are imported once for all its processes, before they start.
     `read` looks at a model's files and raises LoadError. `slots` is how many requests a stepped
     engine steps at once; None is a batch engine. `together` says that the inputs of a request are
-    one question, which a client must not send in parts.
+    one question, which a client must not send in parts. `options` are those that it takes when a
+    model is loaded, of the table in `options`; None: only its engine knows.
     """
 
     task: str
@@ -115,6 +116,7 @@ class EngineEntry:
     read: Callable[[Path], ModelFiles] | None = None
     slots: int | None = None
     together: bool = False
+    options: tuple[str, ...] | None = None
     warm_up: InferenceRequest | None = None
     """What a child runs before it counts as loaded, so that the first caller waits for nothing."""
     warm_ups: Mapping[str, InferenceRequest] = field(default_factory=dict)
@@ -134,16 +136,9 @@ def class_of(entry: EngineEntry, engine: str | None, files: ModelFiles) -> str:
 def slots_of(entry: EngineEntry, options: Mapping[str, object]) -> int | None:
     """How many requests a child of a stepped engine takes: what the model's options say, else it.
 
-    None is a batch engine. Raises RequestError (cannot_be_served) for what is no such number.
+    None is a batch engine. Raises LoadError (cannot_be_served) for what is no such number.
     """
-    said = options.get("slots")
-    if entry.slots is None or said is None:
-        return entry.slots
-    if isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= MOST_SLOTS:
-        return said
-    raise RequestError(
-        Code.CANNOT_BE_SERVED, f"its option `slots` must be an integer from 1 to {MOST_SLOTS}"
-    )
+    return None if entry.slots is None else option(options, "slots", entry.slots)
 
 
 def first_of(*inputs: Content, **parameters: Parameter) -> InferenceRequest:
@@ -170,6 +165,23 @@ def first_request(
     return replace(
         first, model=name, inputs=inputs, parameters=over_defaults(entry, first.parameters)
     )
+
+
+def for_model(
+    entry: EngineEntry,
+    parameters: Mapping[str, Parameter],
+    options: Mapping[str, object],
+    engine: str | None = None,
+) -> EngineEntry:
+    """The entry as a model has it, once its options are found to be such as the engine takes.
+
+    `engine` is what its definition names; of the options of a class only the class knows. Raises
+    LoadError as `with_defaults`, and for an option.
+    """
+    if entry.options is not None and not (engine and is_class(engine)):
+        check_options(f"task {entry.task}", options, entry.options)
+    slots_of(entry, options)
+    return with_defaults(entry, parameters)
 
 
 def with_defaults(entry: EngineEntry, told: Mapping[str, Parameter]) -> EngineEntry:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from modelmora.engines.base import LoadError
 from modelmora.errors import Code
+from modelmora.messages import DeviceKind
 from modelmora.text import size
 
 WEIGHTS = "model.safetensors"
@@ -36,6 +37,10 @@ class ModelFiles:
     """What its processes need beside the entry's, imported once before they start."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a user asks of a model, by name: dimension, labels, max_tokens."""
+    cache_bytes: int = 0
+    """What it reserves beside the weights, such as a cache of tokens."""
+    devices: tuple[DeviceKind, ...] | None = None
+    """The kinds that it computes on, where they are not all of the entry's."""
 
 
 def broken(message: str) -> LoadError:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from modelmora.engines.architectures import is_multi_label
-from modelmora.engines.sentences.texts import finite
+from modelmora.engines.numbers import finite
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.sizes import check_inputs, inputs_that_fit
 from modelmora.messages import Content, Parameter, Tensor

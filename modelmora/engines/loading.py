@@ -11,6 +11,7 @@ import torch
 
 from modelmora.engines.base import Engine, LoadError, is_out_of_memory
 from modelmora.engines.files import broken
+from modelmora.engines.options import option
 from modelmora.text import counted
 
 SAFE: Mapping[str, Any] = {"trust_remote_code": False, "local_files_only": True}
@@ -28,7 +29,7 @@ class OnTorch(Engine):
 
     def use_device(self, options: Mapping[str, Any]) -> str:
         """Compute on the device of these options from now on; returns its name."""
-        name = str(options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
+        name = device_of(options)
         self.device = torch.device(name)
         return name
 
@@ -36,6 +37,16 @@ class OnTorch(Engine):
         """Compute with this many CPU threads."""
         if count > 0 and torch.get_num_threads() != count:
             torch.set_num_threads(count)
+
+
+def device_of(options: Mapping[str, Any]) -> str:
+    """Torch's name of the device that options ask for, else of the best there is. LoadError."""
+    name = option(options, "device", "cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.device(name)
+    except RuntimeError:
+        raise broken(f"its option `device` names none that torch knows: {name[:40]!r}") from None
+    return name
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import takewhile
 
 import structlog
 
@@ -63,14 +64,17 @@ def gpus_of(
 ) -> tuple[Device, ...]:
     """The GPUs to use, with what models may take of each. Raises ConfigurationError.
 
-    `visible` is this process's CUDA_VISIBLE_DEVICES, which counts unless the settings name some.
+    `visible` is this process's CUDA_VISIBLE_DEVICES, which counts unless the settings name some. As
+    in CUDA what follows a name of none is not seen. Numbers are taken as the driver's, which are
+    those of CUDA with CUDA_DEVICE_ORDER=PCI_BUS_ID.
     """
     names = memory.gpus
     if names is None and visible is not None:
-        names = tuple(name for name in map(str.strip, visible.split(",")) if name)
+        told = map(str.strip, visible.split(","))
+        names = tuple(takewhile(lambda name: name and chosen(there, [name])[0], told))
     used, unknown = (tuple(there), ()) if names is None else chosen(there, names)
     if unknown and memory.gpus:
-        has = ", ".join(str(gpu.index) for gpu in there) or "none"
+        has = ", ".join(gpu.number for gpu in there) or "none"
         raise ConfigurationError(
             f"memory.gpus names {unknown[0]!r}, which this machine does not have; it has: {has}"
         )
@@ -79,7 +83,7 @@ def gpus_of(
             gpu.uuid,
             DeviceKind.CUDA,
             memory.gpu_bytes or int(gpu.free * memory.gpu_share),
-            f"cuda:{gpu.index}",
+            f"cuda:{gpu.number}",
         )
         for gpu in used
     )

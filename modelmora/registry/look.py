@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelmora.engines.allowed import choose, is_harmless, is_weights
 from modelmora.engines.catalog import entry_for
-from modelmora.engines.entries import EngineEntry, is_class, with_defaults
+from modelmora.engines.entries import EngineEntry, for_model, is_class
 from modelmora.engines.files import ModelFiles, broken
 from modelmora.engines.folders import check_whole, entrance, model_files, place_of
 from modelmora.errors import ModelMoraError
@@ -77,7 +77,7 @@ class Looker:
             return Looked(definition, entry, fault=definition.fault)
         if definition.source.startswith(BUILT_IN):
             try:
-                return Looked(definition, with_defaults(entry, definition.details.parameters))
+                return Looked(definition, _of(definition, entry))
             except ModelMoraError as error:
                 return Looked(definition, entry, fault=str(error))
         if self._require_licence and (unconfirmed := licence_fault(definition)):
@@ -94,11 +94,16 @@ class Looker:
         if known and (known.path, known.state) == (str(folder), state):
             return replace(known, drift=None) if known.drift else known
         try:
-            entry = with_defaults(entry, definition.details.parameters)
+            entry = _of(definition, entry)
             files = read(definition, entry, folder)
         except (ModelMoraError, OSError) as error:
             return Looked(definition, entry, str(folder), files, state, str(error))
         return Looked(definition, entry, str(folder), files, state)
+
+
+def _of(definition: ModelDefinition, entry: EngineEntry) -> EngineEntry:
+    details = definition.details
+    return for_model(entry, details.parameters, details.options, definition.engine)
 
 
 def licence_fault(definition: ModelDefinition) -> str | None:

@@ -52,20 +52,30 @@ class Learned:
     def see(self, held: Need, cost: int = 0) -> None:
         """A child held this while it ran a batch of this cost."""
         step = _step(cost)
-        self.peaks[step] = _most((held, self.peaks.get(step, held)))
+        self.peaks[step] = most_of((held, self.peaks.get(step, held)))
 
     def limit(self, safe_cost: int) -> None:
         """A batch above this cost has run out of memory."""
         self.safe_cost = min(safe_cost, self.safe_cost or safe_cost)
         self.peaks = {cost: held for cost, held in self.peaks.items() if cost <= _step(safe_cost)}
 
+    def keep_within(self, most: Need) -> None:
+        """No device has more than this: batches that took more are not to be tried again.
+
+        Nothing where the model takes more whatever it runs: then it is too large.
+        """
+        over = [cost for cost, (ram, gpu) in self.peaks.items() if ram > most.ram or gpu > most.gpu]
+        if over and min(over) > 1:
+            self.limit(min(over) // 2)
+
     @property
     def need(self) -> Need:
         """The most that was seen, per memory; 0 where nothing was."""
-        return _most((Need(0), *self.peaks.values()))
+        return most_of((Need(0), *self.peaks.values()))
 
 
-def _most(needs: Iterable[Need]) -> Need:
+def most_of(needs: Iterable[Need]) -> Need:
+    """The most of each memory."""
     rams, gpus = zip(*needs, strict=True)
     return Need(max(rams), max(gpus))
 

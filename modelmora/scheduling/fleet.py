@@ -9,7 +9,7 @@ from itertools import count
 from modelmora.errors import NotFound
 from modelmora.messages import Health, State
 from modelmora.scheduling.admission import too_large, unloadable
-from modelmora.scheduling.device import Need
+from modelmora.scheduling.device import Need, most_of
 from modelmora.scheduling.effects import Effects
 from modelmora.scheduling.ledger import Ledger, Reserved
 from modelmora.scheduling.life import strike
@@ -148,14 +148,18 @@ class Fleet:
     def measure(
         self, child: Replica, held: Need, cost: int = 0, safe_cost: int | None = None
     ) -> None:
-        """Learn what the model really takes: the most that was seen with batches it can run."""
+        """Learn what the model really takes: the most that was seen with batches it can run.
+
+        The child itself may hold more, until it leaves.
+        """
         kind = child.device.kind
         learned = child.model.learn(kind)
         if safe_cost:
             learned.limit(safe_cost)
         if held.ram > 0:
             learned.see(held, cost)
-        child.need = child.model.need(kind)
+            learned.keep_within(self._ledger.most)
+        child.need = most_of((child.model.need(kind), held))
 
     def dismiss(self, model: Model, reason: KillReason) -> None:
         """Let all children of the model leave."""
@@ -263,8 +267,8 @@ class Fleet:
         """Load models, or make room for them; the result can never be loaded.
 
         (1) Idle models leave if what is loaded has grown beyond the budget of a device.
-        (2) Unless nothing is loaded any more, the claims, most urgent first: aged heads, then lane
-            and arrival.
+        (2) Unless nothing is loaded any more, the claims, most urgent first: aged heads, then lane,
+            then how much waits.
         (3) Each gets the best device for it, and goes by the verdict there: loaded now; or others
             are sent away and the room is reserved, so that no later claim takes it; or it has to
             wait; or never.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from modelmora.messages import DeviceKind
 from modelmora.scheduling.device import Device, Need, ram
 from modelmora.scheduling.placement import Option, choose, combined
 from modelmora.scheduling.policy import Policy
@@ -30,6 +31,12 @@ class Ledger:
         self._policy = policy
         self._devices = policy.devices
 
+    @property
+    def most(self) -> Need:
+        """What a replica could have at most."""
+        budgets = (one.budget_bytes for one in self._devices if one.kind is DeviceKind.CUDA)
+        return Need(self._devices[0].budget_bytes, max(budgets, default=0))
+
     def fits(self, model: Model, now: float) -> bool:
         """Whether any device could hold the model if it were alone with the pinned ones."""
         return bool(model.replicas) or self.place(model, now).plan.verdict is not Verdict.NEVER
@@ -50,10 +57,11 @@ class Ledger:
                     if (taken := memory.bytes_of(need, device))
                 ]  # fmt: skip
                 plan = combined(plans)
-                used_at = max((self._replicas[one].heard for one in plan.leave), default=0.0)
+                leave = (self._replicas[one] for one in plan.leave)
+                loss = sum(one.model.worth(one, now) for one in leave)
                 free = device.budget_bytes - sum(one.bytes for one in held[device.id])
                 before = model.was_on == device
-                options.append(Option(device, need, plan, used_at, free, before))
+                options.append(Option(device, need, plan, loss, free, before))
         return choose(options) if options else NOWHERE
 
     def reserve(self, reserved: Reserved, option: Option) -> None:

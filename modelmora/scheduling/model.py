@@ -30,8 +30,9 @@ class ModelSpec:
     `max_inputs` is how many inputs' outputs fit one result; None where nobody knows. `slots` is
     how many requests a child steps at once; None where it computes groups in batches. `files` is
     what tells one state of its files from another, `fault` what is wrong with them. `devices` are
-    the kinds it may be on, the preferred one first; `declared` is what its definition says it
-    needs. It has up to `max_replicas` children, and `min_replicas` while it has any.
+    the kinds it may be on, the preferred one first; `model_bytes` are its weights and caches,
+    `declared` is what its definition says it needs. It has up to `max_replicas` children, and
+    `min_replicas` while it has any.
     """
 
     name: str
@@ -39,7 +40,7 @@ class ModelSpec:
     task: str
     engine: str
     path: str
-    weight_bytes: int
+    model_bytes: int
     needs_cores: bool
     options: Mapping[str, object] = field(default_factory=dict)
     max_inputs: int | None = None
@@ -71,13 +72,13 @@ class ModelSpec:
     def estimated(self, kind: DeviceKind) -> Need:
         """What is reserved until a child has been measured on such a device.
 
-        What is declared, 0 being nothing; else the weights * 1.2, and what their libraries take.
+        What is declared, 0 being nothing; else `model_bytes` * 1.2, and what their libraries take.
         """
         declared = self.declared or Need(0)
-        weights = int(self.weight_bytes * _ESTIMATE_FACTOR)
+        own = int(self.model_bytes * _ESTIMATE_FACTOR)
         if kind is DeviceKind.CPU:
-            return Need(declared.ram or weights + _ESTIMATE_BASE)
-        return Need(declared.ram or _CUDA_RAM, declared.gpu or weights + _CUDA_BASE)
+            return Need(declared.ram or own + _ESTIMATE_BASE)
+        return Need(declared.ram or _CUDA_RAM, declared.gpu or own + _CUDA_BASE)
 
 
 class KillReason(StrEnum):

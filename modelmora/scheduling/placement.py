@@ -37,14 +37,14 @@ class Placement:
 class Option:
     """One device that may take the replica, and the plan there.
 
-    `used_at` is when the last of those that would leave was used, `free` are the bytes that nobody
+    `loss` is what those that would leave are worth together, `free` are the bytes that nobody
     holds, `before` whether the last replica of the model was there.
     """
 
     device: Device
     need: Need
     plan: Plan
-    used_at: float
+    loss: float
     free: int
     before: bool
 
@@ -62,7 +62,7 @@ def choose(options: Sequence[Option]) -> Option:
 
     (1) The first kind of which any could ever hold it; a model that a GPU can hold waits for one.
     (2) Where it can be loaded now; else where room is being made; else where it waits.
-    (3) Where the fewest others must leave; of equals, where they have not been used for longest.
+    (3) Where those that must leave are worth least together; of equals, where they are fewest.
     (4) Where its model was last. (5) Where most is free.
     """
     # (1) The kind.
@@ -75,8 +75,8 @@ def choose(options: Sequence[Option]) -> Option:
         (one for one in able if one.device.kind is kind),
         key=lambda one: (
             one.plan.verdict.value,
+            one.loss,
             len(one.plan.leave),
-            one.used_at,
             not one.before,
             -one.free,
         ),

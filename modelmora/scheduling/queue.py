@@ -11,8 +11,8 @@ from modelmora.scheduling.batching import opens_at, take_group
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.work import Batch, Work
 
-Urgency = tuple[int, float, int]
-"""Sorts what comes first first: aged heads, then lane and arrival, then nothing waiting."""
+Urgency = tuple[int, float, int, int]
+"""Sorts what comes first first: aged heads; then lane, number and arrival; then nothing waiting."""
 
 
 class LaneQueue:
@@ -166,15 +166,19 @@ class ModelQueue:
         return min((work.queued_at for work in heads), default=float("inf"))
 
     def urgency(self, policy: Policy, now: float) -> Urgency:
-        """How this model compares with others that wait for room: the order of `next_lane`."""
+        """How this model compares with others that wait for room.
+
+        The order of `next_lane`, but in one lane the model for which most waits there comes first:
+        its load serves most.
+        """
         lane = self.next_lane(policy, now)
         batch = lane.first() if lane else None
         if lane is None or batch is None:
-            return 2, 0.0, 0
+            return 2, 0.0, 0, 0
         aged_at = lane.aged_at(policy)
         if aged_at <= now:
-            return 0, aged_at, 0
-        return 1, float(lane.lane), batch.head().order
+            return 0, aged_at, 0, 0
+        return 1, float(lane.lane), -lane.count, batch.head().order
 
     @staticmethod
     def _leaves_at(lane: LaneQueue, policy: Policy) -> float:

@@ -25,12 +25,16 @@ class Presence(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """One replica in memory: its bytes (measured, else estimated) and when it last got work."""
+    """One replica in memory: its bytes (measured, else estimated) and when it last got work.
+
+    `worth` is what its stay saves: seconds of loading, per second.
+    """
 
     replica: int
     bytes: int
     used_at: float
     presence: Presence
+    worth: float = 0.0
 
 
 class Verdict(Enum):
@@ -63,16 +67,16 @@ def make_room(
     (1) Larger than the budget without the pinned models: never.
     (2) Fits beside all that is in memory, and beside what is promised: now.
     (3) Fits when those that are leaving have left: soon.
-    (4) Fits when idle models leave too, the least recently used first: soon.
-    (5) Aged: fresh and busy models leave too, in that order, least recently used first. Where
-        that is not enough yet (others load), nobody leaves, but the room is reserved: soon.
+    (4) Fits when idle models leave too, those worth least for their bytes first: soon.
+    (5) Aged: fresh and busy models leave too, in that order, likewise. Where that is not enough
+        yet (others load), nobody leaves, but the room is reserved: soon.
     (6) Else later: a stream of requests for loaded models may pass, until (5).
     """
     free_now = budget - sum(resident.bytes for resident in residents)
     staying = [one for one in residents if one.presence is not Presence.DEPARTING]
     free_soon = budget - reserved - sum(resident.bytes for resident in staying)
     missing = need - free_soon
-    idle = _oldest_first(staying, Presence.IDLE)
+    idle = _least_first(staying, Presence.IDLE)
     # (1) Never.
     if need > budget - sum(one.bytes for one in residents if one.presence is Presence.PINNED):
         return Plan(Verdict.NEVER)
@@ -87,7 +91,7 @@ def make_room(
         return Plan(Verdict.SOON, _enough(idle, missing))
     # (5) Aged: its turn comes.
     if aged:
-        fresh, busy = (_oldest_first(staying, one) for one in (Presence.FRESH, Presence.BUSY))
+        fresh, busy = (_least_first(staying, one) for one in (Presence.FRESH, Presence.BUSY))
         able = [*idle, *fresh, *busy]
         enough = missing <= sum(one.bytes for one in able)
         return Plan(Verdict.SOON, _enough(able, missing) if enough else ())
@@ -99,13 +103,14 @@ def overrun(budget: int, residents: Sequence[Resident]) -> tuple[int, ...]:
     """The idle models that leave because loaded ones have grown beyond the budget (bytes)."""
     staying = [one for one in residents if one.presence is not Presence.DEPARTING]
     missing = sum(one.bytes for one in staying) - budget
-    idle = _oldest_first(staying, Presence.IDLE) + _oldest_first(staying, Presence.FRESH)
+    idle = _least_first(staying, Presence.IDLE) + _least_first(staying, Presence.FRESH)
     return _enough(idle, missing) if missing > 0 else ()
 
 
-def _oldest_first(residents: Iterable[Resident], presence: Presence) -> list[Resident]:
+def _least_first(residents: Iterable[Resident], presence: Presence) -> list[Resident]:
+    """Those that save least for the bytes they take; of equals the least recently used."""
     chosen = (one for one in residents if one.presence is presence)
-    return sorted(chosen, key=lambda one: (one.used_at, one.replica))
+    return sorted(chosen, key=lambda one: (one.worth / one.bytes, one.used_at, one.replica))
 
 
 def _enough(candidates: Sequence[Resident], missing: int) -> tuple[int, ...]:

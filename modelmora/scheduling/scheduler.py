@@ -115,13 +115,14 @@ class Scheduler:
             self._effects.failed(work, error)
             return False
         work.queued_at = now
+        model.asked(now)
         model.life.keep_alive_s = work.keep_alive_s
         self._book.open(work)
         lane = model.queue.lanes[work.lane]
         lane.append(work)
         if model.replicas:
             self._feed(model, now)
-        elif lane.count == 1:  # behind others it does not make the claim more urgent
+        elif lane.count == 1:  # behind others it finds no more room than they did
             self._fleet.claim(model)
             self._arrange(now)
         return True

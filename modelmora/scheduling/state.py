@@ -16,6 +16,7 @@ from modelmora.scheduling.scaling import Pressure
 from modelmora.scheduling.work import Group, Position, Work
 
 _EWMA_WEIGHT = 0.2
+_MOMENT_S = 1e-3
 _STAYING = (State.READY, State.LOADING)
 _USEFUL = (*_STAYING, State.DRAINING, State.LEAVING)
 
@@ -169,6 +170,10 @@ class Model:
     run_ms: float | None = None
     """Mean time per item."""
     load_ms: float | None = None
+    visited_at: float | None = None
+    """When it was asked for last; what comes within a load of that belongs to the same visit."""
+    gap_s: float | None = None
+    """Mean time from visit to visit."""
     load_crashes: int = 0
     """Children that died while loading, in a row."""
     failures: int = 0
@@ -178,6 +183,27 @@ class Model:
     retry_at: float = float("-inf")
     """From when on a load may be tried; infinity: not before its files have changed."""
     life: Life = field(default_factory=Life)
+
+    def asked(self, now: float) -> None:
+        """A request for it has come."""
+        if self.visited_at is None:
+            self.visited_at = now
+        elif (gap_s := now - self.visited_at) * 1000 >= (self.load_ms or 0.0):
+            self.visited_at, self.gap_s = now, ewma(self.gap_s, gap_s)
+
+    def worth(self, child: Replica, now: float) -> float:
+        """Seconds of loading that each second saves for which this child stays idle.
+
+        (1) Another child of the model serves, and is older: nothing.
+        (2) What its load took, by the time from visit to visit: the mean, or that since it last
+            had anything to do, where this is longer.
+        """
+        # (1) Another.
+        ready = (one for one in self.replicas.values() if one.state is State.READY)
+        if next(ready, child) is not child:
+            return 0.0
+        # (2) Loading saved.
+        return child.load_ms / 1000 / max(self.gap_s or 0.0, now - child.heard, _MOMENT_S)
 
     @property
     def spare(self) -> Replica | None:
@@ -321,4 +347,5 @@ def resident(replica: Replica, memory: Device, policy: Policy, now: float) -> Re
         presence = Presence.FRESH
     else:
         presence = Presence.IDLE
-    return Resident(replica.id, replica.holds(memory), replica.heard, presence)
+    worth = model.worth(replica, now)
+    return Resident(replica.id, replica.holds(memory), replica.heard, presence, worth)

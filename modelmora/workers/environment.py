@@ -20,6 +20,9 @@ FIXED: Mapping[str, str] = {
     # thread they wait for from running: twice the CPU time, half the rate beside other work.
     "OMP_WAIT_POLICY": "passive",
     "CUDA_VISIBLE_DEVICES": "",
+    # Libraries ask for GPUs while they are imported. Without this torch would begin with CUDA to
+    # answer, and no process that is forked afterwards could.
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
     "DIFFUSERS_VERBOSITY": "error",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",

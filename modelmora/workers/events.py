@@ -154,8 +154,9 @@ class ExitReport:
     `private_bytes` is the child's private memory just before the kill (the last sample, if it
     crashed). `tree_before` and `tree_after` are the summed Pss of node, zygote and all children
     around a kill: their difference is what came back, where `alone` says that no other child took
-    or gave memory meanwhile. `gpu_bytes` is what it held of its GPU, `gpu_kept` what the driver
-    still had not given back when nobody waited any longer. `exit_code` is negative for a signal.
+    or gave memory meanwhile; not measured where that is known before. `gpu_bytes` is what it held
+    of its GPU, `gpu_kept` what the driver still had not given back when nobody waited any longer.
+    `exit_code` is negative for a signal.
     """
 
     reason: ExitReason

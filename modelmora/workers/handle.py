@@ -20,7 +20,7 @@ from modelmora.surroundings import interpreter
 from modelmora.workers.environment import worker_environment
 from modelmora.workers.exits import wait_exit
 
-CHILD, ZYGOTE = "modelmora.workers.child", "modelmora.workers.zygote"
+CHILD, ZYGOTE = "modelmora.workers.child", "modelmora.workers.child.zygote"
 DATAGRAM = 64 << 10
 PING_S = 5.0
 # Pings left unanswered in a row until a zygote counts as frozen: half a minute, and five of them
@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 
 class ForkRefused(ModelMoraError):
     """The zygote cannot fork a child now."""
+
+
+class ZygoteEnded(ForkRefused):
+    """Nor ever again; the next one may."""
 
 
 class Spawned(NamedTuple):
@@ -73,7 +77,7 @@ class Zygote:
             socket.send_fds(self._socket, [json.dumps(order).encode()], [child.fileno()])
             return await answer
         except OSError as error:
-            raise ForkRefused(f"the zygote does not listen: {error.strerror}") from None
+            raise ZygoteEnded(f"the zygote does not listen: {error.strerror}") from None
         finally:
             del self._answers[token]
 
@@ -93,7 +97,7 @@ class Zygote:
         self._socket.close()
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(ForkRefused("the zygote ended"))
+                answer.set_exception(ZygoteEnded("the zygote ended"))
         self.settled.set()
         return code
 

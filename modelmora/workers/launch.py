@@ -12,9 +12,19 @@ from typing import Any
 
 from modelmora.settings import Runtime
 from modelmora.workers import linux
-from modelmora.workers.handle import ForkRefused, Spawned, Zygote, known, spawn_child, spawn_zygote
+from modelmora.workers.handle import (
+    ForkRefused,
+    Spawned,
+    Zygote,
+    ZygoteEnded,
+    known,
+    spawn_child,
+    spawn_zygote,
+)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 30.0
+NEXT_S = 2.0
+"""How long a load waits for another zygote to be started before it gets a fresh interpreter."""
 log = logging.getLogger(__name__)
 
 
@@ -40,10 +50,12 @@ class Launcher:
         self._modules: tuple[str, ...] = first.modules if first else ()
         self._zygote: Zygote | None = None
         self._coming: Zygote | None = None
+        self._changed = asyncio.Event()
         self._keepers: dict[Zygote, asyncio.Task[None]] = {}
         self._pause = FIRST_PAUSE_S
         self._restart: asyncio.TimerHandle | None = None
         self._fresh: dict[int, subprocess.Popen[bytes]] = {}
+        self._origins: dict[int, Zygote] = {}
         self._stopping = False
         self.sessions: set[int] = set()
         self.forked = 0
@@ -86,6 +98,7 @@ class Launcher:
     async def stop(self) -> None:
         """End the zygotes and start no more children."""
         self._stopping = True
+        self._changed.set()
         if self._restart is not None:
             self._restart.cancel()
         for zygote in self._keepers:
@@ -108,7 +121,7 @@ class Launcher:
         """
         if self._zygote is not None and runtime is None:
             try:
-                return await self._fork(self._zygote, visible)
+                return await self._fork_from_any(self._zygote, visible)
             except ForkRefused as refusal:
                 log.warning("a child gets a fresh interpreter, which is slow: %s", refusal)
         if self._stopping:
@@ -126,12 +139,45 @@ class Launcher:
         self.sessions.add(process.pid)
         return process.pid, ours
 
+    def owns_its_libraries(self, pid: int) -> bool:
+        """Whether a child's private memory may hold all that its zygote had imported.
+
+        Its zygote has ended, so what they shared is the child's alone if no other has it.
+        """
+        origin = self._origins.get(pid)
+        return origin is not None and origin not in self._keepers
+
     def ended(self, pid: int, code: int | None) -> None:
         """A child was reaped."""
+        self._origins.pop(pid, None)
         process = self._fresh.pop(pid, None)
         if process is not None:
             process.returncode = known(code)
         self._on_orphans()
+
+    async def _fork_from_any(self, zygote: Zygote, visible: str) -> tuple[int, socket.socket]:
+        """From this one; where it ends meanwhile, from the next. Raises ForkRefused.
+
+        Children of a fresh interpreter share no memory, and many may be loading.
+        """
+        try:
+            return await self._fork(zygote, visible)
+        except ZygoteEnded:
+            following = await self._after(zygote)
+            if following is None:
+                raise
+            return await self._fork(following, visible)
+
+    async def _after(self, zygote: Zygote) -> Zygote | None:
+        """The zygote that takes the place of one that ended; None where none comes soon."""
+        try:
+            async with asyncio.timeout(NEXT_S):
+                while self._zygote in (None, zygote) and not self._stopping:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return None
+        return None if self._stopping else self._zygote
 
     async def _fork(self, zygote: Zygote, visible: str) -> tuple[int, socket.socket]:
         # A pair of its own: a child whose fork was never confirmed must find its socket closed.
@@ -143,6 +189,7 @@ class Launcher:
             ours.close()
             raise
         self.forked += 1
+        self._origins[pid] = zygote
         return pid, ours
 
     def _keep_alive(self, spawned: Spawned) -> Zygote:
@@ -155,6 +202,7 @@ class Launcher:
     def _put(self, zygote: Zygote) -> None:
         """From now on children are forked from this one."""
         self._zygote = zygote
+        self._changed.set()
         self._on_zygote(zygote.pid)
 
     async def _keep(self, zygote: Zygote) -> None:

@@ -192,7 +192,7 @@ class ChildProcess:
         private = before = after = 0
         alone = self._around.at_rest(self.replica)
         if asked.done() and not exited.done():
-            private, before = await self._measure(pid)
+            private, before = await self._measure(pid, self._around.tree() if alone else [])
             _signal(pid)
         elif not exited.done():
             first = asyncio.FIRST_COMPLETED
@@ -231,8 +231,13 @@ class ChildProcess:
         self._end = (ExitReason.LOAD_FAILED, message)
         self._around.events.on_load_failed(self.replica, Code.MODEL_UNAVAILABLE, message)
 
-    async def _measure(self, pid: int) -> tuple[int, int]:
-        pids, gpu = self._around.tree(), self.gpu
+    async def _measure(self, pid: int, pids: Sequence[int]) -> tuple[int, int]:
+        """Its private memory, and that of all these, which may be none.
+
+        Where others take or give memory meanwhile a sum proves nothing, and to read it for each of
+        many that end together would keep their memory for seconds.
+        """
+        gpu = self.gpu
         loop = asyncio.get_running_loop()
         private, before, on_gpu = await loop.run_in_executor(
             self._around.reader,

@@ -201,6 +201,8 @@ class Supervisor:
             for child in list(self._children.values()):
                 if child.busy and child.pid is not None:
                     child.busy = False
+                    if self._launcher.owns_its_libraries(child.pid):
+                        continue  # which would be learned as the model's need
                     sizes = await loop.run_in_executor(self._reader, _sizes, child.pid, child.gpu)
                     self._sampled(child, *sizes)
             if self._orphans_due.is_set() or elapsed >= ORPHANS_S:

@@ -18,7 +18,7 @@ import pytest
 from modelmora.cli import main
 from modelmora.cli.demo import SENTENCES
 from modelmora.cli.showcase import Showcase
-from modelmora.host import read_run
+from modelmora.host.runfile import read_run
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret text"

@@ -29,15 +29,21 @@ def rows(outputs: list[bytes | None]) -> np.ndarray:
     return np.concatenate(found)
 
 
-@pytest.mark.gpu
-async def test_a_child_computes_on_its_gpu_and_gives_its_memory_back() -> None:
+def on_gpu() -> Placement:
+    """The last GPU of this machine, or instance of one."""
     gpus = list_gpus()
     if not gpus:
         pytest.skip("no GPU here")
     gpu = gpus[-1]
-    device = Device(gpu.uuid, DeviceKind.CUDA, gpu.free, f"cuda:{gpu.index}")
+    device = Device(gpu.uuid, DeviceKind.CUDA, gpu.free, f"cuda:{gpu.number}")
+    return Placement(device, Need(GIB, GIB), Cause.ORDER)
+
+
+@pytest.mark.gpu
+async def test_a_child_computes_on_its_gpu_and_gives_its_memory_back() -> None:
+    place = on_gpu()
     async with supervised() as (supervisor, recorder):
-        supervisor.load(1, MINILM, Placement(device, Need(GIB, GIB), Cause.ORDER))
+        supervisor.load(1, MINILM, place)
         await recorder.wait("loaded", 1)
         assert recorder.info[1]["device"] == "cuda"
         await load(supervisor, recorder, 2, MINILM)
@@ -46,9 +52,20 @@ async def test_a_child_computes_on_its_gpu_and_gives_its_memory_back() -> None:
         assert (ours * theirs).sum(axis=1).min() > 0.999
         await recorder.wait("memory", 1)
         pid = supervisor.pids[1]
-        held = held_by(pid, gpu.uuid)
+        held = held_by(pid, place.device.id)
         assert held > 0, "the driver's process numbers are not ours"
         supervisor.kill(1, "unload")
         await recorder.wait("exited", 1)
         (report,) = recorder.reports[1]
         assert (report.gpu_bytes, report.gpu_kept) == (held, 0)
+
+
+@pytest.mark.gpu
+async def test_libraries_that_ask_for_gpus_on_import_do_not_keep_children_from_them() -> None:
+    place = on_gpu()
+    async with supervised(["diffusers", "sentence_transformers"]) as (supervisor, recorder):
+        await supervisor.zygote_ready()
+        supervisor.load(1, MINILM, place)
+        await recorder.wait("loaded", 1)
+        assert recorder.info[1]["device"] == "cuda"
+        assert supervisor.fresh_starts == 0

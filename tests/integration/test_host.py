@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from modelmora.host import RunInfo, read_run
+from modelmora.host.runfile import RunInfo, read_run
 from tests.programs import ROOT, alive, eventually, program
 
 CAP_S = 60.0

@@ -142,14 +142,14 @@ def test_inputs_that_are_no_text_fail_alone(station: Station) -> None:
 def test_poison_fails_alone(
     station: Station, model: str, code: str, exit_code: bytes | None
 ) -> None:
-    texts = [f"fine {n}" for n in range(7)]
-    texts.insert(3, f"a {MARKER} pill")
+    texts = [f"fine {n}" for n in range(3)]
+    texts.insert(1, f"a {MARKER} pill")
     drafts = [draft(model, [text], {"marker": MARKER}) for text in texts]
     answers = station.ask(*drafts)
     assert codes(answers) == [code if MARKER in text else "" for text in texts]
     assert [a.outputs for a in answers if not a.error] == [(t,) for t in texts if MARKER not in t]
-    (letter,) = station.letters_of(answers[3])
-    assert letter.value == drafts[3].value
+    (letter,) = station.letters_of(answers[1])
+    assert letter.value == drafts[1].value
     assert letter.headers.get("modelmora-worker-exit-code") == exit_code
 
 

@@ -177,7 +177,7 @@ def test_a_stop_before_it_is_ready(yard: Yard) -> None:
 def test_a_stop_without_a_broker(mortal: EmbeddedBroker, namespace: str, tmp_path: Path) -> None:
     """It ends by itself, within its deadline; what it could not tell is told by the next node."""
     yard = Yard(mortal, namespace, tmp_path)
-    with yard.node(LIMITS__GROUP_REQUESTS=8) as node:
+    with yard.node(LIMITS__GROUP_REQUESTS=8, TIMING__DRAIN_S=2) as node:
         yard.send(draft("sleep", [f"{n}"], {"ms": 10.0}) for n in range(200))
         eventually(lambda: node.models()["sleep"]["running"], "work under way", CAP_S)
         mortal.kill()

@@ -24,6 +24,7 @@ from modelmora.diagnostics.reader import Reader
 from modelmora.messages import InferenceRequest
 from modelmora.settings import Settings
 from modelmora.wire import encode_request
+from tests.checker.reading import arrived
 from tests.nodes import READY_S, NodeProcess
 from tests.programs import ROOT, eventually
 from tests.schema_registries import FakeRegistry
@@ -101,7 +102,7 @@ class Station:
             found = [each for each in self.records.get(topic, ()) if wanted(each)]
             if len(found) >= count:
                 return found
-            for message in self._consumer.consume(1000, 0.2):
+            for message in arrived(self._consumer, 0.2):
                 if message.error() is None:
                     self.records.setdefault(message.topic(), []).append(message)
             return []

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from modelmora.broker import EmbeddedBroker
 from modelmora.cli import main
 from modelmora.messages import (
+    Content,
     ControlCommand,
     ControlVerb,
     InferenceRequest,
@@ -84,13 +85,14 @@ class Station:
         *,
         model: str = "count",
         progress: bool = True,
+        inputs: tuple[Content, ...] = ("text",),
         **parameters: Parameter,
     ) -> list[str]:
         """As many requests; their ids."""
         ids = [new_request_id(PARTITIONS) for _ in range(number)]
         for each in ids:
             request = InferenceRequest(
-                each, model, ("text",), parameters=parameters, progress=progress
+                each, model, inputs, parameters=parameters, progress=progress
             )
             topic = f"{self.namespace}.requests.normal"
             self._producer.produce(topic, encode_request(request), model)

@@ -10,10 +10,14 @@ from collections.abc import Iterator
 import pytest
 
 from modelmora.broker import EmbeddedBroker
-from modelmora.messages import Status
+from modelmora.engines import CATALOG
+from modelmora.errors import Code
+from modelmora.messages import Content, InferenceResult, Parameter, Status, Tensor
 from tests.integration.test_stepped import Station
-from tests.tiny_texts import make_tiny_gguf, make_tiny_text
+from tests.tiny_pooled import WIDTH, write_bert
+from tests.tiny_texts import TEMPLATE, make_tiny_gguf, make_tiny_text, write_projector
 
+GREY = CATALOG["img2txt"].warm_up.inputs  # type: ignore[union-attr]  # it has one
 BOTH = ("tensors", "gguf")
 
 
@@ -25,6 +29,14 @@ def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) ->
         {"name": name, "task": "txt2txt", "source": str(source)}
         for name, source in zip(BOTH, sources, strict=True)
     ]
+    eyes = make_tiny_gguf(folder / "eyes", tokenizer__chat_template=TEMPLATE)
+    write_projector(eyes / "mmproj.gguf")
+    for name, task, source in (
+        ("eyes", "txt2txt", eyes),
+        ("vectors", "txt2embed", write_bert(folder / "vectors.gguf", 1)),
+        ("ranks", "rerank", write_bert(folder / "ranks.gguf", 4, head=True)),
+    ):
+        models.append({"name": name, "task": task, "source": str(source)})
     made = Station(broker.bootstrap_servers, folder, json.dumps(models))
     try:
         yield made
@@ -45,6 +57,25 @@ def test_text_comes_in_chunks_and_whole(station: Station, model: str) -> None:
     assert (settings["finish_reason"], settings["max_tokens"]) == ("length", 60)
     (refused,) = station.seen.answers(station.send(model=model, loras=("none",)))
     assert refused.status is Status.REFUSED
+
+
+def test_gguf_makes_vectors_and_scores_and_sees_images(station: Station) -> None:
+    def asked(model: str, *inputs: Content, **parameters: Parameter) -> InferenceResult:
+        ids = station.send(1, model=model, inputs=inputs, progress=False, **parameters)
+        (answer,) = station.seen.answers(ids)
+        return answer
+
+    (vectors,) = asked("vectors", "the river", "sky").outputs
+    (scores,) = asked("ranks", "the river", "sky", "blue", "the").outputs
+    assert isinstance(vectors, Tensor)
+    assert isinstance(scores, Tensor)
+    assert (vectors.shape, scores.shape) == ((2, WIDTH), (3,))
+    long = asked("vectors", "the " * 90)
+    assert (long.status, long.error and long.error.code) == (Status.REFUSED, Code.INVALID_INPUT)
+    assert asked("vectors", "the " * 90, truncate=True).status is Status.COMPLETED
+    seen, blind = asked("eyes", "the", *GREY, temperature=0), asked("eyes", "the", temperature=0)
+    assert seen.status is blind.status is Status.COMPLETED, seen.error
+    assert seen.outputs != blind.outputs
 
 
 @pytest.mark.parametrize("model", BOTH)

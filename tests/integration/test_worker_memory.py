@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 
 import pytest
 
 from modelmora.messages import DeviceKind
+from modelmora.resources import summed_pss
 from modelmora.scheduling import Cause, Device, Need, Placement, ram
 from modelmora.wire import encode_outputs
 from modelmora.workers import Held, process
@@ -33,6 +36,28 @@ async def test_the_batch_that_fits_is_told_and_not_exceeded_after_the_next_load(
         await recorder.wait("loaded", 2)
         outputs = await answers(supervisor, recorder, group(2, 2, [["x"]] * 20))
         assert outputs == [encode_outputs(["5"])] * 20
+
+
+async def test_of_many_that_end_together_each_says_what_it_held_and_none_claims_a_proof() -> None:
+    heavy = Spec(engine="tests.integration.worker_helpers:Heavy")
+    numbers = range(6)
+    async with supervised() as (supervisor, recorder):
+        for number in numbers:
+            supervisor.load(number, heavy)
+        for number in numbers:
+            await recorder.wait("loaded", number)
+        tree = [os.getpid(), *supervisor.zygote_pids]
+        before = summed_pss([*tree, *supervisor.pids.values()])
+        os.kill(supervisor.pids[0], signal.SIGSTOP)  # no matter to a kill
+        for number in numbers:
+            supervisor.kill(number, "unload")
+        for number in numbers:
+            await recorder.wait("exited", number)
+        returned = before - summed_pss(tree)
+    reports = [recorder.reports[number][0] for number in numbers]
+    assert all(report.private_bytes >= 64 << 20 for report in reports)
+    assert [report.returned_share for report in reports] == [None] * len(reports)
+    assert returned >= 0.9 * sum(report.private_bytes for report in reports)
 
 
 async def test_a_child_is_gone_when_its_gpu_has_its_memory_back(

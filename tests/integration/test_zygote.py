@@ -9,6 +9,7 @@ import signal
 import psutil
 import pytest
 
+from modelmora.resources import private_memory
 from modelmora.workers import Supervisor
 from tests.integration.worker_rig import Spec, answers, group, load, spec_of, supervised
 from tests.programs import eventually
@@ -30,6 +31,24 @@ async def test_children_outlive_the_zygote_and_another_one_starts() -> None:
         assert (supervisor.zygote_starts, supervisor.forked) == (2, 2)
 
 
+async def test_what_a_dead_zygote_leaves_to_its_children_is_not_learned_as_their_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modelmora.workers.supervisor.SAMPLE_S", 0.05)
+    async with supervised(["json.tool"]) as (supervisor, recorder):
+        first = await ready_zygote(supervisor)
+        await load(supervisor, recorder, 1, Spec())
+        before = private_memory(supervisor.pids[1])
+        os.kill(first, signal.SIGKILL)
+        await recorder.until(lambda: supervisor.zygote_pid not in {None, first})
+        await load(supervisor, recorder, 2, Spec())
+        assert private_memory(supervisor.pids[1]) > before
+        await answers(supervisor, recorder, group(1, 1, [["a"]]))
+        await answers(supervisor, recorder, group(2, 2, [["a"]]))
+        await recorder.wait("memory", 2)
+        assert ("memory", 1) not in recorder.log
+
+
 async def test_a_load_survives_the_death_of_the_zygote_it_waits_for() -> None:
     async with supervised() as (supervisor, recorder):
         zygote = supervisor.zygote_pid
@@ -39,11 +58,38 @@ async def test_a_load_survives_the_death_of_the_zygote_it_waits_for() -> None:
         await asyncio.sleep(0)  # the fork is asked for
         os.kill(zygote, signal.SIGKILL)
         await recorder.wait("loaded", 1)
-        assert supervisor.fresh_starts == 1
+        assert (supervisor.forked, supervisor.fresh_starts) == (1, 0)
         await answers(supervisor, recorder, group(1, 1, [["a"]]))
 
 
-async def test_a_frozen_zygote_is_replaced_and_a_fork_that_waits_for_it_falls_back(
+async def test_many_loads_survive_it_and_share_the_next_one() -> None:
+    async with supervised() as (supervisor, recorder):
+        zygote = await ready_zygote(supervisor)
+        for replica in range(10):
+            supervisor.load(replica, Spec())
+        await asyncio.sleep(0)
+        os.kill(zygote, signal.SIGKILL)
+        for replica in range(10):
+            await recorder.wait("loaded", replica)
+        assert (supervisor.forked, supervisor.fresh_starts) == (10, 0)
+
+
+async def test_where_no_zygote_follows_soon_a_load_gets_a_fresh_interpreter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modelmora.workers.launch.NEXT_S", 0.01)
+    async with supervised() as (supervisor, recorder):
+        zygote = supervisor.zygote_pid
+        assert zygote is not None
+        os.kill(zygote, signal.SIGSTOP)
+        supervisor.load(1, Spec())
+        await asyncio.sleep(0)
+        os.kill(zygote, signal.SIGKILL)
+        await recorder.wait("loaded", 1)
+        assert supervisor.fresh_starts == 1
+
+
+async def test_a_frozen_zygote_is_replaced_and_a_fork_that_waits_for_it_goes_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("modelmora.workers.handle.PING_S", 0.2)
@@ -52,10 +98,9 @@ async def test_a_frozen_zygote_is_replaced_and_a_fork_that_waits_for_it_falls_ba
         os.kill(frozen, signal.SIGSTOP)
         supervisor.load(1, Spec())
         await recorder.wait("loaded", 1)
-        assert (supervisor.forked, supervisor.fresh_starts) == (0, 1)
-        await recorder.until(lambda: supervisor.zygote_pid not in {None, frozen})
+        assert supervisor.zygote_pid not in {None, frozen}
         await load(supervisor, recorder, 2, Spec())
-        assert supervisor.forked == 1
+        assert (supervisor.forked, supervisor.fresh_starts) == (2, 0)
         assert not psutil.pid_exists(frozen)
 
 

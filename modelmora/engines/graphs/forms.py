@@ -10,6 +10,7 @@ from typing import Any
 
 from modelmora.engines.files import Shape, broken, read_json, read_weights
 from modelmora.engines.graphs.graph import GRAPH, Graph, named, read_graph
+from modelmora.engines.options import option
 
 RECORD = "onnx.json"
 """Beside a graph that was exported here: how well and how fast it computes."""
@@ -57,7 +58,7 @@ def form_of(folder: Path, options: Mapping[str, Any], *, on_cpu: bool) -> Path |
     `auto` takes the only form there is. Of two it takes the graph on a CPU, where its record says
     that it gives the same and was measured faster for single texts. Raises LoadError.
     """
-    told = str(options.get("form") or Form.AUTO)
+    told = option(options, "form", Form.AUTO)
     if told not in [*Form]:
         raise broken(f"`form` is one of {', '.join(Form)}")
     place = form_beside(options) or folder

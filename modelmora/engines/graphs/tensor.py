@@ -12,6 +12,7 @@ import numpy as np
 from modelmora.engines.base import Engine, Plan, Row
 from modelmora.engines.graphs.graph import Graph, Port, named, read_graph
 from modelmora.engines.graphs.session import Session
+from modelmora.engines.options import option
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
 from modelmora.text import shorten
@@ -49,7 +50,7 @@ class Tensors(Engine):
         """Facts: inputs, outputs, providers, joined (whether requests are). Raises LoadError."""
         self._graph = read_graph(path)
         self._session = Session(self._graph, options)
-        batch = int(options.get("batch") or BATCH)
+        batch = option(options, "batch", BATCH)
         self._batch = batch if can_be_joined(self._graph) else 1
         return {
             "inputs": named(self._graph.inputs),

@@ -32,6 +32,8 @@ from modelmora.engines.base import (
 )
 from modelmora.engines.files import broken
 from modelmora.engines.images.pipeline import LORAS, SCHEDULERS, Pipeline, read_pipeline
+from modelmora.engines.loading import device_of
+from modelmora.engines.options import option
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Parameter
 from modelmora.text import counted
@@ -86,14 +88,14 @@ class Diffusion(Engine):
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Read the pipeline; facts: size, scheduler, loras, filter, device. Raises LoadError."""
         self._files = read_pipeline(path)
-        device = str(options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = str(options.get("dtype") or ("float32" if device == "cpu" else "float16"))
+        device = device_of(options)
+        dtype = option(options, "dtype", "float32" if device == "cpu" else "float16")
         if dtype not in _DTYPES:
             raise broken(f"`dtype` is one of {', '.join(_DTYPES)}")
-        self._steps = int(options.get("steps") or STEPS)
-        self._guidance = float(options.get("guidance") or GUIDANCE)
-        self._max_pixels = int(options.get("max_pixels") or MAX_PIXELS)
-        self._batch = int(options.get("batch") or 1)
+        self._steps = option(options, "steps", STEPS)
+        self._guidance = option(options, "guidance", GUIDANCE)
+        self._max_pixels = option(options, "max_pixels", MAX_PIXELS)
+        self._batch = option(options, "batch", 1)
         self._pipe = _read(self._files, _DTYPES[dtype]).to(device)
         self._pipe.set_progress_bar_config(disable=True)
         self._scheduler = self._pipe.scheduler.config

@@ -59,6 +59,13 @@ def decode(content: bytes, where: str) -> Image.Image:
         return plain if turn is None else plain.transpose(turn)
 
 
+def as_png(picture: Image.Image) -> bytes:
+    """The picture as a file, little compressed."""
+    written = io.BytesIO()
+    picture.save(written, "PNG", compress_level=1)
+    return written.getvalue()
+
+
 def _open(content: bytes, where: str) -> Image.Image:
     try:
         with warnings.catch_warnings(action="ignore"):

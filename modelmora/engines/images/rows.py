@@ -16,6 +16,7 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from modelmora.engines.base import Plan, Row, as_batches
 from modelmora.engines.images.pictures import decode, size_of
 from modelmora.engines.loading import SAFE, OnTorch, reading
+from modelmora.engines.options import option
 from modelmora.engines.sentences.packing import Budget
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Parameter
@@ -34,7 +35,7 @@ class OnImages(OnTorch):
         """Prepare images as the model's files say. Raises LoadError."""
         with reading("image processor"):
             self._processor = AutoImageProcessor.from_pretrained(str(path), backend="pil", **SAFE)
-        self.budget = Budget(int(options.get("batch_size") or _START), _SIZES)
+        self.budget = Budget(option(options, "batch_size", _START), _SIZES)
 
     def contents(
         self, request: InferenceRequest, parameters: Mapping[str, Parameter]

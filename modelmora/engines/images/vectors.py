@@ -14,7 +14,7 @@ from modelmora.engines.base import Row
 from modelmora.engines.images.dual import Dual, normalized
 from modelmora.engines.images.rows import OnImages, decoded, image_of
 from modelmora.engines.loading import weights
-from modelmora.engines.sentences.texts import finite
+from modelmora.engines.numbers import finite
 from modelmora.kafka.sizes import check_inputs, inputs_that_fit
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
 

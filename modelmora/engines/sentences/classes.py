@@ -23,8 +23,9 @@ from modelmora.engines.labels import (
     ranked,
 )
 from modelmora.engines.loading import SAFE, reading
+from modelmora.engines.numbers import finite
 from modelmora.engines.sentences.sentence import CONFIG
-from modelmora.engines.sentences.texts import OnTexts, finite
+from modelmora.engines.sentences.texts import OnTexts
 from modelmora.engines.sentences.tokens import Text, Tokenizer
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.sizes import check_inputs, inputs_that_fit

@@ -14,13 +14,14 @@ from transformers import AutoModel, AutoTokenizer
 
 from modelmora.engines.base import texts_of
 from modelmora.engines.loading import SAFE, reading
+from modelmora.engines.numbers import finite
 from modelmora.engines.sentences.sentence import (
     SentenceModel,
     dimensions_of,
     prompt_of,
     read_sentence_model,
 )
-from modelmora.engines.sentences.texts import OnTexts, finite
+from modelmora.engines.sentences.texts import OnTexts
 from modelmora.engines.sentences.tokens import Text, Tokenizer
 from modelmora.kafka.sizes import check_inputs, inputs_that_fit
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor

@@ -15,10 +15,11 @@ from sentence_transformers import SentenceTransformer
 from modelmora.engines.base import Row, texts_of
 from modelmora.engines.files import broken
 from modelmora.engines.loading import SAFE, reading
+from modelmora.engines.numbers import finite
 from modelmora.engines.sentences.embedding import OUTPUT_NAME
 from modelmora.engines.sentences.sentence import dimensions_of, first_json, prompt_of, read_prompts
 from modelmora.engines.sentences.steps import SentenceStep, read_steps
-from modelmora.engines.sentences.texts import OnTexts, finite
+from modelmora.engines.sentences.texts import OnTexts
 from modelmora.engines.sentences.tokens import Text, Tokenizer, Tokens
 from modelmora.kafka.sizes import check_inputs, inputs_that_fit
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from modelmora.engines.base import Plan, Row
 from modelmora.engines.graphs.forms import form_of
 from modelmora.engines.graphs.network import OnnxNetwork
 from modelmora.engines.loading import OnTorch, weights
+from modelmora.engines.options import option
 from modelmora.engines.sentences.packing import BUDGETS, START, Budget, pack
 from modelmora.engines.sentences.tokens import Text
 from modelmora.errors import Code, RequestError
@@ -58,7 +58,7 @@ class OnTexts(OnTorch):
         """Pack batches by the budget of these options and of the device."""
         own_memory = self.device.type != "cpu"
         budgets, start = (DEVICE_BUDGETS, DEVICE_START) if own_memory else (BUDGETS, START)
-        self.budget = Budget(int(options.get("token_budget") or start), budgets)
+        self.budget = Budget(option(options, "token_budget", start), budgets)
 
     @abstractmethod
     def texts(
@@ -110,15 +110,3 @@ class OnTexts(OnTorch):
         tokens, width = sum(row.cost for row in rows), max(row.cost for row in rows)
         self.budget.observe(tokens, width * len(rows), time.perf_counter() - started)
         return list(answer)
-
-
-def finite(parts: Sequence[Any]) -> np.ndarray[Any, Any]:
-    """Rows of numbers as one array of FP32, in C order.
-
-    Raises RequestError where a number in it is none.
-    """
-    numbers = np.ascontiguousarray(parts, dtype="<f4")
-    if not np.isfinite(numbers).all():
-        message = "the model computed NaN or infinity; its weights may be damaged"
-        raise RequestError(Code.INFERENCE_FAILED, message)
-    return numbers

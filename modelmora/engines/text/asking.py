@@ -24,7 +24,8 @@ class Asked:
 
     prompt: str
     turns: tuple[ChatMessage, ...] = ()
-    images: tuple[bytes, ...] = ()
+    images: tuple[tuple[int, bytes], ...] = ()
+    """Each with its place among the inputs."""
 
     @property
     def most_tokens(self) -> int:
@@ -69,7 +70,7 @@ def asked(
     """
     texts = [each for each in request.inputs if isinstance(each, str)]
     turns = tuple(each for each in request.inputs if isinstance(each, ChatMessage))
-    images = tuple(each for each in request.inputs if isinstance(each, bytes))
+    images = tuple((n, each) for n, each in enumerate(request.inputs) if isinstance(each, bytes))
     if len(texts) + len(turns) + len(images) != len(request.inputs):
         raise _invalid("this task takes a string or chat messages, and images as bytes")
     if bool(texts) == bool(turns) or len(texts) > 1:
@@ -80,6 +81,8 @@ def asked(
         raise _invalid("this model has no chat template; send one string, which is its prompt")
     if (turns or images) and parameters.get("template") is False:
         raise _invalid("`template: false` is for one string, which is then the whole prompt")
+    if images and not (texts[0] if texts else turns[-1].content):
+        raise _invalid("say something about the image; its words are empty")
     if texts and not images and (not has_template or parameters.get("template") is False):
         return Asked(texts[0])
     return Asked("", turns or (ChatMessage("user", texts[0]),), images)
@@ -96,11 +99,8 @@ def sampling(parameters: Mapping[str, Parameter]) -> Sampling:
     return Sampling(**given)
 
 
-def form(parameters: Mapping[str, Parameter], *, has_turns: bool) -> dict[str, Any]:
-    """`json_schema` or `grammar` (GBNF) that the answer must follow. Raises RequestError.
-
-    Where there are no turns, llama.cpp takes a schema that it cannot use for none.
-    """
+def form(parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """`json_schema` or `grammar` (GBNF) that the answer must follow. Raises RequestError."""
     schema, grammar = parameters.get("json_schema"), parameters.get("grammar")
     if schema is not None and grammar is not None:
         raise _invalid("send `json_schema` or `grammar`, not both")
@@ -113,8 +113,6 @@ def form(parameters: Mapping[str, Parameter], *, has_turns: bool) -> dict[str, A
         return {"grammar": grammar}
     if schema is None:
         return {}
-    if not has_turns:
-        raise _invalid("`json_schema` needs a model with a chat template; send `grammar`")
     try:
         rules = json.loads(str(schema))
     except (ValueError, RecursionError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from glob import escape
 from math import prod
@@ -22,6 +22,7 @@ SEEDS = 1 << 32
 """llama.cpp's seeds have 32 bits; its largest stands for `choose one`, so we never pass it."""
 LORAS = "loras"
 """The folder beside a model's files whose adapters requests may name."""
+Reader = Callable[[Path], ModelFiles]
 _SPLIT = re.compile(r"^(.*)-(\d{5})-of-(\d{5})$")
 _HALF, _SINGLE = 2, 4
 # What the tokens of all requests in progress may take, as a share of the weights and within these.
@@ -83,9 +84,25 @@ def room_for(context: int, token_bytes: int, weight_bytes: int) -> Room:
     return Room(min(context, pool), pool)
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether a model is one of GGUF: that file, or a folder with such and no safetensors."""
+    if path.is_file():
+        return path.suffix == ".gguf"
+    return any(path.glob(GGUF)) and not any(path.glob("*.safetensors"))
+
+
+def by_form(gguf: Reader, other: Reader) -> Reader:
+    """Reads the files of a model, whichever of the two forms they have."""
+
+    def read(path: Path) -> ModelFiles:
+        return gguf(path) if is_gguf(path) else other(path)
+
+    return read
+
+
 def read_files(path: Path) -> ModelFiles:
     """What the node needs to know of a text model before it is loaded. Raises LoadError."""
-    if path.is_file() or any(path.glob(GGUF)):
+    if is_gguf(path):
         model = read_gguf_model(path)
         room, token = model.room, model.token_bytes
         weights = model.bytes
@@ -100,7 +117,8 @@ def read_files(path: Path) -> ModelFiles:
         room = room_for(context_of(config), token, weights)
         facts = {"context_length": room.context, "architecture": str(config.get("model_type"))}
         engine = TRANSFORMER_ENGINE
-    return ModelFiles(weights + room.pool * token, engine=engine, facts={**facts, "slots": SLOTS})
+    facts |= {"slots": SLOTS}
+    return ModelFiles(weights, engine=engine, cache_bytes=room.pool * token, facts=facts)
 
 
 def context_of(config: Mapping[str, Any]) -> int:
@@ -153,7 +171,7 @@ def read_gguf_model(path: Path) -> GgufModel:
     return GgufModel(
         first,
         header,
-        sum(each.bytes for _, each in files),
+        sum(each.bytes for _, each in files) + sum(each.stat().st_size for each in projectors),
         projectors[0] if projectors else None,
         adapters,
     )

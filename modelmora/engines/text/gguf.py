@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 from modelmora.engines.base import Step, SteppedEngine
+from modelmora.engines.images.pictures import as_png, decode, size_of
+from modelmora.engines.options import option
 from modelmora.engines.text import asking, llama
 from modelmora.engines.text.asking import Sampling
 from modelmora.engines.text.files import SLOTS, read_gguf_model
@@ -28,6 +31,7 @@ WAIT_S = 0.05
 """How long a step waits for the first token of any request."""
 STANDSTILL_S = 120.0
 """After so long without a word llama.cpp is taken to be caught in a request, for good."""
+EXIT_STANDSTILL = 70
 # Assumed where places are reserved: of an image, and of what a template puts around the turns.
 _IMAGE_TOKENS, _TEMPLATE_TOKENS = 2048, 512
 
@@ -41,6 +45,7 @@ class _Running:
     how: Sampling
     body: dict[str, Any]
     places: int
+    images: Sequence[tuple[int, bytes]]
     removed: bool = False
     said: list[Said] = field(default_factory=list)
     fresh: str = ""
@@ -88,20 +93,22 @@ class Gguf(SteppedEngine):
     """
 
     slots = SLOTS
+    standstill_s = STANDSTILL_S
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Read the model; facts: context_length, slots, architecture. Raises LoadError."""
         self._files = read_gguf_model(path)
         room = self._files.room
-        self.slots = options.get("slots", SLOTS)
-        self._pool = int(options.get("token_pool") or room.pool)
-        self._context = min(int(options.get("context_length") or room.context), self._pool)
+        self.slots = option(options, "slots", SLOTS)
+        self._pool = option(options, "token_pool", room.pool)
+        self._context = min(option(options, "context_length", room.context), self._pool)
         self._adapters = sorted(self._files.adapters)
         self._threads = self._wanted = len(os.sched_getaffinity(0))  # what a model alone gets
         self._running: dict[int, _Running] = {}
         self._waiting: deque[_Running] = deque()
         self._active: set[_Running] = set()  # the removed ones too, until llama.cpp lets go
         self._events: SimpleQueue[tuple[_Running, Said | None]] = SimpleQueue()
+        self._decoding = Lock()
         self._heard_at = 0.0
         self._start()
         return {
@@ -124,8 +131,10 @@ class Gguf(SteppedEngine):
             takes_images=self._files.projector is not None,
         )
         how = asking.sampling(parameters)
-        body = llama.body_of(asked, how, seeded="seed" in parameters)
-        body |= asking.form(parameters, has_turns=bool(asked.turns))
+        form = asking.form(parameters)
+        body = llama.body_of(asked, how, form, seeded="seed" in parameters)
+        for place, image in asked.images:
+            size_of(image, f"input {place}")
         scales = asking.scales(parameters, self._adapters)
         if self._adapters:
             # Those not named too, or they would stay as the request before had them.
@@ -135,7 +144,7 @@ class Gguf(SteppedEngine):
             ]
         places = asked.most_tokens + _TEMPLATE_TOKENS + _IMAGE_TOKENS * len(asked.images)
         places = min(places + how.max_tokens, self._context)
-        self._running[key] = run = _Running(key, parameters, how, body, places)
+        self._running[key] = run = _Running(key, parameters, how, body, places, asked.images)
         self._waiting.append(run)
         self._admit()
 
@@ -147,8 +156,9 @@ class Gguf(SteppedEngine):
         """
         if not self._active:
             return ()
-        if time.monotonic() - self._heard_at > STANDSTILL_S:
-            raise SystemExit("llama.cpp stands still")
+        if time.monotonic() - self._heard_at > self.standstill_s:
+            sys.stderr.write("llama.cpp stands still\n")
+            os._exit(EXIT_STANDSTILL)  # to leave in order is to wait for its loop
         heard: dict[_Running, bool] = {}
         try:
             run, said = self._events.get(timeout=WAIT_S)
@@ -203,13 +213,29 @@ class Gguf(SteppedEngine):
             return run.removed
 
         try:
+            if run.images:
+                llama.show(run.body, self._pictures(run))
             llama.ask(self._server, run.body, hear)
+        except RequestError as refusal:
+            hear(Said(error=refusal))
         finally:
             self._events.put((run, None))
+
+    def _pictures(self, run: _Running) -> Sequence[bytes]:
+        """Its images, decoded and written anew: llama.cpp's decoder knows no limits.
+
+        One request at a time, since a picture takes much memory meanwhile. Raises RequestError.
+        """
+        with self._decoding:
+            return [as_png(decode(image, f"input {place}")) for place, image in run.images]
 
     def _start(self) -> None:
         self._server: Any = None  # its memory first
         self._threads = self._wanted
         self._server = llama.start(
-            self._files, self._adapters, self.slots, self._pool, self._threads
+            self._files,
+            slots=self.slots,
+            pool=self._pool,
+            threads=self._threads,
+            adapters=self._adapters,
         )

@@ -50,6 +50,8 @@ class GgufHeader:
     lengths: Mapping[str, int]
     tensors: int
     bytes: int
+    outer: frozenset[str] = frozenset()
+    """The names of tensors that belong to no layer."""
 
     @property
     def architecture(self) -> str:
@@ -94,13 +96,14 @@ class _Reader:
                     values[name] = kept
             else:
                 values[name] = self._value(kind)
+        self._outer: set[str] = set()
         ends = [self._tensor() for _ in range(tensors)]
         alignment = values.get("general.alignment", 32)
         if type(alignment) is not int or not 1 <= alignment <= _MOST:
             raise self._lies("alignment")
         start = -(-self._file.tell() // alignment) * alignment
         self._check_places(sorted(ends), start)
-        return GgufHeader(values, lengths, tensors, self._there)
+        return GgufHeader(values, lengths, tensors, self._there, frozenset(self._outer))
 
     def _check_places(self, places: list[tuple[int, int]], start: int) -> None:
         end = 0
@@ -116,7 +119,9 @@ class _Reader:
 
     def _tensor(self) -> tuple[int, int]:
         """Where it begins and ends, from the start of the data."""
-        self._text(_MOST)
+        name = self._text(_MOST)
+        if not name.startswith("blk."):
+            self._outer.add(name)
         axes = self._number("<I")
         if axes > 8:
             raise self._lies("tensor")

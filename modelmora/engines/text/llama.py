@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import xllamacpp
 
 from modelmora.engines.files import broken
@@ -25,6 +27,15 @@ from modelmora.sandbox import kernel, seccomp
 PROMPT_BATCH = 256
 """Tokens of prompts between two things that llama.cpp says; between them it cannot be stopped."""
 _SILENT = -1
+_PLAIN = "modelmora_plain"
+_AS_IT_STANDS = "{{ messages[0].content }}"
+_CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+)
+"""For images beside the prompt of a model without a template, as llama.cpp has it."""
+_TOO_LONG = re.compile(r"input \((\d+) tokens\) is too large")
+_FAILED = RequestError(Code.INFERENCE_FAILED, "llama.cpp failed on this request")
 _PAUSE_NS = 100_000_000
 
 
@@ -40,7 +51,31 @@ class Said:
     error: RequestError | None = None
 
 
-def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, threads: int) -> Any:
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """That whole texts are to be computed, of up to so many tokens: to vectors, or to ranks."""
+
+    tokens: int
+    ranks: bool
+
+
+class TooLong(Exception):
+    """A text has more tokens than the model takes."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__(tokens)
+        self.tokens = tokens
+
+
+def start(
+    model: GgufModel,
+    *,
+    slots: int,
+    pool: int,
+    threads: int,
+    adapters: Sequence[str] = (),
+    texts: Texts | None = None,
+) -> Any:
     """Llama.cpp with the model, its cache and its slots in place. Raises LoadError."""
     params = xllamacpp.CommonParams()
     params.model.path = str(model.path)
@@ -51,11 +86,17 @@ def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, thre
     ]
     params.n_parallel, params.n_ctx = slots, pool
     params.n_batch = PROMPT_BATCH
+    if texts:
+        params.embedding = True
+        params.n_batch = params.n_ubatch = texts.tokens
+        if texts.ranks:
+            params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     params.kv_unified = True
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.warmup = params.fit_params = params.ctx_shift = False
     params.cache_ram_mib = 0
     params.offline = True
+    params.chat_template = _template_of(model)
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
     params.verbosity = _SILENT
     params.n_threads_http = 1
@@ -74,6 +115,16 @@ def start(model: GgufModel, adapters: Sequence[str], slots: int, pool: int, thre
             ) from None
 
 
+def _template_of(model: GgufModel) -> str:
+    """The model's own, with a way past it: only what goes through a template has its schema judged.
+
+    A newline at its end would not be written where it is the whole.
+    """
+    told = model.header.values.get("tokenizer.chat_template")
+    own = str(told).removesuffix("\n") if told else _CHATML
+    return f"{{% if {_PLAIN} %}}{_AS_IT_STANDS}{{% else %}}{own}{{% endif %}}"
+
+
 @contextmanager
 def _unheard() -> Iterator[str]:
     """Where llama.cpp may listen, which it insists on, and nobody can ask it."""
@@ -89,8 +140,38 @@ def _unheard() -> Iterator[str]:
         yield str(Path(folder) / "none.sock")
 
 
-def body_of(asked: Asked, how: Sampling, *, seeded: bool) -> dict[str, Any]:
-    """The request as llama.cpp takes it.
+def embed(server: Any, texts: Sequence[str]) -> Sequence[np.ndarray[Any, Any]]:
+    """A vector of each text, of length 1. Raises TooLong, RequestError."""
+    body = {"input": list(texts), "encoding_format": "base64"}
+    found = sorted(_whole(server.handle_embeddings(body))["data"], key=lambda each: each["index"])
+    return [np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for each in found]
+
+
+def rerank(server: Any, query: str, documents: Sequence[str]) -> Sequence[float]:
+    """What the model makes of each document. Raises TooLong, RequestError."""
+    body = {"query": query, "documents": list(documents)}
+    found = sorted(_whole(server.handle_rerank(body))["results"], key=lambda each: each["index"])
+    return [each["relevance_score"] for each in found]
+
+
+def _whole(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An answer that is no error."""
+    if not (error := answer.get("error")):
+        return answer
+    if told := _TOO_LONG.match(str(error.get("message"))):
+        raise TooLong(int(told[1]))
+    if "n_prompt_tokens" in error:
+        raise TooLong(int(error["n_prompt_tokens"]))
+    if error.get("type") == "invalid_request_error":
+        message = "is empty for this model, which makes no token of it"
+        raise RequestError(Code.INVALID_INPUT, message)
+    raise _FAILED
+
+
+def body_of(
+    asked: Asked, how: Sampling, form: Mapping[str, Any], *, seeded: bool
+) -> dict[str, Any]:
+    """The request as llama.cpp takes it; `form` as `asking.form` gives it.
 
     What earlier requests have computed of a prompt is used only where chance decides anyway: it
     changes the last bits, and so may change a token.
@@ -110,26 +191,32 @@ def body_of(asked: Asked, how: Sampling, *, seeded: bool) -> dict[str, Any]:
         "seed": how.seed,
         "stop": list(how.stop),
         "cache_prompt": not seeded and not how.greedy,
+        **form,
     }
-    if not asked.turns:
+    turns: list[dict[str, Any]] = [{"role": t.role, "content": t.content} for t in asked.turns]
+    if not turns and "json_schema" in form:
+        # Asked without a template, llama.cpp takes a schema that it cannot use for none.
+        turns = [{"role": "user", "content": asked.prompt}]
+        body["chat_template_kwargs"] = {_PLAIN: True}
+    if not turns:
         body["prompt"] = asked.prompt
         if how.logprobs is not None:
             body["logprobs"] = max(1, how.logprobs)
         return body
     if how.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": max(1, how.logprobs)}
-    turns: list[dict[str, Any]] = [{"role": t.role, "content": t.content} for t in asked.turns]
-    if asked.images:
-        turns[-1]["content"] = [
-            {"type": "text", "text": asked.turns[-1].content},
-            *({"type": "image_url", "image_url": {"url": _url(image)}} for image in asked.images),
-        ]
     body["messages"] = turns
     return body
 
 
-def _url(image: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+def show(body: dict[str, Any], images: Sequence[bytes]) -> None:
+    """Put images (PNG) before the words of the last turn: llama.cpp ends where none are behind."""
+    last = body["messages"][-1]
+    urls = (f"data:image/png;base64,{base64.b64encode(image).decode()}" for image in images)
+    last["content"] = [
+        *({"type": "image_url", "image_url": {"url": url}} for url in urls),
+        {"type": "text", "text": last["content"]},
+    ]
 
 
 def ask(server: Any, body: dict[str, Any], hear: Callable[[Said], bool]) -> None:
@@ -170,7 +257,7 @@ def _fault(error: Mapping[str, Any], body: Mapping[str, Any]) -> RequestError:
             return refusal
     if error.get("type") == "invalid_request_error":
         return _refused(body)
-    return RequestError(Code.INFERENCE_FAILED, "llama.cpp failed on this request")
+    return _FAILED
 
 
 def _refused(body: Mapping[str, Any]) -> RequestError:

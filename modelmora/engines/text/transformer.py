@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from modelmora.engines.base import Step, SteppedEngine
 from modelmora.engines.files import broken, read_json
-from modelmora.engines.loading import SAFE, reading, weights
+from modelmora.engines.loading import SAFE, device_of, reading, weights
+from modelmora.engines.options import option
 from modelmora.engines.sentences.sentence import CONFIG, check_safe
 from modelmora.engines.text import asking
 from modelmora.engines.text.asking import Asked
@@ -48,7 +49,8 @@ class Transformer(SteppedEngine):
     """One causal language model.
 
     Options: `device` (torch's name; default: the first GPU if there is one, else the CPU),
-    `slots` (requests at once) and `token_pool` (padded tokens of all of them).
+    `slots` (requests at once), `context_length` (tokens of one request) and `token_pool` (padded
+    tokens of all of them).
     """
 
     slots = SLOTS
@@ -56,7 +58,7 @@ class Transformer(SteppedEngine):
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Read the model; facts: context_length, slots, device. Raises LoadError."""
         check_safe(path)
-        device = str(options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = device_of(options)
         with reading("tokenizer"):
             self._tokenizer = AutoTokenizer.from_pretrained(str(path), **SAFE)
         model = weights(AutoModelForCausalLM, str(path)).to(device)
@@ -65,12 +67,12 @@ class Transformer(SteppedEngine):
         if getattr(model, "_is_stateful", False):
             raise broken("the model keeps a state that is no cache of tokens, which is not served")
         config = read_json(path / CONFIG)
-        self._context = context_of(config)
+        told = context_of(config)
         size = sum(each.nbytes for each in model.parameters())
-        room = room_for(self._context, token_bytes(config), size)
-        self._pool = int(options.get("token_pool") or room.pool)
-        self._context = min(self._context, self._pool)
-        self.slots = options.get("slots", SLOTS)
+        room = room_for(told, token_bytes(config), size)
+        self._pool = option(options, "token_pool", room.pool)
+        self._context = min(option(options, "context_length", told), told, self._pool)
+        self.slots = option(options, "slots", SLOTS)
         self._vocabulary = model.get_input_embeddings().num_embeddings
         self._ends = frozenset(_ends(model, self._tokenizer))
         self._batch = Batch(model)

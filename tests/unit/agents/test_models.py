@@ -115,6 +115,17 @@ async def test_slots_that_are_no_number_of_requests_are_told_before_a_load(
     assert spec.fault == "its option `slots` must be an integer from 1 to 256"
 
 
+@pytest.mark.parametrize("value", [-1, "abc", 1e99])
+async def test_options_that_its_engine_does_not_take_are_told_before_a_load(
+    desk: Desk, value: object
+) -> None:
+    path = desk.install("fast", task="txt2embed")
+    path.write_text(path.read_text() + f"options: {{token_budget: {json.dumps(value)}}}\n")
+    desk.refresh()
+    fault = desk.service.catalogue.specs["fast", "1"].fault
+    assert fault == "its option `token_budget` must be an integer from 1 to 1073741824"
+
+
 @pytest.mark.parametrize(("told", "slots"), [("", 16), ("slots: null", 16), ("slots: 3", 3)])
 async def test_an_engine_takes_as_many_requests_as_it_is_sent(
     desk: Desk, told: str, slots: int

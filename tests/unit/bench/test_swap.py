@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from modelmora.bench.swap import (
     LOAD_S,
@@ -44,6 +45,33 @@ def test_a_model_that_is_seldom_asked_for_waits_for_the_ageing_bound_and_no_long
     assert played.right == len(stream)
     # Each that has aged waits for one load, after those that aged before it.
     assert played.longest_s <= 4 + PLACES * 2 * LOAD_S
+
+
+def least_recently_used(stream: Sequence[int], places: int) -> int:
+    """Loads of one who answers requests in their order and drops what was used longest ago."""
+    loaded: dict[int, None] = {}
+    loads = 0
+    for model in stream:
+        loads += model not in loaded
+        loaded.pop(model, None)
+        loaded[model] = None
+        if len(loaded) > places:
+            del loaded[next(iter(loaded))]
+    return loads
+
+
+def test_models_that_are_often_asked_for_stay_longer_than_by_their_last_use() -> None:
+    popularity = [1 / (place + 1) for place in range(MODELS)]
+    stream = random.Random(1).choices(range(MODELS), popularity, k=REQUESTS)
+    played = Rehearsal(stream, look_ahead=1).play()
+    assert played.right == REQUESTS
+    assert len(played.loads) <= 0.9 * least_recently_used(stream, PLACES)
+
+
+def test_little_look_ahead_is_used_for_the_models_for_which_most_waits() -> None:
+    stream = shuffled()
+    played = Rehearsal(stream, look_ahead=50).play()
+    assert len(played.loads) <= 1.4 * belady(stream, 50)
 
 
 def test_20_small_models_are_in_memory_at_once() -> None:

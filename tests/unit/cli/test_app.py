@@ -131,6 +131,19 @@ def test_it_runs_as_a_module() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_what_asks_a_running_instance_imports_neither_kafka_nor_what_serves() -> None:
+    script = """
+import sys
+import modelmora.cli.infer, modelmora.cli.ps
+slow = {"aiokafka", "confluent_kafka", "fastavro", "httpx", "structlog", "torch"}
+print(*sorted(slow & {*sys.modules}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
 def test_ctrl_c_while_it_is_imported_says_nothing() -> None:
     script = """
 import sys, types

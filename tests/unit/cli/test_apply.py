@@ -123,14 +123,23 @@ def test_a_plan_is_json_too(cli: Cli, hall: FakeHall, folder: Path) -> None:
     assert _versions(hall).keys() == {"echo@1", "m@1", "m@2"}
 
 
-def test_parameters_that_no_engine_takes_are_told_before_anything_is_changed(
-    cli: Cli, hall: FakeHall, folder: Path
+@pytest.mark.parametrize(
+    ("told", "fault"),
+    [
+        ("task: sleep, parameters: {ms: fast}", "its parameters: parameter `ms` must be a number"),
+        (
+            "task: txt2txt, options: {token_pool: abc}",
+            "its option `token_pool` must be an integer from 1 to 1073741824",
+        ),
+    ],
+)
+def test_what_no_engine_takes_is_told_before_anything_is_changed(
+    cli: Cli, hall: FakeHall, folder: Path, told: str, fault: str
 ) -> None:
-    wrong = "{name: w, task: sleep, source: /w, parameters: {ms: fast}}"
-    (folder / "wrong.yaml").write_text(wrong)
+    (folder / "wrong.yaml").write_text(f"{{name: w, source: /w, {told}}}")
     ran = cli("apply", "models", "--yes", *URL)
     assert ran.code == 2
-    assert "wrong.yaml: w: its parameters: parameter `ms` must be a number" in ran.err
+    assert f"wrong.yaml: w: {fault}" in ran.err
     assert _versions(hall).keys() == {"echo@1"}
 
 

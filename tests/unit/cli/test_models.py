@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from modelmora.text import size
+from tests.tiny_texts import make_tiny_gguf
 from tests.unit.cli.runs import Cli, pretend_running
 from tests.unit.registry.models import make_model
 
@@ -145,6 +147,16 @@ def test_what_a_model_is_is_shown_within_80_columns(cli: Cli, tmp_path: Path) ->
     assert (wrong.code, wrong.out) == (3, "")
     assert "did you mean" not in wrong.err
     assert "see `modelmora list`" in wrong.err
+
+
+def test_the_weights_of_a_gguf_are_told_apart_from_its_cache(cli: Cli, tmp_path: Path) -> None:
+    file = make_tiny_gguf(tmp_path / "g") / "tiny.gguf"
+    cli("install", "./g")
+    told = cli("show", "g", "--json").json
+    assert (told["task"], told["weight_bytes"]) == ("txt2txt", file.stat().st_size)
+    assert told["cache_bytes"] == 2048 * 2 * 2 * 16 * 2  # tokens, layers, k and v, width, half
+    told = f"{size(told['weight_bytes'])} of weights; beside them up to {size(told['cache_bytes'])}"
+    assert f"{told} of cache and buffers\n" in cli("info", "g").out
 
 
 def test_uninstall_takes_one_away_and_says_which_it_needs(cli: Cli, tmp_path: Path) -> None:

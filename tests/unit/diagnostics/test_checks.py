@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from modelmora.diagnostics import State, checks
+from modelmora.diagnostics import checks
+from modelmora.diagnostics.finding import State
 from modelmora.settings import Settings
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelmora.diagnostics import Finding, State
+from modelmora.diagnostics.finding import Finding, State
 from modelmora.diagnostics.groups import pace_line
 from modelmora.diagnostics.membership import Seen, judged
 from modelmora.settings import KafkaSettings, Settings

@@ -56,7 +56,6 @@ TOLD: dict[str, tuple[dict[str, object], str | None]] = {
         None,
     ),
     "a pipeline": ({"model_index.json": {}}, "txt2img"),
-    "GGUF": ({"model.gguf": {}}, "txt2txt"),
     "ONNX": ({"model.onnx": {}}, "tensor"),
     "a tag": (
         {

@@ -156,7 +156,7 @@ def test_the_first_request_of_a_child_is_answered(tmp_path: Path, kind: str, tas
     from modelmora.engines import CATALOG
     from modelmora.engines.entries import class_of, first_request
     from modelmora.wire import encode_request
-    from modelmora.workers.trial import fault_of
+    from modelmora.workers.child.trial import fault_of
 
     folder, entry = make_tiny_kind(tmp_path / "m", kind), CATALOG[task]
     assert entry.read is not None

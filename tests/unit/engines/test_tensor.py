@@ -15,6 +15,7 @@ import pytest
 
 from modelmora.engines import LoadError
 from modelmora.engines.catalog import CATALOG
+from modelmora.engines.graphs.graph import read_graph
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Tensor
 from modelmora.wire.tensors import elements, framed
@@ -175,8 +176,12 @@ def test_one_name_of_an_axis_is_one_size(tmp_path: Path) -> None:
     [
         ({"providers": ["cuda"]}, "provider cuda cannot be used here", Code.MODEL_UNAVAILABLE),
         ({"providers": "qnn"}, "takes cpu, cuda, tensorrt", Code.CANNOT_BE_SERVED),
-        ({"intra_op": "two"}, "number of threads", Code.CANNOT_BE_SERVED),
-        ({"intra_op": -1}, "number of threads", Code.CANNOT_BE_SERVED),
+        (
+            {"intra_op": "two"},
+            "must be an integer from 0 to 1024",
+            Code.CANNOT_BE_SERVED,
+        ),
+        ({"intra_op": -1}, "must be an integer from 0 to 1024", Code.CANNOT_BE_SERVED),
     ],
 )
 def test_options_that_cannot_be(
@@ -202,6 +207,35 @@ def test_threads_only_grow_and_results_stay(tmp_path: Path) -> None:
     for count in (1, 2, 1, 0):
         engine.use_threads(count)
         assert compute(engine, [[ROW]]) == before
+
+
+def test_a_smaller_share_of_the_cores_is_taken_up_once_it_has_lasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelmora.engines.graphs import session
+
+    inner = session.Session(read_graph(make_graph(tmp_path, scaled())), {})
+    feeds = {"x": np.ones((1, 3), "f4")}
+    told: list[int] = []
+    opened = inner._open
+
+    def noted() -> Any:
+        told.append(inner._threads)
+        return opened()
+
+    monkeypatch.setattr(inner, "_open", noted)
+    inner.use_threads(2)
+    inner.use_threads(1)
+    monkeypatch.setattr(session, "_WORTH", 1e9)
+    before = inner.run(feeds)
+    assert told == [2]
+    monkeypatch.setattr(session, "_WORTH", 0)
+    assert np.array_equal(inner.run(feeds), before)
+    assert told == [2, 1]
+    (tmp_path / "model.onnx").touch()
+    inner.use_threads(2)
+    assert np.array_equal(inner.run(feeds), before)
+    assert told == [2, 1], "files that are others now are not read"
 
 
 def test_the_zygote_does_not_import_the_runtime() -> None:

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from modelmora.errors import ModelMoraError
-from modelmora.host import RunInfo, read_run, serve, supervisor
+from modelmora.host import supervisor
 from modelmora.host.face import Face
 from modelmora.host.plan import Commands
+from modelmora.host.runfile import RunInfo, read_run
+from modelmora.host.serve import serve
 from modelmora.host.supervisor import Supervisor
 from modelmora.settings import LogSettings, Settings, Timing
 from tests.programs import COMMANDS, alive, eventually, program

@@ -31,6 +31,7 @@ def test_the_settings_say_which_gpus_are_used_else_the_environment() -> None:
     assert labels(MemorySettings(), "1") == ["cuda:1"]
     assert labels(MemorySettings(), "") == []
     assert labels(MemorySettings(), "-1") == []
+    assert labels(MemorySettings(), "1,-1,0") == ["cuda:1"]
     assert labels(MemorySettings(gpus=("GPU-b",)), "0") == ["cuda:1"]
     assert labels(MemorySettings(gpus=()), "0") == []
 

@@ -20,9 +20,9 @@ TWO = Policy(budget_bytes=10 * SIZE, gpus=(GPU0, GPU1))
 
 
 def option(
-    device: Device, plan: Plan, *, free: int = 0, before: bool = False, used_at: float = 0
+    device: Device, plan: Plan, *, free: int = 0, before: bool = False, loss: float = 0
 ) -> Option:
-    return Option(device, TAKES, plan, used_at, free, before)
+    return Option(device, TAKES, plan, loss, free, before)
 
 
 def add(world: World, *keys: ModelKey, on: tuple[DeviceKind, ...] = (CUDA, CPU)) -> None:
@@ -47,7 +47,7 @@ def test_of_several_devices_the_one_with_room_then_the_former_then_the_emptiest_
     assert choose([option(GPU0, SOON), option(GPU1, NOW)]).device is GPU1
     one, two = Plan(Verdict.SOON, (1,)), Plan(Verdict.SOON, (2, 3))
     assert choose([option(GPU0, two), option(GPU1, one)]).device is GPU1
-    assert choose([option(GPU0, one, used_at=7), option(GPU1, one, used_at=5)]).device is GPU1
+    assert choose([option(GPU0, one, loss=7), option(GPU1, two, loss=5)]).device is GPU1
     assert choose([option(GPU0, NOW, before=True), option(GPU1, NOW, free=9)]).device is GPU0
     assert choose([option(GPU0, NOW, free=8), option(GPU1, NOW, free=9)]).device is GPU1
 
@@ -152,6 +152,27 @@ def test_the_batch_that_fits_is_told_to_the_next_replica() -> None:
     world.exit(A)
     world.send(A)
     assert world.child(A).place.safe_cost == 500
+
+
+def test_a_model_whose_batch_took_more_than_there_is_is_served_in_smaller_ones() -> None:
+    world = World(Policy(budget_bytes=2 * SIZE))
+    world.serve(A)
+    world.scheduler.on_memory(world.replica(A), Need(3 * SIZE), world.now, cost=50)
+    assert world.child(A).killed is KillReason.ROOM, "it holds too much still"
+    world.exit(A)
+    work = world.send(A)
+    assert world.child(A).place.safe_cost == 32
+    world.loaded(A)
+    world.finish(A)
+    assert world.outcome(work) == "answered"
+
+
+def test_a_model_that_takes_more_than_there_is_for_one_request_is_refused() -> None:
+    world = World(Policy(budget_bytes=2 * SIZE))
+    world.serve(A)
+    world.scheduler.on_memory(world.replica(A), Need(3 * SIZE), world.now, cost=1)
+    world.exit(A)
+    assert world.outcome(world.send(A)) == "cannot_be_served"
 
 
 def test_a_peak_of_a_batch_that_is_not_tried_again_is_not_reserved() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from math import ceil
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -146,7 +147,7 @@ class Life(RuleBasedStateMachine):
 
     def held(self, child: Child, private: int) -> Need:
         on_gpu = child.device.kind is DeviceKind.CUDA
-        return Need(private // 4, private) if on_gpu else Need(private)
+        return Need(ceil(private / 4), private) if on_gpu else Need(private)
 
     def learn(self, child: Child, private: int) -> None:
         if private:

@@ -11,9 +11,15 @@ TWO = Policy(budget_bytes=2 * SIZE + MIB, ageing_s=120)
 ONE = Policy(budget_bytes=SIZE + MIB, ageing_s=120)
 
 
-def one(name: str, size: int, presence: Presence = Presence.IDLE, used_at: float = 0) -> Resident:
+def one(
+    name: str,
+    size: int,
+    presence: Presence = Presence.IDLE,
+    used_at: float = 0,
+    worth: float = 0,
+) -> Resident:
     """A replica in memory, numbered by its name."""
-    return Resident(number(name), size, used_at, presence)
+    return Resident(number(name), size, used_at, presence, worth)
 
 
 def number(name: str) -> int:
@@ -49,6 +55,16 @@ def test_idle_models_leave_least_recently_used_first() -> None:
     residents = [one("new", 4, used_at=9), one("old", 4, used_at=1)]
     assert make_room(4, 10, residents) == plan(Verdict.SOON, "old")
     assert make_room(9, 10, residents) == plan(Verdict.SOON, "old", "new")
+
+
+def test_idle_models_that_are_worth_least_for_their_bytes_leave_first() -> None:
+    residents = [
+        one("slow", 4, worth=8, used_at=1),
+        one("quick", 4, worth=4, used_at=9),
+        one("large", 2, worth=3),
+    ]
+    assert make_room(4, 10, residents) == plan(Verdict.SOON, "quick")
+    assert make_room(5, 10, residents) == plan(Verdict.SOON, "quick", "large")
 
 
 def test_nobody_leaves_needlessly() -> None:
@@ -100,6 +116,38 @@ def test_the_load_starts_when_the_memory_is_seen_to_be_back() -> None:
     assert world.loads == [A, B]
     world.exit(B)
     assert world.loads == [A, B, C]
+
+
+def visited(world: World, key: ModelKey, times: int, apart_s: float) -> None:
+    """So many requests for the model, each answered at once."""
+    for _ in range(times):
+        world.now += apart_s
+        world.send(key)
+        world.finish(key)
+
+
+def test_a_model_that_is_often_asked_for_stays_though_another_was_used_last() -> None:
+    world = World(TWO)
+    world.serve(A, B)
+    visited(world, B, 2, apart_s=600)
+    visited(world, A, 5, apart_s=10)
+    visited(world, B, 1, apart_s=20)
+    world.scheduler.add_model(spec(C), world.now)
+    world.send(C)
+    assert (killed(world, A), killed(world, B)) == (None, KillReason.ROOM)
+
+
+def test_the_model_for_which_most_waits_is_loaded_first() -> None:
+    world = World(ONE)
+    world.serve(A)
+    world.send(A)
+    for key in (B, C):
+        world.scheduler.add_model(spec(key), world.now)
+        world.send(key)
+    world.send(C)
+    world.finish(A)
+    world.exit(A)
+    assert world.loads == [A, C]
 
 
 def test_room_that_is_being_made_for_one_is_not_taken_by_another() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from modelmora.messages import InferenceRequest
 from modelmora.wire import encode_request
+from modelmora.workers.child.stepping import SteppedRuns
 from modelmora.workers.protocol import Run, RunItem
-from modelmora.workers.stepping import SteppedRuns
 from tests.unit.workers.test_stepping import Desk, output
 
 PAGE = (Path(__file__).parents[3] / "docs/howto/engine.md").read_text()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+import torch
+
 import modelmora
 from modelmora.workers.environment import worker_environment
 
@@ -27,6 +30,18 @@ def test_only_the_allowed_names_pass() -> None:
     assert "LD_PRELOAD" not in seen
     assert (seen["OMP_NUM_THREADS"], seen["CUDA_VISIBLE_DEVICES"]) == ("1", "")
     assert seen["OMP_WAIT_POLICY"] == "passive"
+
+
+def test_to_ask_torch_for_gpus_does_not_begin_with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries do so while the zygote imports them; no child could compute on a GPU after it."""
+
+    def begin() -> int:
+        raise AssertionError("CUDA has begun")
+
+    monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", begin, raising=False)
+    for name, value in worker_environment({}).items():
+        monkeypatch.setenv(name, value)
+    assert not torch.cuda.is_available()
 
 
 def test_a_source_tree_is_found_by_the_worker_too() -> None:

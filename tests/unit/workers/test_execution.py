@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from modelmora.engines.base import Engine, OnStep, Outputs, Plan, Row, Withdrawn
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import encode_outputs, encode_request
+from modelmora.workers.child.execution import GroupRun, SafeSize
+from modelmora.workers.child.trial import fault_of
 from modelmora.workers.chunks import Chunk
-from modelmora.workers.execution import GroupRun, SafeSize
 from modelmora.workers.protocol import Run, RunItem
-from modelmora.workers.trial import fault_of
 
 
 class Scripted(Engine):
@@ -185,7 +186,15 @@ def test_an_engine_may_refuse_with_a_code_of_its_own() -> None:
     assert outcomes.seen == {0: encode_outputs(("a",)), 1: Code.INVALID_INPUT}
 
 
-@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("DefaultCPUAllocator: no")])
+NO_MEMORY = (
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: no"),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+)
+
+
+@pytest.mark.parametrize("fault", NO_MEMORY)
 def test_out_of_memory_halves_the_batch_and_remembers(fault: Exception) -> None:
     def act(texts: Sequence[str]) -> None:
         if len(texts) > 3:
@@ -198,6 +207,22 @@ def test_out_of_memory_halves_the_batch_and_remembers(fault: Exception) -> None:
     engine.batches.clear()
     execute(engine, requests, safe=safe)
     assert [len(batch) for batch in engine.batches] == [2, 2, 2, 2]
+
+
+def test_what_torch_keeps_of_a_gpu_goes_back_before_a_smaller_batch_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    did: list[int] = []
+
+    def act(texts: Sequence[str]) -> None:
+        did.append(len(texts))
+        if len(texts) > 1:
+            raise MemoryError
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: did.append(0))
+    execute(Scripted(2, act), [["x"]] * 2)
+    assert did == [2, 0, 1, 1]
 
 
 def test_out_of_memory_alone_is_the_requests_own_error() -> None:

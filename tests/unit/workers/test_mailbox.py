@@ -13,8 +13,8 @@ from modelmora.engines.base import Step
 from modelmora.messages import InferenceRequest
 from modelmora.wire import encode_request
 from modelmora.workers import protocol
-from modelmora.workers.child import _run_steps
-from modelmora.workers.mailbox import GroupDesk, Inbox, Outbox
+from modelmora.workers.child.mailbox import GroupDesk, Inbox, Outbox
+from modelmora.workers.child.serve import _run_steps
 from tests.unit.workers.test_stepping import Speller
 
 RUNS = b"".join(protocol.encode_run(group, 4, {}, [{"id": "r"}], [b""]) for group in (1, 2))

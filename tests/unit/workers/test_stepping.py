@@ -12,10 +12,10 @@ from modelmora.engines.base import Step, SteppedEngine
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import encode_outputs, encode_request
+from modelmora.workers.child.stepping import SteppedRuns
+from modelmora.workers.child.trial import fault_of
 from modelmora.workers.chunks import LIFE_S, NOTHING_TOLD, Chunk, Told
 from modelmora.workers.protocol import Run, RunItem
-from modelmora.workers.stepping import SteppedRuns
-from modelmora.workers.trial import fault_of
 
 
 class Speller(SteppedEngine):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
-from modelmora.engines.base import LoadError
+from modelmora.engines.base import LoadError, Step
 from modelmora.errors import Code
 from modelmora.messages import ChatMessage
-from tests.tiny_texts import CONTEXT, make_tiny_gguf, write_lora
+from tests.tiny_texts import CONTEXT, TEMPLATE, make_tiny_gguf, write_lora, write_projector
 from tests.unit.engines.text.rig import Seen, add, ask, fault, plain, request, text, texts
 
 if TYPE_CHECKING:
@@ -78,15 +82,118 @@ def test_an_answer_follows_a_schema_or_a_grammar(smollm2: Gguf) -> None:
         {"json_schema": '{"type": "nonsense"}'},
         {"json_schema": '{"$ref": "http://127.0.0.1:1/x"}'},
         {"json_schema": "{}", "grammar": 'root ::= "a"'},
-        {"json_schema": "{}", "template": False},
+        {"json_schema": '{"type": "nonsense"}', "template": False},
+        {"json_schema": '{"$ref": "#/nowhere"}', "template": False},
+        {"grammar": 'root ::= "a', "template": False},
+        {"grammar": 'root ::= root "a"', "template": False},
     ],
-    ids=["gbnf", "other", "cut", "array", "type", "remote", "both", "plain"],
+    ids=[
+        "gbnf",
+        "other",
+        "cut",
+        "array",
+        "type",
+        "remote",
+        "both",
+        "plain-type",
+        "plain-ref",
+        "plain-gbnf",
+        "endless",
+    ],
 )
 def test_a_form_that_cannot_be_followed_is_refused_and_not_logged(
     smollm2: Gguf, parameters: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert fault(smollm2, request("hi", **parameters)).code is Code.INVALID_INPUT
     assert capfd.readouterr().err == ""
+
+
+def test_a_plain_prompt_follows_a_schema_too(smollm2: Gguf, tiny: Gguf) -> None:
+    """With `template: false`, and where the model has no template at all."""
+    schema = json.dumps({"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 3})
+    for engine, prompt in ((smollm2, "Count: "), (tiny, "the")):
+        (end,) = ask(engine, plain(prompt, json_schema=schema, max_tokens=60))
+        (bare,) = ask(engine, plain(prompt, max_tokens=2))
+        assert end.outputs
+        assert len(json.loads(str(end.outputs[0]))) in (2, 3)
+        assert end.settings["prompt_tokens"] == bare.settings["prompt_tokens"]  # nothing beside it
+        assert text(engine, plain(prompt, grammar='root ::= "yes" | "no"')) in ("yes", "no")
+
+
+STANDSTILL = """
+import sys
+from pathlib import Path
+from modelmora.engines.text.gguf import Gguf
+from tests.unit.engines.text.rig import add, plain
+
+engine = Gguf()
+engine.load(Path(sys.argv[1]), {})
+engine.standstill_s = 1.0
+add(engine, 1, plain("the", grammar='root ::= ("a"?){1000}'))
+add(engine, 2, plain("the"))
+while True:
+    engine.step()
+"""
+
+
+def test_a_grammar_that_holds_llama_cpp_ends_the_process(tmp_path: Path) -> None:
+    folder = make_tiny_gguf(tmp_path / "m")
+    ran = subprocess.run(
+        [sys.executable, "-c", STANDSTILL, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (70, "llama.cpp stands still\n")
+
+
+def picture(colour: str, form: str = "PNG", size: tuple[int, int] = (40, 30)) -> bytes:
+    written = io.BytesIO()
+    Image.new("RGB", size, colour).save(written, form)
+    return written.getvalue()
+
+
+@pytest.fixture(scope="module", params=[TEMPLATE, None], ids=["template", "none"])
+def seeing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Gguf:
+    folder = tmp_path_factory.mktemp("gguf") / "m"
+    told = {"tokenizer__chat_template": request.param} if request.param else {}
+    write_projector(make_tiny_gguf(folder, **told) / "mmproj.gguf")
+    return loaded(folder)
+
+
+def test_images_are_seen_in_a_prompt(seeing: Gguf) -> None:
+    def asked(*inputs: str | bytes) -> Step:
+        (end,) = ask(seeing, request(*inputs, temperature=0, max_tokens=8))
+        assert end.outputs, end.error
+        return end
+
+    red = asked("the", picture("red"))
+    assert asked("the", picture("red", "WEBP")).outputs == red.outputs
+    assert asked(picture("red"), "the").outputs == red.outputs
+    assert asked("the", picture("blue")).outputs != red.outputs
+    two = asked("the", picture("red"), picture("blue"))
+    seen = [int(str(each.settings["prompt_tokens"])) for each in (red, two)]
+    assert seen[1] - seen[0] == 4
+    assert asked("the <__media__> ", picture("red")).outputs  # a word like any other
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        (("the", picture("red"), b"RIFF    WAVEfmt "), "input 2 is no image that is read here"),
+        (("the", picture("red")[:-40]), "input 1 is cut off or damaged"),
+        (("the", picture("red", size=(6000, 6000))), "input 1 has over 20,000,000 pixels"),
+        (("the", picture("red", size=(1, 900))), "input 1 has 1 x 900 pixels"),
+        (("", picture("red")), "its words are empty"),
+        (("the", *[picture("red")] * 30), "tokens and the model takes 128"),
+    ],
+    ids=["sound", "cut", "bomb", "narrow", "wordless", "many"],
+)
+def test_images_that_cannot_be_read_are_refused(seeing: Gguf, inputs: Any, told: str) -> None:
+    refusal = fault(seeing, request(*inputs))
+    assert refusal.code is Code.INVALID_INPUT
+    assert told in refusal.message
 
 
 def test_requests_join_and_leave_at_any_step(tiny: Gguf) -> None:

@@ -23,7 +23,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from modelmora.workers import child, linux
+from modelmora.workers import linux
+from modelmora.workers.child.serve import serve
 
 DATAGRAM = 64 << 10
 # transformers imports these where they are installed, 70 MB for training metrics.
@@ -132,7 +133,7 @@ def _become_child(fd: int, node: int, environment: Mapping[str, str | None]) -> 
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for name, value in environment.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        code = child.serve(socket.socket(fileno=fd), node)
+        code = serve(socket.socket(fileno=fd), node)
     except BaseException as error:  # noqa: BLE001  # nothing may unwind into the zygote's loop
         # Its text might hold content of a request.
         sys.stderr.write(f"modelmora child {os.getpid()}: {type(error).__name__}\n")

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from modelmora.engines.base import Engine, Outputs, Plan, Row, Withdrawn, is_out_of_memory
+from modelmora.engines.base import (
+    Engine,
+    Outputs,
+    Plan,
+    Row,
+    Withdrawn,
+    give_back,
+    is_out_of_memory,
+)
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.sizes import RECORD_BYTES, outputs_too_large
 from modelmora.messages import Content, InferenceRequest, Parameter
@@ -162,6 +170,7 @@ class GroupRun:
             return
         if error.code is Code.OUT_OF_MEMORY:
             self._safe.lower(cost)
+            give_back()
         self._halves(rows)
 
     def _try(self, rows: Sequence[Row], started: float) -> RequestError | None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
-from modelmora.engines.base import Step, SteppedEngine, is_out_of_memory
+from modelmora.engines.base import Step, SteppedEngine, give_back, is_out_of_memory
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.messages import InferenceRequest, Parameter
 from modelmora.wire import decode_request
+from modelmora.workers.child.execution import described, encoded, log, place_of
 from modelmora.workers.chunks import LIFE_S, Chunk, Stream
-from modelmora.workers.execution import described, encoded, log, place_of
 from modelmora.workers.protocol import Run
 
 
@@ -191,6 +191,8 @@ class SteppedRuns:
         company = [*self._running.values()]
         for each in company:
             self._withdraw(each)
+        if is_out_of_memory(error):
+            give_back()
         # (1) Alone.
         if len(company) == 1:
             if is_out_of_memory(error):

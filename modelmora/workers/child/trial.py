@@ -8,10 +8,10 @@ from modelmora.engines.base import Engine, SteppedEngine
 from modelmora.errors import RequestError, Undecodable
 from modelmora.messages import Parameter
 from modelmora.wire import decode_request
+from modelmora.workers.child.execution import GroupRun, SafeSize
+from modelmora.workers.child.stepping import SteppedRuns
 from modelmora.workers.chunks import Chunk
-from modelmora.workers.execution import GroupRun, SafeSize
 from modelmora.workers.protocol import Run, RunItem
-from modelmora.workers.stepping import SteppedRuns
 
 
 def fault_of(engine: Engine | SteppedEngine, value: bytes) -> RequestError | None:

@@ -1,7 +1,6 @@
 """The child process: one model, one socket; loads, runs groups, answers micro-batch by micro-batch.
 
-Entered by a fork of the zygote (`serve`), or as a program in a fresh interpreter:
-`python -m modelmora.workers.child FD NODE_PID`.
+Entered by a fork of the zygote, or by `__main__` as a program in a fresh interpreter.
 """
 
 from __future__ import annotations
@@ -11,10 +10,9 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,11 +29,11 @@ from modelmora.errors import Code
 from modelmora.resources import private_memory
 from modelmora.sandbox import Enclosure, Mode, Unenclosed, enclose
 from modelmora.workers import linux, protocol
-from modelmora.workers.execution import GroupRun, SafeSize, log, place_of
-from modelmora.workers.mailbox import GroupDesk, Inbox, Outbox, StepDesk
+from modelmora.workers.child.execution import GroupRun, SafeSize, log, place_of
+from modelmora.workers.child.mailbox import GroupDesk, Inbox, Outbox, StepDesk
+from modelmora.workers.child.stepping import SteppedRuns
+from modelmora.workers.child.trial import fault_of
 from modelmora.workers.protocol import Kind, ProtocolError, Run
-from modelmora.workers.stepping import SteppedRuns
-from modelmora.workers.trial import fault_of
 
 EXIT_PROTOCOL = 71
 
@@ -167,12 +165,3 @@ def _run_steps(sock: socket.socket, inbox: Inbox, engine: SteppedEngine) -> NoRe
         inbox.share_cores(engine.use_threads)
         runs.turn()
         desk.flush()
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Arguments: the socket's file descriptor and the node's pid."""
-    return serve(socket.socket(fileno=int(arguments[0])), int(arguments[1]))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
