@@ -10,12 +10,13 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from modelmora.errors import Code, RequestError, Undecodable
-from modelmora.gateway.hall import Ask, Wish
+from modelmora.gateway.hall import Ask, Heard, Wish
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
 from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
 from modelmora.gateway.replies import Replies
+from modelmora.gateway.requests import CALLER, nothing, record_of
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
@@ -28,23 +29,21 @@ from modelmora.messages import (
     ControlCommand,
     ControlVerb,
     Health,
-    InferenceRequest,
     InferenceResult,
     ProgressStage,
     RegistryRecord,
     Status,
 )
-from modelmora.messages.headers import GATEWAY, PRINCIPAL, REPLY_PARTITION, TRACEPARENT
+from modelmora.messages.headers import PRINCIPAL, REPLY_PARTITION
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import bind_request
 from modelmora.web.problems import DoorCode
-from modelmora.wire import decode_progress, decode_result, encode_control, encode_request
+from modelmora.wire import decode_progress, decode_result, encode_control
 
 log = structlog.get_logger(__name__)
 ACKNOWLEDGE_S = 2.0  # a produce without answer for so long: the caller is told
 GRACE_S = 1.0  # the node's own EXPIRED is given this long to arrive
 LINGER_S = 10.0  # so long after a request's time its cancel may still be of use
-CALLER = b"local"
 NO_NODE = "no node tells that it runs"
 FOLLOWED = (Topic.RESULTS, Topic.PROGRESS, Topic.REGISTRY, Topic.CONTROL, Topic.EVENTS)
 
@@ -162,13 +161,13 @@ class Bridge:
         """Give back what was held."""
         self._held -= size
 
-    async def infer(self, ask: Ask) -> InferenceResult:
+    async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
         """The completed result; raises Refusal. Cancelling the call cancels the request."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         code = str(Code.CANCELLED)
         try:
-            end = await self._wait(ask, loop)
+            end = await self._wait(ask, loop, heard)
             if isinstance(end, Refusal):
                 raise end
             if end.status is not Status.COMPLETED:
@@ -182,7 +181,7 @@ class Bridge:
         finally:
             self._metrics.answered(ask.door, code, loop.time() - began)
 
-    async def _wait(self, ask: Ask, loop: asyncio.AbstractEventLoop) -> End:
+    async def _wait(self, ask: Ask, loop: asyncio.AbstractEventLoop, heard: Heard | None) -> End:
         self._admit(ask)
         request_id, partition = ask.request_id, None
         if request_id is None:
@@ -191,12 +190,14 @@ class Bridge:
         waiting, new = self._room.enter(request_id)
         caller: asyncio.Future[End] = loop.create_future()
         waiting.callers.append(caller)
+        if heard:
+            waiting.listeners.append(heard)
         timeout_ms = ask.timeout_ms or self._settings.timing.request_timeout_ms
         wait_s = timeout_ms / 1000 + GRACE_S
         try:
             if new:
                 waiting.allowed_s = timeout_ms / 1000
-                record = self._encode(request_id, ask)
+                record = record_of(request_id, ask, self._settings, self.gateway_id)
                 if partition is None:
                     waiting.opening = loop.create_task(self._open(waiting, record))
                 else:
@@ -209,6 +210,8 @@ class Bridge:
                     return waiting.found or _overdue(waiting, known)
             return caller.result()
         finally:
+            if heard:
+                waiting.listeners.remove(heard)
             if self._room.leave(waiting, caller):
                 self._cancel(waiting)
 
@@ -242,43 +245,6 @@ class Bridge:
         if not (self._pulse.alive and self._publisher.connected):
             return "the broker does not answer"
         return self._replies.fault()
-
-    def _encode(self, request_id: str, ask: Ask) -> Record:
-        try:
-            value = encode_request(
-                InferenceRequest(
-                    request_id,
-                    ask.model,
-                    ask.inputs,
-                    parameters=ask.parameters,
-                    timeout_ms=ask.timeout_ms,
-                    progress=ask.progress,
-                )
-            )
-        except ValueError:
-            raise Refusal(
-                Code.INVALID_INPUT, "a value does not fit into a request", request_id=request_id
-            ) from None
-        limit = self._settings.limits.request_bytes
-        if len(value) > limit:
-            raise Refusal(
-                Code.TOO_LARGE,
-                f"the request is {len(value)} bytes as a record and {limit} are allowed "
-                "(limits.request_bytes); send its inputs in several requests",
-                request_id=request_id,
-            )
-        key = ask.model.partition("@")[0].encode()
-        return Record(
-            self._topics[LANE_TOPICS[ask.lane]],
-            key,
-            value,
-            _nothing,
-            (
-                (GATEWAY, self.gateway_id.encode()),
-                (PRINCIPAL, CALLER),
-                (TRACEPARENT, ask.traceparent.encode()),
-            ),
-        )
 
     async def _open(self, waiting: Waiting, record: Record) -> None:
         """Send the request of a caller's own id, unless its outcome exists already."""
@@ -340,7 +306,7 @@ class Bridge:
         key = waiting.request_id.encode()
         headers = ((PRINCIPAL, CALLER),)
         loop = asyncio.get_running_loop()
-        record = Record(control, key, encode_control(command), _nothing, headers)
+        record = Record(control, key, encode_control(command), nothing, headers)
         # Until the request is written nobody knows when it expires: it may be long from now.
         record.wanted = lambda: waiting.expires_at is None or loop.time() < waiting.expires_at
         self._publisher.send(record)
@@ -361,21 +327,21 @@ class Bridge:
 
     def _on_progress(self, record: ConsumerRecord) -> None:
         waiting = self._room.get(record.key)
-        if waiting is None or waiting.accepted or waiting.sent_at is None:
+        if waiting is None or waiting.sent_at is None:
+            return
+        if waiting.accepted and not waiting.listeners:
             return
         try:
             event = decode_progress(record.value)
         except (Undecodable, ValueError) as error:
             log.warning("progress skipped", offset=record.offset, error=type(error).__name__)
             return
-        if event.stage is ProgressStage.ACCEPTED:
+        for heard in waiting.listeners:
+            heard(event)
+        if event.stage is ProgressStage.ACCEPTED and not waiting.accepted:
             waiting.accepted = event
             now = asyncio.get_running_loop().time()
             self._metrics.accepted.observe(now - waiting.sent_at)
-
-
-def _nothing(_answer: Answer) -> None:
-    """Nobody waits for this acknowledgement."""
 
 
 def _unreachable(request_id: str) -> Refusal:

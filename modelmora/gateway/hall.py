@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from modelmora.messages import (
     InferenceResult,
     Lane,
     Parameter,
+    ProgressEvent,
     RegistryRecord,
 )
 from modelmora.records.registrar import Registrar
@@ -27,6 +28,7 @@ REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MOST_WAIT_S = 3600
 MAX_TIMEOUT_MS = 24 * 3600 * 1000  # the requests topics keep a record no longer
 LANES = {lane.label: lane for lane in Lane}
+Heard = Callable[[ProgressEvent], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,11 @@ class Hall(Protocol):
     def registrar(self) -> Registrar:
         """The registry, as it was read and to be changed."""
 
-    async def infer(self, ask: Ask) -> InferenceResult:
-        """The completed result; raises Refusal. Cancelling the call cancels the request."""
+    async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
+        """The completed result; raises Refusal. Cancelling the call cancels the request.
+
+        `heard` is called with what is told of it until then, if the ask wants progress.
+        """
 
     async def order(self, wish: Wish) -> Order:
         """Give an order, and wait for what becomes of it; raises Refusal."""

@@ -76,6 +76,7 @@ _ANSWERS: dict[AnyCode, Answer] = {
     DoorCode.METHOD_NOT_ALLOWED: Answer(
         HTTPStatus.METHOD_NOT_ALLOWED, grpc.StatusCode.UNIMPLEMENTED
     ),
+    DoorCode.NOT_ACCEPTABLE: Answer(HTTPStatus.NOT_ACCEPTABLE, grpc.StatusCode.FAILED_PRECONDITION),
     DoorCode.CONFLICT: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.ABORTED),
     DoorCode.STALE: Answer(HTTPStatus.PRECONDITION_FAILED, grpc.StatusCode.ABORTED),
     DoorCode.MALFORMED: _INVALID,

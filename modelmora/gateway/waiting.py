@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from modelmora.errors import Code
+from modelmora.gateway.hall import Heard
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import InferenceResult, ProgressEvent
 
@@ -18,6 +19,7 @@ class Waiting:
 
     request_id: str
     callers: list[asyncio.Future[End]] = field(default_factory=list)
+    listeners: list[Heard] = field(default_factory=list)
     allowed_s: float = 0.0
     """How long the request may take from when the broker has it."""
     sent_at: float | None = None

@@ -19,3 +19,7 @@ SHA256 = "modelmora-sha256"
 SIZE = "modelmora-size"
 REPLAY_OF = "modelmora-replay-of"
 REPLAYED_TO = "modelmora-replayed-to"
+
+DTYPE = "modelmora-dtype"
+SHAPE = "modelmora-shape"
+"""What the bytes of a tensor are, where they are all of an answer over HTTP."""

@@ -32,6 +32,7 @@ class DoorCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     CONFLICT = "conflict"
     STALE = "stale"
+    NOT_ACCEPTABLE = "not_acceptable"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     TOO_SLOW = "too_slow"
     MALFORMED = "malformed"

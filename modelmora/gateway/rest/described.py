@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
+from modelmora.gateway.doors.openai import described as openai
 from modelmora.gateway.rest.bodies import InferBody, JsonContent, OrderBody
 from modelmora.gateway.rest.catalogue import Choice
 from modelmora.messages import State
@@ -21,6 +22,7 @@ ABOUT = (
 )
 TAGS = [
     {"name": "infer", "description": "Run a model"},
+    {"name": "openai", "description": "What clients of OpenAI's call"},
     {"name": "models", "description": "Which models there are"},
     {"name": "health", "description": "Whether it is well"},
 ]
@@ -104,6 +106,7 @@ class ModelsHealth(BaseModel):
 _WHY = {
     HTTPStatus.BAD_REQUEST: "The request does not suit: `invalid_input`, `unknown_parameter`.",
     HTTPStatus.NOT_FOUND: "No such model: `unknown_model`.",
+    HTTPStatus.NOT_ACCEPTABLE: "The answer has another form: `not_acceptable`.",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not come in time: `too_slow`.",
     HTTPStatus.CONFLICT: "The request was taken back: `cancelled`.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "More than a request may be: `too_large`.",
@@ -194,7 +197,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
-    for model in (InferBody, OrderBody, Problem, ModelConfig, ModelDetails, Choice):
+    bodies = (InferBody, OrderBody, Problem, ModelConfig, ModelDetails, Choice, *openai.BODIES)
+    for model in bodies:
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
         named[model.__name__] = own

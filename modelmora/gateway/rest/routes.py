@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from modelmora import __version__
-from modelmora.gateway.hall import Hall, check_request_id, state_of
+from modelmora.gateway.doors.openai.routes import add_openai
+from modelmora.gateway.hall import Ask, Hall, check_request_id, state_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rest import described, problems
-from modelmora.gateway.rest.bodies import read_ask, write_result
+from modelmora.gateway.rest import described, forms, problems
+from modelmora.gateway.rest.bodies import read_ask
 from modelmora.gateway.rest.models import add_models
 from modelmora.gateway.rest.orders import add_orders
 from modelmora.gateway.rest.pages import add_pages
 from modelmora.gateway.rest.reading import CALLER_GONE, Body, unless_gone
-from modelmora.messages import InferenceResult
-from modelmora.web.problems import DoorCode, install, trace_of
+from modelmora.gateway.watching import watch
+from modelmora.web.problems import install, trace_of
 from modelmora.web.surface import Surface
-from modelmora.wire.tensors import BadTensor
 
 JSON_OVER_RECORD = 8  # FP32 as text and escaped text are up to six times their bytes
 
@@ -43,6 +43,7 @@ def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
     install(app)
     app.add_middleware(Surface, routes=app.routes)
     _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
+    add_openai(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_models(app, hall)
     add_orders(app, hall)
     _add_models_health(app, hall)
@@ -149,21 +150,28 @@ def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> N
             return Response(status_code=CALLER_GONE)
         finally:
             body.release()
+        form = forms.form_of(", ".join(request.headers.getlist("accept")))
+        if form == forms.EVENTS:
+            return await _stream(hall, ask, request)
         try:
-            return _answer(await unless_gone(hall.infer(ask), request.receive))
+            return forms.answer(await unless_gone(hall.infer(ask), request.receive), form)
         except Refusal as refusal:
             return problems.problem(request, refusal)
         except ClientDisconnect:
             return Response(status_code=CALLER_GONE)
 
 
-def _answer(result: InferenceResult) -> Response:
+async def _stream(hall: Hall, ask: Ask, request: Request) -> Response:
+    """The answer as events; what is refused before there is one is told by its status."""
+    coming = watch(hall, [replace(ask, progress=True)])
     try:
-        body = orjson.dumps(write_result(result))
-    except BadTensor as error:
-        raise Refusal(
-            DoorCode.INTERNAL, f"the model's outputs: {error}", request_id=result.request_id
-        ) from None
-    return Response(
-        body, headers={"x-request-id": result.request_id}, media_type="application/json"
+        first = await unless_gone(anext(coming), request.receive)
+    except Refusal as refusal:
+        return problems.problem(request, refusal)
+    except ClientDisconnect:
+        return Response(status_code=CALLER_GONE)
+    return StreamingResponse(
+        forms.events(request, first, coming),
+        media_type=forms.EVENTS,
+        headers={"cache-control": "no-store", "vary": "accept"},
     )

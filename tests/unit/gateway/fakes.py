@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from modelmora.errors import Code
-from modelmora.gateway.hall import Ask, Wish
+from modelmora.gateway.hall import Ask, Heard, Wish
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Answer, Order
@@ -16,6 +16,8 @@ from modelmora.messages import (
     EventKind,
     Health,
     InferenceResult,
+    Parameter,
+    ProgressEvent,
     RegistryKind,
     RegistryRecord,
     Source,
@@ -80,14 +82,25 @@ class FakeHall:
         self.told: tuple[str, ...] = ()
         self.reasons: dict[str, str] = {}
         self.holding: dict[str, str] = {}
+        self.events: tuple[ProgressEvent, ...] = ()
+        """What is told of each request that wants progress."""
+        self.answers: dict[str, tuple[Content, ...]] = {}
+        """Further models, and what each answers."""
+        self.settings: Mapping[str, Parameter] = {}
         self.registry = LoopedRegistry("echo")
 
-    async def infer(self, ask: Ask) -> InferenceResult:
+    async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
         self.asks.append(ask)
+        for event in self.events if heard and ask.progress else ():
+            assert heard
+            heard(event)
         await self._enter()
         if self.refusal:
             raise self.refusal
+        outputs = ask.inputs if self.outputs is None else self.outputs
         if ask.model != "echo":
+            outputs = self.answers.get(ask.model, ())
+        if not outputs:
             raise Refusal(Code.UNKNOWN_MODEL, "no such model")
         return InferenceResult(
             ask.request_id or "made-here",
@@ -96,7 +109,8 @@ class FakeHall:
             "1",
             Source("t", 0, 0),
             timings=Timings(1.0, 2.0, 3.0, 6.0),
-            outputs=ask.inputs if self.outputs is None else self.outputs,
+            settings=self.settings,
+            outputs=outputs,
         )
 
     async def _enter(self) -> None:

@@ -306,7 +306,15 @@ async def test_what_the_pages_say_is_no_html_of_strangers(
         assert "localhost:8080" in page
 
 
-async def test_every_example_of_the_docs_runs_as_it_stands(client: httpx.AsyncClient) -> None:
+async def test_every_example_of_the_docs_runs_as_it_stands(
+    hall: FakeHall, client: httpx.AsyncClient
+) -> None:
+    hall.answers = {
+        "smollm2": ("Hello.",),
+        "all-minilm-l6-v2": (Tensor("embedding", "FP32", (1, 1), bytes(4)),),
+        "my-diffusion": (b"PNG",),
+        "my-reranker": (Tensor("scores", "FP32", (2,), bytes(8)),),
+    }
     page = (await client.get("/docs")).text
     examples = [
         html.unescape(found) for found in re.findall(r"<pre>(curl .*?)</pre>", page, re.DOTALL)

@@ -1,0 +1,170 @@
+"""The forms in which `POST /infer/{model}` answers, by what the caller accepts."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.rest import problems
+from modelmora.gateway.rest.bodies import write_result
+from modelmora.gateway.watching import Told
+from modelmora.messages import InferenceResult, ProgressEvent, Tensor
+from modelmora.messages.headers import DTYPE, SHAPE
+from modelmora.web.problems import DoorCode
+from modelmora.wire.tensors import BadTensor
+
+JSON = "application/json"
+EVENTS = "text/event-stream"
+QUIET = b": it is still computed\n\n"
+_NPY = {
+    "BOOL": "|b1",
+    "UINT8": "|u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+    "INT8": "|i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "FP16": "<f2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+}
+_NPY_ALIGNED = 64
+
+
+def form_of(accept: str) -> str:
+    """The first form that the caller names and there is; JSON where it names none."""
+    for each in accept.split(","):
+        media = each.partition(";")[0].strip().lower()
+        if media in (JSON, EVENTS) or media in _FORMS:
+            return media
+    return JSON
+
+
+def answer(result: InferenceResult, form: str) -> Response:
+    """The answer in that form, which is none of events. Raises Refusal."""
+    headers = {"x-request-id": result.request_id, "vary": "accept"}
+    try:
+        if form == JSON:
+            return Response(orjson.dumps(write_result(result)), headers=headers, media_type=JSON)
+        body, more = _FORMS[form](result)
+    except BadTensor as error:
+        raise Refusal(
+            DoorCode.INTERNAL, f"the model's outputs: {error}", request_id=result.request_id
+        ) from None
+    return Response(body, headers={**headers, **more}, media_type=form)
+
+
+def npy(tensor: Tensor) -> bytes:
+    """The tensor as a file of numpy's, version 1.0 of its format. Raises BadTensor."""
+    kind = _NPY.get(tensor.dtype)
+    if kind is None:
+        raise BadTensor(f"numpy's files hold no {tensor.dtype}")
+    shape = "".join(f"{size}, " for size in tensor.shape)
+    head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}".encode()
+    fixed = 10  # magic, version and the length of what follows
+    head += b" " * (-(fixed + len(head) + 1) % _NPY_ALIGNED) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + tensor.data
+
+
+async def events(
+    request: Request, first: Told | None, coming: AsyncGenerator[Told | None]
+) -> AsyncIterator[bytes]:
+    """Server-sent events: `progress` as it comes, then `result`, or `problem`."""
+    told = first
+    async with aclosing(coming):
+        try:
+            while True:
+                yield _event_of(told)
+                told = await anext(coming)
+        except StopAsyncIteration:
+            return
+        except Refusal as refusal:
+            yield _event("problem", bytes(problems.problem(request, refusal).body))
+
+
+def _event_of(told: Told | None) -> bytes:
+    if told is None:
+        return QUIET
+    if isinstance(told.what, ProgressEvent):
+        return _event("progress", orjson.dumps(_progress(told.what)))
+    try:
+        return _event("result", orjson.dumps(write_result(told.what)))
+    except BadTensor as error:
+        raise Refusal(
+            DoorCode.INTERNAL, f"the model's outputs: {error}", request_id=told.what.request_id
+        ) from None
+
+
+def _event(name: str, data: bytes) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
+
+
+def _progress(event: ProgressEvent) -> dict[str, Any]:
+    told = {
+        "request_id": event.request_id,
+        "stage": event.stage,
+        "model": event.model,
+        "position": event.position,
+        "estimate_ms": event.estimate_ms,
+        "attempt": event.attempt,
+        "step": event.step,
+        "steps": event.steps,
+    }
+    if event.chunk is not None:
+        told |= {"sequence": event.sequence, "text": event.chunk.decode("utf-8", "replace")}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _tensor(result: InferenceResult) -> Tensor:
+    tensors = [each for each in result.outputs if isinstance(each, Tensor)]
+    if len(tensors) != 1:
+        raise _not_acceptable(result, "one tensor")
+    return tensors[0]
+
+
+def _as_npy(result: InferenceResult) -> tuple[bytes, dict[str, str]]:
+    return npy(_tensor(result)), {}
+
+
+def _as_bytes(result: InferenceResult) -> tuple[bytes, dict[str, str]]:
+    if len(result.outputs) == 1 and isinstance(result.outputs[0], bytes):
+        return result.outputs[0], {}
+    tensor = _tensor(result)
+    shape = ",".join(map(str, tensor.shape))
+    return tensor.data, {DTYPE: tensor.dtype, SHAPE: shape}
+
+
+def _as_png(result: InferenceResult) -> tuple[bytes, dict[str, str]]:
+    images = [each for each in result.outputs if isinstance(each, bytes)]
+    if len(images) != 1 or not images[0].startswith(b"\x89PNG"):
+        raise _not_acceptable(result, "one PNG")
+    return images[0], {}
+
+
+_FORMS: dict[str, Callable[[InferenceResult], tuple[bytes, dict[str, str]]]] = {
+    "application/octet-stream": _as_bytes,
+    "application/x-npy": _as_npy,
+    "image/png": _as_png,
+}
+
+
+def described() -> Iterable[str]:
+    """The forms beside JSON."""
+    return (EVENTS, *_FORMS)
+
+
+def _not_acceptable(result: InferenceResult, wanted: str) -> Refusal:
+    return Refusal(
+        DoorCode.NOT_ACCEPTABLE,
+        f"the answer is not {wanted}; ask with `accept: {JSON}`",
+        request_id=result.request_id,
+    )

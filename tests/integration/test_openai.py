@@ -1,0 +1,115 @@
+"""OpenAI's own client against gateway, node and text models: streams, crashes, hang-ups."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from modelmora.broker import EmbeddedBroker
+from modelmora.messages import Status
+from modelmora.wire import new_request_id
+from tests.integration.test_stepped import Station
+from tests.nodes import GatewayProcess
+from tests.tiny_texts import TEMPLATE, make_tiny_gguf, make_tiny_text
+
+BOTH = ("tensors", "gguf")
+WITH_TEMPLATE = {"tokenizer.chat_template": TEMPLATE}
+LONG = 1500  # tokens: longer than it takes to hang up
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    folder = tmp_path_factory.mktemp("texts")
+    sources = (make_tiny_text(folder / "tensors"), make_tiny_gguf(folder / "gguf", **WITH_TEMPLATE))
+    models = [
+        {"name": name, "task": "txt2txt", "source": str(source)}
+        for name, source in zip(BOTH, sources, strict=True)
+    ]
+    made = Station(broker.bootstrap_servers, folder, json.dumps(models))
+    try:
+        yield made
+        made.close()
+    finally:
+        if made.node.running:
+            made.node.kill()
+
+
+@pytest.fixture(scope="module")
+def client(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
+    folder = tmp_path_factory.mktemp("gateway")
+    with (
+        GatewayProcess(station.servers, station.namespace, folder) as gateway,
+        openai.OpenAI(base_url=f"{gateway.http}/v1", api_key="none", timeout=60) as client,
+    ):
+        yield client
+
+
+def text_of(stream: Any) -> str:
+    return "".join(part.choices[0].delta.content or "" for part in stream if part.choices)
+
+
+@pytest.mark.parametrize("model", BOTH)
+def test_a_stream_is_the_answer(client: openai.OpenAI, model: str) -> None:
+    asked: Any = {"model": model, "messages": HELLO, "seed": 3, "max_tokens": 60}
+    whole = client.chat.completions.create(**asked)
+    parts = [*client.chat.completions.create(**asked, stream=True)]
+    assert text_of(parts) == whole.choices[0].message.content
+    assert sum(1 for part in parts if part.choices[0].delta.content) > 1
+    assert parts[-1].choices[0].finish_reason == whole.choices[0].finish_reason
+    assert whole.usage
+    assert whole.usage.prompt_tokens > 0
+
+
+def test_a_stream_survives_the_death_of_its_process(
+    station: Station, client: openai.OpenAI
+) -> None:
+    asked: Any = {"model": "gguf", "messages": HELLO, "seed": 4, "max_tokens": 200}
+    whole = client.chat.completions.create(**asked)
+    stream = client.chat.completions.create(**asked, stream=True)
+    begun = text_of([next(stream), next(stream)])
+    os.kill(station.child("gguf"), signal.SIGKILL)
+    assert begun + text_of(stream) == whole.choices[0].message.content
+
+
+def test_who_hangs_up_cancels(station: Station, client: openai.OpenAI) -> None:
+    request_id = new_request_id()
+    with client.completions.with_streaming_response.create(
+        model="tensors",
+        prompt="x",
+        stream=True,
+        max_tokens=LONG,
+        extra_headers={"x-request-id": request_id},
+    ) as answer:
+        next(answer.iter_bytes())
+    (outcome,) = station.seen.answers([request_id])
+    assert outcome.status is Status.CANCELLED
+
+
+def test_our_own_door_streams_the_same(client: openai.OpenAI) -> None:
+    texts, last = "", {}
+    with httpx.stream(
+        "POST",
+        str(client.base_url).replace("/v1/", "/infer/gguf"),
+        json={"inputs": "x", "parameters": {"seed": 1, "max_tokens": 60}},
+        headers={"accept": "text/event-stream"},
+        timeout=60,
+    ) as answer:
+        body = b"".join(answer.iter_bytes())
+    for line in body.split(b"\n"):  # text may hold what Python takes for the end of a line
+        if line.startswith(b"data: "):
+            last = json.loads(line.removeprefix(b"data: "))
+            texts += last.get("text", "")
+    assert [texts] == last["outputs"]
+
+
+def test_a_model_that_writes_no_text_says_so(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="vectors"):
+        client.embeddings.create(model="gguf", input="x")
