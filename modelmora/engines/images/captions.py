@@ -28,6 +28,8 @@ _CLASSES: Mapping[str, Any] = {
     "VisionEncoderDecoderModel": VisionEncoderDecoderModel,
 }
 """How each architecture is read; the others as AutoModelForImageTextToText."""
+_UNCACHED = ("GitForCausalLM",)
+"""With its cache, GIT of transformers 5.17 writes other words than its weights mean."""
 
 
 class _Steps(StoppingCriteria):  # type: ignore[misc]  # the library is Any to mypy
@@ -52,6 +54,7 @@ class Captions(OnImages):
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Read weights, tokenizer and image processor; facts: device. Raises LoadError."""
         name = architecture_of(read_json(path / CONFIG))
+        self._cached = name not in _UNCACHED
         device = self.use_device(options)
         auto = _CLASSES.get(name, AutoModelForImageTextToText)
         self._model = weights(auto, str(path)).to(self.device)
@@ -75,6 +78,7 @@ class Captions(OnImages):
         """The words of each image."""
         most = int(_number(parameters, "max_tokens"))
         told: dict[str, Any] = {"max_new_tokens": most, "do_sample": False}
+        told["use_cache"] = self._cached
         if temperature := _number(parameters, "temperature"):
             told |= {"do_sample": True, "num_beams": 1, "temperature": temperature}
             seed = parameters.get("seed")
