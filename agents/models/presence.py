@@ -24,16 +24,15 @@ HOLDING_S = 2.0
 class Presence:
     """Renews the lease four times while it holds, and at every change.
 
-    `standing` tells what the node serves, `holding` what its models hold, by name@version; what
-    only the latter says otherwise is told every `HOLDING_S` at most.
+    `look` tells what the node serves and what its models hold, by name@version; what only the
+    latter says otherwise is told every `HOLDING_S` at most.
     """
 
     def __init__(
         self,
         settings: Settings,
         node: str,
-        standing: Callable[[], Mapping[str, Offered]],
-        holding: Callable[[], Mapping[str, Holding]],
+        look: Callable[[], tuple[Mapping[str, Offered], Mapping[str, Holding]]],
         intake: Intake,
         leases: Leases,
         sender: Sender,
@@ -43,8 +42,7 @@ class Presence:
         self._lease_s = settings.timing.session_timeout_s
         self._lanes = list(lane_topics(settings))
         self._topic = Topic.REGISTRY.full(settings.namespace)
-        self._standing = standing
-        self._holding = holding
+        self._look = look
         self._intake = intake
         self._leases = leases
         self._sender = sender
@@ -90,7 +88,7 @@ class Presence:
     def _record(self) -> RegistryRecord:
         owned = self._intake.partitions()
         whole = {n for _, n in owned if all((lane, n) in owned for lane in self._lanes)}
-        models = self._standing()
+        models, holding = self._look()
         return RegistryRecord(
             RegistryKind.NODE,
             self._node,
@@ -105,7 +103,7 @@ class Presence:
                 name: each.health.reason for name, each in models.items() if each.health.reason
             },
             states={name: each.health.state.value for name, each in models.items()},
-            holding={name: each.text for name, each in self._holding().items() if each.text},
+            holding={name: each.text for name, each in holding.items() if each.text},
         )
 
     def _write(self, key: bytes, value: bytes | None) -> None:

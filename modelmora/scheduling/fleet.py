@@ -127,13 +127,13 @@ class Fleet:
         """Look at this model when room is given out; it has no child, or soon none."""
         self._claims[model.spec.key] = model
 
-    def hopeless(self, model: Model, now: float) -> str | None:
+    def hopeless(self, model: Model) -> str | None:
         """Why no request may wait for it: its files are broken, or memory can never hold it."""
-        return unloadable(model) or (None if self._ledger.fits(model, now) else too_large(model))
+        return unloadable(model) or (None if self._ledger.fits(model) else too_large(model))
 
     def health(self, model: Model, now: float) -> Health:
         """How the model is; one that memory can never hold has failed."""
-        if self._ledger.fits(model, now):
+        if self._ledger.fits(model):
             return model.health(now)
         return Health(State.FAILED, too_large(model))
 

@@ -99,10 +99,10 @@ class Scheduler:
         models = self._fleet.models.items()
         return {key: found for key, model in models if (found := model.measured)}
 
-    def hopeless(self, key: ModelKey, now: float) -> str | None:
+    def hopeless(self, key: ModelKey) -> str | None:
         """Why no request may wait for the model; None where it may, or is not known."""
         model = self._fleet.models.get(key)
-        return self._fleet.hopeless(model, now) if model else None
+        return self._fleet.hopeless(model) if model else None
 
     # Requests ------------------------------------------------------------------------------------
 

@@ -32,16 +32,12 @@ class Desk:
         self.presence = Presence(
             settings,
             "n1",
-            self.standing,
-            lambda: self.holding,
+            lambda: (self.models, self.holding),
             self.intake,
             self.leases,
             self.sender,
             self.time,
         )
-
-    def standing(self) -> dict[str, Offered]:
-        return self.models
 
     def told(self) -> list[RegistryRecord | None]:
         """What was written since the last look; the broker has it now."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelmora.messages import DeviceKind
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelmora.messages import DeviceKind, State
 from modelmora.scheduling import Device, KillReason, ModelKey, Need, Policy, ram
 from modelmora.scheduling.device import Learned
+from modelmora.scheduling.ledger import Ledger
 from modelmora.scheduling.placement import Option, choose, combined
 from modelmora.scheduling.residency import Plan, Verdict
+from modelmora.scheduling.state import Model, Replica
 from tests.unit.scheduling.world import MIB, SIZE, A, B, C, World, spec
 
 CPU, CUDA = DeviceKind.CPU, DeviceKind.CUDA
@@ -74,6 +79,36 @@ def test_models_spread_over_the_gpus_and_the_third_makes_room_on_one() -> None:
     assert world.loads == [A, B]
     world.exit(A)
     assert where(world, C) == "cuda:1"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([ram(10), GPU0, GPU1]),
+            st.builds(Need, st.integers(1, 11), st.integers(0, 12)),
+            st.booleans(),
+            st.sampled_from([State.LOADING, State.READY, State.DRAINING, State.LEAVING]),
+        ),
+        max_size=4,
+    ),
+    st.builds(Need, st.integers(1, 12), st.integers(1, 12)),
+    st.sampled_from([(CPU,), (CUDA,), (CUDA, CPU)]),
+    st.integers(0, 2),
+)
+def test_what_never_fits_is_what_is_never_placed(
+    held: list[tuple[Device, Need, bool, State]],
+    need: Need,
+    kinds: tuple[DeviceKind, ...],
+    gpus: int,
+) -> None:
+    small = tuple(replace(one, budget_bytes=n) for one, n in ((GPU0, 10), (GPU1, 11)))
+    replicas = {
+        i: Replica(i, Model(spec(B), pinned=pinned), device, takes, 0.0, state)
+        for i, (device, takes, pinned, state) in enumerate(held)
+    }
+    ledger = Ledger(replicas, Policy(budget_bytes=10, gpus=small[:gpus]))
+    model = Model(replace(spec(A), devices=kinds, declared=need))
+    assert ledger.fits(model) is (ledger.place(model, 0.0).plan.verdict is not Verdict.NEVER)
 
 
 def test_the_ram_of_models_on_gpus_counts() -> None:
