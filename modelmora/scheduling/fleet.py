@@ -156,17 +156,21 @@ class Fleet:
         self.touch(child.model)
 
     def measure(
-        self, child: Replica, held: Need, cost: int = 0, safe_cost: int | None = None
+        self, child: Replica, held: Need, cost: int | None = 0, safe_cost: int | None = None
     ) -> None:
         """Learn what the model really takes: the most that was seen with batches it can run.
 
-        The child itself may hold more, until it leaves.
+        The child itself may hold more, until it leaves. Nothing is learned of what one of former
+        files or options holds, nor without a cost.
         """
+        if child.mark != child.model.spec.mark:
+            child.need = Need(held.ram or child.need.ram, held.gpu or child.need.gpu)
+            return
         kind = child.device.kind
         learned = child.model.learn(kind)
         if safe_cost:
             learned.limit(safe_cost)
-        if held.ram > 0:
+        if held.ram > 0 and cost is not None:
             learned.see(held, cost)
             learned.keep_within(self._ledger.most)
         child.need = most_of((child.model.need(kind), held))
@@ -349,7 +353,8 @@ class Fleet:
 
     def _load(self, model: Model, option: Option, cause: Cause, now: float) -> None:
         device = model.was_on = option.device
-        child = Replica(next(self._ids), model, device, option.need, heard=now)
+        mark = model.spec.mark
+        child = Replica(next(self._ids), model, device, option.need, heard=now, mark=mark)
         self.replicas[child.id] = child
         model.replicas[child.id] = child
         model.life.ordered |= cause is Cause.ORDER

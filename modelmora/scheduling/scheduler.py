@@ -253,9 +253,17 @@ class Scheduler:
         self._advance(now)
 
     def on_memory(
-        self, replica: int, held: Need, now: float, cost: int = 0, safe_cost: int | None = None
+        self,
+        replica: int,
+        held: Need,
+        now: float,
+        cost: int | None = 0,
+        safe_cost: int | None = None,
     ) -> None:
-        """What the child held while it ran batches up to this cost, and the largest it can."""
+        """What the child held while it ran batches up to this cost, and the largest it can.
+
+        Without a cost it is not what the model takes.
+        """
         self._ends.late(now)
         child = self._fleet.replicas.get(replica)
         if child:

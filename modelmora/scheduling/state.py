@@ -56,6 +56,8 @@ class Replica:
     """The CPU threads that it was told of last."""
     ready_at: float = float("inf")
     load_ms: float = 0.0
+    mark: str = ""
+    """What it runs, as `ModelSpec.mark` says; that of its model may be another by now."""
 
     @property
     def unanswered(self) -> int:

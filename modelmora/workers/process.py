@@ -312,7 +312,8 @@ class ChildProcess:
         if self._lessons > LESSONS:
             raise ProtocolError("more lessons than there are to learn")
         self.held = replace(self.held, cost=cast("int", cost), safe_cost=cast("int | None", safe))
-        self._around.events.on_memory(self.replica, self.held)
+        # What was sampled before was held with other batches.
+        self._around.events.on_memory(self.replica, replace(self.held, cost=None))
 
     def _owing(self, group: int) -> _Owed:
         owed = self._owed.get(group)

@@ -202,6 +202,37 @@ def test_a_model_whose_batch_took_more_than_there_is_is_served_in_smaller_ones()
     assert world.outcome(work) == "answered"
 
 
+def test_what_a_child_holds_that_its_model_does_not_need_counts_and_is_not_learned() -> None:
+    world = World(Policy(budget_bytes=2 * SIZE))
+    world.serve(A)
+    world.scheduler.on_memory(world.replica(A), Need(3 * SIZE), world.now, None, 40)
+    assert world.child(A).killed is KillReason.ROOM
+    world.exit(A)
+    world.send(A)
+    place = world.child(A).place
+    assert (place.need, place.safe_cost) == (Need(SIZE), 40)
+
+
+def test_what_a_child_of_former_files_holds_is_not_learned_of_the_new() -> None:
+    world = World(Policy(budget_bytes=4 * SIZE))
+    world.serve(A)
+    work = world.send(A)
+    world.scheduler.add_model(replace(spec(A), files="new", mark="new"), world.now)
+    old = world.replica(A)
+    world.scheduler.on_memory(old, Need(3 * SIZE), world.now, 64, 32)
+    (status,) = world.scheduler.status(world.now)
+    assert status.bytes == 3 * SIZE
+    assert world.scheduler.measured() == {}
+    world.finish(A)
+    world.exit(A)
+    assert world.outcome(work) == "answered"
+    world.send(A)
+    place = world.child(A).place
+    assert (place.need, place.safe_cost) == (Need(SIZE), None)
+    world.loaded(A, private_bytes=SIZE // 2)
+    assert world.scheduler.measured()[A].mark == "new"
+
+
 def test_a_model_that_takes_more_than_there_is_for_one_request_is_refused() -> None:
     world = World(Policy(budget_bytes=2 * SIZE))
     world.serve(A)
