@@ -78,6 +78,20 @@ async def test_children_of_a_retired_zygote_are_sampled_still(
         assert recorder.held[1].cost is None, "no next child takes what is its alone now"
 
 
+async def test_loads_that_begin_between_two_zygotes_wait_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modelmora.workers.launch.FIRST_PAUSE_S", 0.3)
+    async with supervised() as (supervisor, recorder):
+        os.kill(await ready_zygote(supervisor), signal.SIGKILL)
+        await recorder.until(lambda: supervisor.zygote_pid is None)
+        for replica in range(3):
+            supervisor.load(replica, Spec())
+        for replica in range(3):
+            await recorder.wait("loaded", replica)
+        assert (supervisor.forked, supervisor.fresh_starts) == (3, 0)
+
+
 async def test_a_load_survives_the_death_of_the_zygote_it_waits_for() -> None:
     async with supervised() as (supervisor, recorder):
         zygote = supervisor.zygote_pid
