@@ -38,8 +38,8 @@ from modelmora.workers.protocol import Kind, ProtocolError
 LAST_WORDS_S = 1.0
 # What a result can hold leaves at its end at once.
 CHUNKS_AT_ONCE = 64
-# Limits are halved and sizes doubled, so no honest child has more to tell.
-LESSONS, _MOST = 200, 1 << 63
+# Limits are halved, and sizes doubled after each, so no honest child has more to tell.
+LESSONS, _MOST = 64 * 64, 1 << 63
 # A driver takes its time to free what a killed process held.
 GPU_BACK_S, GPU_LOOK_S = 30.0, 0.05
 
