@@ -51,12 +51,12 @@ class Presence:
         self._now = monotonic
         self._told: RegistryRecord | None = None
         self._due = self._told_at = 0.0
-        self._writing = False
+        self._writing = self._left = False
 
     def tell(self) -> None:
         """Renew the lease where that is due; forget nodes that are long gone."""
         record, now = self._record(), self._now()
-        if self._writing or not self._is_news(record, now):
+        if self._left or self._writing or not self._is_news(record, now):
             return
         self._told, self._told_at, self._due = record, now, now + self._lease_s / 4
         self._writing = True
@@ -83,7 +83,8 @@ class Presence:
         return told != now_told and now >= self._told_at + HOLDING_S
 
     def leave(self) -> None:
-        """The node is about to end."""
+        """The node is about to end, and tells no more of itself."""
+        self._left = True
         if self._told:
             self._write(key_of(self._told), None)
 

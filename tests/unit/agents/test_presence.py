@@ -97,12 +97,16 @@ def test_one_is_written_at_a_time(desk: Desk) -> None:
 
 
 def test_it_is_removed_at_the_end(desk: Desk) -> None:
-    desk.presence.leave()
-    assert desk.taken() == [], "nobody knows it yet"
+    early = Desk()
+    early.presence.leave()
+    assert early.taken() == [], "nobody knows it yet"
     desk.told()
     desk.presence.leave()
     assert desk.sender.waiting[0].key == b"NODE:n1@"
     assert desk.taken() == [None]
+    desk.holding = {"m@1": Holding(waiting=1)}
+    desk.time.now += 60
+    assert desk.told() == [], "who drains is not there again"
 
 
 def test_nodes_that_are_long_gone_are_removed(desk: Desk) -> None:
