@@ -182,7 +182,10 @@ class Models:
 
     def measured(self, *, last: bool = False) -> None:
         """Tell what was learned; `last`: all of it."""
-        self.measuring.tell(self._service.measured(), last=last)
+        declaring, living = self.declaring, None
+        if declaring.mends():
+            living = {each.node for each in declaring.leases.living()}
+        self.measuring.tell(self._service.measured(), living, last=last)
 
     def _known(self, spec: ModelSpec) -> ModelSpec:
         """With what was measured of it before."""
