@@ -160,3 +160,17 @@ async def test_what_was_measured_before_alone_forbids_no_load(tmp_path: Path, gi
     after.refresh()
     assert not after.service.standing()["m@1"].health.hopeless
     assert bool(after.service.measured()) is (gib == 1)
+
+
+async def test_the_first_of_the_nodes_that_run_clears_up(tmp_path: Path) -> None:
+    lease = RegistryRecord(RegistryKind.NODE, "", "", "", "", "", lease_ms=60_000)
+    for writer, clears in (("n1", True), ("n2", False)):
+        desk = Desk(tmp_path, writer)
+        desk.refresh()
+        desk.hear(told(("no-more", "1"), "gone", of(1000)))
+        for name in ("n1", "n2"):
+            node = replace(lease, name=name)
+            desk.models.declaring.leases.take(key_of(node), node, 1)
+        desk.refresh()
+        buried = [each.key for each in desk.sender.sent if not each.value]
+        assert buried == ([b"MEASURED:no-more@1:gone"] if clears else [])
