@@ -54,8 +54,8 @@ class Measured:
     load_ms: float | None = None
 
 
-def told(key: tuple[str, str], node: str, measured: Measured) -> RegistryRecord:
-    """The record in which a node tells it."""
+def told(key: tuple[str, str], node: str, measured: Measured, at_s: float = 0) -> RegistryRecord:
+    """The record in which a node tells it, at a time (Unix s)."""
     devices = {
         kind.value: {
             "peaks": {str(cost): held for cost, held in sorted(one.peaks.items())},
@@ -64,7 +64,7 @@ def told(key: tuple[str, str], node: str, measured: Measured) -> RegistryRecord:
         for kind, one in sorted(measured.devices.items())
     }
     load_ms = None if measured.load_ms is None else round(measured.load_ms, 1)
-    details = {"mark": measured.mark, "load_ms": load_ms, "devices": devices}
+    details = {"mark": measured.mark, "load_ms": load_ms, "devices": devices, "at_s": round(at_s)}
     text = json.dumps(details, separators=(",", ":"))
     return RegistryRecord(RegistryKind.MEASURED, *key, "", "", node, details=text)
 
@@ -80,6 +80,14 @@ def read(record: RegistryRecord) -> Measured | None:
         return Measured(str(details["mark"]), devices, load_ms)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def told_at_s(record: RegistryRecord) -> float:
+    """When a record was told (Unix s); 0 where it does not say so."""
+    try:
+        return float(json.loads(record.details)["at_s"])
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return 0.0
 
 
 def _taken(found: Mapping[str, Any]) -> Taken:
