@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from modelmora.errors import ModelMoraError
+from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.records import details_of
 from modelmora.records.reading import kept
 from modelmora.registry.definitions import places, served_or_faults
@@ -57,11 +58,13 @@ def cached(settings: Settings) -> list[Cached]:
 def clean(
     settings: Settings, unused_s: float, *, hub: bool = False, dry_run: bool = False
 ) -> list[Cached]:
-    """Delete what no model has and nobody has used for so long; what that is. Raises OSError.
+    """Delete what no model has and nobody has used for so long; what that is.
 
     Models are those of this data folder and of the registry as its node has read it last. Of the
-    hub's cache nothing goes but with `hub`. `dry_run` only looks.
+    hub's cache nothing goes but with `hub`. `dry_run` only looks. Raises OSError, and
+    ConfigurationError where a definition cannot be read: nobody knows what its model has.
     """
+    _check_readable(settings)
     before = time.time() - unused_s
     gone = [
         each
@@ -69,15 +72,28 @@ def clean(
         if not (each.models or each.claimed or each.used_at > before)
         and (hub or not each.is_of_the_hub)
     ]
+    return gone if dry_run else [each for each in gone if _deleted(settings, each)]
+
+
+def _check_readable(settings: Settings) -> None:
+    served = served_or_faults(settings)
+    broken = (each.fault for each in served.definitions if each.fault)
+    if fault := next(chain(served.faults, broken), None):
+        raise ConfigurationError(f"nothing is deleted while a model cannot be read: {fault}")
+
+
+def _deleted(settings: Settings, found: Cached) -> bool:
+    """Delete it, unless a model has come to have it since it was looked at."""
     sources = Sources(settings)
-    for each in () if dry_run else gone:
-        if each.revision is None:
-            sources.cache.drop(each.path)
-        elif each.is_of_the_hub:
-            sources.of(sources.parse(each.source)).discard(each.revision)
-        else:
-            sources.cache.delete(each.path)
-    return gone
+    if found.revision is None:
+        sources.cache.drop(found.path)
+    elif users_of(_users(settings, sources), found.source, found.revision):
+        return False
+    elif found.is_of_the_hub:
+        sources.of(sources.parse(found.source)).discard(found.revision)
+    else:
+        sources.cache.delete(found.path)
+    return True
 
 
 def users_of(found: Iterable[tuple[str, Use]], source: str, revision: str) -> tuple[str, ...]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from modelmora.errors import ConfigurationError
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.records import Entry, model_key, record_of
 from modelmora.records.reading import file_of
 from modelmora.records.store import Store
-from modelmora.registry.cached import cached, clean
+from modelmora.registry.cached import Cached, cached, clean
 from modelmora.registry.sources import Sources
 from modelmora.registry.sources.base import quiet
 from modelmora.settings import AdapterConfig, ModelConfig, Settings
@@ -140,3 +142,30 @@ def test_what_has_no_note_is_listed_and_goes_like_all_else(settings: Settings) -
     Sources(settings).cache.fetch(OURS, "r1", remote.files(), remote.read, quiet, unchecked)
     assert remote.asked == []
     assert len([*root.glob("*/source")]) == 1, "who finds it there says what it is"
+
+
+def test_nothing_goes_while_a_definition_cannot_be_read(settings: Settings) -> None:
+    broken = settings.data_dir / "models" / "ours" / "2.yaml"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("source: s3://models/free\nnonsense: true\n")
+    with pytest.raises(ConfigurationError, match="nothing is deleted while a model cannot be read"):
+        clean(settings, 0, dry_run=True)
+    broken.unlink()
+    assert FREE in {each.source for each in clean(settings, 0)}
+
+
+def test_what_a_model_has_come_to_have_meanwhile_stays(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = settings.data_dir / "models" / "late" / "1.yaml"
+
+    def lying(_: Settings) -> list[Cached]:
+        found = cached(settings)
+        taken.parent.mkdir(parents=True)
+        told = {"name": "late", "version": "1", "task": "txt2embed", "source": FREE}
+        taken.write_text(json.dumps(told | {"revision": "r1"}))
+        return found
+
+    monkeypatch.setattr("modelmora.registry.cached.cached", lying)
+    assert FREE not in {each.source for each in clean(settings, 0)}
+    assert (FREE, "r1") in {(each.source, each.revision) for each in cached(settings)}
