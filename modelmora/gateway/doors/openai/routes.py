@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -172,9 +171,6 @@ async def _sample(call: Call[Any], shape: answers.Shape) -> Response:
 def _asks(call: Call[Any], body: Sampled) -> list[Ask]:
     """A request for each choice of each prompt."""
     parameters, prompts, each = body.parameters(), body.asked(), body.n or 1
-    if body.stream or each > 1:
-        # With a seed a stream goes on where it was, behind a crash; and choices differ by theirs.
-        parameters.setdefault("seed", secrets.randbelow(SEEDS))
     alone = len(prompts) * each == 1
     return [
         call.ask(prompt, _seeded(parameters, number), progress=bool(body.stream), alone=alone)
