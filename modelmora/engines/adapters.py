@@ -38,12 +38,14 @@ _TAKEN: Mapping[str, type | tuple[type, ...]] = {
 """Fields of PEFT's LoraConfig that say what the weights mean."""
 _HINTS = frozenset(
     {
-        "auto_mapping", "base_model_name_or_path", "ensure_weight_tying", "inference_mode",
-        "init_lora_weights", "loftq_config", "lora_dropout", "megatron_core", "peft_type",
-        "peft_version", "qalora_group_size", "revision",
+        "auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights",
+        "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size",
+        "revision",
     }
 )  # fmt: skip
 """Those that say how they were trained, or stand there at their default: left out."""
+_INITS = (True, False, None, "gaussian", "orthogonal")
+"""Beginnings of a LoRA that leave its base as it is; others, such as PiSSA's, change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,9 @@ def _lora(config: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, value in config.items():
         if value and name not in _TAKEN and name not in _HINTS:
             raise broken(f"{ADAPTER_CONFIG} asks for `{name[:60]}`, which is not served")
+    if (init := config.get("init_lora_weights")) not in _INITS:
+        told = f"`init_lora_weights` is {str(init)[:40]}"
+        raise broken(f"{ADAPTER_CONFIG} is for a changed base ({told}); save it as a plain LoRA")
     taken = {name: config[name] for name in _TAKEN if config.get(name) is not None}
     for name, value in taken.items():
         if not isinstance(value, _TAKEN[name]) or (value is True and _TAKEN[name] is not bool):

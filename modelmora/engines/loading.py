@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +121,23 @@ def tuned(model: Any, options: Mapping[str, Any]) -> Any:
     with reading("adapter"):
         config = LoraConfig(**dict(adapter.lora or {}))
         both = get_peft_model(model, config, autocast_adapter_dtype=False)
-        own = get_peft_model_state_dict(both, save_embedding_layers=False)
+        _untie(both)
         told = load_file(adapter.path / ADAPTER_WEIGHTS)
+        # PEFT saves embeddings that are tuned as the base has them, too, unless told otherwise.
+        whole = any(name.endswith(".base_layer.weight") for name in told)
+        own = get_peft_model_state_dict(both, save_embedding_layers=whole)
         check_tensors(_shapes(own), _shapes(told))
         set_peft_model_state_dict(both, told)
         return both.merge_and_unload().eval()
+
+
+def _untie(model: Any) -> None:
+    """Give each tuned layer weights of its own: merged into shared ones, it would change others."""
+    uses = Counter(id(each) for _, each in model.named_parameters(remove_duplicate=False))
+    for layer in [*model.modules()]:
+        base = getattr(layer, "base_layer", None)
+        if base is not None and any(uses[id(each)] > 1 for each in base.parameters()):
+            layer.base_layer = deepcopy(base)
 
 
 def _shapes(tensors: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]]:

@@ -79,6 +79,21 @@ def test_a_stream_survives_the_death_of_its_process(
     assert begun + text_of(stream) == whole.choices[0].message.content
 
 
+def test_a_stream_without_a_seed_survives_it_too(station: Station, client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model="tensors",
+        messages=HELLO,
+        max_tokens=100,
+        stream=True,
+        extra_headers={"x-request-id": (request_id := new_request_id())},
+    )
+    begun = text_of([next(stream), next(stream)])
+    os.kill(station.child("tensors"), signal.SIGKILL)
+    told = begun + text_of(stream)
+    (outcome,) = station.seen.answers([request_id])
+    assert [told] == [*outcome.outputs]
+
+
 def test_who_hangs_up_cancels(station: Station, client: openai.OpenAI) -> None:
     request_id = new_request_id()
     with client.completions.with_streaming_response.create(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,14 +88,17 @@ def asked(
     return Asked("", turns or (ChatMessage("user", texts[0]),), images)
 
 
-def sampling(parameters: Mapping[str, Parameter]) -> Sampling:
-    """The sampling parameters, with a seed where none was given. Raises RequestError."""
+def sampling(parameters: Mapping[str, Parameter], request_id: str) -> Sampling:
+    """The sampling parameters; the seed, where none was given, is the request's own.
+
+    So its text can be the same when it is computed anew, behind a crash. Raises RequestError.
+    """
     given: dict[str, Any] = {
         name: parameters[name] for name in Sampling.__dataclass_fields__ if name in parameters
     }
     if len(given.get("stop", ())) > MOST_STOPS or "" in given.get("stop", ()):
         raise _invalid(f"`stop` takes at most {MOST_STOPS} strings, none of them empty")
-    given.setdefault("seed", secrets.randbelow(SEEDS - 1))
+    given.setdefault("seed", zlib.crc32(request_id.encode()) % (SEEDS - 1))
     return Sampling(**given)
 
 

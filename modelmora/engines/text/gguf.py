@@ -134,7 +134,7 @@ class Gguf(SteppedEngine):
             has_template=self._files.has_template,
             takes_images=self._files.projector is not None,
         )
-        how = asking.sampling(parameters)
+        how = asking.sampling(parameters, request.request_id)
         form = asking.form(parameters)
         body = llama.body_of(asked, how, form, seeded="seed" in parameters)
         for place, image in asked.images:

@@ -97,7 +97,7 @@ class Transformer(SteppedEngine):
             has_template=bool(self._tokenizer.chat_template),
             takes_images=False,
         )
-        how = asking.sampling(parameters)
+        how = asking.sampling(parameters, request.request_id)
         ids = self._ids(asked)
         asking.check_length(len(ids), self._context)
         row = Row(key, ids, how)

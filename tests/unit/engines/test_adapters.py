@@ -69,6 +69,43 @@ def test_a_text_model_says_what_the_merged_one_does(story: tuple[Path, Path]) ->
     assert said != texts_of(base, None)
 
 
+@pytest.mark.parametrize("init", [True, False, None, "gaussian", "orthogonal"])
+def test_beginnings_that_leave_the_base_alone_are_taken(
+    story: tuple[Path, Path], tmp_path: Path, init: object
+) -> None:
+    adapter = edited(story[1], tmp_path / "a", init_lora_weights=init, loftq_config={})
+    assert texts_of(story[0], adapter) == texts_of(*story)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_a_tuned_head_leaves_the_embeddings_it_shares(
+    story: tuple[Path, Path], tmp_path: Path, target: str, *, tied: bool
+) -> None:
+    import torch
+    from peft import PeftModel
+
+    from modelmora.engines.loading import tuned
+
+    own = auto("AutoModelForCausalLM")
+    base = tmp_path / "base"
+    model = own.from_pretrained(str(story[0]))
+    model.config.tie_word_embeddings = tied
+    model.tie_weights()
+    model.save_pretrained(str(base))
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) is tied
+    adapter = make_adapter(tmp_path / "a", own, base, target, "q_proj", task_type="CAUSAL_LM")
+    ids = torch.arange(3, 40)[None]
+    apart = PeftModel.from_pretrained(own.from_pretrained(str(base)), str(adapter)).eval()
+    bare = tmp_path / "bare"
+    apart.save_pretrained(str(bare), save_embedding_layers=False)
+    with torch.no_grad():
+        told = apart(ids).logits
+        for place in (adapter, bare):
+            model = tuned(own.from_pretrained(str(base)), {ADAPTER: str(place)})
+            torch.testing.assert_close(model(ids).logits, told, atol=1e-2, rtol=1e-3)
+
+
 def outputs(
     engine: str, task: str, base: Path, adapter: Path | None, inputs: Sequence[Content]
 ) -> np.ndarray[Any, Any]:
@@ -145,6 +182,12 @@ def edited(adapter: Path, folder: Path, **config: Any) -> Path:
         ({"peft_type": None}, "served is LORA"),
         ({"auto_mapping": {"parent_library": "os"}}, "never run"),
         ({"auto_mapping": ["os"]}, "never run"),
+        *(
+            ({"init_lora_weights": init}, f"changed base .*{init}.*plain LoRA")
+            for init in ("pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga")
+        ),
+        ({"loftq_config": {"loftq_bits": 4}}, "`loftq_config`, which is not served"),
+        ({"ensure_weight_tying": True}, "`ensure_weight_tying`, which is not served"),
         ({"layer_replication": [[0, 2]]}, "`layer_replication`, which is not served"),
         ({"something_new": {"x": 1}}, "`something_new`, which is not served"),
         ({"r": "8"}, "`r` that is none"),

@@ -151,7 +151,8 @@ async def test_a_stream_is_the_text_in_its_parts(
     assert end.choices[0].finish_reason == "length"
     assert (used.choices, used.usage.total_tokens) == ([], 10)
     assert hall.asks[0].progress
-    assert isinstance(hall.asks[0].parameters["seed"], int)
+    # Asked with a seed, llama.cpp would compute the whole conversation anew at each turn.
+    assert "seed" not in hall.asks[0].parameters
 
 
 @pytest.mark.parametrize(

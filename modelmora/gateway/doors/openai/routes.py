@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -177,9 +176,6 @@ def _id_of(first: Piece | None) -> str:
 def _asks(call: Call[Any], body: Sampled) -> list[Ask]:
     """A request for each choice of each prompt."""
     parameters, prompts, each = body.parameters(), body.asked(), body.n or 1
-    if body.stream or each > 1:
-        # With a seed a stream goes on where it was, behind a crash; and choices differ by theirs.
-        parameters.setdefault("seed", secrets.randbelow(SEEDS))
     wanted = [(prompt, number) for prompt in prompts for number in range(each)]
     return [
         call.ask(

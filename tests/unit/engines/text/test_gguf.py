@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,7 @@ def test_a_plain_prompt_follows_a_schema_too(smollm2: Gguf, tiny: Gguf) -> None:
 
 STANDSTILL = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from modelmora.engines.text.gguf import Gguf
 from tests.unit.engines.text.rig import add, plain
@@ -227,6 +229,16 @@ def test_a_seed_says_the_same_again(tiny: Gguf) -> None:
     asked = plain("the", temperature=1.5, seed=7, max_tokens=20)
     assert text(tiny, asked) == text(tiny, asked)
     assert text(tiny, plain("the", temperature=1.5, seed=8, max_tokens=20)) != text(tiny, asked)
+
+
+def test_a_request_without_a_seed_draws_the_same_again_and_another_differs(tmp_path: Path) -> None:
+    folder = make_tiny_gguf(tmp_path / "m")
+    tiny = loaded(folder)
+    asked = plain("the", temperature=1.5, max_tokens=20)
+    (end,) = ask(tiny, asked)
+    (other,) = ask(tiny, replace(asked, request_id="other"))
+    assert texts(ask(loaded(folder), asked)) == texts([end]) != texts([other])
+    assert end.settings["seed"] != other.settings["seed"]
 
 
 def test_other_threads_take_effect_when_nothing_runs(tiny: Gguf) -> None:
