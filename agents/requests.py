@@ -19,8 +19,10 @@ from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import RequestHead
 from modelmora.messages.headers import GATEWAY, HANDED_ON, PRINCIPAL, RUN, TRACEPARENT
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
+from modelmora.serving.request import first_place
 from modelmora.settings import Settings
 from modelmora.wire import decode_request_head, read_run, readable_request_id
+from modelmora.wire.plainjson import encode_json, is_json, json_request_id
 
 log = structlog.get_logger(__name__)
 _BREATH = 250  # records between two looks at the rest of the event loop
@@ -143,10 +145,8 @@ class Requests:
             (take or self.on_record)(record)
         except Exception:
             log.exception("a request was not taken", topic=record.topic, offset=record.offset)
-            request_id = ""
-            if record.value is not None:
-                request_id = readable_request_id(self._readable(record.value))
             message = "the node failed to take the request; its log says why"
+            request_id = self._readable_id(record)
             error = RequestError(Code.INFERENCE_FAILED, message, request_id=request_id)
             self._burials.undecodable(record, error)
 
@@ -177,8 +177,8 @@ class Requests:
         # (3)
         try:
             if value is not None and len(value) > self._max_bytes:
-                raise self._too_large(value)
-            plain = self._schemas.plain(value) if self._schemas and value else value
+                raise self._too_large(record)
+            plain = self._plain(record)
             # (4)
             if plain is None and self._unresolved and value:
                 self._unresolved.add(record)
@@ -199,6 +199,16 @@ class Requests:
             request.value = plain
         self._service.accept(request)
 
+    def _plain(self, record: Record) -> bytes | None:
+        """The value in single-object encoding; None: there is none, or its schema is not known yet.
+
+        Raises Undecodable.
+        """
+        value = record.value
+        if value and is_json(value, record.headers):
+            return encode_json(value, record.key, record.headers, *first_place(record))
+        return self._schemas.plain(value) if self._schemas and value else value
+
     def _resolved(self, record: Record, error: RequestError | None) -> None:
         """The registry has been asked for the record's schema id, or does not answer."""
         if error:
@@ -207,16 +217,21 @@ class Requests:
             self._guarded(record, self._take)
         self._service.arm()
 
-    def _too_large(self, value: bytes) -> Undecodable:
+    def _too_large(self, record: Record) -> Undecodable:
         return Undecodable(
             Code.TOO_LARGE,
-            f"the value has {len(value)} bytes, {self._max_bytes} are allowed; "
+            f"the value has {len(record.value or b'')} bytes, {self._max_bytes} are allowed; "
             "send large inputs as object references",
-            request_id=readable_request_id(self._readable(value)),
+            request_id=self._readable_id(record),
         )
 
-    def _readable(self, value: bytes) -> bytes | None:
-        return self._schemas.framing.plain(value) if self._schemas else value
+    def _readable_id(self, record: Record) -> str:
+        value = record.value
+        if not value:
+            return ""
+        if is_json(value, record.headers):
+            return json_request_id(value, record.headers, *first_place(record))
+        return readable_request_id(self._schemas.framing.plain(value) if self._schemas else value)
 
     def _incoming(self, record: Record, head: RequestHead) -> Incoming:
         lane = self._lanes[record.topic]

@@ -13,7 +13,7 @@ import structlog
 from modelmora.agents.deadletters import headers_of, leaves_letter, shortened
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import RequestError
-from modelmora.kafka.sizes import outputs_too_large
+from modelmora.kafka.sizes import RECORD_BYTES, outputs_too_large
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, Dropped, Ends, TooLarge, Written
 from modelmora.kafka.writing.publisher import Record as Outgoing
@@ -35,10 +35,13 @@ from modelmora.serving import BrokerClock, Incoming, Record
 from modelmora.serving.request import reply_partition
 from modelmora.wire import encode_progress, encode_result_head, read_run
 from modelmora.wire.codec import NO_OUTPUTS
+from modelmora.wire.plainjson import is_json, write_json_result
 from modelmora.workers import Chunk
 
 log = structlog.get_logger(__name__)
 ACCEPTED_AFTER_S = 0.01
+MOST_RESULT_BYTES = RECORD_BYTES - (4 << 10)
+"""What surely fits a record, with its key and headers."""
 
 SendAfter = Callable[[Outgoing | None], None]
 """Sends what ends a request, after this dead letter."""
@@ -83,6 +86,7 @@ class Results:
         self._clock = clock
         self._lifecycle = lifecycle
         self._results = Topic.RESULTS.full(namespace)
+        self._results_json = Topic.RESULTS_JSON.full(namespace)
         self._progress = Topic.PROGRESS.full(namespace)
         self._dead_letters = Topic.DEAD_LETTERS.full(namespace)
         self.on_outcome: Callable[[Status, str, Timings], None] = lambda *_: None
@@ -170,7 +174,7 @@ class Results:
         if error.request_id:
             head = ResultHead(
                 error.request_id,
-                Status.FAILED,
+                outcome_status(error.code),
                 "",
                 "",
                 source,
@@ -252,6 +256,8 @@ class Results:
         outputs: bytes,
         headers: tuple[tuple[str, bytes], ...],
         letter: Outgoing | None,
+        *,
+        in_json: bool = True,
     ) -> None:
         if head.error:
             headers = (*headers, (ERROR_CODE, head.error.code.value.encode()))
@@ -259,13 +265,36 @@ class Results:
             headers = (*headers, (READ_AT, b"%d %d" % (record.partition, record.offset)))
         key = head.request_id.encode()
         value, partition = encode_result_head(head, outputs), reply_partition(record)
+        before = letter
+        if in_json and is_json(record.value, record.headers):
+            if len(value) > MOST_RESULT_BYTES:  # what was told in JSON is not to be taken back
+                self._on_result(record, head, letter, TooLarge())
+                return
+            again = partial(self._send_result, record, head, outputs, headers, in_json=False)
+            before = self._as_json(head, value, letter, again)
 
         def done(answer: Answer) -> None:
             # Where it is still there, the letter was refused together with the result.
-            self._on_result(record, head, result.after, answer)
+            left = result.after if result.after is letter else before and before.after
+            self._on_result(record, head, left, answer)
 
-        result = Outgoing(self._results, key, value, done, headers, partition, after=letter)
+        result = Outgoing(self._results, key, value, done, headers, partition, after=before)
         self._send(record, result)
+
+    def _as_json(
+        self, head: ResultHead, value: bytes, letter: Outgoing | None, again: SendAfter
+    ) -> Outgoing:
+        """The same outcome for those who read no Avro; `again` sends the result without it."""
+
+        def done(answer: Answer) -> None:
+            if isinstance(answer, TooLarge):
+                log.error("an outcome was refused as JSON", topic=self._results_json)
+                again(told.after)
+
+        form = write_json_result(head, value, MOST_RESULT_BYTES, self._results)
+        key = head.request_id.encode()
+        told = Outgoing(self._results_json, key, form, done, after=letter, as_is=True)
+        return told
 
     def _end(self, record: Record, letter: Outgoing | None) -> None:
         """A record without an id ends with its dead letter."""

@@ -111,13 +111,15 @@ class Declaring:
         told: Mapping[bytes, FilesTell],
         own: Set[bytes] | None,
         renewed: Set[tuple[str, str]] = frozenset(),
-    ) -> None:
+    ) -> set[tuple[str, str]]:
         """Write what is to be said of these definitions, of others' models, and what is gone.
 
         `told` is what the files of each model that is served here tell, by the key of its record;
         `own` the keys of all own models, the broken ones too, None while nobody can
-        say which those are; `renewed` are those whose definition was put there again.
+        say which those are; `renewed` are those whose definition was put there again; returned are
+        those of them that wait until what is under way has been read back.
         """
+        waiting = {each for each in renewed if model_key(*each) in self._under_way}
         definitions = [*definitions]
         self._active = self._state.active({each.key for each in definitions})
         self._wishes |= wished([each for each in definitions if self._declare(each, told, renewed)])
@@ -135,6 +137,7 @@ class Declaring:
                 own_word = told[key].over(record, ours=record.writer == self._writer)
                 if own_word != record:
                     self._write(key, own_word)
+        return waiting
 
     def change(self, name: str, version: str, then: Then, **details: Any) -> None:
         """Say something else of a registered model than was declared, for all nodes.

@@ -24,16 +24,15 @@ HOLDING_S = 2.0
 class Presence:
     """Renews the lease four times while it holds, and at every change.
 
-    `standing` tells what the node serves, `holding` what its models hold, by name@version; what
-    only the latter says otherwise is told every `HOLDING_S` at most.
+    `look` tells what the node serves and what its models hold, by name@version. All of it is one
+    record, which everybody reads: what goes up and down waits for the renewal.
     """
 
     def __init__(
         self,
         settings: Settings,
         node: str,
-        standing: Callable[[], Mapping[str, Offered]],
-        holding: Callable[[], Mapping[str, Holding]],
+        look: Callable[[], tuple[Mapping[str, Offered], Mapping[str, Holding]]],
         intake: Intake,
         leases: Leases,
         sender: Sender,
@@ -43,20 +42,19 @@ class Presence:
         self._lease_s = settings.timing.session_timeout_s
         self._lanes = list(lane_topics(settings))
         self._topic = Topic.REGISTRY.full(settings.namespace)
-        self._standing = standing
-        self._holding = holding
+        self._look = look
         self._intake = intake
         self._leases = leases
         self._sender = sender
         self._now = monotonic
         self._told: RegistryRecord | None = None
         self._due = self._told_at = 0.0
-        self._writing = False
+        self._writing = self._left = False
 
     def tell(self) -> None:
         """Renew the lease where that is due; forget nodes that are long gone."""
         record, now = self._record(), self._now()
-        if self._writing or not self._is_news(record, now):
+        if self._left or self._writing or not self._is_news(record, now):
             return
         self._told, self._told_at, self._due = record, now, now + self._lease_s / 4
         self._writing = True
@@ -68,7 +66,7 @@ class Presence:
         """Whether it is to be told now.
 
         (1) It is due. (2) It says something else of what this node serves, or of what is pinned.
-        (3) Or of what its models hold, but for times, which go on by themselves; not too often.
+        (3) Or of which processes its models have, and where; not too often.
         """
         # (1), (2)
         before = self._told
@@ -76,21 +74,22 @@ class Presence:
             return True
         if replace(record, holding={}) != replace(before, holding={}):
             return True
-        told, now_told = _timeless(before.holding), _timeless(record.holding)
+        told, now_told = _read(before.holding), _read(record.holding)
         if _pinned(told) != _pinned(now_told):
             return True
         # (3)
-        return told != now_told and now >= self._told_at + HOLDING_S
+        return now >= self._told_at + HOLDING_S and _placed(told) != _placed(now_told)
 
     def leave(self) -> None:
-        """The node is about to end."""
+        """The node is about to end, and tells no more of itself."""
+        self._left = True
         if self._told:
             self._write(key_of(self._told), None)
 
     def _record(self) -> RegistryRecord:
         owned = self._intake.partitions()
         whole = {n for _, n in owned if all((lane, n) in owned for lane in self._lanes)}
-        models = self._standing()
+        models, holding = self._look()
         return RegistryRecord(
             RegistryKind.NODE,
             self._node,
@@ -105,7 +104,7 @@ class Presence:
                 name: each.health.reason for name, each in models.items() if each.health.reason
             },
             states={name: each.health.state.value for name, each in models.items()},
-            holding={name: each.text for name, each in self._holding().items() if each.text},
+            holding={name: each.text for name, each in holding.items() if each.text},
         )
 
     def _write(self, key: bytes, value: bytes | None) -> None:
@@ -119,6 +118,9 @@ def _pinned(holding: Mapping[str, Holding]) -> set[str]:
     return {name for name, each in holding.items() if each.pinned}
 
 
-def _timeless(holding: Mapping[str, str]) -> Mapping[str, Holding]:
-    found = {name: Holding.read(text) for name, text in holding.items()}
-    return {name: replace(each, idle_s=None, leaves_s=None) for name, each in found.items()}
+def _placed(holding: Mapping[str, Holding]) -> dict[str, tuple[str | None, int | None]]:
+    return {name: (each.device, each.pid) for name, each in holding.items() if each.device}
+
+
+def _read(holding: Mapping[str, str]) -> Mapping[str, Holding]:
+    return {name: Holding.read(text) for name, text in holding.items()}

@@ -169,7 +169,7 @@ class Models:
         here = [_explained(each, own.get(each.definition.key)) for each in here]
         served = [(self._known(_spec(each, self._settings)), _entry(each)) for each in here]
         self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
-        self.declaring.tell(
+        self._renewed = self.declaring.tell(
             [each for each in self._found.definitions if not each.fault],
             {
                 model_key(*spec.key): FilesTell(spec.max_inputs, text_of(each.files.facts))
@@ -179,11 +179,13 @@ class Models:
             own=None if unreadable else {model_key(*key) for key in own},
             renewed=self._renewed,
         )
-        self._renewed = set()
 
     def measured(self, *, last: bool = False) -> None:
         """Tell what was learned; `last`: all of it."""
-        self.measuring.tell(self._service.measured(), last=last)
+        declaring, living = self.declaring, None
+        if declaring.mends():
+            living = {each.node for each in declaring.leases.living()}
+        self.measuring.tell(self._service.measured(), living, last=last)
 
     def _known(self, spec: ModelSpec) -> ModelSpec:
         """With what was measured of it before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -125,7 +126,7 @@ def _licence(definition: ModelDefinition) -> str:
     elif is_permissive(licence.name):
         who = f"from {licence.read_from}"
     else:
-        who = f"accepted by nobody; see --accept-licence {licence.name}"
+        who = f"accepted by nobody; see --accept-licence {quote(licence.name)}"
     return f"licence {licence.name} ({who})"
 
 

@@ -86,7 +86,7 @@ def steps_of(reader: Reader, settings: Settings, request_id: str) -> list[Step]:
         record
         # A command or a result may stand under another key, never without the id in its bytes.
         for record in reader.read(reader.since(places, start))
-        if needle in (record.value or b"") or (record.value is None and record.key == needle)
+        if needle in (record.plain or b"") or (record.value is None and record.key == needle)
     ]
     steps = [step for record in found for step in _steps(record, namespace, request_id)]
     return sorted(steps, key=lambda step: (step.time, _ORDER[step.topic]))

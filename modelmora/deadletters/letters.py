@@ -20,6 +20,7 @@ from modelmora.messages.headers import (
     HANDED_ON,
     REPLAY_OF,
     REPLAYED_TO,
+    REQUEST_ID,
     RUN,
     SHA256,
     SIZE,
@@ -104,7 +105,7 @@ class DeadLetter:
         return cls(
             place=(record.topic, record.partition, record.offset),
             time=record.timestamp,
-            request_id=readable_request_id(record.plain),
+            request_id=readable_request_id(record.plain) or record.header(REQUEST_ID) or "",
             model=(head.model or head.task or "")
             if head
             else (record.key or b"").decode("utf-8", "replace"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,8 +23,11 @@ from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.standing import UNSETTLED
+from modelmora.kafka.topics import LANE_TOPICS, Topic
+from modelmora.serving.request import first_place
 from modelmora.settings import Settings
 from modelmora.wire import is_framed
+from modelmora.wire.plainjson import encode_json, is_json
 
 WAIT_S = 15.0
 POLL_S = 0.05
@@ -45,7 +49,7 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     translated: bytes | None = None
-    """The value in single-object encoding, where it lies there in Confluent's wire format."""
+    """The value in single-object encoding, where it lies there otherwise: framed, or as JSON."""
 
     @property
     def plain(self) -> bytes | None:
@@ -82,6 +86,8 @@ class Reader:
         self._auth_failed = False
         self._schemas = Schemas.of(settings)
         self._silent = False
+        topics = (*LANE_TOPICS.values(), Topic.DEAD_LETTERS)
+        self._requests = {topic.full(settings.namespace) for topic in topics}
         self._consumer = Consumer(
             confluent_config(settings)
             | {
@@ -201,10 +207,15 @@ class Reader:
         return record if record and record.offset == offset else None
 
     def _record(self, message: Any) -> Record:
-        return _record(message, self._translated(message.value()))
+        record = _record(message)
+        return replace(record, translated=self._translated(record))
 
-    def _translated(self, value: bytes | None) -> bytes | None:
-        """The value in single-object encoding where only the schema registry can tell it."""
+    def _translated(self, record: Record) -> bytes | None:
+        """The value in single-object encoding, where it lies there otherwise and can be read."""
+        value = record.value
+        if value and record.topic in self._requests and is_json(value, record.headers):
+            with suppress(Undecodable):
+                return encode_json(value, record.key, record.headers, *first_place(record))
         if self._schemas is None or value is None or not is_framed(value):
             return None
         try:
@@ -245,7 +256,7 @@ class Reader:
         return messages
 
 
-def _record(message: Any, translated: bytes | None) -> Record:
+def _record(message: Any) -> Record:
     return Record(
         topic=message.topic(),
         partition=message.partition(),
@@ -254,5 +265,4 @@ def _record(message: Any, translated: bytes | None) -> Record:
         key=message.key(),
         value=message.value(),
         headers=tuple((name, value) for name, value in message.headers() or ()),
-        translated=translated,
     )

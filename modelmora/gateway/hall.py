@@ -26,7 +26,6 @@ from modelmora.web.tracing import traceparent_of
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MOST_WAIT_S = 3600
-MAX_TIMEOUT_MS = 24 * 3600 * 1000  # the requests topics keep a record no longer
 LANES = {lane.label: lane for lane in Lane}
 Heard = Callable[[ProgressEvent], None]
 

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from modelmora import addresses
 from modelmora.errors import Code, ConfigurationError
 from modelmora.gateway import management, registry
-from modelmora.gateway.hall import LANES, MAX_TIMEOUT_MS, Ask, Hall, check_request_id
+from modelmora.gateway.hall import LANES, Ask, Hall, check_request_id
 from modelmora.gateway.management import ManagementService
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, answer_of
@@ -30,6 +30,7 @@ from modelmora.messages import (
 from modelmora.messages.headers import ERROR_CODE
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.web.tracing import traceparent_of
+from modelmora.wire.forms import MAX_TIMEOUT_MS
 from modelmora.wire.tensors import BadTensor, check_tensor
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name

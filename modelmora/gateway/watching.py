@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from modelmora.gateway.hall import Ask, Hall
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import InferenceResult, ProgressEvent
+from modelmora.web.problems import DoorCode
 
 QUIET_S = 15.0  # proxies cut a connection on which nothing is said for long
+MOST_WAITING = 1000
+"""Events that wait for a slow reader, of each request; what is beyond is left out as if lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +29,20 @@ class Told:
 async def watch(hall: Hall, asks: Sequence[Ask]) -> AsyncGenerator[Told | None]:
     """Run all of them, until each has its outcome; None after each while of silence.
 
-    Leaving it cancels those that run. Raises the first Refusal.
+    Leaving it cancels those that run. Raises the first Refusal, or whatever else one ended with.
     """
-    queue: asyncio.Queue[Told | Refusal] = asyncio.Queue()
+    queue: asyncio.Queue[Told | Exception] = asyncio.Queue()
+    most = MOST_WAITING * len(asks)
+
+    def hear(index: int, event: ProgressEvent) -> None:
+        if queue.qsize() < most:
+            queue.put_nowait(Told(index, event))
 
     async def run(index: int, ask: Ask) -> None:
         try:
-            result = await hall.infer(ask, lambda event: queue.put_nowait(Told(index, event)))
-            queue.put_nowait(Told(index, result))
-        except Refusal as refusal:
-            queue.put_nowait(refusal)
+            queue.put_nowait(Told(index, await hall.infer(ask, partial(hear, index))))
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            queue.put_nowait(error)
 
     # No task group: who begins a stream is often not the task that ends it.
     tasks = [asyncio.create_task(run(index, ask)) for index, ask in enumerate(asks)]
@@ -42,7 +50,7 @@ async def watch(hall: Hall, asks: Sequence[Ask]) -> AsyncGenerator[Told | None]:
     try:
         while left:
             told = await _next(queue)
-            if isinstance(told, Refusal):
+            if isinstance(told, Exception):
                 raise told
             left -= told is not None and isinstance(told.what, InferenceResult)
             yield told
@@ -65,9 +73,14 @@ async def outcomes(hall: Hall, asks: Sequence[Ask]) -> list[InferenceResult]:
     return [found[index] for index in range(len(asks))]
 
 
-async def _next(queue: asyncio.Queue[Told | Refusal]) -> Told | Refusal | None:
+async def _next(queue: asyncio.Queue[Told | Exception]) -> Told | Exception | None:
     try:
         async with asyncio.timeout(QUIET_S):
             return await queue.get()
     except TimeoutError:
         return None
+
+
+def failed() -> Refusal:
+    """What a caller is told of a fault of ours, once it is too late for a status."""
+    return Refusal(DoorCode.INTERNAL, "this process failed; its log says why")

@@ -27,6 +27,7 @@ class Topic(StrEnum):
     NORMAL = "requests.normal"
     LOW = "requests.low"
     RESULTS = "results"
+    RESULTS_JSON = "results.json"
     PROGRESS = "progress"
     DEAD_LETTERS = "dead-letters"
     EVENTS = "events"
@@ -88,6 +89,13 @@ TABLE: Mapping[Topic, TopicSpec] = {
     Topic.RESULTS: TopicSpec(
         "request id",
         "InferenceResult",
+        HOUR,
+        content=True,
+        config={"max.message.bytes": str(REQUEST_BYTES), **_SHORT_SEGMENTS},
+    ),
+    Topic.RESULTS_JSON: TopicSpec(
+        "request id",
+        "InferenceResult as JSON",
         HOUR,
         content=True,
         config={"max.message.bytes": str(REQUEST_BYTES), **_SHORT_SEGMENTS},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 
@@ -69,8 +69,8 @@ class Holding:
         """As it travels: a JSON object of what is not as in a model that is not there."""
         told = {
             name: round(value, 1) if isinstance(value, float) else value
-            for name, value in asdict(self).items()
-            if value != getattr(NOTHING, name)
+            for name in _KINDS
+            if (value := getattr(self, name)) != getattr(NOTHING, name)
         }
         return json.dumps(told, separators=(",", ":")) if told else ""
 

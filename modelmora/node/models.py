@@ -8,7 +8,7 @@ from typing import Any
 
 from modelmora.messages import Holding
 from modelmora.scheduling import ModelStatus
-from modelmora.serving import Service
+from modelmora.serving import Offered, Service
 from modelmora.workers import Supervisor
 
 
@@ -27,10 +27,11 @@ def holding_of(status: ModelStatus, pids: Mapping[int, int]) -> Holding:
     )
 
 
-def holdings(service: Service, workers: Supervisor) -> dict[str, Holding]:
-    """That of each model, by name@version."""
-    pids = workers.pids
-    return {"@".join(status.key): holding_of(status, pids) for status in service.status()}
+def look(service: Service, workers: Supervisor) -> tuple[dict[str, Offered], dict[str, Holding]]:
+    """What is served, and what each model holds, by name@version: of one moment."""
+    statuses, pids = service.status(), workers.pids
+    holding = {"@".join(status.key): holding_of(status, pids) for status in statuses}
+    return service.standing(statuses), holding
 
 
 def model_rows(service: Service, workers: Supervisor) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
-from modelmora.node.models import holdings, model_rows
+from modelmora.node.models import look, model_rows
 from modelmora.node.policy import policy_of, sandbox_mode
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
@@ -125,8 +125,7 @@ class Node:
         self.service.use(self.workers)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
-        standing, held = self.service.standing, partial(holdings, self.service, self.workers)
-        told = (standing, held, self.intake, leases, self.teller)
+        told = (partial(look, self.service, self.workers), self.intake, leases, self.teller)
         self.presence = Presence(settings, self.name, *told)
         self.hand_on = self.service.elsewhere = HandOn(
             leases, self.intake, results, self.name, self.service.catalogue.meant

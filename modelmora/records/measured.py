@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from modelmora.messages import DeviceKind, RegistryKind, RegistryRecord
 from modelmora.records.state import Registry
@@ -13,6 +13,18 @@ from modelmora.records.state import Registry
 MEANINGFUL = 0.1
 """What differs by no more than this share is not told again."""
 MOST_STEPS = 64
+_LOAD_MS = 1e9
+_T = TypeVar("_T")
+
+
+def step(cost: int) -> int:
+    """The cost under which a batch is remembered: rounded up to a power of two; 0: none ran."""
+    return 1 << (cost - 1).bit_length() if cost > 0 else 0
+
+
+def tried(peaks: Mapping[int, _T], safe_cost: int | None) -> dict[int, _T]:
+    """The peaks without those of batches that have run out of memory, and are not tried again."""
+    return {c: held for c, held in peaks.items() if safe_cost is None or c <= step(safe_cost)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +54,8 @@ class Measured:
     load_ms: float | None = None
 
 
-def told(key: tuple[str, str], node: str, measured: Measured) -> RegistryRecord:
-    """The record in which a node tells it."""
+def told(key: tuple[str, str], node: str, measured: Measured, at_s: float = 0) -> RegistryRecord:
+    """The record in which a node tells it, at a time (Unix s)."""
     devices = {
         kind.value: {
             "peaks": {str(cost): held for cost, held in sorted(one.peaks.items())},
@@ -52,7 +64,7 @@ def told(key: tuple[str, str], node: str, measured: Measured) -> RegistryRecord:
         for kind, one in sorted(measured.devices.items())
     }
     load_ms = None if measured.load_ms is None else round(measured.load_ms, 1)
-    details = {"mark": measured.mark, "load_ms": load_ms, "devices": devices}
+    details = {"mark": measured.mark, "load_ms": load_ms, "devices": devices, "at_s": round(at_s)}
     text = json.dumps(details, separators=(",", ":"))
     return RegistryRecord(RegistryKind.MEASURED, *key, "", "", node, details=text)
 
@@ -62,19 +74,29 @@ def read(record: RegistryRecord) -> Measured | None:
     try:
         details = json.loads(record.details)
         devices = {DeviceKind(kind): _taken(one) for kind, one in details["devices"].items()}
-        load_ms = details["load_ms"]
-        return Measured(str(details["mark"]), devices, None if load_ms is None else float(load_ms))
+        load_ms = None if details["load_ms"] is None else float(details["load_ms"])
+        if load_ms is not None and not 0 <= load_ms < _LOAD_MS:  # or not a number at all
+            return None
+        return Measured(str(details["mark"]), devices, load_ms)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def told_at_s(record: RegistryRecord) -> float:
+    """When a record was told (Unix s); 0 where it does not say so."""
+    try:
+        return float(json.loads(record.details)["at_s"])
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return 0.0
 
 
 def _taken(found: Mapping[str, Any]) -> Taken:
     peaks = {int(cost): (int(ram), int(gpu)) for cost, (ram, gpu) in found["peaks"].items()}
     safe = None if found["safe_cost"] is None else int(found["safe_cost"])
     numbers = [*peaks, *(byte for held in peaks.values() for byte in held), safe or 0]
-    if len(peaks) > MOST_STEPS or min(numbers) < 0 or max(numbers) >= 1 << 60:
+    if len(peaks) > MOST_STEPS or min(numbers) < 0 or max(numbers) >= 1 << 60 or safe == 0:
         raise ValueError("no measurement")
-    return Taken(peaks, safe)
+    return Taken(tried(peaks, safe), safe)
 
 
 def of_model(state: Registry, key: tuple[str, str]) -> Iterator[tuple[str, Measured]]:
@@ -130,7 +152,7 @@ def _joined(one: Taken, other: Taken) -> Taken:
     for cost, held in other.peaks.items():
         before = peaks.get(cost, (0, 0))
         peaks[cost] = (max(held[0], before[0]), max(held[1], before[1]))
-    return Taken(peaks, safe)
+    return Taken(tried(peaks, safe), safe)
 
 
 def shown(state: Registry, key: tuple[str, str]) -> list[dict[str, Any]]:

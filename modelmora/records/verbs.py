@@ -24,6 +24,8 @@ from modelmora.settings.models import bound_to_node
 
 FIXED = ("name", "version", "active")
 """What an update leaves alone: it makes another model of it, or has a verb of its own."""
+RUN = ("source", "revision", "files", "adapter", "engine", "task")
+"""What a model's files, and so what they tell, follow from."""
 
 
 def register(state: Registry, config: ModelConfig, writer: str) -> RegistryRecord | None:
@@ -60,13 +62,14 @@ def update(
     config = checked({field: value for field, value in told.items() if value is not None})
     if changes.keys() & {"engine", "options"}:
         _check_free(config)
-    record = entry.record
+    record, before = entry.record, config_of(entry.record)
+    same = all(getattr(config, each) == getattr(before, each) for each in RUN)
     made = record_of(
         config,
         record.writer,  # whoever has declared it may still withdraw it
         kept=unknown_details(record),
-        max_inputs=record.max_inputs if config.source == record.source else None,
-        file_facts=record.file_facts if config.source == record.source else "",
+        max_inputs=record.max_inputs if same else None,
+        file_facts=record.file_facts if same else "",
         declaration=record.declaration,
     )
     return None if replace(made, based_on=record.based_on) == record else _over(entry, made)

@@ -11,7 +11,7 @@ from pathlib import Path
 from modelmora.errors import ModelMoraError
 from modelmora.records import details_of
 from modelmora.records.reading import kept
-from modelmora.registry.definitions import served_or_faults
+from modelmora.registry.definitions import places, served_or_faults
 from modelmora.registry.sources import Scheme, Sources
 from modelmora.settings import Settings
 
@@ -46,9 +46,10 @@ def cached(settings: Settings) -> list[Cached]:
     """All that lies in the caches of these settings, by source. Raises OSError."""
     sources = Sources(settings)
     users = _users(settings, sources)
+    named = {source for _, (source, _) in users}
     found = [
         _entry(source, revision, path, claim, users)
-        for source, revision, path, claim in (*sources.cache.lying(), *_of_the_hub(sources))
+        for source, revision, path, claim in (*sources.cache.lying(named), *_of_the_hub(sources))
     ]
     return sorted(found, key=lambda each: (each.source, each.revision or ""))
 
@@ -75,7 +76,7 @@ def clean(
         elif each.is_of_the_hub:
             sources.of(sources.parse(each.source)).discard(each.revision)
         else:
-            sources.cache.discard(each.source, each.revision)
+            sources.cache.delete(each.path)
     return gone
 
 
@@ -89,10 +90,14 @@ def users_of(found: Iterable[tuple[str, Use]], source: str, revision: str) -> tu
 def _users(settings: Settings, sources: Sources) -> list[tuple[str, Use]]:
     """The models of this folder and of the registry, with what they have."""
     own = served_or_faults(settings).definitions
-    found = [(each.key, each.source, each.details.revision) for each in own]
+    found = [(each.key, places(each.source, each.details)) for each in own]
     models = kept(settings).models()
-    found += [(each.key, each.source, details_of(each).revision) for each in models]
-    return [("@".join(key), (_plain(sources, text), revision)) for key, text, revision in found]
+    found += [(each.key, places(each.source, details_of(each))) for each in models]
+    return [
+        ("@".join(key), (_plain(sources, text), revision))
+        for key, uses in found
+        for text, revision in uses
+    ]
 
 
 def _plain(sources: Sources, text: str) -> str:

@@ -245,6 +245,13 @@ def tells_another(record: RegistryRecord, own: ModelDefinition) -> bool:
     return record.source != own.source and has_scheme(record.source) and has_scheme(own.source)
 
 
+def places(source: str, details: ModelDetails) -> Iterator[tuple[str, str | None]]:
+    """Source and revision of a model's files, and of its adapter's."""
+    yield source, details.revision
+    if adapter := details.adapter:
+        yield adapter.source, adapter.revision
+
+
 def _test_models() -> Iterator[ModelDefinition]:
     for name, entry in TESTING.items():
         yield ModelDefinition(name, FIRST_VERSION, entry.task, f"{BUILT_IN}{name}", entry.engine)

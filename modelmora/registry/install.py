@@ -28,7 +28,7 @@ from modelmora.registry.definitions import (
 )
 from modelmora.registry.fetching import FETCHED, Fetched, Fetching, fetch, plainly
 from modelmora.registry.files import write_atomically
-from modelmora.registry.licences import Ask, settled
+from modelmora.registry.licences import UNTOLD, Ask, settled
 from modelmora.registry.look import read
 from modelmora.registry.sources import Reference, Scheme, Sources
 from modelmora.registry.sums import sums_of
@@ -92,10 +92,13 @@ def install_wish(settings: Settings, wish: Wish) -> ModelDefinition:
     _check_names(name, version)
     sums = sums_of(settings)
     added = None
-    if beside:
-        added = fetch(beside, sources.of(beside), sums, _for_adapter(wish.fetching))
-    licence = partial(_licence, settings, str(reference), (name, version), wish, added)
+    asked = replace(wish, adapter=str(beside) if beside else None)
+    licence = partial(_licence, settings, str(reference), (name, version), asked)
     how = replace(wish.fetching, licence=licence)
+    if beside:
+        added = fetch(beside, sources.of(beside), sums, _for_adapter(how, sources, reference))
+        settled_before = added.licence
+        how = replace(how, licence=lambda _: settled_before)
     fetched = fetch(reference, sources.of(reference), sums, how)
     names = [file.path for file in fetched.files]
     with plainly(str(reference)):
@@ -168,25 +171,35 @@ def _licence(
     source: str,
     key: tuple[str, str],
     wish: Wish,
-    added: Fetched | None,
     told: Licence | None,
 ) -> Licence | None:
     """Under which licence it is installed, an adapter's with it; see `licences.settled`."""
-    if added:
-        told = _both(told, added.licence)
-    same = (source, str(Path(source).expanduser().absolute()))
-    known = (each for each in definitions_installed(settings) if each.key == key)
-    before = next((each.details.licence for each in known if each.source in same), None)
+    before = None
+    for each in definitions_installed(settings):
+        adapter = each.details.adapter
+        of_this = each.source in _names(source)
+        if each.key == key and of_this and (adapter and adapter.source) in _names(wish.adapter):
+            before = each.details.licence
     required = settings.registry.require_licence
     return settled(source, told, wish.accept_licence, before, wish.ask, required=required)
+
+
+def _names(source: str | None) -> tuple[str | None, str | None]:
+    """How a definition may call a source."""
+    return source, source and str(Path(source).expanduser().absolute())
 
 
 def _source(reference: Reference, fetched: Fetched) -> str:
     return str(fetched.folder) if reference.scheme is Scheme.FOLDER else str(reference)
 
 
-def _for_adapter(how: Fetching) -> Fetching:
-    return Fetching(progress=how.progress, adapter=True)
+def _for_adapter(how: Fetching, sources: Sources, base: Reference) -> Fetching:
+    """The licence of both is settled before anything large of either is fetched."""
+    with plainly(str(base)):
+        told = sources.of(base).resolve().licence
+    return Fetching(
+        progress=how.progress, adapter=True, licence=lambda own: how.licence(_both(told, own))
+    )
 
 
 def _details(
@@ -208,11 +221,13 @@ def _noted(reference: Reference, fetched: Fetched) -> dict[str, Any]:
 
 
 def _both(base: Licence | None, adapter: Licence | None) -> Licence | None:
-    """The licence of a base with its adapter; None where one of them tells none."""
-    if base is None or adapter is None or base.name.casefold() == adapter.name.casefold():
-        return base and adapter and base
-    read = f"{base.read_from} and the adapter's {adapter.read_from}"
-    return Licence(name=f"{base.name} AND {adapter.name}", read_from=read)
+    """The licence of a base with its adapter; None where neither tells one."""
+    if base == adapter or (base and adapter and base.name.casefold() == adapter.name.casefold()):
+        return base
+    names = [each.name if each else UNTOLD for each in (base, adapter)]
+    read = base.read_from if base else "nothing"
+    beside = adapter.read_from if adapter else "nothing"
+    return Licence(name=" AND ".join(names), read_from=f"{read} and the adapter's {beside}")
 
 
 def _name_of(reference: Reference) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -17,11 +18,17 @@ _PERMISSIVE = re.compile(
     r"0bsd|afl-3\.0|apache(-software|-2(\.0)?)?|bsd(-[23]-clause(-clear)?)?|bsl-1\.0|cc-by-[34]\.0"
     r"|cc0-1\.0|isc|mit(-0)?|ncsa|postgresql|unlicense|wtfpl|zlib"
 )
+UNTOLD = "NOASSERTION"
+"""What SPDX has for the licence of a part that tells none."""
 
 
 def is_permissive(name: str) -> bool:
     """Whether a licence, or each one of an SPDX expression, is known to allow any use."""
-    return all(_PERMISSIVE.fullmatch(_plain(one)) for one in re.split(r"\s+(?:AND|OR)\s+", name))
+    return all(_PERMISSIVE.fullmatch(_plain(one)) for one in _parts(name))
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"\s+(?:AND|OR)\s+", name)
 
 
 def _plain(name: str) -> str:
@@ -55,13 +62,14 @@ def settled(
     if before and before.confirmed_by and (told is None or told.name == before.name):
         return before
     # (3)
-    if not required and (told is None or is_permissive(told.name)):
+    names = [each for each in _parts(told.name) if each != UNTOLD] if told else []
+    if not required and all(map(is_permissive, names)):
         return told
     # (4)
     if ask is None:
         if required:
-            name = told.name if told else "NAME"
-            what = f"nobody has accepted its licence {name}" if told else "it tells no licence"
+            name = shlex.quote(told.name) if told else "NAME"
+            what = f"nobody has accepted its licence {told.name}" if told else "it tells no licence"
             raise ConfigurationError(
                 f"{source}: {what} (registry.require_licence); pass --accept-licence {name}"
             )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.registry.definitions import (
     ModelDefinition,
     definition_path,
     definitions_installed,
+    places,
     served_or_faults,
 )
 from modelmora.registry.sources import Sources
@@ -42,18 +41,11 @@ def remove(
         if not any(folder.iterdir()):
             folder.rmdir()
     served = served_or_faults(settings).definitions
-    kept = {place for each in served for place in _places(each)}
-    gone = {place for each in found for place in _places(each)} if files else set()
-    return found, sum(_discard(settings, *place) for place in gone - kept)
-
-
-def _places(definition: ModelDefinition) -> Iterator[tuple[str, str | None]]:
-    """Source and revision of the model, and of its adapter."""
-    if definition.fault:
-        return
-    yield definition.source, definition.details.revision
-    if adapter := definition.details.adapter:
-        yield adapter.source, adapter.revision
+    kept, gone = (
+        {place for each in some if not each.fault for place in places(each.source, each.details)}
+        for some in (served, found)
+    )
+    return found, sum(_discard(settings, *place) for place in gone - kept) if files else 0
 
 
 def _discard(settings: Settings, source: str, revision: str | None) -> int:

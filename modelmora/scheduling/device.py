@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from modelmora.messages import DeviceKind
-from modelmora.records.measured import Taken
+from modelmora.records.measured import Taken, step, tried
 
 
 class Need(NamedTuple):
@@ -52,13 +52,13 @@ class Learned:
 
     def see(self, held: Need, cost: int = 0) -> None:
         """A child held this while it ran a batch of this cost."""
-        step = _step(cost)
-        self.peaks[step] = most_of((held, self.peaks.get(step, held)))
+        cost = step(cost)
+        self.peaks[cost] = most_of((held, self.peaks.get(cost, held)))
 
     def limit(self, safe_cost: int) -> None:
         """A batch above this cost has run out of memory."""
         self.safe_cost = min(safe_cost, self.safe_cost or safe_cost)
-        self.peaks = {cost: held for cost, held in self.peaks.items() if cost <= _step(safe_cost)}
+        self.peaks = tried(self.peaks, safe_cost)
 
     @classmethod
     def of(cls, taken: Taken) -> Learned:
@@ -89,7 +89,3 @@ def most_of(needs: Iterable[Need]) -> Need:
     """The most of each memory."""
     rams, gpus = zip(*needs, strict=True)
     return Need(max(rams), max(gpus))
-
-
-def _step(cost: int) -> int:
-    return 1 << (cost - 1).bit_length() if cost > 0 else 0

@@ -127,13 +127,13 @@ class Fleet:
         """Look at this model when room is given out; it has no child, or soon none."""
         self._claims[model.spec.key] = model
 
-    def hopeless(self, model: Model, now: float) -> str | None:
+    def hopeless(self, model: Model) -> str | None:
         """Why no request may wait for it: its files are broken, or memory can never hold it."""
-        return unloadable(model) or (None if self._ledger.fits(model, now) else too_large(model))
+        return unloadable(model) or (None if self._ledger.fits(model) else too_large(model))
 
     def health(self, model: Model, now: float) -> Health:
         """How the model is; one that memory can never hold has failed."""
-        if self._ledger.fits(model, now):
+        if self._ledger.fits(model):
             return model.health(now)
         return Health(State.FAILED, too_large(model))
 
@@ -156,17 +156,21 @@ class Fleet:
         self.touch(child.model)
 
     def measure(
-        self, child: Replica, held: Need, cost: int = 0, safe_cost: int | None = None
+        self, child: Replica, held: Need, cost: int | None = 0, safe_cost: int | None = None
     ) -> None:
         """Learn what the model really takes: the most that was seen with batches it can run.
 
-        The child itself may hold more, until it leaves.
+        The child itself may hold more, until it leaves. Nothing is learned of what one of former
+        files or options holds, nor without a cost.
         """
+        if child.mark != child.model.spec.mark:
+            child.need = Need(held.ram or child.need.ram, held.gpu or child.need.gpu)
+            return
         kind = child.device.kind
         learned = child.model.learn(kind)
         if safe_cost:
             learned.limit(safe_cost)
-        if held.ram > 0:
+        if held.ram > 0 and cost is not None:
             learned.see(held, cost)
             learned.keep_within(self._ledger.most)
         child.need = most_of((child.model.need(kind), held))
@@ -349,7 +353,8 @@ class Fleet:
 
     def _load(self, model: Model, option: Option, cause: Cause, now: float) -> None:
         device = model.was_on = option.device
-        child = Replica(next(self._ids), model, device, option.need, heard=now)
+        mark = model.spec.mark
+        child = Replica(next(self._ids), model, device, option.need, heard=now, mark=mark)
         self.replicas[child.id] = child
         model.replicas[child.id] = child
         model.life.ordered |= cause is Cause.ORDER

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from modelmora.messages import DeviceKind
 from modelmora.scheduling.device import Device, Need, ram
 from modelmora.scheduling.placement import Option, choose, combined
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.residency import Plan, Resident, Verdict, make_room, overrun
-from modelmora.scheduling.state import Model, Replica, resident
+from modelmora.scheduling.state import Model, Replica, pins, resident
 
 Reserved = Counter[str]
 """Bytes that were promised, by the id of the device."""
@@ -37,15 +37,25 @@ class Ledger:
         budgets = (one.budget_bytes for one in self._devices if one.kind is DeviceKind.CUDA)
         return Need(self._devices[0].budget_bytes, max(budgets, default=0))
 
-    def fits(self, model: Model, now: float) -> bool:
-        """Whether any device could hold the model if it were alone with the pinned ones."""
-        return bool(model.replicas) or self.place(model, now).plan.verdict is not Verdict.NEVER
+    def fits(self, model: Model) -> bool:
+        """Whether any device could hold the model if it were alone with the pinned ones.
 
-    def could_hold(self, model: Model, kind: DeviceKind) -> bool:
-        """Whether a replica fits an empty device of this kind."""
+        That is whether `place` has another verdict than never; asked for all models at once.
+        """
+        if model.replicas:
+            return True
+        pinned = [child for child in self._replicas.values() if pins(child)]
+        return any(self.could_hold(model, kind, pinned) for kind in model.spec.devices)
+
+    def could_hold(self, model: Model, kind: DeviceKind, beside: Collection[Replica] = ()) -> bool:
+        """Whether a replica fits a device of this kind that nobody else is on but these."""
         need = model.need(kind)
         return any(
-            all(memory.bytes_of(need, one) <= memory.budget_bytes for memory in self._devices)
+            all(
+                taken + sum(child.holds(memory) for child in beside) <= memory.budget_bytes
+                for memory in self._devices
+                if (taken := memory.bytes_of(need, one))
+            )
             for one in self._devices
             if one.kind is kind
         )

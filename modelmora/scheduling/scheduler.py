@@ -99,10 +99,10 @@ class Scheduler:
         models = self._fleet.models.items()
         return {key: found for key, model in models if (found := model.measured)}
 
-    def hopeless(self, key: ModelKey, now: float) -> str | None:
+    def hopeless(self, key: ModelKey) -> str | None:
         """Why no request may wait for the model; None where it may, or is not known."""
         model = self._fleet.models.get(key)
-        return self._fleet.hopeless(model, now) if model else None
+        return self._fleet.hopeless(model) if model else None
 
     # Requests ------------------------------------------------------------------------------------
 
@@ -253,9 +253,17 @@ class Scheduler:
         self._advance(now)
 
     def on_memory(
-        self, replica: int, held: Need, now: float, cost: int = 0, safe_cost: int | None = None
+        self,
+        replica: int,
+        held: Need,
+        now: float,
+        cost: int | None = 0,
+        safe_cost: int | None = None,
     ) -> None:
-        """What the child held while it ran batches up to this cost, and the largest it can."""
+        """What the child held while it ran batches up to this cost, and the largest it can.
+
+        Without a cost it is not what the model takes.
+        """
         self._ends.late(now)
         child = self._fleet.replicas.get(replica)
         if child:

@@ -19,7 +19,8 @@ from modelmora.scheduling.work import Group, Position, Work
 _EWMA_WEIGHT = 0.2
 _MOMENT_S = 1e-3
 _STAYING = (State.READY, State.LOADING)
-_USEFUL = (*_STAYING, State.DRAINING, State.LEAVING)
+_DEPARTING = (State.DRAINING, State.LEAVING)
+_USEFUL = (*_STAYING, *_DEPARTING)
 
 
 def ewma(mean: float | None, value: float) -> float:
@@ -55,6 +56,8 @@ class Replica:
     """The CPU threads that it was told of last."""
     ready_at: float = float("inf")
     load_ms: float = 0.0
+    mark: str = ""
+    """What it runs, as `ModelSpec.mark` says; that of its model may be another by now."""
 
     @property
     def unanswered(self) -> int:
@@ -337,6 +340,11 @@ class Model:
         )
 
 
+def pins(replica: Replica) -> bool:
+    """Whether it stays by order, and is not about to leave."""
+    return replica.model.pinned and replica.state not in _DEPARTING
+
+
 def resident(replica: Replica, memory: Device, policy: Policy, now: float) -> Resident:
     """The replica as `residency` sees it in this memory.
 
@@ -344,9 +352,9 @@ def resident(replica: Replica, memory: Device, policy: Policy, now: float) -> Re
     (5) Idle, within its minimum residency: fresh. (6) Idle.
     """
     model = replica.model
-    if replica.state in (State.DRAINING, State.LEAVING):
+    if replica.state in _DEPARTING:
         presence = Presence.DEPARTING
-    elif model.pinned:
+    elif pins(replica):
         presence = Presence.PINNED
     elif replica.state is State.LOADING:
         presence = Presence.LOADING

@@ -16,7 +16,31 @@ from modelmora.workers import NOTHING_TOLD, Chunk, Told
 _HANDED_ON = re.compile(rb"(\d{1,3}) (\d{1,9}) (\d{1,18}) (\d{1,15})")
 
 
-class Record(Protocol):
+class Placed(Protocol):
+    """A record as it lies on the broker."""
+
+    @property
+    def topic(self) -> str:
+        """Its topic."""
+
+    @property
+    def partition(self) -> int:
+        """Its partition."""
+
+    @property
+    def offset(self) -> int:
+        """Its place there."""
+
+    @property
+    def timestamp(self) -> int:
+        """Unix ms, by the broker's clock."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """All of them, in order."""
+
+
+class Record(Placed, Protocol):
     """A record as the Kafka client hands it over."""
 
     topic: str
@@ -99,6 +123,12 @@ class Incoming:
         hops = self.handed_on.hops if self.handed_on else 0
         source = self.source
         return HandedOn(hops + 1, source.partition, source.offset, self.asked_ms)
+
+
+def first_place(record: Placed) -> tuple[Source, int]:
+    """Where and when (Unix ms) a record was first appended, which may have been handed on."""
+    first = HandedOn.read(dict(record.headers).get(HANDED_ON)) or record
+    return Source(record.topic, first.partition, first.offset), first.timestamp
 
 
 def reply_partition(record: Record) -> int | None:

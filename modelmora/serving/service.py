@@ -83,7 +83,7 @@ class Service:
             if self._was_cancelled(request):
                 raise RequestError(Code.CANCELLED, "cancelled before it was read")
             key = self.catalogue.resolve(head)
-            if hopeless := self._scheduler.hopeless(key, now):
+            if hopeless := self._scheduler.hopeless(key):
                 raise RequestError(Code.CANNOT_BE_SERVED, hopeless)
             request.settings = settings = self.catalogue.settings(key, head)
             timeout_ms = self._timeout_ms if head.timeout_ms is None else head.timeout_ms
@@ -232,12 +232,12 @@ class Service:
         """What was learned of each model's memory and loads."""
         return self._scheduler.measured()
 
-    def standing(self) -> dict[str, Offered]:
-        """What is served here, by name@version."""
+    def standing(self, statuses: Sequence[ModelStatus] | None = None) -> dict[str, Offered]:
+        """What is served here, by name@version; `statuses`: what `status` has just said."""
         specs = self.catalogue.specs
         return {
             "@".join(status.key): Offered(specs[status.key].task, _told(status.health))
-            for status in self.status()
+            for status in (self.status() if statuses is None else statuses)
             if status.key in specs  # else removed, and still finishing
         }
 

@@ -191,13 +191,14 @@ class ExitReport:
 class Held:
     """The most that a child was seen to hold, bytes; 0 where nothing was measured.
 
-    `cost` is that of the largest batch it has run. `safe_cost` is the largest it will try, since
-    one above it ran out of memory; None where none has.
+    `cost` is that of the largest batch it has begun; None where this says nothing of what its model
+    takes. `safe_cost` is the largest it will try, since one above it ran out of memory; None where
+    none has.
     """
 
     private_bytes: int = 0
     gpu_bytes: int = 0
-    cost: int = 0
+    cost: int | None = 0
     safe_cost: int | None = None
 
 

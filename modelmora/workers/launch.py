@@ -119,9 +119,12 @@ class Launcher:
         `visible` is its CUDA_VISIBLE_DEVICES, `runtime` names another environment, of which the
         zygote knows nothing.
         """
-        if self._zygote is not None and runtime is None:
+        zygote = self._zygote
+        if zygote is None and self._restart is not None and runtime is None:
+            zygote = await self._after(None)
+        if zygote is not None and runtime is None:
             try:
-                return await self._fork_from_any(self._zygote, visible)
+                return await self._fork_from_any(zygote, visible)
             except ForkRefused as refusal:
                 log.warning("a child gets a fresh interpreter, which is slow: %s", refusal)
         if self._stopping:
@@ -168,7 +171,7 @@ class Launcher:
                 raise
             return await self._fork(following, visible)
 
-    async def _after(self, zygote: Zygote) -> Zygote | None:
+    async def _after(self, zygote: Zygote | None) -> Zygote | None:
         """The zygote that takes the place of one that ended; None where none comes soon."""
         try:
             async with asyncio.timeout(NEXT_S):

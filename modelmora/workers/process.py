@@ -38,8 +38,8 @@ from modelmora.workers.protocol import Kind, ProtocolError
 LAST_WORDS_S = 1.0
 # What a result can hold leaves at its end at once.
 CHUNKS_AT_ONCE = 64
-# Limits are halved and sizes doubled, so no honest child has more to tell.
-LESSONS, _MOST = 200, 1 << 63
+# Limits are halved, and sizes doubled after each, so no honest child has more to tell.
+LESSONS, _MOST = 64 * 64, 1 << 63
 # A driver takes its time to free what a killed process held.
 GPU_BACK_S, GPU_LOOK_S = 30.0, 0.05
 
@@ -312,7 +312,8 @@ class ChildProcess:
         if self._lessons > LESSONS:
             raise ProtocolError("more lessons than there are to learn")
         self.held = replace(self.held, cost=cast("int", cost), safe_cost=cast("int | None", safe))
-        self._around.events.on_memory(self.replica, self.held)
+        # What was sampled before was held with other batches.
+        self._around.events.on_memory(self.replica, replace(self.held, cost=None))
 
     def _owing(self, group: int) -> _Owed:
         owed = self._owed.get(group)

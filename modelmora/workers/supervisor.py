@@ -201,8 +201,6 @@ class Supervisor:
             for child in list(self._children.values()):
                 if child.busy and child.pid is not None:
                     child.busy = False
-                    if self._launcher.owns_its_libraries(child.pid):
-                        continue  # which would be learned as the model's need
                     sizes = await loop.run_in_executor(self._reader, _sizes, child.pid, child.gpu)
                     self._sampled(child, *sizes)
             if self._orphans_due.is_set() or elapsed >= ORPHANS_S:
@@ -213,10 +211,14 @@ class Supervisor:
                     await asyncio.sleep(ORPHAN_END_S)
 
     def _sampled(self, child: ChildProcess, private: int, on_gpu: int) -> None:
-        if private and self._children.get(child.replica) is child:
+        pid = child.pid
+        if pid and private and self._children.get(child.replica) is child:
             child.private_bytes = private
             child.held = replace(child.held, private_bytes=private, gpu_bytes=on_gpu)
-            self._events.on_memory(child.replica, child.held)
+            if self._launcher.owns_its_libraries(pid):  # which no next one will
+                self._events.on_memory(child.replica, replace(child.held, cost=None))
+            else:
+                self._events.on_memory(child.replica, child.held)
 
     def _clear_orphans(self) -> int:
         """Kill and reap the processes below us that nobody knows; returns how many are left.

@@ -15,7 +15,7 @@ from modelmora.bench.run import ONLY
 STARTS = {"start.ready_vs_parts", "start.second_demo_s"}
 TEXT = {"gguf.vs_raw", "text.streams16_vs_one", "text.vs_raw"}
 COLD = {f"cold.{kind}_vs_fresh" for kind in (*KINDS, *PACKAGES)}
-WORK = {
+RATES = {
     "base.pss_mb",
     "critical.p99_over_batch",
     "echo.cpu_us.broker",
@@ -26,6 +26,8 @@ WORK = {
     "embed.fixed_vs_ceiling",
     "embed.mixed_vs_arrival",
     "embed.mixed_vs_best",
+}
+TIMES = {
     "exactly_once.p50_ratio",
     "exactly_once.rate_ratio",
     "grpc.p50_vs_faust",
@@ -38,18 +40,21 @@ WORK = {
     "unload.growth_mb_per_cycle",
     "unload.returned_share",
 }
+MEASURED_ELSEWHERE = {"cold", "start", "text"}
+RATED = {"base", "critical", "echo", "embed"}
 
 
 # What is timed of starts, other tests start too.
 @pytest.mark.parametrize(
     ("only", "names"),
     [
-        ({*ONLY} - {"cold", "start", "text"}, WORK),
+        (RATED, RATES),
+        ({*ONLY} - RATED - MEASURED_ELSEWHERE, TIMES),
         pytest.param({"cold"}, COLD, marks=pytest.mark.faults),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
         pytest.param({"text"}, TEXT, marks=pytest.mark.faults),
     ],
-    ids=["work", "cold", "starts", "text"],
+    ids=["rates", "times", "cold", "starts", "text"],
 )
 def test_a_quick_run_takes_every_figure(only: set[str], names: set[str], tmp_path: Path) -> None:
     output = tmp_path / "bench.json"

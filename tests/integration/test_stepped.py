@@ -122,8 +122,9 @@ class Station:
         self.seen.until(look, "chunks")
 
     def child(self, model: str = "count") -> int:
-        """The process id of the model's child."""
-        return int(self.node.models()[model]["pid"])
+        """The process id of the model's child, of whichever version has one."""
+        rows = self.node.get("/health/models") or ()
+        return next(int(row["pid"]) for row in rows if row["name"] == model and row["pid"])
 
     def close(self) -> None:
         self.seen.close()

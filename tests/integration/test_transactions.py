@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import partial
@@ -203,6 +204,27 @@ async def test_a_dead_letter_and_its_result_are_written_together_or_not_at_all(
     assert set(values_of(group.servers, letters)) == set(group.written()) == set(ours)
     assert len(values_of(group.servers, letters)) == len(group.written()) == len(ours)
     assert group.committed() == 20
+
+
+async def test_any_number_of_records_go_before_an_outcome(settings: Settings, group: Group) -> None:
+    letters, shown = f"{settings.namespace}.dead-letters", f"{settings.namespace}.shown"
+    for topic in (letters, shown):
+        create_topic(group.servers, topic, max_message_bytes="1000000")
+    answers, told, large = Answers(), Answers(), b"x" * 1_500_000
+    async with publishing(settings, group) as publisher:
+        for number in range(10):
+            outcome = group.outcome(answers, number)
+            outcome.after = told.record(shown, large if number == 4 else b"s%d" % number)
+            outcome.after.after = told.record(letters, b"l%d" % number)
+            publisher.send(outcome)
+        await flushed(publisher)
+    assert told.of.pop(large) == [TooLarge()]
+    assert told.of.pop(b"l4") == answers.of.pop(b"4") == [Dropped()]
+    rest = [number for number in range(10) if number != 4]
+    assert Counter(values_of(group.servers, shown)) == Counter(b"s%d" % each for each in rest)
+    assert Counter(values_of(group.servers, letters)) == Counter(b"l%d" % each for each in rest)
+    assert Counter(group.written()) == Counter(b"%d" % each for each in rest)
+    assert {type(answer) for each in told.of.values() for answer in each} == {Written}
 
 
 async def test_a_commit_of_a_former_generation_is_made_again_with_the_new_one(

@@ -100,8 +100,9 @@ async def test_what_is_held_of_a_gpu_is_sampled(monkeypatch: pytest.MonkeyPatch)
         supervisor.load(1, Spec(), GPU)
         await asyncio.to_thread(eventually, lambda: 1 in supervisor.pids, "a child")
         driver.gpus[1].held = {supervisor.pids[1]: GIB}
-        await recorder.wait("memory", 1)
+        await recorder.wait("loaded", 1)
+        await answers(supervisor, recorder, group(1, 1, [["a"]]))  # it may have been looked at
+        await recorder.until(lambda: recorder.held.get(1, Held()).gpu_bytes == GIB)
         held: Held = recorder.held[1]
-        assert held.gpu_bytes == GIB
         assert held.private_bytes > 0
         driver.gpus[1].held.clear()

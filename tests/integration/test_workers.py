@@ -301,7 +301,7 @@ LIES = {
     "done too early": "p.encode_done(1, 1.0)",
     "starts twice": "p.encode_started(1) * 2",
     "learns nothing": "p.encode_json(p.Kind.LEARNED, {'cost': -1, 'safe_cost': None})",
-    "learns too much": "p.encode_json(p.Kind.LEARNED, {'cost': 1, 'safe_cost': None}) * 300",
+    "learns too much": "p.encode_json(p.Kind.LEARNED, {'cost': 1, 'safe_cost': None}) * 5000",
     "loads twice": "p.encode_json(p.Kind.LOADED, {})",
     "not JSON": "p.frame(p.Kind.LOADED, b'{')",
     "a chunk of nobody": "p.encode_chunk(1, p.Chunk(2, 0, 'a'))",

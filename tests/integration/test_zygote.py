@@ -11,7 +11,15 @@ import pytest
 
 from modelmora.resources import private_memory
 from modelmora.workers import Supervisor
-from tests.integration.worker_rig import Spec, answers, group, load, spec_of, supervised
+from tests.integration.worker_rig import (
+    Recorder,
+    Spec,
+    answers,
+    group,
+    load,
+    spec_of,
+    supervised,
+)
 from tests.programs import eventually
 
 
@@ -45,8 +53,43 @@ async def test_what_a_dead_zygote_leaves_to_its_children_is_not_learned_as_their
         assert private_memory(supervisor.pids[1]) > before
         await answers(supervisor, recorder, group(1, 1, [["a"]]))
         await answers(supervisor, recorder, group(2, 2, [["a"]]))
-        await recorder.wait("memory", 2)
-        assert ("memory", 1) not in recorder.log
+        await recorder.until(lambda: all(sampled(recorder, replica) for replica in (1, 2)))
+        assert recorder.held[1].private_bytes > before, "it counts against the budget"
+        assert (recorder.held[1].cost, recorder.held[2].cost) == (None, 1)
+
+
+def sampled(recorder: Recorder, replica: int) -> bool:
+    held = recorder.held.get(replica)
+    return held is not None and held.private_bytes > 0
+
+
+async def test_children_of_a_retired_zygote_are_sampled_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modelmora.workers.supervisor.SAMPLE_S", 0.05)
+    async with supervised() as (supervisor, recorder):
+        first = await ready_zygote(supervisor)
+        await load(supervisor, recorder, 1, Spec())
+        supervisor.preload(["json.tool"])
+        await asyncio.to_thread(eventually, lambda: not psutil.pid_exists(first), "it is reaped")
+        await recorder.until(lambda: supervisor.zygote_pids == {supervisor.zygote_pid})
+        await answers(supervisor, recorder, group(1, 1, [["a"]]))
+        await recorder.until(lambda: sampled(recorder, 1))
+        assert recorder.held[1].cost is None, "no next child takes what is its alone now"
+
+
+async def test_loads_that_begin_between_two_zygotes_wait_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modelmora.workers.launch.FIRST_PAUSE_S", 0.3)
+    async with supervised() as (supervisor, recorder):
+        os.kill(await ready_zygote(supervisor), signal.SIGKILL)
+        await recorder.until(lambda: supervisor.zygote_pid is None)
+        for replica in range(3):
+            supervisor.load(replica, Spec())
+        for replica in range(3):
+            await recorder.wait("loaded", replica)
+        assert (supervisor.forked, supervisor.fresh_starts) == (3, 0)
 
 
 async def test_a_load_survives_the_death_of_the_zygote_it_waits_for() -> None:

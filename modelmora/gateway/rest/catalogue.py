@@ -5,11 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from modelmora.errors import Code
-from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rest.strict import fault
+from modelmora.gateway.rest.bodies import checked
 from modelmora.gateway.verbs import MOST, STATES
 from modelmora.settings import ModelConfig, ModelDetails
 from modelmora.settings.kinds import ModelVersion
@@ -90,19 +88,12 @@ class Choice(BaseModel):
 
 def config(body: dict[str, Any]) -> ModelConfig:
     """The model in a body. Raises Refusal."""
-    return _read(ModelConfig, body)
+    return checked(ModelConfig, body)
 
 
 def choice(body: dict[str, Any]) -> Choice:
     """The choice in a body. Raises Refusal."""
-    return _read(Choice, body)
-
-
-def _read(kind: type[B], body: dict[str, Any]) -> B:
-    try:
-        return kind.model_validate(body)
-    except ValidationError as error:
-        raise Refusal(Code.INVALID_INPUT, fault(error, kind.model_fields)) from None
+    return checked(Choice, body)
 
 
 _PROBLEM = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -10,11 +10,12 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from modelmora.gateway.doors.openai import described as openai
-from modelmora.gateway.rest.bodies import InferBody, JsonContent, OrderBody
+from modelmora.gateway.rest.bodies import InferBody, OrderBody
 from modelmora.gateway.rest.catalogue import Choice
 from modelmora.messages import State
 from modelmora.settings import ModelConfig, ModelDetails
 from modelmora.web.problems import PROBLEM
+from modelmora.wire.forms import JsonContent
 
 ABOUT = (
     "Errors are `application/problem+json`: `code` is stable, `detail` says what to do next. "

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
 import orjson
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest import problems
-from modelmora.gateway.rest.bodies import write_result
-from modelmora.gateway.watching import Told
+from modelmora.gateway.watching import Told, failed
 from modelmora.messages import InferenceResult, ProgressEvent, Tensor
 from modelmora.messages.headers import DTYPE, SHAPE
+from modelmora.web.events import EVENTS, QUIET, event
 from modelmora.web.problems import DoorCode
-from modelmora.wire.tensors import BadTensor
+from modelmora.wire.forms import result_form
+from modelmora.wire.tensors import BadTensor, check_tensor
 
 JSON = "application/json"
-EVENTS = "text/event-stream"
-QUIET = b": it is still computed\n\n"
+log = structlog.get_logger(__name__)
 _NPY = {
     "BOOL": "|b1",
     "UINT8": "|u1",
@@ -41,12 +42,23 @@ _NPY_ALIGNED = 64
 
 
 def form_of(accept: str) -> str:
-    """The first form that the caller names and there is; JSON where it names none."""
-    for each in accept.split(","):
-        media = each.partition(";")[0].strip().lower()
-        if media in (JSON, EVENTS) or media in _FORMS:
-            return media
-    return JSON
+    """The form there is that the caller likes best (RFC 9110, 12.5.1); JSON where it names none.
+
+    Anything stands for JSON, which comes first of equals.
+    """
+    liked: dict[str, float] = {}
+    for each in accept.lower().split(","):
+        media, *parameters = (part.strip() for part in each.split(";"))
+        quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        try:
+            liked[media] = float(quality)
+        except ValueError:
+            liked[media] = 1.0
+    for every in ("application/*", "*/*"):
+        if every in liked:
+            liked.setdefault(JSON, liked[every])
+    forms = [media for media in (JSON, EVENTS, *_FORMS) if liked.get(media, 0.0) > 0]
+    return max(forms, key=lambda media: liked[media], default=JSON)
 
 
 def answer(result: InferenceResult, form: str) -> Response:
@@ -54,7 +66,7 @@ def answer(result: InferenceResult, form: str) -> Response:
     headers = {"x-request-id": result.request_id, "vary": "accept"}
     try:
         if form == JSON:
-            return Response(orjson.dumps(write_result(result)), headers=headers, media_type=JSON)
+            return Response(orjson.dumps(result_form(result)), headers=headers, media_type=JSON)
         body, more = _FORMS[form](result)
     except BadTensor as error:
         raise Refusal(
@@ -64,10 +76,8 @@ def answer(result: InferenceResult, form: str) -> Response:
 
 
 def npy(tensor: Tensor) -> bytes:
-    """The tensor as a file of numpy's, version 1.0 of its format. Raises BadTensor."""
-    kind = _NPY.get(tensor.dtype)
-    if kind is None:
-        raise BadTensor(f"numpy's files hold no {tensor.dtype}")
+    """The tensor, of a type that numpy has, as its file (format 1.0). Raises BadTensor."""
+    kind = _NPY[check_tensor(tensor).dtype]
     shape = "".join(f"{size}, " for size in tensor.shape)
     head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}".encode()
     fixed = 10  # magic, version and the length of what follows
@@ -77,35 +87,36 @@ def npy(tensor: Tensor) -> bytes:
 
 async def events(
     request: Request, first: Told | None, coming: AsyncGenerator[Told | None]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Server-sent events: `progress` as it comes, then `result`, or `problem`."""
     told = first
     async with aclosing(coming):
         try:
             while True:
-                yield _event_of(told)
+                yield QUIET if told is None else _event_of(told)
                 told = await anext(coming)
         except StopAsyncIteration:
             return
         except Refusal as refusal:
-            yield _event("problem", bytes(problems.problem(request, refusal).body))
+            yield _problem(request, refusal)
+        except Exception:
+            yield _problem(request, failed())
+            log.exception("a stream failed")
 
 
-def _event_of(told: Told | None) -> bytes:
-    if told is None:
-        return QUIET
+def _event_of(told: Told) -> bytes:
     if isinstance(told.what, ProgressEvent):
-        return _event("progress", orjson.dumps(_progress(told.what)))
+        return event(orjson.dumps(_progress(told.what)), "progress")
     try:
-        return _event("result", orjson.dumps(write_result(told.what)))
+        return event(orjson.dumps(result_form(told.what)), "result")
     except BadTensor as error:
         raise Refusal(
             DoorCode.INTERNAL, f"the model's outputs: {error}", request_id=told.what.request_id
         ) from None
 
 
-def _event(name: str, data: bytes) -> bytes:
-    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
+def _problem(request: Request, refusal: Refusal) -> bytes:
+    return event(bytes(problems.problem(request, refusal).body), "problem")
 
 
 def _progress(event: ProgressEvent) -> dict[str, Any]:
@@ -132,7 +143,10 @@ def _tensor(result: InferenceResult) -> Tensor:
 
 
 def _as_npy(result: InferenceResult) -> tuple[bytes, dict[str, str]]:
-    return npy(_tensor(result)), {}
+    tensor = _tensor(result)
+    if tensor.dtype not in _NPY:
+        raise _not_acceptable(result, f"a file of numpy's, which holds no {tensor.dtype}")
+    return npy(tensor), {}
 
 
 def _as_bytes(result: InferenceResult) -> tuple[bytes, dict[str, str]]:
@@ -157,9 +171,10 @@ _FORMS: dict[str, Callable[[InferenceResult], tuple[bytes, dict[str, str]]]] = {
 }
 
 
-def described() -> Iterable[str]:
-    """The forms beside JSON."""
-    return (EVENTS, *_FORMS)
+def described() -> dict[str, Any]:
+    """The forms beside JSON, for OpenAPI."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {EVENTS: {"schema": {"type": "string"}}, **dict.fromkeys(_FORMS, binary)}
 
 
 def _not_acceptable(result: InferenceResult, wanted: str) -> Refusal:

@@ -14,8 +14,8 @@ from modelmora.errors import Code
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest import catalogue, problems
+from modelmora.gateway.rest.bodies import read_json
 from modelmora.gateway.rest.reading import Body
-from modelmora.gateway.rest.strict import parse
 from modelmora.gateway.verbs import Filter, base_of, entry_of, etag_of, named, page_of, registering
 from modelmora.records import Entry
 from modelmora.web.problems import DoorCode
@@ -105,7 +105,7 @@ async def _with_body(hall: Hall, request: Request, change: Any) -> Response:
     """What `change` answers to the object in the body, or why not."""
     body = Body(hall, request, MODEL_BYTES)
     try:
-        found = parse(await body.read())
+        found = read_json(await body.read())
         if not isinstance(found, dict):
             raise Refusal(Code.INVALID_INPUT, "the body is an object")
         answer: Response = await change(found)

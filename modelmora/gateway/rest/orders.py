@@ -74,7 +74,7 @@ def add_orders(app: FastAPI, hall: Hall) -> None:
     @app.get(
         "/status",
         summary="Tell where each model stands on each node, and what it holds",
-        description="As the nodes have told last: states at once, the rest every two seconds.",
+        description="As the nodes have told last: states at once, the rest with its lease.",
         response_description="The models by node.",
         response_model=Status,
         tags=["health"],

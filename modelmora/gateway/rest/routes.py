@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from modelmora import __version__
 from modelmora.gateway.doors.openai.routes import add_openai
@@ -22,6 +22,7 @@ from modelmora.gateway.rest.orders import add_orders
 from modelmora.gateway.rest.pages import add_pages
 from modelmora.gateway.rest.reading import CALLER_GONE, Body, unless_gone
 from modelmora.gateway.watching import watch
+from modelmora.web.events import EVENTS, Events
 from modelmora.web.problems import install, trace_of
 from modelmora.web.surface import Surface
 
@@ -127,7 +128,7 @@ def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> N
         "outcome. Hanging up cancels it.",
         response_description="The outputs, and where the time went.",
         response_model=described.InferAnswer,
-        responses=described.problem_responses(),
+        responses={200: {"content": forms.described()}, **described.problem_responses()},
         openapi_extra=described.infer_description(),
         tags=["infer"],
     )
@@ -151,7 +152,7 @@ def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> N
         finally:
             body.release()
         form = forms.form_of(", ".join(request.headers.getlist("accept")))
-        if form == forms.EVENTS:
+        if form == EVENTS:
             return await _stream(hall, ask, request)
         try:
             return forms.answer(await unless_gone(hall.infer(ask), request.receive), form)
@@ -170,8 +171,4 @@ async def _stream(hall: Hall, ask: Ask, request: Request) -> Response:
         return problems.problem(request, refusal)
     except ClientDisconnect:
         return Response(status_code=CALLER_GONE)
-    return StreamingResponse(
-        forms.events(request, first, coming),
-        media_type=forms.EVENTS,
-        headers={"cache-control": "no-store", "vary": "accept"},
-    )
+    return Events(forms.events(request, first, coming), headers={"vary": "accept"})

@@ -99,12 +99,12 @@ class Record:
 
     @property
     def parts(self) -> tuple[Record, ...]:
-        """The record, behind what goes before it."""
-        return (self.after, self) if self.after else (self,)
+        """The record, behind all that goes before it."""
+        return (*self.after.parts, self) if self.after else (self,)
 
 
 def in_turn(record: Record, send: Callable[[Record], None]) -> Record:
-    """What of a record's parts is sent now: it itself is once the broker has the one before."""
+    """What of a record's parts is sent now: each is once the broker has the one before."""
     first = record.after
     if first is None:
         return record
@@ -116,7 +116,7 @@ def in_turn(record: Record, send: Callable[[Record], None]) -> Record:
             send(record)
 
     record.after, first.done = None, done
-    return first
+    return in_turn(first, send)
 
 
 @dataclass(slots=True, eq=False)

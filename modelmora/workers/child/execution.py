@@ -21,6 +21,7 @@ from modelmora.engines.base import (
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.sizes import RECORD_BYTES, outputs_too_large
 from modelmora.messages import Content, InferenceRequest, Parameter
+from modelmora.records.measured import step
 from modelmora.wire import decode_request, encode_outputs
 from modelmora.workers.chunks import LIFE_S, Chunk, Stream
 from modelmora.workers.protocol import Run
@@ -47,6 +48,10 @@ class Control(Protocol):
         """A request tells how far it is."""
         ...
 
+    def learned(self, news: Mapping[str, int | None]) -> None:
+        """The node should know this of batches, before the next one runs."""
+        ...
+
 
 # index, Avro outputs or None, error or None, inference ms, settings of `Outputs`
 Answer = Callable[
@@ -58,7 +63,8 @@ Answer = Callable[
 class SafeSize:
     """The largest batch that is known not to run out of memory, learned by running out.
 
-    `largest` is the largest that has run; `told` is what the node knows of both.
+    `largest` is the largest that was begun and may be again, rounded up to a power of two; `told`
+    is what the node knows of both.
     """
 
     limit: int | None = None
@@ -71,18 +77,18 @@ class SafeSize:
     def lower(self, cost: int) -> None:
         """A batch of this cost ran out of memory."""
         self.limit = max(1, min(cost, self.limit or cost) // 2)
+        self.largest = min(self.largest, step(self.limit))
 
-    def ran(self, cost: int) -> None:
-        """A batch of this cost was computed."""
-        self.largest = max(self.largest, cost)
+    def begin(self, cost: int) -> dict[str, int | None] | None:
+        """A batch of this cost is about to run; what the node should know before it measures that.
 
-    def news(self) -> dict[str, int | None] | None:
-        """What the node should know: a limit that has fallen, a batch twice as large as before."""
-        limit, largest = self.told
-        if self.limit == limit and self.largest < 2 * max(largest, 1):
+        A limit that has fallen, or that it is larger than those before.
+        """
+        self.largest = max(self.largest, step(max(cost, 1)))
+        if self.told == (self.limit, self.largest):
             return None
         self.told = self.limit, self.largest
-        return {"safe_cost": self.limit, "cost": max(self.largest, 1)}
+        return {"safe_cost": self.limit, "cost": self.largest}
 
     def allows(self, cost: int) -> bool:
         """Whether a batch of this cost may be tried."""
@@ -158,10 +164,11 @@ class GroupRun:
         if len(rows) > 1 and not self._safe.allows(cost):
             self._halves(rows)
             return
+        if news := self._safe.begin(cost):
+            self._control.learned(news)
         started = time.perf_counter()
         error = self._try(rows, started)
         if error is None:
-            self._safe.ran(cost)
             return
         if len(rows) == 1:
             ms = (time.perf_counter() - started) * 1e3

@@ -120,6 +120,10 @@ class Outbox:
         """Send what a request tells, at once."""
         self._sock.sendall(protocol.encode_chunk(self._group, chunk))
 
+    def learned(self, news: Mapping[str, int | None]) -> None:
+        """Send what was learned of batches, at once."""
+        self._sock.sendall(protocol.encode_json(Kind.LEARNED, news))
+
     def flush(self, last: bytes = b"") -> None:
         """Send what has gathered, and `last` behind it."""
         if self._items:
@@ -137,7 +141,7 @@ class GroupDesk:
     ) -> None:
         self._use_threads = use_threads
         self.batch_done = outbox.flush
-        self.tell = outbox.tell
+        self.tell, self.learned = outbox.tell, outbox.learned
         self._inbox, self._group = inbox, group
 
     def poll(self) -> None:

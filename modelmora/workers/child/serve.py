@@ -162,8 +162,6 @@ def _run_group(sock: socket.socket, inbox: Inbox, engine: Engine, safe: SafeSize
     control = GroupDesk(inbox, outbox, run.group, engine.use_threads)
     GroupRun(engine, run, safe, control, outbox.answer).execute()
     inbox.done(run.group)
-    if news := safe.news():
-        sock.sendall(protocol.encode_json(Kind.LEARNED, news))
     outbox.flush(protocol.encode_done(run.group, (time.perf_counter() - started) * 1e3))
 
 

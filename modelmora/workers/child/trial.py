@@ -50,6 +50,9 @@ class _Trial:
     def tell(self, *told: int | Chunk) -> None:
         """Nobody is told."""
 
+    def learned(self, _: Mapping[str, int | None]) -> None:
+        """Nobody is told."""
+
     def is_cancelled(self, *_: int) -> bool:
         """Never."""
         return False

@@ -8,6 +8,7 @@ from modelmora.agents.deadletters import KEPT_BYTES, headers_of, shortened
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.messages import Source
 from modelmora.testing.fakes import FakeRecord
+from modelmora.wire.ids import id_of_place
 
 RECORD = FakeRecord(
     "ns.requests.low", 3, 42, key=b"k", value=b"v" * 100_000, headers=[("theirs", None)]
@@ -55,3 +56,14 @@ def test_a_null_value_is_shortened_to_nothing() -> None:
     value, kept = shortened(None, [])
     assert value == b""
     assert dict(kept)["modelmora-size"] == b"0"
+
+
+def test_a_letter_of_json_says_which_request_it_is() -> None:
+    error = RequestError(Code.WORKER_CRASH, "it died")
+    told = FakeRecord("ns.requests.low", 3, 42, value=b'{"inputs": ["a"]}')
+    headers = headers_of(told, SOURCE, error, 1, None)
+    made = id_of_place("ns.requests.low", 3, 42, told.timestamp).encode()
+    assert ("modelmora-request-id", made) in headers
+    told.headers = (("modelmora-request-id", b"mine"),)
+    names = [name for name, _ in headers_of(told, SOURCE, error, 1, None)]
+    assert names.count("modelmora-request-id") == 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from modelmora.agents.models.measuring import EVERY_S, Measuring
+from modelmora.agents.models.measuring import ANEW_S, EVERY_S, KEPT_S, Measuring
 from modelmora.messages import DeviceKind, RegistryKind, RegistryRecord
 from modelmora.records import Registry, key_of
 from modelmora.records.measured import Measured, Taken, of_model, told
@@ -34,7 +35,9 @@ class Bench:
         self.hear(key_of(MODEL), MODEL)
         self.senders = {name: FakeSender() for name in names}
         self.nodes = {
-            name: Measuring(self.state, sender, "ns", name.rstrip("0123456789"), self.time)
+            name: Measuring(
+                self.state, sender, "ns", name.rstrip("0123456789"), self.time, self.time
+            )
             for name, sender in self.senders.items()
         }
 
@@ -42,11 +45,18 @@ class Bench:
         self.state.take(key, record, self.offset)
         self.offset += 1
 
-    def told(self, name: str, measured: Measured, *, last: bool = False) -> int:
+    def told(
+        self,
+        name: str,
+        measured: Measured,
+        living: Collection[str] | None = None,
+        *,
+        last: bool = False,
+    ) -> int:
         """How many records it writes, which are read back."""
         sender = self.senders[name]
         sender.sent.clear()
-        self.nodes[name].tell({KEY: measured}, last=last)
+        self.nodes[name].tell({KEY: measured}, living, last=last)
         for each in sender.sent:
             self.hear(each.key or b"", decode_registry(each.value) if each.value else None)
         return len(sender.sent)
@@ -69,6 +79,40 @@ def test_what_was_told_goes_with_its_model() -> None:
     assert bench.told("n", of(9000)) == 1
     assert [*of_model(bench.state, KEY)] == []
     assert bench.told("n", of(9000)) == 0
+
+
+def test_what_nodes_have_told_that_are_long_gone_is_taken_away_by_one() -> None:
+    bench = Bench("n", "gone", "1")
+    for name in ("n", "gone", "1"):
+        bench.told(name, of(1000))
+    bench.time.now += KEPT_S - 1
+    assert bench.told("n", of(1000), {"n"}) == 1, "that it still is so"
+    assert {node for node, _ in of_model(bench.state, KEY)} == {"", "gone", "n"}
+    bench.time.now += EVERY_S
+    assert bench.told("n", of(1000)) == 0, "another clears up"
+    assert bench.told("n", of(1000), {"n", "gone"}) == 0, "it runs"
+    bench.time.now += EVERY_S
+    assert bench.told("n", of(1000), {"n"}) == 1
+    assert {node for node, _ in of_model(bench.state, KEY)} == {"", "n"}
+
+
+def test_what_others_have_told_goes_with_its_model_too() -> None:
+    bench = Bench("n", "gone")
+    bench.told("gone", of(1000))
+    retired = replace(MODEL, present=False, based_on=0)
+    bench.hear(key_of(retired), retired)
+    assert bench.told("n", of(1000)) == 0
+    assert bench.told("n", of(1000), {"n", "gone"}) == 1
+    assert [*of_model(bench.state, KEY)] == []
+
+
+def test_what_stays_so_is_told_again_now_and_then() -> None:
+    bench = Bench("n")
+    assert bench.told("n", of(1000)) == 1
+    bench.time.now += ANEW_S
+    assert bench.told("n", of(1000)) == 0
+    bench.time.now += 1
+    assert [bench.told("n", of(1000)), bench.told("n", of(1000))] == [1, 0]
 
 
 def test_nodes_that_share_a_name_do_not_correct_each_other() -> None:
@@ -116,3 +160,17 @@ async def test_what_was_measured_before_alone_forbids_no_load(tmp_path: Path, gi
     after.refresh()
     assert not after.service.standing()["m@1"].health.hopeless
     assert bool(after.service.measured()) is (gib == 1)
+
+
+async def test_the_first_of_the_nodes_that_run_clears_up(tmp_path: Path) -> None:
+    lease = RegistryRecord(RegistryKind.NODE, "", "", "", "", "", lease_ms=60_000)
+    for writer, clears in (("n1", True), ("n2", False)):
+        desk = Desk(tmp_path, writer)
+        desk.refresh()
+        desk.hear(told(("no-more", "1"), "gone", of(1000)))
+        for name in ("n1", "n2"):
+            node = replace(lease, name=name)
+            desk.models.declaring.leases.take(key_of(node), node, 1)
+        desk.refresh()
+        buried = [each.key for each in desk.sender.sent if not each.value]
+        assert buried == ([b"MEASURED:no-more@1:gone"] if clears else [])

@@ -32,16 +32,12 @@ class Desk:
         self.presence = Presence(
             settings,
             "n1",
-            self.standing,
-            lambda: self.holding,
+            lambda: (self.models, self.holding),
             self.intake,
             self.leases,
             self.sender,
             self.time,
         )
-
-    def standing(self) -> dict[str, Offered]:
-        return self.models
 
     def told(self) -> list[RegistryRecord | None]:
         """What was written since the last look; the broker has it now."""
@@ -97,12 +93,16 @@ def test_one_is_written_at_a_time(desk: Desk) -> None:
 
 
 def test_it_is_removed_at_the_end(desk: Desk) -> None:
-    desk.presence.leave()
-    assert desk.taken() == [], "nobody knows it yet"
+    early = Desk()
+    early.presence.leave()
+    assert early.taken() == [], "nobody knows it yet"
     desk.told()
     desk.presence.leave()
     assert desk.sender.waiting[0].key == b"NODE:n1@"
     assert desk.taken() == [None]
+    desk.holding = {"m@1": Holding(waiting=1)}
+    desk.time.now += 60
+    assert desk.told() == [], "who drains is not there again"
 
 
 def test_nodes_that_are_long_gone_are_removed(desk: Desk) -> None:
@@ -113,18 +113,22 @@ def test_nodes_that_are_long_gone_are_removed(desk: Desk) -> None:
     assert desk.sender.sent[-1].key == b"NODE:n0@"
 
 
-def test_what_models_hold_is_told_now_and_then_and_times_go_on_by_themselves(desk: Desk) -> None:
+def test_what_models_hold_is_told_with_the_lease_and_where_they_are_before(desk: Desk) -> None:
     def told(**holding: object) -> list[str]:
         desk.holding = {"m@1": Holding(**holding)}  # type: ignore[arg-type]
         return [each.holding.get("m@1", "") for each in desk.told() if each]
 
     assert told() == [""], "what holds nothing takes no room"
-    assert told(waiting=3) == []
+    assert told(waiting=3, device="cpu", pid=7) == []
     desk.time.now += HOLDING_S
-    assert told(waiting=3, idle_s=1.0) == ['{"waiting":3,"idle_s":1.0}']
-    desk.time.now += HOLDING_S / 4
-    assert told(waiting=3, idle_s=9.0) == told(waiting=4) == []
+    assert told(waiting=3) == told(memory_bytes=9, running=2, idle_s=1.0) == []
+    assert told(device="cpu", pid=7) == ['{"device":"cpu","pid":7}']
+    desk.time.now += HOLDING_S
+    assert told(device="cpu", pid=7, waiting=9) == []
     assert told(waiting=4, pinned=True) == ['{"waiting":4,"pinned":true}'], "an order waits for it"
+    assert told(waiting=5, pinned=True) == []
+    desk.time.now += 2.5
+    assert told(waiting=5, pinned=True) == ['{"waiting":5,"pinned":true}'], "with the lease"
 
 
 @given(

@@ -63,6 +63,22 @@ async def test_what_a_caller_registers_in_the_place_of_an_own_model_counts(
     assert desk.service.standing()["first@1"].health == Health(State.COLD)
 
 
+async def test_an_installation_made_again_waits_for_what_is_under_way(desk: Desk) -> None:
+    desk.written()
+    replaced(desk, "hf:org/other")
+    desk.sender.sent.clear()
+    desk.models.declaring.change("first", "1", lambda _: None, pinned=True)
+    path = desk.install("first")
+    path.write_text(path.read_text() + "# installed again\n")
+    desk.refresh()
+    (pinned,) = desk.written()
+    assert pinned.source == "hf:org/other", "one record of a key at a time"
+    desk.sender.sent.clear()
+    desk.refresh()
+    (told,) = desk.written()
+    assert (told.name, told.source) == ("first", str(desk.folder / "files"))
+
+
 async def test_a_model_is_served_from_the_source_that_is_registered_where_that_is_here(
     desk: Desk,
 ) -> None:

@@ -16,10 +16,11 @@ from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import InferenceRequest, Lane, Source
 from modelmora.messages.headers import RUN
 from modelmora.scheduling import Policy
-from modelmora.serving import BrokerClock, Incoming, Record, Service
+from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
 from modelmora.settings import Limits, Settings
 from modelmora.testing.fakes import UNIX_MS, FakeOutcomes, FakeReader, FakeRecord, FakeTime
-from modelmora.wire import encode_request
+from modelmora.wire import decode_request, encode_request
+from modelmora.wire.ids import id_of_place
 
 LIMIT = 5000
 
@@ -242,3 +243,41 @@ async def test_the_run_is_what_the_header_says(desk: Desk) -> None:
     headers = [((RUN, value),) for value in (b"3", b"x")]
     await desk.read([record(), *(record(n, headers=each) for n, each in enumerate(headers, 1))])
     assert [request.run for request in desk.service.accepted] == [1, 3, 1]
+
+
+async def test_a_request_in_json_comes_in_as_one_in_avro(desk: Desk) -> None:
+    told = FakeRecord(
+        "ns.requests.high", 0, 0, key=b"echo", value=b'{"inputs": ["a"], "progress": true}'
+    )
+    await desk.read([told])
+    (request,) = desk.service.accepted
+    assert (request.head.model, request.head.inputs, request.tell) == ("echo", 1, True)
+    assert decode_request(request.value).inputs == ("a",)
+    assert request.record.value == told.value, "what is handed on or buried is the record itself"
+
+
+async def test_a_request_in_json_keeps_its_id_where_it_is_handed_on(desk: Desk) -> None:
+    value, first = b'{"inputs": ["a"]}', HandedOn(1, 5, 77, UNIX_MS - 9)
+    handed = FakeRecord("ns.requests.low", 0, 0, value=value, headers=(first.header(),))
+    await desk.read([handed])
+    (request,) = desk.service.accepted
+    assert request.head.request_id == id_of_place("ns.requests.low", 5, 77, UNIX_MS - 9)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [(b'{"request_id": "r1"', Code.INVALID_INPUT), (b'{"inputs": 1}', Code.INVALID_INPUT)],
+)
+async def test_bad_json_has_an_outcome_too(desk: Desk, value: bytes, code: Code) -> None:
+    told = FakeRecord("ns.requests.low", 0, 0, value=value)
+    await desk.read([told])
+    ((_, error),) = desk.buried
+    assert error.code is code
+    assert error.request_id == id_of_place("ns.requests.low", 0, 0, told.timestamp)
+
+
+async def test_json_that_is_too_large_is_told_by_its_own_id(desk: Desk) -> None:
+    value = b'{"request_id": "mine", "inputs": ["%s"]}' % (b"x" * LIMIT)
+    await desk.read([FakeRecord("ns.requests.low", 0, 0, value=value)])
+    ((_, error),) = desk.buried
+    assert (error.code, error.request_id) == (Code.TOO_LARGE, "mine")

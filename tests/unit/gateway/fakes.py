@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from modelmora.errors import Code
 from modelmora.gateway.hall import Ask, Heard, Wish
@@ -73,7 +73,9 @@ class FakeHall:
         self.asks: list[Ask] = []
         self.wishes: list[Wish] = []
         self.outputs = outputs
-        self.refusal: Refusal | None = None
+        self.refusal: Exception | None = None
+        self.refuses: Callable[[Ask], bool] = lambda _: False
+        """Which requests are refused at once, even where others are blocked."""
         self.blocked: asyncio.Event | None = None
         self.entered = asyncio.Event()
         self.gone = asyncio.Event()
@@ -94,6 +96,8 @@ class FakeHall:
         for event in self.events if heard and ask.progress else ():
             assert heard
             heard(event)
+        if self.refuses(ask):
+            raise Refusal(Code.BUSY, "come again")
         await self._enter()
         if self.refusal:
             raise self.refusal

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rest.bodies import read_ask
-from modelmora.gateway.rest.strict import parse
+from modelmora.gateway.rest.bodies import read_ask, read_json
 
 
 @pytest.mark.parametrize(
@@ -41,7 +40,7 @@ from modelmora.gateway.rest.strict import parse
 )
 def test_what_is_no_json_is_told_without_its_content(raw: bytes, why: str) -> None:
     with pytest.raises(Refusal, match=why) as caught:
-        parse(raw)
+        read_json(raw)
     assert caught.value.code is Code.INVALID_INPUT
 
 
@@ -92,7 +91,7 @@ def test_all_that_json_says_once_is_read(
     value: object, ascii_only: bool, separators: tuple[str, str]
 ) -> None:
     raw = json.dumps(value, ensure_ascii=ascii_only, separators=separators).encode()
-    assert parse(raw) == value
+    assert read_json(raw) == value
 
 
 @given(st.text(max_size=3), st.lists(st.text()), st.integers(0, 3))
@@ -104,4 +103,4 @@ def test_a_name_said_twice_is_found_whatever_stands_around_it(
     for _ in range(depth):
         value = f'[{{"in": {value}}}]'
     with pytest.raises(Refusal, match="twice"):
-        parse(value.encode())
+        read_json(value.encode())

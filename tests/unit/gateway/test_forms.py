@@ -47,7 +47,12 @@ async def asked(client: httpx.AsyncClient, accept: str, model: str = "echo") -> 
     [
         ("", "application/json"),
         ("*/*", "application/json"),
-        ("text/html, IMAGE/PNG;q=0.9, */*", "image/png"),
+        ("text/html, IMAGE/PNG;q=0.9", "image/png"),
+        ("text/html, image/avif, image/png, */*;q=0.8", "image/png"),
+        ("image/png, */*", "application/json"),
+        ("image/png;q=0, application/json", "application/json"),
+        ("application/json;q=0.1, text/event-stream", "text/event-stream"),
+        ("application/x-npy;q=much", "application/x-npy"),
         ("application/json, image/png", "application/json"),
         ("application/x-npy", "application/x-npy"),
     ],
@@ -69,9 +74,12 @@ def test_numpy_reads_what_is_written(dtype: str, kind: str, shape: tuple[int, ..
     assert (found == wanted).all()
 
 
-def test_what_numpy_has_no_type_for() -> None:
-    with pytest.raises(BadTensor, match="BF16"):
-        npy(Tensor("t", "BF16", (1,), b"\0\0"))
+async def test_what_numpy_has_no_type_for(hall: FakeHall, client: httpx.AsyncClient) -> None:
+    hall.outputs = (Tensor("t", "BF16", (1,), b"\0\0"),)
+    answer = await asked(client, "application/x-npy")
+    assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
+    with pytest.raises(BadTensor):
+        npy(Tensor("t", "FP32", (2,), b"too few"))
 
 
 async def test_vectors_as_a_file_and_as_bytes(hall: FakeHall, client: httpx.AsyncClient) -> None:

@@ -17,6 +17,7 @@ from modelmora.errors import Code
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rest.routes import create_app
+from modelmora.gateway.watching import MOST_WAITING
 from modelmora.messages import ChatMessage, Parameter, ProgressEvent, ProgressStage, Tensor
 from tests.unit.gateway.fakes import FakeHall
 
@@ -256,7 +257,7 @@ async def test_models_by_name(client: openai.AsyncOpenAI) -> None:
         ("chat/completions", {"model": "echo", "messages": []}, "messages: has one element"),
         ("chat/completions", {"model": "echo", "messages": HELLO, "tools": [{}]}, "tools: is no"),
         ("chat/completions", {"model": "echo", "messages": HELLO, "n": 17}, "n: is 16 at most"),
-        ("chat/completions", {"model": "echo", "messages": HELLO, "seeds": 1}, "seed"),
+        ("chat/completions", {"model": "echo", "messages": HELLO, "seeds": 1}, "mean seed?"),
         ("embeddings", {"model": "echo", "input": [[1, 2]]}, "input"),
         ("embeddings", {"model": "echo", "input": "a"}, "answers no vectors"),
         ("rerank", {"model": "echo", "query": "q", "documents": ["a"]}, "answers no scores"),
@@ -282,9 +283,69 @@ async def test_one_that_fails_takes_the_others_along(
     hall: FakeHall, client: openai.AsyncOpenAI
 ) -> None:
     hall.blocked = asyncio.Event()
-    asking = asyncio.create_task(client.chat.completions.create(model="echo", messages=HELLO, n=2))
-    await hall.entered.wait()
-    hall.refusal = Refusal(Code.BUSY, "come again")
-    hall.blocked.set()
+    hall.refuses = lambda ask: ask.parameters["seed"] == 6
     with pytest.raises(openai.InternalServerError):
-        await asking
+        await client.chat.completions.create(model="echo", messages=HELLO, n=2, seed=5)
+    assert hall.gone.is_set(), "the other was cancelled"
+
+
+async def test_a_fault_of_ours_ends_the_stream(hall: FakeHall, client: openai.AsyncOpenAI) -> None:
+    hall.events = (chunk(0, "one "),)
+    hall.refusal = RuntimeError("a fault")
+    with pytest.raises(openai.APIError, match="this process failed"):
+        await streamed(client)
+    with pytest.raises(openai.InternalServerError) as failed:
+        await client.chat.completions.create(model="echo", messages=HELLO)
+    assert failed.value.status_code == 500
+
+
+async def test_a_slow_reader_holds_a_bound_of_events(
+    hall: FakeHall, client: openai.AsyncOpenAI
+) -> None:
+    hall.events = tuple(chunk(number, "x") for number in range(3 * MOST_WAITING))
+    hall.outputs = ("x" * 3 * MOST_WAITING,)
+    parts = await streamed(client)
+    assert len(parts) == MOST_WAITING + 3, "begun, the bound, the rest at once, the end"
+    assert "".join(part.choices[0].delta.content or "" for part in parts) == hall.outputs[0]
+
+
+async def test_a_stream_is_known_by_its_request(hall: FakeHall, raw: httpx.AsyncClient) -> None:
+    hall.events = (chunk(0, "one "),)
+    body = {"model": "echo", "messages": HELLO, "stream": True}
+    answer = await raw.post("/chat/completions", json=body)
+    assert answer.headers["x-request-id"] == "made-here"
+    assert b'"id":"chatcmpl-made-here"' in answer.content
+    answer = await raw.post(
+        "/chat/completions", json=body | {"n": 2}, headers={"x-request-id": "mine"}
+    )
+    assert [ask.request_id for ask in hall.asks[1:]] == ["mine-0", "mine-1"]
+
+
+async def test_an_answer_goes_back_into_the_conversation(
+    hall: FakeHall, client: openai.AsyncOpenAI
+) -> None:
+    found = await client.chat.completions.create(model="echo", messages=HELLO)
+    said: Any = found.choices[0].message.model_dump()
+    assert None in said.values()
+    await client.chat.completions.create(model="echo", messages=[*HELLO, said, *HELLO])
+    assert hall.asks[1].inputs[1] == ChatMessage("assistant", "one two three")
+
+
+async def test_odd_bodies_are_no_fault_of_ours(hall: FakeHall, raw: httpx.AsyncClient) -> None:
+    deep = '{"x":' * 1000 + "1" + "}" * 1000
+    picture = '{"type":"image_url","image_url":{"url":"data:image/png;base64,é"}}'
+    for more in (
+        f'"messages":[{{"role":"user","content":[{picture}]}}]',
+        (
+            '"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema",'
+            f'"json_schema":{{"schema":{deep}}}}}'
+        ),
+    ):
+        text = f'{{"model":"echo",{more}}}'.encode()
+        answer = await raw.post(
+            "/chat/completions", content=text, headers={"content-type": "application/json"}
+        )
+        assert answer.status_code == 400, more
+    hall.outputs = (Tensor("scores", "FP32", (2,), floats(float("nan"), 1)),)
+    body = {"model": "echo", "query": "q", "documents": ["a", "b"]}
+    assert (await raw.post("/rerank", json=body)).json()["error"]["code"] == "internal"

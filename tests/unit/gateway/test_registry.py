@@ -114,6 +114,32 @@ async def test_of_two_at_once_one_is_told_that_it_lost(
     assert (await client.patch(V1, json={"source": "/ours"})).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("change", "stay"),
+    [
+        ({"pinned": True}, True),
+        ({"source": "/n"}, False),
+        ({"revision": "r2"}, False),
+        ({"adapter": {"source": "/tune"}}, False),
+        ({"files": [{"path": "m.gguf", "size": 1, "sha256": "0" * 64}]}, False),
+        ({"task": "count"}, False),
+    ],
+)
+async def test_what_files_tell_goes_with_them(
+    hall: FakeHall, client: httpx.AsyncClient, change: dict[str, Any], stay: bool
+) -> None:
+    await client.post("/models", json=MODEL)
+    entry = hall.registrar.state.model("m", "1")
+    assert entry
+    told = replace(entry.record, file_facts="{}", max_inputs=3, based_on=entry.offset)
+    hall.registry.write(told)
+    assert (await client.patch(V1, json=change)).status_code == 200
+    entry = hall.registrar.state.model("m", "1")
+    assert entry
+    kept = (entry.record.file_facts, entry.record.max_inputs)
+    assert kept == (("{}", 3) if stay else ("", None)), "a node that has the new ones tells them"
+
+
 async def test_what_a_newer_release_told_is_kept(hall: FakeHall, client: httpx.AsyncClient) -> None:
     await client.post("/models", json=MODEL)
     entry = hall.registrar.state.model("m", "1")

@@ -22,7 +22,7 @@ from modelmora.errors import (
     WrongCredentials,
 )
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.topics import LANE_TOPICS, Topic
+from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceRequest, InferenceResult, Source, Status
 from modelmora.settings import Settings
 from modelmora.wire.schemas import read_schema
@@ -31,7 +31,7 @@ from tests.schema_registries import FakeRegistry
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 REQUEST = InferenceRequest("r1", "echo", ("a text",), parameters={"n": 3})
 SINGLE = wire.encode_request(REQUEST)
-WRITTEN = {*LANE_TOPICS.values(), *Topic} - {Topic.DEAD_LETTERS}
+WRITTEN = {*Topic} - {Topic.DEAD_LETTERS, Topic.RESULTS_JSON}
 
 
 def settings_of(url: str = "mock://registry", **more: Any) -> Settings:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.messages import EventKind
-from modelmora.node.models import model_rows
+from modelmora.node.models import look, model_rows
 from modelmora.node.node import Node
 from modelmora.registry import install
 from modelmora.registry.lock import write_lock
+from modelmora.serving import Service
 from modelmora.settings import ModelConfig, Settings
 from tests.unit.registry.models import make_model
 
@@ -40,6 +42,10 @@ async def test_each_model_is_told_with_why_it_has_failed(tmp_path: Path) -> None
     await node._look_at_models()
     assert node.checks()["models"]
     assert node.facts()["serves"] == ["mine@1"]
+    with patch.object(Service, "status", autospec=True, side_effect=Service.status) as looked:
+        standing, holding = look(node.service, node.workers)
+    assert standing.keys() == holding.keys() == {"gone@1", "mine@1"}
+    assert looked.call_count == 1, "a look at each of many models takes its time"
     weights.write_bytes(b"")
     await node._look_at_models()
     assert "cut off" in node.facts()["failed"]["mine@1"]

@@ -20,6 +20,7 @@ from modelmora.records.measured import (
     read,
     shown,
     told,
+    tried,
 )
 
 KEY = ("m", "1")
@@ -27,7 +28,7 @@ taken = st.builds(
     Taken,
     st.dictionaries(st.integers(0, 2**40), st.tuples(*[st.integers(0, 2**50)] * 2), max_size=5),
     st.none() | st.integers(1, 2**40),
-)
+).map(lambda one: replace(one, peaks=tried(one.peaks, one.safe_cost)))
 measured = st.builds(
     Measured,
     st.just("a"),
@@ -71,6 +72,11 @@ def test_those_who_share_a_name_come_to_one_end(one: Measured, other: Measured) 
         '{"mark":"a","load_ms":null,"devices":{"cpu":{"peaks":{"0":[1]},"safe_cost":null}}}',
         '{"mark":"a","load_ms":[],"devices":{"cpu":{"peaks":{},"safe_cost":null}}}',
         '{"mark":"a","load_ms":1,"devices":{"cpu":{"peaks":{"0":[1e999,0]},"safe_cost":null}}}',
+        '{"mark":"a","load_ms":NaN,"devices":{}}',
+        '{"mark":"a","load_ms":Infinity,"devices":{}}',
+        '{"mark":"a","load_ms":1e9,"devices":{}}',
+        '{"mark":"a","load_ms":-1,"devices":{}}',
+        '{"mark":"a","load_ms":1,"devices":{"cpu":{"peaks":{},"safe_cost":0}}}',
         "[" * 100_000,
     ],
 )
@@ -78,6 +84,16 @@ def test_what_cannot_be_read_counts_as_not_told(details: str) -> None:
     record = RegistryRecord(RegistryKind.MEASURED, *KEY, "", "", "n1", details=details)
     assert read(record) is None
     assert [*of_model(state(record), KEY)] == []
+
+
+def test_what_a_batch_took_that_is_not_tried_again_is_not_needed_for_ever() -> None:
+    def taken(safe: int | None, **peaks: int) -> Measured:
+        found = {int(cost[1:]): (held, 0) for cost, held in peaks.items()}
+        return Measured("a", {DeviceKind.CPU: Taken(found, safe)})
+
+    before, after = taken(None, _0=1, _64=5), taken(30, _0=1, _32=2)
+    assert joined(before, after) == joined(after, before) == after
+    assert read(told(KEY, "n1", taken(30, _0=1, _32=2, _64=5))) == after
 
 
 @pytest.mark.parametrize(

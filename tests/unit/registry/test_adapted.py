@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from modelmora.registry.exporting import export
 from modelmora.registry.frozen import install_frozen
 from modelmora.registry.lock import differences, read_lock, write_lock
 from modelmora.registry.sources.base import quiet
-from modelmora.settings import AdapterConfig, Settings
+from modelmora.registry.sources.local import Local
+from modelmora.settings import AdapterConfig, Licence, Settings
 from tests.unit.registry.models import make_model, safetensors, served
 from tests.unit.registry.test_lock import flip
 
@@ -152,7 +154,9 @@ def test_what_is_no_safe_adapter_is_not_installed(
 
 def test_the_licence_is_that_of_both(settings: Settings, wish: Wish) -> None:
     (Path(wish.source) / "LICENSE").write_text("Apache License\n")
-    assert install_wish(settings, wish).details.licence is None, "one of them tells none"
+    licence = install_wish(settings, wish).details.licence
+    assert licence is not None
+    assert licence.name == "Apache-2.0 AND NOASSERTION", "one of them tells none"
     (Path(str(wish.adapter)) / "LICENSE").write_text("MIT License\n")
     licence = install_wish(settings, wish).details.licence
     assert licence is not None
@@ -176,3 +180,33 @@ def test_only_a_base_is_exported(settings: Settings, wish: Wish) -> None:
     (looked,) = Looker(settings).look((install_wish(settings, wish),))
     with pytest.raises(ConfigurationError, match="only a base is exported"):
         export(settings, looked, int8=False)
+
+
+def test_a_base_that_is_to_be_accepted_is_asked_for_with_an_adapter_that_tells_nothing(
+    settings: Settings, wish: Wish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (Path(wish.source) / "LICENSE").write_text("GNU Affero General Public License\n")
+    asked: list[str] = []
+    fetched: list[object] = []
+    monkeypatch.setattr(Local, "fetch", lambda *told: fetched.append(told))
+
+    def no(_: str, licence: Licence | None) -> str | None:
+        asked.append(licence.name if licence else "")
+        return None
+
+    with pytest.raises(ConfigurationError, match="was not accepted"):
+        install_wish(settings, replace(wish, ask=no))
+    assert asked == ["AGPL AND NOASSERTION"]
+    assert fetched == [], "before anything of either"
+
+
+def test_what_was_accepted_with_an_adapter_is_not_accepted_with_another(
+    settings: Settings, wish: Wish, tmp_path: Path
+) -> None:
+    accepted = replace(wish, version="v", accept_licence="mine")
+    install_wish(settings, accepted)
+    again = install_wish(settings, replace(wish, version="v")).details.licence
+    assert again is not None
+    assert again.confirmed_by, "the same adapter's stays so"
+    other = replace(wish, version="v", adapter=str(make_lora(tmp_path / "other")))
+    assert install_wish(settings, other).details.licence is None

@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 from modelmora.messages import RegistryKind, RegistryRecord
-from modelmora.records import Entry, model_key
+from modelmora.records import Entry, model_key, record_of
 from modelmora.records.reading import file_of
 from modelmora.records.store import Store
 from modelmora.registry.cached import cached, clean
 from modelmora.registry.sources import Sources
 from modelmora.registry.sources.base import quiet
-from modelmora.settings import ModelConfig, Settings
+from modelmora.settings import AdapterConfig, ModelConfig, Settings
 from tests.unit.registry.test_cache import WHOLE, unchecked
 from tests.unit.registry.test_cache import Store as Remote
 
 OURS, FREE, SHARED = "s3://models/ours", "s3://models/free", "https://host/shared.gguf"
+TUNE, THEIRS = "s3://models/tune", "s3://models/theirs"
 COMMIT = "a" * 40
 
 
@@ -94,3 +95,48 @@ def test_what_is_claimed_or_was_read_lately_stays(settings: Settings) -> None:
     assert (FREE, "r1") not in {(each.source, each.revision) for each in clean(settings, 0)}
     claim.unlink()
     assert (FREE, "r1") in {(each.source, each.revision) for each in clean(settings, 0)}
+
+
+def test_adapters_are_had_by_their_models(settings: Settings) -> None:
+    cache, remote = Sources(settings).cache, Remote(WHOLE)
+    for source in (TUNE, THEIRS):
+        cache.fetch(source, "r1", remote.files(), remote.read, quiet, unchecked)
+    (ours,) = settings.models
+    tuned = ours.model_copy(update={"adapter": AdapterConfig(source=TUNE, revision="r1")})
+    record = record_of(
+        ModelConfig(
+            name="far",
+            task="txt2embed",
+            source=OURS,
+            revision="r0",
+            adapter=AdapterConfig(source=THEIRS, revision="r1"),
+        ),
+        "n2",
+    )
+    store = Store(file_of(settings, "node"))
+    store.open()
+    store.keep("t", 2, [(model_key("far", "1"), Entry(1, record))])
+    store.close()
+    clean(settings.model_copy(update={"models": (tuned,)}), 0)
+    assert {(each.source, each.models) for each in cached(settings) if each.revision == "r1"} >= {
+        (THEIRS, ("far@1",)),
+        (TUNE, ()),
+    }
+
+
+def test_what_has_no_note_is_listed_and_goes_like_all_else(settings: Settings) -> None:
+    root = Sources(settings).cache.root
+    for note in root.glob("*/source"):
+        note.unlink()
+    (root / "of-somebody-else").mkdir()
+    found = {(each.source, each.models) for each in cached(settings) if each.revision == "r1"}
+    assert {(OURS, ("ours@1",)), (SHARED, ("shared@1",))} < found
+    (free,) = {source for source, _ in found} - {OURS, SHARED}
+    assert free.startswith("s3-models-free-")
+    assert (free, "r1") in {(each.source, each.revision) for each in clean(settings, 0)}
+    left = {each.source for each in cached(settings)}
+    assert left == {OURS, SHARED, "hf:org/name"}
+    remote = Remote(WHOLE)
+    Sources(settings).cache.fetch(OURS, "r1", remote.files(), remote.read, quiet, unchecked)
+    assert remote.asked == []
+    assert len([*root.glob("*/source")]) == 1, "who finds it there says what it is"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelmora.messages import DeviceKind
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelmora.messages import DeviceKind, State
 from modelmora.scheduling import Device, KillReason, ModelKey, Need, Policy, ram
 from modelmora.scheduling.device import Learned
+from modelmora.scheduling.ledger import Ledger
 from modelmora.scheduling.placement import Option, choose, combined
 from modelmora.scheduling.residency import Plan, Verdict
+from modelmora.scheduling.state import Model, Replica
 from tests.unit.scheduling.world import MIB, SIZE, A, B, C, World, spec
 
 CPU, CUDA = DeviceKind.CPU, DeviceKind.CUDA
@@ -74,6 +79,36 @@ def test_models_spread_over_the_gpus_and_the_third_makes_room_on_one() -> None:
     assert world.loads == [A, B]
     world.exit(A)
     assert where(world, C) == "cuda:1"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([ram(10), GPU0, GPU1]),
+            st.builds(Need, st.integers(1, 11), st.integers(0, 12)),
+            st.booleans(),
+            st.sampled_from([State.LOADING, State.READY, State.DRAINING, State.LEAVING]),
+        ),
+        max_size=4,
+    ),
+    st.builds(Need, st.integers(1, 12), st.integers(1, 12)),
+    st.sampled_from([(CPU,), (CUDA,), (CUDA, CPU)]),
+    st.integers(0, 2),
+)
+def test_what_never_fits_is_what_is_never_placed(
+    held: list[tuple[Device, Need, bool, State]],
+    need: Need,
+    kinds: tuple[DeviceKind, ...],
+    gpus: int,
+) -> None:
+    small = tuple(replace(one, budget_bytes=n) for one, n in ((GPU0, 10), (GPU1, 11)))
+    replicas = {
+        i: Replica(i, Model(spec(B), pinned=pinned), device, takes, 0.0, state)
+        for i, (device, takes, pinned, state) in enumerate(held)
+    }
+    ledger = Ledger(replicas, Policy(budget_bytes=10, gpus=small[:gpus]))
+    model = Model(replace(spec(A), devices=kinds, declared=need))
+    assert ledger.fits(model) is (ledger.place(model, 0.0).plan.verdict is not Verdict.NEVER)
 
 
 def test_the_ram_of_models_on_gpus_counts() -> None:
@@ -165,6 +200,37 @@ def test_a_model_whose_batch_took_more_than_there_is_is_served_in_smaller_ones()
     world.loaded(A)
     world.finish(A)
     assert world.outcome(work) == "answered"
+
+
+def test_what_a_child_holds_that_its_model_does_not_need_counts_and_is_not_learned() -> None:
+    world = World(Policy(budget_bytes=2 * SIZE))
+    world.serve(A)
+    world.scheduler.on_memory(world.replica(A), Need(3 * SIZE), world.now, None, 40)
+    assert world.child(A).killed is KillReason.ROOM
+    world.exit(A)
+    world.send(A)
+    place = world.child(A).place
+    assert (place.need, place.safe_cost) == (Need(SIZE), 40)
+
+
+def test_what_a_child_of_former_files_holds_is_not_learned_of_the_new() -> None:
+    world = World(Policy(budget_bytes=4 * SIZE))
+    world.serve(A)
+    work = world.send(A)
+    world.scheduler.add_model(replace(spec(A), files="new", mark="new"), world.now)
+    old = world.replica(A)
+    world.scheduler.on_memory(old, Need(3 * SIZE), world.now, 64, 32)
+    (status,) = world.scheduler.status(world.now)
+    assert status.bytes == 3 * SIZE
+    assert world.scheduler.measured() == {}
+    world.finish(A)
+    world.exit(A)
+    assert world.outcome(work) == "answered"
+    world.send(A)
+    place = world.child(A).place
+    assert (place.need, place.safe_cost) == (Need(SIZE), None)
+    world.loaded(A, private_bytes=SIZE // 2)
+    assert world.scheduler.measured()[A].mark == "new"
 
 
 def test_a_model_that_takes_more_than_there_is_for_one_request_is_refused() -> None:

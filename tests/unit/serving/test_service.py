@@ -314,7 +314,7 @@ async def test_whether_memory_can_hold_a_model_is_judged_once_for_a_request(hall
     hall.service.accept(incoming("r1"))
     hall.service.listener.on_load_failed(hall.child(), Code.MODEL_UNAVAILABLE, "no weights")
     hall.exited(ExitReason.LOAD_FAILED, 0)
-    with patch.object(Ledger, "place", autospec=True, side_effect=Ledger.place) as judged:
+    with patch.object(Ledger, "fits", autospec=True, side_effect=Ledger.fits) as judged:
         hall.service.accept(incoming("r2"))
     assert hall.told[-1] == ("failed", "r2", Code.MODEL_UNAVAILABLE)
     assert judged.call_count == 1

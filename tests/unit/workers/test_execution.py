@@ -68,6 +68,7 @@ class Outcomes:
         self.settings: dict[int, Mapping[str, Parameter] | None] = {}
         self.polls = 0
         self.chunks: list[Chunk] = []
+        self.lessons: list[Mapping[str, int | None]] = []
         self.cancel_at, self.cancel = cancel_at, cancel
 
     def poll(self) -> None:
@@ -81,6 +82,9 @@ class Outcomes:
 
     def tell(self, chunk: Chunk) -> None:
         self.chunks.append(chunk)
+
+    def learned(self, news: Mapping[str, int | None]) -> None:
+        self.lessons.append(news)
 
     def answer(
         self,
@@ -207,6 +211,25 @@ def test_out_of_memory_halves_the_batch_and_remembers(fault: Exception) -> None:
     engine.batches.clear()
     execute(engine, requests, safe=safe)
     assert [len(batch) for batch in engine.batches] == [2, 2, 2, 2]
+
+
+def test_the_node_knows_of_a_larger_batch_before_it_runs() -> None:
+    outcomes, known = Outcomes(), []
+
+    def act(texts: Sequence[str]) -> None:
+        known.append((len(texts), outcomes.lessons[-1]["cost"], outcomes.lessons[-1]["safe_cost"]))
+        if len(texts) > 5:
+            raise MemoryError
+
+    execute(Scripted(4, act), [["x"]] * 7, outcomes, safe := SafeSize())
+    assert known == [(4, 4, None), (3, 4, None)]
+    outcomes.seen.clear()
+    execute(Scripted(9, act), [["x"]] * 9, outcomes, safe)
+    assert known[2:] == [(9, 16, None), (4, 4, 4), (2, 4, 4), (3, 4, 4)]
+    assert len(outcomes.lessons) == 3, "only what is news is told"
+    outcomes.seen.clear()
+    execute(Scripted(1, act), [["x" * 100]], outcomes, safe)
+    assert outcomes.lessons[-1] == {"cost": 128, "safe_cost": 4}, "one alone is tried still"
 
 
 def test_what_torch_keeps_of_a_gpu_goes_back_before_a_smaller_batch_is_tried(

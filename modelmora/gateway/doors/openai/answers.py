@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import orjson
 
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
@@ -173,12 +173,16 @@ def pictured(result: InferenceResult) -> dict[str, Any]:
     }
 
 
-def listed(models: Iterable[RegistryRecord]) -> list[dict[str, Any]]:
-    """Each name once, as clients choose from."""
-    owners = {model.name: model.task for model in models}
+def listed(models: Iterable[RegistryRecord], active: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Each name once, with the task of the version that answers for it."""
+    tasks: dict[str, str] = {}
+    for model in models:
+        if active.get(model.name) == model.version:
+            tasks[model.name] = model.task
+        tasks.setdefault(model.name, model.task)
     return [
         {"id": name, "object": "model", "created": 0, "owned_by": "modelmora", "task": task}
-        for name, task in sorted(owners.items())
+        for name, task in sorted(tasks.items())
     ]
 
 
@@ -193,16 +197,16 @@ def _numbers(result: InferenceResult, tensor: Tensor) -> list[Any]:
     try:
         found: list[Any] = to_nested(tensor)
     except BadTensor as error:
-        raise Refusal(
-            DoorCode.INTERNAL, f"the model's outputs: {error}", request_id=result.request_id
-        ) from None
+        raise _broken(result, str(error)) from None
+    if not math.isfinite(sum(memoryview(tensor.data).cast("f"))):  # JSON has no number for it
+        raise _broken(result, "they are no numbers")
     return found
 
 
 def _logprobs(result: InferenceResult) -> list[Mapping[str, Any]] | None:
     if "logprobs" not in result.settings or len(result.outputs) < 2:
         return None
-    found: list[Mapping[str, Any]] = orjson.loads(str(result.outputs[1]))
+    found: list[Mapping[str, Any]] = json.loads(str(result.outputs[1]))  # -Infinity may be there
     return found
 
 
@@ -234,6 +238,11 @@ def _count(result: InferenceResult, name: str) -> int:
 def _read(result: InferenceResult) -> dict[str, int]:
     tokens = _count(result, "prompt_tokens")
     return {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+def _broken(result: InferenceResult, how: str) -> Refusal:
+    message = f"the model's outputs: {how}"
+    return Refusal(DoorCode.INTERNAL, message, request_id=result.request_id)
 
 
 def _unsuited(result: InferenceResult, why: str) -> Refusal:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
@@ -34,6 +42,14 @@ Number = StrictInt | StrictFloat
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _told(cls, found: Any) -> Any:
+        """Members that are null are not told: answers of ours, sent back, are full of them."""
+        if isinstance(found, dict):
+            return {name: value for name, value in found.items() if value is not None}
+        return found
 
 
 class ImageUrl(_Body):
@@ -82,8 +98,11 @@ class ResponseFormat(_Body):
         if self.type == "json_object":
             return {"json_schema": '{"type": "object"}'}
         if self.json_schema is None:
-            raise Refusal(Code.INVALID_INPUT, "response_format.json_schema: is missing")
-        return {"json_schema": json.dumps(self.json_schema.rules)}
+            raise _invalid("response_format.json_schema: is missing")
+        try:
+            return {"json_schema": json.dumps(self.json_schema.rules)}
+        except RecursionError:
+            raise _invalid("response_format.json_schema: it is nested too deeply") from None
 
 
 class StreamOptions(_Body):
@@ -257,7 +276,7 @@ def _image(place: int, part: Part) -> bytes:
         raise _invalid(f"messages.{place}: an image is a URL `{_IMAGE}png;base64,...`")
     try:
         return base64.b64decode(data, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, and characters beyond ASCII
         raise _invalid(f"messages.{place}: the image is no base64") from None
 
 

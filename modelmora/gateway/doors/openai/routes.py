@@ -9,11 +9,9 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request
-from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from modelmora.errors import Code
 from modelmora.gateway.doors.openai import answers, described
 from modelmora.gateway.doors.openai.bodies import (
     IGNORED,
@@ -26,14 +24,15 @@ from modelmora.gateway.doors.openai.bodies import (
 )
 from modelmora.gateway.doors.openai.errors import refused
 from modelmora.gateway.doors.openai.events import events
-from modelmora.gateway.doors.openai.streams import pieces
+from modelmora.gateway.doors.openai.streams import Piece, pieces
 from modelmora.gateway.hall import Ask, Hall, check_request_id
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.rest.bodies import read_body
 from modelmora.gateway.rest.reading import CALLER_GONE, Body, unless_gone
-from modelmora.gateway.rest.strict import fault, parse
 from modelmora.gateway.watching import outcomes
 from modelmora.messages import Content, Parameter
+from modelmora.web.events import Events
 from modelmora.web.problems import DoorCode, trace_of
 
 DOOR = "openai"
@@ -56,16 +55,19 @@ class Call(Generic[B]):
         parameters: dict[str, Parameter],
         *,
         progress: bool = False,
-        alone: bool = True,
+        number: int | None = None,
     ) -> Ask:
-        """A request of ours; one of several (not `alone`) cannot have the caller's own id."""
+        """A request of ours; of several each has its `number` behind the caller's own id."""
+        request_id = self.request_id
+        if request_id and number is not None:
+            request_id = check_request_id(f"{request_id}-{number}")
         return Ask(
             DOOR,
             self.body.model,
             inputs,
             parameters,
             progress=progress,
-            request_id=self.request_id if alone else None,
+            request_id=request_id,
             traceparent=trace_of(self.request.scope),
         )
 
@@ -95,14 +97,12 @@ def _add(
     kind: type[Any],
     answer: Answering,
 ) -> None:
-    adapter: TypeAdapter[Any] = TypeAdapter(kind)
-
     @app.post(path, name=f"openai_{answer.__name__[1:]}", **described.OPERATIONS[path])
     async def endpoint(request: Request) -> Response:
         body = Body(hall, request, body_limit)
         try:
             request_id = check_request_id(", ".join(request.headers.getlist("x-request-id")))
-            read = _read(adapter, kind, await body.read())
+            read = read_body(kind, await body.read(), IGNORED)
         except Refusal as refusal:
             metrics.refused(DOOR, refusal.code)
             return refused(refusal, unread=not body.whole)
@@ -118,29 +118,29 @@ def _add(
             return Response(status_code=CALLER_GONE)
 
 
-def _read(adapter: TypeAdapter[Any], kind: type[Any], raw: bytearray) -> Any:
-    found = parse(raw)
-    if isinstance(found, dict):
-        found = {name: value for name, value in found.items() if name not in IGNORED}
-    try:
-        return adapter.validate_python(found)
-    except ValidationError as error:
-        raise Refusal(Code.INVALID_INPUT, fault(error, kind.model_fields)) from None
-
-
 def _add_models(app: FastAPI, hall: Hall) -> None:
     @app.get("/v1/models", name="openai_models", **described.LIST)
     async def models() -> Response:
-        return _json({"object": "list", "data": answers.listed(hall.models())})
+        return _json(
+            {"object": "list", "data": answers.listed(hall.models(), hall.registrar.state.active())}
+        )
 
     @app.get("/v1/models/{model_name}", name="openai_model", **described.MODEL)
     async def model(request: Request) -> Response:
         name = request.path_params["model_name"]
-        found = [each for each in answers.listed(hall.models()) if each["id"] == name]
+        found = [
+            each
+            for each in answers.listed(hall.models(), hall.registrar.state.active())
+            if each["id"] == name
+        ]
         if not found:
             message = "there is no such model; see /v1/models"
             return refused(Refusal(DoorCode.NOT_FOUND, message))
         return _json(found[0])
+
+
+def _listed(hall: Hall) -> list[dict[str, Any]]:
+    return answers.listed(hall.models(), hall.registrar.state.active())
 
 
 async def _chat(call: Call[ChatBody]) -> Response:
@@ -162,11 +162,16 @@ async def _sample(call: Call[Any], shape: answers.Shape) -> Response:
     # What is refused at once is told by a status; what fails later, within the stream.
     first = await anext(coming)
     usage = bool(body.stream_options and body.stream_options.include_usage)
-    return StreamingResponse(
-        events(shape, body.model, len(asks), first, coming, prompts if usage else 0),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store"},
+    head = answers.head(shape, call.request_id or _id_of(first), body.model)
+    return Events(
+        events(shape, head, len(asks), first, coming, prompts if usage else 0),
+        headers={"x-request-id": call.request_id or _id_of(first)},
     )
+
+
+def _id_of(first: Piece | None) -> str:
+    """The id of the stream: that of the request which is heard of first."""
+    return first.request_id if first else secrets.token_hex(12)
 
 
 def _asks(call: Call[Any], body: Sampled) -> list[Ask]:
@@ -175,11 +180,15 @@ def _asks(call: Call[Any], body: Sampled) -> list[Ask]:
     if body.stream or each > 1:
         # With a seed a stream goes on where it was, behind a crash; and choices differ by theirs.
         parameters.setdefault("seed", secrets.randbelow(SEEDS))
-    alone = len(prompts) * each == 1
+    wanted = [(prompt, number) for prompt in prompts for number in range(each)]
     return [
-        call.ask(prompt, _seeded(parameters, number), progress=bool(body.stream), alone=alone)
-        for prompt in prompts
-        for number in range(each)
+        call.ask(
+            prompt,
+            _seeded(parameters, number),
+            progress=bool(body.stream),
+            number=at if len(wanted) > 1 else None,
+        )
+        for at, (prompt, number) in enumerate(wanted)
     ]
 
 

@@ -20,6 +20,7 @@ class Piece:
     """More text of the request at `index`, with its outcome where it has ended."""
 
     index: int
+    request_id: str
     text: str
     result: InferenceResult | None = None
 
@@ -38,10 +39,11 @@ async def pieces(hall: Hall, asks: Sequence[Ask]) -> AsyncGenerator[Piece | None
 
 
 def _piece(shown: Pieces, told: Told) -> Piece:
+    request_id = told.what.request_id
     try:
         if isinstance(told.what, InferenceResult):
-            return Piece(told.index, shown.end(text_of(told.what)), told.what)
-        return Piece(told.index, shown.take(told.what))
+            return Piece(told.index, request_id, shown.end(text_of(told.what)), told.what)
+        return Piece(told.index, request_id, shown.take(told.what))
     except Diverged:
         raise Refusal(
             Code.INFERENCE_FAILED,

@@ -10,8 +10,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from modelmora.errors import Code
-from modelmora.gateway.outcomes import Refusal
+from modelmora.errors import Code, RequestError
 from modelmora.text import did_you_mean, shorten
 
 SHOWN = 100
@@ -35,7 +34,7 @@ _PARAMETER = "is null, true or false, a number, a string or a list of strings"
 
 
 def parse(raw: bytes | bytearray) -> Any:
-    """The JSON in a body; raises Refusal where it is none, or two readers could read it apart.
+    """The JSON in a body; raises RequestError where it is none, or two readers could read it apart.
 
     Read fast first; what that refuses, or may have passed over, is read with care.
     """
@@ -78,7 +77,7 @@ def _lost_digits(found: Any) -> bool:
 
 
 def _read_with_care(raw: bytes | bytearray) -> Any:
-    """What a reader that hears of all members and digits finds; raises Refusal."""
+    """What a reader that hears of all members and digits finds; raises RequestError."""
     try:
         return json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -94,8 +93,8 @@ def _read_with_care(raw: bytes | bytearray) -> Any:
     raise _refused(why)
 
 
-def _refused(why: str) -> Refusal:
-    return Refusal(Code.INVALID_INPUT, f"the body is not JSON as it is taken here: {why}")
+def _refused(why: str) -> RequestError:
+    return RequestError(Code.INVALID_INPUT, f"it is not JSON as it is taken here: {why}")
 
 
 class _Odd(ValueError):

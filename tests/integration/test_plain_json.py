@@ -1,0 +1,150 @@
+"""Plain JSON in and out of the topics, with nothing of ours but the broker's address."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from modelmora.broker import EmbeddedBroker
+from modelmora.cli import main
+from modelmora.messages import Status
+from tests.checker.reading import arrived
+from tests.integration.test_stepped import Station
+
+MODELS = json.dumps(
+    [
+        {"name": "echo", "task": "echo", "source": "builtin:echo"},
+        {"name": "sleep", "task": "sleep", "source": "builtin:sleep"},
+    ]
+)
+
+
+class Shell:
+    """Who has a producer and a consumer, and no schema."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        servers = {"bootstrap.servers": station.servers, "log_level": 0}
+        self._producer = Producer(servers)
+        self._consumer = Consumer(servers | {"group.id": "shell", "enable.auto.commit": False})
+        topic = f"{station.namespace}.results.json"
+        partitions = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        self._consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        self.told: list[dict[str, Any]] = []
+
+    def send(self, value: str, model: str | None = "echo", **headers: str) -> None:
+        topic = f"{self._station.namespace}.requests.normal"
+        named = [(name.replace("_", "-"), text) for name, text in headers.items()]
+        self._producer.produce(topic, value, model, headers=named)
+        assert self._producer.flush(60) == 0
+
+    def answer(self, **wanted: Any) -> dict[str, Any]:
+        """The first outcome that has these fields."""
+
+        def found() -> list[dict[str, Any]]:
+            fields = wanted.items()
+            return [each for each in self.told if all(each[k] == v for k, v in fields)]
+
+        def look() -> bool:
+            for message in arrived(self._consumer, 0.2):
+                self.told.append(json.loads(message.value()))
+            return bool(found())
+
+        self._station.seen.until(look, "an outcome in JSON")
+        return found()[0]
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+@pytest.fixture(scope="module")
+def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    made = Station(broker.bootstrap_servers, tmp_path_factory.mktemp("json"), MODELS)
+    try:
+        yield made
+        made.close()
+    finally:
+        if made.node.running:
+            made.node.kill()
+
+
+@pytest.fixture
+def shell(station: Station) -> Iterator[Shell]:
+    shell = Shell(station)
+    yield shell
+    shell.close()
+
+
+def test_a_line_is_enough(station: Station, shell: Shell) -> None:
+    shell.send('{"inputs": ["Hello", {"bytes": "AP8="}], "request_id": "line"}')
+    told = shell.answer(request_id="line")
+    assert (told["status"], told["outputs"]) == ("COMPLETED", ["Hello", {"bytes": "AP8="}])
+    (whole,) = station.seen.answers(["line"])
+    assert whole.outputs == ("Hello", b"\x00\xff"), "and in Avro like every other"
+
+
+def test_one_without_an_id_is_known_by_its_place(station: Station, shell: Shell) -> None:
+    shell.send(' {"inputs": "nameless"}', content_type="application/json")
+    told = shell.answer(outputs=["nameless"])
+    assert told["source"]["topic"] == f"{station.namespace}.requests.normal"
+    (whole,) = station.seen.answers([told["request_id"]])
+    assert (whole.source.partition, whole.source.offset) == (
+        told["source"]["partition"],
+        told["source"]["offset"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "code"),
+    [
+        ('{"inputs": "x", "request_id": "b1", "priority": "low"}', "REFUSED", "invalid_input"),
+        ('{"inputs": "x", "request_id": "b2", "model": "none"}', "REFUSED", "unknown_model"),
+        ('{"inputs": "x", "request_id": "b3"', "REFUSED", "invalid_input"),
+    ],
+)
+def test_what_is_wrong_is_said_in_json(
+    value: str, status: str, code: str, shell: Shell, station: Station
+) -> None:
+    named = value.endswith("}")
+    shell.send(value, modelmora_request_id="b3")
+    request_id = json.loads(value)["request_id"] if named else "b3"
+    told = shell.answer(request_id=request_id)
+    assert (told["status"], told["error"]["code"]) == (status, code)
+    (whole,) = station.seen.answers([request_id])
+    assert whole.status is Status(status)
+
+
+def test_a_replayed_letter_is_the_same_request(
+    station: Station, shell: Shell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell.send('{"inputs": "late"}', "later")
+    told = shell.answer(status="REFUSED", model="later")
+    where = ["--bootstrap-servers", station.servers, "--namespace", station.namespace]
+    assert main(["dlq", "list", "--json", *where]) == 0
+    letters = json.loads(capsys.readouterr().out)
+    (ours,) = [each for each in letters if each["request_id"] == told["request_id"]]
+    assert main(["dlq", "replay", ours["place"], *where]) == 0, capsys.readouterr().err
+    again = shell.answer(request_id=told["request_id"], run=2)
+    assert again["error"]["code"] == "unknown_model"
+    assert main(["trace", told["request_id"], *where]) == 0
+    assert "for later" in capsys.readouterr().out
+
+
+def test_a_killed_process_leaves_one_outcome_each(station: Station, shell: Shell) -> None:
+    for number in range(20):
+        shell.send(
+            json.dumps({"inputs": "x", "request_id": f"k{number}", "parameters": {"ms": 50}}),
+            "sleep",
+        )
+    shell.answer(request_id="k0")
+    os.kill(station.child("sleep"), signal.SIGKILL)
+    for number in range(20):
+        shell.answer(request_id=f"k{number}")
+    ids = [each["request_id"] for each in shell.told if each["request_id"].startswith("k")]
+    assert len(ids) == len(set(ids)) == 20
