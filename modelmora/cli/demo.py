@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from modelmora.cli import secondact
-from modelmora.cli.secondact import Seen, Written
+from modelmora.cli.png import blocks, from_png
+from modelmora.cli.secondact import Painted, Seen, Written
 from modelmora.cli.shared.options import JsonOption
-from modelmora.cli.shared.output import print_json, say, talk, tell, tell_more
+from modelmora.cli.shared.output import data, print_json, say, talk, tell, tell_more
 from modelmora.cli.showcase import Asker, Showcase, counts, ending_as_interrupt
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, Unreachable
@@ -73,11 +74,12 @@ class Report:
     warm_p50_ms: float
     text: Written | None = None
     seen: Seen | None = None
+    painted: Painted | None = None
     missing: tuple[str, ...] = ()
 
 
 def demo(json: JsonOption = False) -> None:
-    """Start everything in a temporary folder, let three models answer, stop everything."""
+    """Start everything in a temporary folder, let four models answer, stop everything."""
     with ending_as_interrupt(), tempfile.TemporaryDirectory(prefix="modelmora-demo-") as folder:
         fetch_kafka()
         showcase = Showcase(Path(folder))
@@ -114,13 +116,17 @@ def play(info: RunInfo, ready_ms: float, missing: tuple[str, ...], *, aloud: boo
         if aloud:
             tell(f"Answered with it by {secondact.NAME}, through Kafka, shown as it comes:")
         text = secondact.write(settings, prompt, tell_more if aloud else lambda _text: None)
-    seen = secondact.judge(settings)
+    pictures = tuple(secondact.picture(*each.split()) for each in secondact.DRAWN)
+    seen = secondact.judge(settings, secondact.DRAWN, pictures)
     if aloud:
         for line in picture_lines(seen):
             tell(line)
+    painted = secondact.paint(settings)
+    if aloud:
+        show(painted)
     with Reader(settings) as counting:
         topics = counts(counting, settings)
-    return replace(report, topics=topics, text=text, seen=seen, missing=missing)
+    return replace(report, topics=topics, text=text, seen=seen, painted=painted, missing=missing)
 
 
 @contextmanager
@@ -248,6 +254,18 @@ def picture_lines(seen: Seen) -> Iterator[str]:
         yield f"  {drawn:<16} {label} ({score:.0%})"
 
 
+def show(painted: Painted) -> None:
+    """What a model drew: in colour where the terminal has any, and where it is kept."""
+    tell()
+    tell(f'Asked of {painted.model}, through Kafka: "{painted.prompt}". It drew')
+    console = data()
+    if console.is_terminal and console.color_system:
+        for line in blocks(from_png(Path(painted.file).read_bytes())):
+            console.print("  ", line, sep="")
+    tell(f"  {painted.file}")
+    tell(f"which {secondact.JUDGE} says is a {painted.label} ({painted.score:.0%}).")
+
+
 def closing_lines(report: Report) -> Iterator[str]:
     """What both acts left and took, for people, at most 80 columns wide."""
     yield ""
@@ -282,6 +300,11 @@ def closing_lines(report: Report) -> Iterator[str]:
         yield (
             f"  {duration(seen.total_ms):>8}  {counted(len(seen.drawn), 'picture')} classified, "
             f"of it {duration(seen.load_ms)} to load the model"
+        )
+    if painted := report.painted:
+        yield (
+            f"  {duration(painted.total_ms):>8}  a picture drawn, of it "
+            f"{duration(painted.load_ms)} to load the model"
         )
     yield ""
     command = own_command()

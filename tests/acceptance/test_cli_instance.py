@@ -149,5 +149,8 @@ def test_the_demo_answers_and_leaves_nothing_running(tmp_path: Path) -> None:
     assert report["missing"] == []
     assert report["text"]["text"]
     assert 1 < report["text"]["chunks"] <= topics["progress"]
+    painted = report["painted"]
+    assert painted["label"] == "yellow triangle"
+    assert Path(painted["file"]).read_bytes().startswith(b"\x89PNG")
     assert processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

@@ -44,7 +44,7 @@ MAX_PIXELS = 1 << 20
 SEEDS = 1 << 53
 """Seeds are below it: each is a number of JSON too."""
 _LCM_STEPS = 50
-_SIZE = re.compile(r"([1-9]\d{1,4})x([1-9]\d{1,4})")
+_SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 _LORA = re.compile(r"([^=]+)(?:=(.+))?")
 _STRONGEST = 10.0
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -28,9 +28,11 @@ from modelmora.cli.demo import (
 from modelmora.cli.secondact import Written
 from modelmora.cli.showcase import Asker, Showcase, ending_as_interrupt, environment
 from modelmora.diagnostics.reader import Reader, Record
+from modelmora.engines.images.pipeline import read_files
 from modelmora.errors import Code, ModelMoraError
 from modelmora.host.runfile import RunInfo
 from modelmora.messages import (
+    Content,
     ErrorInfo,
     InferenceResult,
     ProgressEvent,
@@ -42,6 +44,7 @@ from modelmora.messages import (
 from modelmora.settings import Settings
 from modelmora.wire import encode_progress, encode_result
 from modelmora.wire.tensors import from_nested
+from tests.shapes import LABELS
 from tests.unit.engines.engine_rig import answers, loaded, numbers, words
 
 SOURCE = Source("t", 0, 0)
@@ -203,20 +206,62 @@ def test_the_classifier_knows_what_is_drawn() -> None:
     assert numbers(answer[0], "scores").min() > 0.9
 
 
+def test_the_painter_draws_what_is_asked() -> None:
+    """Its weights are those of the demo, and so are the engine and the classifier that judges."""
+    folder = Path(secondact.__file__).parent
+    painter = loaded(folder / secondact.PAINTER, "txt2img")
+    first = read_files(folder / secondact.PAINTER).first
+    assert not isinstance(answers(painter, "txt2img", ["Hello"], **first)[0], Exception), first
+    (drawn,) = answers(painter, "txt2img", LABELS, seed=1, **secondact.STROKES)
+    assert not isinstance(drawn, Exception)
+    pictures = [each for each in drawn if isinstance(each, bytes)]
+    (answer,) = answers(loaded(folder / secondact.JUDGE, "classify"), "classify", pictures, top_k=1)
+    assert not isinstance(answer, Exception)
+    assert [best for [best] in words(answer[1], "labels")] == [*LABELS]
+
+
+def test_a_painted_picture_is_kept_and_judged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    png = secondact.picture("blue", "circle")
+    saying = (
+        Tensor("scores", "FP32", (1, 1), struct.pack("<f", 0.98)),
+        from_nested("labels", "BYTES", (1, 1), ["blue circle"]),
+    )
+    asked: dict[str, tuple[Content, ...]] = {secondact.PAINTER: (png,), secondact.JUDGE: saying}
+    monkeypatch.setattr(
+        secondact, "_asked", lambda _settings, wish: replace(RESULT, outputs=asked[wish.model])
+    )
+    monkeypatch.setattr(secondact, "cache_folder", lambda: tmp_path)
+    painted = secondact.paint(SETTINGS)
+    assert Path(painted.file).read_bytes() == png
+    demo.show(painted)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines if str(tmp_path) not in line)
+    assert lines[-1] == "which shapes says is a blue circle (98%)."
+    asked[secondact.PAINTER] = ("a text",)
+    with pytest.raises(ModelMoraError, match="painter answered no picture"):
+        secondact.paint(SETTINGS)
+    asked[secondact.PAINTER] = (png,)
+    monkeypatch.setattr(secondact, "cache_folder", lambda: tmp_path / "gone")
+    with pytest.raises(ModelMoraError, match="cannot be written: No such file"):
+        secondact.paint(SETTINGS)
+
+
 def test_what_is_seen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = (
         Tensor("scores", "FP32", (3, 1), struct.pack("<3f", 0.99, 0.5, 0.97)),
         from_nested("labels", "BYTES", (3, 1), ["green circle", "red square", "blue square"]),
     )
     judging(monkeypatch, replace(RESULT, outputs=outputs))
-    seen = secondact.judge(SETTINGS)
+    seen = secondact.judge(SETTINGS, secondact.DRAWN, (b"", b"", b""))
     assert (seen.drawn, seen.labels[2]) == (secondact.DRAWN, "blue square")
     lines = [*picture_lines(seen), *closing_lines(replace(REPORT, seen=seen))]
     assert all(len(line) <= 80 for line in lines)
     assert "  blue triangle    blue square (97%)" in lines, "as it is, right or wrong"
     judging(monkeypatch, replace(RESULT, status=Status.REFUSED, outputs=()))
     with pytest.raises(ModelMoraError, match="shapes ended REFUSED"):
-        secondact.judge(SETTINGS)
+        secondact.judge(SETTINGS, (), ())
 
 
 def test_the_text_is_left_out_with_a_line_where_something_is_missing(
@@ -228,7 +273,8 @@ def test_the_text_is_left_out_with_a_line_where_something_is_missing(
     monkeypatch.setattr(demo, "Reader", lambda _settings: Coming())
     monkeypatch.setattr(demo, "counts", lambda *_: {"results": 1})
     where = RunInfo("127.0.0.1:9", None, None, None, 1)
-    monkeypatch.setattr(secondact, "judge", lambda _settings: None)
+    monkeypatch.setattr(secondact, "judge", lambda *_: None)
+    monkeypatch.setattr(secondact, "paint", lambda _settings: None)
     report = play(where, 1.0, secondact.missing(), aloud=False)
     assert (report.text, report.missing, report.topics) == (None, ("xllamacpp",), {"results": 1})
     assert asdict(report)["missing"] == ("xllamacpp",)
