@@ -9,6 +9,36 @@ class Diverged(Exception):
     """What was computed another time is not what was shown."""
 
 
+class Followed:
+    """A text as the rule of chunks has it: number 0 begins anew, the next number continues."""
+
+    def __init__(self) -> None:
+        self.text: str | None = ""
+        """What it is by now; None where a part of it is missing."""
+        self._next = 0
+
+    def take(self, event: ProgressEvent) -> bool:
+        """Whether an event was a chunk of the text."""
+        if event.stage is not ProgressStage.CHUNK or event.steps:
+            return False
+        if event.sequence == 0:
+            self.text, self._next = "", 0
+        if self.text is None or event.sequence != self._next:
+            self.text = None
+        else:
+            self._next += 1
+            self.text += (event.chunk or b"").decode("utf-8", "replace")
+        return True
+
+    def missing(self, whole: str) -> tuple[int, str] | None:
+        """The chunk, number and text, that makes it whole; None where it is."""
+        if self.text == whole:
+            return None
+        if self.text is not None and whole.startswith(self.text):
+            return self._next, whole[len(self.text) :]
+        return 0, whole
+
+
 class Pieces:
     """The text of one request as far as it was given out, which is never taken back.
 
@@ -18,22 +48,13 @@ class Pieces:
     def __init__(self) -> None:
         self.text = ""
         """What was given out."""
-        self._read: str | None = ""
-        """What this attempt has told so far; None where a part of it is missing."""
-        self._next = 0
+        self._followed = Followed()
 
     def take(self, event: ProgressEvent) -> str:
         """What a chunk adds, often nothing. Raises Diverged."""
-        if event.stage is not ProgressStage.CHUNK or event.steps:
+        if not self._followed.take(event) or self._followed.text is None:
             return ""
-        if event.sequence == 0:
-            self._read, self._next = "", 0
-        if self._read is None or event.sequence != self._next:
-            self._read = None
-            return ""
-        self._next += 1
-        self._read += (event.chunk or b"").decode("utf-8", "replace")
-        return self._give(self._read, whole=False)
+        return self._give(self._followed.text, whole=False)
 
     def end(self, text: str) -> str:
         """What of the whole was not given out yet. Raises Diverged."""

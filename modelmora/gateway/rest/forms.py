@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.pieces import Followed
 from modelmora.gateway.rest import problems
 from modelmora.gateway.watching import Told, failed
-from modelmora.messages import InferenceResult, ProgressEvent, Tensor
+from modelmora.messages import InferenceResult, ProgressEvent, ProgressStage, Tensor
 from modelmora.messages.headers import DTYPE, SHAPE
 from modelmora.web.events import EVENTS, QUIET, event
 from modelmora.web.problems import DoorCode
@@ -88,12 +89,17 @@ def npy(tensor: Tensor) -> bytes:
 async def events(
     request: Request, first: Told | None, coming: AsyncGenerator[Told | None]
 ) -> AsyncGenerator[bytes]:
-    """Server-sent events: `progress` as it comes, then `result`, or `problem`."""
-    told = first
+    """Server-sent events: `progress` as it comes, then `result`, or `problem`.
+
+    What of a text was not told by then is told right before its result, so that the chunks of one
+    are always the whole.
+    """
+    told, text = first, Followed()
     async with aclosing(coming):
         try:
             while True:
-                yield QUIET if told is None else _event_of(told)
+                for each in (QUIET,) if told is None else _events_of(told, text):
+                    yield each
                 told = await anext(coming)
         except StopAsyncIteration:
             return
@@ -104,14 +110,28 @@ async def events(
             log.exception("a stream failed")
 
 
-def _event_of(told: Told) -> bytes:
+def _events_of(told: Told, text: Followed) -> Iterator[bytes]:
     if isinstance(told.what, ProgressEvent):
-        return event(orjson.dumps(_progress(told.what)), "progress")
+        text.take(told.what)
+        yield event(orjson.dumps(_progress(told.what)), "progress")
+        return
+    result, output = told.what, next(iter(told.what.outputs), None)
+    if text.text != "" and isinstance(output, str) and (rest := text.missing(output)):
+        number, more = rest
+        chunk = ProgressEvent(
+            result.request_id,
+            ProgressStage.CHUNK,
+            f"{result.model}@{result.version}",
+            chunk=more.encode(),
+            attempt=result.attempt,
+            sequence=number,
+        )
+        yield event(orjson.dumps(_progress(chunk)), "progress")
     try:
-        return event(orjson.dumps(result_form(told.what)), "result")
+        yield event(orjson.dumps(result_form(result)), "result")
     except BadTensor as error:
         raise Refusal(
-            DoorCode.INTERNAL, f"the model's outputs: {error}", request_id=told.what.request_id
+            DoorCode.INTERNAL, f"the model's outputs: {error}", request_id=result.request_id
         ) from None
 
 

@@ -127,6 +127,7 @@ async def test_events_until_the_result(hall: FakeHall, client: httpx.AsyncClient
         event(ProgressStage.CHUNK, chunk="né".encode(), sequence=0),
         event(ProgressStage.CHUNK, step=1, steps=2),
     )
+    hall.outputs = ("né",)
     answer = await asked(client, "text/event-stream")
     assert answer.headers["content-type"].startswith("text/event-stream")
     same = {"request_id": "made-here", "model": "echo@1", "attempt": 1}
@@ -136,8 +137,37 @@ async def test_events_until_the_result(hall: FakeHall, client: httpx.AsyncClient
         ("progress", same | {"stage": "CHUNK", "sequence": 0, "text": "né"}),
         ("progress", same | {"stage": "CHUNK", "step": 1, "steps": 2}),
     ]
-    assert (last, result["outputs"]) == ("result", ["x"])
+    assert (last, result["outputs"]) == ("result", ["né"])
     assert hall.asks[0].progress
+
+
+@pytest.mark.parametrize(
+    ("chunks", "closing"),
+    [
+        ([(0, "one "), (1, "two")], []),
+        ([(0, "one ")], [(1, "two")]),
+        ([(0, "one "), (2, "lost before")], [(0, "one two")]),
+        ([(0, "another")], [(0, "one two")]),
+        ([], []),
+    ],
+    ids=["whole", "its end came late", "a gap", "came out otherwise", "nothing told"],
+)
+async def test_the_chunks_of_a_text_are_the_whole(
+    chunks: list[tuple[int, str]],
+    closing: list[tuple[int, str]],
+    hall: FakeHall,
+    client: httpx.AsyncClient,
+) -> None:
+    hall.outputs = ("one two",)
+    hall.events = tuple(
+        ProgressEvent(
+            "made-here", ProgressStage.CHUNK, "echo@1", chunk=text.encode(), sequence=number
+        )
+        for number, text in chunks
+    )
+    *progress, (last, _) = events_of(await asked(client, "text/event-stream"))
+    assert [(told["sequence"], told["text"]) for _, told in progress] == [*chunks, *closing]
+    assert last == "result"
 
 
 async def test_what_fails_on_the_way_is_the_last_event(
