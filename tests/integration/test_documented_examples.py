@@ -20,6 +20,7 @@ from modelmora.kafka.admin import Admin
 from modelmora.messages import InferenceResult, Source, Status, Tensor
 from modelmora.settings import load_settings
 from modelmora.wire import decode_request, encode_result, partition_of
+from modelmora.wire.plainjson import encode_json, is_json
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 3
@@ -86,7 +87,10 @@ def first_request(broker: EmbeddedBroker, namespace: str) -> str:
     consumer.close()
     assert record is not None
     assert record.error() is None
-    request = decode_request(record.value())
+    value, headers = record.value(), record.headers() or ()
+    if is_json(value, headers):
+        value = encode_json(value, record.key(), headers, Source(topic, 0, 0), 0)
+    request = decode_request(value)
     assert request.model == "all-minilm-l6-v2"
     assert uuid.UUID(request.request_id)
     assert all(isinstance(text, str) for text in request.inputs)
