@@ -77,6 +77,7 @@ def test_beginnings_that_leave_the_base_alone_are_taken(
     assert texts_of(story[0], adapter) == texts_of(*story)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")  # of what is made here on purpose
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
 def test_a_tuned_head_leaves_the_embeddings_it_shares(
