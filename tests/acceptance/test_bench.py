@@ -49,12 +49,13 @@ RATED = {"base", "critical", "echo", "embed"}
     ("only", "names"),
     [
         pytest.param(RATED, RATES, marks=pytest.mark.faults),
-        ({*ONLY} - RATED - MEASURED_ELSEWHERE, TIMES),
+        ({"queue", "unload"}, {name for name in TIMES if name.startswith(("queue", "unload"))}),
+        pytest.param({*ONLY} - RATED - MEASURED_ELSEWHERE, TIMES, marks=pytest.mark.faults),
         pytest.param({"cold"}, COLD, marks=pytest.mark.faults),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
         pytest.param({"text"}, TEXT, marks=pytest.mark.faults),
     ],
-    ids=["rates", "times", "cold", "starts", "text"],
+    ids=["rates", "few", "times", "cold", "starts", "text"],
 )
 def test_a_quick_run_takes_every_figure(only: set[str], names: set[str], tmp_path: Path) -> None:
     output = tmp_path / "bench.json"

@@ -6,7 +6,7 @@ What is slow to import is imported where it is used: this module is read by ever
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,13 @@ def engine(folder: Path) -> Diffusion:
     assert (facts["size"], facts["scheduler"], facts["loras"]) == ("64x64", "DDIM", ["ink", "oil"])
     made.use_threads(1)
     return made
+
+
+@pytest.fixture(autouse=True)
+def unwatched(engine: Diffusion) -> Iterator[None]:
+    """Nobody of a test before hears of the steps of the next."""
+    yield
+    engine.on_step = None
 
 
 @pytest.fixture(scope="module")
