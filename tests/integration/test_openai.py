@@ -21,7 +21,7 @@ from tests.tiny_texts import TEMPLATE, make_tiny_gguf, make_tiny_text
 
 BOTH = ("tensors", "gguf")
 WITH_TEMPLATE = {"tokenizer.chat_template": TEMPLATE}
-CHOICES = 12
+TRIES = 10
 LONG = 1500  # tokens: longer than it takes to hang up
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 
@@ -96,19 +96,20 @@ def test_a_stream_without_a_seed_survives_it_too(station: Station, client: opena
 
 
 def test_who_hangs_up_cancels(station: Station, client: openai.OpenAI) -> None:
-    request_id = new_request_id()
-    with client.completions.with_streaming_response.create(
-        model="tensors",
-        prompt="x",
-        stream=True,
-        n=CHOICES,
-        max_tokens=LONG,
-        extra_headers={"x-request-id": request_id},
-    ) as answer:
-        next(answer.iter_bytes())
-    outcomes = station.seen.answers([f"{request_id}-{number}" for number in range(CHOICES)])
-    # One may have come to its end by then, by chance; hardly all.
-    assert Status.CANCELLED in {outcome.status for outcome in outcomes}
+    for _ in range(TRIES):  # by chance one may have come to its end by then
+        request_id = new_request_id()
+        with client.completions.with_streaming_response.create(
+            model="tensors",
+            prompt="x",
+            stream=True,
+            max_tokens=LONG,
+            extra_headers={"x-request-id": request_id},
+        ) as answer:
+            next(answer.iter_bytes())
+        (outcome,) = station.seen.answers([request_id])
+        if outcome.status is Status.CANCELLED:
+            return
+    raise AssertionError("none was cancelled")
 
 
 def test_our_own_door_streams_the_same(client: openai.OpenAI) -> None:
