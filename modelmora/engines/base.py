@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from modelmora.errors import Code, ModelMoraError, RequestError
+from modelmora.kafka.sizes import check_inputs, inputs_that_fit
 from modelmora.messages import Content, InferenceRequest, Parameter
 
 # What torch and the libraries below it say where it is no error of its own kind.
@@ -192,6 +193,18 @@ def texts_of(request: InferenceRequest) -> list[str]:
             Code.INVALID_INPUT, f"input {wrong} is {kind}; this task takes only strings"
         )
     return texts
+
+
+def query_of(request: InferenceRequest) -> tuple[str, list[str]]:
+    """The query and the documents to rank by it, which follow it. Raises RequestError."""
+    query, *documents = texts_of(request)
+    if not documents:
+        raise RequestError(
+            Code.INVALID_INPUT,
+            "`inputs` holds a query and no document; send the query first, then documents",
+        )
+    check_inputs(len(documents), inputs_that_fit(4))
+    return query, documents
 
 
 def as_batches(rows: Iterable[Row], size: int) -> list[list[Row]]:

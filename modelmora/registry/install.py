@@ -31,7 +31,7 @@ from modelmora.registry.files import write_atomically
 from modelmora.registry.licences import UNTOLD, Ask, settled
 from modelmora.registry.look import read
 from modelmora.registry.sources import Reference, Scheme, Sources
-from modelmora.registry.sums import sums_of
+from modelmora.registry.sums import Sums, sums_of
 from modelmora.registry.tasks import task_of
 from modelmora.settings import AdapterConfig, Licence, ModelConfig, ModelDetails, Settings
 
@@ -91,15 +91,10 @@ def install_wish(settings: Settings, wish: Wish) -> ModelDefinition:
         version = _name_of(beside)[:64] if beside else FIRST_VERSION
     _check_names(name, version)
     sums = sums_of(settings)
-    added = None
     asked = replace(wish, adapter=str(beside) if beside else None)
     licence = partial(_licence, settings, str(reference), (name, version), asked)
     how = replace(wish.fetching, licence=licence)
-    if beside:
-        added = fetch(beside, sources.of(beside), sums, _for_adapter(how, sources, reference))
-        settled_before = added.licence
-        how = replace(how, licence=lambda _: settled_before)
-    fetched = fetch(reference, sources.of(reference), sums, how)
+    fetched, added = _fetch(reference, beside, sources, sums, how)
     names = [file.path for file in fetched.files]
     with plainly(str(reference)):
         task = task or task_of(fetched.folder, names, fetched.tag)
@@ -118,6 +113,17 @@ def install_wish(settings: Settings, wish: Wish) -> ModelDefinition:
     write_definition(settings, definition, alone=wish.activate)
     sums.save()
     return definition
+
+
+def _fetch(
+    reference: Reference, beside: Reference | None, sources: Sources, sums: Sums, how: Fetching
+) -> tuple[Fetched, Fetched | None]:
+    """The model, and the adapter beside it, with which the licence of both is settled first."""
+    if beside is None:
+        return fetch(reference, sources.of(reference), sums, how), None
+    added = fetch(beside, sources.of(beside), sums, _for_adapter(how, sources, reference))
+    how = replace(how, licence=lambda _: added.licence)
+    return fetch(reference, sources.of(reference), sums, how), added
 
 
 def write_definition(

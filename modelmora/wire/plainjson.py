@@ -15,6 +15,7 @@ from modelmora.text import printable
 from modelmora.wire.codec import decode_result, encode_request
 from modelmora.wire.forms import RequestForm, content_form, timings_form
 from modelmora.wire.ids import id_of_place
+from modelmora.wire.schemas import MAGIC
 from modelmora.wire.strict import fault, parse
 from modelmora.wire.tensors import BadTensor
 
@@ -32,8 +33,11 @@ class JsonRequest(RequestForm):
 
 
 def is_json(value: bytes | None, headers: Headers) -> bool:
-    """Whether a record's value is meant as JSON: it begins with `{`, or its header says so."""
-    if not value:
+    """Whether a record's value is meant as JSON: it begins with `{`, or its header says so.
+
+    What begins as our Avro does is that, whatever its header says; nearly all records do.
+    """
+    if not value or value.startswith(MAGIC):
         return False
     if value.startswith(b"{"):
         return True
@@ -49,36 +53,42 @@ def encode_json(
     It was first appended at `source` and `timestamp` (Unix ms). Without a model it asks for the
     one that its key names. Raises Undecodable, with the id of `json_request_id`.
     """
-    request_id = json_request_id(value, headers, source, timestamp)
+    found: Any = None
     try:
-        form = JsonRequest.model_validate(parse(value))
+        found = parse(value)
+        form = JsonRequest.model_validate(found)
         named = "" if form.task else (key or b"").decode("utf-8", "replace")
-        request = InferenceRequest(
-            request_id,
-            form.model or named,
-            form.contents(),
-            task=form.task,
-            parameters=form.settings(),
-            timeout_ms=form.timeout_ms,
-            progress=form.progress,
+        return encode_request(
+            InferenceRequest(
+                _id_of(found, headers, source, timestamp),
+                form.model or named,
+                form.contents(),
+                task=form.task,
+                parameters=form.settings(),
+                timeout_ms=form.timeout_ms,
+                progress=form.progress,
+            )
         )
-        return encode_request(request)
     except ValidationError as error:
-        message = fault(error, JsonRequest.model_fields)
-        raise Undecodable(Code.INVALID_INPUT, message, request_id=request_id) from None
+        code, message = Code.INVALID_INPUT, fault(error, JsonRequest.model_fields)
     except RequestError as error:
-        raise Undecodable(error.code, error.message, request_id=request_id) from None
+        code, message = error.code, error.message
     except ValueError:
-        message = "a value does not fit into a request"
-        raise Undecodable(Code.INVALID_INPUT, message, request_id=request_id) from None
+        code, message = Code.INVALID_INPUT, "a value does not fit into a request"
+    raise Undecodable(code, message, request_id=_id_of(found, headers, source, timestamp))
 
 
 def json_request_id(value: bytes, headers: Headers, source: Source, timestamp: int) -> str:
     """The id that a request in JSON brings, or its header, else one that is made of its place."""
     try:
-        told = parse(value)["request_id"]
-    except (RequestError, LookupError, TypeError):
-        told = None
+        found = parse(value)
+    except RequestError:
+        found = None
+    return _id_of(found, headers, source, timestamp)
+
+
+def _id_of(found: Any, headers: Headers, source: Source, timestamp: int) -> str:
+    told = found.get("request_id") if isinstance(found, dict) else None
     header = next((given for name, given in headers if name == REQUEST_ID), None)
     for each in (told, (header or b"").decode("utf-8", "replace")):
         if isinstance(each, str) and 0 < len(each) <= MOST_ID:

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from modelmora.engines.architectures import activation_of, labels_of
-from modelmora.engines.base import Row, texts_of
+from modelmora.engines.base import Row, query_of, texts_of
 from modelmora.engines.files import read_json
 from modelmora.engines.labels import (
     as_tensors,
@@ -27,8 +27,6 @@ from modelmora.engines.numbers import finite
 from modelmora.engines.sentences.sentence import CONFIG
 from modelmora.engines.sentences.texts import OnTexts
 from modelmora.engines.sentences.tokens import Text, Tokenizer
-from modelmora.errors import Code, RequestError
-from modelmora.kafka.sizes import check_inputs, inputs_that_fit
 from modelmora.messages import Content, InferenceRequest, Parameter, Tensor
 
 
@@ -95,13 +93,7 @@ class Reranker(SequenceModel):
         self, request: InferenceRequest, parameters: Mapping[str, Parameter]
     ) -> Sequence[Text]:
         """A pair of the query and each document."""
-        query, *documents = texts_of(request)
-        if not documents:
-            raise RequestError(
-                Code.INVALID_INPUT,
-                "`inputs` holds a query and no document; send the query first, then documents",
-            )
-        check_inputs(len(documents), inputs_that_fit(4))
+        query, documents = query_of(request)
         return [(query, document) for document in documents]
 
     def compute(self, inputs: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> Any:

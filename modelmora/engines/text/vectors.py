@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from modelmora.engines.base import Engine, Plan, Row, as_batches, texts_of
+from modelmora.engines.base import Engine, Plan, Row, as_batches, query_of, texts_of
 from modelmora.engines.files import broken
 from modelmora.engines.numbers import finite
 from modelmora.engines.options import check_options
@@ -192,13 +192,7 @@ class GgufScores(OnGguf):
         self, request: InferenceRequest, parameters: Mapping[str, Parameter]
     ) -> Sequence[Pair]:
         """The query with each document."""
-        query, *documents = texts_of(request)
-        if not documents:
-            raise RequestError(
-                Code.INVALID_INPUT,
-                "`inputs` holds a query and no document; send the query first, then documents",
-            )
-        check_inputs(len(documents), inputs_that_fit(4))
+        query, documents = query_of(request)
         return [(query, document) for document in documents]
 
     def ask(self, pairs: Sequence[Pair]) -> Sequence[Any]:

@@ -26,6 +26,7 @@ def read(told: Any, key: bytes | None = b"echo", headers: Headers = ()) -> Infer
     [
         (b"{}", (), True),
         (b"\xc3\x01{", (), False),
+        (b"\xc3\x01{", (("content-type", b"application/json"),), False),
         (b"\x00\x00\x00\x00\x01{", (), False),
         (b" {}", (), False),
         (b" {}", (("Content-Type", b"application/json; charset=utf-8"),), True),
