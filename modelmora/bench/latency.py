@@ -80,7 +80,7 @@ def _rpc_caller(stage: Stage) -> Callable[[], float]:
     channel = grpc.insecure_channel(str(stage.run.grpc))
     stub = inference_pb2_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]
     inputs = [inference_pb2.Content(text=TEXT)]
-    request = inference_pb2.InferRequest(model_name="echo", inputs=inputs)
+    request = inference_pb2.InferRequest(model="echo", inputs=inputs)
 
     def call() -> float:
         return float(stub.Infer(request, timeout=60).timings.inference_ms)

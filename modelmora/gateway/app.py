@@ -14,9 +14,9 @@ from aiokafka.errors import KafkaError
 from modelmora import addresses
 from modelmora.errors import ModelMoraError, Unreachable
 from modelmora.gateway.bridge import Bridge
+from modelmora.gateway.doors.grpc.server import RpcServer
+from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.rest.routes import create_app
-from modelmora.gateway.rpc import RpcServer
 from modelmora.kafka.admin import Admin, check_lanes
 from modelmora.kafka.background import background
 from modelmora.kafka.connection import bootstrap_servers

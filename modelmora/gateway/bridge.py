@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 import structlog
 from aiokafka import ConsumerRecord
 
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.gateway.hall import Ask, Heard, Wish
+from modelmora.gateway.jobs import Job
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
 from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
@@ -30,6 +31,7 @@ from modelmora.messages import (
     ControlVerb,
     Health,
     InferenceResult,
+    ProgressEvent,
     ProgressStage,
     RegistryRecord,
     Status,
@@ -160,6 +162,22 @@ class Bridge:
     def release(self, size: int) -> None:
         """Give back what was held."""
         self._held -= size
+
+    async def submit(self, ask: Ask) -> Job:
+        """Write a request for which nobody waits; any gateway tells of it from now on."""
+        raise Refusal(DoorCode.INTERNAL, "jobs are on their way")
+
+    async def watch(self, request_id: str) -> AsyncGenerator[Job | ProgressEvent | None]:
+        """How a job stands, what is told of it, and last how it ended."""
+        yield await self.cancel(request_id)
+
+    async def outcome(self, request_id: str) -> InferenceResult:
+        """The completed result of a job."""
+        raise Refusal(DoorCode.INTERNAL, "jobs are on their way")
+
+    async def cancel(self, request_id: str) -> Job:
+        """See to it that a job does not run on, and tell how it stands then."""
+        raise Refusal(DoorCode.INTERNAL, "jobs are on their way")
 
     async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
         """The completed result; raises Refusal. Cancelling the call cancels the request."""

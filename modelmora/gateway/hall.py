@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from modelmora.errors import Code
+from modelmora.gateway.caller import caller
+from modelmora.gateway.jobs import Job
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
@@ -34,7 +36,8 @@ Heard = Callable[[ProgressEvent], None]
 class Ask:
     """One request as a door hands it in; `model` is `name` or `name@version`.
 
-    `request_id` is set where the caller brings its own; `timeout_ms` None is the setting.
+    `request_id` is set where the caller brings its own; `timeout_ms` None is the setting;
+    `principal` is who asks.
     """
 
     door: str
@@ -46,6 +49,7 @@ class Ask:
     progress: bool = False
     request_id: str | None = None
     traceparent: str = field(default_factory=lambda: traceparent_of(None))
+    principal: str = field(default_factory=caller.get)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,27 @@ class Hall(Protocol):
 
         `heard` is called with what is told of it until then, if the ask wants progress.
         """
+
+    async def submit(self, ask: Ask) -> Job:
+        """Write a request for which nobody waits; any gateway tells of it from now on.
+
+        One that its caller has submitted before by this id is not run again. Raises Refusal.
+        """
+
+    def watch(self, request_id: str) -> AsyncGenerator[Job | ProgressEvent | None]:
+        """How a job stands, what is told of it, and last how it ended; None after each silence.
+
+        Leaving it leaves the job alone. Raises Refusal (`not_found`, also for another's).
+        """
+
+    async def outcome(self, request_id: str) -> InferenceResult:
+        """The completed result of a job.
+
+        Raises Refusal: `not_found`, `not_finished`, `gone`, or the code that it ended with.
+        """
+
+    async def cancel(self, request_id: str) -> Job:
+        """See to it that a job does not run on, and tell how it stands then. Raises Refusal."""
 
     async def order(self, wish: Wish) -> Order:
         """Give an order, and wait for what becomes of it; raises Refusal."""

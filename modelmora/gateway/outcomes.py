@@ -71,7 +71,11 @@ _ANSWERS: dict[AnyCode, Answer] = {
     Code.EXPIRED: Answer(HTTPStatus.GATEWAY_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),
     Code.CANCELLED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.CANCELLED),
     DoorCode.NO_NODE: Answer(HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 5000),
+    DoorCode.UNAUTHENTICATED: Answer(HTTPStatus.UNAUTHORIZED, grpc.StatusCode.UNAUTHENTICATED),
+    DoorCode.FORBIDDEN: Answer(HTTPStatus.FORBIDDEN, grpc.StatusCode.PERMISSION_DENIED),
     DoorCode.NOT_FOUND: _NOT_FOUND,
+    DoorCode.NOT_FINISHED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.FAILED_PRECONDITION, 1000),
+    DoorCode.GONE: Answer(HTTPStatus.GONE, grpc.StatusCode.NOT_FOUND),
     DoorCode.REFUSED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.FAILED_PRECONDITION),
     DoorCode.METHOD_NOT_ALLOWED: Answer(
         HTTPStatus.METHOD_NOT_ALLOWED, grpc.StatusCode.UNIMPLEMENTED

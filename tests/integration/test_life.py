@@ -161,7 +161,7 @@ def test_rest_and_grpc_are_doors_for_orders_too(station: Station) -> None:
     assert (status, told["code"]) == (404, "unknown_model")
     with grpc.insecure_channel(station.gateway.facts["grpc"]) as channel:
         stub = ManagementServiceStub(channel)  # type: ignore[no-untyped-call]
-        reply = stub.Unload(pb.OrderRequest(model_name="ahead@1", wait_ms=60_000))
+        reply = stub.Unload(pb.OrderRequest(model="ahead@1", wait_ms=60_000))
         assert (reply.done, [each.state for each in reply.models]) == (True, ["cold"])
         assert station.state("ahead") == "cold"
 

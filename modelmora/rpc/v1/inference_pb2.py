@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n modelmora/rpc/v1/inference.proto\x12\x0cmodelmora.v1\"\xa3\x02\n\x0cInferRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12%\n\x06inputs\x18\x03 \x03(\x0b\x32\x15.modelmora.v1.Content\x12>\n\nparameters\x18\x04 \x03(\x0b\x32*.modelmora.v1.InferRequest.ParametersEntry\x12\x10\n\x08priority\x18\x05 \x01(\t\x12\x17\n\ntimeout_ms\x18\x06 \x01(\x03H\x00\x88\x01\x01\x1aJ\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.modelmora.v1.Parameter:\x02\x38\x01\x42\r\n\x0b_timeout_ms\"\x93\x01\n\rInferResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12&\n\x07outputs\x18\x04 \x03(\x0b\x32\x15.modelmora.v1.Content\x12&\n\x07timings\x18\x05 \x01(\x0b\x32\x15.modelmora.v1.Timings\"\xb2\x01\n\x07\x43ontent\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12&\n\x06tensor\x18\x03 \x01(\x0b\x32\x14.modelmora.v1.TensorH\x00\x12)\n\x06object\x18\x04 \x01(\x0b\x32\x17.modelmora.v1.ObjectRefH\x00\x12,\n\x07message\x18\x05 \x01(\x0b\x32\x19.modelmora.v1.ChatMessageH\x00\x42\x06\n\x04kind\"B\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"^\n\tObjectRef\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x9e\x01\n\tParameter\x12\x14\n\nbool_value\x18\x01 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x03 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x04 \x01(\tH\x00\x12.\n\nlist_value\x18\x05 \x01(\x0b\x32\x18.modelmora.v1.StringListH\x00\x42\x06\n\x04kind\"\x1c\n\nStringList\x12\x0e\n\x06values\x18\x01 \x03(\t\"T\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x0f\n\x07load_ms\x18\x02 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x03 \x01(\x01\x12\x10\n\x08total_ms\x18\x04 \x01(\x01\x32T\n\x10InferenceService\x12@\n\x05Infer\x12\x1a.modelmora.v1.InferRequest\x1a\x1b.modelmora.v1.InferResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n modelmora/rpc/v1/inference.proto\x12\x0cmodelmora.v1\"\x9e\x02\n\x0cInferRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12%\n\x06inputs\x18\x03 \x03(\x0b\x32\x15.modelmora.v1.Content\x12>\n\nparameters\x18\x04 \x03(\x0b\x32*.modelmora.v1.InferRequest.ParametersEntry\x12\x10\n\x08priority\x18\x05 \x01(\t\x12\x17\n\ntimeout_ms\x18\x06 \x01(\x03H\x00\x88\x01\x01\x1aJ\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.modelmora.v1.Parameter:\x02\x38\x01\x42\r\n\x0b_timeout_ms\"\x93\x01\n\rInferResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12&\n\x07outputs\x18\x04 \x03(\x0b\x32\x15.modelmora.v1.Content\x12&\n\x07timings\x18\x05 \x01(\x0b\x32\x15.modelmora.v1.Timings\"\xb2\x01\n\x07\x43ontent\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12&\n\x06tensor\x18\x03 \x01(\x0b\x32\x14.modelmora.v1.TensorH\x00\x12)\n\x06object\x18\x04 \x01(\x0b\x32\x17.modelmora.v1.ObjectRefH\x00\x12,\n\x07message\x18\x05 \x01(\x0b\x32\x19.modelmora.v1.ChatMessageH\x00\x42\x06\n\x04kind\"B\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"^\n\tObjectRef\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x9e\x01\n\tParameter\x12\x14\n\nbool_value\x18\x01 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x03 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x04 \x01(\tH\x00\x12.\n\nlist_value\x18\x05 \x01(\x0b\x32\x18.modelmora.v1.StringListH\x00\x42\x06\n\x04kind\"\x1c\n\nStringList\x12\x0e\n\x06values\x18\x01 \x03(\t\"T\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x0f\n\x07load_ms\x18\x02 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x03 \x01(\x01\x12\x10\n\x08total_ms\x18\x04 \x01(\x01\x32T\n\x10InferenceService\x12@\n\x05Infer\x12\x1a.modelmora.v1.InferRequest\x1a\x1b.modelmora.v1.InferResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,25 +34,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERREQUEST_PARAMETERSENTRY']._loaded_options = None
   _globals['_INFERREQUEST_PARAMETERSENTRY']._serialized_options = b'8\001'
   _globals['_INFERREQUEST']._serialized_start=51
-  _globals['_INFERREQUEST']._serialized_end=342
-  _globals['_INFERREQUEST_PARAMETERSENTRY']._serialized_start=253
-  _globals['_INFERREQUEST_PARAMETERSENTRY']._serialized_end=327
-  _globals['_INFERRESPONSE']._serialized_start=345
-  _globals['_INFERRESPONSE']._serialized_end=492
-  _globals['_CONTENT']._serialized_start=495
-  _globals['_CONTENT']._serialized_end=673
-  _globals['_TENSOR']._serialized_start=675
-  _globals['_TENSOR']._serialized_end=741
-  _globals['_OBJECTREF']._serialized_start=743
-  _globals['_OBJECTREF']._serialized_end=837
-  _globals['_CHATMESSAGE']._serialized_start=839
-  _globals['_CHATMESSAGE']._serialized_end=883
-  _globals['_PARAMETER']._serialized_start=886
-  _globals['_PARAMETER']._serialized_end=1044
-  _globals['_STRINGLIST']._serialized_start=1046
-  _globals['_STRINGLIST']._serialized_end=1074
-  _globals['_TIMINGS']._serialized_start=1076
-  _globals['_TIMINGS']._serialized_end=1160
-  _globals['_INFERENCESERVICE']._serialized_start=1162
-  _globals['_INFERENCESERVICE']._serialized_end=1246
+  _globals['_INFERREQUEST']._serialized_end=337
+  _globals['_INFERREQUEST_PARAMETERSENTRY']._serialized_start=248
+  _globals['_INFERREQUEST_PARAMETERSENTRY']._serialized_end=322
+  _globals['_INFERRESPONSE']._serialized_start=340
+  _globals['_INFERRESPONSE']._serialized_end=487
+  _globals['_CONTENT']._serialized_start=490
+  _globals['_CONTENT']._serialized_end=668
+  _globals['_TENSOR']._serialized_start=670
+  _globals['_TENSOR']._serialized_end=736
+  _globals['_OBJECTREF']._serialized_start=738
+  _globals['_OBJECTREF']._serialized_end=832
+  _globals['_CHATMESSAGE']._serialized_start=834
+  _globals['_CHATMESSAGE']._serialized_end=878
+  _globals['_PARAMETER']._serialized_start=881
+  _globals['_PARAMETER']._serialized_end=1039
+  _globals['_STRINGLIST']._serialized_start=1041
+  _globals['_STRINGLIST']._serialized_end=1069
+  _globals['_TIMINGS']._serialized_start=1071
+  _globals['_TIMINGS']._serialized_end=1155
+  _globals['_INFERENCESERVICE']._serialized_start=1157
+  _globals['_INFERENCESERVICE']._serialized_end=1241
 # @@protoc_insertion_point(module_scope)

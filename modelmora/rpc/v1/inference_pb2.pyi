@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class InferRequest(_message.Message):
-    __slots__ = ("request_id", "model_name", "inputs", "parameters", "priority", "timeout_ms")
+    __slots__ = ("request_id", "model", "inputs", "parameters", "priority", "timeout_ms")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -16,18 +16,18 @@ class InferRequest(_message.Message):
         value: Parameter
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Parameter, _Mapping]] = ...) -> None: ...
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
-    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
-    model_name: str
+    model: str
     inputs: _containers.RepeatedCompositeFieldContainer[Content]
     parameters: _containers.MessageMap[str, Parameter]
     priority: str
     timeout_ms: int
-    def __init__(self, request_id: _Optional[str] = ..., model_name: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Content, _Mapping]]] = ..., parameters: _Optional[_Mapping[str, Parameter]] = ..., priority: _Optional[str] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Content, _Mapping]]] = ..., parameters: _Optional[_Mapping[str, Parameter]] = ..., priority: _Optional[str] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class InferResponse(_message.Message):
     __slots__ = ("request_id", "model", "version", "outputs", "timings")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!modelmora/rpc/v1/management.proto\x12\x0cmodelmora.v1\"G\n\x0cOrderRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x0f\n\x07wait_ms\x18\x02 \x01(\x03\x12\x12\n\neverywhere\x18\x03 \x01(\x08\"E\n\nOrderReply\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\x12)\n\x06models\x18\x02 \x03(\x0b\x32\x19.modelmora.v1.ModelHealth\"\x0f\n\rStatusRequest\"8\n\x0bStatusReply\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.modelmora.v1.ModelHealth\"\xb0\x02\n\x0bModelHealth\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0c\n\x04task\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x10\n\x03pid\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x0cmemory_bytes\x18\t \x01(\x03\x12\x11\n\tgpu_bytes\x18\n \x01(\x03\x12\x0f\n\x07waiting\x18\x0b \x01(\x03\x12\x0f\n\x07running\x18\x0c \x01(\x03\x12\x13\n\x06idle_s\x18\r \x01(\x01H\x01\x88\x01\x01\x12\x15\n\x08leaves_s\x18\x0e \x01(\x01H\x02\x88\x01\x01\x12\x0e\n\x06pinned\x18\x0f \x01(\x08\x42\x06\n\x04_pidB\t\n\x07_idle_sB\x0b\n\t_leaves_s2\xcf\x02\n\x11ManagementService\x12<\n\x04Load\x12\x1a.modelmora.v1.OrderRequest\x1a\x18.modelmora.v1.OrderReply\x12>\n\x06Unload\x12\x1a.modelmora.v1.OrderRequest\x1a\x18.modelmora.v1.OrderReply\x12;\n\x03Pin\x12\x1a.modelmora.v1.OrderRequest\x1a\x18.modelmora.v1.OrderReply\x12=\n\x05Unpin\x12\x1a.modelmora.v1.OrderRequest\x1a\x18.modelmora.v1.OrderReply\x12@\n\x06Status\x12\x1b.modelmora.v1.StatusRequest\x1a\x19.modelmora.v1.StatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!modelmora/rpc/v1/management.proto\x12\x0cmodelmora.v1\"B\n\x0cOrderRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07wait_ms\x18\x02 \x01(\x03\x12\x12\n\neverywhere\x18\x03 \x01(\x08\"E\n\nOrderReply\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\x12)\n\x06models\x18\x02 \x03(\x0b\x32\x19.modelmora.v1.ModelHealth\"\x0f\n\rStatusRequest\"8\n\x0bStatusReply\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.modelmora.v1.ModelHealth\"\xb0\x02\n\x0bModelHealth\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0c\n\x04task\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x10\n\x03pid\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x0cmemory_bytes\x18\t \x01(\x03\x12\x11\n\tgpu_bytes\x18\n \x01(\x03\x12\x0f\n\x07waiting\x18\x0b \x01(\x03\x12\x0f\n\x07running\x18\x0c \x01(\x03\x12\x13\n\x06idle_s\x18\r \x01(\x01H\x01\x88\x01\x01\x12\x15\n\x08leaves_s\x18\x0e \x01(\x01H\x02\x88\x01\x01\x12\x0e\n\x06pinned\x18\x0f \x01(\x08\x42\x06\n\x04_pidB\t\n\x07_idle_sB\x0b\n\t_leaves_s2\xcf\x02\n\x11ManagementService\x12<\n\x04Load\x12\x1a.modelmora.v1.OrderRequest\x1a\x18.modelmora.v1.OrderReply\x12>\n\x06Unload\x12\x1a.modelmora.v1.OrderRequest\x1a\x18.modelmora.v1.OrderReply\x12;\n\x03Pin\x12\x1a.modelmora.v1.OrderRequest\x1a\x18.modelmora.v1.OrderReply\x12=\n\x05Unpin\x12\x1a.modelmora.v1.OrderRequest\x1a\x18.modelmora.v1.OrderReply\x12@\n\x06Status\x12\x1b.modelmora.v1.StatusRequest\x1a\x19.modelmora.v1.StatusReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,15 +32,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'modelmora.rpc.v1.management
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ORDERREQUEST']._serialized_start=51
-  _globals['_ORDERREQUEST']._serialized_end=122
-  _globals['_ORDERREPLY']._serialized_start=124
-  _globals['_ORDERREPLY']._serialized_end=193
-  _globals['_STATUSREQUEST']._serialized_start=195
-  _globals['_STATUSREQUEST']._serialized_end=210
-  _globals['_STATUSREPLY']._serialized_start=212
-  _globals['_STATUSREPLY']._serialized_end=268
-  _globals['_MODELHEALTH']._serialized_start=271
-  _globals['_MODELHEALTH']._serialized_end=575
-  _globals['_MANAGEMENTSERVICE']._serialized_start=578
-  _globals['_MANAGEMENTSERVICE']._serialized_end=913
+  _globals['_ORDERREQUEST']._serialized_end=117
+  _globals['_ORDERREPLY']._serialized_start=119
+  _globals['_ORDERREPLY']._serialized_end=188
+  _globals['_STATUSREQUEST']._serialized_start=190
+  _globals['_STATUSREQUEST']._serialized_end=205
+  _globals['_STATUSREPLY']._serialized_start=207
+  _globals['_STATUSREPLY']._serialized_end=263
+  _globals['_MODELHEALTH']._serialized_start=266
+  _globals['_MODELHEALTH']._serialized_end=570
+  _globals['_MANAGEMENTSERVICE']._serialized_start=573
+  _globals['_MANAGEMENTSERVICE']._serialized_end=908
 # @@protoc_insertion_point(module_scope)

@@ -7,14 +7,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class OrderRequest(_message.Message):
-    __slots__ = ("model_name", "wait_ms", "everywhere")
-    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("model", "wait_ms", "everywhere")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     EVERYWHERE_FIELD_NUMBER: _ClassVar[int]
-    model_name: str
+    model: str
     wait_ms: int
     everywhere: bool
-    def __init__(self, model_name: _Optional[str] = ..., wait_ms: _Optional[int] = ..., everywhere: _Optional[bool] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., wait_ms: _Optional[int] = ..., everywhere: _Optional[bool] = ...) -> None: ...
 
 class OrderReply(_message.Message):
     __slots__ = ("done", "models")

@@ -61,7 +61,7 @@ async def through_a_stop(own: EmbeddedBroker, rest: httpx.AsyncClient, channel: 
     assert (refused.status_code, refused.json()["code"]) == (503, "broker_unreachable")
     stub = pb_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.Infer(pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x")]))
+        await stub.Infer(pb.InferRequest(model="echo", inputs=[pb.Content(text="x")]))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     await own.start_async()
     await health_is(channel, health_pb2.HealthCheckResponse.SERVING)

@@ -81,9 +81,7 @@ async def test_rest_writes_what_nodes_expect_and_answers(
 async def test_grpc_answers(stub: Any) -> None:
     tensor = pb.Tensor(name="t", dtype="FP32", shape=[1, 2], data=bytes(8))
     answer = await stub.Infer(
-        pb.InferRequest(
-            model_name="echo", inputs=[pb.Content(text="one"), pb.Content(tensor=tensor)]
-        )
+        pb.InferRequest(model="echo", inputs=[pb.Content(text="one"), pb.Content(tensor=tensor)])
     )
     assert [part.WhichOneof("kind") for part in answer.outputs] == ["text", "tensor"]
     assert answer.outputs[1].tensor == tensor
@@ -104,7 +102,7 @@ async def test_codes_become_statuses(code: str, rest: httpx.AsyncClient, stub: A
     assert problem["retry_after_ms"] == 1500
     assert answer.headers["retry-after"] == "2"
     assert problem["request_id"] == answer.headers["x-request-id"]
-    request = pb.InferRequest(model_name="refuse", inputs=[pb.Content(text="x")])
+    request = pb.InferRequest(model="refuse", inputs=[pb.Content(text="x")])
     request.parameters["code"].string_value = code
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Infer(request)
@@ -127,7 +125,7 @@ async def test_models_come_from_the_registry(
         assert (answer.headers["x-request-id"], answer.json()["request_id"]) == ("own", "own")
         assert answer.json()["detail"].startswith(told)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.Infer(pb.InferRequest(model_name=unknown, inputs=[pb.Content(text="x")]))
+            await stub.Infer(pb.InferRequest(model=unknown, inputs=[pb.Content(text="x")]))
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         assert caught.value.details() == answer.json()["detail"]
 
@@ -179,7 +177,7 @@ async def test_caller_gone_cancels(gateway: Gateway, stub: Any, responder: Respo
     writer.close()
     await cancelled(responder, rest_id)
     call = stub.Infer(
-        pb.InferRequest(request_id=grpc_id, model_name="silent", inputs=[pb.Content(text="x")])
+        pb.InferRequest(request_id=grpc_id, model="silent", inputs=[pb.Content(text="x")])
     )
     await seen(responder, grpc_id)
     call.cancel()
@@ -195,7 +193,7 @@ async def test_the_deadline_ends_the_waiting(
     mine = new_request_id()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Infer(
-            pb.InferRequest(request_id=mine, model_name="silent", inputs=[pb.Content(text="x")]),
+            pb.InferRequest(request_id=mine, model="silent", inputs=[pb.Content(text="x")]),
             timeout=2,
         )
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -36,9 +36,7 @@ async def test_limits_are_told(settings: Settings, responder: Responder) -> None
         assert (held.status_code, held.json()["code"]) == (503, "busy")
         stub = pb_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.Infer(
-                pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x" * 2000)])
-            )
+            await stub.Infer(pb.InferRequest(model="echo", inputs=[pb.Content(text="x" * 2000)]))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         responder.register("narrow", max_inputs=2)
         inputs = {"inputs": ["x"] * 3}
@@ -48,7 +46,7 @@ async def test_limits_are_told(settings: Settings, responder: Responder) -> None
         assert "at most 2 of this model's fit" in many.json()["detail"]
         own = new_request_id()
         call = stub.Infer(
-            pb.InferRequest(request_id=own, model_name="silent", inputs=[pb.Content(text="x")])
+            pb.InferRequest(request_id=own, model="silent", inputs=[pb.Content(text="x")])
         )
         message, request = await seen(responder, own)
         second = await rest.post("/infer/echo", json={"inputs": "x"})

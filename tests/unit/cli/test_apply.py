@@ -10,8 +10,8 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.rest.routes import create_app
 from tests.unit.cli.runs import Cli
 from tests.unit.gateway.fakes import FakeHall
 

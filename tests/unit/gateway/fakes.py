@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
 
 from modelmora.errors import Code
+from modelmora.gateway.caller import caller
 from modelmora.gateway.hall import Ask, Heard, Wish
+from modelmora.gateway.jobs import Job, JobState
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Answer, Order
 from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import (
     Content,
+    ErrorInfo,
     EventKind,
     Health,
     InferenceResult,
@@ -27,6 +31,7 @@ from modelmora.messages import (
 )
 from modelmora.records import Registry, key_of
 from modelmora.records.registrar import Registrar
+from modelmora.web.problems import DoorCode
 from modelmora.wire import decode_registry
 
 
@@ -90,6 +95,8 @@ class FakeHall:
         """Further models, and what each answers."""
         self.settings: Mapping[str, Parameter] = {}
         self.registry = LoopedRegistry("echo")
+        self.jobs: dict[tuple[str, str], tuple[Job, InferenceResult | None]] = {}
+        """The jobs by principal and id, each with what it ends as when it is watched."""
 
     async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
         self.asks.append(ask)
@@ -116,6 +123,52 @@ class FakeHall:
             settings=self.settings,
             outputs=outputs,
         )
+
+    async def submit(self, ask: Ask) -> Job:
+        request_id = ask.request_id or f"job-{len(self.jobs)}"
+        key = (ask.principal, request_id)
+        if key not in self.jobs:
+            result = await self.infer(replace(ask, request_id=request_id))
+            job = Job(request_id, ask.model, JobState.QUEUED, 1, position=0)
+            self.jobs[key] = (job, result)
+        return self.jobs[key][0]
+
+    async def watch(self, request_id: str) -> AsyncGenerator[Job | ProgressEvent | None]:
+        job, result = self._found(request_id)
+        yield job
+        if job.state.ended:
+            return
+        for event in self.events:
+            yield event
+        if self.blocked:
+            await self.blocked.wait()
+        job = replace(job, state=JobState.COMPLETED, version="1", ended_at=2, held_until=3_600_002)
+        self.jobs[caller.get(), request_id] = (job, result)
+        yield job
+
+    async def outcome(self, request_id: str) -> InferenceResult:
+        job, result = self._found(request_id)
+        if not job.state.ended:
+            raise Refusal(DoorCode.NOT_FINISHED, "it is not finished")
+        if job.error:
+            raise Refusal(job.error.code, job.error.message, request_id=request_id)
+        if result is None:
+            raise Refusal(DoorCode.GONE, "it is gone")
+        return result
+
+    async def cancel(self, request_id: str) -> Job:
+        job, _ = self._found(request_id)
+        if not job.state.ended:
+            error = ErrorInfo(Code.CANCELLED, "cancelled by its caller")
+            job = replace(job, state=JobState.CANCELLED, ended_at=2, error=error)
+            self.jobs[caller.get(), request_id] = (job, None)
+        return job
+
+    def _found(self, request_id: str) -> tuple[Job, InferenceResult | None]:
+        try:
+            return self.jobs[caller.get(), request_id]
+        except KeyError:
+            raise Refusal(DoorCode.NOT_FOUND, "there is no such job") from None
 
     async def _enter(self) -> None:
         self.entered.set()

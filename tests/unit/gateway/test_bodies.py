@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelmora.errors import Code
+from modelmora.gateway.doors.rest.bodies import read_ask, read_json
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rest.bodies import read_ask, read_json
 
 
 @pytest.mark.parametrize(

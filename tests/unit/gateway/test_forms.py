@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from modelmora.errors import Code
+from modelmora.gateway.doors.rest.forms import form_of, npy
+from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rest.forms import form_of, npy
-from modelmora.gateway.rest.routes import create_app
 from modelmora.messages import ProgressEvent, ProgressStage, Tensor
 from modelmora.wire.tensors import BadTensor
 from tests.unit.gateway.fakes import FakeHall

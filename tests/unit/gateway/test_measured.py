@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
+from modelmora.gateway.doors.grpc.registry import _model
+from modelmora.gateway.doors.rest.orders import HeldModel
+from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.hall import standing
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.registry import _model
-from modelmora.gateway.rest.orders import HeldModel
-from modelmora.gateway.rest.routes import create_app
 from modelmora.gateway.verbs import entry_of
 from modelmora.messages import DeviceKind, Holding, RegistryKind, RegistryRecord
 from modelmora.records.measured import Measured, Taken, told

@@ -14,9 +14,9 @@ import openai
 import pytest
 
 from modelmora.errors import Code
+from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rest.routes import create_app
 from modelmora.gateway.watching import MOST_WAITING
 from modelmora.messages import ChatMessage, Parameter, ProgressEvent, ProgressStage, Tensor
 from tests.unit.gateway.fakes import FakeHall

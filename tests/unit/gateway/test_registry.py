@@ -11,9 +11,9 @@ import grpc.aio
 import httpx
 import pytest
 
+from modelmora.gateway.doors.grpc.server import RpcServer
+from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.rest.routes import create_app
-from modelmora.gateway.rpc import RpcServer
 from modelmora.messages import EventKind
 from modelmora.rpc.v1 import registry_pb2 as pb
 from modelmora.rpc.v1 import registry_pb2_grpc as pb_grpc

@@ -15,9 +15,9 @@ import pytest
 from starlette.types import Message
 
 from modelmora.errors import Code
+from modelmora.gateway.doors.rest.routes import JSON_OVER_RECORD, create_app
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rest.routes import JSON_OVER_RECORD, create_app
 from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor
 from modelmora.web.problems import DoorCode
 from tests.unit.gateway.fakes import FakeHall

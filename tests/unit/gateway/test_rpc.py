@@ -12,9 +12,10 @@ import grpc.aio
 import pytest
 
 from modelmora.errors import Code, ConfigurationError
+from modelmora.gateway.doors.grpc.inference import SERVICE
+from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rpc import SERVICE, RpcServer
 from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
@@ -55,7 +56,7 @@ async def refused(stub: Any, request: Any) -> grpc.aio.AioRpcError:
 async def test_every_kind_of_input_goes_in_and_comes_out(hall: FakeHall, stub: Any) -> None:
     request = pb.InferRequest(
         request_id="mine",
-        model_name="echo",
+        model="echo",
         inputs=[
             pb.Content(text="text"),
             pb.Content(data=b"\x00\xff"),
@@ -98,9 +99,9 @@ async def test_every_kind_of_input_goes_in_and_comes_out(hall: FakeHall, stub: A
 
 async def test_the_shorter_deadline_counts(hall: FakeHall, stub: Any) -> None:
     one = [pb.Content(text="x")]
-    await stub.Infer(pb.InferRequest(model_name="echo", inputs=one))
-    await stub.Infer(pb.InferRequest(model_name="echo", inputs=one), timeout=40)
-    await stub.Infer(pb.InferRequest(model_name="echo", inputs=one, timeout_ms=7), timeout=40)
+    await stub.Infer(pb.InferRequest(model="echo", inputs=one))
+    await stub.Infer(pb.InferRequest(model="echo", inputs=one), timeout=40)
+    await stub.Infer(pb.InferRequest(model="echo", inputs=one, timeout_ms=7), timeout=40)
     none, call, field = (ask.timeout_ms for ask in hall.asks)
     assert none is None
     assert call is not None
@@ -112,13 +113,13 @@ async def test_the_shorter_deadline_counts(hall: FakeHall, stub: Any) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        pb.InferRequest(model_name="echo"),
-        pb.InferRequest(model_name="echo", inputs=[pb.Content()]),
-        pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x")], priority="urgent"),
-        pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x")], timeout_ms=0),
-        pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x")], request_id="a b"),
+        pb.InferRequest(model="echo"),
+        pb.InferRequest(model="echo", inputs=[pb.Content()]),
+        pb.InferRequest(model="echo", inputs=[pb.Content(text="x")], priority="urgent"),
+        pb.InferRequest(model="echo", inputs=[pb.Content(text="x")], timeout_ms=0),
+        pb.InferRequest(model="echo", inputs=[pb.Content(text="x")], request_id="a b"),
         pb.InferRequest(
-            model_name="echo",
+            model="echo",
             inputs=[pb.Content(tensor=pb.Tensor(dtype="FP32", shape=[2], data=b"x"))],
         ),
     ],
@@ -133,7 +134,7 @@ async def test_what_is_invalid_is_refused(request_: Any, hall: FakeHall, stub: A
 
 async def test_a_refusal_carries_code_id_and_time(hall: FakeHall, stub: Any) -> None:
     hall.refusal = Refusal(Code.BUSY, "full\x1b[2J\n", retry_after_ms=1500, request_id="mine")
-    error = await refused(stub, pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x")]))
+    error = await refused(stub, pb.InferRequest(model="echo", inputs=[pb.Content(text="x")]))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert error.details() == "full\\x1b[2J\\n"
     trailing = dict(error.trailing_metadata())
@@ -144,21 +145,21 @@ async def test_a_refusal_carries_code_id_and_time(hall: FakeHall, stub: Any) -> 
 
 async def test_bytes_of_messages_are_bounded(hall: FakeHall, stub: Any) -> None:
     hall.limit = 5
-    request = pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x" * 10)])
+    request = pb.InferRequest(model="echo", inputs=[pb.Content(text="x" * 10)])
     assert (await refused(stub, request)).code() is grpc.StatusCode.UNAVAILABLE
     assert hall.held == 0
 
 
 async def test_a_cancelled_call_cancels(hall: FakeHall, stub: Any) -> None:
     hall.blocked = asyncio.Event()
-    call = stub.Infer(pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x")]))
+    call = stub.Infer(pb.InferRequest(model="echo", inputs=[pb.Content(text="x")]))
     async with asyncio.timeout(30):
         await hall.entered.wait()
         call.cancel()
         await hall.gone.wait()
 
 
-ONE = pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x")])
+ONE = pb.InferRequest(model="echo", inputs=[pb.Content(text="x")])
 INFER = f"/{SERVICE}/Infer"
 
 
@@ -171,7 +172,7 @@ async def test_compressed_messages_are_taken(compression: Any, stub: Any) -> Non
 async def test_messages_beyond_the_limit_are_refused_packed_or_not(
     compression: Any, hall: FakeHall, stub: Any
 ) -> None:
-    large = pb.InferRequest(model_name="echo", inputs=[pb.Content(text="x" * 20_000_000)])
+    large = pb.InferRequest(model="echo", inputs=[pb.Content(text="x" * 20_000_000)])
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Infer(large, compression=compression)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

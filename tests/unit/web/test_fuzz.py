@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from modelmora.gateway.doors.rest import reading
+from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.rest import reading
-from modelmora.gateway.rest.routes import create_app
 from modelmora.web.server import HttpServer
 from tests.programs import eventually
 from tests.unit.gateway.fakes import FakeHall

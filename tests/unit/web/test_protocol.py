@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from modelmora.gateway.doors.rest import reading
+from modelmora.gateway.doors.rest.routes import JSON_OVER_RECORD, create_app
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.rest import reading
-from modelmora.gateway.rest.routes import JSON_OVER_RECORD, create_app
 from modelmora.web import protocol, server
 from modelmora.web.server import HttpServer
 from tests.programs import eventually

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.rest.routes import create_app
 from modelmora.node.health import NodeMetrics, health_app
 from tests.unit.gateway.fakes import FakeHall
 

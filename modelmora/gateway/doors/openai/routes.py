@@ -25,11 +25,11 @@ from modelmora.gateway.doors.openai.bodies import (
 from modelmora.gateway.doors.openai.errors import refused
 from modelmora.gateway.doors.openai.events import events
 from modelmora.gateway.doors.openai.streams import Piece, pieces
+from modelmora.gateway.doors.rest.bodies import read_body
+from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body, unless_gone
 from modelmora.gateway.hall import Ask, Hall, check_request_id
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rest.bodies import read_body
-from modelmora.gateway.rest.reading import CALLER_GONE, Body, unless_gone
 from modelmora.gateway.watching import outcomes
 from modelmora.messages import Content, Parameter
 from modelmora.web.events import Events

@@ -10,8 +10,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from modelmora.gateway.doors.openai import described as openai
-from modelmora.gateway.rest.bodies import InferBody, OrderBody
-from modelmora.gateway.rest.catalogue import Choice
+from modelmora.gateway.doors.rest.bodies import InferBody, OrderBody
+from modelmora.gateway.doors.rest.catalogue import Choice
 from modelmora.messages import State
 from modelmora.settings import ModelConfig, ModelDetails
 from modelmora.web.problems import PROBLEM

@@ -9,11 +9,11 @@ from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
+from modelmora.gateway.doors.rest import described, problems
+from modelmora.gateway.doors.rest.bodies import read_wish
+from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body, unless_gone
 from modelmora.gateway.hall import Hall, standing
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rest import described, problems
-from modelmora.gateway.rest.bodies import read_wish
-from modelmora.gateway.rest.reading import CALLER_GONE, Body, unless_gone
 from modelmora.kafka.orders import Order
 from modelmora.messages import ControlVerb, State
 

@@ -19,7 +19,7 @@ from modelmora.web.look import code, page, status_line, table
 DEFAULT_MODEL = "all-minilm-l6-v2"
 _HOST = re.compile(r"[\w.\-]+(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?")
 _LINKS = {"API": "/docs", "OpenAPI": "/openapi.json", "Health": "/health", "Metrics": "/metrics"}
-_TRY = resources.files("modelmora.gateway.rest").joinpath("docs.js").read_text()
+_TRY = resources.files("modelmora.gateway.doors.rest").joinpath("docs.js").read_text()
 
 
 def add_pages(app: FastAPI, hall: Hall) -> None:

@@ -11,11 +11,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from modelmora.errors import Code
+from modelmora.gateway.doors.rest import catalogue, problems
+from modelmora.gateway.doors.rest.bodies import read_json
+from modelmora.gateway.doors.rest.reading import Body
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rest import catalogue, problems
-from modelmora.gateway.rest.bodies import read_json
-from modelmora.gateway.rest.reading import Body
 from modelmora.gateway.verbs import Filter, base_of, entry_of, etag_of, named, page_of, registering
 from modelmora.records import Entry
 from modelmora.web.problems import DoorCode

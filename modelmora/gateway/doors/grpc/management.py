@@ -71,7 +71,7 @@ def read_wish(verb: ControlVerb, message: bytes) -> Wish:
         raise Refusal(Code.INVALID_INPUT, "the message is no OrderRequest") from None
     if not 0 <= request.wait_ms <= MOST_WAIT_S * 1000:
         raise Refusal(Code.INVALID_INPUT, f"wait_ms is between 0 and {MOST_WAIT_S * 1000}")
-    return Wish(verb, request.model_name, request.wait_ms / 1000, request.everywhere)
+    return Wish(verb, request.model, request.wait_ms / 1000, request.everywhere)
 
 
 def _health(node: str, model: str, state: str, reason: str | None) -> Any:

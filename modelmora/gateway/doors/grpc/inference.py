@@ -1,23 +1,17 @@
-"""The gRPC door: `modelmora.v1.InferenceService` to the hall and back, no logic of its own."""
+"""The service of protos/modelmora/rpc/v1/inference.proto: gRPC to the hall and back."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
-import grpc.aio
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from modelmora import addresses
-from modelmora.errors import Code, ConfigurationError
-from modelmora.gateway import management, registry
+from modelmora.errors import Code
 from modelmora.gateway.hall import LANES, Ask, Hall, check_request_id
-from modelmora.gateway.management import ManagementService
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.outcomes import Refusal, answer_of
-from modelmora.gateway.registry import RegistryService
+from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import (
     ChatMessage,
     Content,
@@ -27,23 +21,22 @@ from modelmora.messages import (
     Parameter,
     Tensor,
 )
-from modelmora.messages.headers import ERROR_CODE
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.web.tracing import traceparent_of
 from modelmora.wire.forms import MAX_TIMEOUT_MS
 from modelmora.wire.tensors import BadTensor, check_tensor
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
-KEEPALIVE_MS = 30_000  # a caller whose machine says nothing for twice as long is gone
-STATUS = health_pb2.HealthCheckResponse
+Abort = Callable[[Any, Refusal], Awaitable[NoReturn]]
 
 
 class InferenceService:
-    """The service of protos/modelmora/rpc/v1/inference.proto."""
+    """Running requests; `abort` ends a call with a refusal."""
 
-    def __init__(self, hall: Hall, metrics: Metrics) -> None:
+    def __init__(self, hall: Hall, metrics: Metrics, abort: Abort) -> None:
         self._hall = hall
         self._metrics = metrics
+        self._abort = abort
 
     def handlers(self) -> Any:
         """The methods as gRPC takes them."""
@@ -64,11 +57,11 @@ class InferenceService:
         except Refusal as refusal:
             self._hall.release(held)
             self._metrics.refused("grpc", refusal.code)
-            await _abort(context, refusal)
+            await self._abort(context, refusal)
         try:
             return write_response(await self._hall.infer(ask))
         except Refusal as refusal:
-            await _abort(context, refusal)
+            await self._abort(context, refusal)
         finally:
             self._hall.release(held)
 
@@ -80,16 +73,6 @@ def _decode(message: bytes) -> Any:
         raise Refusal(Code.INVALID_INPUT, "the message is no InferRequest") from None
 
 
-async def _abort(context: Any, refusal: Refusal) -> NoReturn:
-    trailing = [(ERROR_CODE, str(refusal.code))]
-    if refusal.request_id:
-        trailing.append(("modelmora-request-id", refusal.request_id))
-    if refusal.retry_after_ms:
-        trailing.append(("modelmora-retry-after-ms", str(refusal.retry_after_ms)))
-    await context.abort(answer_of(refusal.code).grpc, refusal.message, tuple(trailing))
-    raise AssertionError("abort() raises")
-
-
 def read_ask(request: Any, metadata: dict[str, Any], remaining_s: float | None) -> Ask:
     """The request in a message; raises Refusal that names the field, never its content."""
     request_id = check_request_id(request.request_id)
@@ -99,7 +82,7 @@ def read_ask(request: Any, metadata: dict[str, Any], remaining_s: float | None) 
         raise Refusal(Code.INVALID_INPUT, "inputs: one at least is needed")
     return Ask(
         "grpc",
-        request.model_name,
+        request.model,
         tuple(_content(part, at) for at, part in enumerate(request.inputs)),
         parameters={name: _parameter(value) for name, value in request.parameters.items()},
         lane=LANES[request.priority] if request.priority else Lane.NORMAL,
@@ -190,61 +173,3 @@ def _part(content: Content) -> Any:
             )
         case ChatMessage(role, text):
             return pb.Content(message=pb.ChatMessage(role=role, content=text))
-
-
-class RpcServer:
-    """The gRPC server with health and reflection beside the service."""
-
-    def __init__(self, hall: Hall, metrics: Metrics, request_bytes: int) -> None:
-        self._server = grpc.aio.server(
-            options=(
-                # Without it a taken port is shared in silence.
-                ("grpc.so_reuseport", 0),
-                # Room above the limit, so that our own code tells it to the caller.
-                ("grpc.max_receive_message_length", 2 * request_bytes + (1 << 20)),
-                ("grpc.max_send_message_length", -1),
-                # A caller may ask as often as it likes whether we are there; so do we.
-                ("grpc.http2.max_ping_strikes", 0),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-                ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
-            )
-        )
-        services = (
-            InferenceService(hall, metrics),
-            RegistryService(hall, _abort),
-            ManagementService(hall, _abort),
-        )
-        self._server.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        ours = (SERVICE, registry.SERVICE, management.SERVICE)
-        names = (*ours, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
-        self._serving: bool | None = None
-
-    async def start(self, host: str, port: int) -> int:
-        """Listen; the bound port. Raises ConfigurationError when it cannot be had."""
-        address = addresses.join(host, port)
-        try:
-            bound = self._server.add_insecure_port(address)
-        except RuntimeError:
-            bound = 0
-        if not bound:
-            raise ConfigurationError(
-                f"{address} cannot be listened on; is the port taken? Choose another grpc_port"
-            )
-        await self.serving(now=False)
-        await self._server.start()
-        return int(bound)
-
-    async def serving(self, *, now: bool) -> None:
-        """Say through the health service whether requests are served."""
-        if now != self._serving:
-            self._serving = now
-            for name in ("", SERVICE):
-                await self._health.set(name, STATUS.SERVING if now else STATUS.NOT_SERVING)
-
-    async def stop(self, grace_s: float) -> None:
-        """Stop listening; calls under way have `grace_s` to end."""
-        await self._server.stop(grace_s)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from modelmora.gateway.rest.bodies import checked
+from modelmora.gateway.doors.rest.bodies import checked
 from modelmora.gateway.verbs import MOST, STATES
 from modelmora.settings import ModelConfig, ModelDetails
 from modelmora.settings.kinds import ModelVersion

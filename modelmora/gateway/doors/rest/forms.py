@@ -12,9 +12,9 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from modelmora.gateway.doors.rest import problems
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.pieces import Followed
-from modelmora.gateway.rest import problems
 from modelmora.gateway.watching import Told, failed
 from modelmora.messages import InferenceResult, ProgressEvent, ProgressStage, Tensor
 from modelmora.messages.headers import DTYPE, SHAPE

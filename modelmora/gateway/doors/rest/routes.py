@@ -12,15 +12,15 @@ from starlette.responses import JSONResponse, Response
 
 from modelmora import __version__
 from modelmora.gateway.doors.openai.routes import add_openai
+from modelmora.gateway.doors.rest import described, forms, problems
+from modelmora.gateway.doors.rest.bodies import read_ask
+from modelmora.gateway.doors.rest.models import add_models
+from modelmora.gateway.doors.rest.orders import add_orders
+from modelmora.gateway.doors.rest.pages import add_pages
+from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body, unless_gone
 from modelmora.gateway.hall import Ask, Hall, check_request_id, state_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.rest import described, forms, problems
-from modelmora.gateway.rest.bodies import read_ask
-from modelmora.gateway.rest.models import add_models
-from modelmora.gateway.rest.orders import add_orders
-from modelmora.gateway.rest.pages import add_pages
-from modelmora.gateway.rest.reading import CALLER_GONE, Body, unless_gone
 from modelmora.gateway.watching import watch
 from modelmora.web.events import EVENTS, Events
 from modelmora.web.problems import install, trace_of

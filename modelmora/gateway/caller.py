@@ -1,0 +1,10 @@
+"""Who asks: set where a call comes in, read where something is done for it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+LOCAL = "local"
+"""The principal of callers who need not say who they are."""
+caller: ContextVar[str] = ContextVar("caller", default=LOCAL)
+"""The principal of this call; tasks that it starts have it too."""

@@ -1,0 +1,1 @@
+"""gRPC: our own services, with health and reflection beside them."""
