@@ -1,11 +1,18 @@
-"""A job: a request for which nobody waits, as it is told to whoever asks for it."""
+"""A job: a request for which nobody waits, and what was heard of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from modelmora.messages import ErrorInfo
+from modelmora.errors import Code
+from modelmora.kafka.topics import HOUR, TABLE, Topic
+from modelmora.messages import ErrorInfo, JobRecord, ProgressEvent, ProgressStage, Status
+
+HELD_MS = TABLE[Topic.RESULTS].retention_ms or HOUR
+"""How long a result is there after its job has ended."""
+_CODES = frozenset(Code)
 
 
 class JobState(StrEnum):
@@ -21,6 +28,9 @@ class JobState(StrEnum):
     def ended(self) -> bool:
         """Whether nothing more comes of it."""
         return self not in (JobState.QUEUED, JobState.PROCESSING)
+
+
+_ENDS = {Status.COMPLETED: JobState.COMPLETED, Status.CANCELLED: JobState.CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +54,73 @@ class Job:
     ended_at: int | None = None
     held_until: int | None = None
     error: ErrorInfo | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Card:
+    """All that was heard of one job, in whatever order."""
+
+    written: JobRecord | None = None
+    end: JobRecord | None = None
+    told: ProgressEvent | None = None
+    """The newest that says where it stands."""
+    looked_at: float = 0.0
+    """When the topics were last looked through for it (loop time)."""
+    listeners: list[Callable[[ProgressEvent | None], None]] = field(default_factory=list)
+    """Each is given what is told of it, and None when it has ended."""
+
+    @property
+    def principal(self) -> str | None:
+        """Whose it is; None while nobody has said that it is a job."""
+        note = self.written or self.end
+        return note.principal if note else None
+
+    def note(self, record: JobRecord) -> None:
+        """Take a record of `jobs`, or the end that a result tells: the highest run holds."""
+        if record.status is None:
+            self.written = self.written or record
+        elif self.end is None or record.run > self.end.run:
+            self.end = record
+            for listener in self.listeners:
+                listener(None)
+
+    def hear(self, event: ProgressEvent) -> None:
+        """Take what is told of its way."""
+        if self.end:
+            return
+        self.told = event
+        for listener in self.listeners:
+            listener(event)
+
+    def job(self) -> Job:
+        """How it stands, by all that was heard."""
+        first = self.written or self.end
+        assert first is not None  # noqa: S101 - asked for where it has a principal
+        job = Job(first.request_id, first.model, JobState.QUEUED, first.time)
+        if self.end:
+            return _ended(job, self.end)
+        told = self.told
+        if told is None:
+            return job
+        if told.stage is ProgressStage.ACCEPTED:
+            return replace(job, position=told.position, estimate_ms=told.estimate_ms)
+        running = replace(job, state=JobState.PROCESSING, position=0)
+        return replace(running, step=told.step, steps=told.steps)
+
+
+def _ended(job: Job, end: JobRecord) -> Job:
+    assert end.status is not None  # noqa: S101 - a record of an end
+    error = None
+    if end.status is not Status.COMPLETED:
+        told = end.code or str(end.status)
+        known = Code(told) if told in _CODES else None
+        message = end.message if known else f"{told}: {end.message}"
+        error = ErrorInfo(known or Code.INFERENCE_FAILED, message)
+    return replace(
+        job,
+        state=_ENDS.get(end.status, JobState.FAILED),
+        version=end.version,
+        ended_at=end.time,
+        held_until=end.time + HELD_MS,
+        error=error,
+    )

@@ -25,12 +25,12 @@ SETTLE_S = 10.0  # within this, every node has noticed partitions that were adde
 
 
 class Seen:
-    """Which ids ended on the tailed partitions, as far as they are remembered."""
+    """Which ids were heard of on the tailed partitions, as far as they are remembered."""
 
     def __init__(self, capacity: int = SEEN, now_ms: Callable[[], int] | None = None) -> None:
         self._capacity = capacity
         self._now_ms = now_ms or (lambda: time.time_ns() // 1_000_000)
-        self._ids: dict[bytes, tuple[int, int]] = {}
+        self._ids: dict[bytes, int] = {}
         self._since: dict[int, int] = {}
 
     def begin(self, partitions: Iterable[int]) -> None:
@@ -38,16 +38,15 @@ class Seen:
         self._since |= dict.fromkeys(partitions, self._now_ms())
 
     def note(self, record: ConsumerRecord) -> None:
-        """One outcome; the oldest is forgotten when there are too many."""
-        self._ids[record.key] = (record.partition, record.timestamp)
+        """One outcome, or that one is on its way; the oldest is forgotten with too many."""
+        self._ids[record.key] = record.timestamp
         if len(self._ids) > self._capacity:
-            oldest = next(iter(self._ids))
-            partition, timestamp = self._ids.pop(oldest)
-            if partition in self._since:
-                self._since[partition] = max(self._since[partition], timestamp + 1)
+            timestamp = self._ids.pop(next(iter(self._ids)))
+            for partition, since in self._since.items():
+                self._since[partition] = max(since, timestamp + 1)
 
     def surely_none(self, request_id: str, partition: int) -> bool:
-        """Whether this id cannot have ended before: all that could be its outcome was noted."""
+        """Whether this id cannot have been asked before: all that could tell of it was noted."""
         made, since = time_of(request_id), self._since.get(partition)
         if made is None or since is None or request_id.encode() in self._ids:
             return False
@@ -67,6 +66,7 @@ class Replies:
         pulse: Pulse,
         on_result: Handler,
         on_progress: Handler,
+        on_job: Handler,
         schemas: Schemas | None = None,
     ) -> None:
         self._settings = settings
@@ -74,9 +74,14 @@ class Replies:
         self._pulse = pulse
         self._on_result = on_result
         self._on_progress = on_progress
+        self._namespace = settings.namespace
         self._results_topic = Topic.RESULTS.full(settings.namespace)
         self._progress_topic = Topic.PROGRESS.full(settings.namespace)
-        self._look_back = LookBack(settings, self._results_topic, on_result, schemas)
+        handlers = {Topic.RESULTS: on_result, Topic.PROGRESS: on_progress, Topic.JOBS: on_job}
+        self._backs = {
+            topic: LookBack(settings, topic.full(settings.namespace), handle, schemas)
+            for topic, handle in handlers.items()
+        }
         self._mine: frozenset[int] = frozenset()
         self._partitions = 0
         self._wider_since: float | None = None
@@ -95,7 +100,7 @@ class Replies:
         count = min(self._settings.reply_partitions, partitions)
         mine = self._mine = frozenset(random.sample(range(partitions), count))
         await self._tail({self._results_topic: mine}, self._take)
-        await self._tail({self._progress_topic: self._progress_of(mine)}, self._on_progress)
+        await self._tail({self._progress_topic: self._progress_of(mine)}, self._hear)
         self._seen.begin(mine)
         loop = asyncio.get_running_loop()
         for partition in mine:
@@ -119,17 +124,39 @@ class Replies:
         return request_id, partition_of(request_id.encode(), partitions)
 
     async def find(self, request_id: str) -> int:
-        """See to it that this id's outcome reaches `on_result`, whether it exists or will.
+        """See to it that what is told of this id reaches the handlers, now and from now on.
 
-        Returns its partition. Raises KafkaError, LookBackFailed, Refusal.
+        So its outcome does, whether it exists or will. Returns its partition. Raises KafkaError,
+        LookBackFailed, Refusal.
         """
-        partition = partition_of(request_id.encode(), self._count())
-        # Tailed before the look-back ends, so no outcome falls between the two.
-        await self._join(partition)
+        partition = await self._join_of(request_id)
         if not self._seen.surely_none(request_id, partition):
-            every = self._pulse.shapes[self._results_topic].partitions
-            await self._look_back.search(request_id, partition, every)
+            await self._look(request_id, partition, Topic.RESULTS, Topic.PROGRESS)
         return partition
+
+    async def find_job(self, request_id: str) -> int:
+        """The same for a job: what was noted of it reaches `on_job`. An ended one is noted so."""
+        partition = await self._join_of(request_id)
+        await self._look(request_id, partition, Topic.JOBS, Topic.PROGRESS)
+        return partition
+
+    async def _join_of(self, request_id: str) -> int:
+        # Tailed before a look-back ends, so that nothing falls between the two.
+        partition = partition_of(request_id.encode(), self._count())
+        await self._join(partition)
+        return partition
+
+    async def _look(self, request_id: str, mine: int, *topics: Topic) -> None:
+        searches = []
+        for topic in topics:
+            shape = self._pulse.shapes.get(topic.full(self._namespace))
+            if shape is None:
+                continue
+            # Nodes write to the partition that a request names, but to `jobs` by its own count.
+            named = topic is not Topic.JOBS and mine < shape.partitions
+            own = mine if named else partition_of(request_id.encode(), shape.partitions)
+            searches.append(self._backs[topic].search(request_id, own, shape.partitions))
+        await asyncio.gather(*searches)
 
     async def read_all(self) -> bool:
         """Wait, not long, until the outcomes that lie there by now were read; False: they may not.
@@ -156,7 +183,8 @@ class Replies:
         for joining in self._joined.values():
             joining.cancel()
         await asyncio.gather(*self._joined.values(), return_exceptions=True)
-        await asyncio.gather(self._look_back.stop(), *(tail.stop() for tail in self._tails))
+        backs = (back.stop() for back in self._backs.values())
+        await asyncio.gather(*backs, *(tail.stop() for tail in self._tails))
 
     def _count(self) -> int:
         """The partitions of `results`; more than there were count when all nodes know of them."""
@@ -208,8 +236,12 @@ class Replies:
         self._seen.note(record)
         self._on_result(record)
 
+    def _hear(self, record: ConsumerRecord) -> None:
+        self._seen.note(record)
+        self._on_progress(record)
+
     def _either(self, record: ConsumerRecord) -> None:
         if record.topic == self._results_topic:
             self._take(record)
         else:
-            self._on_progress(record)
+            self._hear(record)

@@ -12,8 +12,6 @@ from modelmora.messages.headers import GATEWAY, PRINCIPAL, TRACEPARENT
 from modelmora.settings import Settings
 from modelmora.wire import encode_request
 
-CALLER = b"local"
-
 
 def record_of(request_id: str, ask: Ask, settings: Settings, gateway_id: str) -> Record:
     """The record. Raises Refusal where it would be too large, or a value fits into none."""
@@ -46,7 +44,7 @@ def record_of(request_id: str, ask: Ask, settings: Settings, gateway_id: str) ->
         nothing,
         (
             (GATEWAY, gateway_id.encode()),
-            (PRINCIPAL, CALLER),
+            (PRINCIPAL, ask.principal.encode()),
             (TRACEPARENT, ask.traceparent.encode()),
         ),
     )

@@ -9,6 +9,7 @@ from modelmora.errors import Code
 from modelmora.gateway.hall import Heard
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import InferenceResult, ProgressEvent
+from modelmora.web.problems import DoorCode
 
 End = InferenceResult | Refusal
 
@@ -18,6 +19,7 @@ class Waiting:
     """One request under way and the callers that wait for it, each with a future of its own."""
 
     request_id: str
+    principal: str
     callers: list[asyncio.Future[End]] = field(default_factory=list)
     listeners: list[Heard] = field(default_factory=list)
     allowed_s: float = 0.0
@@ -29,6 +31,10 @@ class Waiting:
     opening: asyncio.Task[None] | None = None
     accepted: ProgressEvent | None = None
     settled: bool = False
+    foreign: bool = False
+    """Whether the id was met as one of another principal's."""
+    under_way: bool = False
+    """Whether it was met as one that a node works on already."""
     found: InferenceResult | None = None
     """What it ended as, of all that was met while older outcomes are looked for."""
     _rank: tuple[int, int, int] = (0, 0, 0)
@@ -38,6 +44,32 @@ class Waiting:
         rank = -result.run, timestamp, offset
         if self.found is None or rank < self._rank:
             self.found, self._rank = result, rank
+
+
+def taken(request_id: str) -> Refusal:
+    """The id is another caller's."""
+    return Refusal(
+        DoorCode.CONFLICT, "this id is another caller's; take a UUID", request_id=request_id
+    )
+
+
+def unreachable(request_id: str) -> Refusal:
+    """The request was given up, since the broker does not answer."""
+    return Refusal(
+        DoorCode.BROKER_UNREACHABLE,
+        "the broker does not acknowledge the request; try again a little later",
+        request_id=request_id,
+    )
+
+
+def overdue(waiting: Waiting, known: bool) -> Refusal:
+    """The caller's time is over; `known`: no outcome lay there by then."""
+    if not known:
+        message = "the time allowed is over and the broker does not say how it ended; ask again"
+        return Refusal(DoorCode.BROKER_UNREACHABLE, message, request_id=waiting.request_id)
+    hint = "" if waiting.accepted else "; no node accepted it, see `modelmora doctor`"
+    message = f"the time allowed is over{hint}"
+    return Refusal(Code.EXPIRED, message, request_id=waiting.request_id)
 
 
 class WaitingRoom:
@@ -56,17 +88,22 @@ class WaitingRoom:
         """The request of that id, if someone waits for it."""
         return self._by_id.get(key) if key else None
 
-    def enter(self, request_id: str) -> tuple[Waiting, bool]:
-        """The request of that id, and whether it is new here. Raises Refusal (busy)."""
+    def enter(self, request_id: str, principal: str) -> tuple[Waiting, bool]:
+        """The request of that id, and whether it is new here.
+
+        Raises Refusal: `busy`, `conflict` where it is another's.
+        """
         key = request_id.encode()
         waiting = self._by_id.get(key)
         if waiting:
+            if waiting.principal != principal:
+                raise taken(request_id)
             return waiting, False
         if len(self._by_id) >= self._limit:
             raise Refusal(
                 Code.BUSY, f"{self._limit} requests are waiting here; try again a little later"
             )
-        waiting = self._by_id[key] = Waiting(request_id)
+        waiting = self._by_id[key] = Waiting(request_id, principal)
         self._empty.clear()
         return waiting, True
 

@@ -29,6 +29,7 @@ class Topic(StrEnum):
     RESULTS = "results"
     RESULTS_JSON = "results.json"
     PROGRESS = "progress"
+    JOBS = "jobs"
     DEAD_LETTERS = "dead-letters"
     EVENTS = "events"
     REGISTRY = "registry"
@@ -103,6 +104,7 @@ TABLE: Mapping[Topic, TopicSpec] = {
     Topic.PROGRESS: TopicSpec(
         "request id", "ProgressEvent", HOUR, content=True, config=_SHORT_SEGMENTS
     ),
+    Topic.JOBS: TopicSpec("request id", "JobRecord", 7 * DAY),
     Topic.DEAD_LETTERS: TopicSpec(
         "original key",
         "original bytes",

@@ -23,6 +23,7 @@ from modelmora.messages.inference import (
     Timings,
     outcome_status,
 )
+from modelmora.messages.jobs import JobRecord
 
 __all__ = [
     "FACTS",
@@ -37,6 +38,7 @@ __all__ = [
     "Holding",
     "InferenceRequest",
     "InferenceResult",
+    "JobRecord",
     "Lane",
     "LifecycleEvent",
     "ObjectRef",

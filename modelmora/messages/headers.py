@@ -2,6 +2,8 @@
 
 PRINCIPAL = "modelmora-principal"
 GATEWAY = "modelmora-gateway"
+JOB = "modelmora-job"
+"""Of a request for which nobody waits: what becomes of it is kept on `jobs`."""
 REPLY_PARTITION = "modelmora-reply-partition"
 HANDED_ON = "modelmora-handed-on"
 TRACEPARENT = "traceparent"

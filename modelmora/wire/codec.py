@@ -21,6 +21,7 @@ from modelmora.messages import (
     EventKind,
     InferenceRequest,
     InferenceResult,
+    JobRecord,
     LifecycleEvent,
     ObjectRef,
     Parameter,
@@ -374,5 +375,8 @@ encode_event, decode_event = _codec(
 )
 encode_registry, decode_registry = _codec(
     "registry_record", RegistryRecord, {"kind": RegistryKind, "partitions": tuple}
+)
+encode_job, decode_job = _codec(
+    "job_record", JobRecord, {"status": lambda found: found and Status(found)}
 )
 encode_control, decode_control = _codec("control_command", ControlCommand, {"verb": ControlVerb})

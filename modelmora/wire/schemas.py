@@ -24,6 +24,7 @@ NAMES = (
     "control_command",
     "inference_request",
     "inference_result",
+    "job_record",
     "lifecycle_event",
     "metric_sample",
     "progress_event",

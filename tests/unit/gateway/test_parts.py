@@ -73,8 +73,8 @@ def test_a_trace_is_made_where_none_is_valid(given: str | None) -> None:
 
 async def test_the_first_end_of_an_id_is_kept() -> None:
     room = WaitingRoom(10)
-    waiting, new = room.enter("a")
-    same, again = room.enter("a")
+    waiting, new = room.enter("a", "local")
+    same, again = room.enter("a", "local")
     assert (same is waiting, new, again) == (True, True, False)
     loop = asyncio.get_running_loop()
     callers: list[asyncio.Future[End]] = [loop.create_future(), loop.create_future()]
@@ -92,7 +92,7 @@ def test_of_what_is_met_the_highest_run_holds_and_of_one_run_the_first() -> None
     def outcome(run: int, version: str) -> InferenceResult:
         return InferenceResult("a", Status.FAILED, "m", version, Source("t", 0, 0), run=run)
 
-    waiting = Waiting("a")
+    waiting = Waiting("a", "local")
     for run, version, timestamp, offset in (
         (1, "first", 5, 0),
         (2, "repeated", 9, 7),
@@ -106,7 +106,7 @@ def test_of_what_is_met_the_highest_run_holds_and_of_one_run_the_first() -> None
 
 async def test_the_last_caller_to_leave_is_told() -> None:
     room = WaitingRoom(10)
-    waiting, _ = room.enter("a")
+    waiting, _ = room.enter("a", "local")
     loop = asyncio.get_running_loop()
     callers: list[asyncio.Future[End]] = [loop.create_future(), loop.create_future()]
     waiting.callers.extend(callers)
@@ -118,10 +118,10 @@ async def test_the_last_caller_to_leave_is_told() -> None:
 
 async def test_a_full_waiting_room_is_busy() -> None:
     room = WaitingRoom(1)
-    room.enter("a")
-    room.enter("a")
+    room.enter("a", "local")
+    room.enter("a", "local")
     with pytest.raises(Refusal) as caught:
-        room.enter("b")
+        room.enter("b", "local")
     assert caught.value.code is Code.BUSY
 
 

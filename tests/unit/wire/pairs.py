@@ -46,6 +46,13 @@ PAIRS = (
         strategies.progress_events,
     ),
     Pair(
+        "job_record",
+        messages.JobRecord,
+        wire.encode_job,
+        wire.decode_job,
+        strategies.job_records,
+    ),
+    Pair(
         "lifecycle_event",
         messages.LifecycleEvent,
         wire.encode_event,

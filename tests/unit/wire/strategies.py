@@ -18,6 +18,7 @@ from modelmora.messages import (
     EventKind,
     InferenceRequest,
     InferenceResult,
+    JobRecord,
     LifecycleEvent,
     ObjectRef,
     ProgressEvent,
@@ -85,6 +86,18 @@ progress_events = st.builds(
     st.none() | longs,
     st.none() | doubles,
     st.none() | blobs,
+)
+job_records = st.builds(
+    JobRecord,
+    texts,
+    texts,
+    texts,
+    longs,
+    st.none() | st.sampled_from(Status),
+    texts,
+    st.none() | texts,
+    texts,
+    ints,
 )
 lifecycle_events = st.builds(
     LifecycleEvent,

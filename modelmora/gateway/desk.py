@@ -1,0 +1,204 @@
+"""The desk: jobs written, found again on any gateway, watched, and taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from weakref import WeakValueDictionary
+
+from modelmora.gateway.caller import caller
+from modelmora.gateway.jobs import Card, Job
+from modelmora.gateway.lookback import LookBackFailed
+from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.replies import Replies
+from modelmora.gateway.requests import nothing
+from modelmora.gateway.waiting import taken
+from modelmora.gateway.writing import Writer
+from modelmora.kafka.writing.publisher import Record
+from modelmora.messages import InferenceResult, JobRecord, ProgressEvent, Status
+from modelmora.messages.headers import JOB, REPLY_PARTITION
+from modelmora.web.problems import DoorCode
+from modelmora.wire import encode_job
+
+MOST_KNOWN = 10_000
+LOOK_S = 30.0  # what is remembered of an unfinished job for longer is looked up anew
+QUIET_S = 15.0
+CANCEL_S = 2.0  # a job that is taken back has ended by then, or runs to its end
+MOST_WAITING = 1000
+"""Events that wait for a slow watcher; what is beyond is left out as if lost."""
+
+
+class Desk:
+    """Jobs by id. What it remembers is a copy of what the topics tell: any gateway can say it.
+
+    `stored` reads the outcome of an id once more.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        replies: Replies,
+        writer: Writer,
+        stored: Callable[[str, str], Awaitable[InferenceResult | None]],
+    ) -> None:
+        self._topic = topic
+        self._replies = replies
+        self._writer = writer
+        self._stored = stored
+        self._cards: OrderedDict[bytes, Card] = OrderedDict()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def get(self, key: bytes | None) -> Card | None:
+        """The job of that id, if it is known here."""
+        return self._cards.get(key) if key else None
+
+    async def submit(
+        self, request_id: str | None, principal: str, model: str, record: Callable[[str], Record]
+    ) -> Job:
+        """Write the job that `record` makes of its id, unless it is there. Raises Refusal."""
+        if request_id is None:
+            minted, partition = await self._replies.mint()
+            try:
+                return await self._submit(minted, partition, principal, model, record)
+            except BaseException:  # nobody will ask for it by this id
+                self._writer.cancel(minted, principal)
+                raise
+        turn = self._turns.setdefault(request_id, asyncio.Lock())
+        async with turn:
+            card, partition = await self._look(request_id)
+            if card.principal is not None:
+                if card.principal != principal:
+                    raise taken(request_id)
+                return card.job()
+            return await self._submit(request_id, partition, principal, model, record)
+
+    async def _submit(
+        self,
+        request_id: str,
+        partition: int,
+        principal: str,
+        model: str,
+        make: Callable[[str], Record],
+    ) -> Job:
+        """The request first: what is noted has surely been asked."""
+        card = self._card(request_id)
+        if card.told is None:  # else a gateway died between the two
+            record = make(request_id)
+            ours = ((REPLY_PARTITION, b"%d" % partition), (JOB, b"1"))
+            record.headers = (*record.headers, *ours)
+            await self._writer.write(record)
+        note = JobRecord(request_id, principal, model, _now_ms())
+        await self._writer.write(
+            Record(self._topic, request_id.encode(), encode_job(note), nothing)
+        )
+        card.looked_at = asyncio.get_running_loop().time()
+        card.note(note)
+        return card.job()
+
+    async def watch(self, request_id: str) -> AsyncGenerator[Job | ProgressEvent | None]:
+        """How it stands, what is told of it, and last how it ended; None after each silence."""
+        card = await self._find(request_id)
+        queue: asyncio.Queue[ProgressEvent | None] = asyncio.Queue()
+        with _listening(card, queue):
+            yield card.job()
+            if card.end:
+                return
+            while not card.end:
+                try:
+                    async with asyncio.timeout(QUIET_S):
+                        event = await queue.get()
+                except TimeoutError:
+                    yield None
+                    await self._find(request_id)
+                    continue
+                if event:
+                    yield event
+            yield card.job()
+
+    async def outcome(self, request_id: str) -> InferenceResult:
+        """The completed result of a job. Raises Refusal."""
+        principal = caller.get()
+        card = await self._find(request_id)
+        job = card.job()
+        if card.end is None or job.held_until is None:
+            raise Refusal(
+                DoorCode.NOT_FINISHED, "the job has not ended; ask later", request_id=request_id
+            )
+        if card.end.status is not Status.COMPLETED and job.error:
+            raise Refusal(job.error.code, job.error.message, request_id=request_id)
+        result = None
+        if _now_ms() <= job.held_until:
+            result = await self._stored(request_id, principal)
+        if result is None:
+            message = "the job has ended, and its result is kept no longer; submit it anew"
+            raise Refusal(DoorCode.GONE, message, request_id=request_id)
+        return result
+
+    async def cancel(self, request_id: str) -> Job:
+        """See to it that a job does not run on, and tell how it stands then. Raises Refusal."""
+        card = await self._find(request_id)
+        queue: asyncio.Queue[ProgressEvent | None] = asyncio.Queue()
+        with _listening(card, queue):
+            if not card.end:
+                self._writer.cancel(request_id, caller.get())
+            try:
+                async with asyncio.timeout(CANCEL_S):
+                    while not card.end:
+                        await queue.get()
+            except TimeoutError:
+                pass
+        return card.job()
+
+    async def _find(self, request_id: str) -> Card:
+        """The caller's job of that id, as it stands by now. Raises Refusal."""
+        card = self.get(request_id.encode())
+        now = asyncio.get_running_loop().time()
+        if card is None or (card.end is None and now - card.looked_at > LOOK_S):
+            card, _ = await self._look(request_id)
+        if card.principal is None and not card.listeners:
+            self._cards.pop(request_id.encode(), None)
+        if card.principal != caller.get():
+            message = "there is no such job, or it was longer ago than is kept"
+            raise Refusal(DoorCode.NOT_FOUND, message)
+        return card
+
+    async def _look(self, request_id: str) -> tuple[Card, int]:
+        """What the topics tell of that id by now, and its partition. Raises Refusal."""
+        card = self._card(request_id)
+        try:
+            partition = await self._replies.find_job(request_id)
+        except LookBackFailed:
+            message = "the broker does not tell of jobs now; ask again a little later"
+            raise Refusal(DoorCode.BROKER_UNREACHABLE, message, request_id=request_id) from None
+        card.looked_at = asyncio.get_running_loop().time()
+        return card, partition
+
+    def _card(self, request_id: str) -> Card:
+        key = request_id.encode()
+        card = self._cards.setdefault(key, Card())
+        self._cards.move_to_end(key)
+        if len(self._cards) > MOST_KNOWN:
+            oldest = next((k for k, each in self._cards.items() if not each.listeners), key)
+            if oldest != key:
+                del self._cards[oldest]
+        return card
+
+
+@contextmanager
+def _listening(card: Card, queue: asyncio.Queue[ProgressEvent | None]) -> Iterator[None]:
+    def hear(event: ProgressEvent | None) -> None:
+        if event is None or queue.qsize() < MOST_WAITING:
+            queue.put_nowait(event)
+
+    card.listeners.append(hear)
+    try:
+        yield
+    finally:
+        card.listeners.remove(hear)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,98 @@
+"""What the gateway writes: how much of it is held here, and which topics do not take it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from modelmora.errors import Code
+from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.requests import nothing
+from modelmora.gateway.waiting import unreachable
+from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.topics import Topic
+from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarge
+from modelmora.messages import ControlCommand, ControlVerb
+from modelmora.messages.headers import PRINCIPAL
+from modelmora.settings import Settings
+from modelmora.wire import encode_control
+
+ACKNOWLEDGE_S = 2.0  # a produce without answer for so long: the caller is told
+
+
+class Writer:
+    """Requests and commands on their way to the broker; all content held here is counted."""
+
+    def __init__(self, settings: Settings, publisher: Publisher, pulse: Pulse) -> None:
+        self._limit = settings.limits.node_bytes
+        self._control = Topic.CONTROL.full(settings.namespace)
+        self._publisher = publisher
+        self._pulse = pulse
+        self.held = 0
+        self.silent: set[str] = set()
+        """Topics on which a produce was given up and nothing has been acknowledged since."""
+
+    def hold(self, size: int) -> None:
+        """Count `size` more bytes of content as held here; raises Refusal (busy)."""
+        if self.held + size > self._limit:
+            raise Refusal(Code.BUSY, "too many bytes of requests are held here; try again later")
+        self.held += size
+
+    def release(self, size: int) -> None:
+        """Give back what was held."""
+        self.held -= size
+
+    def send(self, record: Record, decided: Callable[[Answer], None]) -> None:
+        """Take a record, held until it is decided; returns at once. Raises Refusal (busy)."""
+        size = len(record.value or b"")
+        self.hold(size)
+
+        def done(answer: Answer) -> None:
+            self.release(size)
+            self.silent.discard(record.topic)
+            decided(answer)
+
+        record.done = done
+        self._publisher.send(record)
+
+    async def write(self, record: Record) -> None:
+        """Write a record until the broker has it. Raises Refusal."""
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        # Given up, it is not to be written later, when its caller has asked anew.
+        record.wanted = lambda: not answered.cancelled()
+
+        def decided(answer: Answer) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        self.send(record, decided)
+        try:
+            async with asyncio.timeout(ACKNOWLEDGE_S):
+                answer = await answered
+        except TimeoutError:
+            self.silent.add(record.topic)
+            raise unreachable((record.key or b"").decode()) from None
+        if isinstance(answer, TooLarge):
+            raise too_large(len(record.value or b""))
+
+    def cancel(
+        self, request_id: str, principal: str, wanted: Callable[[], bool] | None = None
+    ) -> None:
+        """Tell the nodes that nobody wants this request any more, if there is where to."""
+        if self._control not in self._pulse.shapes:
+            return
+        command = ControlCommand(ControlVerb.CANCEL, request_id, principal)
+        key, headers = request_id.encode(), ((PRINCIPAL, principal.encode()),)
+        record = Record(self._control, key, encode_control(command), nothing, headers)
+        record.wanted = wanted
+        self._publisher.send(record)
+
+
+def too_large(size: int, request_id: str = "") -> Refusal:
+    """The broker's own limit is below ours."""
+    return Refusal(
+        Code.TOO_LARGE,
+        f"the broker takes no record of {size} bytes (its message.max.bytes); "
+        "send its inputs in several requests",
+        request_id=request_id,
+    )
