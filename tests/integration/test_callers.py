@@ -28,6 +28,8 @@ from tests.topics import create_topic, values_of
 
 CALLERS = ROOT / "tests" / "callers"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelmora" / "callers"
+BUILT = {"ask", "node_modules", "target"}
+"""What is there where somebody has built them in place."""
 CAP_S = 90
 MODEL = "mirror"
 """Its hash has the sign bit set, and CRC32 would place it elsewhere."""
@@ -56,13 +58,17 @@ def made(language: str, host: str, fetch: list[str], build: list[str] | None = N
     Skips the test where the host that has them cannot be reached.
     """
     source = CALLERS / language
-    files = sorted(path for path in source.rglob("*") if path.is_file())
+    files = sorted(
+        path for path in source.rglob("*") if path.is_file() and not BUILT & {*path.parts}
+    )
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
     kept = CACHE / f"{language}-{digest[:16]}"
     if not kept.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            shutil.copytree(source, folder, dirs_exist_ok=True)
+            shutil.copytree(
+                source, folder, ignore=shutil.ignore_patterns(*BUILT), dirs_exist_ok=True
+            )
             done = subprocess.run(
                 fetch, cwd=folder, timeout=CAP_S, check=False, capture_output=True, text=True
             )
