@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -22,6 +24,7 @@ from tests.integration.test_publisher import Answers, settings
 from tests.integration.test_stepped import Station
 from tests.integration.test_transactions import Group, group
 from tests.integration.test_transactions import publishing as in_transactions
+from tests.nodes import SESSION_S, frozen
 from tests.programs import eventually
 from tests.topics import CAP_S, create_topic, until, values_of
 
@@ -126,6 +129,37 @@ def test_replies_that_cannot_be_leave_the_outcome_and_the_partition(station: Sta
     metrics = station.node.text("/metrics")
     for why, count in (("refused", 2), ("not_allowed", 1), ("malformed", 1)):
         assert f'modelmora_replies_not_written_total{{why="{why}"}} {count}.0' in metrics
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_a_killed_node_and_a_frozen_broker_leave_every_reply(
+    mortal: EmbeddedBroker, tmp_path: Path, delivery: str
+) -> None:
+    settings = {"DELIVERY": delivery, "REPLY_TOPICS": '["*-app-*"]'}
+    station = Station(mortal.bootstrap_servers, tmp_path, MODELS, **settings)
+    with closing(station), closing(Template(station)) as template:
+        ids = [f"k{number}" for number in range(300)]
+        for request_id in ids:
+            headers = {"kafka_replyTopic": template.topic, "kafka_correlationId": request_id}
+            request = InferenceRequest(request_id, "sleep", ("x",), parameters={"ms": 10.0})
+            template._producer.produce(
+                template._lane, encode_request(request), "sleep", headers=list(headers.items())
+            )
+        assert template._producer.flush(60) == 0
+        station.seen.until(lambda: len(station.seen.results) >= 20, "some outcomes")
+        station.node.kill()
+        station.node.start().wait_ready()
+        station.seen.until(lambda: len(station.seen.results) >= 100, "more outcomes")
+        assert mortal.pid
+        with frozen(mortal.pid):
+            until = time.monotonic() + SESSION_S + 4
+            eventually(lambda: time.monotonic() > until, "a long freeze", CAP_S)
+        station.seen.answers(ids)
+        values = values_of(station.servers, template.topic)
+        assert {decode_result(value or b"").request_id for value in values} == set(ids)
+        if delivery == "exactly_once":
+            assert len(values) == len(ids)
 
 
 async def test_an_optional_record_is_refused_where_any_other_waits(settings: Settings) -> None:
