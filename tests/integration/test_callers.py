@@ -99,7 +99,7 @@ def in_go() -> list[str]:
 
 
 def in_node() -> list[str]:
-    fetch = [tool("npm"), "ci", "--no-audit", "--no-fund"]
+    fetch = [tool("npm"), "ci", "--no-audit", "--no-fund", "--fetch-retries=0"]
     folder = made("node", "registry.npmjs.org", fetch)
     return [tool("node"), str(folder / "ask.js")]
 
