@@ -7,6 +7,8 @@ from modelmora.text import size
 
 RECORD_BYTES = 2 << 20
 """The largest record on the topics of requests and results."""
+MOST_RESULT_BYTES = RECORD_BYTES - (4 << 10)
+"""What surely fits a record, with its key and headers."""
 _AROUND_OUTPUTS = 16 << 10
 """Left for the rest of a result: ids, settings, timings, headers."""
 

@@ -11,6 +11,11 @@ REQUEST_ID = "modelmora-request-id"
 RUN = "modelmora-run"
 """Which run of its id a request is."""
 
+REPLY_TOPIC = "kafka_replyTopic"
+REPLY_TO_PARTITION = "kafka_replyPartition"
+CORRELATION_ID = "kafka_correlationId"
+"""Those of Spring for Apache Kafka (`KafkaHeaders`): where else to answer, and to what."""
+
 ERROR_CODE = "modelmora-error-code"
 READ_AT = "modelmora-read-at"
 

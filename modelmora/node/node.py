@@ -14,6 +14,7 @@ import structlog
 
 from modelmora import addresses
 from modelmora.agents.app import NodeApp, build_app
+from modelmora.agents.copies import Copies
 from modelmora.agents.handon import HandOn
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models.control import Control
@@ -108,8 +109,9 @@ class Node:
         self.bearer = bearer_of(settings.group, self.name)
         self.publisher, self.teller = _publishers(settings, self.lease, framing, self.bearer)
         self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.acknowledged)
+        copies = Copies(namespace, settings.reply_topics, self.metrics.no_reply)
         results = Results(
-            self.publisher, self.teller, self.intake, self.clock, self.lifecycle, namespace
+            self.publisher, self.teller, self.intake, self.clock, self.lifecycle, namespace, copies
         )
         results.on_outcome = self._count
         self.service = Service(

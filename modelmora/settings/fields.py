@@ -21,6 +21,7 @@ from modelmora.settings.kinds import (
     RuntimeName,
     Servers,
     Span,
+    TopicPattern,
 )
 from modelmora.settings.models import ModelConfig, RegistrySettings
 from modelmora.settings.section import Section
@@ -349,6 +350,11 @@ class Settings(Section):
         ge=1,
         description="how many partitions of `results` and `progress` a gateway reads for its "
         "callers",
+    )
+    reply_topics: tuple[TopicPattern, ...] = Field(
+        (),
+        description="topics on which a request may ask to be answered too (`kafka_replyTopic`): "
+        "names, with `*` for any characters; see [Produce requests](../howto/produce.md)",
     )
     kafka: KafkaSettings = KafkaSettings()
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()

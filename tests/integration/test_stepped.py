@@ -69,10 +69,10 @@ class Reader:
 class Station:
     """A node with a stepped model, and who sends to it and reads from it."""
 
-    def __init__(self, servers: str, folder: Path, models: str = COUNT) -> None:
+    def __init__(self, servers: str, folder: Path, models: str = COUNT, **settings: str) -> None:
         self.servers = servers
         self.namespace = f"t{uuid.uuid4().hex[:12]}"
-        settings = {"MODELS": models}
+        settings = {"MODELS": models, **settings}
         self.node = NodeProcess(servers, self.namespace, folder, settings=settings)
         self.node.start().wait_ready()
         self.seen = Observer(servers, self.namespace)
