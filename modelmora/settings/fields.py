@@ -8,7 +8,6 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from modelmora.errors import ConfigurationError
 from modelmora.settings.kinds import (
     YEAR_S,
     FilePath,
@@ -23,7 +22,8 @@ from modelmora.settings.kinds import (
     Span,
 )
 from modelmora.settings.models import ModelConfig, RegistrySettings
-from modelmora.settings.section import Section
+from modelmora.settings.objects import ObjectSettings
+from modelmora.settings.section import Section, secret_of
 
 MIB = 1 << 20
 
@@ -57,7 +57,7 @@ class KafkaSettings(Section):
 
     def password(self) -> str | None:
         """The SASL password, from its file where one is named."""
-        return _secret("kafka.sasl_password_file", self.sasl_password_file, self.sasl_password)
+        return secret_of("kafka.sasl_password_file", self.sasl_password_file, self.sasl_password)
 
 
 class SchemaRegistrySettings(Section):
@@ -91,16 +91,7 @@ class SchemaRegistrySettings(Section):
 
     def secret(self) -> str | None:
         """The password, from its file where one is named."""
-        return _secret("schema_registry.password_file", self.password_file, self.password)
-
-
-def _secret(setting: str, file: Path | None, given: SecretStr | None) -> str | None:
-    if file:
-        try:
-            return file.read_text().strip()
-        except OSError as error:
-            raise ConfigurationError(f"{setting} {file} cannot be read: {error.strerror}") from None
-    return given.get_secret_value() if given else None
+        return secret_of("schema_registry.password_file", self.password_file, self.password)
 
 
 class TopicSettings(Section):
@@ -358,6 +349,7 @@ class Settings(Section):
     memory: MemorySettings = MemorySettings()
     log: LogSettings = LogSettings()
     sources: SourceSettings = SourceSettings()
+    objects: ObjectSettings = ObjectSettings()
     registry: RegistrySettings = RegistrySettings()
     models_folder: FilePath | None = Field(
         None,
