@@ -117,7 +117,8 @@ class Node:
             leases, self.intake, results, self.name, self.service.catalogue.meant
         )
         self._listen(leases, schemas)
-        self.requests = Requests(settings, self.intake, self.service, results, self.clock, schemas)
+        given = (self.intake, self.service, results, self.clock, schemas)
+        self.requests = Requests(settings, *given, self.shelf.objects if self.shelf else None)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         rows = partial(model_rows, self.service, self.workers)

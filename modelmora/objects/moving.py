@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,14 +17,13 @@ from modelmora.messages import Content, ObjectRef
 from modelmora.objects.contents import stored_form
 from modelmora.objects.folder import FolderStore
 from modelmora.objects.objects import Objects
+from modelmora.objects.patience import tries
 from modelmora.objects.store import Full
 from modelmora.text import size as as_size
 from modelmora.wire import decode_outputs, encode_outputs
 
 log = structlog.get_logger(__name__)
 THREADS = 4
-WAIT_S = (0.1, 5.0)
-"""The first and the longest wait before a store is asked again."""
 _REFERENCE = 1024
 """Bytes that a reference surely takes no more than; what is smaller stays where it is."""
 _AROUND = 16
@@ -160,9 +157,8 @@ class Moving:
     async def _put(self, part: Part, principal: str, wanted: Callable[[], bool]) -> ObjectRef:
         """Keep one; asked again where the store does not answer. Raises RequestError."""
         loop = asyncio.get_running_loop()
-        end, wait_s = time.monotonic() + self._objects.settings.retry_s, WAIT_S[0]
         with ExitStack() as spilled:
-            while True:
+            async for last in tries(self._objects.settings.retry_s):
                 try:
                     return await loop.run_in_executor(
                         self._threads, self._objects.put, part.content, part.media_type, principal
@@ -170,15 +166,14 @@ class Moving:
                 except Full as error:
                     raise _too_large(str(error)) from None
                 except (Unreachable, NotFound, ConfigurationError) as error:
-                    if time.monotonic() >= end or not wanted():
+                    if last or not wanted():
                         raise RequestError(
                             Code.STORE_UNAVAILABLE, f"its outputs could not be kept: {error}"
                         ) from None
                     log.warning("outputs wait for the object store", reason=str(error))
                 if isinstance(part.content, bytes):
                     await loop.run_in_executor(self._threads, self._spill_part, part, spilled)
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311
-                wait_s = min(2 * wait_s, WAIT_S[1])
+        raise AssertionError  # the last try ends in one way or the other
 
     def _spill_part(self, part: Part, spilled: ExitStack) -> None:
         data = part.content

@@ -66,7 +66,7 @@ class Objects:
             raise RequestError(Code.INVALID_INPUT, "sha256 is 64 of 0-9 a-f")
         if not _MEDIA_TYPE.fullmatch(media_type):
             raise RequestError(Code.INVALID_INPUT, "media_type is up to 255 visible ASCII")
-        self._check_size(size)
+        self.check_size(size)
         key, ref = self._new(sha256, size, media_type, principal)
         return Upload(ref, self._url("PUT", key, ref))
 
@@ -78,7 +78,7 @@ class Objects:
         (3) Or it lies in a bucket that is named in `objects.input_buckets`.
         """
         # (1)
-        self._check_size(ref.size)
+        self.check_size(ref.size)
         if ref.expires_at <= self._now_ms():
             raise _invalid("the object has expired; put it there again")
         # (2)
@@ -149,11 +149,12 @@ class Objects:
         url = self.store.sign(verb, key.name, ref.media_type, ref.size, until)
         return self.base + url if url.startswith("/") else url
 
-    def _check_size(self, size: int) -> None:
+    def check_size(self, size: int) -> None:
+        """Raises RequestError (too_large) above `objects.object_bytes`."""
         most = self.settings.object_bytes
         if not 0 <= size <= most:
             raise RequestError(
-                Code.TOO_LARGE, f"an object may have {as_size(most)}, and this has {size} bytes"
+                Code.TOO_LARGE, f"objects may have {as_size(most)}, and this is {size} bytes"
             )
 
 

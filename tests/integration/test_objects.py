@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from modelmora.broker import EmbeddedBroker
 from modelmora.messages import ObjectRef, Status, Tensor
 from modelmora.objects import content_of
+from modelmora.objects.contents import TENSOR
 from tests.integration.test_stepped import Station
 from tests.nodes import ECHO, GatewayProcess
 
@@ -79,3 +81,60 @@ def test_the_gateway_tells_where_to_get_them(desk: Desk) -> None:
     assert (part.status_code, part.text) == (206, "ää")
     assert httpx.get(told["url"] + "0").status_code == 403
     assert httpx.put(told["url"], content=b"x").status_code == 403
+
+
+def put(desk: Desk, content: bytes, media_type: str = "application/octet-stream") -> Any:
+    """The reference to content that was put as the gateway says."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    told = desk.rest.post(
+        "/objects", json={"media_type": media_type, "size": len(content), "sha256": sha256}
+    )
+    assert told.status_code == 201, told.text
+    assert httpx.put(told.json()["put"], content=content).status_code == 201
+    return told.json()["object"]
+
+
+def test_a_large_input_goes_the_whole_way_and_back(desk: Desk) -> None:
+    content = random.Random(5).randbytes(5_000_000)
+    (told,) = ask(desk, [put(desk, content)])
+    assert httpx.get(told["url"]).content == content
+    kind = f'{TENSOR}; dtype=FP32; shape="1000,100"; name="embedding"'
+    (request,) = desk.station.send(
+        model="echo", inputs=(ObjectRef(**put(desk, VECTORS.data, kind)), "beside")
+    )
+    (result,) = desk.station.seen.answers([request])
+    tensor, beside = result.outputs
+    assert beside == "beside"
+    assert isinstance(tensor, ObjectRef)
+    assert (tensor.media_type, tensor.size) == (kind, 400_000)
+
+
+def test_what_may_not_be_read_is_refused_in_words(desk: Desk) -> None:
+    good = put(desk, b"x" * 100, "text/plain")
+    assert ask(desk, [good]) == ["x" * 100]
+    never = hashlib.sha256(b"never put").hexdigest()
+    key = good["uri"].rpartition("/")[0]
+    odd = {
+        "may not be read": good | {"uri": "http://169.254.169.254/latest"},
+        "sha256 is not": good | {"sha256": never},
+        "no such object of yours": good | {"uri": good["uri"].replace(key[-16:], "0" * 16)},
+        "there is no such object": good | {"uri": f"{key}/{never}", "sha256": never},
+        "differs": good | {"size": 99},
+        "expired": good | {"expires_at": 1},
+        "and this is": good | {"size": 10 << 30},
+    }
+    for words, ref in odd.items():
+        answer = desk.rest.post("/infer/echo", json={"inputs": [ref]})
+        assert answer.status_code in (400, 413), answer.text
+        assert words in answer.json()["detail"]
+
+
+def test_only_what_was_announced_can_be_put(desk: Desk) -> None:
+    sha256 = hashlib.sha256(b"good").hexdigest()
+    told = desk.rest.post("/objects", json={"size": 4, "sha256": sha256}).json()
+    for content in (b"evil", b"goo", b"good and more"):
+        assert httpx.put(told["put"], content=content).status_code == 400
+    assert httpx.get(told["put"]).status_code == 403
+    assert desk.rest.post("/objects", json={"size": 10**12, "sha256": sha256}).status_code == 413
+    assert desk.rest.post("/objects", json={"size": 4, "sha256": "../etc"}).status_code == 400
+    assert not [*(desk.folder / "incoming").iterdir()]
