@@ -47,7 +47,7 @@ def content_of(data: bytes, media_type: str) -> Content:
     """The content that an object is: a tensor, a text, or its bytes. Raises Bad."""
     told = Message()
     told["content-type"] = media_type
-    kind = told.get_content_type()
+    kind = media_type.partition(";")[0].strip().lower()
     try:
         if kind == TENSOR:
             return _tensor(data, told)

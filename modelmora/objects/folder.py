@@ -44,7 +44,9 @@ class FolderStore:
         self.reserve(size)
         with _told_plainly(self._root):
             place = self._place(name)
-            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (place.parent.parent, place.parent):
+                folder.mkdir(mode=0o700, exist_ok=True)
             if isinstance(content, bytes):
                 with self.incoming() as (file, path):
                     file.write(content)
@@ -59,7 +61,8 @@ class FolderStore:
     def incoming(self) -> Iterator[tuple[BinaryIO, Path]]:
         """A new file beside the objects, gone at the end unless it was moved among them."""
         folder = self._root / _INCOMING
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / secrets.token_hex(16)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

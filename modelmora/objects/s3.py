@@ -17,6 +17,9 @@ from modelmora.objects.store import CHUNK, Full, Verb
 from modelmora.settings.objects import ObjectSettings
 
 AWS = "https://s3.amazonaws.com"
+PART = 64 << 20
+"""Bytes that are sent at once, and so held once more."""
+_WEEK_S = 604_800
 _DENIED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 _FULL = ("XMinioStorageFull", "QuotaExceeded", "EntityTooLarge")
 
@@ -46,11 +49,12 @@ class S3Store:
         """Keep this, whole or not at all; a file is taken over. Raises Full."""
         with told_plainly(f"s3://{self._bucket}"):
             place = (self._bucket, self._prefix + name)
+            told: Any = {"content_type": media_type, "part_size": PART, "num_parallel_uploads": 1}
             if isinstance(content, bytes):
                 data, size = io.BytesIO(content), len(content)
-                self._client.put_object(*place, data, size, content_type=media_type)
+                self._client.put_object(*place, data, size, **told)
             else:
-                self._client.fput_object(*place, str(content), content_type=media_type)
+                self._client.fput_object(*place, str(content), **told)
                 content.unlink()
 
     def get(self, uri: str) -> Iterator[bytes]:
@@ -102,7 +106,7 @@ class S3Store:
 
     def sign(self, verb: Verb, name: str, media_type: str, size: int, until_ms: int) -> str:
         """A URL of the store's own; it does not hold a PUT to its size, a reader does."""
-        left = timedelta(seconds=max(1, int(until_ms / 1000 - time.time())))
+        left = timedelta(seconds=min(max(1, int(until_ms / 1000 - time.time())), _WEEK_S))
         place = (self._bucket, self._prefix + name)
         if verb == "PUT":
             return str(self._signer.presigned_put_object(*place, expires=left))

@@ -18,6 +18,8 @@ from modelmora.objects import content_of
 from modelmora.objects.contents import TENSOR
 from tests.integration.test_stepped import Station
 from tests.nodes import ECHO, GatewayProcess
+from tests.object_stores import ObjectStore, free_port, object_store
+from tests.programs import eventually
 
 INLINE = 64 << 10
 VECTORS = Tensor("embedding", "FP32", (1000, 100), bytes(range(200)) * 2000)
@@ -138,3 +140,39 @@ def test_only_what_was_announced_can_be_put(desk: Desk) -> None:
     assert desk.rest.post("/objects", json={"size": 10**12, "sha256": sha256}).status_code == 413
     assert desk.rest.post("/objects", json={"size": 4, "sha256": "../etc"}).status_code == 400
     assert not [*(desk.folder / "incoming").iterdir()]
+
+
+def test_a_store_that_is_down_loses_nothing_though_the_node_is_killed(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    port = free_port()
+    keys = {"ACCESS_KEY": ObjectStore.key, "SECRET_KEY": ObjectStore.secret, "RETRY_S": 600}
+    told = {"STORE": "s3", "ENDPOINT": f"http://127.0.0.1:{port}", **keys}
+    settings = LIMITS | {f"OBJECTS__{name}": value for name, value in told.items()}
+    station = Station(broker.bootstrap_servers, tmp_path, ECHO, settings=settings)
+    content = random.Random(6).randbytes(200_000)
+
+    def spilled() -> int:
+        return len({path.name for path in (tmp_path / "spill" / "incoming").glob("*")} - before)
+
+    try:
+        before: set[str] = set()
+        ids = station.send(3, model="echo", inputs=(content,))
+        eventually(lambda: spilled() == 3, "all outputs wait on the disk")
+        station.node.kill()
+        before = {path.name for path in (tmp_path / "spill" / "incoming").glob("*")}
+        station.node.start().wait_ready()
+        eventually(lambda: spilled() == 3, "they are computed anew, and wait")
+        assert station.seen.results == {}
+        with object_store(port) as store:
+            store.put("modelmora", {})
+            for result in station.seen.answers(ids):
+                (ref,) = result.outputs
+                assert isinstance(ref, ObjectRef)
+                bucket, _, name = ref.uri.removeprefix("s3://").partition("/")
+                assert store.client.get_object(bucket, name).read() == content
+            eventually(lambda: spilled() == 0, "nothing waits any more")
+        station.close()
+    finally:
+        if station.node.running:
+            station.node.kill()
