@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -20,6 +21,16 @@ from modelmora.objects.store import Full
 from modelmora.web.problems import DoorCode
 
 log = structlog.get_logger(__name__)
+
+
+class Holder(Protocol):
+    """Who counts the bytes of content here; see `hall.Hall`."""
+
+    def hold(self, size: int) -> None:
+        """So many more; raises Refusal when it is too much."""
+
+    def release(self, size: int) -> None:
+        """So many less."""
 
 
 class Shelf:
@@ -60,17 +71,27 @@ class Shelf:
         told = (content.uri, content.sha256, content.size, content.media_type, content.expires_at)
         return SignedRef(*told, url) if url else content
 
-    async def whole(self, result: InferenceResult) -> InferenceResult:
+    @asynccontextmanager
+    async def whole(
+        self, result: InferenceResult, holder: Holder
+    ) -> AsyncGenerator[InferenceResult]:
         """The result with the caller's objects themselves in place of their references.
 
-        For answers that have no place for a URL; who asks sees to it (`Hall.hold`) that memory is
-        left for them. Raises Refusal.
+        For answers that have no place for a URL; their bytes are held meanwhile. Raises Refusal.
         """
-        outputs = [
-            await self._content(each) if isinstance(each, ObjectRef) else each
-            for each in result.outputs
-        ]
-        return replace(result, outputs=tuple(outputs))
+        size = sum(each.size for each in result.outputs if isinstance(each, ObjectRef))
+        if not size:
+            yield result
+            return
+        holder.hold(size)
+        try:
+            outputs = [
+                await self._content(each) if isinstance(each, ObjectRef) else each
+                for each in result.outputs
+            ]
+            yield replace(result, outputs=tuple(outputs))
+        finally:
+            holder.release(size)
 
     async def _content(self, ref: ObjectRef) -> Content:
         pieces = [piece async for piece in self.chunks(ref)]

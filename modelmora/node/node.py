@@ -94,9 +94,7 @@ class Node:
         self.publisher, self.teller = publishers(settings, self.lease, framing, self.bearer)
         self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.acknowledged)
         self.shelf = Shelf.of(settings)
-        out = (self.publisher, self.teller, self.intake)
-        mover = self.shelf.moving if self.shelf else None
-        results = Results(*out, self.clock, self.lifecycle, namespace, mover)
+        results = self._results()
         results.on_outcome = self._count
         self.service = Service(
             results, self.clock, policy_of(settings), settings.timing.request_timeout_ms
@@ -133,6 +131,11 @@ class Node:
         self._ready = self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
+
+    def _results(self) -> Results:
+        parts = (self.publisher, self.teller, self.intake, self.clock, self.lifecycle)
+        mover = self.shelf.moving if self.shelf else None
+        return Results(*parts, self.settings.namespace, mover)
 
     def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
         """Who reads what is told to every node."""

@@ -40,7 +40,7 @@ class S3Store:
         """The store of these settings. Raises ConfigurationError, MissingExtra."""
         keys = (settings.access_key, settings.secret() or "") if settings.access_key else None
         region = settings.region or region_of_environment() or "us-east-1"  # else it is asked for
-        client = connect(settings.endpoint, "objects.endpoint", region, keys)
+        client = connect(settings.endpoint, "objects.endpoint", region, keys, retries=0)
         public = settings.public_url
         signer = connect(public, "objects.public_url", region, keys) if public else client
         return cls(client, signer, settings.bucket, settings.prefix)
@@ -127,6 +127,7 @@ def connect(
     setting: str,
     region: str | None = None,
     keys: tuple[str, str] | None = None,
+    retries: int = 3,
 ) -> Any:
     """A client of the store at `endpoint`, with these keys or those of the environment.
 
@@ -162,7 +163,8 @@ def connect(
         credentials=chain,
         http_client=urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=10, read=60),
-            retries=urllib3.Retry(3, backoff_factor=0.2),
+            retries=urllib3.Retry(retries, backoff_factor=0.2),
+            maxsize=8,
         ),
     )
 

@@ -157,7 +157,11 @@ def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> N
         if form == EVENTS:
             return await _stream(hall, ask, request)
         try:
-            return forms.answer(await unless_gone(hall.infer(ask), request.receive), form)
+            result = await unless_gone(hall.infer(ask), request.receive)
+            if form == forms.JSON:
+                return forms.answer(result, form)
+            async with hall.shelf.whole(result, hall) as whole:
+                return forms.answer(whole, form)
         except Refusal as refusal:
             return problems.problem(request, refusal)
         except ClientDisconnect:
