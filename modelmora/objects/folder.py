@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,7 +128,7 @@ class FolderStore:
         """The path of the gateway's by which it may be done."""
         return Grant(verb, name, media_type, size, until_ms).signed(self.secret)
 
-    @property
+    @cached_property
     def secret(self) -> bytes:
         """What URLs are signed with: made once for all who share the folder."""
         path = self._root / _KEY_FILE
