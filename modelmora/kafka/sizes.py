@@ -7,6 +7,8 @@ from modelmora.text import size
 
 RECORD_BYTES = 2 << 20
 """The largest record on the topics of requests and results."""
+MOST_INLINE = RECORD_BYTES - (12 << 10)
+"""The most that outputs may have in a record, beside ids, settings, timings and headers."""
 OUTPUT_BYTES = 256 << 20
 """The most that a child gives as the outputs of one request; what no record takes becomes objects.
 """
@@ -14,9 +16,9 @@ _AROUND_OUTPUTS = 4 << 10
 """Left for what stands around them: the name and shape of a tensor."""
 
 
-def inputs_that_fit(row_bytes: int) -> int:
-    """How many inputs have their outputs in one answer, at `row_bytes` for each."""
-    return max(1, (OUTPUT_BYTES - _AROUND_OUTPUTS) // row_bytes)
+def inputs_that_fit(row_bytes: int, most: int = OUTPUT_BYTES) -> int:
+    """How many inputs have their outputs in one answer of `most` bytes, at `row_bytes` for each."""
+    return max(1, (most - _AROUND_OUTPUTS) // row_bytes)
 
 
 def check_inputs(count: int, most: int | None) -> None:

@@ -172,5 +172,5 @@ def open_objects(settings: Settings) -> Objects | None:
         from modelmora.objects.s3 import S3Store
 
         return Objects(S3Store.of(own), own)
-    folder = own.folder or (settings.data_dir / "objects" if settings.role == "all" else None)
+    folder = settings.objects_folder
     return Objects(FolderStore(folder, own.quota_bytes), own) if folder else None

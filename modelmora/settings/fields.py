@@ -381,6 +381,17 @@ class Settings(Section):
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
     @property
+    def objects_folder(self) -> Path | None:
+        """The folder of objects; None where none is known to be shared by all who need it."""
+        own = self.data_dir / "objects" if self.role == "all" else None
+        return self.objects.folder or own
+
+    @property
+    def keeps_objects(self) -> bool:
+        """Whether there is a store for what no record takes."""
+        return self.objects.store == "s3" or self.objects_folder is not None
+
+    @property
     def group(self) -> str:
         """The consumer group of the nodes."""
         return f"{self.namespace}.nodes"

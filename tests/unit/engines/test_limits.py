@@ -11,7 +11,7 @@ import pytest
 from modelmora.engines.base import LoadError
 from modelmora.engines.sentences.sentence import read_files
 from modelmora.errors import Code, RequestError
-from modelmora.kafka.sizes import OUTPUT_BYTES, check_inputs, inputs_that_fit
+from modelmora.kafka.sizes import MOST_INLINE, OUTPUT_BYTES, check_inputs, inputs_that_fit
 from modelmora.messages import InferenceRequest
 from modelmora.wire import encode_outputs
 from tests.tiny_models import KINDS, PLACES, WIDTH, make_tiny
@@ -140,3 +140,11 @@ def test_a_lie_that_only_a_load_reveals_is_one_line_of_ours(
         load(tmp_path / "m")
     assert refused.value.code is Code.CANNOT_BE_SERVED
     assert "\n" not in refused.value.message
+
+
+def test_without_an_object_store_it_is_what_a_record_holds() -> None:
+    from modelmora.settings import Settings
+
+    assert Settings().keeps_objects
+    assert not Settings(role="node").keeps_objects
+    assert inputs_that_fit(4 * 384, MOST_INLINE) == 1354
