@@ -14,7 +14,7 @@ from modelmora.agents.copies import Copies, Headers
 from modelmora.agents.deadletters import headers_of, leaves_letter, shortened
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import RequestError
-from modelmora.kafka.sizes import MOST_RESULT_BYTES, outputs_too_large
+from modelmora.kafka.sizes import MOST_RESULT_BYTES, RECORD_BYTES, outputs_too_large
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, Dropped, Ends, TooLarge, Written
 from modelmora.kafka.writing.publisher import Record as Outgoing
@@ -31,6 +31,7 @@ from modelmora.messages import (
     outcome_status,
 )
 from modelmora.messages.headers import ERROR_CODE, HANDED_ON, READ_AT, RUN, TRACEPARENT
+from modelmora.objects.moving import Mover
 from modelmora.scheduling import ModelKey, Position
 from modelmora.serving import BrokerClock, Incoming, Record
 from modelmora.serving.request import reply_partition
@@ -65,8 +66,9 @@ class Owned(Protocol):
 class Results:
     """The service's `Outcomes`, as records on topics; progress goes by a sender of its own.
 
-    Order of writes: dead letter, copies, result, done. Whatever belongs to a partition that has
-    moved to another node is dropped, here or on its way to the broker: that node gives the outcome.
+    Order of writes: large outputs as objects, dead letter, copies, result, done. Whatever belongs
+    to a partition that has moved to another node is dropped, here or on its way to the broker: that
+    node gives the outcome.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class Results:
         lifecycle: Lifecycle,
         namespace: str,
         copies: Copies | None = None,
+        mover: Mover | None = None,
     ) -> None:
+        self._mover = mover
         self._sender = sender
         self._teller = teller
         self._owned = owned
@@ -101,7 +105,7 @@ class Results:
         timings: Timings,
         attempt: int,
     ) -> None:
-        """The model's outputs, which the child has encoded."""
+        """The model's outputs, which the child has encoded; large ones are kept elsewhere first."""
         head = ResultHead(
             request.head.request_id,
             Status.COMPLETED,
@@ -114,7 +118,19 @@ class Results:
             attempt,
             request.run,
         )
-        self._ending(request, head, outputs)(None)
+        if self._mover is None or len(outputs) <= self._mover.inline_bytes:
+            self._ending(request, head, outputs)(None)
+            return
+
+        def moved(told: bytes | RequestError) -> None:
+            if isinstance(told, RequestError):
+                self.failed(request, model, told, timings, attempt)
+            else:
+                self._ending(request, head, told)(None)
+
+        request.ended = True
+        owes = partial(self._owned.owes, request.record)
+        self._mover.move(outputs, request.principal, owes, moved)
 
     def failed(
         self,
@@ -333,7 +349,7 @@ class Results:
             self._send_result(record, cut, NO_OUTPUTS, (), letter)
             return
         # Outputs that no topic takes: the request fails with a reason, and says which.
-        error = outputs_too_large()
+        error = outputs_too_large(RECORD_BYTES)
         info = ErrorInfo(error.code, error.message)
         smaller = replace(head, status=Status.FAILED, settings={}, error=info)
         send = partial(self._send_result, record, smaller, NO_OUTPUTS, ())

@@ -18,6 +18,7 @@ from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
 from modelmora.gateway.replies import Replies
 from modelmora.gateway.requests import CALLER, nothing, record_of
+from modelmora.gateway.shelf import Shelf
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
@@ -37,6 +38,7 @@ from modelmora.messages import (
     Status,
 )
 from modelmora.messages.headers import PRINCIPAL, REPLY_PARTITION
+from modelmora.objects import open_objects
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import bind_request
 from modelmora.web.problems import DoorCode
@@ -64,6 +66,7 @@ class Bridge:
         metrics: Metrics,
         schemas: Schemas | None = None,
     ) -> None:
+        self.shelf = Shelf(open_objects(settings))
         self._settings = settings
         self._metrics = metrics
         self._topics = {topic: topic.full(settings.namespace) for topic in Topic}
@@ -191,7 +194,7 @@ class Bridge:
             if end.status is not Status.COMPLETED:
                 raise refusal_of(end)
             code = "completed"
-            return end
+            return self.shelf.signed(end)
         except Refusal as refusal:
             code = str(refusal.code)
             refusal.request_id = refusal.request_id or ask.request_id or ""

@@ -3,6 +3,7 @@
 from modelmora.wire.codec import (
     decode_control,
     decode_event,
+    decode_outputs,
     decode_progress,
     decode_registry,
     decode_request,
@@ -28,6 +29,7 @@ __all__ = [
     "Framing",
     "decode_control",
     "decode_event",
+    "decode_outputs",
     "decode_progress",
     "decode_registry",
     "decode_request",

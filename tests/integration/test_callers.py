@@ -115,7 +115,7 @@ def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) ->
         broker.bootstrap_servers,
         tmp_path_factory.mktemp("callers"),
         MODELS,
-        REPLY_TOPICS='["*-replies"]',
+        settings={"REPLY_TOPICS": '["*-replies"]'},
     )
     try:
         yield made

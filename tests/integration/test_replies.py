@@ -88,8 +88,7 @@ def station(
         broker.bootstrap_servers,
         tmp_path_factory.mktemp("replies"),
         MODELS,
-        DELIVERY=request.param,
-        REPLY_TOPICS='["*-app-*"]',
+        settings={"DELIVERY": request.param, "REPLY_TOPICS": '["*-app-*"]'},
     )
     try:
         yield made
@@ -137,7 +136,7 @@ def test_a_killed_node_and_a_frozen_broker_leave_every_reply(
     mortal: EmbeddedBroker, tmp_path: Path, delivery: str
 ) -> None:
     settings = {"DELIVERY": delivery, "REPLY_TOPICS": '["*-app-*"]'}
-    station = Station(mortal.bootstrap_servers, tmp_path, MODELS, **settings)
+    station = Station(mortal.bootstrap_servers, tmp_path, MODELS, settings)
     with closing(station), closing(Template(station)) as template:
         ids = [f"k{number}" for number in range(300)]
         for request_id in ids:
