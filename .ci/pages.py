@@ -1,18 +1,21 @@
-"""The pages of the documentation that are made from the code: commands and schemas."""
+"""The pages of the documentation that are made from the code: commands, schemas, AsyncAPI."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from itertools import islice
 from typing import Any, Literal, get_args, get_origin
 
 import typer
+import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from modelmora.cli.app import VERBS, build, commands_of
+from modelmora.kafka.asyncapi import document
 from modelmora.kafka.topics import TABLE
 from modelmora.wire.schemas import NAMES, header_of, read_schema
 
@@ -28,11 +31,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def pages() -> dict[str, str]:
-    """Markdown of each generated page by its path below docs/."""
+    """The text of each generated page by its path below docs/."""
     return {
         "reference/cli.md": "\n".join(command_line()) + "\n",
         "reference/schemas.md": "\n".join(schemas()) + "\n",
+        "reference/asyncapi.yaml": asyncapi(),
     }
+
+
+def asyncapi() -> str:
+    """The document of the topics, for tools to read."""
+    return yaml.safe_dump(document("modelmora", metadata.version("modelmora")), sort_keys=False)
 
 
 def table(*header: str, rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from modelmora.agents.fetching import Fetching
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.unresolved import Unresolved
 from modelmora.errors import Code, RequestError, Undecodable
@@ -18,6 +19,7 @@ from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import RequestHead
 from modelmora.messages.headers import GATEWAY, HANDED_ON, PRINCIPAL, RUN, TRACEPARENT
+from modelmora.objects import Objects
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
 from modelmora.serving.request import first_place
 from modelmora.settings import Settings
@@ -72,6 +74,7 @@ class Requests:
         burials: Burials,
         clock: BrokerClock,
         schemas: Schemas | None = None,
+        objects: Objects | None = None,
     ) -> None:
         self._lanes = lane_topics(settings)
         self._max_bytes = settings.limits.request_bytes
@@ -81,6 +84,8 @@ class Requests:
         self._clock = clock
         self._schemas = schemas
         self._unresolved = Unresolved(schemas, self._resolved) if schemas else None
+        limit = settings.limits.node_bytes
+        self._fetching = Fetching(objects, intake, service, limit) if objects else None
         self._gated: set[Partition] = set()
         self._closed = False
 
@@ -136,8 +141,9 @@ class Requests:
         self._closed = True
 
     def drop(self, partitions: Set[Partition]) -> list[Record]:
-        """Forget the records of these partitions that wait for their schema; returns them."""
-        return self._unresolved.drop(partitions) if self._unresolved else []
+        """Forget the records of these partitions that wait for something; returns them."""
+        waiting = (self._unresolved, self._fetching)
+        return [record for part in waiting if part for record in part.drop(partitions)]
 
     def _guarded(self, record: Record, take: Callable[[Record], None] | None = None) -> None:
         """Whatever is wrong with us and one record, the others go on, and it gets an outcome."""
@@ -158,7 +164,8 @@ class Requests:
         (3) Too large, or no request: buried with its code.
         (4) Its schema id is not known yet: taken up again when the registry has been asked.
         (5) It was handed on before a restart, and has its outcome already.
-        (6) A request: the service admits it, hands it on or refuses it.
+        (6) A request: the service admits it, hands it on or refuses it,
+        (7) after its inputs were fetched, where they are references and its model is served here.
         """
         # (1)
         if not self._intake.begin(record):
@@ -172,7 +179,7 @@ class Requests:
         self._take(record)
 
     def _take(self, record: Record) -> None:
-        """Steps (3) to (6); the limit holds for the bytes on the topic."""
+        """Steps (3) to (7); the limit holds for the bytes on the topic."""
         value = record.value
         # (3)
         try:
@@ -197,7 +204,16 @@ class Requests:
         request = self._incoming(record, head)
         if plain is not value:
             request.value = plain
-        self._service.accept(request)
+        # (7)
+        if not (self._fetching and self._is_served(head) and self._fetching.takes(request)):
+            self._service.accept(request)
+
+    def _is_served(self, head: RequestHead) -> bool:
+        try:
+            self._service.catalogue.resolve(head)
+        except RequestError:
+            return False
+        return True
 
     def _plain(self, record: Record) -> bytes | None:
         """The value in single-object encoding; None: there is none, or its schema is not known yet.

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
 import structlog
 
+from modelmora.agents.copies import Copies, Headers, nobody
 from modelmora.agents.deadletters import headers_of, leaves_letter, shortened
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import RequestError
-from modelmora.kafka.sizes import RECORD_BYTES, outputs_too_large
+from modelmora.kafka.sizes import MOST_RESULT_BYTES, RECORD_BYTES, outputs_too_large
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, Dropped, Ends, TooLarge, Written
 from modelmora.kafka.writing.publisher import Record as Outgoing
@@ -29,19 +30,26 @@ from modelmora.messages import (
     Timings,
     outcome_status,
 )
-from modelmora.messages.headers import ERROR_CODE, HANDED_ON, READ_AT, RUN, TRACEPARENT
+from modelmora.messages.headers import (
+    ERROR_CODE,
+    HANDED_ON,
+    LOCAL,
+    PRINCIPAL,
+    READ_AT,
+    RUN,
+    TRACEPARENT,
+    principal_of,
+)
+from modelmora.objects.moving import Mover
 from modelmora.scheduling import ModelKey, Position
 from modelmora.serving import BrokerClock, Incoming, Record
 from modelmora.serving.request import reply_partition
 from modelmora.wire import encode_progress, encode_result_head, read_run
 from modelmora.wire.codec import NO_OUTPUTS
-from modelmora.wire.plainjson import is_json, write_json_result
 from modelmora.workers import Chunk
 
 log = structlog.get_logger(__name__)
 ACCEPTED_AFTER_S = 0.01
-MOST_RESULT_BYTES = RECORD_BYTES - (4 << 10)
-"""What surely fits a record, with its key and headers."""
 
 SendAfter = Callable[[Outgoing | None], None]
 """Sends what ends a request, after this dead letter."""
@@ -67,8 +75,9 @@ class Owned(Protocol):
 class Results:
     """The service's `Outcomes`, as records on topics; progress goes by a sender of its own.
 
-    Order of writes: dead letter, result, done. Whatever belongs to a partition that has moved to
-    another node is dropped, here or on its way to the broker: that node gives the outcome.
+    Order of writes: large outputs as objects, dead letter, copies, result, done. Whatever belongs
+    to a partition that has moved to another node is dropped, here or on its way to the broker: that
+    node gives the outcome.
     """
 
     def __init__(
@@ -79,14 +88,17 @@ class Results:
         clock: BrokerClock,
         lifecycle: Lifecycle,
         namespace: str,
+        copies: Copies | None = None,
+        mover: Mover | None = None,
     ) -> None:
+        self._mover = mover
         self._sender = sender
         self._teller = teller
         self._owned = owned
         self._clock = clock
         self._lifecycle = lifecycle
         self._results = Topic.RESULTS.full(namespace)
-        self._results_json = Topic.RESULTS_JSON.full(namespace)
+        self._copies = copies or Copies(namespace)
         self._progress = Topic.PROGRESS.full(namespace)
         self._dead_letters = Topic.DEAD_LETTERS.full(namespace)
         self.on_outcome: Callable[[Status, str, Timings], None] = lambda *_: None
@@ -102,7 +114,7 @@ class Results:
         timings: Timings,
         attempt: int,
     ) -> None:
-        """The model's outputs, which the child has encoded."""
+        """The model's outputs, which the child has encoded; large ones are kept elsewhere first."""
         head = ResultHead(
             request.head.request_id,
             Status.COMPLETED,
@@ -115,7 +127,19 @@ class Results:
             attempt,
             request.run,
         )
-        self._ending(request, head, outputs)(None)
+        if self._mover is None or len(outputs) <= self._mover.inline_bytes:
+            self._ending(request, head, outputs)(None)
+            return
+
+        def moved(told: bytes | RequestError) -> None:
+            if isinstance(told, RequestError):
+                self.failed(request, model, told, timings, attempt)
+            else:
+                self._ending(request, head, told)(None)
+
+        request.ended = True
+        owes = partial(self._owned.owes, request.record)
+        self._mover.move(outputs, request.principal, owes, moved)
 
     def failed(
         self,
@@ -237,7 +261,8 @@ class Results:
         event = ProgressEvent(request_id, stage, "@".join(model), **facts)
         value = encode_progress(event)
         key, partition = request_id.encode(), reply_partition(request.record)
-        self._teller.send(Outgoing(self._progress, key, value, lambda _: None, partition=partition))
+        told = Outgoing(self._progress, key, value, nobody, _whose(request.record), partition)
+        self._teller.send(told)
 
     # Writing -------------------------------------------------------------------------------------
 
@@ -254,47 +279,49 @@ class Results:
         record: Record,
         head: ResultHead,
         outputs: bytes,
-        headers: tuple[tuple[str, bytes], ...],
+        headers: Headers,
         letter: Outgoing | None,
-        *,
-        in_json: bool = True,
     ) -> None:
+        headers = (*headers, *_whose(record))
         if head.error:
             headers = (*headers, (ERROR_CODE, head.error.code.value.encode()))
         if (head.source.partition, head.source.offset) != (record.partition, record.offset):
             headers = (*headers, (READ_AT, b"%d %d" % (record.partition, record.offset)))
-        key = head.request_id.encode()
         value, partition = encode_result_head(head, outputs), reply_partition(record)
-        before = letter
-        if in_json and is_json(record.value, record.headers):
-            if len(value) > MOST_RESULT_BYTES:  # what was told in JSON is not to be taken back
-                self._on_result(record, head, letter, TooLarge())
-                return
-            again = partial(self._send_result, record, head, outputs, headers, in_json=False)
-            before = self._as_json(head, value, letter, again)
+        copies = self._copies.of(record, head, value, headers)
+        if copies and len(value) > MOST_RESULT_BYTES:  # what a copy told is not to be taken back
+            self._on_result(record, head, letter, TooLarge())
+            return
 
         def done(answer: Answer) -> None:
             # Where it is still there, the letter was refused together with the result.
-            left = result.after if result.after is letter else before and before.after
-            self._on_result(record, head, left, answer)
+            self._on_result(record, head, letter if letter in result.parts else None, answer)
 
-        result = Outgoing(self._results, key, value, done, headers, partition, after=before)
-        self._send(record, result)
-
-    def _as_json(
-        self, head: ResultHead, value: bytes, letter: Outgoing | None, again: SendAfter
-    ) -> Outgoing:
-        """The same outcome for those who read no Avro; `again` sends the result without it."""
-
-        def done(answer: Answer) -> None:
-            if isinstance(answer, TooLarge):
-                log.error("an outcome was refused as JSON", topic=self._results_json)
-                again(told.after)
-
-        form = write_json_result(head, value, MOST_RESULT_BYTES, self._results)
         key = head.request_id.encode()
-        told = Outgoing(self._results_json, key, form, done, after=letter, as_is=True)
-        return told
+        result = Outgoing(self._results, key, value, done, headers, partition)
+        self._send_behind(record, result, copies, letter)
+
+    def _send_behind(
+        self,
+        record: Record,
+        result: Outgoing,
+        copies: Sequence[Outgoing],
+        letter: Outgoing | None,
+    ) -> None:
+        """The result after its letter and its copies, and without those that no topic takes."""
+
+        def done(copy: Outgoing, answer: Answer) -> None:
+            if self._copies.answered(copy.topic, answer):
+                open_ = {*copy.parts, *copies[copies.index(copy) :]} - {copy}
+                left = [each for each in copies if each in open_]
+                self._send_behind(record, result, left, letter if letter in open_ else None)
+
+        before = letter
+        for copy in copies:
+            copy.after, copy.done = before, partial(done, copy)
+            before = copy
+        result.after = before
+        self._send(record, result)
 
     def _end(self, record: Record, letter: Outgoing | None) -> None:
         """A record without an id ends with its dead letter."""
@@ -333,7 +360,7 @@ class Results:
             self._send_result(record, cut, NO_OUTPUTS, (), letter)
             return
         # Outputs that no topic takes: the request fails with a reason, and says which.
-        error = outputs_too_large()
+        error = outputs_too_large(RECORD_BYTES)
         info = ErrorInfo(error.code, error.message)
         smaller = replace(head, status=Status.FAILED, settings={}, error=info)
         send = partial(self._send_result, record, smaller, NO_OUTPUTS, ())
@@ -366,3 +393,9 @@ class Results:
                 send(None)
 
         send(Outgoing(self._dead_letters, record.key, record.value, on_whole, tuple(headers)))
+
+
+def _whose(record: Record) -> Headers:
+    """Whose request it is, said of all that is told of it; nothing for those who need not say."""
+    principal = principal_of(record.headers)
+    return () if principal == LOCAL else ((PRINCIPAL, principal.encode()),)

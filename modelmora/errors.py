@@ -47,6 +47,7 @@ class Code(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     RETRIES_SPENT = "retries_spent"
     INFERENCE_FAILED = "inference_failed"
+    STORE_UNAVAILABLE = "store_unavailable"
 
 
 class ModelMoraError(Exception):

@@ -203,8 +203,14 @@ class GatewayProcess(Program):
 
     module = "modelmora.gateway"
 
-    def __init__(self, servers: str, namespace: str, folder: Path) -> None:
-        own = {
+    def __init__(
+        self,
+        servers: str,
+        namespace: str,
+        folder: Path,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        own: dict[str, object] = {
             "BOOTSTRAP_SERVERS": servers,
             "NAMESPACE": namespace,
             "DATA_DIR": folder,
@@ -212,7 +218,7 @@ class GatewayProcess(Program):
             "HTTP_PORT": 0,
             "GRPC_PORT": 0,
         }
-        super().__init__(folder, "gateway", own)
+        super().__init__(folder, "gateway", own | dict(settings or {}))
 
     @property
     def http(self) -> str:

@@ -38,11 +38,11 @@ class ObjectStore:
 
 
 @contextmanager
-def object_store() -> Iterator[ObjectStore]:
-    """A running one, empty."""
+def object_store(port: int | None = None) -> Iterator[ObjectStore]:
+    """A running one, empty, on this port or any."""
     from minio import Minio
 
-    port = _free_port()
+    port = port or free_port()
     address = f"127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:
         if gateway := shutil.which("versitygw", path=f"{PATH}:{os.environ['PATH']}"):
@@ -65,7 +65,8 @@ def object_store() -> Iterator[ObjectStore]:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

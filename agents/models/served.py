@@ -15,7 +15,7 @@ from modelmora.agents.models.measuring import Measuring
 from modelmora.engines.base import LoadError
 from modelmora.engines.entries import EngineEntry, class_of, first_request, slots_of
 from modelmora.errors import Code
-from modelmora.kafka.sizes import inputs_that_fit
+from modelmora.kafka.sizes import MOST_INLINE, OUTPUT_BYTES, inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
 from modelmora.records import Entry, Registry, model_key
 from modelmora.records.facts import text_of
@@ -234,6 +234,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
     definition, files = looked.definition, looked.files
     details = definition.details
     engine = class_of(looked.entry, definition.engine, files)
+    most = OUTPUT_BYTES if settings.keeps_objects else MOST_INLINE
     first = first_request(looked.entry, definition.name, details.warm_up, engine, files)
     fault = looked.fault or _unknown_runtime(details.runtime, settings.runtimes)
     options, slots = details.options, None
@@ -251,7 +252,7 @@ def _spec(looked: Looked, settings: Settings) -> ModelSpec:
         files.weight_bytes + files.cache_bytes,
         looked.entry.needs_cores,
         options=options,
-        max_inputs=inputs_that_fit(files.row_bytes) if files.row_bytes else None,
+        max_inputs=inputs_that_fit(files.row_bytes, most) if files.row_bytes else None,
         slots=slots,
         files=looked.state,
         unchanged=looked.state if settings.locked else (),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, print_table, say, tell
@@ -12,10 +14,11 @@ from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
 from modelmora.kafka.admin import Admin, TopicState
+from modelmora.kafka.asyncapi import document
 from modelmora.kafka.topics import TABLE, Topic
 from modelmora.text import counted, duration
 
-app = typer.Typer(help="Topics: list, create, describe.", no_args_is_help=True)
+app = typer.Typer(help="Topics: list, create, describe, asyncapi.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -38,6 +41,18 @@ def create_topics(where: Instance, json: JsonOption = False) -> int:
     if differing:
         say(f"not as they should be: {', '.join(differing)}; see `modelmora topics describe`")
     return 1 if differing else 0
+
+
+@app.command("asyncapi")
+@finds_instance
+def asyncapi(where: Instance, json: JsonOption = False) -> None:
+    """Print the AsyncAPI 3.0 document of the topics, their messages and headers; asks no broker."""
+    made = document(where.settings.namespace, metadata.version("modelmora"))
+    if json:
+        print_json(made)
+    else:
+        for line in yaml.safe_dump(made, sort_keys=False).splitlines():
+            tell(line)
 
 
 @app.command("describe")

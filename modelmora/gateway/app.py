@@ -69,6 +69,7 @@ class Gateway:
         )
         host, port = await self._rest.start()
         self.http = f"http://{addresses.join(host, port)}"
+        bridge.shelf.served_at(self.http)
         self._rpc = RpcServer(bridge, metrics, request_bytes)
         port = await self._rpc.start(settings.host, settings.grpc_port)
         self.grpc = addresses.join(host, port)

@@ -12,7 +12,6 @@ from aiokafka import ConsumerRecord
 
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.gateway.asking import Asking
-from modelmora.gateway.caller import LOCAL
 from modelmora.gateway.desk import Desk
 from modelmora.gateway.hall import Ask, Heard, Wish
 from modelmora.gateway.jobs import Job
@@ -22,9 +21,8 @@ from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
 from modelmora.gateway.replies import Replies
 from modelmora.gateway.requests import record_of
-from modelmora.gateway.waiting import (
-    WaitingRoom,
-)
+from modelmora.gateway.shelf import Shelf
+from modelmora.gateway.waiting import WaitingRoom
 from modelmora.gateway.writing import ACKNOWLEDGE_S, Writer
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
@@ -42,7 +40,8 @@ from modelmora.messages import (
     RegistryRecord,
     Status,
 )
-from modelmora.messages.headers import PRINCIPAL
+from modelmora.messages.headers import principal_of
+from modelmora.objects import open_objects
 from modelmora.settings import Settings
 from modelmora.web.problems import DoorCode
 from modelmora.wire import decode_job, decode_progress, decode_result
@@ -73,6 +72,7 @@ class Bridge:
         metrics: Metrics,
         schemas: Schemas | None = None,
     ) -> None:
+        self.shelf = Shelf(open_objects(settings))
         self._settings = settings
         self._metrics = metrics
         self._topics = {topic: topic.full(settings.namespace) for topic in Topic}
@@ -187,7 +187,7 @@ class Bridge:
             if end.status is not Status.COMPLETED:
                 raise refusal_of(end)
             code = "completed"
-            return end
+            return self.shelf.signed(end)
         except Refusal as refusal:
             code = str(refusal.code)
             refusal.request_id = refusal.request_id or ask.request_id or ""
@@ -207,7 +207,7 @@ class Bridge:
 
     async def outcome(self, request_id: str) -> InferenceResult:
         """The completed result of a job; raises Refusal."""
-        return await self._desk.outcome(request_id)
+        return self.shelf.signed(await self._desk.outcome(request_id))
 
     async def cancel(self, request_id: str) -> Job:
         """See to it that a job does not run on, and tell how it stands then. Raises Refusal."""
@@ -248,7 +248,7 @@ class Bridge:
         waiting, card = self._room.get(record.key), self._desk.get(record.key)
         if waiting is None and card is None:
             return
-        principal = _principal_of(record)
+        principal = principal_of(record.headers)
         try:
             result = decode_result(record.value)
         except (Undecodable, ValueError) as error:
@@ -275,7 +275,7 @@ class Bridge:
         except (Undecodable, ValueError) as error:
             log.warning("progress skipped", offset=record.offset, error=type(error).__name__)
             return
-        principal = _principal_of(record)
+        principal = principal_of(record.headers)
         if card and card.principal in (None, principal):
             card.hear(event)
         if waiting is None:
@@ -303,11 +303,3 @@ class Bridge:
 
 def _silent(topic: str | None) -> str:
     return f"{topic} does not acknowledge what is written"
-
-
-def _principal_of(record: ConsumerRecord) -> str:
-    """Whose request it tells of."""
-    for name, value in record.headers:
-        if name == PRINCIPAL:
-            return (value or b"").decode(errors="replace")
-    return LOCAL

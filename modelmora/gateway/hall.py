@@ -11,6 +11,7 @@ from modelmora.errors import Code
 from modelmora.gateway.caller import caller
 from modelmora.gateway.jobs import Job
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.shelf import Shelf
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
 from modelmora.messages import (
@@ -68,6 +69,10 @@ class Hall(Protocol):
     @property
     def registrar(self) -> Registrar:
         """The registry, as it was read and to be changed."""
+
+    @property
+    def shelf(self) -> Shelf:
+        """Large content, in either direction."""
 
     async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
         """The completed result; raises Refusal. Cancelling the call cancels the request.

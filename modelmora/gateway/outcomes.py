@@ -65,6 +65,7 @@ _ANSWERS: dict[AnyCode, Answer] = {
     Code.STARTING: _LATER,
     Code.STOPPING: _LATER,
     Code.MODEL_UNAVAILABLE: _LATER,
+    Code.STORE_UNAVAILABLE: _LATER,
     DoorCode.BROKER_UNREACHABLE: Answer(
         HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 2000
     ),

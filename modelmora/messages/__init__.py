@@ -1,6 +1,13 @@
 """What travels: the frozen, typed messages of every topic."""
 
-from modelmora.messages.content import ChatMessage, Content, ObjectRef, Parameter, Tensor
+from modelmora.messages.content import (
+    ChatMessage,
+    Content,
+    ObjectRef,
+    Parameter,
+    SignedRef,
+    Tensor,
+)
 from modelmora.messages.control import ControlCommand, ControlVerb, RegistryKind, RegistryRecord
 from modelmora.messages.device import DeviceKind
 from modelmora.messages.events import (
@@ -49,6 +56,7 @@ __all__ = [
     "RegistryRecord",
     "RequestHead",
     "ResultHead",
+    "SignedRef",
     "Source",
     "State",
     "Status",

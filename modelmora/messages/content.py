@@ -30,6 +30,13 @@ class ObjectRef:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedRef(ObjectRef):
+    """A reference as it is told to whom the content belongs; it is not written to topics so."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
     """One turn of a conversation."""
 

@@ -1,6 +1,10 @@
 """The names of the headers of our records, for those who write them and those who read them."""
 
+from collections.abc import Iterable
+
 PRINCIPAL = "modelmora-principal"
+LOCAL = "local"
+"""The principal of who need not say who they are; a record without one is theirs."""
 GATEWAY = "modelmora-gateway"
 JOB = "modelmora-job"
 """Of a request for which nobody waits: what becomes of it is kept on `jobs`."""
@@ -12,6 +16,11 @@ REQUEST_ID = "modelmora-request-id"
 """The id of a request in JSON that holds none."""
 RUN = "modelmora-run"
 """Which run of its id a request is."""
+
+REPLY_TOPIC = "kafka_replyTopic"
+REPLY_TO_PARTITION = "kafka_replyPartition"
+CORRELATION_ID = "kafka_correlationId"
+"""Those of Spring for Apache Kafka (`KafkaHeaders`): where else to answer, and to what."""
 
 ERROR_CODE = "modelmora-error-code"
 READ_AT = "modelmora-read-at"
@@ -28,3 +37,11 @@ REPLAYED_TO = "modelmora-replayed-to"
 DTYPE = "modelmora-dtype"
 SHAPE = "modelmora-shape"
 """What the bytes of a tensor are, where they are all of an answer over HTTP."""
+
+
+def principal_of(headers: Iterable[tuple[str, bytes | None]]) -> str:
+    """Whose request a record is, or tells of."""
+    for name, value in headers:
+        if name == PRINCIPAL:
+            return (value or b"").decode(errors="replace") or LOCAL
+    return LOCAL

@@ -78,12 +78,22 @@ class NodeMetrics(Collector):
             "Offsets that retention passed before us.",
             registry=self.registry,
         )
+        self._no_reply = CounterOf(
+            "modelmora_replies_not_written",
+            "Outcomes that stand on results, but not on the reply topic asked for.",
+            ("why",),
+            registry=self.registry,
+        )
         self.registry.register(self)
 
     def odd(self, what: str, unread: int) -> None:
         """A commit did not fit the log; so many offsets were deleted before anybody read them."""
         self._odd.labels(what).inc()
         self._unread.inc(unread)
+
+    def no_reply(self, why: str) -> None:
+        """An outcome was not written to its reply topic."""
+        self._no_reply.labels(why).inc()
 
     def outcome(self, status: Status, model: str, timings: Timings) -> None:
         """A request has ended; `model` is "" unless it is served here."""

@@ -14,6 +14,7 @@ import structlog
 
 from modelmora import addresses
 from modelmora.agents.app import NodeApp, build_app
+from modelmora.agents.copies import Copies
 from modelmora.agents.handon import HandOn
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models.control import Control
@@ -41,7 +42,10 @@ from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
 from modelmora.node.models import look, model_rows
+from modelmora.node.objects import Shelf
 from modelmora.node.policy import policy_of, sandbox_mode
+from modelmora.node.publishers import publishers
+from modelmora.node.stopping import all_within
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.telemetry.notify import notify
@@ -54,37 +58,7 @@ log = structlog.get_logger(__name__)
 _MODELS_POLL_S = 0.5
 _PRESENCE_S = 0.25
 _ACKNOWLEDGE_S = 5
-_STOP_S = 12
 _GATES_S = 0.02
-PROGRESS_WAITING = 20_000
-
-
-async def _all_within(**parts: Coroutine[Any, Any, None]) -> None:
-    """Stop parts at once; one that takes too long, or does not heed its cancellation, is left."""
-    tasks = {asyncio.create_task(part, name=name) for name, part in parts.items()}
-    done, late = await asyncio.wait(tasks, timeout=_STOP_S)
-    for task in late:
-        task.cancel()
-        log.warning("did not stop in time", part=task.get_name())
-    for task in done:
-        if not task.cancelled() and (error := task.exception()):
-            log.warning("did not stop cleanly", part=task.get_name(), error=repr(error))
-
-
-def _publishers(
-    settings: Settings, lease: Lease, framing: Framing | None, bearer: str
-) -> tuple[Publisher | TransactionalPublisher, Publisher]:
-    """The one for outcomes, which waits for the lease or needs none, and that for all else."""
-    waiting = {Topic.PROGRESS.full(settings.namespace): PROGRESS_WAITING}
-    outcomes: Publisher | TransactionalPublisher
-    if settings.delivery == "exactly_once":
-        outcomes = TransactionalPublisher(settings, bearer, framing=framing)
-    else:
-        timeout_s = lease.write_s
-        outcomes = Publisher(
-            settings, timeout_s=timeout_s, framing=framing, may_publish=lease.holds
-        )
-    return outcomes, Publisher(settings, framing=framing, drop_oldest=waiting)
 
 
 class Node:
@@ -106,11 +80,10 @@ class Node:
         self.lease = Lease(settings.timing.session_timeout_s)
         framing = schemas.framing if schemas else None
         self.bearer = bearer_of(settings.group, self.name)
-        self.publisher, self.teller = _publishers(settings, self.lease, framing, self.bearer)
+        self.publisher, self.teller = publishers(settings, self.lease, framing, self.bearer)
         self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.acknowledged)
-        results = Results(
-            self.publisher, self.teller, self.intake, self.clock, self.lifecycle, namespace
-        )
+        self.shelf = Shelf.of(settings)
+        results = self._results()
         results.on_outcome = self._count
         self.service = Service(
             results, self.clock, policy_of(settings), settings.timing.request_timeout_ms
@@ -131,7 +104,8 @@ class Node:
             leases, self.intake, results, self.name, self.service.catalogue.meant
         )
         self._listen(leases, schemas)
-        self.requests = Requests(settings, self.intake, self.service, results, self.clock, schemas)
+        given = (self.intake, self.service, results, self.clock, schemas)
+        self.requests = Requests(settings, *given, self.shelf.objects if self.shelf else None)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         rows = partial(model_rows, self.service, self.workers)
@@ -146,6 +120,12 @@ class Node:
         self._ready = self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
+
+    def _results(self) -> Results:
+        parts = (self.publisher, self.teller, self.intake, self.clock, self.lifecycle)
+        namespace = self.settings.namespace
+        copies = Copies(namespace, self.settings.reply_topics, self.metrics.no_reply)
+        return Results(*parts, namespace, copies, self.shelf.moving if self.shelf else None)
 
     def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
         """Who reads what is told to every node."""
@@ -214,6 +194,7 @@ class Node:
             commits=self._watch_commits(),
             gates=self._watch_gates(),
             path=self.lookout.run(),
+            **({"objects": self.shelf.sweep()} if self.shelf else {}),
         )
         self._wait_for("partitions")
         await self.partitions.settled.wait()
@@ -239,21 +220,25 @@ class Node:
         self.service.drop(self._owned, started=False)
         if not await self.service.drain(self._owned, self.settings.timing.drain_s):
             log.warning("started work left uncommitted, it will be run again")
+        if self.shelf:
+            await self.shelf.moving.drain(self.settings.timing.drain_s)
         await self._acknowledged(self.publisher)
         await self.member.stop()  # which gives everything back, with a last commit
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.partitions.close()
+        if self.shelf:
+            await self.shelf.stop()
         # The children end now: what they leave is not to be judged as if they had crashed.
         self.forget(self._owned)
         self.service.close()
         self.lifecycle.event(EventKind.NODE_LEFT)
-        await _all_within(
+        await all_within(
             faust=self.app.stop(), control=self.control.stop(), workers=self.workers.stop()
         )
         # Last, for the others' ends are told too.
-        await _all_within(
+        await all_within(
             publisher=self._flush_and_stop(self.publisher),
             teller=self._flush_and_stop(self.teller),
             pulse=self.pulse.stop(),
@@ -334,7 +319,8 @@ class Node:
             await asyncio.sleep(_GATES_S)
             if self.app.crashed:
                 self._fail("the Faust application crashed")
-            self.intake.hold = self.publisher.backlog_bytes > limit
+            kept = self.shelf.moving.held_bytes if self.shelf else 0
+            self.intake.hold = self.publisher.backlog_bytes + kept > limit
             self.requests.regate()
 
     @property

@@ -96,13 +96,15 @@ class Service:
             return
         record = request.record
         partition = (record.topic, record.partition)
-        value = record.value or b""  # limits are those of the bytes on the topic
+        value = record.value or b""
+        # Limits are those of the bytes on the topic, or of what was fetched in their place.
+        size = max(len(value), len(request.value or b""))
         work = Work(
             request_id=head.request_id,
             model=key,
             lane=request.lane,
             batch_key=batch_key(settings),
-            size=len(value),
+            size=size,
             arrived=now,
             deadline=self._clock.monotonic_at(request.asked_ms + timeout_ms, partition),
             value=request.value or value,
@@ -114,6 +116,10 @@ class Service:
         position = self._scheduler.position(key, request.lane) if request.tell else None
         if self._scheduler.submit(work, now) and position:
             self._outcomes.accepted(request, key, position)
+
+    def refuse(self, request: Incoming, error: RequestError) -> None:
+        """What it needs besides a model is not to be had."""
+        self._refuse(request, NO_MODEL, error)
 
     def _refuse(self, request: Incoming, key: ModelKey, error: RequestError) -> None:
         why: RequestError | None = error

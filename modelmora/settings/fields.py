@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
-from modelmora.errors import ConfigurationError
+from modelmora.settings.kafka import KafkaSettings, SchemaRegistrySettings, TopicSettings
 from modelmora.settings.kinds import (
     YEAR_S,
     FilePath,
@@ -16,107 +16,17 @@ from modelmora.settings.kinds import (
     MemberId,
     Namespace,
     Port,
-    RegistryUrl,
     Runtime,
     RuntimeName,
     Servers,
     Span,
+    TopicPattern,
 )
 from modelmora.settings.models import ModelConfig, RegistrySettings
+from modelmora.settings.objects import ObjectSettings
 from modelmora.settings.section import Section
 
 MIB = 1 << 20
-
-
-class KafkaSettings(Section):
-    """How to reach a cluster; mapped alike for aiokafka and confluent-kafka."""
-
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
-    )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`"
-    )
-    sasl_username: str | None = Field(None, description="who we are to the brokers")
-    sasl_password: SecretStr | None = Field(None, description="its password")
-    sasl_password_file: FilePath | None = Field(
-        None, description="a file that holds the password; goes before `sasl_password`"
-    )
-    ssl_cafile: FilePath | None = Field(
-        None, description="certificates to trust (PEM); none = those of the system"
-    )
-    ssl_certfile: FilePath | None = Field(
-        None, description="client certificate for mutual TLS (PEM)"
-    )
-    ssl_keyfile: FilePath | None = Field(None, description="its key (PEM)")
-    group_protocol: Literal["auto", "consumer", "classic"] = Field(
-        "auto",
-        description="`consumer` (KIP-848), `classic`, or `auto`: `consumer` where the brokers have "
-        "it (4.0 and later)",
-    )
-
-    def password(self) -> str | None:
-        """The SASL password, from its file where one is named."""
-        return _secret("kafka.sasl_password_file", self.sasl_password_file, self.sasl_password)
-
-
-class SchemaRegistrySettings(Section):
-    """A schema registry with Confluent's interface; without `url` nothing asks for one."""
-
-    url: RegistryUrl | None = Field(
-        None,
-        description="a registry with Confluent's interface, `http://host:port`; several with "
-        "commas between; none = single-object encoding only",
-    )
-    username: str | None = Field(None, description="for basic authentication")
-    password: SecretStr | None = Field(None, description="its password")
-    password_file: FilePath | None = Field(
-        None, description="a file that holds the password; goes before `password`"
-    )
-    ssl_cafile: FilePath | None = Field(
-        None, description="certificates to trust (PEM); none = those of the system"
-    )
-    register_schemas: bool = Field(
-        True, description="register our schemas at start; false: they must be there"
-    )
-    write: bool = Field(
-        True, description="write our own records in this format too; false: only read it"
-    )
-    wait_s: Span = Field(
-        10,
-        gt=0,
-        description="how long a request under an unknown schema id waits for a registry that does "
-        "not answer",
-    )
-
-    def secret(self) -> str | None:
-        """The password, from its file where one is named."""
-        return _secret("schema_registry.password_file", self.password_file, self.password)
-
-
-def _secret(setting: str, file: Path | None, given: SecretStr | None) -> str | None:
-    if file:
-        try:
-            return file.read_text().strip()
-        except OSError as error:
-            raise ConfigurationError(f"{setting} {file} cannot be read: {error.strerror}") from None
-    return given.get_secret_value() if given else None
-
-
-class TopicSettings(Section):
-    """How topics are created."""
-
-    create: bool = Field(True, description="create missing topics at start")
-    partitions: int | None = Field(
-        None,
-        ge=1,
-        le=10_000,
-        description="partitions of each lane, of `results` and so on; none = 12 on the embedded "
-        "broker, 48 on a cluster",
-    )
-    replication_factor: int | None = Field(
-        None, ge=1, le=7, description="none = the broker's default"
-    )
 
 
 class Limits(Section):
@@ -350,6 +260,11 @@ class Settings(Section):
         description="how many partitions of `results` and `progress` a gateway reads for its "
         "callers",
     )
+    reply_topics: tuple[TopicPattern, ...] = Field(
+        (),
+        description="topics on which a request may ask to be answered too (`kafka_replyTopic`): "
+        "names, with `*` for any characters; see [Produce requests](../howto/produce.md)",
+    )
     kafka: KafkaSettings = KafkaSettings()
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
     topics: TopicSettings = TopicSettings()
@@ -358,6 +273,7 @@ class Settings(Section):
     memory: MemorySettings = MemorySettings()
     log: LogSettings = LogSettings()
     sources: SourceSettings = SourceSettings()
+    objects: ObjectSettings = ObjectSettings()
     registry: RegistrySettings = RegistrySettings()
     models_folder: FilePath | None = Field(
         None,
@@ -387,6 +303,17 @@ class Settings(Section):
         if self.threads:
             return self.threads
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+    @property
+    def objects_folder(self) -> Path | None:
+        """The folder of objects; None where none is known to be shared by all who need it."""
+        own = self.data_dir / "objects" if self.role == "all" else None
+        return self.objects.folder or own
+
+    @property
+    def keeps_objects(self) -> bool:
+        """Whether there is a store for what no record takes."""
+        return self.objects.store == "s3" or self.objects_folder is not None
 
     @property
     def group(self) -> str:

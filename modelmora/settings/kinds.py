@@ -56,6 +56,11 @@ RegistryUrl = Annotated[
     StringConstraints(pattern=r"^(https?|mock)://[^@\s]+$"),
     Field(json_schema_extra={"form": "http://host:port without a user in it"}),
 ]
+TopicPattern = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9._*-]{1,249}$"),
+    Field(json_schema_extra={"form": "a topic's name, * for any characters"}),
+]
 RuntimeName = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
+
+from modelmora.errors import ConfigurationError
 
 
 class Section(BaseModel):
@@ -21,3 +24,13 @@ class Section(BaseModel):
         if isinstance(given, bool) and bool not in (kind, *get_args(kind)):
             raise PydanticCustomError("no_switch", "no switch")
         return given
+
+
+def secret_of(setting: str, file: Path | None, given: SecretStr | None) -> str | None:
+    """A secret, from its file where one is named. Raises ConfigurationError."""
+    if file:
+        try:
+            return file.read_text().strip()
+        except OSError as error:
+            raise ConfigurationError(f"{setting} {file} cannot be read: {error.strerror}") from None
+    return given.get_secret_value() if given else None

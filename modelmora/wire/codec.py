@@ -281,6 +281,23 @@ def encode_outputs(outputs: Sequence[Content]) -> bytes:
     return _write(b"", _OUTPUTS, {"outputs": _plain_contents(outputs)})
 
 
+def decode_outputs(outputs: bytes) -> tuple[Content, ...]:
+    """The contents of `encode_outputs`; raises Undecodable."""
+    try:
+        datum = schemaless_reader(
+            BytesIO(outputs),
+            _OUTPUTS,
+            None,
+            return_record_name=True,
+            return_record_name_override=True,
+        )
+        return _contents(cast("dict[str, Any]", datum)["outputs"])
+    except DECODE_FAULTS as error:
+        raise Undecodable(
+            Code.UNDECODABLE, f"the outputs are no Avro of their schema ({type(error).__name__})"
+        ) from None
+
+
 def encode_result_head(head: ResultHead, outputs: bytes = NO_OUTPUTS) -> bytes:
     """A result around outputs that are encoded already (`encode_outputs`)."""
     error, timings, source = head.error, head.timings, head.source

@@ -27,6 +27,7 @@ from modelmora.messages import (
     InferenceResult,
     ObjectRef,
     Parameter,
+    SignedRef,
     Tensor,
     Timings,
 )
@@ -92,13 +93,14 @@ class JsonTensor(Part):
 
 
 class JsonObjectRef(Part):
-    """Content in an object store."""
+    """Content in an object store; `url`, by which an answer says where to get it, may come back."""
 
     uri: StrictStr
     sha256: StrictStr
     size: Long
     media_type: StrictStr
     expires_at: Long
+    url: StrictStr | None = None
 
     def content(self) -> ObjectRef:
         """The message's own form."""
@@ -225,12 +227,13 @@ def content_form(content: Content) -> Any:
                 "data": to_nested(content),
             }
         case ObjectRef():
-            return {
+            told = {
                 "uri": content.uri,
                 "sha256": content.sha256,
                 "size": content.size,
                 "media_type": content.media_type,
                 "expires_at": content.expires_at,
             }
+            return told | {"url": content.url} if isinstance(content, SignedRef) else told
         case ChatMessage():
             return {"role": content.role, "content": content.content}

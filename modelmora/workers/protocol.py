@@ -64,7 +64,7 @@ TO_NODE: Mapping[int, int] = {
     Kind.LOADED: 64 * KIB,
     Kind.LOAD_FAILED: 64 * KIB,
     Kind.STARTED: _GROUP.size,
-    Kind.RESULTS: 32 * MIB,
+    Kind.RESULTS: 288 * MIB,
     Kind.GROUP_DONE: _DONE.size,
     Kind.CHUNK: 256 * KIB,
     Kind.LEARNED: KIB,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -17,9 +16,17 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.kafka.admin import Admin
-from modelmora.messages import InferenceResult, Source, Status, Tensor
+from modelmora.kafka.events import cloud_event
+from modelmora.messages import (
+    EventKind,
+    InferenceResult,
+    LifecycleEvent,
+    Source,
+    Status,
+    Tensor,
+)
 from modelmora.settings import load_settings
-from modelmora.wire import decode_request, encode_result, partition_of
+from modelmora.wire import decode_request, encode_event, encode_result, partition_of
 from modelmora.wire.plainjson import encode_json, is_json
 
 ROOT = Path(__file__).parents[2]
@@ -114,10 +121,6 @@ CALLERS = [
         "docs/howto/clients.md", "python", [sys.executable, "-c"], "COMPLETED", id="python"
     ),
 ]
-if shutil.which("kcat"):
-    CALLERS.append(
-        pytest.param("docs/howto/clients.md", "bash", ["bash", "-c"], "ended in", id="kcat")
-    )
 
 
 @pytest.mark.parametrize(("page", "language", "interpreter", "told"), CALLERS)
@@ -166,5 +169,28 @@ def test_reader(broker: EmbeddedBroker, namespace: str, folder: Path) -> None:
             write("two")
             # In the same partition, so the second "one" was read and passed over.
             assert reader.stdout.readline() == "two COMPLETED 0.0\n"
+        finally:
+            reader.kill()
+
+
+def test_event_subscriber(broker: EmbeddedBroker, namespace: str, folder: Path) -> None:
+    (program,) = programs("docs/howto/events.md")
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    for kind in (EventKind.LOADING, EventKind.LOADED):
+        event = LifecycleEvent(kind.value, kind, "n1", 0, "m", "1", {"load_ms": 1.5})
+        headers = cloud_event(event, "/ns/nodes/n1")
+        producer.produce(f"{namespace}.events", encode_event(event), "m", headers=headers)
+    assert producer.flush(30) == 0
+    adapted = program.replace("my-events", namespace).replace(
+        "modelmora.events", f"{namespace}.events"
+    )
+    env = {**os.environ, "KAFKA": broker.bootstrap_servers}
+    command = [sys.executable, "-c", adapted]
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        try:
+            assert reader.stdout
+            assert reader.stdout.readline() == "loaded m {'load_ms': 1.5}\n"
         finally:
             reader.kill()

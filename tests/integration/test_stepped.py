@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -69,11 +69,17 @@ class Reader:
 class Station:
     """A node with a stepped model, and who sends to it and reads from it."""
 
-    def __init__(self, servers: str, folder: Path, models: str = COUNT) -> None:
+    def __init__(
+        self,
+        servers: str,
+        folder: Path,
+        models: str = COUNT,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
         self.servers = servers
         self.namespace = f"t{uuid.uuid4().hex[:12]}"
-        settings = {"MODELS": models}
-        self.node = NodeProcess(servers, self.namespace, folder, settings=settings)
+        own = {"MODELS": models, **(settings or {})}
+        self.node = NodeProcess(servers, self.namespace, folder, settings=own)
         self.node.start().wait_ready()
         self.seen = Observer(servers, self.namespace)
         self.reader = Reader(servers, self.namespace)

@@ -46,7 +46,14 @@ class Dropped:
     """It was not written: nobody wanted it any more, or newer ones of its topic took its place."""
 
 
-Answer = Written | TooLarge | Dropped
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Its topic does not take it, and it is an optional record."""
+
+    reason: str
+
+
+Answer = Written | TooLarge | Dropped | Refused
 
 
 class Ends(NamedTuple):
@@ -77,11 +84,15 @@ class Record:
     after: Record | None = None
     as_is: bool = False
     """Its value is not to be put into another format."""
+    optional: bool = False
+    """It is `Refused` where any other would wait until its topic takes it."""
     since: float = field(default=0.0, init=False)
     """When it was taken (monotonic, s): also its place among those of its topic."""
     size: int = field(default=0, init=False)
     alone: bool = field(default=False, init=False)
     """It was refused in a batch, perhaps for its neighbours."""
+    late: bool = field(default=False, init=False)
+    """It was not taken in time once, perhaps for the broker's sake."""
 
     def give_to(self, produce: Callable[..., object], report: Callable[..., None]) -> None:
         """Hand it to a producer's `produce`; `report` gets the record, the error and the message.

@@ -19,6 +19,7 @@ from modelmora.kafka.writing.outbox import (
     Headers,
     Outbox,
     Record,
+    Refused,
     TooLarge,
     Written,
     goes_alone,
@@ -28,7 +29,17 @@ from modelmora.kafka.writing.producing import Client
 from modelmora.settings import Settings
 from modelmora.wire import Framing
 
-__all__ = ["Answer", "Dropped", "Ends", "Headers", "Publisher", "Record", "TooLarge", "Written"]
+__all__ = [
+    "Answer",
+    "Dropped",
+    "Ends",
+    "Headers",
+    "Publisher",
+    "Record",
+    "Refused",
+    "TooLarge",
+    "Written",
+]
 
 log = structlog.get_logger(__name__)
 WINDOW_BYTES = 4 << 20
@@ -186,11 +197,15 @@ class Publisher(Outbox):
         2. A partition that the topic lacks: by key.
         3. A fatal error: another producer. Given back on our own order: nothing.
         4. Not taken in time: the producer gives back what it has not sent, to keep the order.
-        5. Anything else is the topic's own trouble, and parks it.
+        5. Anything else is the topic's own trouble, and parks it; an optional record is refused,
+           also where it was late twice while the broker answers.
         """
         code = error.code()
         if code in TOO_LARGE and goes_alone(record):
             self._answer(record, TooLarge())
+            return
+        if gives_up(record, error, self.connected):
+            self._answer(record, Refused(error.str()))
             return
         flow.again.append(record)
         if code in TOO_LARGE:
@@ -236,3 +251,19 @@ class Publisher(Outbox):
             flow.under_way.clear()
             flow.bytes = 0
         self._use(self._connect())
+
+
+def gives_up(record: Record, error: KafkaError, connected: bool) -> bool:
+    """Whether a record is optional and its topic alone is why it failed.
+
+    Where it was not taken in time that is so the second time, if the broker answers otherwise.
+    """
+    code = error.code()
+    if not record.optional or error.fatal():
+        return False
+    if code in {*TOO_LARGE, *GIVEN_BACK, KafkaError._FATAL}:
+        return False
+    if code == KafkaError._MSG_TIMED_OUT:
+        late, record.late = record.late, True
+        return late and connected
+    return code != KafkaError._UNKNOWN_PARTITION or record.partition is None

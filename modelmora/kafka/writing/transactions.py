@@ -31,18 +31,16 @@ from modelmora.errors import ConfigurationError, WrongCredentials
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import bootstrap_servers
 from modelmora.kafka.writing.books import Books, Dues, Reader
+from modelmora.kafka.writing.decided import Decided, went_alone, without
 from modelmora.kafka.writing.outbox import (
     RETRY_S,
     Answer,
-    Dropped,
     Outbox,
     Record,
-    TooLarge,
     Written,
-    goes_alone,
 )
 from modelmora.kafka.writing.producing import START_S, in_time, producer_config
-from modelmora.kafka.writing.publisher import GIVEN_BACK, TOO_LARGE
+from modelmora.kafka.writing.publisher import GIVEN_BACK, TOO_LARGE, gives_up
 from modelmora.settings import Settings
 from modelmora.wire import Framing
 
@@ -60,18 +58,6 @@ TOPIC_FAULTS = {
     KafkaError.TOPIC_EXCEPTION,
 }
 T = TypeVar("T")
-
-
-class Decided(NamedTuple):
-    """What became of a record, and of all that goes before it: an answer for each of its parts."""
-
-    record: Record
-    answers: Sequence[Answer]
-
-    @classmethod
-    def dropped(cls, record: Record, refused: Record | None = None) -> Decided:
-        """Nothing of it was written; of its parts `refused` never can be."""
-        return cls(record, [TooLarge() if part is refused else Dropped() for part in record.parts])
 
 
 class Plan(NamedTuple):
@@ -301,28 +287,39 @@ class TransactionalPublisher(Outbox):
             log.warning("transactional producer replaced", error=repr(worse))
             self._producer = None
         whole = {part: record for record in records for part in record.parts}
-        refused: Decided | None = None
+        refused: list[Decided] = []
+        unwanted: dict[str, str] = {}
         found = False
         for part, reason, _ in self._reports:
             record = whole[part]
-            if reason and reason.code() in TOO_LARGE and _went_alone(record):
-                refused = Decided.dropped(record, refused=part)
+            if reason and reason.code() in TOO_LARGE and went_alone(record):
+                refused = [Decided.dropped(record, refused=part)]
+            elif reason and gives_up(part, reason, self.connected):
+                unwanted[part.topic] = reason.str()
             elif reason:
                 found |= self._blame(record, part, reason)
-        if fault and not found and fault.code() in TOPIC_FAULTS:
-            found = self._search(records, fault)
-        if refused:
-            self._ask(partial(self._settle, [refused]))
+        if fault and not found and not unwanted and fault.code() in TOPIC_FAULTS:
+            found = self._search(records, fault, unwanted)
+        if refused := refused or without(records, unwanted):
+            self._ask(partial(self._settle, refused))
         elif not found:
             log.warning("transaction aborted", error=repr(error), open=self.backlog)
             time.sleep(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
             self._failures += 1
 
-    def _search(self, records: Sequence[Record], fault: KafkaError) -> bool:
-        """A topic is at fault and no record says which: each goes by itself, then it is known."""
+    def _search(
+        self, records: Sequence[Record], fault: KafkaError, unwanted: dict[str, str]
+    ) -> bool:
+        """A topic is at fault and no record says which: each goes by itself, then it is known.
+
+        What is optional gives way first.
+        """
         topics = {record.parts[0].topic for record in records}
         if len(topics) == 1:
-            self._flows[topics.pop()].park(fault)
+            optional = (part for record in records for part in record.parts if part.optional)
+            unwanted.update({part.topic: fault.str() for part in optional})
+            if not unwanted:
+                self._flows[topics.pop()].park(fault)
         else:
             self._apart = len(self._flows)
         return bool(topics)
@@ -375,8 +372,3 @@ class TransactionalPublisher(Outbox):
         self._refused |= error.code() == KafkaError._AUTHENTICATION
         if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION):
             self.connected = False
-
-
-def _went_alone(record: Record) -> bool:
-    """Whether the broker's refusal is about this record, and not about its neighbours."""
-    return record.alone or (record.after is None and goes_alone(record))

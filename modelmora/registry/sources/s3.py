@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from modelmora.errors import ConfigurationError, MissingExtra, NotFound, Unreachable
+from modelmora.objects.s3 import connect, region_of_environment
 from modelmora.registry.sources.base import File, Found
 from modelmora.registry.sources.cache import Cache, missing
 from modelmora.registry.sources.kept import Kept
 
-AWS = "https://s3.amazonaws.com"
 _CHUNK = 1 << 20
 
 
@@ -83,31 +81,7 @@ def _file(name: str, listed: Any) -> File:
 
 
 def _client(endpoint: str | None) -> Any:
-    import urllib3
-    from minio import Minio
-    from minio.credentials import providers
-
-    url = urlsplit(endpoint or os.environ.get("AWS_ENDPOINT_URL") or AWS)
-    if url.scheme not in ("http", "https") or not url.netloc:
-        raise ConfigurationError("sources.s3_endpoint must be https://HOST[:PORT] or http://…")
-    chain = providers.ChainedProvider(
-        [providers.EnvAWSProvider(), providers.EnvMinioProvider(), providers.AWSConfigProvider()]
-    )
-    try:
-        chain.retrieve()
-        credentials = chain
-    except ValueError:
-        credentials = None
-    return Minio(
-        url.netloc,
-        secure=url.scheme == "https",
-        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
-        credentials=credentials,
-        http_client=urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=10, read=60),
-            retries=urllib3.Retry(3, backoff_factor=0.2),
-        ),
-    )
+    return connect(endpoint, "sources.s3_endpoint", region_of_environment())
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from modelmora.engines.base import (
     is_out_of_memory,
 )
 from modelmora.errors import Code, RequestError, Undecodable
-from modelmora.kafka.sizes import RECORD_BYTES, outputs_too_large
+from modelmora.kafka.sizes import OUTPUT_BYTES, outputs_too_large
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.records.measured import step
 from modelmora.wire import decode_request, encode_outputs
@@ -263,8 +263,8 @@ class GroupRun:
 def encoded(outputs: Sequence[Content]) -> bytes:
     """The outputs as they stand in a result. Raises RequestError where none takes them."""
     found = encode_outputs(outputs)
-    if len(found) > RECORD_BYTES:
-        raise outputs_too_large()
+    if len(found) > OUTPUT_BYTES:
+        raise outputs_too_large(OUTPUT_BYTES)
     return found
 
 

@@ -11,6 +11,7 @@ import pytest
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models.served import Models
 from modelmora.engines import CATALOG, EngineEntry
+from modelmora.kafka.sizes import OUTPUT_BYTES
 from modelmora.messages import EventKind, Health, RegistryKind, RegistryRecord, State
 from modelmora.records import key_of
 from modelmora.registry.definitions import ModelDefinition, retold
@@ -252,7 +253,9 @@ async def test_files_that_break_and_are_mended_are_seen_without_a_new_definition
     whole = weights.read_bytes()
     desk.install("m", task="txt2embed", source=str(weights.parent))
     desk.refresh()
-    assert [each.max_inputs for each in desk.written() if each.name == "m"] == [32512]
+    assert [each.max_inputs for each in desk.written() if each.name == "m"] == [
+        (OUTPUT_BYTES - 4096) // 64
+    ]
     desk.sender.sent.clear()
     for _ in range(2):
         weights.write_bytes(whole[:-1])

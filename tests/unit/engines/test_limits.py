@@ -11,10 +11,9 @@ import pytest
 from modelmora.engines.base import LoadError
 from modelmora.engines.sentences.sentence import read_files
 from modelmora.errors import Code, RequestError
-from modelmora.kafka.sizes import RECORD_BYTES, check_inputs, inputs_that_fit
-from modelmora.messages import InferenceRequest, Source, Status
-from modelmora.messages.inference import ResultHead
-from modelmora.wire import encode_outputs, encode_result_head
+from modelmora.kafka.sizes import MOST_INLINE, OUTPUT_BYTES, check_inputs, inputs_that_fit
+from modelmora.messages import InferenceRequest
+from modelmora.wire import encode_outputs
 from tests.tiny_models import KINDS, PLACES, WIDTH, make_tiny
 
 if TYPE_CHECKING:
@@ -99,10 +98,9 @@ def test_as_many_as_fit_do_fit(width: int) -> None:
     check_inputs(10**9, None)
     with pytest.raises(RequestError, match="send several requests"):
         check_inputs(most + 1, most)
-    outputs = encode_outputs((Tensor("embedding", "FP32", (most, width), bytes(4 * width * most)),))
-    head = ResultHead("r" * 1000, Status.COMPLETED, "m" * 96, "v" * 64, Source("t" * 200, 1, 2))
-    size = len(encode_result_head(head, outputs))
-    assert RECORD_BYTES - 20 * 1024 - 4 * width < size < RECORD_BYTES - 1024
+    around = len(encode_outputs((Tensor("embedding", "FP32", (most, width), b""),)))
+    size = around + 4 * width * most
+    assert OUTPUT_BYTES - 5 * 1024 - 4 * width < size < OUTPUT_BYTES - 1024
 
 
 def test_damaged_weights_are_no_answer(tmp_path: Path) -> None:
@@ -142,3 +140,11 @@ def test_a_lie_that_only_a_load_reveals_is_one_line_of_ours(
         load(tmp_path / "m")
     assert refused.value.code is Code.CANNOT_BE_SERVED
     assert "\n" not in refused.value.message
+
+
+def test_without_an_object_store_it_is_what_a_record_holds() -> None:
+    from modelmora.settings import Settings
+
+    assert Settings().keeps_objects
+    assert not Settings(role="node").keeps_objects
+    assert inputs_that_fit(4 * 384, MOST_INLINE) == 1354

@@ -11,6 +11,7 @@ from modelmora.gateway.caller import caller
 from modelmora.gateway.hall import Ask, Heard, Wish
 from modelmora.gateway.jobs import Job, JobState
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.shelf import Shelf
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Answer, Order
 from modelmora.kafka.writing.publisher import Record
@@ -29,8 +30,11 @@ from modelmora.messages import (
     Status,
     Timings,
 )
+from modelmora.objects import Objects
 from modelmora.records import Registry, key_of
 from modelmora.records.registrar import Registrar
+from modelmora.settings.objects import ObjectSettings
+from modelmora.testing.objects import MemoryStore
 from modelmora.web.problems import DoorCode
 from modelmora.wire import decode_registry
 
@@ -95,6 +99,8 @@ class FakeHall:
         """Further models, and what each answers."""
         self.settings: Mapping[str, Parameter] = {}
         self.registry = LoopedRegistry("echo")
+        self.store = MemoryStore()
+        self.shelf = Shelf(Objects(self.store, ObjectSettings()))
         self.jobs: dict[tuple[str, str], tuple[Job, InferenceResult | None]] = {}
         """The jobs by principal and id, each with what it ends as when it is watched."""
 

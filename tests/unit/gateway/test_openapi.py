@@ -59,6 +59,7 @@ OPERATIONS = {
     ("/models/{model_name}/pin", "POST"): "pin",
     ("/models/{model_name}/unpin", "POST"): "unpin",
     ("/infer/{model_name}", "POST"): "infer",
+    ("/objects", "POST"): "announce",
     ("/v1/models", "GET"): "openai_models",
     ("/v1/models/{model_name}", "GET"): "openai_model",
     ("/v1/chat/completions", "POST"): "openai_chat",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import KafkaError
 
 from modelmora.kafka.writing import outbox
 from modelmora.kafka.writing.outbox import Answer, Dropped, Outbox, Record
+from modelmora.kafka.writing.publisher import gives_up
 
 
 class Idle(Outbox):
@@ -38,3 +40,36 @@ def test_the_oldest_progress_makes_room_and_nothing_else_does(
     assert held.backlog == kept + 1
     send("progress", 200, 50_000)
     assert dropped[-1] == 199, "one is always left, however large"
+
+
+def record(*, optional: bool = True, partition: int | None = None) -> Record:
+    return Record("t", None, b"", lambda _: None, optional=optional, partition=partition)
+
+
+@pytest.mark.parametrize(
+    ("code", "given_up"),
+    [
+        (KafkaError._UNKNOWN_TOPIC, True),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, True),
+        (KafkaError.INVALID_RECORD, True),
+        (KafkaError._UNKNOWN_PARTITION, True),
+        (KafkaError.MSG_SIZE_TOO_LARGE, False),
+        (KafkaError._PURGE_QUEUE, False),
+        (KafkaError._FATAL, False),
+    ],
+)
+def test_only_what_is_optional_is_given_up_and_only_for_its_topic(
+    code: int, given_up: bool
+) -> None:
+    assert gives_up(record(), KafkaError(code), True) is given_up
+    assert not gives_up(record(optional=False), KafkaError(code), True)
+
+
+def test_a_partition_that_is_missing_is_first_left_to_the_key() -> None:
+    assert not gives_up(record(partition=7), KafkaError(KafkaError._UNKNOWN_PARTITION), True)
+
+
+def test_what_is_late_twice_is_given_up_while_the_broker_answers() -> None:
+    late, away = record(), KafkaError(KafkaError._MSG_TIMED_OUT)
+    told = [gives_up(late, away, connected) for connected in (True, False, False, True)]
+    assert told == [False, False, False, True]

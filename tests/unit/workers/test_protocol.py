@@ -111,8 +111,8 @@ def test_settings_and_what_was_told_come_through() -> None:
 
 
 def test_an_over_long_frame_is_refused_from_its_header_alone() -> None:
-    header = struct.pack("<IB", (32 << 20) + 1, Kind.RESULTS)
-    with pytest.raises(ProtocolError, match="RESULTS frame of 33554433 bytes"):
+    header = struct.pack("<IB", (288 << 20) + 1, Kind.RESULTS)
+    with pytest.raises(ProtocolError, match="RESULTS frame of 301989889 bytes"):
         read_all(header, dict(protocol.TO_NODE))
 
 

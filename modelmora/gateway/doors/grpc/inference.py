@@ -19,6 +19,7 @@ from modelmora.messages import (
     Lane,
     ObjectRef,
     Parameter,
+    SignedRef,
     Tensor,
 )
 from modelmora.rpc.v1 import inference_pb2 as pb
@@ -162,6 +163,7 @@ def _part(content: Content) -> Any:
         case Tensor(name, dtype, shape, data):
             return pb.Content(tensor=pb.Tensor(name=name, dtype=dtype, shape=shape, data=data))
         case ObjectRef(uri, sha256, size, media_type, expires_at):
+            url = content.url if isinstance(content, SignedRef) else ""
             return pb.Content(
                 object=pb.ObjectRef(
                     uri=uri,
@@ -169,6 +171,7 @@ def _part(content: Content) -> Any:
                     size=size,
                     media_type=media_type,
                     expires_at=expires_at,
+                    url=url,
                 )
             )
         case ChatMessage(role, text):

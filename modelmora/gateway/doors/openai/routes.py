@@ -202,22 +202,25 @@ async def _embed(call: Call[EmbeddingBody]) -> Response:
         {} if body.dimensions is None else {"dimensions": body.dimensions}
     )
     result = await call.hall.infer(call.ask(tuple(body.texts()), parameters))
-    return _json(answers.embedded(result, body.encoding_format), result.request_id)
+    async with call.hall.shelf.whole(result, call.hall) as whole:
+        return _json(answers.embedded(whole, body.encoding_format), result.request_id)
 
 
 async def _rerank(call: Call[RerankBody]) -> Response:
     body = call.body
     documents = body.texts()
     result = await call.hall.infer(call.ask((body.query, *documents), {}))
-    found = answers.reranked(result, documents, body.top_n, told=body.return_documents)
-    return _json(found, result.request_id)
+    async with call.hall.shelf.whole(result, call.hall) as whole:
+        found = answers.reranked(whole, documents, body.top_n, told=body.return_documents)
+        return _json(found, result.request_id)
 
 
 async def _draw(call: Call[ImageBody]) -> Response:
     body = call.body
     inputs = (body.prompt,) * (body.n or 1)
     result = await call.hall.infer(call.ask(inputs, body.parameters()))
-    return _json(answers.pictured(result), result.request_id)
+    async with call.hall.shelf.whole(result, call.hall) as whole:
+        return _json(answers.pictured(whole), result.request_id)
 
 
 def _json(body: dict[str, Any], request_id: str = "") -> Response:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 
 from modelmora.errors import Code, RequestError
 from modelmora.gateway.hall import LANES, MOST_WAIT_S, Ask, Wish
@@ -34,6 +42,18 @@ class OrderBody(Part):
     everywhere: StrictBool = Field(
         False, description="To load: on every node that serves the model, not on one."
     )
+
+
+class ObjectBody(Part):
+    """Content that is about to be put."""
+
+    media_type: StrictStr = Field(
+        "application/octet-stream",
+        description="What it is: a `text/…` becomes a text, "
+        "`application/vnd.modelmora.tensor` a tensor, all else bytes.",
+    )
+    size: StrictInt = Field(description="Its bytes.")
+    sha256: StrictStr = Field(description="Their SHA-256, 64 of 0-9 a-f.")
 
 
 def read_ask(

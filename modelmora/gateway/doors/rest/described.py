@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from modelmora.gateway.doors.openai import described as openai
-from modelmora.gateway.doors.rest.bodies import InferBody, OrderBody
+from modelmora.gateway.doors.rest.bodies import InferBody, ObjectBody, OrderBody
 from modelmora.gateway.doors.rest.catalogue import Choice
 from modelmora.messages import State
 from modelmora.settings import ModelConfig, ModelDetails
@@ -198,7 +198,16 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
-    bodies = (InferBody, OrderBody, Problem, ModelConfig, ModelDetails, Choice, *openai.BODIES)
+    bodies = (
+        InferBody,
+        OrderBody,
+        ObjectBody,
+        Problem,
+        ModelConfig,
+        ModelDetails,
+        Choice,
+        *openai.BODIES,
+    )
     for model in bodies:
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))

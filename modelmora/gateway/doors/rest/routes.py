@@ -15,6 +15,7 @@ from modelmora.gateway.doors.openai.routes import add_openai
 from modelmora.gateway.doors.rest import described, forms, problems
 from modelmora.gateway.doors.rest.bodies import read_ask
 from modelmora.gateway.doors.rest.models import add_models
+from modelmora.gateway.doors.rest.objects import add_objects
 from modelmora.gateway.doors.rest.orders import add_orders
 from modelmora.gateway.doors.rest.pages import add_pages
 from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body, unless_gone
@@ -47,6 +48,7 @@ def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
     add_openai(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_models(app, hall)
     add_orders(app, hall)
+    add_objects(app, hall, metrics)
     _add_models_health(app, hall)
     _add_health(app, hall, metrics)
     add_pages(app, hall)
@@ -155,7 +157,11 @@ def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> N
         if form == EVENTS:
             return await _stream(hall, ask, request)
         try:
-            return forms.answer(await unless_gone(hall.infer(ask), request.receive), form)
+            result = await unless_gone(hall.infer(ask), request.receive)
+            if form == forms.JSON:
+                return forms.answer(result, form)
+            async with hall.shelf.whole(result, hall) as whole:
+                return forms.answer(whole, form)
         except Refusal as refusal:
             return problems.problem(request, refusal)
         except ClientDisconnect:

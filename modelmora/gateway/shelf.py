@@ -1,0 +1,143 @@
+"""Large content as callers have it: told with a URL, fetched for them, taken from them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from modelmora.errors import Code, ModelMoraError, NotFound, RequestError
+from modelmora.gateway.caller import caller
+from modelmora.gateway.outcomes import Refusal
+from modelmora.messages import Content, InferenceResult, ObjectRef, SignedRef
+from modelmora.objects import Bad, Objects, Upload, content_of
+from modelmora.objects.folder import FolderStore
+from modelmora.objects.store import Full
+from modelmora.web.problems import DoorCode
+
+log = structlog.get_logger(__name__)
+
+
+class Holder(Protocol):
+    """Who counts the bytes of content here; see `hall.Hall`."""
+
+    def hold(self, size: int) -> None:
+        """So many more; raises Refusal when it is too much."""
+
+    def release(self, size: int) -> None:
+        """So many less."""
+
+
+class Shelf:
+    """The object store, for the caller of the context it is called in.
+
+    Without a store (`objects` None) references stay as they are, and nothing is taken. An object is
+    its principal's alone: no other is told of it, or given a URL.
+    """
+
+    def __init__(self, objects: Objects | None = None) -> None:
+        self.objects = objects
+
+    def served_at(self, url: str) -> None:
+        """Where this gateway is, for URLs to its folder unless `objects.public_url` says else."""
+        if self.objects and not self.objects.base:
+            self.objects.base = url
+
+    @property
+    def folder(self) -> FolderStore | None:
+        """The folder whose objects this gateway serves itself."""
+        store = self.objects and self.objects.store
+        return store if isinstance(store, FolderStore) else None
+
+    def signed(self, result: InferenceResult) -> InferenceResult:
+        """The result with a fresh URL beside each reference to what is the caller's."""
+        if not any(isinstance(each, ObjectRef) for each in result.outputs):
+            return result
+        return replace(result, outputs=tuple(map(self._signed, result.outputs)))
+
+    def _signed(self, content: Content) -> Content:
+        if self.objects is None or not isinstance(content, ObjectRef):
+            return content
+        try:
+            url = self.objects.url(content, caller.get())
+        except ModelMoraError as error:
+            log.warning("an object was not signed", reason=str(error))
+            return content
+        told = (content.uri, content.sha256, content.size, content.media_type, content.expires_at)
+        return SignedRef(*told, url) if url else content
+
+    @asynccontextmanager
+    async def whole(
+        self, result: InferenceResult, holder: Holder
+    ) -> AsyncGenerator[InferenceResult]:
+        """The result with the caller's objects themselves in place of their references.
+
+        For answers that have no place for a URL; their bytes are held meanwhile. Raises Refusal.
+        """
+        size = sum(each.size for each in result.outputs if isinstance(each, ObjectRef))
+        if not size:
+            yield result
+            return
+        holder.hold(size)
+        try:
+            outputs = [
+                await self._content(each) if isinstance(each, ObjectRef) else each
+                for each in result.outputs
+            ]
+            yield replace(result, outputs=tuple(outputs))
+        finally:
+            holder.release(size)
+
+    async def _content(self, ref: ObjectRef) -> Content:
+        pieces = [piece async for piece in self.chunks(ref)]
+        with _told_plainly():
+            return content_of(b"".join(pieces), ref.media_type)
+
+    async def chunks(self, ref: ObjectRef) -> AsyncGenerator[bytes]:
+        """An object of the caller's in pieces of at most 1 MiB, as fast as they are taken.
+
+        Raises Refusal (`gone`, or `store_unavailable`).
+        """
+        objects = self._objects()
+        with _told_plainly():
+            objects.check(ref, caller.get())
+            pieces = objects.get(ref)
+            while piece := await asyncio.to_thread(next, pieces, b""):
+                yield piece
+
+    async def keep(self, content: bytes | Path, media_type: str) -> ObjectRef:
+        """Keep this for the caller; a file is taken over. Raises Refusal."""
+        objects = self._objects()
+        with _told_plainly():
+            return await asyncio.to_thread(objects.put, content, media_type, caller.get())
+
+    def announce(self, sha256: str, size: int, media_type: str) -> Upload:
+        """Where the caller may put this, and the reference to it. Raises Refusal."""
+        objects = self._objects()
+        with _told_plainly():
+            return objects.announce(sha256, size, media_type, caller.get())
+
+    def _objects(self) -> Objects:
+        if self.objects is None:
+            raise Refusal(DoorCode.REFUSED, "no object store is set here; see objects.store")
+        return self.objects
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """Errors of the store as refusals."""
+    try:
+        yield
+    except RequestError as error:
+        raise Refusal(error.code, error.message) from None
+    except (NotFound, Bad) as error:
+        raise Refusal(DoorCode.GONE, str(error)) from None
+    except Full as error:
+        raise Refusal(Code.TOO_LARGE, str(error)) from None
+    except ModelMoraError as error:
+        raise Refusal(Code.STORE_UNAVAILABLE, str(error)) from None

@@ -1,0 +1,178 @@
+"""Large content on a real broker: through the object store, and never lost on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from modelmora.broker import EmbeddedBroker
+from modelmora.messages import ObjectRef, Status, Tensor
+from modelmora.objects import content_of
+from modelmora.objects.contents import TENSOR
+from tests.integration.test_stepped import Station
+from tests.nodes import ECHO, GatewayProcess
+from tests.object_stores import ObjectStore, free_port, object_store
+from tests.programs import eventually
+
+INLINE = 64 << 10
+VECTORS = Tensor("embedding", "FP32", (1000, 100), bytes(range(200)) * 2000)
+LIMITS = {"OBJECTS__INLINE_BYTES": INLINE}
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A node, a gateway that shares its folder of objects, and a caller of it."""
+
+    station: Station
+    folder: Path
+    rest: httpx.Client
+
+
+@pytest.fixture(scope="module")
+def desk(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    folder = tmp_path_factory.mktemp("objects")
+    shared = {"OBJECTS__FOLDER": folder / "objects"}
+    station = Station(broker.bootstrap_servers, folder, ECHO, settings={**LIMITS, **shared})
+    gateway = GatewayProcess(
+        station.servers, station.namespace, tmp_path_factory.mktemp("gateway"), shared
+    )
+    try:
+        with gateway, httpx.Client(base_url=gateway.http, timeout=60) as rest:
+            yield Desk(station, folder / "objects", rest)
+        station.close()
+    finally:
+        if station.node.running:
+            station.node.kill()
+
+
+def ask(desk: Desk, inputs: Any, **headers: str) -> Any:
+    answer = desk.rest.post("/infer/echo", json={"inputs": inputs}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["outputs"]
+
+
+def test_large_outputs_come_as_references_to_the_same(desk: Desk) -> None:
+    (request,) = desk.station.send(model="echo", inputs=("small", VECTORS, b"\x89PNG" * 50_000))
+    (result,) = desk.station.seen.answers([request])
+    assert result.status is Status.COMPLETED
+    small, tensor, image = result.outputs
+    assert small == "small"
+    for ref, content in ((tensor, VECTORS), (image, b"\x89PNG" * 50_000)):
+        assert isinstance(ref, ObjectRef)
+        data = (desk.folder / ref.uri.removeprefix("modelmora://objects/")).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (ref.size, ref.sha256)
+        assert content_of(data, ref.media_type) == content
+
+
+def test_the_gateway_tells_where_to_get_them(desk: Desk) -> None:
+    text = "ä" * INLINE
+    told, small = ask(desk, [text, "small"])
+    assert small == "small"
+    answer = httpx.get(told["url"])
+    assert (answer.status_code, answer.text) == (200, text)
+    assert answer.headers["etag"] == f'"{told["sha256"]}"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    part = httpx.get(told["url"], headers={"range": "bytes=2-5"})
+    assert (part.status_code, part.text) == (206, "ää")
+    assert httpx.get(told["url"] + "0").status_code == 403
+    assert httpx.put(told["url"], content=b"x").status_code == 403
+
+
+def put(desk: Desk, content: bytes, media_type: str = "application/octet-stream") -> Any:
+    """The reference to content that was put as the gateway says."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    told = desk.rest.post(
+        "/objects", json={"media_type": media_type, "size": len(content), "sha256": sha256}
+    )
+    assert told.status_code == 201, told.text
+    assert httpx.put(told.json()["put"], content=content).status_code == 201
+    return told.json()["object"]
+
+
+def test_a_large_input_goes_the_whole_way_and_back(desk: Desk) -> None:
+    content = random.Random(5).randbytes(5_000_000)
+    (told,) = ask(desk, [put(desk, content)])
+    assert httpx.get(told["url"]).content == content
+    kind = f'{TENSOR}; dtype=FP32; shape="1000,100"; name="embedding"'
+    (request,) = desk.station.send(
+        model="echo", inputs=(ObjectRef(**put(desk, VECTORS.data, kind)), "beside")
+    )
+    (result,) = desk.station.seen.answers([request])
+    tensor, beside = result.outputs
+    assert beside == "beside"
+    assert isinstance(tensor, ObjectRef)
+    assert (tensor.media_type, tensor.size) == (kind, 400_000)
+
+
+def test_what_may_not_be_read_is_refused_in_words(desk: Desk) -> None:
+    good = put(desk, b"x" * 100, "text/plain")
+    assert ask(desk, [good]) == ["x" * 100]
+    never = hashlib.sha256(b"never put").hexdigest()
+    key = good["uri"].rpartition("/")[0]
+    odd = {
+        "may not be read": good | {"uri": "http://169.254.169.254/latest"},
+        "sha256 is not": good | {"sha256": never},
+        "no such object of yours": good | {"uri": good["uri"].replace(key[-16:], "0" * 16)},
+        "there is no such object": good | {"uri": f"{key}/{never}", "sha256": never},
+        "differs": good | {"size": 99},
+        "expired": good | {"expires_at": 1},
+        "and this is": good | {"size": 10 << 30},
+    }
+    for words, ref in odd.items():
+        answer = desk.rest.post("/infer/echo", json={"inputs": [ref]})
+        assert answer.status_code in (400, 413), answer.text
+        assert words in answer.json()["detail"]
+
+
+def test_only_what_was_announced_can_be_put(desk: Desk) -> None:
+    sha256 = hashlib.sha256(b"good").hexdigest()
+    told = desk.rest.post("/objects", json={"size": 4, "sha256": sha256}).json()
+    for content in (b"evil", b"goo", b"good and more"):
+        assert httpx.put(told["put"], content=content).status_code == 400
+    assert httpx.get(told["put"]).status_code == 403
+    assert desk.rest.post("/objects", json={"size": 10**12, "sha256": sha256}).status_code == 413
+    assert desk.rest.post("/objects", json={"size": 4, "sha256": "../etc"}).status_code == 400
+    assert not [*(desk.folder / "incoming").iterdir()]
+
+
+def test_a_store_that_is_down_loses_nothing_though_the_node_is_killed(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    port = free_port()
+    keys = {"ACCESS_KEY": ObjectStore.key, "SECRET_KEY": ObjectStore.secret, "RETRY_S": 600}
+    told = {"STORE": "s3", "ENDPOINT": f"http://127.0.0.1:{port}", **keys}
+    settings = LIMITS | {f"OBJECTS__{name}": value for name, value in told.items()}
+    station = Station(broker.bootstrap_servers, tmp_path, ECHO, settings=settings)
+    content = random.Random(6).randbytes(200_000)
+
+    def spilled() -> int:
+        return len({path.name for path in (tmp_path / "spill" / "incoming").glob("*")} - before)
+
+    try:
+        before: set[str] = set()
+        ids = station.send(3, model="echo", inputs=(content,))
+        eventually(lambda: spilled() == 3, "all outputs wait on the disk")
+        station.node.kill()
+        before = {path.name for path in (tmp_path / "spill" / "incoming").glob("*")}
+        station.node.start().wait_ready()
+        eventually(lambda: spilled() == 3, "they are computed anew, and wait")
+        assert station.seen.results == {}
+        with object_store(port) as store:
+            store.put("modelmora", {})
+            for result in station.seen.answers(ids):
+                (ref,) = result.outputs
+                assert isinstance(ref, ObjectRef)
+                bucket, _, name = ref.uri.removeprefix("s3://").partition("/")
+                assert store.client.get_object(bucket, name).read() == content
+            eventually(lambda: spilled() == 0, "nothing waits any more")
+        station.close()
+    finally:
+        if station.node.running:
+            station.node.kill()
