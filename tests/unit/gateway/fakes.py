@@ -109,7 +109,7 @@ class FakeHall:
         if self.refusal:
             raise self.refusal
         outputs = ask.inputs if self.outputs is None else self.outputs
-        if ask.model != "echo":
+        if ask.model.partition("@")[0] != "echo":
             outputs = self.answers.get(ask.model, ())
         if not outputs:
             raise Refusal(Code.UNKNOWN_MODEL, "no such model")

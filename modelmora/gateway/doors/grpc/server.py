@@ -15,6 +15,7 @@ from modelmora.gateway.doors.grpc import inference, management, registry
 from modelmora.gateway.doors.grpc.inference import InferenceService
 from modelmora.gateway.doors.grpc.management import ManagementService
 from modelmora.gateway.doors.grpc.registry import RegistryService
+from modelmora.gateway.doors.oip import service as oip
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, answer_of
@@ -46,11 +47,12 @@ class RpcServer:
             InferenceService(hall, metrics, _abort),
             RegistryService(hall, _abort),
             ManagementService(hall, _abort),
+            oip.OpenInferenceService(hall, metrics, _abort),
         )
         self._server.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        ours = (inference.SERVICE, registry.SERVICE, management.SERVICE)
+        ours = (inference.SERVICE, registry.SERVICE, management.SERVICE, oip.SERVICE)
         names = (*ours, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self._serving: bool | None = None
