@@ -21,6 +21,10 @@ from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.messages.headers import ERROR_CODE
 
+CONNECTIONS = 4096
+GREETING_MS = 10_000  # a caller that has not said by then that it speaks HTTP/2 is gone
+UNUSED_MS = 300_000  # a connection without calls for so long ends; clients make a new one
+STREAMS = 256  # calls of one connection at once; a client lets the next one wait
 KEEPALIVE_MS = 30_000  # a caller whose machine says nothing for twice as long is gone
 STATUS = health_pb2.HealthCheckResponse
 
@@ -36,6 +40,12 @@ class RpcServer:
                 # Room above the limit, so that our own code tells it to the caller.
                 ("grpc.max_receive_message_length", 2 * request_bytes + (1 << 20)),
                 ("grpc.max_send_message_length", -1),
+                # Without it calls that are taken back at once fill the queue in which all wait, and
+                # gRPC then drops some of anybody's.
+                ("grpc.max_concurrent_streams", STREAMS),
+                ("grpc.max_allowed_incoming_connections", CONNECTIONS),
+                ("grpc.server_handshake_timeout_ms", GREETING_MS),
+                ("grpc.max_connection_idle_ms", UNUSED_MS),
                 # A caller may ask as often as it likes whether we are there; so do we.
                 ("grpc.http2.max_ping_strikes", 0),
                 ("grpc.keepalive_permit_without_calls", 1),
