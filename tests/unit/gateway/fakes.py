@@ -196,7 +196,7 @@ class FakeHall:
         serves = {model: "echo" for model in health if model not in failed}
         return {"n1": NodeLease("n1", serves, (), 0, 1000, failed, states, self.holding)}
 
-    def hold(self, size: int) -> None:
+    def hold(self, size: int, to: int = 0) -> None:
         if self.held + size > self.limit:
             raise Refusal(Code.BUSY, "too many bytes")
         self.held += size

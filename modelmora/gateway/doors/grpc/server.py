@@ -21,7 +21,7 @@ from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.messages.headers import ERROR_CODE
 
-CONNECTIONS = 4096
+CONNECTIONS = 2048  # those of a client carry all of its calls
 GREETING_MS = 10_000  # a caller that has not said by then that it speaks HTTP/2 is gone
 UNUSED_MS = 300_000  # a connection without calls for so long ends; clients make a new one
 STREAMS = 256  # calls of one connection at once; a client lets the next one wait

@@ -76,7 +76,7 @@ class Body:
     def _take(self, body: bytearray, piece: bytes) -> None:
         if len(body) + len(piece) > self._limit:
             raise self._too_large()
-        self._hall.hold(len(piece))
+        self._hall.hold(len(piece), len(body) + len(piece))
         self._held += len(piece)
         body += piece
 
