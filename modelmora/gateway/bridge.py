@@ -47,6 +47,7 @@ from modelmora.wire import decode_progress, decode_result, encode_control
 log = structlog.get_logger(__name__)
 ACKNOWLEDGE_S = 2.0  # a produce without answer for so long: the caller is told
 GRACE_S = 1.0  # the node's own EXPIRED is given this long to arrive
+SMALL = 1 << 16  # bytes of a request for which there is room when large ones find none
 LINGER_S = 10.0  # so long after a request's time its cancel may still be of use
 NO_NODE = "no node tells that it runs"
 FOLLOWED = (Topic.RESULTS, Topic.PROGRESS, Topic.REGISTRY, Topic.CONTROL, Topic.EVENTS)
@@ -156,9 +157,10 @@ class Bridge:
         await self._directory.until(lambda: is_shown(order, self.status(), self.models()), SHOWN_S)
         return order
 
-    def hold(self, size: int) -> None:
-        """Count `size` more bytes of content as held here; raises Refusal (busy)."""
-        if self._held + size > self._settings.limits.node_bytes:
+    def hold(self, size: int, to: int = 0) -> None:
+        """Count `size` more bytes of content as held here, `to` by the request; raises Refusal."""
+        limit = self._settings.limits.gateway_bytes
+        if self._held + size > (limit * 3 // 4 if max(size, to) > SMALL else limit):
             raise Refusal(Code.BUSY, "too many bytes of requests are held here; try again later")
         self._held += size
 

@@ -104,8 +104,11 @@ class Hall(Protocol):
     async def order(self, wish: Wish) -> Order:
         """Give an order, and wait for what becomes of it; raises Refusal."""
 
-    def hold(self, size: int) -> None:
-        """Count `size` more bytes of content as held here; raises Refusal when it is too much."""
+    def hold(self, size: int, to: int = 0) -> None:
+        """Count `size` more bytes of content as held here; raises Refusal when it is too much.
+
+        `to` is how many the request holds with them, where they come in pieces.
+        """
 
     def release(self, size: int) -> None:
         """Give back what was held."""

@@ -75,7 +75,7 @@ _ANSWERS: dict[AnyCode, Answer] = {
     DoorCode.UNAUTHENTICATED: Answer(HTTPStatus.UNAUTHORIZED, grpc.StatusCode.UNAUTHENTICATED),
     DoorCode.FORBIDDEN: Answer(HTTPStatus.FORBIDDEN, grpc.StatusCode.PERMISSION_DENIED),
     DoorCode.NOT_FOUND: _NOT_FOUND,
-    DoorCode.NOT_FINISHED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.FAILED_PRECONDITION, 1000),
+    DoorCode.NOT_FINISHED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.FAILED_PRECONDITION),
     DoorCode.GONE: Answer(HTTPStatus.GONE, grpc.StatusCode.NOT_FOUND),
     DoorCode.REFUSED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.FAILED_PRECONDITION),
     DoorCode.METHOD_NOT_ALLOWED: Answer(
