@@ -1,8 +1,6 @@
-"""The gRPC server: our services, health and reflection, and how a refusal is told."""
+"""The gRPC server: our services, health and reflection."""
 
 from __future__ import annotations
-
-from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -17,10 +15,9 @@ from modelmora.gateway.doors.grpc.management import ManagementService
 from modelmora.gateway.doors.grpc.registry import RegistryService
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.outcomes import Refusal, answer_of
-from modelmora.messages.headers import ERROR_CODE
 
 KEEPALIVE_MS = 30_000  # a caller whose machine says nothing for twice as long is gone
+METADATA_BYTES = 16 << 10
 STATUS = health_pb2.HealthCheckResponse
 
 
@@ -35,6 +32,9 @@ class RpcServer:
                 # Room above the limit, so that our own code tells it to the caller.
                 ("grpc.max_receive_message_length", 2 * request_bytes + (1 << 20)),
                 ("grpc.max_send_message_length", -1),
+                # Both, for between them gRPC refuses some calls and some not, by chance.
+                ("grpc.max_metadata_size", METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", METADATA_BYTES),
                 # A caller may ask as often as it likes whether we are there; so do we.
                 ("grpc.http2.max_ping_strikes", 0),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -43,9 +43,9 @@ class RpcServer:
             )
         )
         services = (
-            InferenceService(hall, metrics, _abort),
-            RegistryService(hall, _abort),
-            ManagementService(hall, _abort),
+            InferenceService(hall, metrics),
+            RegistryService(hall),
+            ManagementService(hall),
         )
         self._server.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
         self._health = health.aio.HealthServicer()
@@ -80,13 +80,3 @@ class RpcServer:
     async def stop(self, grace_s: float) -> None:
         """Stop listening; calls under way have `grace_s` to end."""
         await self._server.stop(grace_s)
-
-
-async def _abort(context: Any, refusal: Refusal) -> NoReturn:
-    trailing = [(ERROR_CODE, str(refusal.code))]
-    if refusal.request_id:
-        trailing.append(("modelmora-request-id", refusal.request_id))
-    if refusal.retry_after_ms:
-        trailing.append(("modelmora-retry-after-ms", str(refusal.retry_after_ms)))
-    await context.abort(answer_of(refusal.code).grpc, refusal.message, tuple(trailing))
-    raise AssertionError("abort() raises")
