@@ -42,8 +42,8 @@ class Call:
         left: float | None = self._context.time_remaining()
         return left
 
-    async def write(self, message: Message) -> None:
-        """Send one of many answers, as soon as the caller takes it."""
+    async def write(self, message: Message | bytes) -> None:
+        """Send one of many answers, encoded or not, as soon as the caller takes it."""
         await self._context.write(message)
 
     async def fail(self, error: Exception) -> None:
@@ -139,5 +139,5 @@ def fault(error: Exception) -> Refusal:
     return failed()
 
 
-def _serialized(message: Message) -> bytes:
-    return message.SerializeToString()
+def _serialized(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
