@@ -13,10 +13,12 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from modelmora.bench.door import CHUNK_BYTES, METHOD, SERVICE
+from modelmora.bench.door import METHOD
 from modelmora.bench.embedding import alone
 from modelmora.bench.report import Figure, at_least, at_most
 from modelmora.bench.text import in_turns, ratio
+from modelmora.gateway.doors.grpc.answers import CHUNK_BYTES
+from modelmora.gateway.doors.grpc.inference import SERVICE
 from modelmora.resources import summed_pss
 from modelmora.rpc.v1 import inference_pb2 as pb
 
