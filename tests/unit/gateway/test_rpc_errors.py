@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from modelmora.errors import Code
@@ -38,8 +39,12 @@ def hall() -> FakeHall:
 
 
 @pytest.fixture
-async def channel(hall: FakeHall) -> AsyncIterator[Any]:
-    server = RpcServer(hall, Metrics(), 1_000_000)
+async def server(hall: FakeHall) -> RpcServer:
+    return RpcServer(hall, Metrics(), 1_000_000)
+
+
+@pytest.fixture
+async def channel(server: RpcServer) -> AsyncIterator[Any]:
     port = await server.start("127.0.0.1", 0)
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -173,3 +178,12 @@ async def test_reflection_lists_all_and_knows_them(channel: Any) -> None:
     listed = {each.name for each in first.list_services_response.service}
     assert listed == ours | {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
     assert all(each.HasField("file_descriptor_response") for each in files)
+
+
+async def test_health_knows_every_service(server: RpcServer, channel: Any) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    for now in (False, True):
+        await server.serving(now=now)
+        for name in {"", *(method.containing_service.full_name for method in METHODS)}:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
+            assert (answer.status == health_pb2.HealthCheckResponse.SERVING) == now

@@ -17,6 +17,7 @@ from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 
 KEEPALIVE_MS = 30_000  # a caller whose machine says nothing for twice as long is gone
+SERVICES = (inference.SERVICE, registry.SERVICE, management.SERVICE)
 METADATA_BYTES = 16 << 10
 STATUS = health_pb2.HealthCheckResponse
 
@@ -50,8 +51,7 @@ class RpcServer:
         self._server.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        ours = (inference.SERVICE, registry.SERVICE, management.SERVICE)
-        names = (*ours, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self._serving: bool | None = None
 
@@ -74,7 +74,7 @@ class RpcServer:
         """Say through the health service whether requests are served."""
         if now != self._serving:
             self._serving = now
-            for name in ("", inference.SERVICE):
+            for name in ("", *SERVICES):
                 await self._health.set(name, STATUS.SERVING if now else STATUS.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
