@@ -1,7 +1,8 @@
 """What streams of the gRPC door are measured with: the door before a hall that has its answer.
 
 Run as a process of its own: `python -m modelmora.bench.door KIND BYTES`; `bare` is the barest
-stream of grpc.aio, of the same chunks. It says where it is, and serves until its input ends.
+stream of grpc.aio, of as many bytes in the same chunks. It says where it is, and serves until its
+input ends.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Answered:
 
     def __init__(self, size: int) -> None:
         self._result = InferenceResult(
-            "one", Status.COMPLETED, "bytes", "1", Source("", 0, 0), outputs=(bytes(size),)
+            "one", Status.COMPLETED, "bytes", "1", Source("", 0, 0), outputs=(_bytes(size),)
         )
 
     async def infer(self, _ask: Ask, _heard: Heard | None = None) -> InferenceResult:
@@ -46,6 +47,11 @@ class Answered:
         """Nothing is counted."""
 
 
+def _bytes(size: int) -> bytes:
+    """Bytes that lie in memory, as zeros from the system do not."""
+    return os.urandom(CHUNK_BYTES) * (size // CHUNK_BYTES)
+
+
 async def _door(size: int) -> tuple[Any, int]:
     hall: Any = Answered(size)
     server = RpcServer(hall, Metrics(), REQUEST_BYTES)
@@ -53,11 +59,11 @@ async def _door(size: int) -> tuple[Any, int]:
 
 
 async def _bare(size: int) -> tuple[Any, int]:
-    chunk = bytes(CHUNK_BYTES)
+    answer = _bytes(size)
 
     async def stream(_message: bytes, _context: Any) -> AsyncGenerator[bytes]:
-        for _ in range(size // CHUNK_BYTES):
-            yield chunk
+        for at in range(0, size, CHUNK_BYTES):
+            yield answer[at : at + CHUNK_BYTES]
 
     server = grpc.aio.server()
     handlers = {METHOD: grpc.unary_stream_rpc_method_handler(stream)}
