@@ -131,9 +131,8 @@ def check_request_id(given: str | None) -> str | None:
     if not given:
         return None
     if not REQUEST_ID.fullmatch(given):
-        raise Refusal(
-            Code.INVALID_INPUT, "a request id is 1 to 128 visible ASCII characters without spaces"
-        )
+        message = "a request id is 1 to 128 visible ASCII characters without spaces"
+        raise Refusal(Code.INVALID_INPUT, message, field="request_id")
     return given
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from modelmora.errors import Code
+from modelmora.gateway.doors.grpc.calls import Call, decoded, held, unary
 from modelmora.gateway.doors.oip import models
 from modelmora.gateway.doors.oip.asking import DOOR, Answered, Asked, answer
 from modelmora.gateway.hall import Hall
@@ -17,12 +18,10 @@ from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import ControlVerb, Parameter, Tensor
 from modelmora.rpc.oip import inference_pb2 as pb
-from modelmora.web.tracing import traceparent_of
 from modelmora.wire.forms import MAX_TIMEOUT_MS
 from modelmora.wire.tensors import BadTensor, check_tensor, framed, from_nested
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-Abort = Callable[[Any, Refusal], Awaitable[NoReturn]]
 AT_ONCE = 16
 """Requests of one stream that run; the next is read when the first of them is answered."""
 _EMPTY_FINAL = "triton_enable_empty_final_response"
@@ -43,12 +42,11 @@ _CONTENTS = {
 
 
 class OpenInferenceService:
-    """The protocol's calls; `abort` ends one with a refusal."""
+    """The protocol's calls."""
 
-    def __init__(self, hall: Hall, metrics: Metrics, abort: Abort) -> None:
+    def __init__(self, hall: Hall, metrics: Metrics) -> None:
         self._hall = hall
         self._metrics = metrics
-        self._abort = abort
 
     def handlers(self) -> Any:
         """The methods as gRPC takes them."""
@@ -63,30 +61,18 @@ class OpenInferenceService:
             "ModelMetadata": (pb.ModelMetadataRequest, self._metadata),
             "RepositoryIndex": (pb.RepositoryIndexRequest, self._index),
         }
-        handlers = {name: self._handler(*method) for name, method in methods.items()}
+        handlers = {name: _handler(*method) for name, method in methods.items()}
         for verb, kind, reply in (
             (ControlVerb.LOAD, pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse),
             (ControlVerb.UNLOAD, pb.RepositoryModelUnloadRequest, pb.RepositoryModelUnloadResponse),
         ):
             name = f"RepositoryModel{verb.capitalize()}"
-            handlers[name] = self._handler(kind, self._ordering(verb, reply))
-        handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
-            self._infer, response_serializer=_serialized
-        )
+            handlers[name] = _handler(kind, self._ordering(verb, reply))
+        handlers["ModelInfer"] = unary(self._infer)
         handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
-            self._stream, response_serializer=_serialized
+            self._stream, response_serializer=lambda message: message.SerializeToString()
         )
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
-
-    def _handler(self, kind: Any, method: Callable[[Any], Any]) -> Any:
-        async def call(message: bytes, context: Any) -> Any:
-            try:
-                found = method(_decoded(kind, message))
-                return await found if asyncio.iscoroutine(found) else found
-            except Refusal as refusal:
-                await self._abort(context, refusal)
-
-        return grpc.unary_unary_rpc_method_handler(call, response_serializer=_serialized)
 
     def _ready(self, _request: Any) -> Any:
         return pb.ServerReadyResponse(ready=not self._hall.faults())
@@ -110,28 +96,18 @@ class OpenInferenceService:
 
         return order
 
-    async def _infer(self, message: bytes, context: Any) -> Any:
+    async def _infer(self, message: bytes, call: Call) -> Any:
         """Run one request and wait for its outcome; a cancelled call cancels the request."""
-        try:
-            return write(await self._answer(message, context))
-        except Refusal as refusal:
-            await self._abort(context, refusal)
+        return write(await self._answer(message, call))
 
-    async def _answer(self, message: bytes, context: Any) -> Answered:
-        held = 0
-        try:
-            self._hall.hold(len(message))
-            held = len(message)
-            traceparent = traceparent_of(dict(context.invocation_metadata()).get("traceparent"))
-            asked = read(_decoded(pb.ModelInferRequest, message), context.time_remaining())
-        except Refusal as refusal:
-            self._hall.release(held)
-            self._metrics.refused(DOOR, refusal.code)
-            raise
-        try:
-            return await answer(self._hall, asked, traceparent)
-        finally:
-            self._hall.release(held)
+    async def _answer(self, message: bytes, call: Call) -> Answered:
+        with held(self._hall, message):
+            try:
+                asked = read(decoded(pb.ModelInferRequest, message), call.remaining_s())
+            except Refusal as refusal:
+                self._metrics.refused(DOOR, refusal.code)
+                raise
+            return await answer(self._hall, asked, call.traceparent)
 
     async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """An answer to each message, in their order, AT_ONCE of them under way."""
@@ -140,12 +116,13 @@ class OpenInferenceService:
 
         async def read_all() -> None:
             async for message in messages:
-                task = asyncio.create_task(self._told(message, context))
+                task = asyncio.create_task(self._told(message, call))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
                 await waiting.put(task)
             await waiting.put(None)
 
+        call = Call(context)
         reader = asyncio.create_task(read_all())
         try:
             while task := await waiting.get():
@@ -155,10 +132,10 @@ class OpenInferenceService:
                 each.cancel()
             await asyncio.gather(reader, *tasks, return_exceptions=True)
 
-    async def _told(self, message: bytes, context: Any) -> Any:
+    async def _told(self, message: bytes, call: Call) -> Any:
         """The answer to one message of a stream, or why there is none."""
         try:
-            answered = write(await self._answer(message, context))
+            answered = write(await self._answer(message, call))
         except Refusal as refusal:
             own = pb.ModelInferResponse(id=_id_of(message) or refusal.request_id)
             return pb.ModelStreamInferResponse(error_message=refusal.message, infer_response=own)
@@ -173,17 +150,12 @@ def check_order(parameters: Mapping[str, Any]) -> None:
         raise Refusal(Code.INVALID_INPUT, message)
 
 
-def _serialized(message: Any) -> bytes:
-    serialized: bytes = message.SerializeToString()
-    return serialized
+def _handler(kind: Any, method: Callable[[Any], Any]) -> Any:
+    async def answered(message: bytes, _call: Call) -> Any:
+        found = method(decoded(kind, message))
+        return await found if asyncio.iscoroutine(found) else found
 
-
-def _decoded(kind: Any, message: bytes) -> Any:
-    try:
-        return kind.FromString(message)
-    except DecodeError:
-        name = kind.DESCRIPTOR.name
-        raise Refusal(Code.INVALID_INPUT, f"the message is no {name}") from None
+    return unary(answered)
 
 
 def _id_of(message: bytes) -> str:
