@@ -225,6 +225,11 @@ class GatewayProcess(Program):
         """The address of its REST door."""
         return str(self.facts["http"])
 
+    @property
+    def grpc(self) -> str:
+        """The address of its gRPC door."""
+        return str(self.facts["grpc"])
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:

@@ -20,6 +20,7 @@ from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
 from modelmora.bench.stage import Stage, serving
 from modelmora.bench.start import starts
+from modelmora.bench.streams import streams
 from modelmora.bench.swap import swaps
 from modelmora.bench.text import texts
 
@@ -37,6 +38,7 @@ ONLY = (
     "unload",
     "critical",
     "text",
+    "stream",
 )
 EXTRA = ("onnx",)
 """What needs packages that are not ours: asked for by name."""
@@ -74,6 +76,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "once": lambda: exactly_once(scale),
         "cold": lambda: cold_starts(scale),
         "text": lambda: texts(scale),
+        "stream": lambda: streams(scale),
         "onnx": lambda: onnx_forms(scale),
     }
     staged: dict[str, Callable[[Stage], list[Figure]]] = {

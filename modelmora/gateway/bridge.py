@@ -166,9 +166,9 @@ class Bridge:
         await self._directory.until(lambda: is_shown(order, self.status(), self.models()), SHOWN_S)
         return order
 
-    def hold(self, size: int) -> None:
-        """Count `size` more bytes of content as held here; raises Refusal (busy)."""
-        self._writer.hold(size)
+    def hold(self, size: int, to: int = 0) -> None:
+        """Count `size` more bytes of content as held here, `to` by the request; raises Refusal."""
+        self._writer.hold(size, to)
 
     def release(self, size: int) -> None:
         """Give back what was held."""

@@ -104,8 +104,11 @@ class Hall(Protocol):
     async def order(self, wish: Wish) -> Order:
         """Give an order, and wait for what becomes of it; raises Refusal."""
 
-    def hold(self, size: int) -> None:
-        """Count `size` more bytes of content as held here; raises Refusal when it is too much."""
+    def hold(self, size: int, to: int = 0) -> None:
+        """Count `size` more bytes of content as held here; raises Refusal when it is too much.
+
+        `to` is how many the request holds with them, where they come in pieces.
+        """
 
     def release(self, size: int) -> None:
         """Give back what was held."""
@@ -128,9 +131,8 @@ def check_request_id(given: str | None) -> str | None:
     if not given:
         return None
     if not REQUEST_ID.fullmatch(given):
-        raise Refusal(
-            Code.INVALID_INPUT, "a request id is 1 to 128 visible ASCII characters without spaces"
-        )
+        message = "a request id is 1 to 128 visible ASCII characters without spaces"
+        raise Refusal(Code.INVALID_INPUT, message, field="request_id")
     return given
 
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 import grpc
 
 from modelmora.errors import Code
-from modelmora.messages import InferenceResult
+from modelmora.messages import ErrorInfo, InferenceResult
 from modelmora.text import printable
 from modelmora.web.problems import DoorCode
 
@@ -27,7 +27,8 @@ class Answer:
 class Refusal(Exception):
     """A request ends at the gateway without a result, for the reason in `code`.
 
-    What strangers wrote in the message is made harmless, for every door.
+    What strangers wrote in the message is made harmless, for every door. `field` is the one at
+    fault, where the door knows it.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class Refusal(Exception):
         *,
         retry_after_ms: int | None = None,
         request_id: str = "",
+        field: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = printable(message)
         self.retry_after_ms = retry_after_ms or answer_of(code).retry_after_ms
         self.request_id = request_id
+        self.field = field
 
 
 _INVALID = Answer(HTTPStatus.BAD_REQUEST, grpc.StatusCode.INVALID_ARGUMENT)
@@ -75,7 +78,7 @@ _ANSWERS: dict[AnyCode, Answer] = {
     DoorCode.UNAUTHENTICATED: Answer(HTTPStatus.UNAUTHORIZED, grpc.StatusCode.UNAUTHENTICATED),
     DoorCode.FORBIDDEN: Answer(HTTPStatus.FORBIDDEN, grpc.StatusCode.PERMISSION_DENIED),
     DoorCode.NOT_FOUND: _NOT_FOUND,
-    DoorCode.NOT_FINISHED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.FAILED_PRECONDITION, 1000),
+    DoorCode.NOT_FINISHED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.FAILED_PRECONDITION),
     DoorCode.GONE: Answer(HTTPStatus.GONE, grpc.StatusCode.NOT_FOUND),
     DoorCode.REFUSED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.FAILED_PRECONDITION),
     DoorCode.METHOD_NOT_ALLOWED: Answer(
@@ -102,13 +105,14 @@ def answer_of(code: AnyCode) -> Answer:
 
 def refusal_of(result: InferenceResult) -> Refusal:
     """How a result that is none is told."""
-    error = result.error
-    if error is None:
+    if result.error is None:
         message = f"the request ended as {result.status} without a reason"
         return Refusal(Code.INFERENCE_FAILED, message, request_id=result.request_id)
+    return refusal_of_error(result.error, result.request_id)
+
+
+def refusal_of_error(error: ErrorInfo, request_id: str) -> Refusal:
+    """How the error of a request is told."""
     return Refusal(
-        error.code,
-        error.message,
-        retry_after_ms=error.retry_after_ms,
-        request_id=result.request_id,
+        error.code, error.message, retry_after_ms=error.retry_after_ms, request_id=request_id
     )

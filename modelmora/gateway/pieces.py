@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.messages import ProgressEvent, ProgressStage
+from modelmora.messages import InferenceResult, ProgressEvent, ProgressStage
 
 
 class Diverged(Exception):
@@ -37,6 +37,21 @@ class Followed:
         if self.text is not None and whole.startswith(self.text):
             return self._next, whole[len(self.text) :]
         return 0, whole
+
+    def rest_of(self, result: InferenceResult) -> ProgressEvent | None:
+        """The chunk to tell right before the result of a text, for the chunks to be the whole."""
+        output = next(iter(result.outputs), None)
+        if self.text == "" or not isinstance(output, str) or not (rest := self.missing(output)):
+            return None
+        sequence, more = rest
+        return ProgressEvent(
+            result.request_id,
+            ProgressStage.CHUNK,
+            f"{result.model}@{result.version}",
+            chunk=more.encode(),
+            attempt=result.attempt,
+            sequence=sequence,
+        )
 
 
 class Pieces:

@@ -19,12 +19,14 @@ from modelmora.wire import encode_control
 
 ACKNOWLEDGE_S = 2.0  # a produce without answer for so long: the caller is told
 
+SMALL = 1 << 16  # bytes of a request for which there is room when large ones find none
+
 
 class Writer:
     """Requests and commands on their way to the broker; all content held here is counted."""
 
     def __init__(self, settings: Settings, publisher: Publisher, pulse: Pulse) -> None:
-        self._limit = settings.limits.node_bytes
+        self._limit = settings.limits.gateway_bytes
         self._control = Topic.CONTROL.full(settings.namespace)
         self._publisher = publisher
         self._pulse = pulse
@@ -32,9 +34,10 @@ class Writer:
         self.silent: set[str] = set()
         """Topics on which a produce was given up and nothing has been acknowledged since."""
 
-    def hold(self, size: int) -> None:
-        """Count `size` more bytes of content as held here; raises Refusal (busy)."""
-        if self.held + size > self._limit:
+    def hold(self, size: int, to: int = 0) -> None:
+        """Count `size` more bytes of content as held here, `to` by the request; raises Refusal."""
+        limit = self._limit
+        if self.held + size > (limit * 3 // 4 if max(size, to) > SMALL else limit):
             raise Refusal(Code.BUSY, "too many bytes of requests are held here; try again later")
         self.held += size
 

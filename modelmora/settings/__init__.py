@@ -3,16 +3,14 @@
 from modelmora.settings.faults import place_of
 from modelmora.settings.fields import (
     MIB,
-    KafkaSettings,
     Limits,
     LogSettings,
     MemorySettings,
-    SchemaRegistrySettings,
     Settings,
     SourceSettings,
     Timing,
-    TopicSettings,
 )
+from modelmora.settings.kafka import KafkaSettings, SchemaRegistrySettings, TopicSettings
 from modelmora.settings.kinds import YEAR_S, Runtime
 from modelmora.settings.loading import (
     DEFAULT_CONFIG,

@@ -68,6 +68,12 @@ class Limits(Section):
     group_wait_ms: Span = Field(
         0, ge=0, description="how long a group that is not full waits for more requests"
     )
+    gateway_bytes: int = Field(
+        32 * MIB,
+        ge=1,
+        description="bytes of requests that one gateway holds while they are read and written; "
+        "above it: `busy`, above 75 % of it for those of more than 64 KiB",
+    )
     gateway_waiting: int = Field(
         10_000, ge=1, description="callers that may wait at one gateway; above it: `busy`"
     )

@@ -10,11 +10,13 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from modelmora.errors import Code
 from modelmora.web.problems import DoorCode, problem
 
 HEAD_BYTES = 64 * 1024  # request line and headers, trailers too
 WAITING = 100  # requests sent on one connection before the one in front is answered
 HEAD_S = 30.0  # from the first byte awaited to the last of the head
+IDLE = 4096  # connections of a server that have sent no whole request; the oldest makes room
 LINGER_S = 2.0  # so long an answered caller may go on sending before it is cut off
 PROBE_S = (0.1, 5.0)  # the first and the longest wait between two looks at a silent caller
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
@@ -76,13 +78,17 @@ class Protocol(HttpToolsProtocol):
         self._probing: asyncio.TimerHandle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         super().connection_made(self._line)  # type: ignore[arg-type]
+        # The connections of this server that have sent no whole request, the oldest first.
+        self._idle: dict[Protocol, None] = vars(self.server_state).setdefault("idle", {})
         self._await_head()
+        self._is_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller is gone."""
         for timer in (self._head_timer, self._probing, self._line.lingering):
             if timer:
                 timer.cancel()
+        self._idle.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -121,6 +127,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         self._in_head, self._head_bytes = True, 0
+        self._is_idle()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -161,6 +168,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A whole request."""
         self._idle_bytes = 0
+        self._idle.pop(self, None)
         if not self._upgrading:
             super().on_message_complete()
 
@@ -168,10 +176,28 @@ class Protocol(HttpToolsProtocol):
         """An answer is written."""
         super().on_response_complete()
         # The rest of a body that was answered unread could be of any size.
-        if not self._answering() and (self._ended or self._unread()):
+        if self._answering():
+            return
+        if self._ended or self._unread():
             self.transport.close()
+        self._is_idle()
 
     # ---------------------------------------------------------------------------------------------
+
+    def _is_idle(self) -> None:
+        """Nothing whole has been sent here; where too many are so, the oldest ends."""
+        idle = self._idle
+        idle[self] = None
+        if len(idle) > IDLE:
+            oldest = next(iter(idle))
+            del idle[oldest]
+            oldest._make_room()
+
+    def _make_room(self) -> None:
+        if self._in_head or self._answering():
+            self._refuse(*_CROWDED)
+        else:
+            self.transport.close()
 
     def _answering(self) -> bool:
         """Whether a request waits for its answer."""
@@ -204,12 +230,14 @@ class Protocol(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(HEAD_S, self._head_overdue)
 
     def _head_overdue(self) -> None:
+        if self._line.is_closing():
+            return  # its end is not told yet
         if self._in_head:
             self._refuse(*_TOO_SLOW)
         else:
             self.transport.close()
 
-    def _refuse(self, status: HTTPStatus, code: DoorCode, detail: str) -> None:
+    def _refuse(self, status: HTTPStatus, code: Code | DoorCode, detail: str) -> None:
         """Answer what is no request and end; an answer that is owed before it goes first."""
         self._broken = True
         if self._answering() and not self._give_up_body():
@@ -248,6 +276,11 @@ _TOO_LARGE = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     DoorCode.HEAD_TOO_LARGE,
     f"request line and headers have more than {HEAD_BYTES} bytes",
+)
+_CROWDED = (
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    Code.BUSY,
+    f"{IDLE} connections have sent no whole request, and this is the oldest; try again",
 )
 _TOO_SLOW = (
     HTTPStatus.REQUEST_TIMEOUT,

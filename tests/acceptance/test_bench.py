@@ -14,6 +14,7 @@ from modelmora.bench.run import ONLY
 
 STARTS = {"start.ready_vs_parts", "start.second_demo_s"}
 TEXT = {"gguf.vs_raw", "text.streams16_vs_one", "text.vs_raw"}
+STREAM = {"stream.mb_s_1", "stream.mb_s_10", "stream.slow_growth_mb", "stream.vs_bare"}
 COLD = {f"cold.{kind}_vs_fresh" for kind in (*KINDS, *PACKAGES)}
 RATES = {
     "base.pss_mb",
@@ -40,7 +41,7 @@ TIMES = {
     "unload.growth_mb_per_cycle",
     "unload.returned_share",
 }
-MEASURED_ELSEWHERE = {"cold", "start", "text"}
+MEASURED_ELSEWHERE = {"cold", "start", "stream", "text"}
 RATED = {"base", "critical", "echo", "embed"}
 
 
@@ -54,8 +55,9 @@ RATED = {"base", "critical", "echo", "embed"}
         pytest.param({"cold"}, COLD, marks=pytest.mark.faults),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
         pytest.param({"text"}, TEXT, marks=pytest.mark.faults),
+        ({"stream"}, STREAM),
     ],
-    ids=["rates", "few", "times", "cold", "starts", "text"],
+    ids=["rates", "few", "times", "cold", "starts", "text", "stream"],
 )
 def test_a_quick_run_takes_every_figure(only: set[str], names: set[str], tmp_path: Path) -> None:
     output = tmp_path / "bench.json"

@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n modelmora/rpc/v1/inference.proto\x12\x0cmodelmora.v1\"\x9e\x02\n\x0cInferRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12%\n\x06inputs\x18\x03 \x03(\x0b\x32\x15.modelmora.v1.Content\x12>\n\nparameters\x18\x04 \x03(\x0b\x32*.modelmora.v1.InferRequest.ParametersEntry\x12\x10\n\x08priority\x18\x05 \x01(\t\x12\x17\n\ntimeout_ms\x18\x06 \x01(\x03H\x00\x88\x01\x01\x1aJ\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.modelmora.v1.Parameter:\x02\x38\x01\x42\r\n\x0b_timeout_ms\"\x93\x01\n\rInferResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12&\n\x07outputs\x18\x04 \x03(\x0b\x32\x15.modelmora.v1.Content\x12&\n\x07timings\x18\x05 \x01(\x0b\x32\x15.modelmora.v1.Timings\"\xb2\x01\n\x07\x43ontent\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12&\n\x06tensor\x18\x03 \x01(\x0b\x32\x14.modelmora.v1.TensorH\x00\x12)\n\x06object\x18\x04 \x01(\x0b\x32\x17.modelmora.v1.ObjectRefH\x00\x12,\n\x07message\x18\x05 \x01(\x0b\x32\x19.modelmora.v1.ChatMessageH\x00\x42\x06\n\x04kind\"B\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"k\n\tObjectRef\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\x12\x0b\n\x03url\x18\x06 \x01(\t\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x9e\x01\n\tParameter\x12\x14\n\nbool_value\x18\x01 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x03 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x04 \x01(\tH\x00\x12.\n\nlist_value\x18\x05 \x01(\x0b\x32\x18.modelmora.v1.StringListH\x00\x42\x06\n\x04kind\"\x1c\n\nStringList\x12\x0e\n\x06values\x18\x01 \x03(\t\"T\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x0f\n\x07load_ms\x18\x02 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x03 \x01(\x01\x12\x10\n\x08total_ms\x18\x04 \x01(\x01\x32T\n\x10InferenceService\x12@\n\x05Infer\x12\x1a.modelmora.v1.InferRequest\x1a\x1b.modelmora.v1.InferResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n modelmora/rpc/v1/inference.proto\x12\x0cmodelmora.v1\x1a\x17google/rpc/status.proto\"\xb0\x02\n\x0cInferRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12%\n\x06inputs\x18\x03 \x03(\x0b\x32\x15.modelmora.v1.Content\x12>\n\nparameters\x18\x04 \x03(\x0b\x32*.modelmora.v1.InferRequest.ParametersEntry\x12\x10\n\x08priority\x18\x05 \x01(\t\x12\x17\n\ntimeout_ms\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08progress\x18\x07 \x01(\x08\x1aJ\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.modelmora.v1.Parameter:\x02\x38\x01\x42\r\n\x0b_timeout_ms\"\x93\x01\n\rInferResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12&\n\x07outputs\x18\x04 \x03(\x0b\x32\x15.modelmora.v1.Content\x12&\n\x07timings\x18\x05 \x01(\x0b\x32\x15.modelmora.v1.Timings\"\xeb\x01\n\nInferEvent\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12*\n\x08progress\x18\x03 \x01(\x0b\x32\x16.modelmora.v1.ProgressH\x00\x12-\n\x06result\x18\x04 \x01(\x0b\x32\x1b.modelmora.v1.InferResponseH\x00\x12$\n\x05\x63hunk\x18\x05 \x01(\x0b\x32\x13.modelmora.v1.ChunkH\x00\x12#\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x0b\n\x03\x65nd\x18\x07 \x01(\x08\x42\x07\n\x05\x65vent\"\xef\x01\n\x08Progress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\x08position\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0b\x65stimate_ms\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x03\x12\x11\n\x04step\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x12\n\x05steps\x18\x07 \x01(\x03H\x03\x88\x01\x01\x12\x11\n\x04text\x18\x08 \x01(\tH\x04\x88\x01\x01\x12\x10\n\x08sequence\x18\t \x01(\x03\x42\x0b\n\t_positionB\x0e\n\x0c_estimate_msB\x07\n\x05_stepB\x08\n\x06_stepsB\x07\n\x05_text\"%\n\x05\x43hunk\x12\x0e\n\x06output\x18\x01 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\xd5\x02\n\x03Job\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x14\n\x0csubmitted_at\x18\x05 \x01(\x03\x12\x15\n\x08position\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0b\x65stimate_ms\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04step\x18\x08 \x01(\x03H\x02\x88\x01\x01\x12\x12\n\x05steps\x18\t \x01(\x03H\x03\x88\x01\x01\x12\x15\n\x08\x65nded_at\x18\n \x01(\x03H\x04\x88\x01\x01\x12\x17\n\nheld_until\x18\x0b \x01(\x03H\x05\x88\x01\x01\x12!\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x12.google.rpc.StatusB\x0b\n\t_positionB\x0e\n\x0c_estimate_msB\x07\n\x05_stepB\x08\n\x06_stepsB\x0b\n\t_ended_atB\r\n\x0b_held_until\"a\n\x08JobEvent\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x11.modelmora.v1.JobH\x00\x12*\n\x08progress\x18\x02 \x01(\x0b\x32\x16.modelmora.v1.ProgressH\x00\x42\x07\n\x05\x65vent\"#\n\rGetJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"%\n\x0fWatchJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"&\n\x10\x43\x61ncelJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"&\n\x10GetResultRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\")\n\x13StreamResultRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"\xc9\x01\n\x07\x43ontent\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12&\n\x06tensor\x18\x03 \x01(\x0b\x32\x14.modelmora.v1.TensorH\x00\x12)\n\x06object\x18\x04 \x01(\x0b\x32\x17.modelmora.v1.ObjectRefH\x00\x12,\n\x07message\x18\x05 \x01(\x0b\x32\x19.modelmora.v1.ChatMessageH\x00\x12\x15\n\rchunked_bytes\x18\x06 \x01(\x03\x42\x06\n\x04kind\"B\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"k\n\tObjectRef\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x12\n\nmedia_type\x18\x04 \x01(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\x12\x0b\n\x03url\x18\x06 \x01(\t\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x9e\x01\n\tParameter\x12\x14\n\nbool_value\x18\x01 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x03 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x04 \x01(\tH\x00\x12.\n\nlist_value\x18\x05 \x01(\x0b\x32\x18.modelmora.v1.StringListH\x00\x42\x06\n\x04kind\"\x1c\n\nStringList\x12\x0e\n\x06values\x18\x01 \x03(\t\"T\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x0f\n\x07load_ms\x18\x02 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x03 \x01(\x01\x12\x10\n\x08total_ms\x18\x04 \x01(\x01\x32\xff\x04\n\x10InferenceService\x12@\n\x05Infer\x12\x1a.modelmora.v1.InferRequest\x1a\x1b.modelmora.v1.InferResponse\x12K\n\x11InferServerStream\x12\x1a.modelmora.v1.InferRequest\x1a\x18.modelmora.v1.InferEvent0\x01\x12G\n\x0bInferStream\x12\x1a.modelmora.v1.InferRequest\x1a\x18.modelmora.v1.InferEvent(\x01\x30\x01\x12;\n\nInferAsync\x12\x1a.modelmora.v1.InferRequest\x1a\x11.modelmora.v1.Job\x12\x38\n\x06GetJob\x12\x1b.modelmora.v1.GetJobRequest\x1a\x11.modelmora.v1.Job\x12\x43\n\x08WatchJob\x12\x1d.modelmora.v1.WatchJobRequest\x1a\x16.modelmora.v1.JobEvent0\x01\x12>\n\tCancelJob\x12\x1e.modelmora.v1.CancelJobRequest\x1a\x11.modelmora.v1.Job\x12H\n\tGetResult\x12\x1e.modelmora.v1.GetResultRequest\x1a\x1b.modelmora.v1.InferResponse\x12M\n\x0cStreamResult\x12!.modelmora.v1.StreamResultRequest\x1a\x18.modelmora.v1.InferEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,26 +34,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INFERREQUEST_PARAMETERSENTRY']._loaded_options = None
   _globals['_INFERREQUEST_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_INFERREQUEST']._serialized_start=51
-  _globals['_INFERREQUEST']._serialized_end=337
-  _globals['_INFERREQUEST_PARAMETERSENTRY']._serialized_start=248
-  _globals['_INFERREQUEST_PARAMETERSENTRY']._serialized_end=322
-  _globals['_INFERRESPONSE']._serialized_start=340
-  _globals['_INFERRESPONSE']._serialized_end=487
-  _globals['_CONTENT']._serialized_start=490
-  _globals['_CONTENT']._serialized_end=668
-  _globals['_TENSOR']._serialized_start=670
-  _globals['_TENSOR']._serialized_end=736
-  _globals['_OBJECTREF']._serialized_start=738
-  _globals['_OBJECTREF']._serialized_end=845
-  _globals['_CHATMESSAGE']._serialized_start=847
-  _globals['_CHATMESSAGE']._serialized_end=891
-  _globals['_PARAMETER']._serialized_start=894
-  _globals['_PARAMETER']._serialized_end=1052
-  _globals['_STRINGLIST']._serialized_start=1054
-  _globals['_STRINGLIST']._serialized_end=1082
-  _globals['_TIMINGS']._serialized_start=1084
-  _globals['_TIMINGS']._serialized_end=1168
-  _globals['_INFERENCESERVICE']._serialized_start=1170
-  _globals['_INFERENCESERVICE']._serialized_end=1254
+  _globals['_INFERREQUEST']._serialized_start=76
+  _globals['_INFERREQUEST']._serialized_end=380
+  _globals['_INFERREQUEST_PARAMETERSENTRY']._serialized_start=291
+  _globals['_INFERREQUEST_PARAMETERSENTRY']._serialized_end=365
+  _globals['_INFERRESPONSE']._serialized_start=383
+  _globals['_INFERRESPONSE']._serialized_end=530
+  _globals['_INFEREVENT']._serialized_start=533
+  _globals['_INFEREVENT']._serialized_end=768
+  _globals['_PROGRESS']._serialized_start=771
+  _globals['_PROGRESS']._serialized_end=1010
+  _globals['_CHUNK']._serialized_start=1012
+  _globals['_CHUNK']._serialized_end=1049
+  _globals['_JOB']._serialized_start=1052
+  _globals['_JOB']._serialized_end=1393
+  _globals['_JOBEVENT']._serialized_start=1395
+  _globals['_JOBEVENT']._serialized_end=1492
+  _globals['_GETJOBREQUEST']._serialized_start=1494
+  _globals['_GETJOBREQUEST']._serialized_end=1529
+  _globals['_WATCHJOBREQUEST']._serialized_start=1531
+  _globals['_WATCHJOBREQUEST']._serialized_end=1568
+  _globals['_CANCELJOBREQUEST']._serialized_start=1570
+  _globals['_CANCELJOBREQUEST']._serialized_end=1608
+  _globals['_GETRESULTREQUEST']._serialized_start=1610
+  _globals['_GETRESULTREQUEST']._serialized_end=1648
+  _globals['_STREAMRESULTREQUEST']._serialized_start=1650
+  _globals['_STREAMRESULTREQUEST']._serialized_end=1691
+  _globals['_CONTENT']._serialized_start=1694
+  _globals['_CONTENT']._serialized_end=1895
+  _globals['_TENSOR']._serialized_start=1897
+  _globals['_TENSOR']._serialized_end=1963
+  _globals['_OBJECTREF']._serialized_start=1965
+  _globals['_OBJECTREF']._serialized_end=2072
+  _globals['_CHATMESSAGE']._serialized_start=2074
+  _globals['_CHATMESSAGE']._serialized_end=2118
+  _globals['_PARAMETER']._serialized_start=2121
+  _globals['_PARAMETER']._serialized_end=2279
+  _globals['_STRINGLIST']._serialized_start=2281
+  _globals['_STRINGLIST']._serialized_end=2309
+  _globals['_TIMINGS']._serialized_start=2311
+  _globals['_TIMINGS']._serialized_end=2395
+  _globals['_INFERENCESERVICE']._serialized_start=2398
+  _globals['_INFERENCESERVICE']._serialized_end=3037
 # @@protoc_insertion_point(module_scope)

@@ -39,15 +39,116 @@ class InferenceServiceStub:
                 request_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
                 response_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferResponse.FromString,
                 _registered_method=True)
+        self.InferServerStream = channel.unary_stream(
+                '/modelmora.v1.InferenceService/InferServerStream',
+                request_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
+                response_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.FromString,
+                _registered_method=True)
+        self.InferStream = channel.stream_stream(
+                '/modelmora.v1.InferenceService/InferStream',
+                request_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
+                response_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.FromString,
+                _registered_method=True)
+        self.InferAsync = channel.unary_unary(
+                '/modelmora.v1.InferenceService/InferAsync',
+                request_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
+                response_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.Job.FromString,
+                _registered_method=True)
+        self.GetJob = channel.unary_unary(
+                '/modelmora.v1.InferenceService/GetJob',
+                request_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.GetJobRequest.SerializeToString,
+                response_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.Job.FromString,
+                _registered_method=True)
+        self.WatchJob = channel.unary_stream(
+                '/modelmora.v1.InferenceService/WatchJob',
+                request_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.WatchJobRequest.SerializeToString,
+                response_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.JobEvent.FromString,
+                _registered_method=True)
+        self.CancelJob = channel.unary_unary(
+                '/modelmora.v1.InferenceService/CancelJob',
+                request_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.Job.FromString,
+                _registered_method=True)
+        self.GetResult = channel.unary_unary(
+                '/modelmora.v1.InferenceService/GetResult',
+                request_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.GetResultRequest.SerializeToString,
+                response_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferResponse.FromString,
+                _registered_method=True)
+        self.StreamResult = channel.unary_stream(
+                '/modelmora.v1.InferenceService/StreamResult',
+                request_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.StreamResultRequest.SerializeToString,
+                response_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Infer(self, request, context):
-        """Runs one request and answers with its outputs. Errors carry the stable code in the trailing
-        metadata `modelmora-error-code`, the request's id in `modelmora-request-id` and, where trying
-        again can help, `modelmora-retry-after-ms`. The call's deadline bounds the request.
+        """Runs one request and answers with its outputs. The call's deadline bounds the request, and a
+        call that is cancelled cancels it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InferServerStream(self, request, context):
+        """Runs one request and tells what becomes of it: its progress, then its result, large outputs in
+        chunks. Deadline and cancellation as for Infer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InferStream(self, request_iterator, context):
+        """Runs every request that comes and tells what becomes of each, as it comes. What fails is told
+        as `error` of that request alone. A caller that reads slowly is asked no further requests; one
+        that has no more of them gets the answers that are under way. The call's deadline and
+        cancellation end all of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InferAsync(self, request, context):
+        """Hands in one request as a job, for which nobody needs to wait: any gateway tells of it by its
+        id. One that was handed in before by the same id is not run again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJob(self, request, context):
+        """How a job stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchJob(self, request, context):
+        """How a job stands, what is told of it, and last how it ended. Leaving it leaves the job alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJob(self, request, context):
+        """Sees to it that a job does not run on, and tells how it stands then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetResult(self, request, context):
+        """The outputs of a completed job; FAILED_PRECONDITION (`not_finished`) before, NOT_FOUND (`gone`)
+        once they are kept no more, and how it failed where it did.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamResult(self, request, context):
+        """The same, large outputs in chunks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -60,6 +161,46 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Infer,
                     request_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.FromString,
                     response_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferResponse.SerializeToString,
+            ),
+            'InferServerStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.InferServerStream,
+                    request_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.FromString,
+                    response_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.SerializeToString,
+            ),
+            'InferStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.InferStream,
+                    request_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.FromString,
+                    response_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.SerializeToString,
+            ),
+            'InferAsync': grpc.unary_unary_rpc_method_handler(
+                    servicer.InferAsync,
+                    request_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.FromString,
+                    response_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.Job.SerializeToString,
+            ),
+            'GetJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJob,
+                    request_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.GetJobRequest.FromString,
+                    response_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.Job.SerializeToString,
+            ),
+            'WatchJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJob,
+                    request_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.WatchJobRequest.FromString,
+                    response_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.JobEvent.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.CancelJobRequest.FromString,
+                    response_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.Job.SerializeToString,
+            ),
+            'GetResult': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetResult,
+                    request_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.GetResultRequest.FromString,
+                    response_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferResponse.SerializeToString,
+            ),
+            'StreamResult': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamResult,
+                    request_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.StreamResultRequest.FromString,
+                    response_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -89,6 +230,222 @@ class InferenceService:
             '/modelmora.v1.InferenceService/Infer',
             modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
             modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InferServerStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelmora.v1.InferenceService/InferServerStream',
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InferStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/modelmora.v1.InferenceService/InferStream',
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InferAsync(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelmora.v1.InferenceService/InferAsync',
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelmora.v1.InferenceService/GetJob',
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.GetJobRequest.SerializeToString,
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelmora.v1.InferenceService/WatchJob',
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.WatchJobRequest.SerializeToString,
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.JobEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelmora.v1.InferenceService/CancelJob',
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.CancelJobRequest.SerializeToString,
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelmora.v1.InferenceService/GetResult',
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.GetResultRequest.SerializeToString,
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelmora.v1.InferenceService/StreamResult',
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.StreamResultRequest.SerializeToString,
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.FromString,
             options,
             channel_credentials,
             insecure,

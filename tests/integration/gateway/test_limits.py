@@ -24,7 +24,7 @@ def limited(settings: Settings, **more: Any) -> Settings:
 
 
 async def test_limits_are_told(settings: Settings, responder: Responder) -> None:
-    limits = {"gateway_waiting": 1, "request_bytes": 2000, "node_bytes": 6000}
+    limits = {"gateway_waiting": 1, "request_bytes": 2000, "gateway_bytes": 6000}
     async with (
         running(limited(settings, limits=limits)) as gateway,
         httpx.AsyncClient(base_url=gateway.http, timeout=CAP_S) as rest,

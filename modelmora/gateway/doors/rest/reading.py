@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
@@ -22,12 +23,19 @@ WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate"
 SHOWN = 60
 CALLER_GONE = 499  # nobody reads it; the number is nginx's
 Found = TypeVar("Found")
+Check = Callable[[Headers], None]
 
 
 class Body:
-    """One body, held by the hall until `release`; at most `limit` bytes, packed and unpacked."""
+    """One body, held by the hall until `release`; at most `limit` bytes, packed and unpacked.
 
-    def __init__(self, hall: Hall, request: Request, limit: int) -> None:
+    `check` says whether it is of a type that is taken; it raises Refusal.
+    """
+
+    def __init__(
+        self, hall: Hall, request: Request, limit: int, check: Check | None = None
+    ) -> None:
+        self._check = check or only_json
         self._hall = hall
         self._request = request
         self._limit = limit
@@ -38,7 +46,7 @@ class Body:
     async def read(self) -> bytearray:
         """All of it, unpacked. Raises Refusal, ClientDisconnect."""
         headers = self._request.headers
-        _check_type(", ".join(headers.getlist("content-type")))
+        self._check(headers)
         unpacker = _unpacker(", ".join(headers.getlist("content-encoding")))
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > self._limit:
@@ -68,7 +76,7 @@ class Body:
     def _take(self, body: bytearray, piece: bytes) -> None:
         if len(body) + len(piece) > self._limit:
             raise self._too_large()
-        self._hall.hold(len(piece))
+        self._hall.hold(len(piece), len(body) + len(piece))
         self._held += len(piece)
         body += piece
 
@@ -110,9 +118,15 @@ def _broken(how: str) -> Refusal:
     )
 
 
-def _check_type(given: str) -> None:
+def media_type(headers: Headers) -> str:
+    """What a body says it is, empty where it says nothing."""
+    return ", ".join(headers.getlist("content-type")).partition(";")[0].strip().lower()
+
+
+def only_json(headers: Headers) -> None:
+    """Refuse what is no JSON."""
     # Also a defence: what a page may send to any host without asking is never of this type.
-    media = given.partition(";")[0].strip().lower()
+    media = media_type(headers)
     kind, _, name = media.partition("/")
     if kind != "application" or not (name == "json" or name.endswith("+json")):
         what = f"content-type {shorten(printable(media), SHOWN)}" if media else "no content-type"

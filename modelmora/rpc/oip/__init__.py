@@ -1,0 +1,1 @@
+"""Stubs of protos/modelmora/rpc/oip (package inference)."""

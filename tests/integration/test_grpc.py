@@ -1,0 +1,106 @@
+"""gRPC through the topics to a model's process and back: streams, deadlines, who hangs up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from modelmora.broker import EmbeddedBroker
+from modelmora.rpc.v1 import inference_pb2 as pb
+from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
+from modelmora.wire import new_request_id
+from tests.integration.test_stepped import Station
+from tests.nodes import PARTITIONS, GatewayProcess
+
+CAP_S = 60
+MODELS = json.dumps(
+    [
+        # With one slot who is not gone is in the way of everybody.
+        {"name": "count", "task": "count", "source": "builtin:count", "options": {"slots": 1}},
+        {"name": "echo", "task": "echo", "source": "builtin:echo"},
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    made = Station(broker.bootstrap_servers, tmp_path_factory.mktemp("grpc"), MODELS)
+    try:
+        yield made
+        made.close()
+    finally:
+        if made.node.running:
+            made.node.kill()
+
+
+@pytest.fixture(scope="module")
+def stub(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    folder = tmp_path_factory.mktemp("gateway")
+    with (
+        GatewayProcess(station.servers, station.namespace, folder) as gateway,
+        grpc.insecure_channel(gateway.grpc) as channel,
+    ):
+        yield pb_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+
+
+def counting(words: int, ms: float = 0.0, **more: Any) -> Any:
+    parameters = {"words": pb.Parameter(int_value=words), "ms": pb.Parameter(double_value=ms)}
+    inputs = [pb.Content(text="x")]
+    return pb.InferRequest(model="count", inputs=inputs, parameters=parameters, **more)
+
+
+def has_text(event: Any) -> bool:
+    return bool(event.progress.text)
+
+
+def test_a_stream_tells_the_words_as_they_are_said(stub: Any) -> None:
+    events = [*stub.InferServerStream(counting(60, 5), timeout=CAP_S)]
+    said = [event.progress.text for event in events if has_text(event)]
+    assert len(said) > 1
+    assert "".join(said) == events[-1].result.outputs[0].text
+    stages = [event.progress.stage for event in events if event.HasField("progress")]
+    assert stages[0] == "ACCEPTED"
+    assert "STARTED" in stages
+    assert [event.end for event in events].count(True) == 1
+    assert events[-1].end
+
+
+@pytest.mark.parametrize("way", ["cancel", "deadline"])
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_the_process_stops_working_for_who_is_gone(
+    way: str, many: bool, station: Station, stub: Any
+) -> None:
+    request_id = new_request_id(PARTITIONS)
+    endless = counting(100_000, 5, request_id=request_id, progress=True)
+    timeout = 3 if way == "deadline" else None
+    call = (
+        stub.InferStream(iter([endless]), timeout=timeout)
+        if many
+        else stub.InferServerStream(endless, timeout=timeout)
+    )
+    assert any(map(has_text, call)), "it is being worked on"
+    if way == "cancel":
+        call.cancel()
+    (end,) = station.seen.answers([request_id])
+    assert end.error
+    assert end.error.code in ("cancelled", "expired")
+    after = stub.Infer(counting(3), timeout=CAP_S)
+    assert after.outputs[0].text == "0 1 2 "
+
+
+def test_many_on_one_stream_through_the_topics(stub: Any) -> None:
+    inputs = [pb.Content(data=bytes([number]) * 400_000) for number in range(40)]
+    requests = [pb.InferRequest(model="echo", inputs=[each]) for each in inputs]
+    requests[7] = pb.InferRequest(model="nobody", inputs=[pb.Content(text="x")])
+    found: dict[int, bytes] = {}
+    for event in stub.InferStream(iter(requests), timeout=CAP_S):
+        if event.HasField("error"):
+            assert event.index == 7
+        found[event.index] = found.get(event.index, b"") + event.chunk.data
+    assert sorted(found) == list(range(40))
+    for number, data in found.items():
+        assert data == (b"" if number == 7 else inputs[number].data)

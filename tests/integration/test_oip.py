@@ -1,0 +1,89 @@
+"""The Open Inference door before a node: Triton's own clients, and plain HTTP."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from modelmora.broker import EmbeddedBroker
+from tests.nodes import GatewayProcess, NodeProcess
+from tests.programs import ROOT
+from tests.tiny_graphs import make_graph, scaled
+from tests.tiny_models import make_tiny
+
+JUDGE = ROOT / ".venv" / "triton" / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    folder = tmp_path_factory.mktemp("oip")
+    namespace = f"t{uuid.uuid4().hex[:12]}"
+    models = [
+        {"name": "scaled", "task": "tensor", "source": str(make_graph(folder / "g", scaled()))},
+        {"name": "tiny", "task": "txt2embed", "source": str(make_tiny(folder / "tiny"))},
+        {"name": "echo", "task": "echo", "source": "builtin:echo"},
+    ]
+    servers, settings = broker.bootstrap_servers, {"MODELS": json.dumps(models)}
+    with (
+        NodeProcess(servers, namespace, folder, settings=settings) as node,
+        GatewayProcess(servers, namespace, folder) as gateway,
+    ):
+        node.wait_ready()
+        yield gateway
+
+
+def test_tritons_clients(gateway: GatewayProcess) -> None:
+    done = subprocess.run(
+        [JUDGE, "tests/triton_client.py", gateway.http.partition("//")[2], gateway.grpc],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
+
+
+def test_plain_http(gateway: GatewayProcess) -> None:
+    url = f"{gateway.http}/v2/models/scaled/versions/1/infer"
+    rows: dict[str, object] = {"name": "x", "datatype": "FP32", "shape": [1, 3]}
+    answer = httpx.post(url, json={"inputs": [rows | {"data": [[1, 2, 3]]}]}, timeout=60)
+    y = {"name": "y", "datatype": "FP32", "shape": [1, 3], "data": [1.0, 4.0, 9.0]}
+    assert answer.json()["outputs"] == [y]
+    head = json.dumps(
+        {
+            "inputs": [rows | {"parameters": {"binary_data_size": 12}}],
+            "parameters": {"binary_data_output": True},
+        }
+    )
+    answer = httpx.post(
+        url,
+        content=head.encode() + struct.pack("<3f", 1, 2, 3),
+        headers={"inference-header-content-length": str(len(head))},
+        timeout=60,
+    )
+    length = int(answer.headers["inference-header-content-length"])
+    assert struct.unpack("<3f", answer.content[length:]) == (1, 4, 9)
+
+
+def test_an_id_that_is_a_uuid_is_answered_once(gateway: GatewayProcess) -> None:
+    url = f"{gateway.http}/v2/models/echo/infer"
+
+    def told(request_id: str, text: str) -> list[str]:
+        tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": [text]}
+        answer = httpx.post(url, json={"id": request_id, "inputs": [tensor]}, timeout=60).json()
+        assert answer["id"] == request_id
+        found: list[str] = answer["outputs"][0]["data"]
+        return found
+
+    own = str(uuid.uuid4())
+    assert [told(own, "a"), told(own, "b")] == [["a"], ["a"]]
+    assert [told("1", "a"), told("1", "b")] == [["a"], ["b"]]
