@@ -84,6 +84,8 @@ class Instance:
         self, part: str, address: str | None, method: str, path: str, options: dict[str, Any]
     ) -> Any:
         base = self._door(part, address)
+        if key := self.settings.access.key:
+            options = {"headers": {"authorization": f"Bearer {key.get_secret_value()}"}, **options}
         try:
             with self.talk.waiting(f"waiting for {base}{path}"):
                 return call(method, base + path, **options)

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 
 from modelmora.errors import ConfigurationError
+from modelmora.settings.access import AccessSettings
 from modelmora.settings.kinds import (
     YEAR_S,
     FilePath,
@@ -359,6 +360,7 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     sources: SourceSettings = SourceSettings()
     registry: RegistrySettings = RegistrySettings()
+    access: AccessSettings = AccessSettings()
     models_folder: FilePath | None = Field(
         None,
         description="a folder of files of models, or one file, as `modelmora apply` reads them; "

@@ -15,20 +15,26 @@ from modelmora.gateway.doors.grpc import inference, management, registry
 from modelmora.gateway.doors.grpc.inference import InferenceService
 from modelmora.gateway.doors.grpc.management import ManagementService
 from modelmora.gateway.doors.grpc.registry import RegistryService
+from modelmora.gateway.doors.guarded import RpcGuard
+from modelmora.gateway.guard import EVERYBODY, Guard
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.messages.headers import ERROR_CODE
 
 KEEPALIVE_MS = 30_000  # a caller whose machine says nothing for twice as long is gone
+
 STATUS = health_pb2.HealthCheckResponse
 
 
 class RpcServer:
     """The gRPC server with health and reflection beside the service."""
 
-    def __init__(self, hall: Hall, metrics: Metrics, request_bytes: int) -> None:
+    def __init__(
+        self, hall: Hall, metrics: Metrics, request_bytes: int, guard: Guard = EVERYBODY
+    ) -> None:
         self._server = grpc.aio.server(
+            interceptors=(RpcGuard(guard, metrics, _abort),),
             options=(
                 # Without it a taken port is shared in silence.
                 ("grpc.so_reuseport", 0),
@@ -40,7 +46,7 @@ class RpcServer:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
-            )
+            ),
         )
         services = (
             InferenceService(hall, metrics, _abort),

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
+from modelmora.gateway.doors.guarded import OPEN_PATHS
 from modelmora.gateway.doors.openai import described as openai
 from modelmora.gateway.doors.rest.bodies import InferBody, OrderBody
 from modelmora.gateway.doors.rest.catalogue import Choice
@@ -19,7 +20,7 @@ from modelmora.wire.forms import JsonContent
 
 ABOUT = (
     "Errors are `application/problem+json`: `code` is stable, `detail` says what to do next. "
-    "No credentials are asked for."
+    "Where keys are asked for, each call sends one: `Authorization: Bearer mm_...`."
 )
 TAGS = [
     {"name": "infer", "description": "Run a model"},
@@ -203,4 +204,19 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
         named[model.__name__] = own
+    schema["components"]["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "Where keys are asked for."}
+    }
+    for path, operations in schema["paths"].items():
+        if path not in OPEN_PATHS:
+            for operation in operations.values():
+                operation["security"] = [{}, {"key": []}]
+                operation["responses"]["401"] = _shut(path)
     return schema
+
+
+def _shut(path: str) -> dict[str, Any]:
+    told = {"description": "A key is needed, and this is none that holds: `unauthenticated`."}
+    if path.startswith(openai.PREFIX):
+        return told | openai.ENVELOPE
+    return told | _problem()

@@ -11,6 +11,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from modelmora import __version__
+from modelmora.gateway.doors.guarded import HttpGuard, Telling
+from modelmora.gateway.doors.openai import described as openai
+from modelmora.gateway.doors.openai.errors import unread as openai_unread
 from modelmora.gateway.doors.openai.routes import add_openai
 from modelmora.gateway.doors.rest import described, forms, problems
 from modelmora.gateway.doors.rest.bodies import read_ask
@@ -18,6 +21,7 @@ from modelmora.gateway.doors.rest.models import add_models
 from modelmora.gateway.doors.rest.orders import add_orders
 from modelmora.gateway.doors.rest.pages import add_pages
 from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body, unless_gone
+from modelmora.gateway.guard import EVERYBODY, Guard
 from modelmora.gateway.hall import Ask, Hall, check_request_id, state_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
@@ -29,7 +33,9 @@ from modelmora.web.surface import Surface
 JSON_OVER_RECORD = 8  # FP32 as text and escaped text are up to six times their bytes
 
 
-def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
+def create_app(
+    hall: Hall, metrics: Metrics, request_bytes: int, guard: Guard = EVERYBODY
+) -> FastAPI:
     """The ASGI app; `request_bytes` is the limit of an encoded request."""
     # FastAPI's own pages load scripts from a foreign host.
     app = FastAPI(
@@ -43,6 +49,8 @@ def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
     app.openapi = cache(partial(described.openapi, app))  # type: ignore[method-assign]
     install(app)
     app.add_middleware(Surface, routes=app.routes)
+    tellings: dict[str, Telling] = {"": problems.unread, openai.PREFIX: openai_unread}
+    app.add_middleware(HttpGuard, guard=guard, metrics=metrics, tellings=tellings)
     _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_openai(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_models(app, hall)
