@@ -174,6 +174,29 @@ async def test_many_callers_at_once_are_told_apart(
     assert all(name.startswith(f"{who}.") for who, name in told)
 
 
+async def test_a_job_is_its_own_principals(
+    client: httpx.AsyncClient, keys: dict[str, str], hall: FakeHall
+) -> None:
+    async def submit(who: str) -> str:
+        headers = bearer(keys[who]) | {"idempotency-key": "one"}
+        answer = await client.post("/infer/echo/async", json={"inputs": who}, headers=headers)
+        assert answer.status_code == 202
+        return answer.headers["location"]
+
+    alices, bobs = await asyncio.gather(submit("alice"), submit("bob"))
+    assert alices != bobs == await submit("bob")
+    for where, who, status in (
+        (alices, "alice", 200),
+        (alices, "bob", 404),
+        (bobs, "bob", 200),
+        (bobs, "alice", 404),
+    ):
+        for path in (where, f"{where}?wait_s=1", f"{where}/events", f"{where}/result"):
+            answer = await client.get(path, headers=bearer(keys[who]))
+            assert answer.status_code == status, path
+        assert (await client.delete(where, headers=bearer(keys[who]))).status_code == status
+
+
 async def test_a_call_that_has_begun_outlives_its_key(
     client: httpx.AsyncClient, file: KeyFile, keys: dict[str, str], hall: FakeHall
 ) -> None:
