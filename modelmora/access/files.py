@@ -108,10 +108,9 @@ class Keyring:
     def __init__(self, file: KeyFile) -> None:
         self._file = file
         self._mark = file.mark()
-        self._keys = file.read()
+        self._keys, self._pepper = _taken(file)
         if not self._keys:
             raise ConfigurationError(f"there is no API key in {file.path}")
-        self._pepper = file.pepper()
 
     def recognise(self, text: str) -> Key | None:
         """The key that this is the text of, expired or not."""
@@ -124,13 +123,18 @@ class Keyring:
     def _read(self) -> None:
         try:
             if self._file.path.exists():
-                self._keys, self._pepper = self._file.read(), self._file.pepper()
+                self._keys, self._pepper = _taken(self._file)
                 log.info("API keys read again", keys=len(self._keys))
                 return
             reason = f"{self._file.path} is gone"
         except ConfigurationError as error:
             reason = str(error)
         log.error("API keys are as they were", reason=reason)
+
+
+def _taken(file: KeyFile) -> tuple[dict[str, Key], bytes]:
+    keys = {key.id: key for key in file.read()}
+    return keys, file.pepper() if keys else b""
 
 
 def keyring_of(settings: Settings) -> Keyring | None:
@@ -171,7 +175,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _mark(path: Path) -> tuple[int, int, int] | None:
     try:
-        stat = path.stat()
+        stat = os.stat(path)  # noqa: PTH116  (on each call; that of pathlib takes twice as long)
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size, stat.st_ino

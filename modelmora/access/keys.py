@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Annotated, ClassVar
@@ -62,15 +62,13 @@ def made(
     return text, Key(key_id, principal, digest(text, pepper), now, expires_at)
 
 
-def recognised(keys: Iterable[Key], text: str, pepper: bytes) -> Key | None:
-    """The key that this is the text of, expired or not."""
+def recognised(keys: Mapping[str, Key], text: str, pepper: bytes) -> Key | None:
+    """The key by its id that this is the text of, expired or not."""
     match = TEXT.fullmatch(text)
-    if match is None:
+    key = match and keys.get(match[1])
+    if not key or not hmac.compare_digest(key.digest, digest(text, pepper)):
         return None
-    found = digest(text, pepper)
-    return next(
-        (k for k in keys if k.id == match[1] and hmac.compare_digest(k.digest, found)), None
-    )
+    return key
 
 
 def named(keys: Keys, key_id: str) -> Key:

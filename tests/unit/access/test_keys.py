@@ -38,12 +38,12 @@ def add(file: KeyFile, principal: str, expires_at: int | None = None) -> str:
 def test_a_key_is_known_by_its_whole_text_and_the_pepper() -> None:
     text, key = made((), "alice", PEPPER, 5, 9)
     assert TEXT.fullmatch(text)
-    assert recognised((key,), text, PEPPER) == key
+    assert recognised({key.id: key}, text, PEPPER) == key
     other = text[:-1] + ("0" if text[-1] != "0" else "1")
     for wrong in ("", "mm_", text + "0", text.upper(), other, f" {text}", text.replace("mm", "xx")):
-        assert recognised((key,), wrong, PEPPER) is None
-    assert recognised((key,), text, b"salt") is None
-    assert recognised((replace(key, id="00000000"),), text, PEPPER) is None
+        assert recognised({key.id: key}, wrong, PEPPER) is None
+    assert recognised({key.id: key}, text, b"salt") is None
+    assert recognised({"00000000": replace(key, id="00000000")}, text, PEPPER) is None
     assert text.rpartition("_")[2] not in repr(key)
     assert [key.expired(now) for now in (8, 9, 10)] == [False, True, True]
 
