@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-LOCAL = "local"
-"""The principal of callers who need not say who they are."""
+from modelmora.access.keys import LOCAL
+
+__all__ = ["LOCAL", "caller"]
 caller: ContextVar[str] = ContextVar("caller", default=LOCAL)
 """The principal of this call; tasks that it starts have it too."""
