@@ -270,8 +270,7 @@ class Results:
         """The request ends so; what is returned sends its result."""
         request.ended = True
         self.on_outcome(head.status, head.model, head.timings)
-        trace = request.traceparent
-        headers = ((TRACEPARENT, trace.encode()),) if trace else ()
+        headers = ((TRACEPARENT, trace.encode()),) if (trace := request.traceparent) else ()
         return partial(self._send_result, request.record, head, outputs, headers)
 
     def _send_result(

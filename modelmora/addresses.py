@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 
@@ -25,3 +26,11 @@ def split(address: str) -> tuple[str, int]:
 def family(host: str) -> socket.AddressFamily:
     """Of the socket that listens on this host."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches what listens on this host; of a name nobody knows."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

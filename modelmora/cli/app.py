@@ -37,6 +37,7 @@ VERBS = {
     "uninstall": ("Use", "models:uninstall"),
     "cache": ("Use", "cache:app"),
     "lock": ("Use", "lock:lock"),
+    "keys": ("Use", "keys:app"),
     "status": ("Look", "instance:status"),
     "logs": ("Look", "instance:logs"),
     "load": ("Use", "life:load"),

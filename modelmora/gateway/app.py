@@ -12,10 +12,12 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from modelmora import addresses
+from modelmora.access.files import keyring_of
 from modelmora.errors import ModelMoraError, Unreachable
 from modelmora.gateway.bridge import Bridge
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.doors.rest.routes import create_app
+from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
 from modelmora.kafka.admin import Admin, check_lanes
 from modelmora.kafka.background import background
@@ -50,6 +52,7 @@ class Gateway:
     async def start(self) -> None:
         """Connect and listen. Raises ModelMoraError with its exit code."""
         settings = self._settings
+        guard = Guard(keyring_of(settings))
         servers = bootstrap_servers(settings)
         admin = Admin(settings)
         states = await asyncio.to_thread(admin.create if settings.topics.create else admin.describe)
@@ -65,12 +68,12 @@ class Gateway:
             raise Unreachable(f"the broker at {servers} failed: {type(error).__name__}") from None
         request_bytes = settings.limits.request_bytes
         self._rest = HttpServer(
-            create_app(bridge, metrics, request_bytes), settings.host, settings.http_port
+            create_app(bridge, metrics, request_bytes, guard), settings.host, settings.http_port
         )
         host, port = await self._rest.start()
         self.http = f"http://{addresses.join(host, port)}"
         bridge.shelf.served_at(self.http)
-        self._rpc = RpcServer(bridge, metrics, request_bytes)
+        self._rpc = RpcServer(bridge, metrics, request_bytes, guard)
         port = await self._rpc.start(settings.host, settings.grpc_port)
         self.grpc = addresses.join(host, port)
         await self._rpc.serving(now=not bridge.faults())

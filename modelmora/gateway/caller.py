@@ -6,5 +6,6 @@ from contextvars import ContextVar
 
 from modelmora.messages.headers import LOCAL
 
+__all__ = ["LOCAL", "caller"]
 caller: ContextVar[str] = ContextVar("caller", default=LOCAL)
 """The principal of this call; tasks that it starts have it too."""

@@ -84,6 +84,8 @@ class Instance:
         self, part: str, address: str | None, method: str, path: str, options: dict[str, Any]
     ) -> Any:
         base = self._door(part, address)
+        if key := self.settings.access.key:
+            options = {"headers": {"authorization": f"Bearer {key.get_secret_value()}"}, **options}
         try:
             with self.talk.waiting(f"waiting for {base}{path}"):
                 return call(method, base + path, **options)
@@ -218,6 +220,8 @@ def problem(response: httpx.Response) -> ModelMoraError:
     line = health or (f"{code}: {told}" if code else f"{response.status_code} {told}")
     if response.status_code == HTTPStatus.NOT_FOUND:
         return NotFound(line)
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        line += " (commands send that of access.key, MODELMORA_ACCESS__KEY)"
     away = {BROKER_UNREACHABLE} if code else {None}
     if response.status_code in BEHIND and code in away:
         return Unreachable(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelmora.access.files import keyring_of
 from modelmora.broker.config import HOST, Ports, choose_ports, ports_file
 from modelmora.broker.ports import any_ports, require_free
 from modelmora.errors import ConfigurationError
@@ -46,7 +47,8 @@ def make_plan(settings: Settings, member_id: str) -> Plan:
        Its address is known before it runs, and whoever needs it waits for it without end: we
        stop everything should it not start.
     2. Another role without bootstrap servers is a ConfigurationError, as is a port that is taken.
-    3. The member is named, unless nodes come and go or the settings name it.
+    3. So is a gateway that needs keys and has none: it would say so only once the broker runs.
+    4. The member is named, unless nodes come and go or the settings name it.
     """
     own_broker = settings.role == "all" and not settings.bootstrap_servers
     if not own_broker and not settings.bootstrap_servers:
@@ -54,6 +56,8 @@ def make_plan(settings: Settings, member_id: str) -> Plan:
             f"--role {settings.role} needs a Kafka cluster: pass --bootstrap-servers HOST:PORT "
             "(only --role all starts a broker of its own)"
         )
+    if settings.role != "node":
+        keyring_of(settings)
     settled: dict[str, object] = settle_ports(settings)
     if not settings.dynamic_member and settings.member_id is None:
         settled["member_id"] = member_id

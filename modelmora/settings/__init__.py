@@ -1,5 +1,6 @@
 """Settings: `modelmora.yaml`, above it `MODELMORA_*` variables, above them the command's flags."""
 
+from modelmora.settings.access import AccessSettings
 from modelmora.settings.faults import place_of
 from modelmora.settings.fields import (
     MIB,
@@ -49,6 +50,7 @@ __all__ = [
     "NOTIFY_VARIABLE",
     "PREFIX",
     "YEAR_S",
+    "AccessSettings",
     "AdapterConfig",
     "KafkaSettings",
     "Licence",

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from modelmora.settings.access import AccessSettings
 from modelmora.settings.kafka import KafkaSettings, SchemaRegistrySettings, TopicSettings
 from modelmora.settings.kinds import (
     YEAR_S,
@@ -281,6 +282,7 @@ class Settings(Section):
     sources: SourceSettings = SourceSettings()
     objects: ObjectSettings = ObjectSettings()
     registry: RegistrySettings = RegistrySettings()
+    access: AccessSettings = AccessSettings()
     models_folder: FilePath | None = Field(
         None,
         description="a folder of files of models, or one file, as `modelmora apply` reads them; "

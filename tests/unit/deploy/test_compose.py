@@ -12,6 +12,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from modelmora.access.files import keyring_of
 from modelmora.cli.app import main
 from modelmora.settings import load_settings
 
@@ -125,6 +126,8 @@ def test_settings_are_understood(
         str(settings.grpc_port),
         str(settings.node_http_port),
     }
+    # Whoever reaches a published port is on this machine: the schema holds that.
+    assert keyring_of(settings) is None
     assert compose["services"]["topics"]["command"] == ["topics", "create"]
 
 

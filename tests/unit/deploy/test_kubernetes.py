@@ -10,7 +10,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from modelmora.access.files import KeyFile, keyring_of
 from modelmora.cli.app import main
+from modelmora.errors import ConfigurationError
 from modelmora.settings import Settings, load_settings
 
 K8S = Path(__file__).parents[3] / "k8s"
@@ -160,3 +162,12 @@ def test_environment_is_understood(
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_no_service_adds_variables_of_our_name(name: str) -> None:
     assert DEPLOYMENTS[name]["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
+def test_keys_are_where_the_gateway_looks(settings: Settings) -> None:
+    pod = MANIFESTS["Deployment/modelmora-gateway"]["spec"]["template"]["spec"]
+    (mount,) = (m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "keys")
+    file = KeyFile.of(settings)
+    assert {str(file.path.parent), str(file.pepper_path.parent)} == {mount["mountPath"]}
+    with pytest.raises(ConfigurationError, match="need API keys"):
+        keyring_of(settings)

@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from modelmora.gateway.doors.rest.routes import create_app
+from modelmora.gateway.jobs import Job, JobState
 from modelmora.gateway.metrics import Metrics
 from tests.unit.gateway.fakes import FakeHall
 
@@ -23,9 +24,9 @@ CHECKS = [
     response_schema_conformance,
     status_code_conformance,
 ]
-schema = schemathesis.openapi.from_asgi(
-    "/openapi.json", create_app(FakeHall(limit=1 << 30), Metrics(), 1_000_000)
-)
+hall = FakeHall(limit=1 << 30)
+hall.jobs["local", "echo"] = (Job("echo", "echo", JobState.QUEUED, 1, position=0), None)
+schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(hall, Metrics(), 1_000_000))
 
 
 def answers_are_as_described(path: str, method: str) -> Any:
@@ -60,6 +61,11 @@ OPERATIONS = {
     ("/models/{model_name}/unpin", "POST"): "unpin",
     ("/infer/{model_name}", "POST"): "infer",
     ("/objects", "POST"): "announce",
+    ("/infer/{model_name}/async", "POST"): "submit",
+    ("/jobs/{job_id}", "GET"): "job",
+    ("/jobs/{job_id}", "DELETE"): "cancel",
+    ("/jobs/{job_id}/result", "GET"): "result",
+    ("/jobs/{job_id}/events", "GET"): "job_events",
     ("/v1/models", "GET"): "openai_models",
     ("/v1/models/{model_name}", "GET"): "openai_model",
     ("/v1/chat/completions", "POST"): "openai_chat",

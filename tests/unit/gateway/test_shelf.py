@@ -10,7 +10,7 @@ import pytest
 
 from modelmora.errors import Code
 from modelmora.gateway.caller import caller
-from modelmora.gateway.doors.grpc.inference import write_response
+from modelmora.gateway.doors.grpc.answers import whole
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.hall import Ask
 from modelmora.gateway.metrics import Metrics
@@ -51,7 +51,7 @@ async def test_who_it_belongs_to_is_told_where_to_get_it(hall: FakeHall) -> None
     assert isinstance(told, SignedRef)
     assert told.url.startswith("https://store.test/")
     assert rest == [theirs, other, "text"]
-    message = write_response(result)
+    message = whole(result)
     assert [part.object.url for part in message.outputs[:3]] == [told.url, "", ""]
     token = caller.set("bob")
     again = hall.shelf.signed(result).outputs

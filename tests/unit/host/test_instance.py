@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from modelmora.errors import ConfigurationError, Unreachable
+from modelmora.errors import ConfigurationError, ModelMoraError, Unreachable
 from modelmora.host.instance import Instance, Talk, find, url_of
 from modelmora.host.runfile import NAME, RunInfo, read_run, write_run
 
@@ -139,3 +140,19 @@ def test_a_run_file_of_another_version_is_read(folder: Path) -> None:
     info = read_run(folder)
     assert info is not None
     assert (info.http, info.namespace, info.starting) == ("http://127.0.0.1:2", None, {})
+
+
+def test_it_is_asked_with_our_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def request(_: httpx.Client, *_args: object, **options: Any) -> httpx.Response:
+        asked.append(options.get("headers"))
+        return httpx.Response(401, json={"code": "unauthenticated", "detail": "no"})
+
+    monkeypatch.setattr(httpx.Client, "request", request)
+    write(folder, http="http://127.0.0.1:1")
+    for _ in range(2):
+        with pytest.raises(ModelMoraError, match="MODELMORA_ACCESS__KEY"):
+            find().ask_gateway("GET", "/models")
+        monkeypatch.setenv("MODELMORA_ACCESS__KEY", "mm_x")
+    assert asked == [None, {"authorization": "Bearer mm_x"}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from modelmora.broker.ports import any_ports
 from modelmora.errors import ConfigurationError
 from modelmora.host.plan import make_plan
-from modelmora.settings import YEAR_S, Settings, Timing
+from modelmora.settings import YEAR_S, AccessSettings, Settings, Timing
 
 PORTS = ("http_port", "grpc_port", "node_http_port")
 
@@ -68,3 +69,13 @@ def test_each_door_needs_a_port_of_its_own() -> None:
     (port,) = any_ports("127.0.0.1", 1)
     with pytest.raises(ConfigurationError, match="needs its own"):
         make_plan(settings(http_port=port, grpc_port=port), "me")
+
+
+def test_a_gateway_that_needs_keys_and_has_none_is_not_begun(tmp_path: Path) -> None:
+    there = {"host": "0.0.0.0", "bootstrap_servers": "k:9092", "data_dir": tmp_path}
+    for role in ("all", "gateway"):
+        with pytest.raises(ConfigurationError, match="modelmora keys create"):
+            make_plan(settings(role=role, **there), "me")
+    assert make_plan(settings(role="node", **there), "me").programs == ("node",)
+    open_to_all = AccessSettings(callers="anyone")
+    assert make_plan(settings(access=open_to_all, **there), "me").programs == ("node", "gateway")

@@ -13,7 +13,9 @@ from modelmora.gateway.doors.grpc import inference, management, registry
 from modelmora.gateway.doors.grpc.inference import InferenceService
 from modelmora.gateway.doors.grpc.management import ManagementService
 from modelmora.gateway.doors.grpc.registry import RegistryService
+from modelmora.gateway.doors.guarded import RpcGuard
 from modelmora.gateway.doors.oip import service as oip
+from modelmora.gateway.guard import EVERYBODY, Guard
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 
@@ -30,8 +32,11 @@ STATUS = health_pb2.HealthCheckResponse
 class RpcServer:
     """The gRPC server with health and reflection beside the service."""
 
-    def __init__(self, hall: Hall, metrics: Metrics, request_bytes: int) -> None:
+    def __init__(
+        self, hall: Hall, metrics: Metrics, request_bytes: int, guard: Guard = EVERYBODY
+    ) -> None:
         self._server = grpc.aio.server(
+            interceptors=(RpcGuard(guard, metrics),),
             options=(
                 # Without it a taken port is shared in silence.
                 ("grpc.so_reuseport", 0),
@@ -52,7 +57,7 @@ class RpcServer:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
-            )
+            ),
         )
         services = (
             InferenceService(hall, metrics),

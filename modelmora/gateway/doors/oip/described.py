@@ -11,6 +11,11 @@ from modelmora.gateway.doors.oip.bodies import OipIndexBody, OipInferBody, OipOr
 BODIES = (OipInferBody, OipIndexBody, OipOrderBody)
 
 
+PREFIX = "/v2"
+"""How the paths of this door begin."""
+ENVELOPE = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/OipError"}}}}
+
+
 class OipError(BaseModel):
     """Why a request failed; a header has the stable code."""
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Scope
 
 from modelmora.gateway.doors.oip import described, models
 from modelmora.gateway.doors.oip.asking import DOOR, answer
@@ -32,6 +33,7 @@ from modelmora.gateway.doors.rest.reading import (
     only_json,
     unless_gone,
 )
+from modelmora.gateway.guard import CHALLENGE
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, answer_of
@@ -193,9 +195,16 @@ def check_type(headers: Headers) -> None:
         only_json(headers)
 
 
+def unread(_scope: Scope, refusal: Refusal) -> Response:
+    """The response that tells a refusal to a caller of whose body nothing was read."""
+    return refused(refusal, unread=True)
+
+
 def refused(refusal: Refusal, *, unread: bool = False) -> Response:
     """The response that tells a refusal; `unread` where the body was not read to its end."""
     headers = {ERROR_CODE: str(refusal.code), **({"connection": "close"} if unread else {})}
+    if refusal.code == DoorCode.UNAUTHENTICATED:
+        headers |= CHALLENGE
     if refusal.request_id:
         headers["x-request-id"] = refusal.request_id
     if refusal.retry_after_ms:

@@ -92,6 +92,11 @@ class ImageAnswer(BaseModel):
     output_format: str
 
 
+PREFIX = "/v1/"
+"""How the paths of this door begin."""
+ENVELOPE = {
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+}
 BODIES = (ChatBody, CompletionBody, EmbeddingBody, ImageBody, RerankBody)
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {"description": "It failed; `error.code` is stable.", "model": ErrorAnswer}

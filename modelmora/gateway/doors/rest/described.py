@@ -8,11 +8,16 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
+from starlette.responses import Response
 
+from modelmora.gateway.doors.guarded import OPEN_PATHS
 from modelmora.gateway.doors.oip import described as oip
 from modelmora.gateway.doors.openai import described as openai
+from modelmora.gateway.doors.rest import forms
 from modelmora.gateway.doors.rest.bodies import InferBody, ObjectBody, OrderBody
 from modelmora.gateway.doors.rest.catalogue import Choice
+from modelmora.gateway.hall import MOST_WAIT_S
+from modelmora.gateway.jobs import JobState
 from modelmora.messages import State
 from modelmora.settings import ModelConfig, ModelDetails
 from modelmora.web.problems import PROBLEM
@@ -20,10 +25,11 @@ from modelmora.wire.forms import JsonContent
 
 ABOUT = (
     "Errors are `application/problem+json`: `code` is stable, `detail` says what to do next. "
-    "No credentials are asked for."
+    "Where keys are asked for, each call sends one: `Authorization: Bearer mm_...`."
 )
 TAGS = [
     {"name": "infer", "description": "Run a model"},
+    {"name": "jobs", "description": "Run a model without waiting"},
     {"name": "openai", "description": "What clients of OpenAI's call"},
     {"name": "oip", "description": "What clients of the Open Inference Protocol (v2) call"},
     {"name": "models", "description": "Which models there are"},
@@ -180,6 +186,13 @@ def infer_description() -> dict[str, Any]:
                 "schema": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
             },
             {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "description": "Your own key, from which an id of yours is made.",
+                "schema": {"type": "string", "pattern": "^[\\x20-\\x7e]{1,255}$"},
+            },
+            {
                 "name": "traceparent",
                 "in": "header",
                 "required": False,
@@ -188,6 +201,101 @@ def infer_description() -> dict[str, Any]:
             },
         ],
     }
+
+
+class JobError(BaseModel):
+    """Why a job has no result."""
+
+    code: str
+    message: str
+    retry_after_ms: int | None
+
+
+class JobAnswer(BaseModel):
+    """How a job stands; times are Unix ms, null is what nobody knows (yet)."""
+
+    request_id: str
+    model: str
+    version: str | None
+    state: JobState
+    position: int | None = Field(description="Requests ahead of it")
+    estimate_ms: float | None = Field(description="How long until it starts")
+    step: int | None
+    steps: int | None
+    progress: float | None = Field(description="`step` of `steps`, 0 to 1")
+    submitted_at: int
+    ended_at: int | None
+    held_until: int | None = Field(description="When its result is gone")
+    error: JobError | None = Field(description="Why it ended without a result")
+
+
+def _of_job(
+    summary: str,
+    description: str,
+    answer: str,
+    parameters: tuple[dict[str, Any], ...] = (),
+    **more: Any,
+) -> dict[str, Any]:
+    """The parts of an operation on a job; `default` is every error."""
+    named = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    words = {"description": "The `request_id` of the job."}
+    refused = {"description": "Any error; another's job is `not_found`.", **_problem()}
+    return {
+        "summary": summary,
+        "description": description,
+        "response_description": answer,
+        "response_model": JobAnswer,
+        "responses": {"default": refused, **more.pop("responses", {})},
+        "openapi_extra": {"parameters": [named | words, *parameters]},
+        "tags": ["jobs"],
+        **more,
+    }
+
+
+_WAIT = {
+    "name": "wait_s",
+    "in": "query",
+    "required": False,
+    "description": "Answer once it has ended, or after so many seconds.",
+    "schema": {"type": "number", "minimum": 0, "maximum": MOST_WAIT_S},
+}
+JOB = _of_job("Tell how a job stands", "Any gateway tells of any job.", "How it stands.", (_WAIT,))
+CANCEL = _of_job(
+    "Cancel a job",
+    "What has ended by then stays as it is.",
+    "It has ended.",
+    responses={202: {"model": JobAnswer, "description": "It is about to end."}},
+)
+RESULT = _of_job(
+    "Read the result of a job",
+    "In the forms of `POST /infer/{model_name}` but events. Before the job has ended it is "
+    "`not_finished`, after its time `gone`; a job that failed is told as it failed.",
+    "The outputs, and where the time went.",
+    response_model=InferAnswer,
+    responses={200: {"content": forms.BINARY}},
+)
+JOB_EVENTS = _of_job(
+    "Follow a job",
+    "Server-sent events: `job` as it stands, `progress` as it comes, and last `job` as it has "
+    "ended. Leaving leaves the job alone.",
+    "The events.",
+    response_model=None,
+    responses={200: {"content": forms.STREAMED}},
+    response_class=Response,
+)
+
+
+SUBMIT: dict[str, Any] = {
+    "summary": "Run a model without waiting",
+    "description": "Answered once the request is written; the job survives its caller and "
+    "every gateway. The same id or key again is the same job.",
+    "response_description": "The job; `Location` is where to ask for it.",
+    "response_model": JobAnswer,
+    "status_code": 202,
+    "responses": problem_responses(),
+    "openapi_extra": infer_description(),
+    "tags": ["jobs"],
+}
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:
@@ -205,4 +313,20 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
         named[model.__name__] = own
+    schema["components"]["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "Where keys are asked for."}
+    }
+    for path, operations in schema["paths"].items():
+        if path not in OPEN_PATHS:
+            for operation in operations.values():
+                operation["security"] = [{}, {"key": []}]
+                operation["responses"]["401"] = _shut(path)
     return schema
+
+
+def _shut(path: str) -> dict[str, Any]:
+    told = {"description": "A key is needed, and this is none that holds: `unauthenticated`."}
+    for door in (openai, oip):
+        if path.startswith(door.PREFIX):
+            return told | door.ENVELOPE
+    return told | _problem()

@@ -104,20 +104,20 @@ async def events(
         except StopAsyncIteration:
             return
         except Refusal as refusal:
-            yield _problem(request, refusal)
+            yield problem_event(request, refusal)
         except Exception:
-            yield _problem(request, failed())
+            yield problem_event(request, failed())
             log.exception("a stream failed")
 
 
 def _events_of(told: Told, text: Followed) -> Iterator[bytes]:
     if isinstance(told.what, ProgressEvent):
         text.take(told.what)
-        yield event(orjson.dumps(_progress(told.what)), "progress")
+        yield event(orjson.dumps(progress_form(told.what)), "progress")
         return
     result = told.what
     if rest := text.rest_of(result):
-        yield event(orjson.dumps(_progress(rest)), "progress")
+        yield event(orjson.dumps(progress_form(rest)), "progress")
     try:
         yield event(orjson.dumps(result_form(result)), "result")
     except BadTensor as error:
@@ -126,11 +126,13 @@ def _events_of(told: Told, text: Followed) -> Iterator[bytes]:
         ) from None
 
 
-def _problem(request: Request, refusal: Refusal) -> bytes:
+def problem_event(request: Request, refusal: Refusal) -> bytes:
+    """The event that tells a refusal."""
     return event(bytes(problems.problem(request, refusal).body), "problem")
 
 
-def _progress(event: ProgressEvent) -> dict[str, Any]:
+def progress_form(event: ProgressEvent) -> dict[str, Any]:
+    """What is told of a request, in JSON."""
     told = {
         "request_id": event.request_id,
         "stage": event.stage,
@@ -182,10 +184,19 @@ _FORMS: dict[str, Callable[[InferenceResult], tuple[bytes, dict[str, str]]]] = {
 }
 
 
-def described() -> dict[str, Any]:
-    """The forms beside JSON, for OpenAPI."""
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    return {EVENTS: {"schema": {"type": "string"}}, **dict.fromkeys(_FORMS, binary)}
+_STREAM = {
+    "schema": {
+        "type": "object",
+        "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+        "required": ["data"],
+    }
+}
+STREAMED: dict[str, Any] = {EVENTS: _STREAM}
+"""Events, for OpenAPI."""
+BINARY: dict[str, Any] = {
+    form: {"schema": {"type": "string", "format": "binary"}} for form in _FORMS
+}
+"""The forms that are bytes, for OpenAPI."""
 
 
 def _not_acceptable(result: InferenceResult, wanted: str) -> Refusal:

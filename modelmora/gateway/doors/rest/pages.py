@@ -109,7 +109,8 @@ def _operation(
     model: str,
     base: str,
 ) -> str:
-    where = path.replace("{model_name}", model).replace("{name}", model).replace("{version}", "1")
+    where = path.replace("{model_name}", model).replace("{name}", model)
+    where = where.replace("{version}", "1").replace("{job_id}", "my-job")
     body = operation.get("requestBody")
     example = body["content"]["application/json"]["example"] if body else None
     area = ""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
+from modelmora.gateway.guard import CHALLENGE
 from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.web import problems
 from modelmora.web.problems import DoorCode
@@ -16,7 +18,13 @@ _TELLING: Mapping[str, Mapping[str, str]] = {
         "accept": "application/json",
         "accept-encoding": "gzip, deflate",
     },
+    DoorCode.UNAUTHENTICATED: CHALLENGE,
 }
+
+
+def unread(scope: Scope, refusal: Refusal) -> Response:
+    """The response that tells a refusal to a caller of whose body nothing was read."""
+    return problem(Request(scope), refusal, unread=True)
 
 
 def problem(request: Request, refusal: Refusal, *, unread: bool = False) -> Response:

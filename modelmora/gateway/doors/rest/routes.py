@@ -11,27 +11,36 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from modelmora import __version__
+from modelmora.gateway.doors.guarded import HttpGuard, Telling
+from modelmora.gateway.doors.oip import described as oip
 from modelmora.gateway.doors.oip.routes import add_oip
+from modelmora.gateway.doors.oip.routes import unread as oip_unread
+from modelmora.gateway.doors.openai import described as openai
+from modelmora.gateway.doors.openai.errors import unread as openai_unread
 from modelmora.gateway.doors.openai.routes import add_openai
 from modelmora.gateway.doors.rest import described, forms, problems
-from modelmora.gateway.doors.rest.bodies import read_ask
+from modelmora.gateway.doors.rest.asking import asked
+from modelmora.gateway.doors.rest.jobs import add_jobs
 from modelmora.gateway.doors.rest.models import add_models
 from modelmora.gateway.doors.rest.objects import add_objects
 from modelmora.gateway.doors.rest.orders import add_orders
 from modelmora.gateway.doors.rest.pages import add_pages
-from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body, unless_gone
-from modelmora.gateway.hall import Ask, Hall, check_request_id, state_of
+from modelmora.gateway.doors.rest.reading import CALLER_GONE, unless_gone
+from modelmora.gateway.guard import EVERYBODY, Guard
+from modelmora.gateway.hall import Ask, Hall, state_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.watching import watch
 from modelmora.web.events import EVENTS, Events
-from modelmora.web.problems import install, trace_of
+from modelmora.web.problems import install
 from modelmora.web.surface import Surface
 
 JSON_OVER_RECORD = 8  # FP32 as text and escaped text are up to six times their bytes
 
 
-def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
+def create_app(
+    hall: Hall, metrics: Metrics, request_bytes: int, guard: Guard = EVERYBODY
+) -> FastAPI:
     """The ASGI app; `request_bytes` is the limit of an encoded request."""
     # FastAPI's own pages load scripts from a foreign host.
     app = FastAPI(
@@ -45,7 +54,14 @@ def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
     app.openapi = cache(partial(described.openapi, app))  # type: ignore[method-assign]
     install(app)
     app.add_middleware(Surface, routes=app.routes)
+    tellings: dict[str, Telling] = {
+        "": problems.unread,
+        openai.PREFIX: openai_unread,
+        oip.PREFIX: oip_unread,
+    }
+    app.add_middleware(HttpGuard, guard=guard, metrics=metrics, tellings=tellings)
     _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
+    add_jobs(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_openai(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_oip(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_models(app, hall)
@@ -132,29 +148,17 @@ def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> N
         "outcome. Hanging up cancels it.",
         response_description="The outputs, and where the time went.",
         response_model=described.InferAnswer,
-        responses={200: {"content": forms.described()}, **described.problem_responses()},
+        responses={
+            200: {"content": {**forms.STREAMED, **forms.BINARY}},
+            **described.problem_responses(),
+        },
         openapi_extra=described.infer_description(),
         tags=["infer"],
     )
     async def infer(request: Request) -> Response:
-        body = Body(hall, request, body_limit)
-        request_id: str | None = None
-        try:
-            request_id = check_request_id(", ".join(request.headers.getlist("x-request-id")))
-            ask = read_ask(
-                request.path_params["model_name"],
-                await body.read(),
-                request_id=request_id,
-                traceparent=trace_of(request.scope),
-            )
-        except Refusal as refusal:
-            refusal.request_id = refusal.request_id or request_id or ""
-            metrics.refused("rest", refusal.code)
-            return problems.problem(request, refusal, unread=not body.whole)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
-        finally:
-            body.release()
+        ask = await asked(hall, request, metrics, body_limit)
+        if isinstance(ask, Response):
+            return ask
         form = forms.form_of(", ".join(request.headers.getlist("accept")))
         if form == EVENTS:
             return await _stream(hall, ask, request)

@@ -1,0 +1,34 @@
+"""Settings of who may call the gateway."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from modelmora.settings.kinds import FilePath
+from modelmora.settings.section import Section
+
+
+class AccessSettings(Section):
+    """Who may call the gateway, and who we are to it."""
+
+    callers: Literal["auto", "keys", "anyone"] = Field(
+        "auto",
+        description="`keys`: whoever has an API key, see [Keys](../howto/keys.md); `anyone`; or "
+        "`auto`: anyone where `host` is this machine alone (127.0.0.1, ::1, localhost), else keys",
+    )
+    keys_file: FilePath | None = Field(
+        None,
+        description="the file of API keys, read again when it changes; none = `keys.json` in the "
+        "data folder",
+    )
+    pepper: SecretStr | None = Field(
+        None, description="a secret without which nobody can check or make keys for that file"
+    )
+    pepper_file: FilePath | None = Field(
+        None,
+        description="a file that holds it, made with the first key; goes before `pepper`; none of "
+        "both = `keys.pepper` in the data folder",
+    )
+    key: SecretStr | None = Field(None, description="the API key that our own commands send")
