@@ -37,6 +37,7 @@ class Reader:
     def __init__(self, servers: str, namespace: str) -> None:
         self.texts: dict[str, str] = {}
         self.attempts: dict[str, list[tuple[int, int]]] = {}
+        self.accepted: set[str] = set()
         self._topic = f"{namespace}.progress"
         settings = {"bootstrap.servers": servers, "group.id": "reader", "log_level": 0}
         self._consumer = Consumer(settings | {"enable.auto.commit": False})
@@ -50,6 +51,8 @@ class Reader:
                 self._take(decode_progress(message.value()))
 
     def _take(self, event: ProgressEvent) -> None:
+        if event.stage is ProgressStage.ACCEPTED:
+            self.accepted.add(event.request_id)
         if event.stage is not ProgressStage.CHUNK:
             return
         name = event.request_id

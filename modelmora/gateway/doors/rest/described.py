@@ -328,5 +328,5 @@ def _shut(path: str) -> dict[str, Any]:
     told = {"description": "A key is needed, and this is none that holds: `unauthenticated`."}
     for door in (openai, oip):
         if path.startswith(door.PREFIX):
-            return told | door.ENVELOPE
-    return told | _problem()
+            return {**told, **door.ENVELOPE}
+    return {**told, **_problem()}

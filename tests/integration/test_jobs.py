@@ -1,0 +1,174 @@
+"""Jobs over the topics: any gateway tells of them, after kills too, and to their caller alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from modelmora.access.files import KeyFile
+from modelmora.access.keys import Keys, made
+from modelmora.broker import EmbeddedBroker
+from modelmora.settings import Settings
+from modelmora.wire import new_request_id
+from tests.integration.test_stepped import Station
+from tests.nodes import PARTITIONS, GatewayProcess
+from tests.programs import eventually
+
+CAP_S = 60
+MODELS = json.dumps(
+    [
+        {"name": "count", "task": "count", "source": "builtin:count", "options": {"slots": 1}},
+        {"name": "echo", "task": "echo", "source": "builtin:echo"},
+    ]
+)
+Pair = tuple[GatewayProcess, GatewayProcess]
+Opened = Callable[[GatewayProcess, str], httpx.Client]
+
+
+@pytest.fixture(scope="module")
+def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    made = Station(broker.bootstrap_servers, tmp_path_factory.mktemp("jobs"), MODELS)
+    try:
+        yield made
+        made.close()
+    finally:
+        if made.node.running:
+            made.node.kill()
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("keys")
+    found = {"folder": str(folder)}
+
+    def add(keys: Keys, pepper: bytes) -> Keys:
+        for name in ("alice", "bob"):
+            found[name], key = made(keys, name, pepper, 0)
+            keys = (*keys, key)
+        return keys
+
+    KeyFile.of(Settings(data_dir=folder)).change(add)
+    return found
+
+
+@pytest.fixture
+def gateways(
+    station: Station, keys: dict[str, str], tmp_path: Path
+) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
+    held = {
+        "ACCESS__CALLERS": "keys",
+        "ACCESS__KEYS_FILE": f"{keys['folder']}/keys.json",
+        "ACCESS__PEPPER_FILE": f"{keys['folder']}/keys.pepper",
+    }
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    programs = [
+        GatewayProcess(station.servers, station.namespace, tmp_path / name, held)
+        for name in ("one", "two")
+    ]
+    with programs[0] as one, programs[1] as two:
+        yield one, two
+
+
+@pytest.fixture
+def client() -> Iterator[Opened]:
+    """Opens a client with a key, and closes it in the end."""
+    with ExitStack() as stack:
+
+        def opened(gateway: GatewayProcess, key: str) -> httpx.Client:
+            headers = {"authorization": f"Bearer {key}"}
+            made = httpx.Client(base_url=gateway.http, headers=headers, timeout=CAP_S)
+            return stack.enter_context(made)
+
+        yield opened
+
+
+def submit(at: httpx.Client, model: str, words: int = 3, ms: float = 0, **headers: str) -> Any:
+    parameters = {"words": words, "ms": ms} if model == "count" else {}
+    body = {"inputs": ["x"], "parameters": parameters}
+    answer = at.post(f"/infer/{model}/async", json=body, headers=headers)
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["location"] == f"/jobs/{answer.json()['request_id']}"
+    return answer.json()
+
+
+def state(at: httpx.Client, job_id: str, wait_s: float = 0) -> Any:
+    return at.get(f"/jobs/{job_id}", params={"wait_s": wait_s}).json()
+
+
+def test_any_gateway_tells_of_a_job_to_its_caller_alone(
+    gateways: Pair, keys: dict[str, str], client: Opened
+) -> None:
+    one, two = (client(gateway, keys["alice"]) for gateway in gateways)
+    job_id = submit(one, "echo")["request_id"]
+    for at in (two, one):
+        job = state(at, job_id, CAP_S)
+        assert (job["state"], job["version"], job["error"]) == ("completed", "1", None)
+        assert job["held_until"] > job["ended_at"] >= job["submitted_at"]
+        assert at.get(f"/jobs/{job_id}/result").json()["outputs"] == ["x"]
+    for gateway in gateways:
+        other = client(gateway, keys["bob"])
+        for path in (f"/jobs/{job_id}", f"/jobs/{job_id}/result", f"/jobs/{job_id}/events"):
+            assert other.get(path).json()["code"] == "not_found"
+        assert other.delete(f"/jobs/{job_id}").status_code == 404
+        taken = other.post("/infer/echo", json={"inputs": "y"}, headers={"x-request-id": job_id})
+        assert (taken.status_code, taken.json()["code"]) == (409, "conflict")
+    assert state(one, new_request_id(PARTITIONS))["code"] == "not_found"
+
+
+def test_a_job_is_watched_and_taken_back_elsewhere(
+    gateways: Pair, keys: dict[str, str], client: Opened
+) -> None:
+    one, two = (client(gateway, keys["alice"]) for gateway in gateways)
+    running = submit(one, "count", 100_000, 5)["request_id"]
+    behind = submit(one, "count", 3)["request_id"]
+    eventually(lambda: state(two, running)["state"] == "processing", "it runs")
+    assert two.get(f"/jobs/{running}/result").json()["code"] == "not_finished"
+    assert state(two, behind)["state"] == "queued"
+    with two.stream("GET", f"/jobs/{running}/events") as events:
+        names = (line[7:] for line in events.iter_lines() if line.startswith("event: "))
+        assert next(names) == "job"
+        assert two.delete(f"/jobs/{running}").json()["state"] == "cancelled"
+        assert [*names][-1] == "job"
+    error = one.get(f"/jobs/{running}/result")
+    assert (error.status_code, error.json()["code"]) == (409, "cancelled")
+    assert state(two, behind, CAP_S)["state"] == "completed"
+
+
+def test_a_gateway_is_killed_with_callers_and_jobs_open(
+    station: Station, gateways: Pair, keys: dict[str, str], client: Opened
+) -> None:
+    one, two = (client(gateway, keys["alice"]) for gateway in gateways)
+    long = submit(one, "count", 1000, 5)["request_id"]  # in the way of all others
+    jobs = [submit(one, "count")["request_id"] for _ in range(20)]
+    callers = [new_request_id(PARTITIONS) for _ in range(20)]
+    body = {"inputs": ["x"], "parameters": {"words": 2}}
+
+    def ask(at: httpx.Client, request_id: str) -> Any:
+        try:
+            return at.post("/infer/count", json=body, headers={"x-request-id": request_id}).json()
+        except httpx.HTTPError:
+            return None
+
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(ask, one, each) for each in callers]
+
+        def accepted() -> bool:
+            station.reader.read()
+            return station.reader.accepted >= {*callers}
+
+        eventually(accepted, "a node has accepted them all")
+        gateways[0].kill()
+        assert all(each.result() is None for each in waiting)
+        again = [*pool.map(lambda each: ask(two, each), callers)]
+    assert state(two, long, CAP_S)["state"] == "completed"
+    assert [each["request_id"] for each in again] == callers
+    assert [state(two, each, CAP_S)["state"] for each in jobs] == ["completed"] * len(jobs)
+    station.seen.answers([*callers, *jobs])  # one outcome each, so none has run twice
