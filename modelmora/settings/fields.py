@@ -23,6 +23,7 @@ from modelmora.settings.kinds import (
     Span,
 )
 from modelmora.settings.models import ModelConfig, RegistrySettings
+from modelmora.settings.purposes import Purposes
 from modelmora.settings.section import Section
 
 MIB = 1 << 20
@@ -359,6 +360,7 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     sources: SourceSettings = SourceSettings()
     registry: RegistrySettings = RegistrySettings()
+    purposes: Purposes = Purposes()
     models_folder: FilePath | None = Field(
         None,
         description="a folder of files of models, or one file, as `modelmora apply` reads them; "

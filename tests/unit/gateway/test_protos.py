@@ -8,7 +8,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 ROOT = Path(__file__).parents[3]
-PROTOS = ("inference", "management", "registry")
+PROTOS = ("miraveja/model", "v1/inference", "v1/management", "v1/registry")
 STUBS = [f"{name}_pb2{kind}" for name in PROTOS for kind in (".py", ".pyi", "_grpc.py")]
 
 
@@ -21,13 +21,13 @@ def test_stubs_are_up_to_date(tmp_path: Path) -> None:
             f"-I{ROOT / 'protos'}",
             f"-I{well_known}",
             *outputs,
-            *(f"modelmora/rpc/v1/{name}.proto" for name in PROTOS),
+            *(f"modelmora/rpc/{name}.proto" for name in PROTOS),
         ]
     )
     assert code == 0
     for name in STUBS:
-        made = (tmp_path / "modelmora/rpc/v1" / name).read_text()
-        assert (ROOT / "modelmora/rpc/v1" / name).read_text() == made, name
+        made = (tmp_path / "modelmora/rpc" / name).read_text()
+        assert (ROOT / "modelmora/rpc" / name).read_text() == made, name
 
 
 def test_the_package_is_the_public_name() -> None:

@@ -15,10 +15,13 @@ from modelmora.gateway.doors.grpc import inference, management, registry
 from modelmora.gateway.doors.grpc.inference import InferenceService
 from modelmora.gateway.doors.grpc.management import ManagementService
 from modelmora.gateway.doors.grpc.registry import RegistryService
+from modelmora.gateway.doors.miraveja import rpc as miraveja
+from modelmora.gateway.doors.miraveja.rpc import MiravejaServices
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.messages.headers import ERROR_CODE
+from modelmora.settings import Purposes
 
 KEEPALIVE_MS = 30_000  # a caller whose machine says nothing for twice as long is gone
 STATUS = health_pb2.HealthCheckResponse
@@ -27,7 +30,13 @@ STATUS = health_pb2.HealthCheckResponse
 class RpcServer:
     """The gRPC server with health and reflection beside the service."""
 
-    def __init__(self, hall: Hall, metrics: Metrics, request_bytes: int) -> None:
+    def __init__(
+        self,
+        hall: Hall,
+        metrics: Metrics,
+        request_bytes: int,
+        purposes: Purposes = Purposes(),  # noqa: B008  (frozen)
+    ) -> None:
         self._server = grpc.aio.server(
             options=(
                 # Without it a taken port is shared in silence.
@@ -48,9 +57,11 @@ class RpcServer:
             ManagementService(hall, _abort),
         )
         self._server.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
+        others = MiravejaServices(hall, metrics, purposes, _abort)
+        self._server.add_generic_rpc_handlers(others.handlers())
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        ours = (inference.SERVICE, registry.SERVICE, management.SERVICE)
+        ours = (inference.SERVICE, registry.SERVICE, management.SERVICE, *miraveja.SERVICES)
         names = (*ours, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self._serving: bool | None = None
@@ -82,8 +93,10 @@ class RpcServer:
         await self._server.stop(grace_s)
 
 
-async def _abort(context: Any, refusal: Refusal) -> NoReturn:
-    trailing = [(ERROR_CODE, str(refusal.code))]
+async def _abort(
+    context: Any, refusal: Refusal, more: tuple[tuple[str, str], ...] = ()
+) -> NoReturn:
+    trailing = [(ERROR_CODE, str(refusal.code)), *more]
     if refusal.request_id:
         trailing.append(("modelmora-request-id", refusal.request_id))
     if refusal.retry_after_ms:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
+from modelmora.gateway.doors.miraveja import described as miraveja
 from modelmora.gateway.doors.openai import described as openai
 from modelmora.gateway.doors.rest.bodies import InferBody, OrderBody
 from modelmora.gateway.doors.rest.catalogue import Choice
@@ -24,6 +25,7 @@ ABOUT = (
 TAGS = [
     {"name": "infer", "description": "Run a model"},
     {"name": "openai", "description": "What clients of OpenAI's call"},
+    {"name": "miraveja", "description": "What MiraVeja's services call"},
     {"name": "models", "description": "Which models there are"},
     {"name": "health", "description": "Whether it is well"},
 ]
@@ -198,8 +200,9 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
-    bodies = (InferBody, OrderBody, Problem, ModelConfig, ModelDetails, Choice, *openai.BODIES)
-    for model in bodies:
+    bodies = (InferBody, OrderBody, Problem, ModelConfig, ModelDetails, Choice)
+    named[miraveja.REQUEST] = miraveja.EITHER
+    for model in (*bodies, *openai.BODIES, *miraveja.BODIES):
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
         named[model.__name__] = own

@@ -110,6 +110,7 @@ def _operation(
     base: str,
 ) -> str:
     where = path.replace("{model_name}", model).replace("{name}", model).replace("{version}", "1")
+    where = where.replace("{requestId}", "REQUEST_ID")
     body = operation.get("requestBody")
     example = body["content"]["application/json"]["example"] if body else None
     area = ""

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from modelmora import __version__
+from modelmora.gateway.doors.miraveja.routes import add_miraveja
 from modelmora.gateway.doors.openai.routes import add_openai
 from modelmora.gateway.doors.rest import described, forms, problems
 from modelmora.gateway.doors.rest.bodies import read_ask
@@ -45,6 +46,7 @@ def create_app(hall: Hall, metrics: Metrics, request_bytes: int) -> FastAPI:
     app.add_middleware(Surface, routes=app.routes)
     _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_openai(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
+    add_miraveja(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_models(app, hall)
     add_orders(app, hall)
     _add_models_health(app, hall)
