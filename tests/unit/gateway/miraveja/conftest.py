@@ -32,14 +32,18 @@ def purposes() -> Purposes:
 
 
 @pytest.fixture
-async def channel(hall: FakeHall, purposes: Purposes) -> AsyncIterator[Any]:
+async def address(hall: FakeHall, purposes: Purposes) -> AsyncIterator[str]:
     server = RpcServer(hall, Metrics(), 1_000_000, purposes)
     try:
-        port = await server.start("127.0.0.1", 0)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield channel
+        yield f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
     finally:
         await server.stop(0)
+
+
+@pytest.fixture
+async def channel(address: str) -> AsyncIterator[Any]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield channel
 
 
 @pytest.fixture(scope="module")
