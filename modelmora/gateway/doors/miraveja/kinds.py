@@ -10,7 +10,7 @@ from typing import Any
 from modelmora.errors import Code
 from modelmora.gateway.doors.miraveja import drawing
 from modelmora.gateway.doors.miraveja.choosing import Suit
-from modelmora.gateway.doors.miraveja.images import image_of, uri_of
+from modelmora.gateway.doors.miraveja.images import uri_of
 from modelmora.gateway.doors.miraveja.ratings import rating_of
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Content, InferenceResult, Parameter, RegistryRecord, Tensor
@@ -26,7 +26,9 @@ TITLE_TOKENS = 48
 EYES = Suit("txt2txt", eyes=True)
 CLASSES = Suit("classify")
 CAPTIONS = Suit("img2txt")
+Images = tuple[Content, ...]
 Sent = tuple[tuple[Content, ...], dict[str, Parameter]]
+Send = Callable[[Any, Images, RegistryRecord, Purposes], Sent]
 Tell = Callable[[InferenceResult, Any, Purposes], None]
 
 
@@ -38,8 +40,8 @@ class Kind:
     """
 
     suits: tuple[Suit, ...]
-    send: Callable[[Any, RegistryRecord, Purposes], Sent]
-    """The inputs and parameters of a request for that model. Raises Refusal."""
+    send: Send
+    """The inputs and parameters of a request with its images, for that model. Raises Refusal."""
     tell: Tell
     """Puts an outcome into a response. Raises Refusal."""
     purpose: str = ""
@@ -49,41 +51,47 @@ class Kind:
         return named or getattr(purposes, f"{self.purpose}_model", None) or ""
 
 
-def _text(request: Any, _: RegistryRecord, __: Purposes) -> Sent:
+def _text(request: Any, _: Images, __: RegistryRecord, ___: Purposes) -> Sent:
     return (request.text,), {}
 
 
-def _image(request: Any, _: RegistryRecord, __: Purposes) -> Sent:
-    return (image_of(request.image_uri),), {}
+def _image(_: Any, images: Images, __: RegistryRecord, ___: Purposes) -> Sent:
+    return images, {}
 
 
-def _prompt(request: Any, _: RegistryRecord, __: Purposes) -> Sent:
+def _prompt(request: Any, _: Images, __: RegistryRecord, ___: Purposes) -> Sent:
     return (request.parameters.prompt,), drawing.parameters_of(request.parameters)
 
 
-def _looking(purpose: str, **more: Parameter) -> Callable[[Any, RegistryRecord, Purposes], Sent]:
+def _looking(purpose: str, **more: Parameter) -> Send:
     """An image, behind what a model that reads is asked; the same image gets the same words."""
 
-    def send(request: Any, record: RegistryRecord, purposes: Purposes) -> Sent:
-        image = image_of(request.image_uri)
+    def send(_: Any, images: Images, record: RegistryRecord, purposes: Purposes) -> Sent:
         if record.task == CLASSES.task:
-            return (image,), {"top_k": MOST_TAGS}
+            return images, {"top_k": MOST_TAGS}
         if record.task != EYES.task:
-            return (image,), {}
-        return (getattr(purposes, f"{purpose}_prompt"), image), {"temperature": 0, **more}
+            return images, {}
+        return (getattr(purposes, f"{purpose}_prompt"), *images), {"temperature": 0, **more}
 
     return send
 
 
-def _rated(request: Any, _: RegistryRecord, __: Purposes) -> Sent:
-    return (image_of(request.image_uri),), {"top_k": MOST_LABELS}
+def _rated(_: Any, images: Images, __: RegistryRecord, ___: Purposes) -> Sent:
+    return images, {"top_k": MOST_LABELS}
 
 
-def _post(request: Any, _: RegistryRecord, purposes: Purposes) -> Sent:
-    if not request.image_uris:
+def _post(_: Any, images: Images, __: RegistryRecord, purposes: Purposes) -> Sent:
+    if not images:
         raise Refusal(Code.INVALID_INPUT, "image_uris: one at least is needed")
-    images = [image_of(each) for each in request.image_uris]
     return (purposes.post_text_prompt, *images), {}
+
+
+def uris_of(request: Any) -> tuple[str, ...]:
+    """The images that a request names."""
+    known = request.DESCRIPTOR.fields_by_name
+    if "image_uri" in known:
+        return (request.image_uri,)
+    return tuple(request.image_uris) if "image_uris" in known else ()
 
 
 def _vector(result: InferenceResult, response: Any, _: Purposes) -> None:

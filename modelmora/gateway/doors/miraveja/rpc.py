@@ -7,22 +7,26 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol
 
 import grpc
+import structlog
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from modelmora.errors import Code
 from modelmora.gateway.doors.miraveja.choosing import address_of, choose
 from modelmora.gateway.doors.miraveja.flows import Failures, in_order, in_parallel
-from modelmora.gateway.doors.miraveja.kinds import KINDS
+from modelmora.gateway.doors.miraveja.images import image_of
+from modelmora.gateway.doors.miraveja.kinds import KINDS, uris_of
 from modelmora.gateway.hall import Ask, Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.watching import failed
 from modelmora.rpc.miraveja import model_pb2 as pb
 from modelmora.settings import Purposes
 from modelmora.web.tracing import traceparent_of
 from modelmora.wire.forms import MAX_TIMEOUT_MS
 
 DOOR = "miraveja"
+log = structlog.get_logger(__name__)
 _SERVICES = pb.DESCRIPTOR.services_by_name.values()
 SERVICES = tuple(each.full_name for each in _SERVICES)
 _CONTENT = 3
@@ -77,8 +81,8 @@ class MiravejaServices:
             try:
                 with self._held(message):
                     return await self._answer(self._decoded(one, message), told, context)
-            except Refusal as refusal:
-                await self._abort(context, refusal)
+            except Exception as error:  # noqa: BLE001 - told
+                await self._fail(context, error)
 
         return call
 
@@ -93,10 +97,10 @@ class MiravejaServices:
                     requests = _split(self._decoded(batch, message), one)
                     async for found in in_order(requests, answer, failures):
                         yield found
-            except Refusal as refusal:
-                await self._abort(context, refusal)
+            except Exception as error:  # noqa: BLE001 - told
+                await self._fail(context, error)
             if failures.first:
-                await self._abort(context, *failures.told())
+                await self._fail(context, *failures.told())
 
         return run
 
@@ -113,12 +117,24 @@ class MiravejaServices:
                     return ""
 
             failures = Failures()
-            async for found in in_parallel(messages, answer, name, failures):
-                yield found
+            try:
+                async for found in in_parallel(messages, answer, name, failures):
+                    yield found
+            except Exception as error:  # noqa: BLE001 - told
+                await self._fail(context, error)
             if failures.first:
-                await self._abort(context, *failures.told())
+                await self._fail(context, *failures.told())
 
         return run
+
+    async def _fail(
+        self, context: Any, error: Exception, more: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """End a call with what was raised, which only the log has in full."""
+        if not isinstance(error, Refusal):
+            log.error("a call failed", exc_info=error)
+            error = failed()
+        await self._abort(context, error, more)
 
     async def _answer(self, request: Any, told: Any, context: Any) -> Any:
         """The response to one request. Raises Refusal."""
@@ -126,7 +142,8 @@ class MiravejaServices:
         try:
             named = kind.model(request.model_name, self._purposes)
             record = choose(self._hall.registrar.state, kind.suits, named)
-            inputs, parameters = kind.send(request, record, self._purposes)
+            images = tuple(image_of(each) for each in uris_of(request))
+            inputs, parameters = kind.send(request, images, record, self._purposes)
         except Refusal as refusal:
             self._metrics.refused(DOOR, refusal.code)
             raise

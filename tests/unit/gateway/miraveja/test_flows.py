@@ -114,3 +114,40 @@ async def test_a_bad_item_ends_its_stream_behind_what_was_begun(
     # Its caller has not said that it sends no more, and waits.
     error = await refused(stream.read())
     assert dict(error.trailing_metadata())[FAILED] == "%C3%A9%3D%2C=busy"
+
+
+async def test_our_own_fault_is_kept_quiet(hall: FakeHall, channel: Any, client: Client) -> None:
+    hall.refusal = ValueError("of the inside")
+    one = client.call(channel, TEXTS, "GenerateTextEmbedding")
+    batch = client.call(channel, TEXTS, "GenerateBatchTextEmbeddings")
+    stream = client.call(channel, TEXTS, "GenerateTextEmbeddingStream")
+    request = client.TextEmbeddingRequest(text="x")
+    for call in (
+        one(request),
+        batch(client.BatchTextEmbeddingRequest(texts=["x", "y"])).read(),
+        stream(iter([request])).read(),
+    ):
+        error = await refused(call)
+        assert (error.code(), code_of(error)) == (grpc.StatusCode.INTERNAL, "internal")
+        assert "inside" not in str(error.details())
+    assert hall.held == 0
+
+
+async def test_who_hangs_up_cancels_what_was_begun(
+    hall: FakeHall, channel: Any, client: Client
+) -> None:
+    hall.blocked = asyncio.Event()
+    one = client.call(channel, TEXTS, "GenerateTextEmbedding")(
+        client.TextEmbeddingRequest(text="x")
+    )
+    stream = client.call(channel, TEXTS, "GenerateTextEmbeddingStream")()
+    await stream.write(client.TextEmbeddingRequest(text="x"))
+    async with asyncio.timeout(60):
+        while len(hall.asks) < 2:
+            await hall.entered.wait()
+            hall.entered.clear()
+    for call in (one, stream):
+        call.cancel()
+        async with asyncio.timeout(60):
+            await hall.gone.wait()
+        hall.gone.clear()
