@@ -69,7 +69,7 @@ class Gateway:
         )
         host, port = await self._rest.start()
         self.http = f"http://{addresses.join(host, port)}"
-        self._rpc = RpcServer(bridge, metrics, request_bytes, settings.purposes)
+        self._rpc = RpcServer(bridge, metrics, request_bytes, purposes=settings.purposes)
         port = await self._rpc.start(settings.host, settings.grpc_port)
         self.grpc = addresses.join(host, port)
         await self._rpc.serving(now=not bridge.faults())

@@ -35,6 +35,7 @@ class RpcServer:
         hall: Hall,
         metrics: Metrics,
         request_bytes: int,
+        *,
         purposes: Purposes = Purposes(),  # noqa: B008  (frozen)
     ) -> None:
         self._server = grpc.aio.server(

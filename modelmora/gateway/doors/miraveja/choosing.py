@@ -67,8 +67,8 @@ def default_of(state: Registry, suit: Suit) -> RegistryRecord | None:
 
 def _named(state: Registry, suits: Sequence[Suit], named: str) -> RegistryRecord:
     models = state.models()
-    name, _, version = named.partition("@")
-    key = (name, version) if version else routes(models, state.active()).names.get(name)
+    name, at, version = named.partition("@")
+    key = (name, version) if at else routes(models, state.active()).names.get(name)
     found = next((record for record in models if record.key == key), None)
     if found is None:
         near = did_you_mean(name, {record.name for record in models})

@@ -17,6 +17,7 @@ from modelmora.errors import Code
 from modelmora.gateway.doors.miraveja import answers, described
 from modelmora.gateway.doors.miraveja.bodies import ImageRequest, TextRequest
 from modelmora.gateway.doors.miraveja.choosing import address_of, choose
+from modelmora.gateway.doors.miraveja.refusals import refused
 from modelmora.gateway.doors.rest.bodies import checked, read_json
 from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body, unless_gone
 from modelmora.gateway.hall import Ask, Hall
@@ -104,15 +105,6 @@ async def _answer(work: Awaitable[Response]) -> Response:
         return await work
     except Refusal as refusal:
         return refused(refusal)
-
-
-def refused(refusal: Refusal, *, unread: bool = False) -> Response:
-    """The response that tells a refusal; `unread` where the body was not read to its end."""
-    body, status = answers.refusal_of(refusal)
-    headers = {"connection": "close"} if unread else {}
-    if body["retryAfterSeconds"] is not None:
-        headers["retry-after"] = str(body["retryAfterSeconds"])
-    return _json(body, status, headers)
 
 
 def read_request(raw: bytes | bytearray) -> TextRequest | ImageRequest:
@@ -222,7 +214,5 @@ def _wait_s(query: list[tuple[str, str]]) -> int:
     raise Refusal(Code.INVALID_INPUT, f"waitSeconds: is a whole number from 0 to {MOST_WAIT_S}")
 
 
-def _json(
-    body: dict[str, Any], status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(orjson.dumps(body), int(status), headers, "application/json")
+def _json(body: dict[str, Any], status: int = HTTPStatus.OK) -> Response:
+    return Response(orjson.dumps(body), int(status), media_type="application/json")

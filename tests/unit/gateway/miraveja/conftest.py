@@ -33,7 +33,7 @@ def purposes() -> Purposes:
 
 @pytest.fixture
 async def address(hall: FakeHall, purposes: Purposes) -> AsyncIterator[str]:
-    server = RpcServer(hall, Metrics(), 1_000_000, purposes)
+    server = RpcServer(hall, Metrics(), 1_000_000, purposes=purposes)
     try:
         yield f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
     finally:
