@@ -13,7 +13,14 @@ from modelmora.gateway.doors.miraveja.choosing import Suit
 from modelmora.gateway.doors.miraveja.images import uri_of
 from modelmora.gateway.doors.miraveja.ratings import rating_of
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import Content, InferenceResult, Parameter, RegistryRecord, Tensor
+from modelmora.messages import (
+    Content,
+    InferenceResult,
+    ObjectRef,
+    Parameter,
+    RegistryRecord,
+    Tensor,
+)
 from modelmora.rpc.miraveja import model_pb2 as pb
 from modelmora.settings import Purposes
 from modelmora.wire.tensors import BadTensor, to_nested
@@ -107,6 +114,8 @@ def _drawn(result: InferenceResult, response: Any, _: Purposes) -> None:
     match result.outputs:
         case (bytes() as image,):
             response.image_uri = uri_of(image)
+        case (ObjectRef(uri=uri),):
+            response.image_uri = uri
         case _:
             raise _unsuited(result, "answers no image")
 

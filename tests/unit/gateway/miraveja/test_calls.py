@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from modelmora.gateway.doors.miraveja.kinds import tags_in, title_in
-from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.messages import ObjectRef, RegistryKind, RegistryRecord
 from modelmora.rpc.miraveja import model_pb2
 from modelmora.settings import Purposes, Rating
 from tests.miraveja import MESSAGES, Client
@@ -127,6 +127,9 @@ async def test_an_image_is_drawn_and_says_how(hall: FakeHall, channel: Any, clie
     used = found.parameters
     assert (used.prompt, used.seed, used.steps, used.cfg_scale) == ("a fish", 7, 30, 8)
     assert (used.width, used.height, used.scheduler) == (64, 72, "Euler")
+    hall.answers["paints@1"] = (ObjectRef("s3://ours/key", "00", 1, "image/png", 2),)
+    large = await call(client.ImageGenerationRequest(parameters=told))
+    assert large.image_uri == "s3://ours/key"
 
 
 async def test_a_drawn_seed_fits_its_field(hall: FakeHall, channel: Any, client: Client) -> None:
