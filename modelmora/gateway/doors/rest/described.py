@@ -328,7 +328,9 @@ def openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _shut(path: str) -> dict[str, Any]:
-    told = {"description": "A key is needed, and this is none that holds: `unauthenticated`."}
+    told: dict[str, Any] = {
+        "description": "A key is needed, and this is none that holds: `unauthenticated`."
+    }
     for door in (openai, oip, miraveja):
         if path.startswith(door.PREFIX):
             return told | door.ENVELOPE

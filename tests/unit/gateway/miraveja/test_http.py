@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from modelmora.errors import Code
-from modelmora.gateway.caller import caller
 from modelmora.gateway.doors.miraveja.answers import FILTERED
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.hall import STOPPING
@@ -321,11 +320,9 @@ async def test_the_request_of_another_is_not_there(
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/image")):
         answer = await client.request(method, f"/requests/hers{path}")
         assert (answer.status_code, answer.json()["reason"]) == (404, "invalid_request")
-    token = caller.set("ana")
-    try:
-        assert (await client.get("/requests/hers")).json()["state"] == "done"
-    finally:
-        caller.reset(token)
+    job, result = hall.jobs["ana", "hers"]
+    assert job.state.ended
+    assert result and result.outputs == (PNG,)
 
 
 async def test_models_and_availability(hall: FakeHall, client: httpx.AsyncClient) -> None:
