@@ -18,7 +18,7 @@ from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import RequestHead
-from modelmora.messages.headers import GATEWAY, HANDED_ON, PRINCIPAL, RUN, TRACEPARENT
+from modelmora.messages.headers import GATEWAY, HANDED_ON, JOB, PRINCIPAL, RUN, TRACEPARENT
 from modelmora.objects import Objects
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
 from modelmora.serving.request import first_place
@@ -261,6 +261,7 @@ class Requests:
             principal=_text(headers.get(PRINCIPAL)) or "local",
             traceparent=_text(headers.get(TRACEPARENT)),
             tell=head.progress or GATEWAY in headers,
+            job=JOB in headers,
             handed_on=HandedOn.read(headers.get(HANDED_ON)),
             run=read_run(headers.get(RUN)),
         )

@@ -73,7 +73,7 @@ class Gateway:
         host, port = await self._rest.start()
         self.http = f"http://{addresses.join(host, port)}"
         bridge.shelf.served_at(self.http)
-        self._rpc = RpcServer(bridge, metrics, request_bytes, guard)
+        self._rpc = RpcServer(bridge, metrics, request_bytes, guard, purposes=settings.purposes)
         port = await self._rpc.start(settings.host, settings.grpc_port)
         self.grpc = addresses.join(host, port)
         await self._rpc.serving(now=not bridge.faults())

@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.gateway.asking import Asking
 from modelmora.gateway.desk import Desk
-from modelmora.gateway.hall import Ask, Heard, Wish
+from modelmora.gateway.hall import STOPPING, Ask, Heard, Wish
 from modelmora.gateway.jobs import Job
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
@@ -135,7 +135,7 @@ class Bridge:
     def faults(self) -> tuple[str, ...]:
         """Why the gateway is not ready; empty when it is."""
         faults = (
-            "the gateway is stopping" if self._stopping else None,
+            STOPPING if self._stopping else None,
             self._broker_fault(),
             self._directory.fault(),
             NO_NODE if self._directory.absent_s() else None,

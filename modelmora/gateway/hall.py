@@ -29,6 +29,8 @@ from modelmora.web.tracing import traceparent_of
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MOST_WAIT_S = 3600
+STOPPING = "the gateway is stopping"
+"""The fault of one that takes nothing more."""
 LANES = {lane.label: lane for lane in Lane}
 Heard = Callable[[ProgressEvent], None]
 

@@ -16,11 +16,14 @@ from modelmora.gateway.caller import caller
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Content, InferenceResult, ObjectRef, SignedRef
 from modelmora.objects import Bad, Objects, Upload, content_of
+from modelmora.objects.contents import BYTES, media_type_of
 from modelmora.objects.folder import FolderStore
+from modelmora.objects.keys import Key, owner_of
 from modelmora.objects.store import Full
 from modelmora.web.problems import DoorCode
 
 log = structlog.get_logger(__name__)
+MOST_NAMED = 32 << 20
 
 
 class Holder(Protocol):
@@ -116,6 +119,27 @@ class Shelf:
         with _told_plainly():
             return await asyncio.to_thread(objects.put, content, media_type, caller.get())
 
+    async def named(self, uri: str) -> ObjectRef | None:
+        """The object of the caller's that is named by its uri, or by a URL that it was told.
+
+        What lies in one of `objects.input_buckets` is read, up to 32 MiB, and kept for the caller.
+        None for every other name: nothing is fetched from an address. Raises Refusal.
+        """
+        objects = self.objects
+        if objects is None:
+            return None
+        if objects.is_allowed(uri):
+            with _told_plainly():
+                content = await asyncio.to_thread(_read, objects, uri)
+            return await self.keep(content, media_type_of(content))
+        key = Key.read("/".join(uri.partition("?")[0].split("/")[-3:]))
+        if key is None or key.owner != owner_of(caller.get()):
+            return None
+        own = objects.store.home + key.name
+        with _told_plainly():
+            size = await asyncio.to_thread(objects.store.size, own)
+        return ObjectRef(own, key.sha256, size, BYTES, key.ends_ms)
+
     def announce(self, sha256: str, size: int, media_type: str) -> Upload:
         """Where the caller may put this, and the reference to it. Raises Refusal."""
         objects = self._objects()
@@ -126,6 +150,15 @@ class Shelf:
         if self.objects is None:
             raise Refusal(DoorCode.REFUSED, "no object store is set here; see objects.store")
         return self.objects
+
+
+def _read(objects: Objects, uri: str) -> bytes:
+    found = bytearray()
+    for piece in objects.store.get(uri):
+        found += piece
+        if len(found) > MOST_NAMED:
+            raise RequestError(Code.TOO_LARGE, "an object that is named alone may have 32 MiB")
+    return bytes(found)
 
 
 @contextmanager

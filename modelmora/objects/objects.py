@@ -91,16 +91,19 @@ class Objects:
                 raise _invalid("the object has expired; put it there again")
             return
         # (3)
-        allowed = self.store.home.startswith("s3://") and any(
-            ref.uri.startswith(f"s3://{bucket}/") for bucket in self.settings.input_buckets
-        )
-        if not allowed:
+        if not self.is_allowed(ref.uri):
             raise _invalid(
                 "its uri may not be read; put the content there by POST /objects, or see "
                 "objects.input_buckets"
             )
         if not _SHA256.fullmatch(ref.sha256):
             raise _invalid("sha256 is 64 of 0-9 a-f")
+
+    def is_allowed(self, uri: str) -> bool:
+        """Whether it lies in one of `objects.input_buckets`."""
+        return self.store.home.startswith("s3://") and any(
+            uri.startswith(f"s3://{bucket}/") for bucket in self.settings.input_buckets
+        )
 
     def key(self, ref: ObjectRef) -> Key | None:
         """Its key, where it is one of ours."""

@@ -137,7 +137,7 @@ class NodeEffects:
     def started(self, work: Work) -> None:
         """The child works on it."""
         request = cast("Incoming", work.meta)
-        if request.head.progress:
+        if request.head.progress or request.job:
             self.outcomes.started(request, work.model)
 
     def progressed(self, work: Work, chunk: Chunk) -> None:

@@ -87,6 +87,8 @@ class Incoming:
     traceparent: str = ""
     tell: bool = False
     """Whether it is told that it was accepted."""
+    job: bool = False
+    """Whether nobody waits for it, but may ask how it stands."""
     settings: Mapping[str, Parameter] | None = None
     """What it runs with: its parameters over the model's defaults; None until it is admitted."""
     ended: bool = False

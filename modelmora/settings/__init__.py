@@ -32,6 +32,7 @@ from modelmora.settings.models import (
     RegistrySettings,
     Replicas,
 )
+from modelmora.settings.purposes import Purposes, Rating
 from modelmora.settings.section import Section
 from modelmora.settings.sources import (
     CONFIG_VARIABLE,
@@ -61,6 +62,8 @@ __all__ = [
     "ModelDetails",
     "ModelFile",
     "Needs",
+    "Purposes",
+    "Rating",
     "RegistrySettings",
     "Replicas",
     "Runtime",

@@ -25,6 +25,7 @@ from modelmora.settings.kinds import (
 )
 from modelmora.settings.models import ModelConfig, RegistrySettings
 from modelmora.settings.objects import ObjectSettings
+from modelmora.settings.purposes import Purposes
 from modelmora.settings.section import Section
 
 MIB = 1 << 20
@@ -283,6 +284,7 @@ class Settings(Section):
     objects: ObjectSettings = ObjectSettings()
     registry: RegistrySettings = RegistrySettings()
     access: AccessSettings = AccessSettings()
+    purposes: Purposes = Purposes()
     models_folder: FilePath | None = Field(
         None,
         description="a folder of files of models, or one file, as `modelmora apply` reads them; "

@@ -106,7 +106,11 @@ def read_files(path: Path) -> ModelFiles:
         model = read_gguf_model(path)
         room, token = model.room, model.token_bytes
         weights = model.bytes
-        facts = {"context_length": room.context, "architecture": model.header.architecture}
+        facts: dict[str, Any] = {
+            "context_length": room.context,
+            "architecture": model.header.architecture,
+            "reads_images": model.projector is not None,
+        }
         engine = GGUF_ENGINE
     else:
         check_safe(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from modelmora.errors import Code
 from modelmora.gateway.caller import caller
@@ -57,9 +58,9 @@ class LoopedRegistry:
         for name in names:
             self.register(name)
 
-    def register(self, name: str) -> None:
+    def register(self, name: str, task: str = "echo", **more: Any) -> None:
         """Somebody has registered this model."""
-        self.write(RegistryRecord(RegistryKind.MODEL, name, "1", "echo", "tests", "tests"))
+        self.write(RegistryRecord(RegistryKind.MODEL, name, "1", task, "tests", "tests", **more))
         self.write(RegistryRecord(RegistryKind.ROUTE, name, "1", "", "", "tests"))
 
     def write(self, record: RegistryRecord) -> None:
@@ -73,6 +74,16 @@ class LoopedRegistry:
             self.write(other)
         self.before.clear()
         self.write(decode_registry(record.value))
+
+
+def finished(request_id: str, *outputs: Content, **more: Any) -> tuple[Job, InferenceResult]:
+    """A job that is done, with its outcome; `more` is of the outcome."""
+    job = Job(request_id, "m@1", JobState.COMPLETED, 1, "1", ended_at=2, held_until=3_600_002)
+    source = Source("t", 0, 0)
+    result = InferenceResult(
+        request_id, Status.COMPLETED, "m", "1", source, outputs=outputs, **more
+    )
+    return job, result
 
 
 class FakeHall:
@@ -122,7 +133,7 @@ class FakeHall:
         return InferenceResult(
             ask.request_id or "made-here",
             Status.COMPLETED,
-            ask.model,
+            ask.model.partition("@")[0],
             "1",
             Source("t", 0, 0),
             timings=Timings(1.0, 2.0, 3.0, 6.0),

@@ -14,9 +14,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from modelmora.gateway.doors.rest.routes import create_app
-from modelmora.gateway.jobs import Job, JobState
 from modelmora.gateway.metrics import Metrics
-from tests.unit.gateway.fakes import FakeHall
+from tests.unit.gateway.fakes import FakeHall, finished
 
 CHECKS = [
     not_a_server_error,
@@ -25,7 +24,10 @@ CHECKS = [
     status_code_conformance,
 ]
 hall = FakeHall(limit=1 << 30)
-hall.jobs["local", "echo"] = (Job("echo", "echo", JobState.QUEUED, 1, position=0), None)
+hall.jobs["local", "echo"] = finished("echo", b"PNG")
+for name, task in (("writes", "txt2txt"), ("draws", "txt2img")):
+    hall.registry.register(name, task)
+    hall.answers[f"{name}@1"] = ("text",)
 schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(hall, Metrics(), 1_000_000))
 
 
@@ -33,7 +35,7 @@ def answers_are_as_described(path: str, method: str) -> Any:
     """A test of one operation: Schemathesis gives one name to the tests of all."""
 
     @schema.include(path=path, method=method).parametrize()
-    @settings(max_examples=12 if path.startswith(("/v1", "/v2")) else 40)
+    @settings(max_examples=12 if path.startswith(("/v1", "/v2", "/modelmora")) else 40)
     def test(case: schemathesis.Case[Any]) -> None:
         if case.path_parameters:
             case.path_parameters = dict.fromkeys(case.path_parameters, "echo")
@@ -66,6 +68,12 @@ OPERATIONS = {
     ("/jobs/{job_id}", "DELETE"): "cancel",
     ("/jobs/{job_id}/result", "GET"): "result",
     ("/jobs/{job_id}/events", "GET"): "job_events",
+    ("/modelmora/v1/requests", "POST"): "miraveja_submit",
+    ("/modelmora/v1/requests/{requestId}", "GET"): "miraveja_status",
+    ("/modelmora/v1/requests/{requestId}", "DELETE"): "miraveja_withdraw",
+    ("/modelmora/v1/requests/{requestId}/image", "GET"): "miraveja_image",
+    ("/modelmora/v1/models", "GET"): "miraveja_models",
+    ("/modelmora/v1/availability", "GET"): "miraveja_availability",
     ("/v1/models", "GET"): "openai_models",
     ("/v1/models/{model_name}", "GET"): "openai_model",
     ("/v1/chat/completions", "POST"): "openai_chat",

@@ -20,7 +20,7 @@ from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor
 from modelmora.web.problems import DoorCode
-from tests.unit.gateway.fakes import FakeHall
+from tests.unit.gateway.fakes import FakeHall, finished
 
 LIMIT = 1000
 REF = {"uri": "s3://b/k", "sha256": "00", "size": 1, "media_type": "image/png", "expires_at": 2}
@@ -314,9 +314,12 @@ async def test_every_example_of_the_docs_runs_as_it_stands(
         "all-minilm-l6-v2": (Tensor("embedding", "FP32", (1, 1), bytes(4)),),
         "my-diffusion": (b"PNG",),
         "my-reranker": (Tensor("scores", "FP32", (2,), bytes(8)),),
+        "smollm2@1": ("Hello.",),
     }
     await client.post("/infer/echo/async", json={"inputs": "x"}, headers={"x-request-id": "my-job"})
     await client.get("/jobs/my-job/events")
+    hall.registry.register("smollm2", "txt2txt")
+    hall.jobs["local", "done"] = finished("done", b"PNG")
     page = (await client.get("/docs")).text
     examples = [
         html.unescape(found) for found in re.findall(r"<pre>(curl .*?)</pre>", page, re.DOTALL)
@@ -332,7 +335,12 @@ async def test_every_example_of_the_docs_runs_as_it_stands(
         given = dict(zip(options[::2], options[1::2], strict=True))
         name, _, value = given.get("-H", "accept: */*").partition(": ")
         method = given.get("-X", "POST" if "-d" in given else "GET")
-        answer = await client.request(method, url, content=given.get("-d"), headers={name: value})
+        answer = await client.request(
+            method,
+            url.replace("REQUEST_ID", "done"),
+            content=given.get("-d"),
+            headers={name: value},
+        )
         assert answer.status_code in (200, 201, 202), example
     assert "modelmora_gateway_waiting" in (await client.get("/metrics")).text
 

@@ -46,12 +46,12 @@ class Call:
         """Send one of many answers, encoded or not, as soon as the caller takes it."""
         await self._context.write(message)
 
-    async def fail(self, error: Exception) -> None:
-        """End it with what was raised."""
+    async def fail(self, error: Exception, more: tuple[tuple[str, str], ...] = ()) -> None:
+        """End it with what was raised, and with `more` trailing metadata."""
         if self._context.done():
             return
         refusal = error if isinstance(error, Refusal) else fault(error)
-        trailing = [(ERROR_CODE, str(refusal.code))]
+        trailing = [(ERROR_CODE, str(refusal.code)), *more]
         if refusal.request_id:
             trailing.append(("modelmora-request-id", refusal.request_id))
         if refusal.retry_after_ms:

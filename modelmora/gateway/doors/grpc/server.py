@@ -14,17 +14,26 @@ from modelmora.gateway.doors.grpc.inference import InferenceService
 from modelmora.gateway.doors.grpc.management import ManagementService
 from modelmora.gateway.doors.grpc.registry import RegistryService
 from modelmora.gateway.doors.guarded import RpcGuard
+from modelmora.gateway.doors.miraveja import rpc as miraveja
+from modelmora.gateway.doors.miraveja.rpc import MiravejaServices
 from modelmora.gateway.doors.oip import service as oip
 from modelmora.gateway.guard import EVERYBODY, Guard
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
+from modelmora.settings import Purposes
 
 CONNECTIONS = 2048  # those of a client carry all of its calls
 GREETING_MS = 10_000  # a caller that has not said by then that it speaks HTTP/2 is gone
 UNUSED_MS = 300_000  # a connection without calls for so long ends; clients make a new one
 STREAMS = 256  # calls of one connection at once; a client lets the next one wait
 KEEPALIVE_MS = 30_000  # a caller whose machine says nothing for twice as long is gone
-SERVICES = (inference.SERVICE, registry.SERVICE, management.SERVICE, oip.SERVICE)
+SERVICES = (
+    inference.SERVICE,
+    registry.SERVICE,
+    management.SERVICE,
+    oip.SERVICE,
+    *miraveja.SERVICES,
+)
 METADATA_BYTES = 16 << 10
 STATUS = health_pb2.HealthCheckResponse
 
@@ -33,7 +42,13 @@ class RpcServer:
     """The gRPC server with health and reflection beside the service."""
 
     def __init__(
-        self, hall: Hall, metrics: Metrics, request_bytes: int, guard: Guard = EVERYBODY
+        self,
+        hall: Hall,
+        metrics: Metrics,
+        request_bytes: int,
+        guard: Guard = EVERYBODY,
+        *,
+        purposes: Purposes = Purposes(),  # noqa: B008  (frozen)
     ) -> None:
         self._server = grpc.aio.server(
             interceptors=(RpcGuard(guard, metrics),),
@@ -66,6 +81,8 @@ class RpcServer:
             oip.OpenInferenceService(hall, metrics),
         )
         self._server.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
+        others = MiravejaServices(hall, metrics, purposes)
+        self._server.add_generic_rpc_handlers(others.handlers())
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

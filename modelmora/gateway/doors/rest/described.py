@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from modelmora.gateway.doors.guarded import OPEN_PATHS
+from modelmora.gateway.doors.miraveja import described as miraveja
 from modelmora.gateway.doors.oip import described as oip
 from modelmora.gateway.doors.openai import described as openai
 from modelmora.gateway.doors.rest import forms
@@ -32,6 +33,7 @@ TAGS = [
     {"name": "jobs", "description": "Run a model without waiting"},
     {"name": "openai", "description": "What clients of OpenAI's call"},
     {"name": "oip", "description": "What clients of the Open Inference Protocol (v2) call"},
+    {"name": "miraveja", "description": "What MiraVeja's services call"},
     {"name": "models", "description": "Which models there are"},
     {"name": "health", "description": "Whether it is well"},
 ]
@@ -309,7 +311,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
     bodies = (InferBody, OrderBody, ObjectBody, Problem, ModelConfig, ModelDetails, Choice)
-    for model in (*bodies, *openai.BODIES, *oip.BODIES):
+    named[miraveja.REQUEST] = miraveja.EITHER
+    for model in (*bodies, *openai.BODIES, *oip.BODIES, *miraveja.BODIES):
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
         named[model.__name__] = own
@@ -325,8 +328,10 @@ def openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _shut(path: str) -> dict[str, Any]:
-    told = {"description": "A key is needed, and this is none that holds: `unauthenticated`."}
-    for door in (openai, oip):
+    told: dict[str, Any] = {
+        "description": "A key is needed, and this is none that holds: `unauthenticated`."
+    }
+    for door in (openai, oip, miraveja):
         if path.startswith(door.PREFIX):
             return {**told, **door.ENVELOPE}
     return {**told, **_problem()}

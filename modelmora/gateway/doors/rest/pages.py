@@ -109,8 +109,8 @@ def _operation(
     model: str,
     base: str,
 ) -> str:
-    where = path.replace("{model_name}", model).replace("{name}", model)
-    where = where.replace("{version}", "1").replace("{job_id}", "my-job")
+    where = path.replace("{model_name}", model).replace("{name}", model).replace("{version}", "1")
+    where = where.replace("{job_id}", "my-job").replace("{requestId}", "REQUEST_ID")
     body = operation.get("requestBody")
     example = body["content"]["application/json"]["example"] if body else None
     area = ""

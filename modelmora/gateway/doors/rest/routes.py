@@ -12,6 +12,9 @@ from starlette.responses import JSONResponse, Response
 
 from modelmora import __version__
 from modelmora.gateway.doors.guarded import HttpGuard, Telling
+from modelmora.gateway.doors.miraveja import described as miraveja
+from modelmora.gateway.doors.miraveja.refusals import unread as miraveja_unread
+from modelmora.gateway.doors.miraveja.routes import add_miraveja
 from modelmora.gateway.doors.oip import described as oip
 from modelmora.gateway.doors.oip.routes import add_oip
 from modelmora.gateway.doors.oip.routes import unread as oip_unread
@@ -58,12 +61,14 @@ def create_app(
         "": problems.unread,
         openai.PREFIX: openai_unread,
         oip.PREFIX: oip_unread,
+        miraveja.PREFIX: miraveja_unread,
     }
     app.add_middleware(HttpGuard, guard=guard, metrics=metrics, tellings=tellings)
     _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_jobs(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_openai(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_oip(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
+    add_miraveja(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_models(app, hall)
     add_orders(app, hall)
     add_objects(app, hall, metrics)

@@ -1,0 +1,1 @@
+"""The door that MiraVeja's services come through, by gRPC and by HTTP."""

@@ -1,0 +1,108 @@
+"""Both clients against the gateway's own gRPC door."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from modelmora.client import (
+    AsyncClient,
+    CallError,
+    Client,
+    DeadlineExceeded,
+    GatewayUnreachable,
+    Options,
+)
+from modelmora.errors import Code, Invalid
+from modelmora.gateway.doors.grpc.server import RpcServer
+from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.outcomes import Refusal
+from modelmora.messages import Tensor
+from tests.unit.gateway.fakes import FakeHall
+
+DEAD = "127.0.0.1:1"
+
+
+@pytest.fixture
+async def hall() -> FakeHall:
+    return FakeHall()
+
+
+@pytest.fixture
+async def address(hall: FakeHall) -> AsyncIterator[str]:
+    server = RpcServer(hall, Metrics(), 1_000_000)
+    port = await server.start("127.0.0.1", 0)
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+async def test_the_next_gateway_is_asked_with_the_same_id(hall: FakeHall, address: str) -> None:
+    async with AsyncClient(DEAD, address) as client:
+        answer = await client.infer("echo", ["a"], parameters={"n": 1, "s": ("x",)})
+    assert [ask.request_id for ask in hall.asks] == [answer.request_id]
+    assert hall.asks[0].parameters == {"n": 1, "s": ("x",)}
+
+
+async def test_a_plain_program_is_answered(hall: FakeHall, address: str) -> None:
+    def ask() -> str:
+        with Client(DEAD, address) as client:
+            return client.infer("echo", ["a"]).request_id
+
+    assert await asyncio.to_thread(ask) == hall.asks[0].request_id
+
+
+async def test_busy_is_tried_again_within_the_attempts(hall: FakeHall, address: str) -> None:
+    hall.refusal = Refusal(Code.BUSY, "full", retry_after_ms=1)
+    async with AsyncClient(address, options=Options(attempts=3)) as client:
+        with pytest.raises(CallError) as caught:
+            await client.infer("echo", ["a"])
+    assert (caught.value.code, caught.value.retry_after_ms) == ("busy", 1)
+    assert len(hall.asks) == 3
+    assert len({ask.request_id for ask in hall.asks}) == 1
+
+
+async def test_what_cannot_help_is_tried_once(hall: FakeHall, address: str) -> None:
+    hall.refusal = Refusal(Code.OUT_OF_MEMORY, "too big")
+    async with AsyncClient(address) as client:
+        with pytest.raises(CallError, match="too big"):
+            await client.infer("echo", ["a"])
+        with pytest.raises(Invalid):
+            await client.infer("echo", "a")
+    assert len(hall.asks) == 1
+
+
+async def test_the_whole_time_bounds_a_call(hall: FakeHall, address: str) -> None:
+    hall.blocked = asyncio.Event()
+    async with AsyncClient(address) as client:
+        with pytest.raises(DeadlineExceeded):
+            await client.infer("echo", ["a"], timeout_s=0.3)
+    hall.blocked.set()
+
+
+async def test_nobody_there_is_told() -> None:
+    async with AsyncClient(DEAD, options=Options(attempts=2)) as client:
+        with pytest.raises(GatewayUnreachable):
+            await client.infer("echo", ["a"])
+
+
+async def test_vectors_are_an_array(hall: FakeHall, address: str) -> None:
+    data = struct.pack("<4f", 1, 2, 3, 4)
+    hall.outputs = tuple(Tensor("", "FP32", shape, data) for shape in ((4,), (1, 4)))
+    async with AsyncClient(address) as client:
+        assert (await client.embed(["a", "b"], model="echo")).tolist() == [[1, 2, 3, 4]] * 2
+
+
+def test_no_model_library_and_no_room_of_the_node_is_imported() -> None:
+    rooms = ["agents", "engines", "gateway", "node", "scheduling", "serving", "workers"]
+    program = (
+        "import sys, modelmora.client\n"
+        f"bad = {{'torch', 'faust', 'numpy', *('modelmora.' + room for room in {rooms})}}\n"
+        "sys.exit(', '.join(bad & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
