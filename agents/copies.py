@@ -19,6 +19,8 @@ from modelmora.messages import JobRecord, ResultHead
 from modelmora.messages.headers import (
     CORRELATION_ID,
     JOB,
+    LOCAL,
+    PRINCIPAL,
     REPLY_TO_PARTITION,
     REPLY_TOPIC,
     principal_of,
@@ -167,6 +169,12 @@ class Copies:
         if (why, topic) not in self._said and len(self._said) < MOST_TOPICS:
             self._said.add((why, topic))
             log.warning("no reply", why=why.value, topic=topic, reason=reason)
+
+
+def whose(record: Record) -> Headers:
+    """Whose request it is, said of all that is told of it; nothing for those who need not say."""
+    principal = principal_of(record.headers)
+    return () if principal == LOCAL else ((PRINCIPAL, principal.encode()),)
 
 
 def nobody(answer: Answer) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from modelmora.agents.copies import Copies, Headers, nobody
+from modelmora.agents.copies import Copies, Headers, nobody, whose
 from modelmora.agents.deadletters import headers_of, leaves_letter, shortened
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import RequestError
@@ -33,12 +33,9 @@ from modelmora.messages import (
 from modelmora.messages.headers import (
     ERROR_CODE,
     HANDED_ON,
-    LOCAL,
-    PRINCIPAL,
     READ_AT,
     RUN,
     TRACEPARENT,
-    principal_of,
 )
 from modelmora.objects.moving import Mover
 from modelmora.scheduling import ModelKey, Position
@@ -219,18 +216,20 @@ class Results:
         Told after a moment, and not at all if the outcome came first: a record written just
         before the outcome would hold it up by a whole round trip to the broker.
         """
-        asyncio.get_running_loop().call_later(
-            ACCEPTED_AFTER_S, self._tell_accepted, request, model, position
-        )
+        request.unsaid = partial(self._tell_accepted, request, model, position)
+        asyncio.get_running_loop().call_later(ACCEPTED_AFTER_S, request.unsaid)
 
     def _tell_accepted(self, request: Incoming, model: ModelKey, position: Position) -> None:
-        if not request.ended:
+        if request.unsaid and not request.ended:
+            request.unsaid = None
             wait_ms = None if position.wait_s is None else position.wait_s * 1000
             told = {"position": position.ahead, "estimate_ms": wait_ms}
             self._tell(request, model, ProgressStage.ACCEPTED, **told)
 
     def started(self, request: Incoming, model: ModelKey) -> None:
         """Its worker has begun."""
+        if request.unsaid:  # in this order
+            request.unsaid()
         self._tell(request, model, ProgressStage.STARTED)
 
     def progressed(self, request: Incoming, model: ModelKey, chunk: Chunk, attempt: int) -> None:
@@ -261,7 +260,7 @@ class Results:
         event = ProgressEvent(request_id, stage, "@".join(model), **facts)
         value = encode_progress(event)
         key, partition = request_id.encode(), reply_partition(request.record)
-        told = Outgoing(self._progress, key, value, nobody, _whose(request.record), partition)
+        told = Outgoing(self._progress, key, value, nobody, whose(request.record), partition)
         self._teller.send(told)
 
     # Writing -------------------------------------------------------------------------------------
@@ -281,7 +280,7 @@ class Results:
         headers: Headers,
         letter: Outgoing | None,
     ) -> None:
-        headers = (*headers, *_whose(record))
+        headers = (*headers, *whose(record))
         if head.error:
             headers = (*headers, (ERROR_CODE, head.error.code.value.encode()))
         if (head.source.partition, head.source.offset) != (record.partition, record.offset):
@@ -392,9 +391,3 @@ class Results:
                 send(None)
 
         send(Outgoing(self._dead_letters, record.key, record.value, on_whole, tuple(headers)))
-
-
-def _whose(record: Record) -> Headers:
-    """Whose request it is, said of all that is told of it; nothing for those who need not say."""
-    principal = principal_of(record.headers)
-    return () if principal == LOCAL else ((PRINCIPAL, principal.encode()),)

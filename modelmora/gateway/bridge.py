@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
@@ -14,7 +15,7 @@ from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.gateway.asking import Asking
 from modelmora.gateway.desk import Desk
 from modelmora.gateway.hall import STOPPING, Ask, Heard, Wish
-from modelmora.gateway.jobs import Job
+from modelmora.gateway.jobs import HELD_MS, Job
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
 from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
@@ -284,7 +285,8 @@ class Bridge:
             waiting.foreign = True
             return
         if waiting.sent_at is None:
-            waiting.under_way = True
+            # An outcome is kept for so long: what was told before has ended, and may be asked anew.
+            waiting.under_way |= record.timestamp > time.time() * 1000 - HELD_MS
             return
         for heard in waiting.listeners:
             heard(event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -87,6 +87,8 @@ class Incoming:
     traceparent: str = ""
     tell: bool = False
     """Whether it is told that it was accepted."""
+    unsaid: Callable[[], None] | None = None
+    """Tells that it was accepted, while that is still to be told."""
     job: bool = False
     """Whether nobody waits for it, but may ask how it stands."""
     settings: Mapping[str, Parameter] | None = None
