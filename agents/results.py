@@ -33,6 +33,7 @@ from modelmora.messages import (
 from modelmora.messages.headers import (
     ERROR_CODE,
     HANDED_ON,
+    JOB,
     READ_AT,
     RUN,
     TRACEPARENT,
@@ -260,7 +261,8 @@ class Results:
         event = ProgressEvent(request_id, stage, "@".join(model), **facts)
         value = encode_progress(event)
         key, partition = request_id.encode(), reply_partition(request.record)
-        told = Outgoing(self._progress, key, value, nobody, whose(request.record), partition)
+        headers = (*whose(request.record), *(((JOB, b"1"),) if request.job else ()))
+        told = Outgoing(self._progress, key, value, nobody, headers, partition)
         self._teller.send(told)
 
     # Writing -------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ from modelmora.messages import (
     RegistryRecord,
     Status,
 )
-from modelmora.messages.headers import principal_of
+from modelmora.messages.headers import JOB, principal_of
 from modelmora.objects import open_objects
 from modelmora.settings import Settings
 from modelmora.web.problems import DoorCode
@@ -277,16 +277,17 @@ class Bridge:
             log.warning("progress skipped", offset=record.offset, error=type(error).__name__)
             return
         principal = principal_of(record.headers)
-        if card and card.principal in (None, principal):
-            card.hear(event)
+        # An outcome is kept for so long: what was told before has ended, and may be asked anew.
+        recent = record.timestamp > time.time() * 1000 - HELD_MS
+        if card and recent:
+            card.hear(event, principal, job=any(name == JOB for name, _ in record.headers))
         if waiting is None:
             return
         if waiting.principal != principal:
             waiting.foreign = True
             return
         if waiting.sent_at is None:
-            # An outcome is kept for so long: what was told before has ended, and may be asked anew.
-            waiting.under_way |= record.timestamp > time.time() * 1000 - HELD_MS
+            waiting.under_way |= recent
             return
         for heard in waiting.listeners:
             heard(event)

@@ -16,6 +16,7 @@ from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.replies import Replies
 from modelmora.gateway.requests import nothing
 from modelmora.gateway.waiting import taken
+from modelmora.gateway.watching import MOST_WAITING, QUIET_S
 from modelmora.gateway.writing import Writer
 from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import InferenceResult, JobRecord, ProgressEvent, Status
@@ -25,10 +26,7 @@ from modelmora.wire import encode_job
 
 MOST_KNOWN = 10_000
 LOOK_S = 30.0  # what is remembered of an unfinished job for longer is looked up anew
-QUIET_S = 15.0
 CANCEL_S = 2.0  # a job that is taken back has ended by then, or runs to its end
-MOST_WAITING = 1000
-"""Events that wait for a slow watcher; what is beyond is left out as if lost."""
 
 
 class Desk:
@@ -73,6 +71,9 @@ class Desk:
                 if card.principal != principal:
                     raise taken(request_id)
                 return card.job()
+            # Without a note it is ours to go on with only where a gateway of ours died at it.
+            if card.told_of not in (None, (principal, True)):
+                raise taken(request_id)
             return await self._submit(request_id, partition, principal, model, record)
 
     async def _submit(

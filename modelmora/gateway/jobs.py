@@ -64,6 +64,8 @@ class Card:
     end: JobRecord | None = None
     told: ProgressEvent | None = None
     """The newest that says where it stands."""
+    told_of: tuple[str, bool] | None = None
+    """Whose request the first that was told is of, and whether that is a job."""
     looked_at: float = 0.0
     """When the topics were last looked through for it (loop time)."""
     listeners: list[Callable[[ProgressEvent | None], None]] = field(default_factory=list)
@@ -84,9 +86,10 @@ class Card:
             for listener in self.listeners:
                 listener(None)
 
-    def hear(self, event: ProgressEvent) -> None:
-        """Take what is told of its way."""
-        if self.end:
+    def hear(self, event: ProgressEvent, principal: str, *, job: bool) -> None:
+        """Take what is told of the way of this principal's request; another's is passed over."""
+        self.told_of = self.told_of or (principal, job)
+        if self.end or self.told_of[0] != principal or self.principal not in (None, principal):
             return
         self.told = event
         for listener in self.listeners:

@@ -47,10 +47,9 @@ class Waiting:
 
 
 def taken(request_id: str) -> Refusal:
-    """The id is another caller's."""
-    return Refusal(
-        DoorCode.CONFLICT, "this id is another caller's; take a UUID", request_id=request_id
-    )
+    """The id is that of another request."""
+    message = "this id is that of another request; take a UUID"
+    return Refusal(DoorCode.CONFLICT, message, request_id=request_id)
 
 
 def unreachable(request_id: str) -> Refusal:

@@ -172,3 +172,25 @@ def test_a_gateway_is_killed_with_callers_and_jobs_open(
     assert [each["request_id"] for each in again] == callers
     assert [state(two, each, CAP_S)["state"] for each in jobs] == ["completed"] * len(jobs)
     station.seen.answers([*callers, *jobs])  # one outcome each, so none has run twice
+
+
+def test_an_id_under_way_is_no_job_of_somebody_else(
+    station: Station, gateways: Pair, keys: dict[str, str], client: Opened
+) -> None:
+    alice, bob = (client(gateways[0], keys[name]) for name in ("alice", "bob"))
+    request_id = new_request_id(PARTITIONS)
+    body = {"inputs": ["x"], "parameters": {"words": 600, "ms": 5}}
+    named = {"x-request-id": request_id}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(alice.post, "/infer/count", json=body, headers=named)
+
+        def accepted() -> bool:
+            station.reader.read()
+            return request_id in station.reader.accepted
+
+        eventually(accepted, "a node has accepted it")
+        for at in (bob, alice, client(gateways[1], keys["bob"])):
+            taken = at.post("/infer/count/async", json=body, headers=named)
+            assert (taken.status_code, taken.json()["code"]) == (409, "conflict")
+            assert at.delete(f"/jobs/{request_id}").status_code == 404
+        assert waiting.result().status_code == 200

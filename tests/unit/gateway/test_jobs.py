@@ -20,9 +20,9 @@ def test_it_stands_as_was_told_last() -> None:
     card.note(WRITTEN)
     assert card.principal == "alice"
     assert card.job().state is JobState.QUEUED
-    card.hear(ACCEPTED)
+    card.hear(ACCEPTED, "alice", job=True)
     assert (card.job().position, card.job().estimate_ms) == (3, 40.0)
-    card.hear(STEP)
+    card.hear(STEP, "alice", job=True)
     assert (card.job().state, card.job().step, card.job().steps) == (JobState.PROCESSING, 1, 4)
 
 
@@ -33,7 +33,7 @@ def test_an_end_is_one_in_any_order() -> None:
             if isinstance(each, JobRecord):
                 card.note(each)
             elif isinstance(each, ProgressEvent):
-                card.hear(each)
+                card.hear(each, "alice", job=True)
         job = card.job()
         assert (job.state, job.version, job.submitted_at, job.ended_at) == ("completed", "2", 1, 9)
         assert (job.held_until, job.error) == (9 + HELD_MS, None)
@@ -52,3 +52,12 @@ def test_the_highest_run_holds_and_codes_of_later_nodes_are_told() -> None:
     card.note(DONE)
     assert card.job().state is JobState.CANCELLED
     assert told == [None, None]
+
+
+def test_what_is_told_of_anothers_request_is_none_of_it() -> None:
+    card = Card()
+    card.hear(STEP, "bob", job=False)
+    assert card.told_of == ("bob", False)
+    noted = Card(WRITTEN)
+    noted.hear(STEP, "bob", job=False)
+    assert noted.told is None
