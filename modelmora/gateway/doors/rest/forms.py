@@ -128,7 +128,7 @@ def _events_of(told: Told, text: Followed) -> Iterator[bytes]:
 
 def problem_event(request: Request, refusal: Refusal) -> bytes:
     """The event that tells a refusal."""
-    return event(bytes(problems.problem(request, refusal).body), "problem")
+    return event(bytes(problems.problem(request.scope, refusal, {}).body), "problem")
 
 
 def progress_form(event: ProgressEvent) -> dict[str, Any]:
