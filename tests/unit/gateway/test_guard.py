@@ -121,6 +121,8 @@ async def test_a_refusal_is_told_in_its_doors_words(client: httpx.AsyncClient) -
     assert answer.json()["code"] == "unauthenticated"
     answer = await client.post("/v1/embeddings", json={"model": "echo", "input": "x"})
     assert answer.json()["error"]["code"] == "unauthenticated"
+    assert [*(await client.get("/v2/nowhere")).json()] == ["error"]
+    assert (await client.get("/modelmora/v1/nowhere")).json()["reason"] == "invalid_request"
     assert (await client.head("/models")).content == b""
 
 

@@ -56,11 +56,6 @@ def add_oip(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> None
         _add_infer(app, hall, metrics, body_limit, path, versioned)
     _add_repository(app, hall)
 
-    @app.api_route("/v2/{path:path}", methods=["GET", "POST"], include_in_schema=False)
-    async def nothing(request: Request) -> Response:
-        message = "nothing is served at this path; see /docs"
-        return refused(Refusal(DoorCode.NOT_FOUND, message), unread=request.method == "POST")
-
 
 def _add_server(app: FastAPI, hall: Hall) -> None:
     @app.get("/v2", name="oip_server", **described.SERVER)
@@ -195,9 +190,9 @@ def check_type(headers: Headers) -> None:
         only_json(headers)
 
 
-def unread(_scope: Scope, refusal: Refusal) -> Response:
-    """The response that tells a refusal to a caller of whose body nothing was read."""
-    return refused(refusal, unread=True)
+def told(_scope: Scope, refusal: Refusal, *, unread: bool = False) -> Response:
+    """How this door tells what no route of it has answered."""
+    return refused(refusal, unread=unread)
 
 
 def refused(refusal: Refusal, *, unread: bool = False) -> Response:

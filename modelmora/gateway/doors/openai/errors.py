@@ -23,9 +23,9 @@ def error_of(refusal: Refusal) -> dict[str, Any]:
     return {"error": told}
 
 
-def unread(_scope: Scope, refusal: Refusal) -> Response:
-    """The response that tells a refusal to a caller of whose body nothing was read."""
-    return refused(refusal, unread=True)
+def told(_scope: Scope, refusal: Refusal, *, unread: bool = False) -> Response:
+    """How this door tells what no route of it has answered."""
+    return refused(refusal, unread=unread)
 
 
 def refused(refusal: Refusal, *, unread: bool = False) -> Response:

@@ -22,9 +22,9 @@ _TELLING: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def unread(scope: Scope, refusal: Refusal) -> Response:
-    """The response that tells a refusal to a caller of whose body nothing was read."""
-    return problem(Request(scope), refusal, unread=True)
+def told(scope: Scope, refusal: Refusal, *, unread: bool = False) -> Response:
+    """How this door tells what no route of it has answered."""
+    return problem(Request(scope), refusal, unread=unread)
 
 
 def problem(request: Request, refusal: Refusal, *, unread: bool = False) -> Response:

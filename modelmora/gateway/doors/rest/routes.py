@@ -11,15 +11,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from modelmora import __version__
-from modelmora.gateway.doors.guarded import HttpGuard, Telling
+from modelmora.gateway.doors.guarded import HttpGuard
 from modelmora.gateway.doors.miraveja import described as miraveja
-from modelmora.gateway.doors.miraveja.refusals import unread as miraveja_unread
+from modelmora.gateway.doors.miraveja.refusals import told as miraveja_told
 from modelmora.gateway.doors.miraveja.routes import add_miraveja
 from modelmora.gateway.doors.oip import described as oip
 from modelmora.gateway.doors.oip.routes import add_oip
-from modelmora.gateway.doors.oip.routes import unread as oip_unread
+from modelmora.gateway.doors.oip.routes import told as oip_told
 from modelmora.gateway.doors.openai import described as openai
-from modelmora.gateway.doors.openai.errors import unread as openai_unread
+from modelmora.gateway.doors.openai.errors import told as openai_told
 from modelmora.gateway.doors.openai.routes import add_openai
 from modelmora.gateway.doors.rest import described, forms, problems
 from modelmora.gateway.doors.rest.asking import asked
@@ -29,6 +29,7 @@ from modelmora.gateway.doors.rest.objects import add_objects
 from modelmora.gateway.doors.rest.orders import add_orders
 from modelmora.gateway.doors.rest.pages import add_pages
 from modelmora.gateway.doors.rest.reading import CALLER_GONE, unless_gone
+from modelmora.gateway.doors.telling import Tellings
 from modelmora.gateway.guard import EVERYBODY, Guard
 from modelmora.gateway.hall import Ask, Hall, state_of
 from modelmora.gateway.metrics import Metrics
@@ -55,14 +56,16 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.openapi = cache(partial(described.openapi, app))  # type: ignore[method-assign]
-    install(app)
-    app.add_middleware(Surface, routes=app.routes)
-    tellings: dict[str, Telling] = {
-        "": problems.unread,
-        openai.PREFIX: openai_unread,
-        oip.PREFIX: oip_unread,
-        miraveja.PREFIX: miraveja_unread,
-    }
+    tellings = Tellings(
+        {
+            "": problems.told,
+            openai.PREFIX: openai_told,
+            oip.PREFIX: oip_told,
+            miraveja.PREFIX: miraveja_told,
+        }
+    )
+    install(app, tellings.framework)
+    app.add_middleware(Surface, routes=app.routes, tell=tellings.framework)
     app.add_middleware(HttpGuard, guard=guard, metrics=metrics, tellings=tellings)
     _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
     add_jobs(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
