@@ -92,8 +92,8 @@ class ImageAnswer(BaseModel):
     output_format: str
 
 
-PREFIX = "/v1/"
-"""How the paths of this door begin."""
+PREFIX = "/v1"
+"""All paths of this door lie under it."""
 ENVELOPE = {
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
 }

@@ -54,8 +54,6 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.openapi = cache(partial(described.openapi, app))  # type: ignore[method-assign]
-    install(app)
-    app.add_middleware(Surface, routes=app.routes)
     tellings = Tellings(
         {
             "": problems.problem,
@@ -64,7 +62,9 @@ def create_app(
             miraveja.PREFIX: miraveja_refused,
         }
     )
+    install(app, tellings.framework)
     tellings.install(app)
+    app.add_middleware(Surface, routes=app.routes, tell=tellings.framework)
     app.add_middleware(HttpGuard, guard=guard, metrics=metrics, tellings=tellings)
     body_limit = request_bytes * JSON_OVER_RECORD
     bodies = Bodies(hall, metrics, "rest", body_limit)
