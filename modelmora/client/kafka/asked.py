@@ -13,7 +13,7 @@ from modelmora.kafka.writing.publisher import Headers, Record
 from modelmora.messages import ChatMessage, Content, InferenceRequest, Lane, Parameter, Tensor
 from modelmora.messages import ObjectRef as Ref
 from modelmora.messages.headers import PRINCIPAL, REPLY_PARTITION
-from modelmora.settings import Settings
+from modelmora.settings import YEAR_S, Settings
 
 LANES = {lane.label: lane for lane in Lane}
 
@@ -56,8 +56,8 @@ class Asked:
         if lane is None:
             raise Invalid(f"priority: one of {', '.join(LANES)} is needed")
         timeout_s = how.get("timeout_s")
-        if timeout_s is not None and not timeout_s > 0:
-            raise Invalid("timeout_s: more than 0 seconds are needed")
+        if timeout_s is not None and not 0 < timeout_s <= YEAR_S:
+            raise Invalid("timeout_s: it must be more than 0 seconds and at most a year")
         request = InferenceRequest(
             request_id,
             model,
