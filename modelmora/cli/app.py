@@ -28,6 +28,8 @@ VERBS = {
     "demo": ("Run", "demo.demo:demo"),
     "bench": ("Run", "bench:bench"),
     "infer": ("Use", "ask.infer:infer"),
+    "produce": ("Use", "ask.produce:produce"),
+    "results": ("Use", "ask.results:results"),
     "install": ("Use", "install:install"),
     "apply": ("Use", "apply:apply"),
     "activate": ("Use", "apply:activate"),
