@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from modelmora.gateway.doors.rest import problems
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.pieces import Followed
 from modelmora.gateway.watching import Told, failed
 from modelmora.messages import InferenceResult, ProgressEvent, Tensor
 from modelmora.messages.headers import DTYPE, SHAPE
+from modelmora.messages.pieces import Followed
 from modelmora.web.events import EVENTS, QUIET, event
 from modelmora.web.problems import DoorCode
 from modelmora.wire.forms import result_form
