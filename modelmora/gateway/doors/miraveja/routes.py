@@ -14,9 +14,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from modelmora.errors import Code
+from modelmora.gateway.choosing import address_of, choose
 from modelmora.gateway.doors.miraveja import answers, described
 from modelmora.gateway.doors.miraveja.bodies import ImageRequest, TextRequest
-from modelmora.gateway.doors.miraveja.choosing import address_of, choose
 from modelmora.gateway.doors.miraveja.images import kept
 from modelmora.gateway.doors.miraveja.refusals import refused
 from modelmora.gateway.doors.rest.bodies import checked, read_json
