@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelmora.web.problems import DoorCode, not_found, problem
+from modelmora.web.problems import DoorCode, Tell, not_found, problem
 
 WHOLE = "/*"
 """The path by which `Protocol` tells of a request for the server as a whole."""
@@ -21,8 +21,9 @@ class Surface:
     A path means the same with one slash at its end.
     """
 
-    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute], tell: Tell = problem) -> None:
         self._app = app
+        self._tell = tell
         self._routes = [
             (route.path_regex.match, _with_head(route.methods or ()))
             for route in routes
@@ -51,11 +52,11 @@ class Surface:
                     return None
                 allowed |= methods
         if not allowed:
-            return not_found(scope)
+            return not_found(scope, self._tell)
         headers = {"allow": ", ".join(sorted({*allowed, "OPTIONS"}))}
         if method == "OPTIONS":
             return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
-        return problem(
+        return self._tell(
             scope,
             HTTPStatus.METHOD_NOT_ALLOWED,
             DoorCode.METHOD_NOT_ALLOWED,
