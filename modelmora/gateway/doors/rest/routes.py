@@ -53,6 +53,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.openapi = cache(partial(described.openapi, app))  # type: ignore[method-assign]
     install(app)
