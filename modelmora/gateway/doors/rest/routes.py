@@ -52,6 +52,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.openapi = cache(partial(described.openapi, app))  # type: ignore[method-assign]
     tellings = Tellings(
@@ -64,7 +65,9 @@ def create_app(
     )
     install(app, tellings.framework)
     tellings.install(app)
-    app.add_middleware(Surface, routes=app.routes, tell=tellings.framework)
+    app.add_middleware(
+        Surface, routes=app.routes, tell=tellings.framework, handlers=app.exception_handlers
+    )
     app.add_middleware(HttpGuard, guard=guard, metrics=metrics, tellings=tellings)
     body_limit = request_bytes * JSON_OVER_RECORD
     bodies = Bodies(hall, metrics, "rest", body_limit)
