@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -37,14 +37,20 @@ SEEDS = 1 << 31
 B = TypeVar("B", EmbeddingBody, RerankBody, ImageBody, ChatBody, CompletionBody)
 
 
+def _as_it_is(ask: Ask) -> Ask:
+    return ask
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[B]):
     """One HTTP request, its body read."""
 
     hall: Hall
-    request: Request
     body: B
     request_id: str | None
+    traceparent: str
+    bound: Callable[[Ask], Ask] = _as_it_is
+    """What becomes of each request of ours before it is asked."""
 
     def ask(
         self,
@@ -58,14 +64,16 @@ class Call(Generic[B]):
         request_id = self.request_id
         if request_id and number is not None:
             request_id = check_request_id(f"{request_id}-{number}")
-        return Ask(
-            DOOR,
-            self.body.model,
-            inputs,
-            parameters,
-            progress=progress,
-            request_id=request_id,
-            traceparent=trace_of(self.request.scope),
+        return self.bound(
+            Ask(
+                DOOR,
+                self.body.model,
+                inputs,
+                parameters,
+                progress=progress,
+                request_id=request_id,
+                traceparent=self.traceparent,
+            )
         )
 
 
@@ -75,13 +83,7 @@ Answering = Callable[[Call[Any]], Awaitable[Response]]
 def add_openai(app: FastAPI, bodies: Bodies) -> None:
     """Serve `/v1`."""
     _add_models(app, bodies.hall)
-    for path, kind, answer in (
-        ("/v1/chat/completions", ChatBody, _chat),
-        ("/v1/completions", CompletionBody, _complete),
-        ("/v1/embeddings", EmbeddingBody, _embed),
-        ("/v1/images/generations", ImageBody, _draw),
-        ("/v1/rerank", RerankBody, _rerank),
-    ):
+    for path, (kind, answer) in ANSWERING.items():
         _add(app, bodies, path, kind, answer)
 
 
@@ -91,7 +93,7 @@ def _add(app: FastAPI, bodies: Bodies, path: str, kind: type[Any], answer: Answe
         async with bodies.of(request) as body:
             request_id = check_request_id(", ".join(request.headers.getlist("x-request-id")))
             read = read_body(kind, body, IGNORED)
-        call = Call(bodies.hall, request, read, request_id)
+        call = Call(bodies.hall, read, request_id, trace_of(request.scope))
         return await unless_gone(answer(call), request.receive)
 
 
@@ -196,3 +198,13 @@ async def _draw(call: Call[ImageBody]) -> Response:
 def _json(body: dict[str, Any], request_id: str = "") -> Response:
     headers = {"x-request-id": request_id} if request_id else {}
     return Response(orjson.dumps(body), headers=headers, media_type="application/json")
+
+
+ANSWERING: Mapping[str, tuple[type[Any], Answering]] = {
+    "/v1/chat/completions": (ChatBody, _chat),
+    "/v1/completions": (CompletionBody, _complete),
+    "/v1/embeddings": (EmbeddingBody, _embed),
+    "/v1/images/generations": (ImageBody, _draw),
+    "/v1/rerank": (RerankBody, _rerank),
+}
+"""What each path reads, and how that is answered."""
