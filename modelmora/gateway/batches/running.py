@@ -83,7 +83,7 @@ class Running:
         self._most = most
         self._ids: set[str] = set()
         """Of the requests that are under way."""
-        self._done = batch.completed, batch.failed
+        self._done = batch.kept
         self._new = batch.total is None
         """Whether no gateway before can have asked what is asked now."""
 

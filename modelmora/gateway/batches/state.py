@@ -83,6 +83,8 @@ class Batch:
     next: int = 0
     completed: int = 0
     failed: int = 0
+    kept: tuple[int, int] = (0, 0)
+    """What of them is in parts; the rest is counted again by who goes on."""
     outputs: tuple[ObjectRef, ...] = ()
     errors: tuple[ObjectRef, ...] = ()
     cancelled_at: int | None = None
@@ -188,7 +190,14 @@ def told_of(batch: Batch, record: BatchRecord, told: Mapping[str, Any]) -> Batch
     if kind is BatchKind.CLAIMED:
         if record.term != batch.term + 1:
             return batch
-        return replace(batch, driver=record.gateway, term=record.term)
+        completed, failed = batch.kept
+        return replace(
+            batch,
+            driver=record.gateway,
+            term=record.term,
+            completed=completed,
+            failed=failed,
+        )
     if (record.gateway, record.term) != (batch.driver, batch.term):
         return batch
     match kind:
@@ -203,6 +212,7 @@ def told_of(batch: Batch, record: BatchRecord, told: Mapping[str, Any]) -> Batch
                 next=told["next"],
                 completed=told["completed"],
                 failed=told["failed"],
+                kept=(told["completed"], told["failed"]),
                 outputs=(*batch.outputs, *map(_ref, told["outputs"])),
                 errors=(*batch.errors, *map(_ref, told["errors"])),
             )
