@@ -220,10 +220,10 @@ class GatewayProcess(Program):
         }
         super().__init__(folder, "gateway", own | dict(settings or {}))
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Stopped, so that what it did counts as covered; killed where something went wrong."""
         try:
-            if self.running and not kind:
+            if self.running and not any(raised):
                 assert self.stop() == 0, self.tail()
         finally:
             super().__exit__()

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from modelmora.cli import main
-from modelmora.cli.demo import SENTENCES
-from modelmora.cli.showcase import Showcase
+from modelmora.cli.demo.demo import SENTENCES
+from modelmora.cli.demo.showcase import Showcase
 from tests.openapi import call_everything
 
 ROOT = Path(__file__).parents[2]

@@ -17,6 +17,7 @@ from modelmora.messages import Status
 from modelmora.wire import new_request_id
 from tests.integration.test_stepped import Station
 from tests.nodes import GatewayProcess
+from tests.tiny_pooled import write_bert
 from tests.tiny_texts import TEMPLATE, make_tiny_gguf, make_tiny_text
 
 BOTH = ("tensors", "gguf")
@@ -34,6 +35,8 @@ def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) ->
         {"name": name, "task": "txt2txt", "source": str(source)}
         for name, source in zip(BOTH, sources, strict=True)
     ]
+    vectors = write_bert(folder / "vectors.gguf", 1)
+    models.append({"name": "vectors", "task": "txt2embed", "source": str(vectors)})
     made = Station(broker.bootstrap_servers, folder, json.dumps(models))
     try:
         yield made
@@ -131,6 +134,12 @@ def test_our_own_door_streams_the_same(client: openai.OpenAI) -> None:
             texts += last.get("text", "")
     # Nothing was told before the outcome, or by then all of it.
     assert texts in ("", last["outputs"][0])
+
+
+def test_tokens_that_were_embedded_are_counted(client: openai.OpenAI) -> None:
+    found = client.embeddings.create(model="vectors", input=["the river", "sky"])
+    assert len(found.data) == 2
+    assert (found.usage.prompt_tokens, found.usage.total_tokens) == (7, 7)
 
 
 def test_a_model_that_writes_no_text_says_so(client: openai.OpenAI) -> None:
