@@ -51,7 +51,8 @@ def call_everything(
     quick = settings(
         max_examples=examples, database=None, suppress_health_check=[*HealthCheck], deadline=None
     )
-    for operation in schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations():
+    for result in schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations():
+        operation: Any = result
         modes = (operation.ok().as_strategy(mode) for mode in GenerationMode)
         there = st.none() | st.sampled_from(models)
         seed(chance)(quick(given(st.one_of(*modes), there)(call)))()
