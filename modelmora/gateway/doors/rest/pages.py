@@ -51,7 +51,7 @@ def _model(hall: Hall) -> str:
 
 def _curl(base: str, path: str, body: Any = None, method: str = "post", media: str = _JSON) -> str:
     parts = [f"curl {base}{path}"]
-    if method not in ("get", "post"):
+    if method != ("get" if body is None else "post"):
         parts.append(f"-X {method.upper()}")
     if media == _FORM:
         parts += [f"-F {name}={value}" for name, value in body.items()]
