@@ -90,14 +90,14 @@ def infer(
     if file or out or column or grpc:
         if file is None or out is None or text or stream or json:
             raise ConfigurationError("--file needs --out, and no texts, --stream or --json")
-        _limit(timeout)
-        _in_bulk(where, (model, file, out, column), _parameters(param), priority, timeout, grpc)
+        limit(timeout)
+        _in_bulk(where, (model, file, out, column), parameters_of(param), priority, timeout, grpc)
         return
     inputs = read_inputs(text or [])
     for each in inputs:
         each.encode()  # what is no text is refused before anybody is asked
-    body: dict[str, Any] = {"parameters": _parameters(param), "priority": priority}
-    body |= _limit(timeout)
+    body: dict[str, Any] = {"parameters": parameters_of(param), "priority": priority}
+    body |= limit(timeout)
     if stream and json:
         raise ConfigurationError(
             "--stream prints text as it comes and --json the whole: choose one"
@@ -109,7 +109,7 @@ def infer(
 
         asked = body | {"inputs": inputs}
         answer, printed = ask_and_show(where, path, asked, patience + GRACE_S)
-        _show(answer if not printed else answer | {"outputs": []}, answer["request_id"], 1)
+        show(answer if not printed else answer | {"outputs": []}, answer["request_id"], 1)
         return
     answers = []
     parts = parts_of(where, model, inputs) if len(inputs) > 1 else [inputs]
@@ -120,7 +120,7 @@ def infer(
     if json:
         print_json(answer)
     else:
-        _show(answer, answers[0]["request_id"], len(answers))
+        show(answer, answers[0]["request_id"], len(answers))
 
 
 def _in_bulk(
@@ -139,11 +139,12 @@ def _in_bulk(
     bulk(where, Bulk(model, Source(file, column), out, parameters, priority, patience), grpc)
 
 
-def _parameters(given: list[str] | None) -> dict[str, Any]:
+def parameters_of(given: list[str] | None) -> dict[str, Any]:
+    """What `--param` names. Raises ConfigurationError."""
     return dict(read_parameter(each) for each in given or ())
 
 
-def _limit(timeout: float | None) -> dict[str, int]:
+def limit(timeout: float | None) -> dict[str, int]:
     """How long a request may take, as its body tells it. Raises ConfigurationError."""
     if timeout is None:
         return {}
@@ -152,7 +153,7 @@ def _limit(timeout: float | None) -> dict[str, int]:
     return {"timeout_ms": max(1, round(timeout * 1000))}
 
 
-def _show(answer: dict[str, Any], first_id: str, requests: int) -> None:
+def show(answer: dict[str, Any], first_id: str, requests: int) -> None:
     """An answer for people: the outputs as data, the rest as talk."""
     for output in answer["outputs"]:
         for line in lines_of(output):
