@@ -33,14 +33,13 @@ ROWS_OWN = {
     "invalid_input",
     "undecodable",
     "too_large",
-    "expired",
     "out_of_memory",
     "worker_crash",
     "worker_timeout",
     "retries_spent",
     "inference_failed",
 }
-"""What may be the fault of one row: the others are asked without it."""
+"""What may be the fault of one row: the others are asked without it. Time that is over is not."""
 
 
 @dataclass(frozen=True, slots=True)
