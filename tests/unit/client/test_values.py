@@ -133,8 +133,9 @@ def test_a_stream_that_nobody_holds_is_closed(one: Gateway, client: Client) -> N
 
 def test_the_time_of_a_stream_is_kept(one: Gateway, client: Client) -> None:
     one.block()
-    with pytest.raises(DeadlineExceeded):
-        next(client.stream("echo", ["a"], timeout_s=0.2))
+    with pytest.raises(DeadlineExceeded) as caught:
+        next(client.stream("echo", ["a"], timeout_s=0.2, request_id="mine"))
+    assert caught.value.request_id == "mine"
 
 
 def test_large_outputs_come_in_chunks(one: Gateway, client: Client) -> None:

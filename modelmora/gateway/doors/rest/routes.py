@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from modelmora import __version__
+from modelmora.gateway.doors.batches.routes import add_batches
 from modelmora.gateway.doors.guarded import HttpGuard
 from modelmora.gateway.doors.miraveja import described as miraveja
 from modelmora.gateway.doors.miraveja.refusals import refused as miraveja_refused
@@ -52,6 +53,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.openapi = cache(partial(described.openapi, app))  # type: ignore[method-assign]
     tellings = Tellings(
@@ -64,13 +66,16 @@ def create_app(
     )
     install(app, tellings.framework)
     tellings.install(app)
-    app.add_middleware(Surface, routes=app.routes, tell=tellings.framework)
+    app.add_middleware(
+        Surface, routes=app.routes, tell=tellings.framework, handlers=app.exception_handlers
+    )
     app.add_middleware(HttpGuard, guard=guard, metrics=metrics, tellings=tellings)
     body_limit = request_bytes * JSON_OVER_RECORD
     bodies = Bodies(hall, metrics, "rest", body_limit)
     _add_infer(app, bodies)
     add_jobs(app, bodies)
     add_openai(app, Bodies(hall, metrics, "openai", body_limit))
+    add_batches(app, Bodies(hall, metrics, "openai", body_limit))
     add_oip(app, hall, metrics, body_limit)
     add_miraveja(app, Bodies(hall, metrics, "miraveja", body_limit))
     add_models(app, hall, metrics)
