@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 
-from modelmora.errors import ModelMoraError
+from modelmora.errors import ModelMoraError, NotFound
 from modelmora.messages.headers import ERROR_CODE, REQUEST_ID
 from modelmora.text import printable
 
@@ -34,6 +34,8 @@ class CallError(ModelMoraError):
         self.message = message
         self.retry_after_ms = retry_after_ms
         self.request_id = request_id
+        if code in ("unknown_model", "not_found"):
+            self.exit_code = NotFound.exit_code
 
     @property
     def again(self) -> bool:
