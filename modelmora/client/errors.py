@@ -61,7 +61,9 @@ def error_of(error: Any, request_id: str) -> CallError:
     message = printable(error.details() or "the call failed")
     if not code and error.code() in _GONE:
         return GatewayUnreachable(
-            "unreachable", "no gateway answers; is one running there?", request_id=request_id
+            "unreachable",
+            "no gateway answers; does one run there, and is this its gRPC?",
+            request_id=request_id,
         )
     if code == "expired" or (not code and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED):
         return DeadlineExceeded("expired", message, request_id=request_id)
