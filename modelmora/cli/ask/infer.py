@@ -53,8 +53,7 @@ GrpcOption = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
-        help="The gateway's gRPC (that of the instance).",
-        rich_help_panel=BULK,
+        help="The gateway's gRPC, for --stream and --file (that of the instance).",
     ),
 ]
 
@@ -70,9 +69,7 @@ def infer(
     param: ParametersOption = None,
     priority: PriorityOption = "normal",
     timeout: PatienceOption = None,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Print the output as it comes, from `progress`.")
-    ] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the output as it comes.")] = False,
     file: FileOption = None,
     out: OutOption = None,
     column: ColumnOption = None,
@@ -87,7 +84,7 @@ def infer(
     """
     if not model:
         raise ConfigurationError("no model is named; `modelmora list` shows them")
-    if file or out or column or grpc:
+    if file or out or column:
         if file is None or out is None or text or stream or json:
             raise ConfigurationError("--file needs --out, and no texts, --stream or --json")
         limit(timeout)
@@ -105,12 +102,14 @@ def infer(
     patience = timeout or where.settings.timing.request_timeout_ms / 1000
     path = f"/infer/{quote(model, safe='@')}"
     if stream:
-        from modelmora.cli.ask.streaming import ask_and_show
+        from modelmora.cli.ask.streaming import ask_and_show, way_to
 
-        asked = body | {"inputs": inputs}
-        answer, printed = ask_and_show(where, path, asked, patience + GRACE_S)
-        show(answer if not printed else answer | {"outputs": []}, answer["request_id"], 1)
+        way = way_to(where, grpc, patience)
+        answer = ask_and_show(way, model, inputs, body["parameters"], priority)
+        show(answer, answer["request_id"], 1)
         return
+    if grpc:
+        raise ConfigurationError("--grpc is for --stream and --file")
     answers = []
     parts = parts_of(where, model, inputs) if len(inputs) > 1 else [inputs]
     for portion in parts:

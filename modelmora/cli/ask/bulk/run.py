@@ -17,10 +17,11 @@ from modelmora.cli.ask.bulk.parts import Part, part_of
 from modelmora.cli.ask.bulk.rows import Row, Source, chunks
 from modelmora.cli.ask.bulk.values import Failure, Value, values_of
 from modelmora.cli.ask.infer import sizes_of
+from modelmora.cli.ask.streaming import way_to
 from modelmora.cli.ask.window import in_order
 from modelmora.cli.shared.output import bar, say
 from modelmora.client import AsyncClient, CallError, Options
-from modelmora.errors import ConfigurationError, Unreachable
+from modelmora.errors import ConfigurationError
 from modelmora.host.folder import write_atomically
 from modelmora.host.instance import Instance
 from modelmora.telemetry.logs import stay_quiet
@@ -62,15 +63,7 @@ def bulk(where: Instance, asked: Bulk, grpc: str | None) -> None:
         raise ConfigurationError(
             f"the inputs of {asked.model} belong together; it cannot be asked in bulk"
         )
-    address = grpc or (where.run and where.run.grpc)
-    if not address:
-        raise Unreachable("no gateway is known to speak gRPC; pass --grpc HOST:PORT")
-    key = where.settings.access.key
-    options = Options(
-        timeout_s=asked.timeout_s,
-        attempts=ATTEMPTS,
-        api_key=key.get_secret_value() if key else None,
-    )
+    address, options = way_to(where, grpc, asked.timeout_s, attempts=ATTEMPTS)
     stay_quiet()
     most, window = (1, STEPPED_WINDOW) if sizes.stepped else (sizes.most, WINDOW)
     log = Notes(asked)

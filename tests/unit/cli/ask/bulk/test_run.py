@@ -188,7 +188,7 @@ def test_where_it_cannot_go_on_it_says_so_and_goes_on_later(rig: Rig) -> None:
     file = jsonl(Path("in.jsonl"), *texts)
     rig.hall.most, rig.hall.refuse = 100, BUSY
     ran = rig.run(file, "out.npy")
-    assert ran.code == 1
+    assert ran.code == 3
     done, why = ran.err.splitlines()
     assert why == "modelmora: there is no model m any more"
     assert done.endswith("rows done; the same command goes on from there")
