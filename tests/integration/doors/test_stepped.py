@@ -64,12 +64,11 @@ def test_who_brings_the_child_down_is_found_among_the_others(station: Station) -
 
 
 def test_the_command_prints_as_it_comes(
-    station: Station, gateway: GatewayProcess, capsys: pytest.CaptureFixture[str]
+    gateway: GatewayProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["infer", "count", "text", "--stream", "--param", "words=30", "--url"]
-    where = ["--bootstrap-servers", station.servers, "--namespace", station.namespace]
-    code = main([*command, gateway.http, *where])
+    command = ["infer", "count", "text", "--stream", "--param", "words=30", "--grpc"]
+    code = main([*command, gateway.grpc])
     out, err = capsys.readouterr()
     assert code == 0, err
     assert out == " ".join(map(str, range(30))) + " \n"
-    assert "missing" not in err
+    assert "anew" not in err
