@@ -94,7 +94,7 @@ def test_the_shell_asks_in_bulk_and_in_jobs(
     assert main(["infer", "echo", *bulk]) == 1, capsys.readouterr().err
     told = [json.loads(line) for line in out.read_text().splitlines()]
     assert [each.get("output") for each in told] == [*(f"row {n}" for n in range(1_000)), None]
-    assert main(["infer", "nobody", *bulk[:3], str(tmp_path / "no.jsonl"), *bulk[4:]]) == 1
+    assert main(["infer", "nobody", *bulk[:3], str(tmp_path / "no.jsonl"), *bulk[4:]]) == 3
     done, why = capsys.readouterr().err.splitlines()[-2:]
     assert done == "0 rows done; the same command goes on from there"
     assert "nobody" in why
