@@ -197,6 +197,7 @@ def test_what_is_withdrawn_before_it_began_never_runs(station: Station, http: ht
     assert (outcome.status, outcome.timings.inference_ms) == (Status.CANCELLED, 0)
 
 
+@pytest.mark.faults
 def test_a_node_that_stops_leaves_no_request_open(station: Station, http: httpx.Client) -> None:
     ids = [http.post("/requests", json=asked(n)).json()["requestId"] for n in range(8)]
     assert station.node.stop() == 0
