@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelmora.errors import Invalid, MissingExtra
 from modelmora.messages import ChatMessage, Content, ObjectRef, Parameter, Tensor
+from modelmora.rpc.turns import message_of, turn_of
 from modelmora.rpc.v1 import inference_pb2 as pb
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def _part(content: Content) -> Any:
             return pb.Content(data=content)
         case Tensor(name, dtype, shape, data):
             return pb.Content(tensor=pb.Tensor(name=name, dtype=dtype, shape=shape, data=data))
-        case ChatMessage(role, text):
-            return pb.Content(message=pb.ChatMessage(role=role, content=text))
+        case ChatMessage():
+            return pb.Content(message=message_of(content))
     raise Invalid(f"inputs: {type(content).__name__} is no text, bytes, Tensor or ChatMessage")
 
 
@@ -88,7 +89,7 @@ def _content(part: Any) -> Content:
             ref = part.object
             return ObjectRef(ref.uri, ref.sha256, ref.size, ref.media_type, ref.expires_at)
         case "message":
-            return ChatMessage(part.message.role, part.message.content)
+            return turn_of(part.message)
         case "data":
             return bytes(part.data)
     return str(part.text)

@@ -19,6 +19,7 @@ from modelmora.messages import (
     SignedRef,
     Tensor,
 )
+from modelmora.rpc.turns import message_of
 from modelmora.rpc.v1 import inference_pb2 as pb
 
 CHUNK_BYTES = 256 << 10
@@ -94,8 +95,8 @@ def part(content: Content) -> Any:
                     url=content.url if isinstance(content, SignedRef) else "",
                 )
             )
-        case ChatMessage(role, text):
-            return pb.Content(message=pb.ChatMessage(role=role, content=text))
+        case ChatMessage():
+            return pb.Content(message=message_of(content))
 
 
 def _chunk(event: Any, output: int, data: memoryview) -> bytes:

@@ -7,7 +7,8 @@ from typing import Any
 from modelmora.errors import Code
 from modelmora.gateway.hall import LANES, Ask
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import ChatMessage, Content, Lane, ObjectRef, Parameter, Tensor
+from modelmora.messages import Content, Lane, ObjectRef, Parameter, Tensor
+from modelmora.rpc.turns import turn_of
 from modelmora.wire.forms import MAX_TIMEOUT_MS
 from modelmora.wire.tensors import BadTensor, check_tensor
 
@@ -63,7 +64,7 @@ def _content(part: Any, at: int) -> Content:
             ref = part.object
             return ObjectRef(ref.uri, ref.sha256, ref.size, ref.media_type, ref.expires_at)
         case "message":
-            return ChatMessage(part.message.role, part.message.content)
+            return turn_of(part.message)
     raise _unusable(at, "no kind of content is set")
 
 
