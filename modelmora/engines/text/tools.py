@@ -38,12 +38,18 @@ class Tools:
         return tuple(each["function"]["name"] for each in self.told)
 
     def schema(self) -> dict[str, Any]:
-        """The JSON Schema of exactly one call, as `calls_in` reads it without tags."""
+        """The JSON Schema of exactly one call, as `calls_in` reads it without tags.
+
+        Raises RequestError (invalid_input).
+        """
         definitions, calls = {}, []
         for number, each in enumerate(self.told):
             place = f"#/$defs/{number}"
             own = each["function"].get("parameters") or {"type": "object"}
-            definitions[str(number)] = _moved(own, place)
+            try:
+                definitions[str(number)] = _moved(own, place)
+            except RecursionError:
+                raise _invalid(f"`tools`, {number}: it is nested too deeply") from None
             properties = {"name": {"const": self.names[number]}, "arguments": {"$ref": place}}
             calls.append(
                 {

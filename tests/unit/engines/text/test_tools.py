@@ -217,6 +217,16 @@ def test_references_within_a_schema_hold_in_that_of_a_call() -> None:
     assert [each["properties"]["name"]["const"] for each in schema["anyOf"]] == [*NAMES]
 
 
+def test_a_schema_nested_too_deeply_is_refused() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(900):
+        deep = {"items": deep}
+    tools = offered(tool(parameters=deep))
+    assert tools
+    with pytest.raises(RequestError):
+        tools.schema()
+
+
 def test_a_template_knows_tools_or_not() -> None:
     assert knows_tools("{% for tool in tools %}")
     assert knows_tools({"default": "{{ messages }}", "tool_use": "{{ tools }}"})
