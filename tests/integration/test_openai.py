@@ -134,6 +134,10 @@ def test_our_own_door_streams_the_same(client: openai.OpenAI) -> None:
     assert [texts] == last["outputs"]
 
 
+def calls_of(choice: Any) -> Any:
+    return choice.message.tool_calls
+
+
 def called(client: openai.OpenAI, **more: Any) -> Any:
     """The first answer, of a model of noise, whose blanks leave room for its call."""
     for seed in range(TRIES):
@@ -143,7 +147,7 @@ def called(client: openai.OpenAI, **more: Any) -> Any:
         if found.finish_reason == "tool_calls":
             whole = client.chat.completions.create(**asked).choices[0]
             assert whole.finish_reason == "tool_calls"
-            (ours,), (theirs,) = found.message.tool_calls or (), whole.message.tool_calls or ()
+            (ours,), (theirs,) = calls_of(found), calls_of(whole)
             assert (ours.function.name, ours.function.arguments) == (
                 theirs.function.name,
                 theirs.function.arguments,

@@ -47,7 +47,8 @@ async def test_calls_and_their_answers(caller: FakeHall, client: openai.AsyncOpe
     (choice,) = found.choices
     assert choice.finish_reason == "tool_calls"
     assert choice.message.content == "Let me see."
-    first, second = choice.message.tool_calls or ()
+    calls: Any = choice.message.tool_calls
+    first, second = calls
     assert first.type == "function"
     assert (first.id, first.function.name, first.function.arguments) == (
         "call00001",
@@ -104,7 +105,8 @@ async def test_a_tool_made_of_a_type(caller: FakeHall, client: openai.AsyncOpenA
     found = await client.chat.completions.parse(
         model="echo", messages=HELLO, tools=[openai.pydantic_function_tool(weather)]
     )
-    (call,) = found.choices[0].message.tool_calls or ()
+    calls: Any = found.choices[0].message.tool_calls
+    (call,) = calls
     assert call.function.parsed_arguments == weather(city="Köln")
 
 
