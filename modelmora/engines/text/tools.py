@@ -128,7 +128,7 @@ class Speech:
     def add(self, text: str) -> str:
         """What can be said now that this has come."""
         self._text += text
-        return self._until(sayable(self._text) if self._tools else len(self._text))
+        return self._until(sayable(self._text, self._said) if self._tools else len(self._text))
 
     def end(self, request_id: str) -> tuple[str, Content, bool]:
         """What was held back, the whole output, and whether it has calls."""
@@ -149,14 +149,17 @@ class Speech:
         return fresh
 
 
-def sayable(text: str) -> int:
-    """How many characters of what an answer begins with are no part of a call, come what may."""
-    if (text.lstrip() or "{")[0] in "{[":
+def sayable(text: str, said: int = 0) -> int:
+    """How many characters of what an answer begins with are no part of a call, come what may.
+
+    `said` are known to be none.
+    """
+    if not said and (text.lstrip() or "{")[0] in "{[":
         return 0
-    place = text.find(_OPEN)
+    place = text.find(_OPEN, said)
     if place < 0:
         place = len(text) - begun(text, _OPEN)
-    return len(text[:place].rstrip())
+    return said + len(text[said:place].rstrip())
 
 
 def calls_in(text: str, names: Sequence[str]) -> tuple[str, list[tuple[str, str]]]:
@@ -186,10 +189,9 @@ def _tagged(text: str) -> Iterator[Any]:
 
 def _bare(text: str) -> Iterator[Any]:
     place = 0
-    while text[place:].strip():
-        found, place = _DECODER.raw_decode(text, _gap(text, place))
+    while (place := _gap(text, place)) < len(text):
+        found, place = _DECODER.raw_decode(text, place)
         yield from found if isinstance(found, list) else [found]
-        place = _gap(text, place)
 
 
 def _gap(text: str, place: int) -> int:
