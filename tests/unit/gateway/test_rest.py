@@ -20,7 +20,7 @@ from modelmora.gateway.doors.batches.described import EXAMPLE
 from modelmora.gateway.doors.rest.routes import JSON_OVER_RECORD, create_app
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor
+from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor, ToolCall
 from modelmora.objects import Objects
 from modelmora.objects.folder import FolderStore
 from modelmora.settings.objects import ObjectSettings
@@ -30,6 +30,7 @@ from tests.unit.gateway.fakes import FakeHall, finished
 
 LIMIT = 1000
 UPLOADED: Any = {"data": {"purpose": "batch"}, "files": {"file": ("in.jsonl", b"{}\n")}}
+CALL = {"id": "c", "name": "dim", "arguments": "{}"}
 REF = {"uri": "s3://b/k", "sha256": "00", "size": 1, "media_type": "image/png", "expires_at": 2}
 
 
@@ -58,6 +59,8 @@ async def test_every_kind_of_input_goes_in_and_comes_out(
         {"name": "t", "dtype": "FP32", "shape": [2, 1], "data": [[0.5], [-1.0]]},
         REF,
         {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "content": "5", "name": "dim", "tool_call_id": "c"},
     ]
     answer = await client.post("/infer/echo", json={"inputs": inputs})
     assert answer.status_code == 200
@@ -67,6 +70,8 @@ async def test_every_kind_of_input_goes_in_and_comes_out(
         Tensor("t", "FP32", (2, 1), bytes.fromhex("0000003f000080bf")),
         ObjectRef("s3://b/k", "00", 1, "image/png", 2),
         ChatMessage("user", "hello"),
+        ChatMessage("assistant", "", None, (ToolCall(**CALL),)),
+        ChatMessage("tool", "5", "dim", None, "c"),
     )
     assert answer.json() == {
         "request_id": "made-here",
