@@ -20,7 +20,12 @@ def record(kind: BatchKind, gateway: str = "", term: int = 0, **details: Any) ->
 @pytest.fixture
 def ledger() -> Ledger:
     made = Ledger()
-    details = {"file_id": "file-1", "endpoint": "/v1/x", "metadata": None, "input": REF}
+    details: dict[str, Any] = {
+        "file_id": "file-1",
+        "endpoint": "/v1/x",
+        "metadata": None,
+        "input": REF,
+    }
     made.take(record(BatchKind.BATCH, **details))
     made.take(record(BatchKind.CLAIMED, "g1", 1))
     made.take(record(BatchKind.BEGUN, "g1", 1, total=9))
