@@ -109,7 +109,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {"description": "It failed; `error.code` is stable.", "model": ErrorAnswer}
 }
 _JSONL = {"application/jsonl": {"schema": {"type": "string"}}}
-_EXAMPLE = {"input_file_id": "file-0199d3a07c1e70008000", "endpoint": "/v1/embeddings"}
+_EXAMPLE = {"input_file_id": "FILE_ID", "endpoint": "/v1/embeddings"}
 
 
 def _operation(summary: str, description: str, answer: Any, **extra: Any) -> dict[str, Any]:
@@ -160,7 +160,9 @@ UPLOAD = _operation(
     "JSON Lines, 200 MB at most, kept for 7 days or less. Each line has `custom_id`, `method` "
     "(POST), `url` (the endpoint of the batch) and `body`.",
     FileAnswer,
-    requestBody=_body("multipart/form-data", _FORM),
+    requestBody=_body(
+        "multipart/form-data", _FORM, example={"purpose": "batch", "file": "@in.jsonl"}
+    ),
 )
 FILES = _operation(
     "List your files",
