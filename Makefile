@@ -5,11 +5,13 @@
 PY := .venv/bin/python
 UV_VERSION := 0.13.9
 VERSITYGW_VERSION := v1.8.0
+# A newer uvloop knows no loop before one runs, where MLServer asks for it.
+MLSERVER := "mlserver==1.7.1" "uvloop<0.22"
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types docs package lock bench faults tools clean
+.PHONY: help setup demo test lint types docs package lock bench peers faults tools clean
 export PYTHON
 # Tests start hundreds of processes: where it is set each would compile our sources anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -53,6 +55,10 @@ bench: setup ## measure; prints a table and writes bench.json
 
 tools: setup ## build what some tests use where it is there (Go; minutes): the object store versitygw
 	GOBIN=$(CURDIR)/.venv/bin go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
+
+peers: setup ## build what the benchmark measures beside: MLServer, in an environment of its own
+	$(PY) -m uv venv --quiet --clear --python $(PY) .venv/mlserver
+	$(PY) -m uv pip install --quiet --python .venv/mlserver/bin/python $(MLSERVER)
 
 faults: setup ## kill and freeze everything many times, check every outcome (ARGS="--seeds 7,21"; hours)
 	$(PY) -m pytest -m faults $(ARGS)

@@ -1,8 +1,8 @@
-"""What streams of the gRPC door are measured with: the door before a hall that has its answer.
+"""What doors are measured with: a door of ours before a hall that has its answer.
 
-Run as a process of its own: `python -m modelmora.bench.door KIND BYTES`; `bare` is the barest
-stream of grpc.aio, of as many bytes in the same chunks. It says where it is, and serves until its
-input ends.
+Run as a process of its own: `python -m modelmora.bench.door KIND BYTES`; `door` is the gRPC door,
+`rest` the REST door, and `bare` the barest stream of grpc.aio, of as many bytes in the same chunks.
+It says where it is, and serves until its input ends.
 """
 
 from __future__ import annotations
@@ -20,27 +20,29 @@ import grpc.aio
 from modelmora.gateway.doors.grpc.answers import CHUNK_BYTES
 from modelmora.gateway.doors.grpc.inference import SERVICE
 from modelmora.gateway.doors.grpc.server import RpcServer
+from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.hall import Ask, Heard
 from modelmora.gateway.metrics import Metrics
-from modelmora.messages import InferenceResult, Source, Status
+from modelmora.messages import Content, InferenceResult, Source, Status
+from modelmora.web.server import HttpServer
 
 METHOD = "InferServerStream"
 REQUEST_BYTES = 1_000_000
 
 
 class Answered:
-    """As much of `hall.Hall` as a stream needs: every request is answered with the same bytes."""
+    """As much of `hall.Hall` as a call needs: every request is answered with the same output."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, output: Content) -> None:
         self._result = InferenceResult(
-            "one", Status.COMPLETED, "bytes", "1", Source("", 0, 0), outputs=(_bytes(size),)
+            "one", Status.COMPLETED, "bytes", "1", Source("", 0, 0), outputs=(output,)
         )
 
     async def infer(self, _ask: Ask, _heard: Heard | None = None) -> InferenceResult:
-        """The bytes."""
+        """The output."""
         return self._result
 
-    def hold(self, _size: int) -> None:
+    def hold(self, _size: int, _to: int = 0) -> None:
         """Nothing is counted."""
 
     def release(self, _size: int) -> None:
@@ -53,9 +55,15 @@ def _bytes(size: int) -> bytes:
 
 
 async def _door(size: int) -> tuple[Any, int]:
-    hall: Any = Answered(size)
+    hall: Any = Answered(_bytes(size))
     server = RpcServer(hall, Metrics(), REQUEST_BYTES)
     return server, await server.start("127.0.0.1", 0)
+
+
+async def _rest(size: int) -> tuple[Any, int]:
+    hall: Any = Answered("x" * size)
+    server = HttpServer(create_app(hall, Metrics(), REQUEST_BYTES), "127.0.0.1", 0)
+    return server, (await server.start())[1]
 
 
 async def _bare(size: int) -> tuple[Any, int]:
@@ -76,7 +84,7 @@ async def _bare(size: int) -> tuple[Any, int]:
 async def serve(kind: str, size: int) -> None:
     """Listen, say where, and serve."""
     # Whoever lets go of the server stops it.
-    server, port = await {"door": _door, "bare": _bare}[kind](size)
+    server, port = await {"door": _door, "rest": _rest, "bare": _bare}[kind](size)
     sys.stdout.write(json.dumps({"port": port, "pid": os.getpid()}) + "\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -86,7 +86,8 @@ def show(figures: Iterable[Figure], console: Console) -> None:
     """The table for people."""
     table = Table(box=None, pad_edge=False)
     for title in ("figure", "value", "goal", "", "beside"):
-        table.add_column(title, justify="right" if title in ("value", "goal") else "left")
+        justify: Literal["right", "left"] = "right" if title in ("value", "goal") else "left"
+        table.add_column(title, justify=justify, no_wrap=title == "figure")
     for figure in figures:
         reached = "[red]missed[/]" if figure.missed else "[green]ok[/]"
         table.add_row(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from modelmora.bench.chat import chats
 from modelmora.bench.cold import cold_starts
 from modelmora.bench.embedding import embeddings
 from modelmora.bench.forms import onnx_forms
@@ -18,11 +19,13 @@ from modelmora.bench.once import exactly_once
 from modelmora.bench.priority import critical, queue
 from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
+from modelmora.bench.rest import rest
 from modelmora.bench.stage import Stage, serving
 from modelmora.bench.start import starts
 from modelmora.bench.streams import streams
 from modelmora.bench.swap import swaps
 from modelmora.bench.text import texts
+from modelmora.bench.tokens import tokens
 
 QUICK = 0.02
 ONLY = (
@@ -39,6 +42,9 @@ ONLY = (
     "critical",
     "text",
     "stream",
+    "tokens",
+    "chat",
+    "rest",
 )
 EXTRA = ("onnx",)
 """What needs packages that are not ours: asked for by name."""
@@ -77,12 +83,15 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "cold": lambda: cold_starts(scale),
         "text": lambda: texts(scale),
         "stream": lambda: streams(scale),
+        "chat": lambda: chats(scale),
         "onnx": lambda: onnx_forms(scale),
     }
     staged: dict[str, Callable[[Stage], list[Figure]]] = {
         "base": base_memory,
         "echo": echo_rate,
         "latency": latencies,
+        "tokens": tokens,
+        "rest": rest,
         "embed": embeddings,
         "swap": swap,
         "unload": unloads,

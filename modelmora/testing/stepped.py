@@ -34,8 +34,8 @@ class Count(SteppedEngine):
     """Says `words` words, one each step, and each step takes the longest `ms` of all.
 
     Numbers in their order; random ones where a `seed` is given, the same for the same seed; below
-    0 it seeds itself. A request with the `marker` in its input has its `fault` in the middle:
-    crash, hang, oom or error.
+    0 it seeds itself. With `clock` a word is the moment it is said at (monotonic, ns). A request
+    with the `marker` in its input has its `fault` in the middle: crash, hang, oom or error.
     """
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -80,7 +80,9 @@ class Count(SteppedEngine):
             _act(each.fault)
         if len(each.said) < each.words:
             number = len(each.said)
-            if "seed" in each.settings:
+            if each.settings.get("clock"):
+                number = time.monotonic_ns()
+            elif "seed" in each.settings:
                 number = each.draw.randrange(1000)
             each.said.append(f"{number} ")
             return Step(key, each.said[-1])

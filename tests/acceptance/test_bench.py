@@ -15,6 +15,14 @@ from modelmora.bench.run import ONLY
 STARTS = {"start.ready_vs_parts", "start.second_demo_s"}
 TEXT = {"gguf.vs_raw", "text.streams16_vs_one", "text.vs_raw"}
 STREAM = {"stream.mb_s_1", "stream.mb_s_10", "stream.slow_growth_mb", "stream.vs_bare"}
+DOORS = {
+    "openai.first_token_later_ms",
+    "openai.stream_vs_llamacpp",
+    "rest.embed_64_vs_ceiling",
+    "rest.rate_64",
+    "stream.token_added_ms",
+    *(f"rest.cpu_us.{name}" for name in ("broker", "caller", "children", "gateway", "node")),
+}
 COLD = {f"cold.{kind}_vs_fresh" for kind in (*KINDS, *PACKAGES)}
 RATES = {
     "base.pss_mb",
@@ -41,7 +49,7 @@ TIMES = {
     "unload.growth_mb_per_cycle",
     "unload.returned_share",
 }
-MEASURED_ELSEWHERE = {"cold", "start", "stream", "text"}
+MEASURED_ELSEWHERE = {"chat", "cold", "rest", "start", "stream", "text", "tokens"}
 RATED = {"base", "critical", "echo", "embed"}
 
 
@@ -56,8 +64,9 @@ RATED = {"base", "critical", "echo", "embed"}
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
         pytest.param({"text"}, TEXT, marks=pytest.mark.faults),
         ({"stream"}, STREAM),
+        pytest.param({"chat", "rest", "tokens"}, DOORS, marks=pytest.mark.faults),
     ],
-    ids=["rates", "few", "times", "cold", "starts", "text", "stream"],
+    ids=["rates", "few", "times", "cold", "starts", "text", "stream", "doors"],
 )
 def test_a_quick_run_takes_every_figure(only: set[str], names: set[str], tmp_path: Path) -> None:
     output = tmp_path / "bench.json"

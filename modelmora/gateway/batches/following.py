@@ -7,10 +7,10 @@ from contextlib import suppress
 
 from modelmora.gateway.batches.register import Register
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.requests import nothing
 from modelmora.gateway.shelf import Shelf
 from modelmora.gateway.writing import Writer
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.requests import nothing
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -29,15 +30,28 @@ Telling = Callable[[Scope, Refusal, Mapping[str, str]], Response]
 
 
 class Tellings:
-    """The doors' forms by the beginning of a path; "" is every other path."""
+    """The doors' forms, by the path that all paths of a door lie under; "" is every other."""
 
     def __init__(self, by_path: Mapping[str, Telling]) -> None:
         self._by_path = by_path
 
     def tell(self, scope: Scope, refusal: Refusal) -> Response:
         """The response that tells a refusal."""
-        at = max((path for path in self._by_path if scope["path"].startswith(path)), key=len)
-        return self._by_path[at](scope, refusal, _headers(scope, refusal))
+        return self._telling(scope)(scope, refusal, _headers(scope, refusal))
+
+    def framework(
+        self,
+        scope: Scope,
+        status: HTTPStatus,
+        code: DoorCode,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """The response to a call that no route of a door has answered."""
+        response = self._telling(scope)(scope, Refusal(code, detail), headers or {})
+        response.status_code = status
+        return response
 
     def install(self, app: Starlette) -> None:
         """Tell so what the endpoints of this app refuse, and nothing to callers who are gone."""
@@ -50,6 +64,11 @@ class Tellings:
 
         app.add_exception_handler(Refusal, on_refusal)  # type: ignore[arg-type]
         app.add_exception_handler(ClientDisconnect, on_gone)  # type: ignore[arg-type]
+
+    def _telling(self, scope: Scope) -> Telling:
+        path = f"{scope['path']}/"
+        at = max((door for door in self._by_path if path.startswith(f"{door}/")), key=len)
+        return self._by_path[at]
 
 
 def whole(scope: Scope) -> None:

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from fastapi import FastAPI, Request
+from starlette.responses import Response
 
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
 from modelmora.node.health import NodeMetrics, health_app
+from modelmora.web.surface import Surface, plain
 from tests.unit.gateway.fakes import FakeHall
 
 
@@ -88,3 +91,28 @@ async def test_infer_takes_post_alone_with_a_slash_too() -> None:
         assert (await client.head("/infer/echo")).status_code == 405
         answer = await client.post("/infer/echo/", json={"inputs": "x"})
     assert answer.json()["outputs"] == ["x"]
+
+
+def test_whatever_callers_post_is_answered_without_fastapis_way_there() -> None:
+    app = gateway()
+    assert isinstance(app, FastAPI)
+    posts = [route for route in app.routes if "POST" in getattr(route, "methods", ())]
+    assert len(posts) > 10
+    assert [route for route in posts if plain(route) is None] == []
+
+
+async def test_an_endpoint_is_given_its_path_with_or_without_a_slash() -> None:
+    app = FastAPI()
+    app.add_middleware(Surface, routes=app.routes)
+
+    @app.api_route("/of/{what}", methods=["GET", "POST"])
+    async def told(request: Request) -> Response:
+        bare = "fastapi_inner_astack" not in request.scope
+        return Response(f"{request.method} {request.path_params['what']} {bare}")
+
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        assert (await client.post("/of/some/")).text == "POST some True"
+        assert (await client.get("/of/a%20b")).text == "GET a b True"
+        head = await client.head("/of/some")
+        assert (head.status_code, head.content) == (200, b"")

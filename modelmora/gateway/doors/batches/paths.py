@@ -9,6 +9,7 @@ import orjson
 
 from modelmora.errors import Code
 from modelmora.gateway.batches.running import Answer
+from modelmora.gateway.choosing import named_or_default
 from modelmora.gateway.doors.openai.bodies import IGNORED, Sampled
 from modelmora.gateway.doors.openai.errors import error_of
 from modelmora.gateway.doors.openai.routes import ANSWERING, Call
@@ -31,7 +32,8 @@ class OpenAiPaths:
         read = checked(kind, body, IGNORED)
         if isinstance(read, Sampled) and read.stream:
             raise Refusal(Code.INVALID_INPUT, "stream: a batch answers as a whole; leave it out")
-        answer = await answering(Call(hall, read, label, traceparent_of(None), bound))
+        model = named_or_default(hall.registrar.state, (read.suit,), read.model)
+        answer = await answering(Call(hall, read, model, label, traceparent_of(None), bound))
         request_id = answer.headers.get("x-request-id", "")
         return Answer(answer.status_code, bytes(answer.body), request_id)
 

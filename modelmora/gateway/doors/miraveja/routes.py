@@ -13,9 +13,9 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from modelmora.errors import Code
+from modelmora.gateway.choosing import address_of, choose
 from modelmora.gateway.doors.miraveja import answers, described
 from modelmora.gateway.doors.miraveja.bodies import ImageRequest, TextRequest
-from modelmora.gateway.doors.miraveja.choosing import address_of, choose
 from modelmora.gateway.doors.miraveja.images import kept
 from modelmora.gateway.doors.rest.bodies import checked, read_json
 from modelmora.gateway.doors.rest.reading import Bodies, unless_gone

@@ -53,11 +53,6 @@ def add_oip(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> None
         _add_infer(app, bodies, path, versioned)
     _add_repository(app, Bodies(hall, metrics, DOOR, BODY_BYTES, check_type))
 
-    @app.api_route("/v2/{path:path}", methods=["GET", "POST"], include_in_schema=False)
-    async def nothing() -> Response:
-        message = "nothing is served at this path; see /docs"
-        raise Refusal(DoorCode.NOT_FOUND, message)
-
 
 def _add_server(app: FastAPI, hall: Hall) -> None:
     @app.get("/v2", name="oip_server", **described.SERVER)

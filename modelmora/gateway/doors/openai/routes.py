@@ -11,6 +11,7 @@ import orjson
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from modelmora.gateway.choosing import choose, named_or_default
 from modelmora.gateway.doors.openai import answers, described
 from modelmora.gateway.doors.openai.bodies import (
     IGNORED,
@@ -22,6 +23,7 @@ from modelmora.gateway.doors.openai.bodies import (
     Sampled,
 )
 from modelmora.gateway.doors.openai.events import events
+from modelmora.gateway.doors.openai.moderating import ModerationBody, Rule, moderated
 from modelmora.gateway.doors.openai.streams import Piece, pieces
 from modelmora.gateway.doors.rest.bodies import read_body
 from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
@@ -29,12 +31,13 @@ from modelmora.gateway.hall import Ask, Hall, check_request_id
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.watching import outcomes
 from modelmora.messages import Content, Parameter
+from modelmora.records.facts import facts_of
 from modelmora.web.events import Events
 from modelmora.web.problems import DoorCode, trace_of
 
 DOOR = "openai"
 SEEDS = 1 << 31
-B = TypeVar("B", EmbeddingBody, RerankBody, ImageBody, ChatBody, CompletionBody)
+B = TypeVar("B", EmbeddingBody, RerankBody, ImageBody, ChatBody, CompletionBody, ModerationBody)
 
 
 def _as_it_is(ask: Ask) -> Ask:
@@ -47,10 +50,16 @@ class Call(Generic[B]):
 
     hall: Hall
     body: B
+    model: str
     request_id: str | None
     traceparent: str
     bound: Callable[[Ask], Ask] = _as_it_is
     """What becomes of each request of ours before it is asked."""
+
+    @property
+    def name(self) -> str:
+        """Of the model, as whole answers tell it."""
+        return self.model.partition("@")[0]
 
     def ask(
         self,
@@ -67,7 +76,7 @@ class Call(Generic[B]):
         return self.bound(
             Ask(
                 DOOR,
-                self.body.model,
+                self.model,
                 inputs,
                 parameters,
                 progress=progress,
@@ -93,7 +102,8 @@ def _add(app: FastAPI, bodies: Bodies, path: str, kind: type[Any], answer: Answe
         async with bodies.of(request) as body:
             request_id = check_request_id(", ".join(request.headers.getlist("x-request-id")))
             read = read_body(kind, body, IGNORED)
-        call = Call(bodies.hall, read, request_id, trace_of(request.scope))
+            model = named_or_default(bodies.hall.registrar.state, (read.suit,), read.model)
+        call = Call(bodies.hall, read, model, request_id, trace_of(request.scope))
         return await unless_gone(answer(call), request.receive)
 
 
@@ -134,7 +144,7 @@ async def _sample(call: Call[Any], shape: answers.Shape) -> Response:
     # What is refused at once is told by a status; what fails later, within the stream.
     first = await anext(coming)
     usage = bool(body.stream_options and body.stream_options.include_usage)
-    head = answers.head(shape, call.request_id or _id_of(first), body.model)
+    head = answers.head(shape, call.request_id or _id_of(first), call.name)
     return Events(
         events(shape, head, len(asks), first, coming, prompts if usage else 0),
         headers={"x-request-id": call.request_id or _id_of(first)},
@@ -187,6 +197,15 @@ async def _rerank(call: Call[RerankBody]) -> Response:
         return _json(found, result.request_id)
 
 
+async def _moderate(call: Call[ModerationBody]) -> Response:
+    body = call.body
+    record = choose(call.hall.registrar.state, (body.suit,), call.model)
+    rule = Rule.of(facts_of(record), body.threshold)
+    result = await call.hall.infer(call.ask(body.contents(), body.parameters()))
+    async with call.hall.shelf.whole(result, call.hall) as whole:
+        return _json(moderated(whole, body, rule), result.request_id)
+
+
 async def _draw(call: Call[ImageBody]) -> Response:
     body = call.body
     inputs = (body.prompt,) * (body.n or 1)
@@ -205,6 +224,7 @@ ANSWERING: Mapping[str, tuple[type[Any], Answering]] = {
     "/v1/completions": (CompletionBody, _complete),
     "/v1/embeddings": (EmbeddingBody, _embed),
     "/v1/images/generations": (ImageBody, _draw),
+    "/v1/moderations": (ModerationBody, _moderate),
     "/v1/rerank": (RerankBody, _rerank),
 }
 """What each path reads, and how that is answered."""

@@ -56,10 +56,9 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.openapi = cache(partial(described.openapi, app))  # type: ignore[method-assign]
-    install(app)
-    app.add_middleware(Surface, routes=app.routes)
     tellings = Tellings(
         {
             "": problems.problem,
@@ -69,7 +68,11 @@ def create_app(
             ollama.PREFIX: ollama_refused,
         }
     )
+    install(app, tellings.framework)
     tellings.install(app)
+    app.add_middleware(
+        Surface, routes=app.routes, tell=tellings.framework, handlers=app.exception_handlers
+    )
     app.add_middleware(HttpGuard, guard=guard, metrics=metrics, tellings=tellings)
     body_limit = request_bytes * JSON_OVER_RECORD
     bodies = Bodies(hall, metrics, "rest", body_limit)
