@@ -14,8 +14,8 @@ from modelmora.gateway.doors.ollama.bodies import (
     ShowBody,
 )
 
-PREFIX = "/api/"
-"""How the paths of this door begin."""
+PREFIX = "/api"
+"""What all paths of this door lie under."""
 
 
 class OllamaError(BaseModel):
