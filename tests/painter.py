@@ -1,4 +1,4 @@
-"""How `modelmora/cli/painter` was made: `python -m tests.painter FOLDER` trains it anew.
+"""How `modelmora/cli/demo/painter` was made: `python -m tests.painter FOLDER` trains it anew.
 
 A Stable Diffusion pipeline in small: it draws what the classifier of tests/shapes.py knows, so the
 data is ours, and so are the weights. A quarter of an hour on one core.
@@ -190,7 +190,7 @@ def train(folder: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     judge = ViTForImageClassification.from_pretrained(
-        Path(__file__).parent.parent / "modelmora" / "cli" / "shapes"
+        Path(__file__).parent.parent / "modelmora" / "cli" / "demo" / "shapes"
     )
     pipe = pipeline()
     pipe.set_progress_bar_config(disable=True)

@@ -1,4 +1,4 @@
-"""How `modelmora/cli/shapes` was made: `python -m tests.shapes FOLDER` trains it anew.
+"""How `modelmora/cli/demo/shapes` was made: `python -m tests.shapes FOLDER` trains it anew.
 
 It knows four colours and three shapes in pictures of 32 x 32 pixels, which are drawn here: the data
 is ours, and so are the weights. A minute on two cores.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+from google.rpc.error_details_pb2 import ErrorInfo
 
 from modelmora.errors import ModelMoraError
 from modelmora.messages.headers import ERROR_CODE, REQUEST_ID
@@ -14,10 +15,14 @@ from modelmora.text import printable
 _AGAIN = frozenset({"unreachable", "busy", "starting", "stopping", "broker_unreachable", "no_node"})
 
 
+# A gateway that stops cancels what is under way.
+_GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
 class CallError(ModelMoraError):
     """A call ends without an answer, for the reason in `code`.
 
-    `code` is one of `modelmora.errors.Code`, of a door's own, or `unreachable`;
+    `code` is one of `modelmora.errors.Code`, of a door's own, `unreachable` or `closed`;
     `retry_after_ms` is when trying again can help, where the gateway tells one.
     """
 
@@ -52,7 +57,7 @@ def error_of(error: Any, request_id: str) -> CallError:
     code = told.get(ERROR_CODE, "")
     request_id = told.get(REQUEST_ID, request_id)
     message = printable(error.details() or "the call failed")
-    if not code and error.code() is grpc.StatusCode.UNAVAILABLE:
+    if not code and error.code() in _GONE:
         return GatewayUnreachable(
             "unreachable", "no gateway answers; is one running there?", request_id=request_id
         )
@@ -65,3 +70,18 @@ def error_of(error: Any, request_id: str) -> CallError:
         retry_after_ms=int(wait) if wait.isdecimal() and len(wait) < 10 else None,
         request_id=request_id,
     )
+
+
+def closed() -> CallError:
+    """Of a client that was closed while a call waited, or before."""
+    return CallError("closed", "the client is closed")
+
+
+def told_of(status: Any, request_id: str) -> CallError:
+    """What a google.rpc.Status says, as jobs carry it."""
+    reason = ErrorInfo()
+    for detail in status.details:
+        if detail.Is(ErrorInfo.DESCRIPTOR):
+            detail.Unpack(reason)
+    message = printable(status.message or "the request failed")
+    return CallError(reason.reason or "internal", message, request_id=request_id)

@@ -1,123 +1,136 @@
-"""Which gateway a call goes to, how long it may take, and when it is tried again."""
+"""The gateways: their channels, whether they live, and which one a call goes to."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
+import logging
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Container
 from typing import Any
 
 import grpc
-import stamina
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelmora.client.breaker import Breaker
 from modelmora.client.errors import CallError, DeadlineExceeded, GatewayUnreachable
+from modelmora.client.options import Options
+from modelmora.rpc.v1 import inference_pb2_grpc, management_pb2_grpc, registry_pb2_grpc
 
 CHANNEL = (
     ("grpc.enable_retries", 0),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.max_receive_message_length", -1),
 )
+_SILENT = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a client calls.
+class Gateway:
+    """One of them: its breaker, and a channel that is opened on the running loop."""
 
-    `timeout_s` bounds a call with all its attempts, of which there are at most `attempts`.
-    `api_key` is sent as `authorization: Bearer`. With `tls` the channel is encrypted, and `ca`
-    (PEM) are the authorities that are trusted instead of the system's.
-    """
+    def __init__(self, address: str, options: Options) -> None:
+        self.address = address
+        self.breaker = Breaker()
+        if (credentials := options.credentials()) is not None:
+            self.channel = grpc.aio.secure_channel(address, credentials, CHANNEL)
+        else:
+            self.channel = grpc.aio.insecure_channel(address, CHANNEL)
+        stubs: Any = inference_pb2_grpc, registry_pb2_grpc, management_pb2_grpc
+        self.inference = stubs[0].InferenceServiceStub(self.channel)
+        self.registry = stubs[1].RegistryServiceStub(self.channel)
+        self.management = stubs[2].ManagementServiceStub(self.channel)
+        self._health = health_pb2_grpc.HealthStub(self.channel)
+        self._heard_s = -math.inf
+        self._look: asyncio.Task[bool] | None = None
 
-    timeout_s: float = 60.0
-    attempts: int = 8
-    api_key: str | None = None
-    tls: bool = False
-    ca: bytes | None = None
+    def heard(self) -> None:
+        """It has said something, if only that it refuses."""
+        self._heard_s = time.monotonic()
+        self.breaker = self.breaker.succeeded()
 
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What is sent with every call."""
-        return (("authorization", f"Bearer {self.api_key}"),) if self.api_key else ()
+    def silent(self) -> None:
+        """It does not answer."""
+        before = self.breaker.state
+        self.breaker = self.breaker.failed(time.monotonic())
+        if self.breaker.state is not before:
+            log.warning("gateway %s does not answer: %s", self.address, self.breaker.state)
 
-    def credentials(self) -> Any:
-        """Those of an encrypted channel; None for a plain one."""
-        return grpc.ssl_channel_credentials(self.ca) if self.tls or self.ca else None
+    async def alive(self, within_s: float) -> bool:
+        """Whether it has said anything for so long, or does now; all who ask share one look."""
+        if time.monotonic() - self._heard_s < within_s:
+            return True
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._answers(within_s))
+        return await asyncio.shield(self._look)
+
+    async def _answers(self, within_s: float) -> bool:
+        # A call of its own: to end the one that waits would cancel its request.
+        try:
+            await self._health.Check(health_pb2.HealthCheckRequest(), timeout=within_s)
+        except grpc.RpcError as error:
+            return error.code() not in _SILENT
+        except asyncio.CancelledError:  # the channel was closed
+            return False
+        return True
 
 
 class Gateways:
-    """The breakers of several gateways: calls stay with one until it answers no more."""
+    """Several gateways: calls stay with one until it does not answer."""
 
-    def __init__(self, count: int, clock: Callable[[], float] = time.monotonic) -> None:
-        if not count:
-            raise ValueError("one gateway at least is needed")
-        self._breakers = [Breaker() for _ in range(count)]
-        self._first = 0
+    def __init__(
+        self,
+        each: list[Gateway],
+        patience_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._each = each
+        self._patience_s = patience_s
         self._clock = clock
-        self._lock = threading.Lock()
+        self._doubts: set[asyncio.Task[None]] = set()
 
-    @contextmanager
-    def trying(self) -> Iterator[int]:
-        """The gateway for one attempt, and its outcome noted. Raises GatewayUnreachable."""
-        at = self._choose()
-        try:
-            yield at
-        except (GatewayUnreachable, DeadlineExceeded):
-            self._note(at, lambda breaker: breaker.failed(self._clock()))
-            with self._lock:
-                if self._first == at:
-                    self._first = (at + 1) % len(self._breakers)
-            raise
-        except CallError:
-            self._note(at, Breaker.succeeded)
-            raise
-        except BaseException:
-            self._note(at, Breaker.abandoned)
-            raise
+    def choose(self, but: Container[Gateway] = ()) -> Gateway | None:
+        """The gateway for a further attempt; None where none lets calls through."""
+        for gateway in self._each:
+            if gateway in but:
+                continue
+            if (asked := gateway.breaker.asked(self._clock())) is not None:
+                gateway.breaker = asked
+                return gateway
+        return None
+
+    def note(self, gateway: Gateway, error: CallError | None) -> None:
+        """How an attempt ended; None: with an answer."""
+        if isinstance(error, GatewayUnreachable):
+            self.missed(gateway)
+        elif isinstance(error, DeadlineExceeded):
+            self.doubt(gateway)
         else:
-            self._note(at, Breaker.succeeded)
+            gateway.heard()
 
-    def _choose(self) -> int:
-        with self._lock:
-            for step in range(len(self._breakers)):
-                at = (self._first + step) % len(self._breakers)
-                if (asked := self._breakers[at].asked(self._clock())) is not None:
-                    self._breakers[at] = asked
-                    return at
-        raise GatewayUnreachable("unreachable", "no gateway has answered of late; is one running?")
+    def missed(self, gateway: Gateway) -> None:
+        """It does not answer: others are asked first from now on."""
+        gateway.silent()
+        self._each.remove(gateway)
+        self._each.append(gateway)
 
-    def _note(self, at: int, change: Callable[[Breaker], Breaker]) -> None:
-        with self._lock:
-            self._breakers[at] = change(self._breakers[at])
+    def doubt(self, gateway: Gateway) -> None:
+        """A call's time was over before anything was heard: look whether it is the gateway."""
 
+        async def look() -> None:
+            if await gateway.alive(self._patience_s):
+                gateway.heard()
+            else:
+                self.missed(gateway)
 
-class Course:
-    """One call: its time over all attempts, and what is tried again."""
+        task = asyncio.create_task(look())
+        self._doubts.add(task)
+        task.add_done_callback(self._doubts.discard)
 
-    def __init__(self, options: Options, timeout_s: float | None) -> None:
-        self._whole_s = options.timeout_s if timeout_s is None else timeout_s
-        self._end_s = time.monotonic() + self._whole_s
-        self._attempts = options.attempts
-
-    def left_s(self) -> float:
-        """Seconds for the attempt that begins now. Raises DeadlineExceeded."""
-        left = self._end_s - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded("expired", f"no answer within {self._whole_s:g} s")
-        return left
-
-    def attempts(self) -> Any:
-        """The attempts, as stamina makes them, with growing and jittered waits between."""
-        return stamina.retry_context(
-            on=self._again, attempts=self._attempts, timeout=self._whole_s, wait_max=2.0
-        )
-
-    def _again(self, error: Exception) -> bool | float:
-        if not isinstance(error, CallError) or not error.again:
-            return False
-        wait_s = (error.retry_after_ms or 0) / 1000
-        if time.monotonic() + wait_s >= self._end_s:
-            return False
-        return wait_s or True
+    async def close(self) -> None:
+        """Close the channels; calls under way end."""
+        for doubt in self._doubts:
+            doubt.cancel()
+        for gateway in self._each:
+            await gateway.channel.close()

@@ -1,41 +1,227 @@
-"""The client for plain programs."""
+"""The client for plain programs: the asyncio one, on a loop of its own in a thread."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+import asyncio
+import os
+import queue
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import update_wrapper
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-import grpc
+from modelmora.client.aio import AsyncClient
+from modelmora.client.errors import closed
+from modelmora.client.jobs import AsyncJob
+from modelmora.client.options import Options
 
-from modelmora.client.content import Answer, answer_of, check_numpy, request_of, vectors_of
-from modelmora.client.errors import error_of
-from modelmora.client.gateways import CHANNEL, Course, Gateways, Options
-from modelmora.messages import Content, Parameter
-from modelmora.rpc.v1 import inference_pb2_grpc
-from modelmora.wire.ids import new_request_id
-
-if TYPE_CHECKING:
-    import numpy as np
+A = TypeVar("A")
+T = TypeVar("T")
+U = TypeVar("U")
+P = ParamSpec("P")
+STOP_S = 5.0
 
 
-class Client:
+class Loop:
+    """A loop in a thread, begun with its first call and anew in a forked process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._closed = False
+
+    def run(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin it there. Raises CallError (`closed`)."""
+        try:
+            loop = self._opened()
+        except BaseException:
+            work.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(work, loop)
+
+    def _opened(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._closed:
+                raise closed()
+            if self._running is None or self._running[0] != os.getpid():
+                loop = asyncio.new_event_loop()
+                self._running = os.getpid(), loop
+                thread = threading.Thread(
+                    target=_serve, args=(loop,), name="modelmora", daemon=True
+                )
+                thread.start()
+                weakref.finalize(self, _stop, loop, thread, os.getpid())
+            return self._running[1]
+
+    def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `last` there and end it; what still runs there ends with the code `closed`."""
+        with self._lock:
+            self._closed = True
+            running, self._running = self._running, None
+        if running and running[0] == os.getpid():
+            asyncio.run_coroutine_threadsafe(_finish(last), running[1]).result()
+            running[1].call_soon_threadsafe(running[1].stop)
+
+
+async def _finish(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    await last()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        _, late = await asyncio.wait(others, timeout=STOP_S)
+        for task in late:
+            task.cancel()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, pid: int) -> None:
+    if pid == os.getpid() and not loop.is_closed():
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(loop.stop)
+        thread.join(STOP_S)
+
+
+class Plain(Generic[A]):
+    """Something whose work is done by its like for asyncio programs."""
+
+    def __init__(self, core: A, loop: Loop) -> None:
+        self._core = core
+        self._loop = loop
+
+
+def _waited(loop: Loop, work: Coroutine[Any, Any, T]) -> T:
+    future = loop.run(work)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def plain(
+    method: Callable[Concatenate[A, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Plain[A], P], T]:
+    """The method, waited for; `on_progress` is called in the thread that waits."""
+
+    def call(self: Plain[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        hear: Any = kwargs.get("on_progress")
+        if hear is None:
+            return _waited(self._loop, method(self._core, *args, **kwargs))
+        told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        kwargs["on_progress"] = told.put
+        future = self._loop.run(method(self._core, *args, **kwargs))
+        future.add_done_callback(told.put)
+        try:
+            while (piece := told.get()) is not future:
+                hear(piece)
+            found: T = future.result()
+            return found
+        except BaseException:
+            future.cancel()
+            raise
+
+    update_wrapper(call, method)
+    return call
+
+
+def iterated(
+    method: Callable[Concatenate[A, P], AsyncGenerator[T]],
+) -> Callable[Concatenate[Plain[A], P], Stream[T]]:
+    """The method as an iterator."""
+
+    def call(self: Plain[A], /, *args: P.args, **kwargs: P.kwargs) -> Stream[T]:
+        return Stream(self._loop, method(self._core, *args, **kwargs))
+
+    update_wrapper(call, method)
+    return call
+
+
+class Stream(Iterator[T]):
+    """What comes, one after the other; closing it before its end takes the request back.
+
+    In `with`, or closed when nobody holds it any more.
+    """
+
+    def __init__(self, loop: Loop, coming: AsyncGenerator[T]) -> None:
+        self._loop = loop
+        self._coming = coming
+        self._close = weakref.finalize(self, _leave, loop, coming)
+        self._close.atexit = False
+
+    def __next__(self) -> T:
+        try:
+            return _waited(self._loop, _next(self._coming))
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Take the request back, unless it has ended."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+async def _next(coming: AsyncGenerator[T]) -> T:
+    return await anext(coming)
+
+
+def _leave(loop: Loop, coming: AsyncGenerator[Any]) -> None:
+    with suppress(Exception):
+        loop.run(coming.aclose())
+
+
+class Job(Plain[AsyncJob]):
+    """A job of any gateway; whoever has its id and the same key may ask about it."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self._core.id
+
+    def __repr__(self) -> str:
+        return repr(self._core).removeprefix("Async")
+
+    status = plain(AsyncJob.status)
+    events = iterated(AsyncJob.events)
+    wait = plain(AsyncJob.wait)
+    result = plain(AsyncJob.result)
+    cancel = plain(AsyncJob.cancel)
+
+
+def _handled(
+    method: Callable[Concatenate[Plain[AsyncClient], P], AsyncJob],
+) -> Callable[Concatenate[Plain[AsyncClient], P], Job]:
+    def call(self: Plain[AsyncClient], /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        return Job(method(self, *args, **kwargs), self._loop)
+
+    update_wrapper(call, method)
+    return call
+
+
+class Client(Plain[AsyncClient]):
     """Asks models through one of several gateways (`host:port` of their gRPC doors).
 
-    A call is made again where that can help, always with the id it began with, at another gateway
-    where one does not answer. Every call raises CallError, or Invalid for what cannot be asked.
+    All of it is AsyncClient's, whose words hold here too. Any thread may use it, also one in which
+    a loop runs; a process that was forked has connections of its own.
     """
 
     def __init__(self, *addresses: str, options: Options | None = None) -> None:
-        self._options = options or Options()
-        self._gateways = Gateways(len(addresses))
-        self._channels = [self._open(address) for address in addresses]
-        stub: Any = inference_pb2_grpc.InferenceServiceStub
-        self._stubs = [stub(each) for each in self._channels]
-
-    def _open(self, address: str) -> Any:
-        if (credentials := self._options.credentials()) is not None:
-            return grpc.secure_channel(address, credentials, CHANNEL)
-        return grpc.insecure_channel(address, CHANNEL)
+        super().__init__(AsyncClient(*addresses, options=options), Loop())
 
     def __enter__(self) -> Self:
         return self
@@ -44,38 +230,30 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; calls under way end."""
-        for channel in self._channels:
-            channel.close()
+        """Close the connections; calls under way end with the code `closed`."""
+        self._loop.close(self._core.close)
 
-    def infer(
-        self,
-        model: str,
-        inputs: Sequence[Content],
-        *,
-        parameters: Mapping[str, Parameter] | None = None,
-        priority: str = "",
-        timeout_s: float | None = None,
-        request_id: str = "",
-    ) -> Answer:
-        """Ask `model` (name or name@version); `priority` is critical, high, normal or low."""
-        course = Course(self._options, timeout_s)
-        request_id = request_id or new_request_id()
-        request = request_of(request_id, model, inputs, parameters or {}, priority)
-        for attempt in course.attempts():
-            with attempt, self._gateways.trying() as at:
-                try:
-                    answer = self._stubs[at].Infer(
-                        request, timeout=course.left_s(), metadata=self._options.metadata
-                    )
-                except grpc.RpcError as error:
-                    raise error_of(error, request_id) from None
-                return answer_of(answer)
-        raise AssertionError("the last attempt raises or returns")
+    infer = plain(AsyncClient.infer)
+    stream = iterated(AsyncClient.stream)
+    embed = plain(AsyncClient.embed)
+    generate = plain(AsyncClient.generate)
+    chat = plain(AsyncClient.chat)
+    chat_stream = iterated(AsyncClient.chat_stream)
+    rerank = plain(AsyncClient.rerank)
+    classify = plain(AsyncClient.classify)
+    image = plain(AsyncClient.image)
+    upload = plain(AsyncClient.upload)
+    fetch = plain(AsyncClient.fetch)
+    download = plain(AsyncClient.download)
+    submit = _handled(plain(AsyncClient.submit))
+    models = plain(AsyncClient.models)
+    model = plain(AsyncClient.model)
+    load = plain(AsyncClient.load)
+    unload = plain(AsyncClient.unload)
+    pin = plain(AsyncClient.pin)
+    unpin = plain(AsyncClient.unpin)
+    status = plain(AsyncClient.status)
 
-    def embed(
-        self, texts: Sequence[str], *, model: str, timeout_s: float | None = None
-    ) -> np.ndarray[Any, Any]:
-        """The vectors of texts, float32 [n, dim]. Raises MissingExtra without numpy."""
-        check_numpy()
-        return vectors_of(self.infer(model, texts, timeout_s=timeout_s))
+    def job(self, job_id: str) -> Job:
+        """The job of that id, whoever has submitted it; nothing is asked yet."""
+        return Job(self._core.job(job_id), self._loop)

@@ -13,9 +13,10 @@ from typing import Any, Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from modelmora.deadletters.letters import DeadLetter, Letters, Replay, original_headers, place_text
-from modelmora.diagnostics.reader import Place, Reader, Record
+from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, NotFound, Unreachable
 from modelmora.kafka.admin import explain
+from modelmora.kafka.reader import Place, Record
 from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.writing.producing import producer_config

@@ -10,11 +10,12 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from modelmora.diagnostics.reader import WAIT_S, Place, Reader
+from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.leases import Leases
+from modelmora.kafka.reader import WAIT_S, Place
 from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import RegistryKind, RegistryRecord

@@ -33,13 +33,16 @@ class LoadError(ModelMoraError):
 class Row:
     """One unit of work: part `part` of the request with index `index` in its group.
 
-    `cost` is in the engine's own unit (tokens for text); costs are compared, never shown.
+    `cost` is in the engine's own unit (tokens for text); costs are compared, never shown. `tokens`
+    are those it reads, known once it has run, which its caller is told as `prompt_tokens`; 0 where
+    nobody counts.
     """
 
     index: int
     part: int
     data: Any
     cost: int = 1
+    tokens: int = 0
 
 
 @dataclass(slots=True)

@@ -14,10 +14,10 @@ from modelmora.gateway.jobs import Card, Job
 from modelmora.gateway.lookback import LookBackFailed
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.replies import Replies
-from modelmora.gateway.requests import nothing
 from modelmora.gateway.waiting import taken
 from modelmora.gateway.watching import MOST_WAITING, QUIET_S
 from modelmora.gateway.writing import Writer
+from modelmora.kafka.requests import nothing
 from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import InferenceResult, JobRecord, ProgressEvent, Status
 from modelmora.messages.headers import JOB, REPLY_PARTITION

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.requests import nothing
 from modelmora.gateway.waiting import unreachable
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.requests import nothing
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarge
 from modelmora.messages import ControlCommand, ControlVerb

@@ -71,6 +71,25 @@ def configure(settings: LogSettings, process: str, *, stream: TextIO | None = No
     )
 
 
+def stay_quiet() -> None:
+    """For programs of others: what we and our libraries log goes where theirs does, else nowhere.
+
+    structlog would print it on their standard output, `logging` its warnings on their terminal.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    for name in ("modelmora", "aiokafka"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+
+
 class _File(logging.handlers.WatchedFileHandler):
     """Appends to a file, and to the new one where it was renamed; a full disk is no noise.
 

@@ -44,6 +44,21 @@ class DoorCode(StrEnum):
     INTERNAL = "internal"
 
 
+class Tell(Protocol):
+    """How an error is told that no route of ours has answered."""
+
+    def __call__(
+        self,
+        scope: MutableMapping[str, Any],
+        status: HTTPStatus,
+        code: DoorCode,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """The response."""
+
+
 class Installable(Protocol):
     """What takes handlers of exceptions: Starlette and FastAPI."""
 
@@ -89,25 +104,25 @@ def problem(
     return Response(orjson.dumps(body), int(status), told, PROBLEM)
 
 
-def not_found(scope: MutableMapping[str, Any]) -> Response:
+def not_found(scope: MutableMapping[str, Any], tell: Tell = problem) -> Response:
     """Nothing is at this path."""
     where = shorten(printable(scope["path"]), SHOWN)
-    return problem(scope, HTTPStatus.NOT_FOUND, DoorCode.NOT_FOUND, f"nothing is at {where}; see /")
+    return tell(scope, HTTPStatus.NOT_FOUND, DoorCode.NOT_FOUND, f"nothing is at {where}; see /")
 
 
-def install(app: Installable) -> None:
-    """Make every error that a framework raises in this app a problem+json."""
+def install(app: Installable, tell: Tell = problem) -> None:
+    """Have every error that a framework raises in this app told so."""
 
     async def on_http(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
         code = (
             DoorCode.MALFORMED if status < HTTPStatus.INTERNAL_SERVER_ERROR else DoorCode.INTERNAL
         )
-        return problem(request.scope, status, code, error.detail, headers=error.headers)
+        return tell(request.scope, status, code, error.detail, headers=error.headers)
 
     async def on_fault(request: Request, _error: Exception) -> Response:
         message = "this process failed; its log has the reason under this trace"
-        return problem(request.scope, HTTPStatus.INTERNAL_SERVER_ERROR, DoorCode.INTERNAL, message)
+        return tell(request.scope, HTTPStatus.INTERNAL_SERVER_ERROR, DoorCode.INTERNAL, message)
 
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_fault)

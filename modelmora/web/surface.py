@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from modelmora.web.problems import DoorCode, not_found, problem
+from modelmora.web.problems import DoorCode, Tell, not_found, problem
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+_NONE: Mapping[Any, ExceptionHandler] = {}
 WHOLE = "/*"
 """The path by which `Protocol` tells of a request for the server as a whole."""
 
@@ -32,15 +34,29 @@ class _Place:
 class Surface:
     """ASGI middleware: only requests that a route answers come through, HEAD among them as GET.
 
-    A path means the same with one slash at its end. An endpoint that takes the request and returns
-    the response is called from here: it asks nothing of FastAPI, whose way there costs as much as
-    all else that is done for a small request.
+    A path means the same with one slash at its end. With the `handlers` of its exceptions an
+    endpoint that takes the request and returns the response is called from here: it asks nothing
+    of FastAPI, whose way there costs as much as all else that is done for a small request.
     """
 
-    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: Iterable[BaseRoute],
+        tell: Tell = problem,
+        handlers: Mapping[Any, ExceptionHandler] = _NONE,
+    ) -> None:
         self._app = app
+        # What is a fault of ours is told further out.
+        told = {kind: handler for kind, handler in handlers.items() if kind is not Exception}
+        self._plainly = ExceptionMiddleware(_answer, told)
+        self._tell = tell
         self._places = [
-            _Place(route.path_regex.match, _with_head(route.methods or ()), plain(route))
+            _Place(
+                route.path_regex.match,
+                _with_head(route.methods or ()),
+                plain(route) if told else None,
+            )
             for route in routes
             if isinstance(route, Route)
         ]
@@ -63,8 +79,8 @@ class Surface:
             return
         found = place.matches(scope["path"])
         scope["path_params"] = found.groupdict() if found else {}
-        response = await place.endpoint(Request(scope, receive, send))
-        await response(scope, receive, send)
+        scope["endpoint"] = place.endpoint
+        await self._plainly(scope, receive, send)
 
     def _place(self, scope: Scope, method: str) -> _Place | Response:
         path, allowed = scope["path"], set[str]()
@@ -75,17 +91,22 @@ class Surface:
                     return place
                 allowed |= place.methods
         if not allowed:
-            return not_found(scope)
+            return not_found(scope, self._tell)
         headers = {"allow": ", ".join(sorted({*allowed, "OPTIONS"}))}
         if method == "OPTIONS":
             return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
-        return problem(
+        return self._tell(
             scope,
             HTTPStatus.METHOD_NOT_ALLOWED,
             DoorCode.METHOD_NOT_ALLOWED,
             f"{method} is not allowed here; {headers['allow']} are",
             headers=headers,
         )
+
+
+async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
+    response = await scope["endpoint"](Request(scope, receive, send))
+    await response(scope, receive, send)
 
 
 def plain(route: BaseRoute) -> Endpoint | None:

@@ -31,7 +31,7 @@ from modelmora.messages import (
     Tensor,
     Timings,
 )
-from modelmora.wire.tensors import DTYPES, BadTensor, from_nested, to_nested
+from modelmora.wire.tensors import DTYPES, BadTensor, check_tensor, from_nested, to_nested
 
 MAX_TIMEOUT_MS = 24 * 3600 * 1000  # the requests topics keep a record no longer
 _LONG = 1 << 63
@@ -80,15 +80,17 @@ class JsonBytes(Part):
 
 
 class JsonTensor(Part):
-    """A tensor as nested lists; BYTES elements are strings or `{"bytes": base64}`."""
+    """A tensor as nested lists, BYTES elements strings or `{"bytes": base64}`; or its bytes."""
 
     name: StrictStr
     dtype: Annotated[StrictStr, WithJsonSchema({"type": "string", "enum": list(DTYPES)})]
     shape: list[Annotated[Long, Field(ge=0)]]
-    data: list[Any]
+    data: list[Any] | JsonBytes
 
     def content(self) -> Tensor:
         """The message's own form; raises BadTensor."""
+        if isinstance(self.data, JsonBytes):
+            return check_tensor(Tensor(self.name, self.dtype, tuple(self.shape), self.data.data))
         return from_nested(self.name, self.dtype, self.shape, self.data)
 
 
@@ -190,13 +192,13 @@ class RequestForm(Part):
         }
 
 
-def result_form(result: InferenceResult) -> dict[str, Any]:
-    """A completed outcome; raises BadTensor for outputs that are broken."""
+def result_form(result: InferenceResult, *, packed: bool = False) -> dict[str, Any]:
+    """A completed outcome; see `content_form`. Raises BadTensor for outputs that are broken."""
     return {
         "request_id": result.request_id,
         "model": result.model,
         "version": result.version,
-        "outputs": [content_form(content) for content in result.outputs],
+        "outputs": [content_form(content, packed=packed) for content in result.outputs],
         "settings": dict(result.settings),
         "timings": timings_form(result.timings),
     }
@@ -212,19 +214,19 @@ def timings_form(timings: Timings) -> dict[str, float]:
     }
 
 
-def content_form(content: Content) -> Any:
-    """A content as JSON has it; raises BadTensor."""
+def content_form(content: Content, *, packed: bool = False) -> Any:
+    """A content as JSON has it; `packed`: the data of a tensor as bytes. Raises BadTensor."""
     match content:
         case str():
             return content
         case bytes():
-            return {"bytes": base64.b64encode(content).decode()}
+            return _bytes_form(content)
         case Tensor():
             return {
                 "name": content.name,
                 "dtype": content.dtype,
                 "shape": content.shape,
-                "data": to_nested(content),
+                "data": _bytes_form(check_tensor(content).data) if packed else to_nested(content),
             }
         case ObjectRef():
             told = {
@@ -237,3 +239,7 @@ def content_form(content: Content) -> Any:
             return told | {"url": content.url} if isinstance(content, SignedRef) else told
         case ChatMessage():
             return {"role": content.role, "content": content.content}
+
+
+def _bytes_form(content: bytes) -> dict[str, str]:
+    return {"bytes": base64.b64encode(content).decode()}

@@ -9,7 +9,7 @@ import orjson
 from pydantic import Field, StrictStr, ValidationError
 
 from modelmora.errors import Code, RequestError, Undecodable
-from modelmora.messages import InferenceRequest, ResultHead, Source
+from modelmora.messages import InferenceRequest, InferenceResult, ResultHead, Source
 from modelmora.messages.headers import CONTENT_TYPE, REQUEST_ID
 from modelmora.text import printable
 from modelmora.wire.codec import decode_result, encode_request
@@ -56,26 +56,35 @@ def encode_json(
     found: Any = None
     try:
         found = parse(value)
-        form = JsonRequest.model_validate(found)
-        named = "" if form.task else (key or b"").decode("utf-8", "replace")
+        request_id = _id_of(found, headers, source, timestamp)
         return encode_request(
-            InferenceRequest(
-                _id_of(found, headers, source, timestamp),
-                form.model or named,
-                form.contents(),
-                task=form.task,
-                parameters=form.settings(),
-                timeout_ms=form.timeout_ms,
-                progress=form.progress,
-            )
+            request_of(found, (key or b"").decode("utf-8", "replace"), request_id)
         )
-    except ValidationError as error:
-        code, message = Code.INVALID_INPUT, fault(error, JsonRequest.model_fields)
     except RequestError as error:
         code, message = error.code, error.message
     except ValueError:
         code, message = Code.INVALID_INPUT, "a value does not fit into a request"
     raise Undecodable(code, message, request_id=_id_of(found, headers, source, timestamp))
+
+
+def request_of(found: Any, model: str, request_id: str) -> InferenceRequest:
+    """The request that parsed JSON asks, of `model` and by that id where it names none itself.
+
+    Raises RequestError.
+    """
+    try:
+        form = JsonRequest.model_validate(found)
+    except ValidationError as error:
+        raise RequestError(Code.INVALID_INPUT, fault(error, JsonRequest.model_fields)) from None
+    return InferenceRequest(
+        form.request_id or request_id,
+        form.model or ("" if form.task else model),
+        form.contents(),
+        task=form.task,
+        parameters=form.settings(),
+        timeout_ms=form.timeout_ms,
+        progress=form.progress,
+    )
 
 
 def json_request_id(value: bytes, headers: Headers, source: Source, timestamp: int) -> str:
@@ -104,8 +113,7 @@ def write_json_result(head: ResultHead, value: bytes, most_bytes: int, topic: st
     """
     told = _told(head)
     try:
-        outputs = [content_form(content) for content in decode_result(value).outputs]
-        whole = orjson.dumps({**told, "outputs": outputs})
+        whole = orjson.dumps({**told, "outputs": _outputs(decode_result(value))})
     except (BadTensor, Undecodable, orjson.JSONEncodeError):
         return orjson.dumps({**told, "note": f"its outputs have no form as JSON; see {topic}"})
     if len(whole) <= most_bytes:
@@ -113,7 +121,16 @@ def write_json_result(head: ResultHead, value: bytes, most_bytes: int, topic: st
     return orjson.dumps({**told, "note": f"its outputs are too long as JSON; see {topic}"})
 
 
-def _told(head: ResultHead) -> dict[str, Any]:
+def outcome_form(result: InferenceResult) -> dict[str, Any]:
+    """An outcome as `results.json` has it; raises BadTensor for outputs that are broken."""
+    return {**_told(result), "outputs": _outputs(result)}
+
+
+def _outputs(result: InferenceResult) -> list[Any]:
+    return [content_form(content) for content in result.outputs]
+
+
+def _told(head: ResultHead | InferenceResult) -> dict[str, Any]:
     error, source = head.error, head.source
     return {
         "request_id": head.request_id,

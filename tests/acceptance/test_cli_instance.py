@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from modelmora.cli import main
-from modelmora.cli.demo import SENTENCES
-from modelmora.cli.showcase import Showcase
+from modelmora.cli.demo.demo import SENTENCES
+from modelmora.cli.demo.showcase import Showcase
 from modelmora.host.runfile import read_run
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,9 @@ from confluent_kafka import Producer
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.cli import main
-from modelmora.diagnostics.reader import Reader, Record
+from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Code
+from modelmora.kafka.reader import Record
 from modelmora.messages import (
     InferenceRequest,
 )

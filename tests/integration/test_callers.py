@@ -10,6 +10,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -104,6 +105,10 @@ def in_node() -> list[str]:
     return [tool("node"), str(folder / "ask.js")]
 
 
+def in_python() -> list[str]:
+    return [sys.executable, str(CALLERS / "python" / "ask.py")]
+
+
 def in_kcat() -> list[str]:
     tool("kcat")
     return ["bash", "-e", str(CALLERS / "kcat" / "ask.sh")]
@@ -147,15 +152,16 @@ def told(station: Station, command: list[str], *words: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "command",
-    [in_kcat, in_go, in_node, partial(in_java, "java", "Ask")],
-    ids=["kcat", "go", "node", "java"],
+    [in_python, in_kcat, in_go, in_node, partial(in_java, "java", "Ask")],
+    ids=["python", "kcat", "go", "node", "java"],
 )
 def test_a_caller(station: Station, command: Callable[[], list[str]]) -> None:
-    outcome, event = told(station, command(), "Kafka is a log.")
+    outcome, *events = told(station, command(), "Kafka is a log.")
     request_id, rest = outcome.split(" ", 1)
     assert "COMPLETED" in rest
     assert "Kafka is a log." in rest
-    assert re.search(rf"loaded.*{MODEL}@1|{MODEL} .*modelmora\.loaded", event)
+    loaded = rf"loaded.*{MODEL}@1|{MODEL} .*modelmora\.loaded|registered {MODEL}$"
+    assert any(re.search(loaded, event) for event in events), events
     (answer,) = station.seen.answers([request_id])
     assert answer.source.partition == partition_of(MODEL.encode(), PARTITIONS)
 

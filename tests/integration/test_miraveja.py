@@ -6,16 +6,20 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 
 from modelmora.broker import EmbeddedBroker
+from modelmora.messages import Status
 from tests.integration.test_stepped import Station
 from tests.miraveja import SERVICES, Client
 from tests.nodes import GatewayProcess
+from tests.programs import eventually
 from tests.tiny_classifiers import make_tiny_kind, picture
 from tests.tiny_models import make_tiny
 from tests.tiny_pipelines import SIZE, make_pipeline
@@ -168,6 +172,102 @@ def test_reflection_shows_the_services(channel: Any) -> None:
     (told,) = ask(iter([pb.ServerReflectionRequest(list_services="")]), timeout=CAP_S)
     names = {each.name for each in told.list_services_response.service}
     assert {f"model.v1.{service}" for service in SERVICES} <= names
+
+
+@pytest.fixture(scope="module")
+def http(gateway: GatewayProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{gateway.http}/modelmora/v1", timeout=CAP_S) as client:
+        yield client
+
+
+def asked(number: int) -> dict[str, Any]:
+    """Every third an image, every third a text about one."""
+    if number % 3 == 0:
+        size = {"width": SIZE, "height": SIZE}
+        settings = {"steps": 2, "seed": number}
+        return {"kind": "image", "description": "x", "size": size, "settings": settings}
+    text = {"kind": "text", "instructions": f"the {MARKER[:10]}", "settings": {"maxLength": 8}}
+    if number % 3 == 1:
+        return text
+    shown = {"mediaType": "image/png", "base64": base64.b64encode(picture()).decode()}
+    return {**text, "images": [shown]}
+
+
+def ended(http: httpx.Client, request_id: str) -> dict[str, Any]:
+    """The status of a request that has ended."""
+    found: dict[str, Any] = {}
+
+    def look() -> bool:
+        found.update(http.get(f"/requests/{request_id}?waitSeconds=30").json())
+        return found["state"] not in ("waiting", "running")
+
+    eventually(look, "the end of a request", CAP_S)
+    return found
+
+
+def test_a_burst_of_four_callers_is_answered_whole(station: Station, http: httpx.Client) -> None:
+    with ThreadPoolExecutor(4) as callers:
+        answers = [*callers.map(lambda n: http.post("/requests", json=asked(n)), range(20))]
+        assert {answer.status_code for answer in answers} == {202}
+        ids = [answer.json()["requestId"] for answer in answers]
+        found = [*callers.map(lambda each: ended(http, each), ids)]
+    assert len(set(ids)) == 20
+    assert {each["state"] for each in found} == {"done"}, found
+    for number, (each, answer) in enumerate(zip(found, answers, strict=True)):
+        result = each["result"]
+        assert result["model"] == answer.json()["model"]
+        assert result["imageAvailable"] == (number % 3 == 0)
+        assert (result["text"] is None) == (number % 3 == 0)
+        assert result["heldUntil"]
+    assert found[3]["result"]["settingsUsed"]["seed"] == 3
+    used = found[1]["result"]["settingsUsed"]
+    assert (used["maxLength"], used["temperature"], used["steps"]) == (8, 0.7, None)
+    assert isinstance(used["seed"], int)
+    image = http.get(f"/requests/{ids[3]}/image")
+    assert image.headers["content-type"] == "image/png"
+    assert len(station.seen.answers(ids)) == 20, "each has one outcome"
+
+
+def test_what_is_withdrawn_before_it_began_never_runs(station: Station, http: httpx.Client) -> None:
+    long = asked(0) | {"settings": {"steps": 150}}
+    ids = [http.post("/requests", json=long).json()["requestId"] for _ in range(3)]
+    withdrawn = http.delete(f"/requests/{ids[-1]}").json()
+    assert withdrawn["state"] == "withdrawn"
+    assert ended(http, ids[-1])["state"] == "withdrawn"
+    assert [ended(http, each)["state"] for each in ids[:-1]] == ["done", "done"]
+    assert http.delete(f"/requests/{ids[0]}").json()["state"] == "done", "it stays as it is"
+    (outcome,) = station.seen.answers(ids[-1:])
+    assert (outcome.status, outcome.timings.inference_ms) == (Status.CANCELLED, 0)
+
+
+def test_a_node_that_stops_leaves_no_request_open(station: Station, http: httpx.Client) -> None:
+    ids = [http.post("/requests", json=asked(n)).json()["requestId"] for n in range(8)]
+    assert station.node.stop() == 0
+    station.node.start().wait_ready()
+    assert {ended(http, each)["state"] for each in ids} <= {"done", "stopped_before_completion"}
+    assert len(station.seen.answers(ids)) == 8
+
+
+def test_what_cannot_be_is_refused_at_once(http: httpx.Client) -> None:
+    odd = asked(0) | {"size": {"width": 65, "height": 65}}
+    answer = http.post("/requests", json=odd)
+    if answer.status_code == 202:  # its node was slow to say so
+        refused = ended(http, answer.json()["requestId"])["failure"]
+    else:
+        assert answer.status_code == 400
+        refused = answer.json()
+    assert refused["reason"] == "invalid_request"
+
+
+def test_what_may_be_asked_is_told(http: httpx.Client) -> None:
+    told = http.get("/models").json()
+    assert told["defaults"] == {
+        "text": {"name": "blind", "version": "1"},
+        "textWithImages": {"name": "eyes", "version": "1"},
+        "image": {"name": "paints", "version": "1"},
+    }
+    found = http.get("/availability").json()
+    assert (found["state"], found["servable"]) == ("running", {"text": 2, "image": 1})
 
 
 def test_what_was_sent_is_in_no_log(station: Station, gateway: GatewayProcess) -> None:

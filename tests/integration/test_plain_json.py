@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,6 +136,38 @@ def test_a_replayed_letter_is_the_same_request(
     assert again["error"]["code"] == "unknown_model"
     assert main(["trace", told["request_id"], *where]) == 0
     assert "for later" in capsys.readouterr().out
+
+
+def test_a_shell_produces_and_reads_outcomes(
+    station: Station, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    where = ["--bootstrap-servers", station.servers, "--namespace", station.namespace]
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text('first\n{"inputs": ["a", {"bytes": "AP8="}], "request_id": "given"}\n\n')
+    assert main(["produce", "echo", str(asked), *where]) == 0
+    told = capsys.readouterr()
+    first, given = told.out.splitlines()
+    assert (given, told.err.splitlines()[-1]) == ("given", "2 requests written")
+    assert main(["results", "-f", "--id", first, "--id", "given", "--json", *where]) == 0
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    outputs = {each["request_id"]: each["outputs"] for each in lines}
+    assert outputs == {first: ["first"], "given": ["a", {"bytes": "AP8="}]}
+    assert main(["results", "--id", first, "--id", "nobody", *where]) == 3
+    told = capsys.readouterr()
+    assert re.match(rf"{first}  COMPLETED  echo@1  .*\n  first\n$", told.out)
+    assert "no outcome of 1 request is there (nobody); -f waits for it" in told.err
+    asked.write_text('late\n{"inputs": "x", "model": "none"}\n')
+    assert main(["produce", "echo", str(asked), "--wait", *where]) == 1
+    told = capsys.readouterr()
+    assert "  unknown_model: " in told.out
+    assert told.err.splitlines()[-1] == "1 of 2 requests did not complete"
+    asked.write_text('fine\n{"inputs": []}\nnever\n')
+    assert main(["produce", "echo", str(asked), *where]) == 2
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 1
+    *_, written, why = told.err.splitlines()
+    assert written == "1 request written"
+    assert why == "modelmora: line 2: inputs: has one element at least"
 
 
 def test_a_killed_process_leaves_one_outcome_each(station: Station, shell: Shell) -> None:

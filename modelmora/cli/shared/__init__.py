@@ -1,1 +1,1 @@
-"""What the verbs share: options, output, tables, and inputs in portions."""
+"""What the verbs share: options, output and tables."""

@@ -94,7 +94,7 @@ class OnTexts(OnTorch):
                     Code.INVALID_INPUT, f"input {part + self.first} {fault}"
                 )
         rows = [
-            Row(index, part, tokens, len(tokens.ids))
+            Row(index, part, tokens, length := len(tokens.ids), length)
             for (index, part), tokens in zip(places, read, strict=True)
             if index not in refused
         ]

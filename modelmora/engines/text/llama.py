@@ -138,18 +138,19 @@ def _unheard() -> Iterator[str]:
         yield str(Path(folder) / "none.sock")
 
 
-def embed(server: Any, texts: Sequence[str]) -> Sequence[np.ndarray[Any, Any]]:
-    """A vector of each text, of length 1. Raises TooLong, RequestError."""
-    body = {"input": list(texts), "encoding_format": "base64"}
-    found = sorted(_whole(server.handle_embeddings(body))["data"], key=lambda each: each["index"])
-    return [np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for each in found]
+def embed(server: Any, texts: Sequence[str]) -> tuple[list[np.ndarray[Any, Any]], int]:
+    """A vector of each text, of length 1, and the tokens of all. Raises TooLong, RequestError."""
+    answer = _whole(server.handle_embeddings({"input": list(texts), "encoding_format": "base64"}))
+    found = sorted(answer["data"], key=lambda each: each["index"])
+    vectors = [np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for each in found]
+    return vectors, int(answer["usage"]["prompt_tokens"])
 
 
-def rerank(server: Any, query: str, documents: Sequence[str]) -> Sequence[float]:
-    """What the model makes of each document. Raises TooLong, RequestError."""
-    body = {"query": query, "documents": list(documents)}
-    found = sorted(_whole(server.handle_rerank(body))["results"], key=lambda each: each["index"])
-    return [each["relevance_score"] for each in found]
+def rerank(server: Any, query: str, documents: Sequence[str]) -> tuple[list[float], int]:
+    """What the model makes of each document, and all tokens. Raises TooLong, RequestError."""
+    answer = _whole(server.handle_rerank({"query": query, "documents": list(documents)}))
+    found = sorted(answer["results"], key=lambda each: each["index"])
+    return [each["relevance_score"] for each in found], int(answer["usage"]["prompt_tokens"])
 
 
 def _whole(answer: Mapping[str, Any]) -> Mapping[str, Any]:

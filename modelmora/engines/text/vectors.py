@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,8 @@ class OnGguf(Engine):
         """The texts of a request, each to be a row. Raises RequestError."""
 
     @abstractmethod
-    def ask(self, pairs: Sequence[Pair]) -> Sequence[Any]:
-        """What llama.cpp makes of each. Raises TooLong, RequestError."""
+    def ask(self, pairs: Sequence[Pair]) -> tuple[list[Any], int]:
+        """What llama.cpp makes of each, and the tokens of all. Raises TooLong, RequestError."""
 
     def plan(
         self,
@@ -90,17 +90,21 @@ class OnGguf(Engine):
         if self._wanted != self._threads and self._told >= PATIENCE:
             self._start()
         try:
-            return self.ask([row.data for row in rows])
+            found, tokens = self.ask([row.data for row in rows])
         except (TooLong, RequestError):  # of one of them, and nothing of the others
-            return [self._alone(row.data, cut=bool(parameters.get("truncate"))) for row in rows]
+            return [self._alone(row, cut=bool(parameters.get("truncate"))) for row in rows]
+        for row, share in zip(rows, shares(tokens, [row.cost for row in rows]), strict=True):
+            row.tokens = share
+        return found
 
-    def _alone(self, pair: Pair, *, cut: bool) -> Any:
+    def _alone(self, row: Row, *, cut: bool) -> Any:
         try:
-            return self.ask([pair])[0]
+            (found,), row.tokens = self.ask([row.data])
+            return found
         except RequestError as error:
             return error
         except TooLong as error:
-            if cut and (found := self._longest(pair)) is not None:
+            if cut and (found := self._longest(row)) is not None:
                 return found
             told = "its query is too long" if cut else "shorten it or send `truncate: true`"
             return RequestError(
@@ -109,14 +113,15 @@ class OnGguf(Engine):
                 f"{told}",
             )
 
-    def _longest(self, pair: Pair) -> Any:
+    def _longest(self, row: Row) -> Any:
         """What llama.cpp makes of the longest begin of the text that it takes, if of any."""
-        before, text = pair
+        before, text = row.data
         found, fits, over = None, -1, len(text)
         while over - fits > 1:
             middle = (fits + over) // 2
             try:
-                found, fits = self.ask([(before, text[:middle])])[0], middle
+                (found,), row.tokens = self.ask([(before, text[:middle])])
+                fits = middle
             except TooLong:
                 over = middle
         return found
@@ -149,7 +154,7 @@ class GgufVectors(OnGguf):
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """As `OnGguf`."""
         facts = super().load(path, options)
-        (vector,) = self.ask([("", "a")])
+        (vector,), _ = self.ask([("", "a")])
         if len(vector) != self._read.width:
             raise broken(
                 f"its vectors have {len(vector)} dimensions, and its file says {self._read.width}"
@@ -164,8 +169,8 @@ class GgufVectors(OnGguf):
         check_inputs(len(own), inputs_that_fit(4 * dimensions_of(parameters, self._read.width)))
         return [(prompt_of(parameters, {}, ""), text) for text in own]
 
-    def ask(self, pairs: Sequence[Pair]) -> Sequence[Any]:
-        """Vectors."""
+    def ask(self, pairs: Sequence[Pair]) -> tuple[list[Any], int]:
+        """Vectors, and the tokens of all."""
         return llama.embed(self._server, ["".join(pair) for pair in pairs])
 
     def run(self, rows: Sequence[Row], parameters: Mapping[str, Parameter]) -> Sequence[Any]:
@@ -195,17 +200,27 @@ class GgufScores(OnGguf):
         query, documents = query_of(request)
         return [(query, document) for document in documents]
 
-    def ask(self, pairs: Sequence[Pair]) -> Sequence[Any]:
+    def ask(self, pairs: Sequence[Pair]) -> tuple[list[Any], int]:
         """Scores from 0 to 1, as our other rerankers give them where nothing else is told."""
         scores: list[float] = []
+        tokens = 0
         for query, group in groupby(pairs, key=lambda pair: pair[0]):
-            scores += llama.rerank(self._server, query, [document for _, document in group])
-        return scores if self._read.shares else [*_sigmoid(np.array(scores))]
+            found, read = llama.rerank(self._server, query, [document for _, document in group])
+            scores += found
+            tokens += read
+        return scores if self._read.shares else [*_sigmoid(np.array(scores))], tokens
 
     def finish(self, request: InferenceRequest, parts: Sequence[Any]) -> Sequence[Content]:
         """One tensor `scores` [documents], in their order. Raises RequestError."""
         scores = self.checked(parts)
         return (Tensor("scores", "FP32", scores.shape, scores.tobytes()),)
+
+
+def shares(total: int, costs: Sequence[int]) -> list[int]:
+    """A total in parts as the costs are; of a batch llama.cpp tells no more than that."""
+    whole = max(1, sum(costs))
+    ends = [total * upto // whole for upto in accumulate(costs)]
+    return [end - before for before, end in pairwise([0, *ends])]
 
 
 def _sigmoid(numbers: np.ndarray[Any, Any]) -> Any:

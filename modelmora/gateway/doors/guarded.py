@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
 import grpc.aio
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelmora.gateway.caller import LOCAL, caller
 from modelmora.gateway.doors.grpc.calls import Call
+from modelmora.gateway.doors.tellings import Tellings
 from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
@@ -20,18 +19,12 @@ from modelmora.objects.signing import PATH
 OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
 OPEN_METHODS = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
 """What probes ask, which have no keys; it tells nothing of models and callers."""
-Telling = Callable[[Scope, Refusal], Response]
 
 
 class HttpGuard:
-    """ASGI middleware: sets `caller` for the call, or refuses it.
+    """ASGI middleware: sets `caller` for the call, or refuses it."""
 
-    `tellings` has by the beginning of a path how its door tells a refusal; "" is every other path.
-    """
-
-    def __init__(
-        self, app: ASGIApp, guard: Guard, metrics: Metrics, tellings: Mapping[str, Telling]
-    ) -> None:
+    def __init__(self, app: ASGIApp, guard: Guard, metrics: Metrics, tellings: Tellings) -> None:
         self._app = app
         self._guard = guard
         self._metrics = metrics
@@ -43,8 +36,7 @@ class HttpGuard:
             who = LOCAL if _is_open(scope) else self._guard.principal(_given(scope))
         except Refusal as refusal:
             self._metrics.refused("http", refusal.code)
-            at = max((path for path in self._tellings if scope["path"].startswith(path)), key=len)
-            await self._tellings[at](scope, refusal)(scope, receive, send)
+            await self._tellings.tell(scope, refusal)(scope, receive, send)
             return
         token = caller.set(who)
         try:

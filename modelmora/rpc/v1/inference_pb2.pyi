@@ -33,18 +33,27 @@ class InferRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Content, _Mapping]]] = ..., parameters: _Optional[_Mapping[str, Parameter]] = ..., priority: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., progress: _Optional[bool] = ...) -> None: ...
 
 class InferResponse(_message.Message):
-    __slots__ = ("request_id", "model", "version", "outputs", "timings")
+    __slots__ = ("request_id", "model", "version", "outputs", "timings", "settings")
+    class SettingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Parameter
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Parameter, _Mapping]] = ...) -> None: ...
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     version: str
     outputs: _containers.RepeatedCompositeFieldContainer[Content]
     timings: Timings
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Content, _Mapping]]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
+    settings: _containers.MessageMap[str, Parameter]
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Content, _Mapping]]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., settings: _Optional[_Mapping[str, Parameter]] = ...) -> None: ...
 
 class InferEvent(_message.Message):
     __slots__ = ("index", "request_id", "progress", "result", "chunk", "error", "end")
@@ -159,6 +168,24 @@ class StreamResultRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     def __init__(self, request_id: _Optional[str] = ...) -> None: ...
+
+class AnnounceObjectRequest(_message.Message):
+    __slots__ = ("media_type", "size", "sha256")
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    media_type: str
+    size: int
+    sha256: str
+    def __init__(self, media_type: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
+
+class AnnounceObjectResponse(_message.Message):
+    __slots__ = ("object", "put_url")
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    PUT_URL_FIELD_NUMBER: _ClassVar[int]
+    object: ObjectRef
+    put_url: str
+    def __init__(self, object: _Optional[_Union[ObjectRef, _Mapping]] = ..., put_url: _Optional[str] = ...) -> None: ...
 
 class Content(_message.Message):
     __slots__ = ("text", "data", "tensor", "object", "message", "chunked_bytes")

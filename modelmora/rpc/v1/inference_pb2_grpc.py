@@ -79,6 +79,11 @@ class InferenceServiceStub:
                 request_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.StreamResultRequest.SerializeToString,
                 response_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.FromString,
                 _registered_method=True)
+        self.AnnounceObject = channel.unary_unary(
+                '/modelmora.v1.InferenceService/AnnounceObject',
+                request_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.AnnounceObjectRequest.SerializeToString,
+                response_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.AnnounceObjectResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -154,6 +159,13 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AnnounceObject(self, request, context):
+        """A place for an input that is too large for a message; the same as `POST /objects`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -201,6 +213,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.StreamResult,
                     request_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.StreamResultRequest.FromString,
                     response_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.SerializeToString,
+            ),
+            'AnnounceObject': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnnounceObject,
+                    request_deserializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.AnnounceObjectRequest.FromString,
+                    response_serializer=modelmora_dot_rpc_dot_v1_dot_inference__pb2.AnnounceObjectResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -446,6 +463,33 @@ class InferenceService:
             '/modelmora.v1.InferenceService/StreamResult',
             modelmora_dot_rpc_dot_v1_dot_inference__pb2.StreamResultRequest.SerializeToString,
             modelmora_dot_rpc_dot_v1_dot_inference__pb2.InferEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnnounceObject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelmora.v1.InferenceService/AnnounceObject',
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.AnnounceObjectRequest.SerializeToString,
+            modelmora_dot_rpc_dot_v1_dot_inference__pb2.AnnounceObjectResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -102,6 +102,7 @@ class _Open:
     request: InferenceRequest
     parts: dict[int, Any] = field(default_factory=dict)
     missing: int = 0
+    tokens: int = 0
     ms: float = 0.0
     stream: Stream | None = None
 
@@ -199,6 +200,7 @@ class GroupRun:
             touched[row.index] = entry
             entry.parts[row.part] = output
             entry.missing -= 1
+            entry.tokens += row.tokens
         for index, entry in touched.items():
             entry.ms += ms
             if entry.missing == 0:
@@ -245,7 +247,10 @@ class GroupRun:
             if not isinstance(finished, Outputs):
                 finished = Outputs(finished)
             outputs = encoded(finished.contents)
-            self._answer(index, outputs, None, entry.ms, finished.settings)
+            settings = finished.settings
+            if entry.tokens:
+                settings = {"prompt_tokens": entry.tokens, **settings}
+            self._answer(index, outputs, None, entry.ms, settings)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
             self._fail(index, described(error, self._id_of(index)))
             return

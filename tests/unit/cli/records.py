@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.diagnostics.reader import Record
+from modelmora.kafka.reader import Record
 
 
 def record(

@@ -134,7 +134,7 @@ def test_it_runs_as_a_module() -> None:
 def test_what_asks_a_running_instance_imports_neither_kafka_nor_what_serves() -> None:
     script = """
 import sys
-import modelmora.cli.infer, modelmora.cli.ps
+import modelmora.cli.ask.infer, modelmora.cli.ps
 slow = {"aiokafka", "confluent_kafka", "fastavro", "httpx", "structlog", "torch"}
 print(*sorted(slow & {*sys.modules}))
 """

@@ -94,7 +94,7 @@ async def test_vectors_are_an_array(hall: FakeHall, address: str) -> None:
     data = struct.pack("<4f", 1, 2, 3, 4)
     hall.outputs = tuple(Tensor("", "FP32", shape, data) for shape in ((4,), (1, 4)))
     async with AsyncClient(address) as client:
-        assert (await client.embed(["a", "b"], model="echo")).tolist() == [[1, 2, 3, 4]] * 2
+        assert (await client.embed("echo", ["a", "b"])).tolist() == [[1, 2, 3, 4]] * 2
 
 
 def test_no_model_library_and_no_room_of_the_node_is_imported() -> None:

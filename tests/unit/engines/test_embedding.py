@@ -91,6 +91,13 @@ def test_mixed_requests_equal_sentence_transformers(engine: Embedding, reference
     assert np.abs(got - wanted).max() < 1e-4
 
 
+def test_tokens_are_counted_as_the_model_reads_them(engine: Embedding, reference: Any) -> None:
+    texts = ["river", "naïve 東京 don't", "river " * 400]
+    ((rows),) = engine.plan([(0, request(*texts))], {"truncate": True}).batches
+    wanted = [len(reference.tokenizer(text)["input_ids"]) for text in texts]
+    assert [row.tokens for row in sorted(rows, key=lambda row: row.part)] == [*wanted[:2], 256]
+
+
 def test_a_text_too_long_is_refused_unless_it_may_be_truncated(
     engine: Embedding, reference: Any
 ) -> None:

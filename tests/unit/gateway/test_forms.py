@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import struct
@@ -55,6 +56,9 @@ async def asked(client: httpx.AsyncClient, accept: str, model: str = "echo") -> 
         ("application/x-npy;q=much", "application/x-npy"),
         ("application/json, image/png", "application/json"),
         ("application/x-npy", "application/x-npy"),
+        ("Application/JSON;tensors=base64, application/x-npy", "application/json; tensors=base64"),
+        ("application/json;tensors=base64;q=0.1, application/x-npy", "application/x-npy"),
+        ("application/json;tensors=hex", "application/json"),
     ],
 )
 def test_the_first_form_that_there_is(accept: str, form: str) -> None:
@@ -90,6 +94,18 @@ async def test_vectors_as_a_file_and_as_bytes(hall: FakeHall, client: httpx.Asyn
     raw = await asked(client, "application/octet-stream")
     assert raw.content == VECTORS.data
     assert (raw.headers["modelmora-dtype"], raw.headers["modelmora-shape"]) == ("FP32", "2,3")
+
+
+async def test_vectors_as_base64_and_back(hall: FakeHall, client: httpx.AsyncClient) -> None:
+    hall.outputs = (VECTORS,)
+    answer = await asked(client, "application/json; tensors=base64")
+    (output,) = answer.json()["outputs"]
+    assert base64.b64decode(output["data"]["bytes"]) == VECTORS.data
+    assert (await client.post("/infer/echo", json={"inputs": [output]})).status_code == 200
+    assert hall.asks[-1].inputs == (VECTORS,)
+    short = {**output, "shape": [3, 3]}
+    answer = await client.post("/infer/echo", json={"inputs": [short]})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
 
 
 async def test_a_picture_as_it_is(hall: FakeHall, client: httpx.AsyncClient) -> None:

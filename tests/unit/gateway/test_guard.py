@@ -121,6 +121,8 @@ async def test_a_refusal_is_told_in_its_doors_words(client: httpx.AsyncClient) -
     assert answer.json()["code"] == "unauthenticated"
     answer = await client.post("/v1/embeddings", json={"model": "echo", "input": "x"})
     assert answer.json()["error"]["code"] == "unauthenticated"
+    assert [*(await client.get("/v2/nowhere")).json()] == ["error"]
+    assert (await client.get("/modelmora/v1/nowhere")).json()["reason"] == "invalid_request"
     assert (await client.head("/models")).content == b""
 
 
@@ -237,14 +239,10 @@ async def test_every_method_but_the_open_ones_is_refused(
     shut = {path for path, _ in found} - OPEN_METHODS
     for path in (*shut, "/modelmora.v1.Nothing/AtAll"):
         for given in ((), (("authorization", "Bearer x"),), bearer(keys["carol"]).items()):
-            call = channel.stream_stream(path)(iter([b""]), metadata=tuple(given), timeout=10)
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call.read()
-            assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED, path
-            trailing = dict(caught.value.trailing_metadata() or ())
+            # Nothing is sent: grpc.aio takes an end that comes meanwhile for a fault of its own.
+            call = channel.stream_stream(path)(metadata=tuple(given), timeout=10)
+            assert await call.code() == grpc.StatusCode.UNAUTHENTICATED, path
+            trailing = dict(await call.trailing_metadata() or ())
             assert trailing["modelmora-error-code"] == "unauthenticated"
-    # One that sends nothing yet is refused as well.
-    silent = channel.stream_stream("/modelmora.v1.InferenceService/InferStream")(timeout=10)
-    assert await silent.code() == grpc.StatusCode.UNAUTHENTICATED
     check = channel.unary_unary("/grpc.health.v1.Health/Check")
     assert await check(b"", timeout=10)

@@ -80,6 +80,7 @@ OPERATIONS = {
     ("/v1/completions", "POST"): "openai_complete",
     ("/v1/embeddings", "POST"): "openai_embed",
     ("/v1/images/generations", "POST"): "openai_draw",
+    ("/v1/moderations", "POST"): "openai_moderate",
     ("/v1/rerank", "POST"): "openai_rerank",
     ("/v2", "GET"): "oip_server",
     ("/v2/health/live", "GET"): "oip_live",

@@ -20,6 +20,7 @@ from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor
 from modelmora.web.problems import DoorCode
+from modelmora.wire.tensors import framed
 from tests.unit.gateway.fakes import FakeHall, finished
 
 LIMIT = 1000
@@ -318,11 +319,16 @@ async def test_every_example_of_the_docs_runs_as_it_stands(
         "all-minilm-l6-v2": (Tensor("embedding", "FP32", (1, 1), bytes(4)),),
         "my-diffusion": (b"PNG",),
         "my-reranker": (Tensor("scores", "FP32", (2,), bytes(8)),),
+        "my-toxicity": (
+            Tensor("scores", "FP32", (1, 1), bytes(4)),
+            Tensor("labels", "BYTES", (1, 1), framed(b"toxic")),
+        ),
         "smollm2@1": ("Hello.",),
     }
     await client.post("/infer/echo/async", json={"inputs": "x"}, headers={"x-request-id": "my-job"})
     await client.get("/jobs/my-job/events")
     hall.registry.register("smollm2", "txt2txt")
+    hall.registry.register("my-toxicity", "classify")
     hall.jobs["local", "done"] = finished("done", b"PNG")
     page = (await client.get("/docs")).text
     examples = [

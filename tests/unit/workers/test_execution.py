@@ -156,6 +156,17 @@ def test_an_engine_tells_the_settings_that_it_chose() -> None:
     assert (outcomes.seen[0], outcomes.settings[0]) == (encode_outputs(("a",)), {"seed": 7})
 
 
+def test_the_tokens_that_were_read_are_told() -> None:
+    class Counting(Scripted):
+        def run(self, rows: Sequence[Row], parameters: Mapping[str, Parameter]) -> Sequence[Any]:
+            for row in rows:
+                row.tokens = row.cost
+            return super().run(rows, parameters)
+
+    outcomes = execute(Counting(3, nothing), [["a", "bb"], ["ccc", "d", "e"], []])
+    assert outcomes.settings == {0: {"prompt_tokens": 3}, 1: {"prompt_tokens": 5}, 2: {}}
+
+
 def test_an_undecodable_request_fails_alone_with_its_code() -> None:
     good = group([["a"]]).values[0]
     outcomes = execute(Scripted(4, nothing), [["x"], b"", good[:-1], good + b"!", good])

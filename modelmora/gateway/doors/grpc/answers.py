@@ -9,16 +9,9 @@ from typing import Any
 from modelmora.gateway.doors.grpc.calls import status_of
 from modelmora.gateway.jobs import Job
 from modelmora.gateway.outcomes import refusal_of_error
-from modelmora.gateway.pieces import Followed
-from modelmora.messages import (
-    ChatMessage,
-    Content,
-    InferenceResult,
-    ObjectRef,
-    ProgressEvent,
-    SignedRef,
-    Tensor,
-)
+from modelmora.messages import Content, InferenceResult, ProgressEvent, Tensor
+from modelmora.messages.pieces import Followed
+from modelmora.rpc.contents import parameter_messages, part_of, progress_message
 from modelmora.rpc.v1 import inference_pb2 as pb
 
 CHUNK_BYTES = 256 << 10
@@ -66,36 +59,13 @@ def write_response(result: InferenceResult, outputs: Sequence[Any]) -> Any:
             inference_ms=timings.inference_ms,
             total_ms=timings.total_ms,
         ),
+        settings=parameter_messages(result.settings),
     )
 
 
 def whole(result: InferenceResult) -> Any:
     """The answer with all of its outputs in it."""
-    return write_response(result, [part(content) for content in result.outputs])
-
-
-def part(content: Content) -> Any:
-    """An output whole."""
-    match content:
-        case str():
-            return pb.Content(text=content)
-        case bytes():
-            return pb.Content(data=content)
-        case Tensor(name, dtype, shape, data):
-            return pb.Content(tensor=pb.Tensor(name=name, dtype=dtype, shape=shape, data=data))
-        case ObjectRef(uri, sha256, size, media_type, expires_at):
-            return pb.Content(
-                object=pb.ObjectRef(
-                    uri=uri,
-                    sha256=sha256,
-                    size=size,
-                    media_type=media_type,
-                    expires_at=expires_at,
-                    url=content.url if isinstance(content, SignedRef) else "",
-                )
-            )
-        case ChatMessage(role, text):
-            return pb.Content(message=pb.ChatMessage(role=role, content=text))
+    return write_response(result, [part_of(content) for content in result.outputs])
 
 
 def _chunk(event: Any, output: int, data: memoryview) -> bytes:
@@ -137,7 +107,7 @@ def _open(content: Content) -> tuple[Any, AsyncIterable[memoryview]]:
         case _:
             data = b""
     if len(data) <= CHUNK_BYTES:
-        return part(content), _cut(b"")
+        return part_of(content), _cut(b"")
     head.chunked_bytes = len(data)
     return head, _cut(data)
 
@@ -149,22 +119,7 @@ async def _cut(data: bytes) -> AsyncGenerator[memoryview]:
 
 
 def _progress_event(event: ProgressEvent, index: int) -> Any:
-    return pb.InferEvent(index=index, request_id=event.request_id, progress=progress(event))
-
-
-def progress(event: ProgressEvent) -> Any:
-    """How far a request has come."""
-    return pb.Progress(
-        stage=event.stage,
-        model=event.model,
-        position=event.position,
-        estimate_ms=event.estimate_ms,
-        attempt=event.attempt,
-        step=event.step,
-        steps=event.steps,
-        text=None if event.chunk is None else event.chunk.decode("utf-8", "replace"),
-        sequence=event.sequence,
-    )
+    return pb.InferEvent(index=index, request_id=event.request_id, progress=progress_message(event))
 
 
 def job_of(job: Job, traceparent: str) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 from modelmora.errors import Code
 from modelmora.gateway.hall import LANES, Ask
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import ChatMessage, Content, Lane, ObjectRef, Parameter, Tensor
+from modelmora.messages import Content, Lane, Tensor
+from modelmora.rpc.contents import content_of, parameters_of
 from modelmora.wire.forms import MAX_TIMEOUT_MS
 from modelmora.wire.tensors import BadTensor, check_tensor
 
@@ -23,7 +24,7 @@ def read_ask(request: Any, traceparent: str, remaining_s: float | None) -> Ask:
         "grpc",
         request.model,
         tuple(_content(part, at) for at, part in enumerate(request.inputs)),
-        parameters={name: _parameter(value) for name, value in request.parameters.items()},
+        parameters=parameters_of(request.parameters),
         lane=LANES[request.priority] if request.priority else Lane.NORMAL,
         timeout_ms=_timeout_ms(request, remaining_s),
         progress=request.progress,
@@ -46,37 +47,19 @@ def _timeout_ms(request: Any, remaining_s: float | None) -> int | None:
 
 
 def _content(part: Any, at: int) -> Content:
-    match part.WhichOneof("kind"):
-        case "text":
-            return str(part.text)
-        case "data":
-            return bytes(part.data)
-        case "tensor":
-            tensor = part.tensor
-            try:
-                return check_tensor(
-                    Tensor(tensor.name, tensor.dtype, tuple(tensor.shape), tensor.data)
-                )
-            except BadTensor as error:
-                raise _unusable(at, str(error)) from None
-        case "object":
-            ref = part.object
-            return ObjectRef(ref.uri, ref.sha256, ref.size, ref.media_type, ref.expires_at)
-        case "message":
-            return ChatMessage(part.message.role, part.message.content)
-    raise _unusable(at, "no kind of content is set")
+    if part.HasField("object"):
+        part.object.url = ""  # of answers only
+    content = content_of(part)
+    if content is None:
+        raise _unusable(at, "no kind of content is set")
+    if isinstance(content, Tensor):
+        try:
+            return check_tensor(content)
+        except BadTensor as error:
+            raise _unusable(at, str(error)) from None
+    return content
 
 
 def _unusable(at: int, why: str) -> Refusal:
     field = f"inputs.{at}"
     return Refusal(Code.INVALID_INPUT, f"{field}: {why}", field=field)
-
-
-def _parameter(value: Any) -> Parameter:
-    kind = value.WhichOneof("kind")
-    if kind is None:
-        return None
-    if kind == "list_value":
-        return tuple(value.list_value.values)
-    parameter: Parameter = getattr(value, kind)
-    return parameter

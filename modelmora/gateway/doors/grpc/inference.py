@@ -14,7 +14,6 @@ from modelmora.errors import Code
 from modelmora.gateway.doors.grpc.answers import (
     events_of,
     job_of,
-    progress,
     result_events,
     whole,
 )
@@ -32,8 +31,9 @@ from modelmora.gateway.hall import Ask, Hall, check_request_id
 from modelmora.gateway.jobs import Job
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.pieces import Followed
 from modelmora.gateway.watching import watch
+from modelmora.messages.pieces import Followed
+from modelmora.rpc.contents import progress_message, ref_message
 from modelmora.rpc.v1 import inference_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
@@ -61,6 +61,7 @@ class InferenceService:
             "CancelJob": unary(self._cancel_job),
             "GetResult": unary(self._get_result),
             "StreamResult": streaming(self._stream_result),
+            "AnnounceObject": unary(self._announce_object),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
@@ -123,7 +124,7 @@ class InferenceService:
                 if isinstance(told, Job):
                     await call.write(pb.JobEvent(job=job_of(told, call.traceparent)))
                 elif told:
-                    await call.write(pb.JobEvent(progress=progress(told)))
+                    await call.write(pb.JobEvent(progress=progress_message(told)))
 
     async def _cancel_job(self, message: bytes, call: Call) -> Any:
         job = await self._hall.cancel(_id_in(pb.CancelJobRequest, message))
@@ -136,6 +137,11 @@ class InferenceService:
         result = await self._hall.outcome(_id_in(pb.StreamResultRequest, message))
         async for event in result_events(result):
             await call.write(event)
+
+    async def _announce_object(self, message: bytes, _call: Call) -> Any:
+        told = decoded(pb.AnnounceObjectRequest, message)
+        place = self._hall.shelf.announce(told.sha256, told.size, told.media_type)
+        return pb.AnnounceObjectResponse(object=ref_message(place.ref), put_url=place.url)
 
     def _read(self, message: bytes, call: Call) -> Ask:
         request_id = ""

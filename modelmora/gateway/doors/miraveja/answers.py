@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from modelmora.errors import Code
-from modelmora.gateway.doors.miraveja.choosing import Suit, default_of, reads_images
+from modelmora.gateway.choosing import Suit, default_of, reads_images
 from modelmora.gateway.hall import STOPPING, Hall
 from modelmora.gateway.jobs import Job, JobState
 from modelmora.gateway.outcomes import AnyCode, Refusal, answer_of

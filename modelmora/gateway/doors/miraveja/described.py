@@ -18,7 +18,7 @@ from modelmora.gateway.doors.miraveja.bodies import (
 )
 
 BODIES = (TextRequest, ImageRequest)
-PREFIX = "/modelmora/v1/"
+PREFIX = "/modelmora/v1"
 """How the paths of this door begin."""
 ENVELOPE = {
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RefusalAnswer"}}}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelmora.errors import Code
+from modelmora.gateway.choosing import Suit
 from modelmora.gateway.doors.miraveja import drawing
-from modelmora.gateway.doors.miraveja.choosing import Suit
 from modelmora.gateway.doors.miraveja.images import uri_of
 from modelmora.gateway.doors.miraveja.ratings import rating_of
 from modelmora.gateway.outcomes import Refusal

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import orjson
 from starlette.responses import Response
 from starlette.types import Scope
 
 from modelmora.gateway.doors.miraveja.answers import refusal_of
-from modelmora.gateway.guard import CHALLENGE
 from modelmora.gateway.outcomes import Refusal
-from modelmora.web.problems import DoorCode
 
 
-def unread(_scope: Scope, refusal: Refusal) -> Response:
-    """The response that tells a refusal to a caller of whose body nothing was read."""
-    return refused(refusal, unread=True)
-
-
-def refused(refusal: Refusal, *, unread: bool = False) -> Response:
-    """The response that tells a refusal; `unread` where the body was not read to its end."""
+def refused(_scope: Scope, refusal: Refusal, headers: Mapping[str, str]) -> Response:
+    """The response that tells a refusal."""
     body, status = refusal_of(refusal)
-    headers = {"connection": "close"} if unread else {}
-    if refusal.code == DoorCode.UNAUTHENTICATED:
-        headers |= CHALLENGE
-    if body["retryAfterSeconds"] is not None:
-        headers["retry-after"] = str(body["retryAfterSeconds"])
-    return Response(orjson.dumps(body), int(status), headers, "application/json")
+    later = body["retryAfterSeconds"]
+    response = Response(orjson.dumps(body), int(status), headers, "application/json")
+    del response.headers["retry-after"]
+    if later is not None:
+        response.headers["retry-after"] = str(later)
+    return response

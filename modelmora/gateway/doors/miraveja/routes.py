@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from modelmora.errors import Code
+from modelmora.gateway.choosing import address_of, choose
 from modelmora.gateway.doors.miraveja import answers, described
 from modelmora.gateway.doors.miraveja.bodies import ImageRequest, TextRequest
-from modelmora.gateway.doors.miraveja.choosing import address_of, choose
 from modelmora.gateway.doors.miraveja.images import kept
-from modelmora.gateway.doors.miraveja.refusals import refused
 from modelmora.gateway.doors.rest.bodies import checked, read_json
-from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body, unless_gone
+from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
 from modelmora.gateway.hall import Ask, Hall
 from modelmora.gateway.jobs import Job, JobState
-from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Content, InferenceResult, Parameter, ProgressEvent, RegistryRecord
 from modelmora.web.problems import DoorCode, trace_of
@@ -38,9 +35,10 @@ _KINDS: dict[str, type[TextRequest] | type[ImageRequest]] = {
 }
 
 
-def add_miraveja(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> None:
+def add_miraveja(app: FastAPI, bodies: Bodies) -> None:
     """Serve `/modelmora/v1`."""
-    _add_requests(app, hall, metrics, body_limit)
+    hall = bodies.hall
+    _add_requests(app, bodies)
     _add_request(app, hall)
 
     @app.get("/modelmora/v1/models", **described.MODELS)
@@ -52,61 +50,38 @@ def add_miraveja(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) ->
         return _json(answers.availability_of(hall))
 
 
-def _add_requests(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> None:
+def _add_requests(app: FastAPI, bodies: Bodies) -> None:
+    hall = bodies.hall
+
     @app.post("/modelmora/v1/requests", **described.SUBMIT)
     async def studio_submit(request: Request) -> Response:
-        body = Body(hall, request, body_limit)
-        try:
-            asked = read_request(await body.read())
+        async with bodies.of(request) as body:
+            asked = read_request(body)
             record, ask = await _ask(hall, asked, trace_of(request.scope))
-        except Refusal as refusal:
-            metrics.refused(DOOR, refusal.code)
-            return refused(refusal, unread=not body.whole)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
-        finally:
-            body.release()
-        return await _answer(_submit(hall, record, ask))
+        # What is asked was accepted, whether its caller stays to hear so or not.
+        return await _submit(hall, record, ask)
 
 
 def _add_request(app: FastAPI, hall: Hall) -> None:
     @app.get("/modelmora/v1/requests/{requestId}", **described.STATUS)
     async def studio_status(request: Request) -> Response:
-        try:
-            wait_s = _wait_s(request.query_params.multi_items())
-            standing = _standing(hall, request.path_params["requestId"], wait_s)
-            return _json(await unless_gone(standing, request.receive))
-        except Refusal as refusal:
-            return refused(refusal)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
+        wait_s = _wait_s(request.query_params.multi_items())
+        standing = _standing(hall, request.path_params["requestId"], wait_s)
+        return _json(await unless_gone(standing, request.receive))
 
     @app.delete("/modelmora/v1/requests/{requestId}", **described.WITHDRAW)
     async def studio_withdraw(request: Request) -> Response:
-        async def withdraw() -> Response:
-            job = await hall.cancel(request.path_params["requestId"])
-            return _json(await _status(hall, job, None))
-
-        return await _answer(withdraw())
+        job = await hall.cancel(request.path_params["requestId"])
+        return _json(await _status(hall, job, None))
 
     @app.get("/modelmora/v1/requests/{requestId}/image", **described.IMAGE)
     async def studio_image(request: Request) -> Response:
-        async def image() -> Response:
-            outcome = await hall.outcome(request.path_params["requestId"])
-            async with hall.shelf.whole(outcome, hall) as result:
-                found = next((each for each in result.outputs if isinstance(each, bytes)), None)
-            if found is None:
-                raise Refusal(DoorCode.NOT_FOUND, "its result is no image")
-            return Response(found, media_type="image/png")
-
-        return await _answer(image())
-
-
-async def _answer(work: Awaitable[Response]) -> Response:
-    try:
-        return await work
-    except Refusal as refusal:
-        return refused(refusal)
+        outcome = await hall.outcome(request.path_params["requestId"])
+        async with hall.shelf.whole(outcome, hall) as result:
+            found = next((each for each in result.outputs if isinstance(each, bytes)), None)
+        if found is None:
+            raise Refusal(DoorCode.NOT_FOUND, "its result is no image")
+        return Response(found, media_type="image/png")
 
 
 def read_request(raw: bytes | bytearray) -> TextRequest | ImageRequest:

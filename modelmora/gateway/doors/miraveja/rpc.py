@@ -10,8 +10,8 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from modelmora.errors import Code
+from modelmora.gateway.choosing import address_of, choose
 from modelmora.gateway.doors.grpc.calls import Call, decoded, held
-from modelmora.gateway.doors.miraveja.choosing import address_of, choose
 from modelmora.gateway.doors.miraveja.flows import Failures, in_order, in_parallel
 from modelmora.gateway.doors.miraveja.images import image_of
 from modelmora.gateway.doors.miraveja.kinds import KINDS, uris_of

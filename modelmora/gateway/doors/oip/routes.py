@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -11,7 +10,6 @@ import orjson
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -27,13 +25,11 @@ from modelmora.gateway.doors.oip.service import check_order
 from modelmora.gateway.doors.rest.bodies import read_body
 from modelmora.gateway.doors.rest.orders import BODY_BYTES
 from modelmora.gateway.doors.rest.reading import (
-    CALLER_GONE,
-    Body,
+    Bodies,
     media_type,
     only_json,
     unless_gone,
 )
-from modelmora.gateway.guard import CHALLENGE
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, answer_of
@@ -51,15 +47,11 @@ B = TypeVar("B", bound=BaseModel)
 def add_oip(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> None:
     """Serve `/v2`."""
     _add_server(app, hall)
+    bodies = Bodies(hall, metrics, DOOR, body_limit, check_type)
     for path, versioned in ((NAME, False), (VERSION, True)):
         _add_model(app, hall, path, versioned)
-        _add_infer(app, hall, metrics, body_limit, path, versioned)
-    _add_repository(app, hall)
-
-    @app.api_route("/v2/{path:path}", methods=["GET", "POST"], include_in_schema=False)
-    async def nothing(request: Request) -> Response:
-        message = "nothing is served at this path; see /docs"
-        return refused(Refusal(DoorCode.NOT_FOUND, message), unread=request.method == "POST")
+        _add_infer(app, bodies, path, versioned)
+    _add_repository(app, Bodies(hall, metrics, DOOR, BODY_BYTES, check_type))
 
 
 def _add_server(app: FastAPI, hall: Hall) -> None:
@@ -81,108 +73,68 @@ def _add_model(app: FastAPI, hall: Hall, path: str, versioned: bool) -> None:
 
     @app.get(path, name=f"oip_model{suffix}", **described.metadata(versioned))
     async def metadata(request: Request) -> Response:
-        try:
-            return _json(models.metadata(hall, *_named(request)))
-        except Refusal as refusal:
-            return refused(refusal)
+        return _json(models.metadata(hall, *_named(request)))
 
     @app.get(f"{path}/ready", name=f"oip_model_ready{suffix}", **described.ready(versioned))
     async def ready(request: Request) -> Response:
         name, version = _named(request)
-        try:
-            return _ready({"name": name, "ready": models.is_ready(hall, name, version)})
-        except Refusal as refusal:
-            return refused(refusal)
+        return _ready({"name": name, "ready": models.is_ready(hall, name, version)})
 
 
-def _add_infer(
-    app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int, path: str, versioned: bool
-) -> None:
+def _add_infer(app: FastAPI, bodies: Bodies, path: str, versioned: bool) -> None:
     suffix = "_version" if versioned else ""
 
     @app.post(f"{path}/infer", name=f"oip_infer{suffix}", **described.infer(versioned))
     async def infer(request: Request) -> Response:
-        body = Body(hall, request, body_limit, check_type)
+        async with bodies.of(request) as body:
+            asked, binary = read_infer(body, request.headers.get(HEAD), *_named(request))
+        answering = answer(bodies.hall, asked, trace_of(request.scope))
+        found = await unless_gone(answering, request.receive)
         try:
-            head = request.headers.get(HEAD)
-            asked, binary = read_infer(await body.read(), head, *_named(request))
-        except Refusal as refusal:
-            metrics.refused(DOOR, refusal.code)
-            return refused(refusal, unread=not body.whole)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
-        finally:
-            body.release()
-
-        async def run() -> Response:
-            found = await answer(hall, asked, trace_of(request.scope))
-            try:
-                content, length = write_infer(found, binary)
-            except BadTensor as error:
-                raise Refusal(DoorCode.INTERNAL, f"the model's outputs: {error}") from None
-            if length is None:
-                return Response(content, media_type="application/json")
-            headers = {HEAD: str(length)}
-            return Response(content, headers=headers, media_type="application/octet-stream")
-
-        return await _answering(run(), request)
+            content, length = write_infer(found, binary)
+        except BadTensor as error:
+            raise Refusal(DoorCode.INTERNAL, f"the model's outputs: {error}") from None
+        if length is None:
+            return Response(content, media_type="application/json")
+        headers = {HEAD: str(length)}
+        return Response(content, headers=headers, media_type="application/octet-stream")
 
 
-def _add_repository(app: FastAPI, hall: Hall) -> None:
+def _add_repository(app: FastAPI, bodies: Bodies) -> None:
     @app.post("/v2/repository/index", name="oip_index", **described.INDEX)
     async def index(request: Request) -> Response:
         async def tell(body: OipIndexBody) -> Any:
-            return models.index(hall, ready=body.ready)
+            return models.index(bodies.hall, ready=body.ready)
 
-        return await _reading(hall, request, OipIndexBody, tell)
+        return await _reading(bodies, request, OipIndexBody, tell)
 
     for verb, summary in (
         (ControlVerb.LOAD, "Load a model"),
         (ControlVerb.UNLOAD, "Give a model's memory back"),
     ):
-        _add_order(app, hall, verb, summary)
+        _add_order(app, bodies, verb, summary)
 
 
-def _add_order(app: FastAPI, hall: Hall, verb: ControlVerb, summary: str) -> None:
+def _add_order(app: FastAPI, bodies: Bodies, verb: ControlVerb, summary: str) -> None:
     path = f"/v2/repository/models/{{model_name}}/{verb.lower()}"
 
     @app.post(path, name=f"oip_{verb.lower()}", **described.order(summary))
     async def order(request: Request) -> Response:
         async def give(body: OipOrderBody) -> Any:
             check_order(body.parameters)
-            await models.order(hall, verb, request.path_params["model_name"])
+            await models.order(bodies.hall, verb, request.path_params["model_name"])
             return {}
 
-        return await _reading(hall, request, OipOrderBody, give)
+        return await _reading(bodies, request, OipOrderBody, give)
 
 
 async def _reading(
-    hall: Hall, request: Request, kind: type[B], act: Callable[[B], Awaitable[Any]]
+    bodies: Bodies, request: Request, kind: type[B], act: Callable[[B], Awaitable[Any]]
 ) -> Response:
     """What becomes of a small body."""
-    body = Body(hall, request, BODY_BYTES, check_type)
-    try:
-        read = read_body(kind, await body.read() or b"{}")
-    except Refusal as refusal:
-        return refused(refusal, unread=not body.whole)
-    except ClientDisconnect:
-        return Response(status_code=CALLER_GONE)
-    finally:
-        body.release()
-
-    async def run() -> Response:
-        return _json(await act(read))
-
-    return await _answering(run(), request)
-
-
-async def _answering(work: Awaitable[Response], request: Request) -> Response:
-    try:
-        return await unless_gone(work, request.receive)
-    except Refusal as refusal:
-        return refused(refusal)
-    except ClientDisconnect:
-        return Response(status_code=CALLER_GONE)
+    async with bodies.of(request) as body:
+        read = read_body(kind, body or b"{}")
+    return _json(await unless_gone(act(read), request.receive))
 
 
 def check_type(headers: Headers) -> None:
@@ -195,21 +147,10 @@ def check_type(headers: Headers) -> None:
         only_json(headers)
 
 
-def unread(_scope: Scope, refusal: Refusal) -> Response:
-    """The response that tells a refusal to a caller of whose body nothing was read."""
-    return refused(refusal, unread=True)
-
-
-def refused(refusal: Refusal, *, unread: bool = False) -> Response:
-    """The response that tells a refusal; `unread` where the body was not read to its end."""
-    headers = {ERROR_CODE: str(refusal.code), **({"connection": "close"} if unread else {})}
-    if refusal.code == DoorCode.UNAUTHENTICATED:
-        headers |= CHALLENGE
-    if refusal.request_id:
-        headers["x-request-id"] = refusal.request_id
-    if refusal.retry_after_ms:
-        headers["retry-after"] = str(math.ceil(refusal.retry_after_ms / 1000))
-    return _json({"error": refusal.message}, answer_of(refusal.code).http, headers)
+def refused(_scope: Scope, refusal: Refusal, headers: Mapping[str, str]) -> Response:
+    """The response that tells a refusal."""
+    told = {ERROR_CODE: str(refusal.code), **headers}
+    return _json({"error": refusal.message}, answer_of(refusal.code).http, told)
 
 
 def _named(request: Request) -> tuple[str, str]:

@@ -128,7 +128,7 @@ def embedded(result: InferenceResult, encoding: str) -> dict[str, Any]:
             for at in range(count)
         ]
     else:
-        shown = _numbers(result, tensor)
+        shown = numbers(result, tensor)
     return {
         "object": "list",
         "data": [
@@ -144,7 +144,7 @@ def reranked(
     result: InferenceResult, documents: Sequence[str], most: int | None, *, told: bool
 ) -> dict[str, Any]:
     """The best documents first, by their scores; `told`: with their texts. Raises Refusal."""
-    scores = _numbers(result, _tensor(result, "scores; ask a model of task rerank", rank=1))
+    scores = numbers(result, _tensor(result, "scores; ask a model of task rerank", rank=1))
     if len(scores) != len(documents):
         raise _unsuited(result, "answers no scores; ask a model of task rerank")
     order = sorted(range(len(scores)), key=lambda at: -scores[at])[:most]
@@ -193,7 +193,8 @@ def _tensor(result: InferenceResult, wanted: str, *, rank: int) -> Tensor:
     raise _unsuited(result, f"answers no {wanted}")
 
 
-def _numbers(result: InferenceResult, tensor: Tensor) -> list[Any]:
+def numbers(result: InferenceResult, tensor: Tensor) -> list[Any]:
+    """A tensor of FP32 as nested lists. Raises Refusal where one of its elements is no number."""
     try:
         found: list[Any] = to_nested(tensor)
     except BadTensor as error:

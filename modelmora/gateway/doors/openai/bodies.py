@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from modelmora.errors import Code
+from modelmora.gateway.choosing import Suit
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import ChatMessage, Content, Parameter
 
@@ -50,6 +51,18 @@ class _Body(BaseModel):
         if isinstance(found, dict):
             return {name: value for name, value in found.items() if value is not None}
         return found
+
+
+class Asking(_Body):
+    """What every body reads: the model; none, or `default`, is the default of the task."""
+
+    task: ClassVar[str]
+    model: StrictStr = ""
+
+    @property
+    def suit(self) -> Suit:
+        """What a model must be to answer by default."""
+        return Suit(self.task)
 
 
 class ImageUrl(_Body):
@@ -112,10 +125,10 @@ class StreamOptions(_Body):
     include_obfuscation: StrictBool = False
 
 
-class Sampled(_Body):
+class Sampled(Asking):
     """What both kinds of completion read; further parameters are those of the model's engine."""
 
-    model: StrictStr
+    task: ClassVar[str] = "txt2txt"
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[StrictInt, Field(ge=1, le=MOST_CHOICES)] | None = None
@@ -162,6 +175,12 @@ class ChatBody(Sampled):
     top_logprobs: StrictInt | None = None
     response_format: ResponseFormat | None = None
 
+    @property
+    def suit(self) -> Suit:
+        """What a model must be to answer by default."""
+        parts = (each.content for each in self.messages if isinstance(each.content, list))
+        return Suit(self.task, any(part.type == "image_url" for each in parts for part in each))
+
     def parameters(self) -> dict[str, Parameter]:
         """The parameters of the request. Raises Refusal."""
         found = super().parameters()
@@ -180,7 +199,9 @@ class ChatBody(Sampled):
                 raise _invalid(f"messages.{place}: images belong to the last message")
             parts = message.content
             if isinstance(parts, list):
-                images += [_image(place, part) for part in parts if part.type == "image_url"]
+                images += [
+                    image(f"messages.{place}", part) for part in parts if part.type == "image_url"
+                ]
                 parts = "\n".join(part.text for part in parts if part.type == "text")
             # OpenAI's newer name for what chat templates call `system`.
             role = "system" if message.role == "developer" else message.role
@@ -205,10 +226,10 @@ class CompletionBody(Sampled):
         return [(prompt,) for prompt in prompts]
 
 
-class EmbeddingBody(_Body):
+class EmbeddingBody(Asking):
     """What `POST /v1/embeddings` reads: texts, not numbers of tokens."""
 
-    model: StrictStr
+    task: ClassVar[str] = "txt2embed"
     input: StrictStr | Annotated[list[StrictStr], Field(min_length=1, max_length=MOST_TEXTS)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: StrictInt | None = None
@@ -224,10 +245,10 @@ class Document(_Body):
     text: StrictStr
 
 
-class RerankBody(_Body):
+class RerankBody(Asking):
     """What `POST /v1/rerank` reads, as Jina and Cohere have named it."""
 
-    model: StrictStr
+    task: ClassVar[str] = "rerank"
     query: StrictStr
     documents: Annotated[list[StrictStr | Document], Field(min_length=1, max_length=MOST_TEXTS)]
     top_n: Annotated[StrictInt, Field(ge=1)] | None = None
@@ -238,10 +259,10 @@ class RerankBody(_Body):
         return [each if isinstance(each, str) else each.text for each in self.documents]
 
 
-class ImageBody(_Body):
+class ImageBody(Asking):
     """What `POST /v1/images/generations` reads; further fields are those of the model's engine."""
 
-    model: StrictStr
+    task: ClassVar[str] = "txt2img"
     prompt: StrictStr
     n: Annotated[StrictInt, Field(ge=1, le=MOST_CHOICES)] | None = None
     size: StrictStr | None = None
@@ -269,15 +290,16 @@ class ImageBody(_Body):
 _IMAGE_PARAMETERS = ("size", "seed", "steps", "guidance", "negative_prompt", "scheduler")
 
 
-def _image(place: int, part: Part) -> bytes:
+def image(place: str, part: Part) -> bytes:
+    """The image that a part holds; `place` is where it stands. Raises Refusal."""
     url = part.image_url.url if part.image_url else ""
     head, _, data = url.partition(",")
     if not (head.startswith(_IMAGE) and head.endswith(";base64")):
-        raise _invalid(f"messages.{place}: an image is a URL `{_IMAGE}png;base64,...`")
+        raise _invalid(f"{place}: an image is a URL `{_IMAGE}png;base64,...`")
     try:
         return base64.b64decode(data, validate=True)
     except ValueError:  # binascii.Error, and characters beyond ASCII
-        raise _invalid(f"messages.{place}: the image is no base64") from None
+        raise _invalid(f"{place}: the image is no base64") from None
 
 
 def _invalid(message: str) -> Refusal:

@@ -13,6 +13,7 @@ from modelmora.gateway.doors.openai.bodies import (
     ImageBody,
     RerankBody,
 )
+from modelmora.gateway.doors.openai.moderating import ModerationBody
 
 
 class Fault(BaseModel):
@@ -84,6 +85,14 @@ class RerankAnswer(BaseModel):
     usage: Usage
 
 
+class ModerationAnswer(BaseModel):
+    """A verdict for each input: `flagged`, `categories`, `category_scores`."""
+
+    id: str
+    model: str
+    results: list[dict[str, Any]]
+
+
 class ImageAnswer(BaseModel):
     """The images."""
 
@@ -92,12 +101,12 @@ class ImageAnswer(BaseModel):
     output_format: str
 
 
-PREFIX = "/v1/"
-"""How the paths of this door begin."""
+PREFIX = "/v1"
+"""All paths of this door lie under it."""
 ENVELOPE = {
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
 }
-BODIES = (ChatBody, CompletionBody, EmbeddingBody, ImageBody, RerankBody)
+BODIES = (ChatBody, CompletionBody, EmbeddingBody, ImageBody, ModerationBody, RerankBody)
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {"description": "It failed; `error.code` is stable.", "model": ErrorAnswer}
 }
@@ -155,6 +164,14 @@ OPERATIONS: dict[str, dict[str, Any]] = {
         ImageBody,
         ImageAnswer,
         {"model": "my-diffusion", "prompt": "a lighthouse", "size": "512x512"},
+    ),
+    "/v1/moderations": _operation(
+        "Judge texts by the labels of a classifier",
+        "For models of task classify; a label flags from `threshold` on (0.5, or as the model's "
+        "metadata say), unless it names what is harmless.",
+        ModerationBody,
+        ModerationAnswer,
+        {"model": "my-toxicity", "input": "You are kind"},
     ),
     "/v1/rerank": _operation(
         "Rank documents by a query",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -10,9 +10,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Scope
 
-from modelmora.gateway.guard import CHALLENGE
 from modelmora.gateway.outcomes import Refusal, answer_of
-from modelmora.web.problems import DoorCode
 
 
 def error_of(refusal: Refusal) -> dict[str, Any]:
@@ -23,19 +21,7 @@ def error_of(refusal: Refusal) -> dict[str, Any]:
     return {"error": told}
 
 
-def unread(_scope: Scope, refusal: Refusal) -> Response:
-    """The response that tells a refusal to a caller of whose body nothing was read."""
-    return refused(refusal, unread=True)
-
-
-def refused(refusal: Refusal, *, unread: bool = False) -> Response:
-    """The response that tells a refusal; `unread` where the body was not read to its end."""
-    headers = {"connection": "close"} if unread else {}
-    if refusal.code == DoorCode.UNAUTHENTICATED:
-        headers |= CHALLENGE
-    if refusal.request_id:
-        headers["x-request-id"] = refusal.request_id
-    if refusal.retry_after_ms:
-        headers["retry-after"] = str(math.ceil(refusal.retry_after_ms / 1000))
+def refused(_scope: Scope, refusal: Refusal, headers: Mapping[str, str]) -> Response:
+    """The response that tells a refusal."""
     status = answer_of(refusal.code).http
     return Response(orjson.dumps(error_of(refusal)), int(status), headers, "application/json")

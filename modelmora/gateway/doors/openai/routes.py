@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from modelmora.gateway.choosing import choose, named_or_default
 from modelmora.gateway.doors.openai import answers, described
 from modelmora.gateway.doors.openai.bodies import (
     IGNORED,
@@ -22,22 +22,22 @@ from modelmora.gateway.doors.openai.bodies import (
     RerankBody,
     Sampled,
 )
-from modelmora.gateway.doors.openai.errors import refused
 from modelmora.gateway.doors.openai.events import events
+from modelmora.gateway.doors.openai.moderating import ModerationBody, Rule, moderated
 from modelmora.gateway.doors.openai.streams import Piece, pieces
 from modelmora.gateway.doors.rest.bodies import read_body
-from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body, unless_gone
+from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
 from modelmora.gateway.hall import Ask, Hall, check_request_id
-from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.watching import outcomes
 from modelmora.messages import Content, Parameter
+from modelmora.records.facts import facts_of
 from modelmora.web.events import Events
 from modelmora.web.problems import DoorCode, trace_of
 
 DOOR = "openai"
 SEEDS = 1 << 31
-B = TypeVar("B", EmbeddingBody, RerankBody, ImageBody, ChatBody, CompletionBody)
+B = TypeVar("B", EmbeddingBody, RerankBody, ImageBody, ChatBody, CompletionBody, ModerationBody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,13 @@ class Call(Generic[B]):
     hall: Hall
     request: Request
     body: B
+    model: str
     request_id: str | None
+
+    @property
+    def name(self) -> str:
+        """Of the model, as whole answers tell it."""
+        return self.model.partition("@")[0]
 
     def ask(
         self,
@@ -63,7 +69,7 @@ class Call(Generic[B]):
             request_id = check_request_id(f"{request_id}-{number}")
         return Ask(
             DOOR,
-            self.body.model,
+            self.model,
             inputs,
             parameters,
             progress=progress,
@@ -75,67 +81,42 @@ class Call(Generic[B]):
 Answering = Callable[[Call[Any]], Awaitable[Response]]
 
 
-def add_openai(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> None:
+def add_openai(app: FastAPI, bodies: Bodies) -> None:
     """Serve `/v1`."""
-    _add_models(app, hall)
+    _add_models(app, bodies.hall)
     for path, kind, answer in (
         ("/v1/chat/completions", ChatBody, _chat),
         ("/v1/completions", CompletionBody, _complete),
         ("/v1/embeddings", EmbeddingBody, _embed),
         ("/v1/images/generations", ImageBody, _draw),
+        ("/v1/moderations", ModerationBody, _moderate),
         ("/v1/rerank", RerankBody, _rerank),
     ):
-        _add(app, hall, metrics, body_limit, path, kind, answer)
+        _add(app, bodies, path, kind, answer)
 
 
-def _add(
-    app: FastAPI,
-    hall: Hall,
-    metrics: Metrics,
-    body_limit: int,
-    path: str,
-    kind: type[Any],
-    answer: Answering,
-) -> None:
+def _add(app: FastAPI, bodies: Bodies, path: str, kind: type[Any], answer: Answering) -> None:
     @app.post(path, name=f"openai_{answer.__name__[1:]}", **described.OPERATIONS[path])
     async def endpoint(request: Request) -> Response:
-        body = Body(hall, request, body_limit)
-        try:
+        async with bodies.of(request) as body:
             request_id = check_request_id(", ".join(request.headers.getlist("x-request-id")))
-            read = read_body(kind, await body.read(), IGNORED)
-        except Refusal as refusal:
-            metrics.refused(DOOR, refusal.code)
-            return refused(refusal, unread=not body.whole)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
-        finally:
-            body.release()
-        try:
-            return await unless_gone(answer(Call(hall, request, read, request_id)), request.receive)
-        except Refusal as refusal:
-            return refused(refusal)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
+            read = read_body(kind, body, IGNORED)
+            model = named_or_default(bodies.hall.registrar.state, (read.suit,), read.model)
+        call = Call(bodies.hall, request, read, model, request_id)
+        return await unless_gone(answer(call), request.receive)
 
 
 def _add_models(app: FastAPI, hall: Hall) -> None:
     @app.get("/v1/models", name="openai_models", **described.LIST)
     async def models() -> Response:
-        return _json(
-            {"object": "list", "data": answers.listed(hall.models(), hall.registrar.state.active())}
-        )
+        return _json({"object": "list", "data": _listed(hall)})
 
     @app.get("/v1/models/{model_name}", name="openai_model", **described.MODEL)
     async def model(request: Request) -> Response:
         name = request.path_params["model_name"]
-        found = [
-            each
-            for each in answers.listed(hall.models(), hall.registrar.state.active())
-            if each["id"] == name
-        ]
+        found = [each for each in _listed(hall) if each["id"] == name]
         if not found:
-            message = "there is no such model; see /v1/models"
-            return refused(Refusal(DoorCode.NOT_FOUND, message))
+            raise Refusal(DoorCode.NOT_FOUND, "there is no such model; see /v1/models")
         return _json(found[0])
 
 
@@ -162,7 +143,7 @@ async def _sample(call: Call[Any], shape: answers.Shape) -> Response:
     # What is refused at once is told by a status; what fails later, within the stream.
     first = await anext(coming)
     usage = bool(body.stream_options and body.stream_options.include_usage)
-    head = answers.head(shape, call.request_id or _id_of(first), body.model)
+    head = answers.head(shape, call.request_id or _id_of(first), call.name)
     return Events(
         events(shape, head, len(asks), first, coming, prompts if usage else 0),
         headers={"x-request-id": call.request_id or _id_of(first)},
@@ -213,6 +194,15 @@ async def _rerank(call: Call[RerankBody]) -> Response:
     async with call.hall.shelf.whole(result, call.hall) as whole:
         found = answers.reranked(whole, documents, body.top_n, told=body.return_documents)
         return _json(found, result.request_id)
+
+
+async def _moderate(call: Call[ModerationBody]) -> Response:
+    body = call.body
+    record = choose(call.hall.registrar.state, (body.suit,), call.model)
+    rule = Rule.of(facts_of(record), body.threshold)
+    result = await call.hall.infer(call.ask(body.contents(), body.parameters()))
+    async with call.hall.shelf.whole(result, call.hall) as whole:
+        return _json(moderated(whole, body, rule), result.request_id)
 
 
 async def _draw(call: Call[ImageBody]) -> Response:

@@ -10,9 +10,9 @@ from modelmora.errors import Code
 from modelmora.gateway.doors.openai.answers import text_of
 from modelmora.gateway.hall import Ask, Hall
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.pieces import Diverged, Pieces
 from modelmora.gateway.watching import Told, watch
 from modelmora.messages import InferenceResult
+from modelmora.messages.pieces import Diverged, Pieces
 
 
 @dataclass(frozen=True, slots=True)

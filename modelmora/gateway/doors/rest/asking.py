@@ -5,42 +5,34 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.requests import Request
 
 from modelmora.errors import Code
 from modelmora.gateway.caller import caller
-from modelmora.gateway.doors.rest import problems
 from modelmora.gateway.doors.rest.bodies import read_ask
-from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body
-from modelmora.gateway.hall import Ask, Hall, check_request_id
-from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.doors.rest.reading import Bodies
+from modelmora.gateway.hall import Ask, check_request_id
 from modelmora.gateway.outcomes import Refusal
 from modelmora.web.problems import trace_of
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
-async def asked(hall: Hall, request: Request, metrics: Metrics, body_limit: int) -> Ask | Response:
-    """What is asked, or the response that refuses it."""
-    body = Body(hall, request, body_limit)
+async def asked(bodies: Bodies, request: Request) -> Ask:
+    """What is asked. Raises Refusal, ClientDisconnect."""
     request_id: str | None = None
     try:
-        request_id = request_id_of(request)
-        return read_ask(
-            request.path_params["model_name"],
-            await body.read(),
-            request_id=request_id,
-            traceparent=trace_of(request.scope),
-        )
+        async with bodies.of(request) as body:
+            request_id = request_id_of(request)
+            return read_ask(
+                request.path_params["model_name"],
+                body,
+                request_id=request_id,
+                traceparent=trace_of(request.scope),
+            )
     except Refusal as refusal:
         refusal.request_id = refusal.request_id or request_id or ""
-        metrics.refused("rest", refusal.code)
-        return problems.problem(request, refusal, unread=not body.whole)
-    except ClientDisconnect:
-        return Response(status_code=CALLER_GONE)
-    finally:
-        body.release()
+        raise
 
 
 def request_id_of(request: Request) -> str | None:

@@ -14,16 +14,17 @@ from starlette.responses import Response
 
 from modelmora.gateway.doors.rest import problems
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.pieces import Followed
 from modelmora.gateway.watching import Told, failed
 from modelmora.messages import InferenceResult, ProgressEvent, Tensor
 from modelmora.messages.headers import DTYPE, SHAPE
+from modelmora.messages.pieces import Followed
 from modelmora.web.events import EVENTS, QUIET, event
 from modelmora.web.problems import DoorCode
 from modelmora.wire.forms import result_form
 from modelmora.wire.tensors import BadTensor, check_tensor
 
 JSON = "application/json"
+PACKED = JSON + "; tensors=base64"
 log = structlog.get_logger(__name__)
 _NPY = {
     "BOOL": "|b1",
@@ -51,6 +52,8 @@ def form_of(accept: str) -> str:
     for each in accept.lower().split(","):
         media, *parameters = (part.strip() for part in each.split(";"))
         quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        if f"{media}; {' '.join(parameters[:1])}" == PACKED:
+            media = PACKED
         try:
             liked[media] = float(quality)
         except ValueError:
@@ -58,7 +61,8 @@ def form_of(accept: str) -> str:
     for every in ("application/*", "*/*"):
         if every in liked:
             liked.setdefault(JSON, liked[every])
-    forms = [media for media in (JSON, EVENTS, *_FORMS) if liked.get(media, 0.0) > 0]
+    ours = (PACKED, JSON, EVENTS, *_FORMS)
+    forms = [media for media in ours if liked.get(media, 0.0) > 0]
     return max(forms, key=lambda media: liked[media], default=JSON)
 
 
@@ -128,7 +132,7 @@ def _events_of(told: Told, text: Followed) -> Iterator[bytes]:
 
 def problem_event(request: Request, refusal: Refusal) -> bytes:
     """The event that tells a refusal."""
-    return event(bytes(problems.problem(request, refusal).body), "problem")
+    return event(bytes(problems.problem(request.scope, refusal, {}).body), "problem")
 
 
 def progress_form(event: ProgressEvent) -> dict[str, Any]:
@@ -170,6 +174,10 @@ def _as_bytes(result: InferenceResult) -> tuple[bytes, dict[str, str]]:
     return tensor.data, {DTYPE: tensor.dtype, SHAPE: shape}
 
 
+def _as_packed(result: InferenceResult) -> tuple[bytes, dict[str, str]]:
+    return orjson.dumps(result_form(result, packed=True)), {}
+
+
 def _as_png(result: InferenceResult) -> tuple[bytes, dict[str, str]]:
     images = [each for each in result.outputs if isinstance(each, bytes)]
     if len(images) != 1 or not images[0].startswith(b"\x89PNG"):
@@ -181,6 +189,7 @@ _FORMS: dict[str, Callable[[InferenceResult], tuple[bytes, dict[str, str]]]] = {
     "application/octet-stream": _as_bytes,
     "application/x-npy": _as_npy,
     "image/png": _as_png,
+    PACKED: _as_packed,
 }
 
 
@@ -194,7 +203,7 @@ _STREAM = {
 STREAMED: dict[str, Any] = {EVENTS: _STREAM}
 """Events, for OpenAPI."""
 BINARY: dict[str, Any] = {
-    form: {"schema": {"type": "string", "format": "binary"}} for form in _FORMS
+    form: {"schema": {"type": "string", "format": "binary"}} for form in _FORMS if form != PACKED
 }
 """The forms that are bytes, for OpenAPI."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any
 from urllib.parse import quote
@@ -12,16 +12,14 @@ from urllib.parse import quote
 import orjson
 import structlog
 from fastapi import FastAPI, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from modelmora.errors import Code
-from modelmora.gateway.doors.rest import described, forms, problems
+from modelmora.gateway.doors.rest import described, forms
 from modelmora.gateway.doors.rest.asking import asked
-from modelmora.gateway.doors.rest.reading import CALLER_GONE, unless_gone
+from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
 from modelmora.gateway.hall import MOST_WAIT_S, Ask, Hall
 from modelmora.gateway.jobs import Job
-from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.watching import failed
 from modelmora.messages import ProgressEvent
@@ -33,51 +31,40 @@ log = structlog.get_logger(__name__)
 Coming = AsyncGenerator[Job | ProgressEvent | None]
 
 
-def add_jobs(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> None:
+def add_jobs(app: FastAPI, bodies: Bodies) -> None:
     """Serve the jobs."""
+    hall = bodies.hall
 
     @app.post("/infer/{model_name}/async", name="submit", **described.SUBMIT)
     async def submit(request: Request) -> Response:
-        ask = await asked(hall, request, metrics, body_limit)
-        if isinstance(ask, Response):
-            return ask
-        return await _told(request, _submitted(hall, ask))
+        ask = await asked(bodies, request)
+        return await unless_gone(_submitted(hall, ask), request.receive)
 
     @app.get("/jobs/{job_id}", name="job", **described.JOB)
     async def job(request: Request) -> Response:
-        async def found() -> Response:
-            return _answer(await stands(hall, _id(request), _wait_s(request)))
-
-        return await _told(request, found())
+        found = stands(hall, _id(request), _wait_s(request))
+        return _answer(await unless_gone(found, request.receive))
 
     @app.delete("/jobs/{job_id}", name="cancel", **described.CANCEL)
     async def cancel(request: Request) -> Response:
-        async def cancelled() -> Response:
-            job = await hall.cancel(_id(request))
-            return _answer(job, 200 if job.state.ended else 202)
-
-        return await _told(request, cancelled())
+        job = await unless_gone(hall.cancel(_id(request)), request.receive)
+        return _answer(job, 200 if job.state.ended else 202)
 
     @app.get("/jobs/{job_id}/result", name="result", **described.RESULT)
     async def result(request: Request) -> Response:
-        async def found() -> Response:
-            form = forms.form_of(", ".join(request.headers.getlist("accept")))
-            if form == EVENTS:
-                raise Refusal(
-                    DoorCode.NOT_ACCEPTABLE, "a result is no events; those are at /jobs/ID/events"
-                )
-            return forms.answer(await hall.outcome(_id(request)), form)
-
-        return await _told(request, found())
+        form = forms.form_of(", ".join(request.headers.getlist("accept")))
+        if form == EVENTS:
+            raise Refusal(
+                DoorCode.NOT_ACCEPTABLE, "a result is no events; those are at /jobs/ID/events"
+            )
+        return forms.answer(await unless_gone(hall.outcome(_id(request)), request.receive), form)
 
     @app.get("/jobs/{job_id}/events", name="job_events", **described.JOB_EVENTS)
     async def job_events(request: Request) -> Response:
-        async def stream() -> Response:
-            coming = hall.watch(_id(request))
-            # What is refused at once is told by a status; what fails later, within the stream.
-            return Events(_events(request, await anext(coming), coming))
-
-        return await _told(request, stream())
+        coming = hall.watch(_id(request))
+        # What is refused at once is told by a status; what fails later, within the stream.
+        first = await unless_gone(anext(coming), request.receive)
+        return Events(_events(request, first, coming))
 
 
 async def stands(hall: Hall, job_id: str, wait_s: float) -> Job:
@@ -116,16 +103,6 @@ async def _submitted(hall: Hall, ask: Ask) -> Response:
     answer = _answer(job, 202)
     answer.headers["location"] = f"/jobs/{quote(job.request_id, safe='')}"
     return answer
-
-
-async def _told(request: Request, answer: Awaitable[Response]) -> Response:
-    """The answer, or how it is refused."""
-    try:
-        return await unless_gone(answer, request.receive)
-    except Refusal as refusal:
-        return problems.problem(request, refusal)
-    except ClientDisconnect:
-        return Response(status_code=CALLER_GONE)
 
 
 def _answer(job: Job, status: int = 200) -> Response:

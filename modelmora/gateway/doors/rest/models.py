@@ -2,60 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from modelmora.errors import Code
-from modelmora.gateway.doors.rest import catalogue, problems
+from modelmora.gateway.doors.rest import catalogue
 from modelmora.gateway.doors.rest.bodies import read_json
-from modelmora.gateway.doors.rest.reading import Body
+from modelmora.gateway.doors.rest.reading import Bodies
 from modelmora.gateway.hall import Hall
+from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.verbs import Filter, base_of, entry_of, etag_of, named, page_of, registering
 from modelmora.records import Entry
 from modelmora.web.problems import DoorCode
 
 MODEL_BYTES = 1 << 20
-GONE_AWAY = 499  # nobody reads it; the number is nginx's
 
 
-def add_models(app: FastAPI, hall: Hall) -> None:
+def add_models(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
     """Serve `/models` and what is below it."""
     _add_reading(app, hall)
-    _add_changing(app, hall)
+    _add_changing(app, Bodies(hall, metrics, "rest", MODEL_BYTES))
 
 
 def _add_reading(app: FastAPI, hall: Hall) -> None:
     @app.get("/models", **catalogue.LIST)
     async def models(request: Request) -> Response:
-        try:
-            return _json(page_of(hall, Filter.of(request.query_params.multi_items())))
-        except Refusal as refusal:
-            return problems.problem(request, refusal)
+        return _json(page_of(hall, Filter.of(request.query_params.multi_items())))
 
     @app.get("/models/{name}", **catalogue.NAME)
     async def model(request: Request) -> Response:
-        try:
-            return _json(named(hall, request.path_params["name"]))
-        except Refusal as refusal:
-            return problems.problem(request, refusal)
+        return _json(named(hall, request.path_params["name"]))
 
     @app.get("/models/{name}/versions/{version}", **catalogue.VERSION)
     async def version(request: Request) -> Response:
         name, number = _key(request)
         entry = hall.registrar.state.model(name, number)
         if entry is None:
-            refusal = Refusal(DoorCode.NOT_FOUND, f"{name}@{number} is not registered; see /models")
-            return problems.problem(request, refusal)
+            raise Refusal(DoorCode.NOT_FOUND, f"{name}@{number} is not registered; see /models")
         return _entry(hall, entry)
 
 
-def _add_changing(app: FastAPI, hall: Hall) -> None:
+def _add_changing(app: FastAPI, bodies: Bodies) -> None:
+    hall = bodies.hall
+
     @app.post("/models", **catalogue.REGISTER)
     async def register(request: Request) -> Response:
         async def change(body: dict[str, Any]) -> Response:
@@ -65,7 +60,7 @@ def _add_changing(app: FastAPI, hall: Hall) -> None:
             status = HTTPStatus.CREATED if new else HTTPStatus.OK
             return _entry(hall, entry, status, where)
 
-        return await _with_body(hall, request, change)
+        return await _with_body(bodies, request, change)
 
     @app.patch("/models/{name}", **catalogue.CHOOSE)
     async def choose(request: Request) -> Response:
@@ -79,7 +74,7 @@ def _add_changing(app: FastAPI, hall: Hall) -> None:
                 await registering(hall.registrar.make_default(name))
             return _json(named(hall, name))
 
-        return await _with_body(hall, request, change)
+        return await _with_body(bodies, request, change)
 
     @app.patch("/models/{name}/versions/{version}", **catalogue.UPDATE)
     async def update(request: Request) -> Response:
@@ -89,33 +84,24 @@ def _add_changing(app: FastAPI, hall: Hall) -> None:
             work = hall.registrar.update(name, number, body, _if_match(request))
             return _entry(hall, await registering(work))
 
-        return await _with_body(hall, request, change)
+        return await _with_body(bodies, request, change)
 
     @app.delete("/models/{name}/versions/{version}", **catalogue.RETIRE)
     async def retire(request: Request) -> Response:
         name, number = _key(request)
-        try:
-            work = hall.registrar.retire(name, number, _if_match(request))
-            return _entry(hall, await registering(work))
-        except Refusal as refusal:
-            return problems.problem(request, refusal)
+        work = hall.registrar.retire(name, number, _if_match(request))
+        return _entry(hall, await registering(work))
 
 
-async def _with_body(hall: Hall, request: Request, change: Any) -> Response:
-    """What `change` answers to the object in the body, or why not."""
-    body = Body(hall, request, MODEL_BYTES)
-    try:
-        found = read_json(await body.read())
+async def _with_body(
+    bodies: Bodies, request: Request, change: Callable[[dict[str, Any]], Awaitable[Response]]
+) -> Response:
+    """What `change` answers to the object in the body. Raises Refusal, ClientDisconnect."""
+    async with bodies.of(request) as body:
+        found = read_json(body)
         if not isinstance(found, dict):
             raise Refusal(Code.INVALID_INPUT, "the body is an object")
-        answer: Response = await change(found)
-    except Refusal as refusal:
-        return problems.problem(request, refusal, unread=not body.whole)
-    except ClientDisconnect:
-        return Response(status_code=GONE_AWAY)
-    finally:
-        body.release()
-    return answer
+    return await change(found)
 
 
 def _key(request: Request) -> tuple[str, str]:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
-from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from modelmora.errors import Code, NotFound, Unreachable
-from modelmora.gateway.doors.rest import described, problems
+from modelmora.gateway.doors.rest import described
 from modelmora.gateway.doors.rest.bodies import ObjectBody, read_body
-from modelmora.gateway.doors.rest.reading import BODY_S, CALLER_GONE, Body
+from modelmora.gateway.doors.rest.reading import BODY_S, Bodies
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
@@ -50,6 +49,7 @@ class ObjectAnswer(BaseModel):
 
 def add_objects(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
     """Serve them."""
+    bodies = Bodies(hall, metrics, "rest", BODY_BYTES)
 
     @app.post(
         "/objects",
@@ -74,39 +74,24 @@ def add_objects(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
         tags=["infer"],
     )
     async def announce(request: Request) -> Response:
-        body = Body(hall, request, BODY_BYTES)
-        try:
-            told = read_body(ObjectBody, await body.read())
+        async with bodies.of(request) as body:
+            told = read_body(ObjectBody, body)
             place = hall.shelf.announce(told.sha256, told.size, told.media_type)
-        except Refusal as refusal:
-            metrics.refused("rest", refusal.code)
-            return problems.problem(request, refusal, unread=not body.whole)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
-        finally:
-            body.release()
         return JSONResponse({"object": content_form(place.ref), "put": place.url}, 201)
 
     @app.put(PATH + "{name:path}", include_in_schema=False)
     async def put(request: Request) -> Response:
-        try:
-            folder, grant = _granted(hall, request, "PUT")
-            await _receive(folder, grant, request)
-        except Refusal as refusal:
-            return problems.problem(request, refusal, unread=True)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
+        folder, grant = _granted(hall, request, "PUT")
+        await _receive(folder, grant, request)
         return Response(status_code=201)
 
     @app.get(PATH + "{name:path}", include_in_schema=False)
     async def get(request: Request) -> Response:
+        folder, grant = _granted(hall, request, "GET")
         try:
-            folder, grant = _granted(hall, request, "GET")
             path = folder.path(grant.name)
         except NotFound as error:
-            return problems.problem(request, Refusal(DoorCode.GONE, str(error)))
-        except Refusal as refusal:
-            return problems.problem(request, refusal)
+            raise Refusal(DoorCode.GONE, str(error)) from None
         return _answer(path, grant)
 
 

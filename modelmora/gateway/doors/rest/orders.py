@@ -6,14 +6,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
-from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from modelmora.gateway.doors.rest import described, problems
+from modelmora.gateway.doors.rest import described
 from modelmora.gateway.doors.rest.bodies import read_wish
-from modelmora.gateway.doors.rest.reading import CALLER_GONE, Body, unless_gone
+from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
 from modelmora.gateway.hall import Hall, standing
-from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.metrics import Metrics
 from modelmora.kafka.orders import Order
 from modelmora.messages import ControlVerb, State
 
@@ -66,10 +65,11 @@ class Status(BaseModel):
     models: list[HeldModel]
 
 
-def add_orders(app: FastAPI, hall: Hall) -> None:
+def add_orders(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
     """Serve the orders and the status."""
+    bodies = Bodies(hall, metrics, "rest", BODY_BYTES)
     for verb in _WORDS:
-        _add_order(app, hall, verb)
+        _add_order(app, bodies, verb)
 
     @app.get(
         "/status",
@@ -83,7 +83,7 @@ def add_orders(app: FastAPI, hall: Hall) -> None:
         return {"faults": hall.faults(), "models": standing(hall)}
 
 
-def _add_order(app: FastAPI, hall: Hall, verb: ControlVerb) -> None:
+def _add_order(app: FastAPI, bodies: Bodies, verb: ControlVerb) -> None:
     @app.post(
         f"/models/{{model_name}}/{verb.lower()}",
         name=verb.lower(),
@@ -96,16 +96,9 @@ def _add_order(app: FastAPI, hall: Hall, verb: ControlVerb) -> None:
         tags=["models"],
     )
     async def order(request: Request) -> Response:
-        body = Body(hall, request, BODY_BYTES)
-        try:
-            wish = read_wish(verb, request.path_params["model_name"], await body.read())
-            found = await unless_gone(hall.order(wish), request.receive)
-        except Refusal as refusal:
-            return problems.problem(request, refusal, unread=not body.whole)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
-        finally:
-            body.release()
+        async with bodies.of(request) as body:
+            wish = read_wish(verb, request.path_params["model_name"], body)
+        found = await unless_gone(bodies.hall.order(wish), request.receive)
         return JSONResponse(_told(found), 200 if found.done else 202)
 
 

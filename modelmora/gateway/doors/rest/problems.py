@@ -1,43 +1,24 @@
-"""How a refusal of the gateway is told over HTTP."""
+"""How a refusal of the gateway is told over HTTP where no door of others is entered."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from modelmora.gateway.guard import CHALLENGE
 from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.web import problems
-from modelmora.web.problems import DoorCode
-
-_TELLING: Mapping[str, Mapping[str, str]] = {
-    DoorCode.UNSUPPORTED_MEDIA_TYPE: {
-        "accept": "application/json",
-        "accept-encoding": "gzip, deflate",
-    },
-    DoorCode.UNAUTHENTICATED: CHALLENGE,
-}
 
 
-def unread(scope: Scope, refusal: Refusal) -> Response:
-    """The response that tells a refusal to a caller of whose body nothing was read."""
-    return problem(Request(scope), refusal, unread=True)
-
-
-def problem(request: Request, refusal: Refusal, *, unread: bool = False) -> Response:
-    """The response that tells a refusal; `unread` where the body was not read to its end."""
+def problem(scope: Scope, refusal: Refusal, headers: Mapping[str, str]) -> Response:
+    """The response that tells a refusal."""
     return problems.problem(
-        request.scope,
+        scope,
         answer_of(refusal.code).http,
         refusal.code,
         refusal.message,
         request_id=refusal.request_id,
         retry_after_ms=refusal.retry_after_ms,
-        headers={
-            **_TELLING.get(refusal.code, {}),
-            **({"connection": "close"} if unread else {}),
-        },
+        headers=headers,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from starlette.datastructures import Headers
@@ -12,7 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from modelmora.errors import Code
+from modelmora.gateway.doors import tellings
 from modelmora.gateway.hall import Hall
+from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.text import printable, shorten
 from modelmora.web.problems import DoorCode
@@ -21,27 +24,50 @@ BODY_S = 60.0  # from the head of a request to the last byte of its body
 PIECE_BYTES = 64 * 1024
 WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 SHOWN = 60
-CALLER_GONE = 499  # nobody reads it; the number is nginx's
 Found = TypeVar("Found")
 Check = Callable[[Headers], None]
 
 
-class Body:
-    """One body, held by the hall until `release`; at most `limit` bytes, packed and unpacked.
+class Bodies:
+    """Reads the bodies of a door's requests, each at most `limit` bytes, packed and unpacked.
 
-    `check` says whether it is of a type that is taken; it raises Refusal.
+    `check` says whether one is of a type that is taken; it raises Refusal.
     """
 
     def __init__(
-        self, hall: Hall, request: Request, limit: int, check: Check | None = None
+        self, hall: Hall, metrics: Metrics, door: str, limit: int, check: Check | None = None
     ) -> None:
+        self.hall = hall
+        self._metrics = metrics
+        self._door = door
+        self._limit = limit
         self._check = check or only_json
+
+    @asynccontextmanager
+    async def of(self, request: Request) -> AsyncIterator[bytearray]:
+        """The body of this request, held by the hall; what is refused within is counted.
+
+        Raises Refusal, ClientDisconnect.
+        """
+        body = _Body(self.hall, request, self._limit, self._check)
+        try:
+            yield await body.read()
+        except Refusal as refusal:
+            self._metrics.refused(self._door, refusal.code)
+            raise
+        finally:
+            body.release()
+
+
+class _Body:
+    """One body, held by the hall until `release`."""
+
+    def __init__(self, hall: Hall, request: Request, limit: int, check: Check) -> None:
+        self._check = check
         self._hall = hall
         self._request = request
         self._limit = limit
         self._held = 0
-        self.whole = False
-        """Whether it was read to its end."""
 
     async def read(self) -> bytearray:
         """All of it, unpacked. Raises Refusal, ClientDisconnect."""
@@ -63,7 +89,7 @@ class Body:
         except TimeoutError:
             message = f"the body did not come within {BODY_S:.0f} s; send less at once"
             raise Refusal(DoorCode.TOO_SLOW, message) from None
-        self.whole = True
+        tellings.whole(self._request.scope)
         if unpacker:
             self._take(body, unpacker.end())
         return body

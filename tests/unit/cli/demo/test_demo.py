@@ -13,8 +13,8 @@ from typing import Any, cast
 
 import pytest
 
-from modelmora.cli import demo, secondact, showcase
-from modelmora.cli.demo import (
+from modelmora.cli.demo import demo, secondact, showcase
+from modelmora.cli.demo.demo import (
     SENTENCES,
     Report,
     closing_lines,
@@ -25,12 +25,13 @@ from modelmora.cli.demo import (
     search_lines,
     vector_of,
 )
-from modelmora.cli.secondact import Written
-from modelmora.cli.showcase import Asker, Showcase, ending_as_interrupt, environment
-from modelmora.diagnostics.reader import Reader, Record
+from modelmora.cli.demo.secondact import Written
+from modelmora.cli.demo.showcase import Asker, Showcase, ending_as_interrupt, environment
+from modelmora.diagnostics.reader import Reader
 from modelmora.engines.images.pipeline import read_files
 from modelmora.errors import Code, ModelMoraError
 from modelmora.host.runfile import RunInfo
+from modelmora.kafka.reader import Record
 from modelmora.messages import (
     Content,
     ErrorInfo,

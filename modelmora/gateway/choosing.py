@@ -14,6 +14,7 @@ from modelmora.records.routing import routes
 from modelmora.text import did_you_mean, printable, shorten
 
 SHOWN = 120
+DEFAULT = "default"
 READS_IMAGES = "reads_images"
 
 
@@ -49,7 +50,19 @@ def choose(state: Registry, suits: Sequence[Suit], named: str) -> RegistryRecord
     for suit in suits:
         if found := default_of(state, suit):
             return found
-    raise Refusal(Code.UNKNOWN_MODEL, f"no model of task {_either(suits)} is served")
+    raise Refusal(
+        Code.UNKNOWN_MODEL, f"no model is named, and none of task {_either(suits)} is served"
+    )
+
+
+def named_or_default(state: Registry, suits: Sequence[Suit], named: str) -> str:
+    """The model to ask, as it was named; the default, with its version, where none was.
+
+    `DEFAULT` names none, unless a model is called so. Raises Refusal.
+    """
+    if named == DEFAULT and all(record.name != DEFAULT for record in state.models()):
+        named = ""
+    return named or address_of(choose(state, suits, ""))
 
 
 def default_of(state: Registry, suit: Suit) -> RegistryRecord | None:

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from modelmora.broker.jars import cache_folder
-from modelmora.cli.png import to_png
-from modelmora.cli.showcase import Asker
-from modelmora.cli.streaming import Shown
+from modelmora.cli.ask.streaming import Shown
+from modelmora.cli.demo.png import to_png
+from modelmora.cli.demo.showcase import Asker
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError
 from modelmora.messages import (

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from modelmora.cli import secondact
-from modelmora.cli.png import blocks, from_png
-from modelmora.cli.secondact import Painted, Seen, Written
+from modelmora.cli.demo import secondact
+from modelmora.cli.demo.png import blocks, from_png
+from modelmora.cli.demo.secondact import Painted, Seen, Written
+from modelmora.cli.demo.showcase import Asker, Showcase, counts, ending_as_interrupt
 from modelmora.cli.shared.options import JsonOption
 from modelmora.cli.shared.output import data, print_json, say, talk, tell, tell_more
-from modelmora.cli.showcase import Asker, Showcase, counts, ending_as_interrupt
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, Unreachable
 from modelmora.host.face import own_command

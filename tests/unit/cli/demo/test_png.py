@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modelmora.cli.png import blocks, from_png, to_png
+from modelmora.cli.demo.png import blocks, from_png, to_png
 from modelmora.errors import ModelMoraError
 
 HIGH, WIDE = 24, 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelmora.cli.streaming import Shown
+from modelmora.cli.ask.streaming import Shown
 from modelmora.messages import ProgressEvent, ProgressStage
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from modelmora.messages import InferenceResult, ProgressEvent, ProgressStage
+from modelmora.messages.events import ProgressEvent, ProgressStage
+from modelmora.messages.inference import InferenceResult
 
 
 class Diverged(Exception):
-    """What was computed another time is not what was shown."""
+    """What was computed another time is not what was shown; `text` is what it is now."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
 
 
 class Followed:
@@ -81,5 +86,5 @@ class Pieces:
             self.text = text
             return added
         if whole or not self.text.startswith(text):
-            raise Diverged
+            raise Diverged(text)
         return ""

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import typer
 
+from modelmora.cli.ask.portions import PORTION_INPUTS, joined, portions
 from modelmora.cli.shared.options import (
     JsonOption,
     ParametersOption,
@@ -18,7 +19,6 @@ from modelmora.cli.shared.options import (
     finds_instance,
 )
 from modelmora.cli.shared.output import print_json, say, tell
-from modelmora.cli.shared.portions import PORTION_INPUTS, joined, portions
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.settings import YEAR_S
@@ -63,7 +63,7 @@ def infer(
     patience = timeout or where.settings.timing.request_timeout_ms / 1000
     path = f"/infer/{quote(model, safe='@')}"
     if stream:
-        from modelmora.cli.streaming import ask_and_show
+        from modelmora.cli.ask.streaming import ask_and_show
 
         asked = body | {"inputs": inputs}
         answer, printed = ask_and_show(where, path, asked, patience + GRACE_S)

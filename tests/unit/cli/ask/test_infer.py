@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from modelmora.cli.infer import lines_of, read_parameter, shortened
-from modelmora.cli.shared.portions import PORTION_BYTES, PORTION_INPUTS, joined
+from modelmora.cli.ask.infer import lines_of, read_parameter, shortened
+from modelmora.cli.ask.portions import PORTION_BYTES, PORTION_INPUTS, joined
 from modelmora.errors import ConfigurationError
 from tests.unit.cli.runs import Cli, door, pretend_running
 

@@ -1,0 +1,1 @@
+"""Asking models from the shell, through the gateway and over Kafka."""

@@ -1,0 +1,1 @@
+"""`modelmora demo`: an instance for a minute, what it is asked, and the two models it brings."""

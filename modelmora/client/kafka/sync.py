@@ -1,0 +1,126 @@
+"""The client over Kafka, for plain programs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from typing import Any, Self, TypeVar, Unpack
+
+from modelmora.client.kafka.aio import MOST_AWAITED, AsyncKafkaClient, completed
+from modelmora.client.kafka.asked import How
+from modelmora.client.kafka.asking import AsyncReply
+from modelmora.client.kafka.subscription import (
+    Subscription,
+    Where,
+    events_of,
+    progress_of,
+    results_of,
+)
+from modelmora.messages import Content, InferenceResult, LifecycleEvent, ProgressEvent
+from modelmora.messages.headers import LOCAL
+from modelmora.settings import Settings
+
+T = TypeVar("T")
+
+
+class Reply:
+    """The outcome of one request, once it is there."""
+
+    def __init__(self, client: KafkaClient, reply: AsyncReply) -> None:
+        self._client = client
+        self._reply = reply
+        self.request_id = reply.request_id
+
+    @property
+    def done(self) -> bool:
+        """Whether the outcome is there, or none will come."""
+        return self._reply.done
+
+    def result(self, timeout_s: float | None = None) -> InferenceResult:
+        """The outcome, whatever its status, as `AsyncReply.result` has it."""
+        return self._client.do(self._reply.result(timeout_s))
+
+
+class KafkaClient:
+    """Asks models by records and reads their outcomes: `AsyncKafkaClient` in a thread of its own.
+
+    Use it with `with`. Any number of threads may share it.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        namespace: str = "modelmora",
+        *,
+        settings: Settings | None = None,
+        most_awaited: int = MOST_AWAITED,
+    ) -> None:
+        """Connects. Raises Unreachable, WrongCredentials, NotFound (no topics)."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="kafka-client", daemon=True
+        )
+        self._thread.start()
+        try:
+            self._client = self.do(_started(bootstrap_servers, namespace, settings, most_awaited))
+        except BaseException:
+            self._end()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is left to write, if the broker takes it soon, and disconnect."""
+        if not self._loop.is_closed():
+            self.do(self._client.close())
+            self._end()
+
+    def ask(self, model: str, inputs: Sequence[Content], **how: Unpack[How]) -> Reply:
+        """Send a request and await its outcome, as `AsyncKafkaClient.ask` does."""
+        return Reply(self, self.do(self._client.ask(model, inputs, **how)))
+
+    def infer(self, model: str, inputs: Sequence[Content], **how: Unpack[How]) -> InferenceResult:
+        """Ask and await. Raises CallError with its error's code where it is not COMPLETED."""
+        return completed(self.ask(model, inputs, **how).result())
+
+    def submit(self, model: str, inputs: Sequence[Content], **how: Unpack[How]) -> str:
+        """Write a request whose outcome nobody awaits here; its id, once the broker has it."""
+        return self.do(self._client.submit(model, inputs, **how))
+
+    def cancel(self, request_id: str, *, principal: str = LOCAL) -> None:
+        """Take a request back; only who asked for it may."""
+        self.do(self._client.cancel(request_id, principal=principal))
+
+    def results(self, **where: Unpack[Where]) -> Subscription[InferenceResult]:
+        """Outcomes, of whoever asked."""
+        return results_of(self._client.settings, **where)
+
+    def progress(self, **where: Unpack[Where]) -> Subscription[ProgressEvent]:
+        """How requests get on: those asked with `progress`, and what gateways are asked."""
+        return progress_of(self._client.settings, **where)
+
+    def events(self, **where: Unpack[Where]) -> Subscription[LifecycleEvent]:
+        """What happens to models and nodes."""
+        return events_of(self._client.settings, **where)
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it on the client's loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _started(
+    servers: str, namespace: str, settings: Settings | None, most_awaited: int
+) -> AsyncKafkaClient:
+    client = AsyncKafkaClient(servers, namespace, settings=settings, most_awaited=most_awaited)
+    await client.start()
+    return client

@@ -1,0 +1,88 @@
+"""The line to the gateways: calls and streams over it, on the loop that uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from operator import attrgetter
+from typing import Any
+
+from modelmora.client.course import Budget, Course
+from modelmora.client.errors import closed
+from modelmora.client.gateways import Gateway, Gateways
+from modelmora.client.objects import Store
+from modelmora.client.options import Options
+from modelmora.client.talk import Talk
+
+
+class Line:
+    """Opened by its first call, for the loop and the process that make it.
+
+    A client may so be made before there is a loop, or before a fork, and go on in another loop.
+    """
+
+    def __init__(self, addresses: tuple[str, ...], options: Options) -> None:
+        if not addresses:
+            raise ValueError("one gateway at least is needed")
+        self.options = options
+        self.store = Store(options.ca)
+        self._addresses = addresses
+        self._budget = Budget()
+        self._at: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._closed = False
+
+    def _opened(self) -> Gateways:
+        if self._closed:
+            raise closed()
+        at = os.getpid(), asyncio.get_running_loop()
+        if self._at != at:
+            self._at = at
+            self.store = Store(self.options.ca)
+            each = [Gateway(address, self.options) for address in self._addresses]
+            self._gateways = Gateways(each, self.options.patience_s)
+        return self._gateways
+
+    async def close(self) -> None:
+        """Close the connections; calls under way end."""
+        self._closed = True
+        if self._at == (os.getpid(), asyncio.get_running_loop()):
+            self._at = None
+            await self._gateways.close()
+            await self.store.close()
+
+    async def ask(
+        self, method: str, message: Any, timeout_s: float | None = None, **how: Any
+    ) -> Any:
+        """The answer of a method that has one; see `tell`."""
+        async with aclosing(self.tell(method, message, timeout_s, **how)) as words:
+            async for word in words:
+                return word
+        raise AssertionError("an attempt raises or answers")
+
+    async def tell(
+        self,
+        method: str,
+        message: Any,
+        timeout_s: float | None = None,
+        *,
+        request_id: str = "",
+        bounded: bool = True,
+    ) -> AsyncGenerator[Any]:
+        """What `method` (as `inference.Infer`) tells, asked again where that can help.
+
+        `timeout_s` None: that of the options; inf: without end. `bounded`: the gateway is told how
+        long the call may last. Raises CallError.
+        """
+        gateways = self._opened()
+        of = attrgetter(method)
+
+        def call(gateway: Gateway, left_s: float) -> Any:
+            timeout = left_s if bounded and left_s < float("inf") else None
+            return of(gateway)(message, timeout=timeout, metadata=self.options.metadata)
+
+        course = Course(self.options, timeout_s, self._budget)
+        async with aclosing(Talk(gateways, course, request_id, call).words()) as words:
+            async for word in words:
+                yield word

@@ -1,0 +1,41 @@
+"""A request as the record that goes onto its topic."""
+
+from __future__ import annotations
+
+from modelmora.errors import Code, RequestError
+from modelmora.kafka.topics import LANE_TOPICS
+from modelmora.kafka.writing.publisher import Answer, Headers, Record
+from modelmora.messages import InferenceRequest, Lane
+from modelmora.settings import Settings
+from modelmora.wire import encode_request
+
+
+def request_record(
+    request: InferenceRequest, lane: Lane, settings: Settings, headers: Headers
+) -> Record:
+    """The record, keyed by the model's name, so that one node gets all that ask for it.
+
+    Raises RequestError: `too_large`, or `invalid_input` where a value fits into no request.
+    """
+    try:
+        key = request.model.partition("@")[0].encode()
+        value = encode_request(request)
+    except ValueError:
+        raise RequestError(
+            Code.INVALID_INPUT,
+            "a value does not fit into a request",
+            request_id=request.request_id,
+        ) from None
+    limit = settings.limits.request_bytes
+    if len(value) > limit:
+        raise RequestError(
+            Code.TOO_LARGE,
+            f"the request is {len(value)} bytes as a record and {limit} are allowed "
+            "(limits.request_bytes); send its inputs in several requests",
+            request_id=request.request_id,
+        )
+    return Record(LANE_TOPICS[lane].full(settings.namespace), key, value, nothing, headers)
+
+
+def nothing(_answer: Answer) -> None:
+    """Nobody waits for this acknowledgement."""
