@@ -125,7 +125,7 @@ def test_wheel_holds_the_code_and_nothing_else(wheel: dict[str, bytes]) -> None:
 
 def test_wheel_holds_the_data(wheel: dict[str, bytes]) -> None:
     schemas = {f"modelmora/schemas/{p.name}" for p in (ROOT / "schemas").glob("*.avsc")}
-    assert len(schemas) == 9
+    assert len(schemas) == 10
     expected = schemas | {
         "modelmora/broker/jars.sha256",
         "modelmora/py.typed",

@@ -1,6 +1,7 @@
 """ModelMora's client: models asked over gRPC, from plain and from asyncio programs."""
 
 from modelmora.client.aio import AsyncClient
+from modelmora.client.asks import Input
 from modelmora.client.errors import CallError, DeadlineExceeded, GatewayUnreachable
 from modelmora.client.jobs import AsyncJob
 from modelmora.client.options import Options
@@ -29,6 +30,7 @@ __all__ = [
     "Client",
     "DeadlineExceeded",
     "GatewayUnreachable",
+    "Input",
     "Job",
     "JobStatus",
     "Label",

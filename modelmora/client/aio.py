@@ -157,10 +157,14 @@ class AsyncClient:
                 break
             found[at] = ref
             left -= size
-        return [
-            found[at] if at in found else await asyncio.to_thread(objects.inline, given)
-            for at, given in enumerate(contents)
-        ]
+        for at, given in enumerate(contents):
+            if at not in found:
+                found[at] = (
+                    await asyncio.to_thread(objects.read, given)
+                    if isinstance(given, Path)
+                    else given
+                )
+        return [found[at] for at in range(len(contents))]
 
     async def _put(self, data: bytes | Path, size: int, media_type: str) -> ObjectRef | None:
         """What stands for it in the store; None where the gateways have none."""
@@ -309,7 +313,7 @@ class AsyncClient:
                 return found
 
     async def model(self, name: str, version: str = "") -> Model:
-        """One of them; of its versions the active one. Raises CallError (`unknown_model`)."""
+        """One of them; of its versions the active one. Raises CallError (`not_found`)."""
         message = registry_pb2.GetModelRequest(name=name, version=version)
         return model_of(await self._line.ask("registry.Get", message))
 

@@ -55,7 +55,7 @@ def request_of(
     except TypeError as error:
         raise Invalid(f"inputs: {error} is no text, bytes, Tensor, ChatMessage or Path") from None
     except UnicodeError:
-        raise Invalid("a text is not Unicode: half of a surrogate pair stands alone") from None
+        raise no_unicode() from None
     except ValueError as error:
         raise Invalid(
             f"parameters.{error}: a number, text, truth value or list of texts is needed"
@@ -65,3 +65,8 @@ def request_of(
 def media_type_of(path: Path) -> str:
     """By the file's name."""
     return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+
+
+def no_unicode() -> Invalid:
+    """Of a text that has no UTF-8."""
+    return Invalid("a text is not Unicode: half of a surrogate pair stands alone")

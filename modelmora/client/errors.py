@@ -22,7 +22,7 @@ _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 class CallError(ModelMoraError):
     """A call ends without an answer, for the reason in `code`.
 
-    `code` is one of `modelmora.errors.Code`, of a door's own, `unreachable` or `closed`;
+    `code` is one of `modelmora.errors.Code`, of a door's own, `unreachable`, `closed` or `forked`;
     `retry_after_ms` is when trying again can help, where the gateway tells one.
     """
 
@@ -75,6 +75,15 @@ def error_of(error: Any, request_id: str) -> CallError:
 def closed() -> CallError:
     """Of a client that was closed while a call waited, or before."""
     return CallError("closed", "the client is closed")
+
+
+def forked() -> CallError:
+    """Of a process that was forked from one that has made calls."""
+    return CallError(
+        "forked",
+        "this process was forked from one that has made calls already; fork before the first, or "
+        "start processes by spawn",
+    )
 
 
 def told_of(status: Any, request_id: str) -> CallError:

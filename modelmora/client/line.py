@@ -10,15 +10,18 @@ from operator import attrgetter
 from typing import Any
 
 from modelmora.client.course import Budget, Course
-from modelmora.client.errors import closed
+from modelmora.client.errors import closed, forked
 from modelmora.client.gateways import Gateway, Gateways
 from modelmora.client.objects import Store
 from modelmora.client.options import Options
 from modelmora.client.talk import Talk
 
+_used_by: int | None = None
+"""The process that has used gRPC; one forked from it has not its threads, and calls would hang."""
+
 
 class Line:
-    """Opened by its first call, for the loop and the process that make it.
+    """Opened by its first call, for the loop that makes it.
 
     A client may so be made before there is a loop, or before a fork, and go on in another loop.
     """
@@ -30,15 +33,17 @@ class Line:
         self.store = Store(options.ca)
         self._addresses = addresses
         self._budget = Budget()
-        self._at: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._at: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     def _opened(self) -> Gateways:
         if self._closed:
             raise closed()
-        at = os.getpid(), asyncio.get_running_loop()
-        if self._at != at:
-            self._at = at
+        global _used_by
+        if _used_by not in (None, os.getpid()):
+            raise forked()
+        if self._at is not (loop := asyncio.get_running_loop()):
+            _used_by, self._at = os.getpid(), loop
             self.store = Store(self.options.ca)
             each = [Gateway(address, self.options) for address in self._addresses]
             self._gateways = Gateways(each, self.options.patience_s)
@@ -47,7 +52,7 @@ class Line:
     async def close(self) -> None:
         """Close the connections; calls under way end."""
         self._closed = True
-        if self._at == (os.getpid(), asyncio.get_running_loop()):
+        if self._at is asyncio.get_running_loop():
             self._at = None
             await self._gateways.close()
             await self.store.close()

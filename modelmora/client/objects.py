@@ -11,17 +11,17 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from modelmora.client.asks import media_type_of
+from modelmora.client.asks import media_type_of, no_unicode
 from modelmora.client.errors import CallError
 from modelmora.errors import Invalid
-from modelmora.messages import ChatMessage, Content, ObjectRef, SignedRef
+from modelmora.messages import Content, ObjectRef, SignedRef
 from modelmora.objects.contents import content_of, stored_form
 from modelmora.objects.store import Bad
 
 if TYPE_CHECKING:
     import httpx
 
-PIECE = 1 << 20
+PIECE = 256 << 10
 ATTEMPTS = 4
 QUIET_S = 30.0
 """A store that says nothing for so long is asked again."""
@@ -42,7 +42,7 @@ class Store:
 
     async def put(self, url: str, content: bytes | Path, size: int, media_type: str) -> None:
         """Put it there. Raises CallError (`store_unavailable`, or as the store refuses)."""
-        body = content if isinstance(content, bytes) else _read(content)
+        body = content if isinstance(content, bytes) else _pieces_of(content)
         headers = {"content-length": str(size), "content-type": media_type}
         async with self._asking():
             answer = await self._client().put(url, content=body, headers=headers)
@@ -63,15 +63,16 @@ class Store:
                     digest.update(piece)
                     yield piece
                     tries = 0
-            except CallError:
-                if tries >= ATTEMPTS:
+            except CallError as error:
+                if error.code == "gone" or tries >= ATTEMPTS:
                     raise
                 await asyncio.sleep(0.1 * 2**tries)
         if came != ref.size or digest.hexdigest() != ref.sha256:
             raise CallError("store_unavailable", "the object is not what its reference says")
 
     async def _from(self, ref: SignedRef, start: int) -> AsyncGenerator[bytes]:
-        headers = {"range": f"bytes={start}-"} if start else {}
+        headers = {"accept-encoding": "identity"}
+        headers |= {"range": f"bytes={start}-"} if start else {}
         whole = HTTPStatus.PARTIAL_CONTENT if start else HTTPStatus.OK
         async with self._asking(), self._client().stream("GET", ref.url, headers=headers) as got:
             if got.status_code != whole:
@@ -138,7 +139,10 @@ def sized(content: Content | Path) -> Sized | None:
             return content, content.stat().st_size, media_type_of(content)
         except OSError as error:
             raise Invalid(f"{content}: {error.strerror}") from None
-    form = None if isinstance(content, ChatMessage) else stored_form(content)
+    try:
+        form = stored_form(content)
+    except UnicodeError:
+        raise no_unicode() from None
     return form and (form[0], len(form[0]), form[1])
 
 
@@ -150,17 +154,17 @@ def sha256_of(content: bytes | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def inline(content: Content | Path) -> Content:
-    """A small file as what its media type says."""
-    if not isinstance(content, Path):
-        return content
+def read(path: Path) -> Content:
+    """A small file as what its media type says. Raises Invalid."""
     try:
-        return content_of(content.read_bytes(), media_type_of(content))
-    except (OSError, Bad) as error:
-        raise Invalid(f"{content}: {error}") from None
+        return content_of(path.read_bytes(), media_type_of(path))
+    except OSError as error:
+        raise Invalid(f"{path}: {error.strerror}") from None
+    except Bad as error:
+        raise Invalid(f"{path}: {error}") from None
 
 
-async def _read(path: Path) -> AsyncGenerator[bytes]:
+async def _pieces_of(path: Path) -> AsyncGenerator[bytes]:
     with path.open("rb") as file:
         while piece := await asyncio.to_thread(file.read, PIECE):
             yield piece

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from modelmora.client.values import (
@@ -16,7 +16,7 @@ from modelmora.client.values import (
     Text,
     answer_of,
 )
-from modelmora.messages import ProgressEvent, ProgressStage
+from modelmora.messages import ProgressStage
 from modelmora.messages.pieces import Diverged, Pieces
 from modelmora.rpc.contents import progress_of
 
@@ -42,7 +42,9 @@ class Listener:
             case "chunk":
                 yield from self._chunk(event.chunk)
         if event.end and self._result is not None:
-            yield self._whole()
+            answer = self._whole()
+            yield from self._rest(answer)
+            yield answer
 
     def progress(self, message: Any, request_id: str) -> Iterator[Progress]:
         """The piece of a `Progress`, if it is known and tells anything new."""
@@ -56,16 +58,24 @@ class Listener:
             yield Started(event.attempt)
         elif event.steps:
             yield Step(event.step or 0, event.steps)
-        elif text := self._more(event):
-            yield text
+        else:
+            yield from self._added(lambda: self._text.take(event))
 
-    def _more(self, event: ProgressEvent) -> Text | None:
+    def _rest(self, answer: Answer) -> Iterator[Text]:
+        """What of a text was not told, so that all that was told is the text."""
+        text = next(iter(answer.outputs), None)
+        if isinstance(text, str) and (self._text.text or len(answer.outputs) == 1):
+            yield from self._added(lambda: self._text.end(text))
+
+    def _added(self, take: Callable[[], str]) -> Iterator[Text]:
         try:
-            added = self._text.take(event)
+            added = take()
         except Diverged as diverged:
             self._text.text = diverged.text
-            return Text(diverged.text, anew=True)
-        return Text(added) if added else None
+            yield Text(diverged.text, anew=True)
+        else:
+            if added:
+                yield Text(added)
 
     def _chunk(self, chunk: Any) -> Iterator[Chunk]:
         data = self._data[chunk.output]

@@ -26,70 +26,71 @@ STOP_S = 5.0
 
 
 class Loop:
-    """A loop in a thread, begun with its first call and anew in a forked process."""
+    """A loop in a thread, begun with its first call; a forked process begins its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._thread: Thread | None = None
         self._closed = False
 
     def run(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin it there. Raises CallError (`closed`)."""
         try:
-            loop = self._opened()
+            thread = self._begun()
         except BaseException:
             work.close()
             raise
-        return asyncio.run_coroutine_threadsafe(work, loop)
+        return asyncio.run_coroutine_threadsafe(work, thread.loop)
 
-    def _opened(self) -> asyncio.AbstractEventLoop:
+    def _begun(self) -> Thread:
         with self._lock:
             if self._closed:
                 raise closed()
-            if self._running is None or self._running[0] != os.getpid():
-                loop = asyncio.new_event_loop()
-                self._running = os.getpid(), loop
-                thread = threading.Thread(
-                    target=_serve, args=(loop,), name="modelmora", daemon=True
-                )
-                thread.start()
-                weakref.finalize(self, _stop, loop, thread, os.getpid())
-            return self._running[1]
+            if self._thread is None or self._thread.pid != os.getpid():
+                self._thread = Thread()
+                weakref.finalize(self, self._thread.end)
+            return self._thread
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `last` there and end it; what still runs there ends with the code `closed`."""
         with self._lock:
             self._closed = True
-            running, self._running = self._running, None
-        if running and running[0] == os.getpid():
-            asyncio.run_coroutine_threadsafe(_finish(last), running[1]).result()
-            running[1].call_soon_threadsafe(running[1].stop)
+            thread, self._thread = self._thread, None
+        if thread and thread.pid == os.getpid():
+            asyncio.run_coroutine_threadsafe(last(), thread.loop).result()
+            thread.end(STOP_S)
 
 
-async def _finish(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    await last()
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    if others:
-        _, late = await asyncio.wait(others, timeout=STOP_S)
-        for task in late:
-            task.cancel()
+class Thread:
+    """The thread, and the loop that runs in it until `end`."""
 
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self._ended: asyncio.Future[float] = self.loop.create_future()
+        self._thread = threading.Thread(target=self._serve, name="modelmora", daemon=True)
+        self._thread.start()
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-    finally:
-        loop.close()
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.run(self._until_ended())
 
+    async def _until_ended(self) -> None:
+        grace_s = await self._ended
+        if grace_s and (others := asyncio.all_tasks() - {asyncio.current_task()}):
+            await asyncio.wait(others, timeout=grace_s)
 
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, pid: int) -> None:
-    if pid == os.getpid() and not loop.is_closed():
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(loop.stop)
-        thread.join(STOP_S)
+    def end(self, grace_s: float = 0.0) -> None:
+        """End it, and after so long whatever runs there; once more does nothing."""
+        if self.pid == os.getpid():
+            with suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(self._end, grace_s)
+            if self._thread is not threading.current_thread():
+                self._thread.join(2 * STOP_S)
+
+    def _end(self, grace_s: float) -> None:
+        if not self._ended.done():
+            self._ended.set_result(grace_s)
 
 
 class Plain(Generic[A]):

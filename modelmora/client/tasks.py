@@ -78,7 +78,7 @@ def image_of(answer: Answer) -> Image:
             return PIL.Image.open(BytesIO(data))
         except (OSError, PIL.Image.DecompressionBombError):
             pass
-    raise _unsuited(answer, "an image")
+    raise _unsuited(answer, "image")
 
 
 def _nested(answer: Answer, name: str, rank: int) -> list[Any]:

@@ -14,9 +14,11 @@ from aiokafka.errors import KafkaError
 from modelmora import addresses
 from modelmora.access.files import keyring_of
 from modelmora.errors import ModelMoraError, Unreachable
+from modelmora.gateway.batches.driver import Driver
 from modelmora.gateway.bridge import Bridge
+from modelmora.gateway.doors.batches.paths import OpenAiPaths
 from modelmora.gateway.doors.grpc.server import RpcServer
-from modelmora.gateway.doors.rest.routes import create_app
+from modelmora.gateway.doors.rest.routes import JSON_OVER_RECORD, create_app
 from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
 from modelmora.kafka.admin import Admin, check_lanes
@@ -45,6 +47,7 @@ class Gateway:
         self._bridge: Bridge | None = None
         self._rest: HttpServer | None = None
         self._rpc: RpcServer | None = None
+        self._driver: Driver | None = None
         self._watch: asyncio.Task[None] | None = None
         self.http = ""
         self.grpc = ""
@@ -73,6 +76,14 @@ class Gateway:
         host, port = await self._rest.start()
         self.http = f"http://{addresses.join(host, port)}"
         bridge.shelf.served_at(self.http)
+        self._driver = Driver(
+            bridge,
+            bridge.batches,
+            OpenAiPaths(),
+            bridge.gateway_id,
+            request_bytes * JSON_OVER_RECORD,
+        )
+        self._driver.start()
         self._rpc = RpcServer(bridge, metrics, request_bytes, guard, purposes=settings.purposes)
         port = await self._rpc.start(settings.host, settings.grpc_port)
         self.grpc = addresses.join(host, port)
@@ -86,6 +97,8 @@ class Gateway:
 
     async def stop(self) -> None:
         """Refuse new requests, let those waiting end, then close both doors."""
+        if self._driver:
+            await self._driver.stop()
         if self._bridge and self._rpc:
             drain_s = min(self._settings.timing.drain_s, DRAIN_S)
             await self._rpc.serving(now=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 
 import structlog
@@ -13,6 +13,8 @@ from aiokafka import ConsumerRecord
 
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.gateway.asking import Asking
+from modelmora.gateway.batches.following import Following
+from modelmora.gateway.batches.register import Register
 from modelmora.gateway.desk import Desk
 from modelmora.gateway.hall import STOPPING, Ask, Heard, Wish
 from modelmora.gateway.jobs import HELD_MS, Job
@@ -31,7 +33,7 @@ from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.sizes import check_inputs
 from modelmora.kafka.topics import LANE_TOPICS, Topic
-from modelmora.kafka.writing.publisher import Publisher
+from modelmora.kafka.writing.publisher import Publisher, Record
 from modelmora.messages import (
     Health,
     InferenceResult,
@@ -53,6 +55,7 @@ FOLLOWED = (
     Topic.RESULTS,
     Topic.PROGRESS,
     Topic.JOBS,
+    Topic.BATCHES,
     Topic.REGISTRY,
     Topic.CONTROL,
     Topic.EVENTS,
@@ -92,8 +95,13 @@ class Bridge:
         self._writer = Writer(settings, self._publisher, self._pulse)
         self._asking = Asking(settings, self.gateway_id, self._room, self._replies, self._writer)
         self._desk = Desk(
-            self._topics[Topic.JOBS], self._replies, self._writer, self._asking.stored
+            self._topics[Topic.JOBS],
+            self._replies,
+            self._writer,
+            self._asking.stored,
+            self._room,
         )
+        self._following = Following(settings, self._pulse, self._writer, self.shelf, schemas)
         self._stopping = False
 
     async def start(self) -> None:
@@ -105,6 +113,7 @@ class Bridge:
         await self._publisher.start()
         await self._directory.start()
         await self._replies.start()
+        await self._following.start()
         self._metrics.waiting.set_function(lambda: len(self._room))
         self._metrics.held.set_function(lambda: self._writer.held)
         self._metrics.broker_up.set_function(lambda: not self._broker_fault())
@@ -130,7 +139,7 @@ class Bridge:
                 await self._publisher.flush()
         except TimeoutError:
             log.warning("stopping with unacknowledged records", open=self._publisher.backlog)
-        parts = (self._replies, self._directory, self._pulse, self._publisher)
+        parts = (self._following, self._replies, self._directory, self._pulse, self._publisher)
         await asyncio.gather(*(part.stop() for part in parts))
 
     def faults(self) -> tuple[str, ...]:
@@ -147,6 +156,11 @@ class Bridge:
     def look(self) -> None:
         """To be called twice a second at least, so that it is known since when no node runs."""
         self._directory.look(not self._broker_fault())
+
+    @property
+    def batches(self) -> Register:
+        """Files and batches."""
+        return self._following.register
 
     def models(self) -> tuple[RegistryRecord, ...]:
         """The models of the registry, by name and version."""
@@ -182,7 +196,7 @@ class Bridge:
         code = str(Code.CANCELLED)
         try:
             self._admit(ask)
-            end = await self._asking.wait(ask, heard)
+            end = await (self._carry_out(ask) if ask.job else self._asking.wait(ask, heard))
             if isinstance(end, Refusal):
                 raise end
             if end.status is not Status.COMPLETED:
@@ -196,10 +210,19 @@ class Bridge:
         finally:
             self._metrics.answered(ask.door, code, loop.time() - began)
 
+    async def _carry_out(self, ask: Ask) -> InferenceResult:
+        assert ask.request_id  # noqa: S101 - jobs that are waited for have one
+        return await self._desk.carry_out(
+            ask.request_id, ask.principal, ask.model, self._record_of(ask), new=ask.new
+        )
+
+    def _record_of(self, ask: Ask) -> Callable[[str], Record]:
+        return partial(record_of, ask=ask, settings=self._settings, gateway_id=self.gateway_id)
+
     async def submit(self, ask: Ask) -> Job:
         """Write a request for which nobody waits; any gateway tells of it from now on."""
         self._admit(ask)
-        make = partial(record_of, ask=ask, settings=self._settings, gateway_id=self.gateway_id)
+        make = self._record_of(ask)
         return await self._desk.submit(ask.request_id, ask.principal, ask.model, make)
 
     def watch(self, request_id: str) -> AsyncGenerator[Job | ProgressEvent | None]:

@@ -14,7 +14,7 @@ from modelmora.gateway.jobs import Card, Job
 from modelmora.gateway.lookback import LookBackFailed
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.replies import Replies
-from modelmora.gateway.waiting import taken
+from modelmora.gateway.waiting import End, WaitingRoom, taken
 from modelmora.gateway.watching import MOST_WAITING, QUIET_S
 from modelmora.gateway.writing import Writer
 from modelmora.kafka.requests import nothing
@@ -41,11 +41,13 @@ class Desk:
         replies: Replies,
         writer: Writer,
         stored: Callable[[str, str], Awaitable[InferenceResult | None]],
+        room: WaitingRoom,
     ) -> None:
         self._topic = topic
         self._replies = replies
         self._writer = writer
         self._stored = stored
+        self._room = room
         self._cards: OrderedDict[bytes, Card] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -54,9 +56,18 @@ class Desk:
         return self._cards.get(key) if key else None
 
     async def submit(
-        self, request_id: str | None, principal: str, model: str, record: Callable[[str], Record]
+        self,
+        request_id: str | None,
+        principal: str,
+        model: str,
+        record: Callable[[str], Record],
+        *,
+        new: bool = False,
     ) -> Job:
-        """Write the job that `record` makes of its id, unless it is there. Raises Refusal."""
+        """Write the job that `record` makes of its id, unless it is there. Raises Refusal.
+
+        One that is `new` is not looked for.
+        """
         if request_id is None:
             minted, partition = await self._replies.mint()
             try:
@@ -66,7 +77,7 @@ class Desk:
                 raise
         turn = self._turns.setdefault(request_id, asyncio.Lock())
         async with turn:
-            card, partition = await self._look(request_id)
+            card, partition = await self._look(request_id, back=not new)
             if card.principal is not None:
                 if card.principal != principal:
                     raise taken(request_id)
@@ -98,6 +109,37 @@ class Desk:
         card.looked_at = asyncio.get_running_loop().time()
         card.note(note)
         return card.job()
+
+    async def carry_out(
+        self,
+        request_id: str,
+        principal: str,
+        model: str,
+        record: Callable[[str], Record],
+        *,
+        new: bool,
+    ) -> InferenceResult:
+        """Submit a job and wait for its outcome, as it passes. Leaving it leaves the job alone.
+
+        Raises Refusal.
+        """
+        loop = asyncio.get_running_loop()
+        waiting, _ = self._room.enter(request_id, principal)
+        waiting.sent_at = loop.time()
+        reader: asyncio.Future[End] = loop.create_future()
+        waiting.callers.append(reader)
+        try:
+            job = await self.submit(request_id, principal, model, record, new=new)
+            while not (reader.done() or job.state.ended):
+                await asyncio.wait({reader}, timeout=LOOK_S)
+                if not reader.done():
+                    job = (await self._find(request_id)).job()
+        finally:
+            self._room.leave(waiting, reader)
+        end = reader.result() if reader.done() else await self.outcome(request_id)
+        if isinstance(end, Refusal):
+            raise end
+        return end
 
     async def watch(self, request_id: str) -> AsyncGenerator[Job | ProgressEvent | None]:
         """How it stands, what is told of it, and last how it ended; None after each silence."""
@@ -166,11 +208,11 @@ class Desk:
             raise Refusal(DoorCode.NOT_FOUND, message)
         return card
 
-    async def _look(self, request_id: str) -> tuple[Card, int]:
+    async def _look(self, request_id: str, *, back: bool = True) -> tuple[Card, int]:
         """What the topics tell of that id by now, and its partition. Raises Refusal."""
-        card = self._card(request_id)
+        card, replies = self._card(request_id), self._replies
         try:
-            partition = await self._replies.find_job(request_id)
+            partition = await (replies.find_job if back else replies.join_of)(request_id)
         except LookBackFailed:
             message = "the broker does not tell of jobs now; ask again a little later"
             raise Refusal(DoorCode.BROKER_UNREACHABLE, message, request_id=request_id) from None

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from modelmora.errors import Code
+from modelmora.gateway.batches.register import Register
 from modelmora.gateway.caller import caller
 from modelmora.gateway.jobs import Job
 from modelmora.gateway.outcomes import Refusal
@@ -40,7 +41,8 @@ class Ask:
     """One request as a door hands it in; `model` is `name` or `name@version`.
 
     `request_id` is set where the caller brings its own; `timeout_ms` None is the setting;
-    `principal` is who asks.
+    `principal` is who asks. A `job` has an id, and goes on where the call that waits for it is
+    given up; it is `new` where surely nobody has asked by that id, and then is not looked for.
     """
 
     door: str
@@ -53,6 +55,8 @@ class Ask:
     request_id: str | None = None
     traceparent: str = field(default_factory=lambda: traceparent_of(None))
     principal: str = field(default_factory=caller.get)
+    job: bool = False
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,12 @@ class Hall(Protocol):
     def shelf(self) -> Shelf:
         """Large content, in either direction."""
 
+    @property
+    def batches(self) -> Register:
+        """Files of requests, and the batches made of them."""
+
     async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
-        """The completed result; raises Refusal. Cancelling the call cancels the request.
+        """The completed result; raises Refusal. Cancelling the call cancels what is no job.
 
         `heard` is called with what is told of it until then, if the ask wants progress.
         """

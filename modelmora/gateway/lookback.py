@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from dataclasses import dataclass
 
 import structlog
@@ -20,6 +21,7 @@ from modelmora.wire import time_of
 
 log = structlog.get_logger(__name__)
 MARGIN_MS = 5 * 60_000  # how far the clock that made an id may be ahead of the broker's
+AHEAD_MS = 60_000  # of one that is further ahead the time says nothing
 NOTICED_MS = 60_000  # within this, everybody writes by a new partition count
 STANDSTILL_S = 10.0
 
@@ -63,11 +65,12 @@ class LookBack:
         """Hand every record that may be this id's outcome to `handle`; return when all were.
 
         `partition` is the id's own, of the `partitions` there are. Starts five minutes before
-        the time in a UUIDv7, for other ids at the beginning, and ends at the newest record there
-        was. Raises LookBackFailed.
+        the time in a UUIDv7, for other ids (and for a time that is still to come) at the beginning,
+        and ends at the newest record there was. Raises LookBackFailed.
         """
-        made = time_of(request_id)
-        start = 0 if made is None else max(made - MARGIN_MS, 0)
+        made = time_of(request_id) or 0
+        known = made < time.time() * 1000 + AHEAD_MS
+        start = max(made - MARGIN_MS, 0) if known else 0
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._open.append(_Search(partition, partitions, start, done))
         self._wake.set()

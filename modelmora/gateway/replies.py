@@ -129,18 +129,19 @@ class Replies:
         So its outcome does, whether it exists or will. Returns its partition. Raises KafkaError,
         LookBackFailed, Refusal.
         """
-        partition = await self._join_of(request_id)
+        partition = await self.join_of(request_id)
         if not self._seen.surely_none(request_id, partition):
             await self._look(request_id, partition, Topic.RESULTS, Topic.PROGRESS)
         return partition
 
     async def find_job(self, request_id: str) -> int:
         """The same for a job: what was noted of it reaches `on_job`. An ended one is noted so."""
-        partition = await self._join_of(request_id)
+        partition = await self.join_of(request_id)
         await self._look(request_id, partition, Topic.JOBS, Topic.PROGRESS)
         return partition
 
-    async def _join_of(self, request_id: str) -> int:
+    async def join_of(self, request_id: str) -> int:
+        """See to it that what will be told of this id reaches the handlers; its partition."""
         # Tailed before a look-back ends, so that nothing falls between the two.
         partition = partition_of(request_id.encode(), self._count())
         await self._join(partition)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import structlog
 
@@ -113,11 +115,42 @@ class Shelf:
             while piece := await asyncio.to_thread(next, pieces, b""):
                 yield piece
 
-    async def keep(self, content: bytes | Path, media_type: str) -> ObjectRef:
-        """Keep this for the caller; a file is taken over. Raises Refusal."""
+    async def keep(
+        self, content: bytes | Path, media_type: str, until_ms: int | None = None
+    ) -> ObjectRef:
+        """Keep this for the caller, as long as results are or until then (Unix ms).
+
+        A file is taken over. Raises Refusal.
+        """
         objects = self._objects()
         with _told_plainly():
-            return await asyncio.to_thread(objects.put, content, media_type, caller.get())
+            return await asyncio.to_thread(objects.put, content, media_type, caller.get(), until_ms)
+
+    @property
+    def most_bytes(self) -> int:
+        """How many an object may have. Raises Refusal."""
+        return self._objects().settings.object_bytes
+
+    @contextmanager
+    def incoming(self, size: int) -> Iterator[tuple[BinaryIO, Path]]:
+        """A new file for content that comes in pieces, gone at the end unless it was kept.
+
+        `size` is how much that may be. Raises Refusal.
+        """
+        with _told_plainly():
+            self._objects().check_size(size)
+            if self.folder:
+                self.folder.reserve(size)
+        with self.folder.incoming() if self.folder else _temporary() as made:
+            yield made
+
+    async def drop(self, ref: ObjectRef) -> None:
+        """Let go of an object of the caller's. Raises Refusal."""
+        objects = self._objects()
+        key = objects.key(ref)
+        if key and key.owner == owner_of(caller.get()):
+            with _told_plainly():
+                await asyncio.to_thread(objects.store.delete, key.name)
 
     async def named(self, uri: str) -> ObjectRef | None:
         """The object of the caller's that is named by its uri, or by a URL that it was told.
@@ -150,6 +183,16 @@ class Shelf:
         if self.objects is None:
             raise Refusal(DoorCode.REFUSED, "no object store is set here; see objects.store")
         return self.objects
+
+
+@contextmanager
+def _temporary() -> Iterator[tuple[BinaryIO, Path]]:
+    handle, name = tempfile.mkstemp(prefix="modelmora-")
+    try:
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            yield file, Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _read(objects: Objects, uri: str) -> bytes:

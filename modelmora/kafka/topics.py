@@ -30,6 +30,7 @@ class Topic(StrEnum):
     RESULTS_JSON = "results.json"
     PROGRESS = "progress"
     JOBS = "jobs"
+    BATCHES = "batches"
     DEAD_LETTERS = "dead-letters"
     EVENTS = "events"
     REGISTRY = "registry"
@@ -105,6 +106,7 @@ TABLE: Mapping[Topic, TopicSpec] = {
         "request id", "ProgressEvent", HOUR, content=True, config=_SHORT_SEGMENTS
     ),
     Topic.JOBS: TopicSpec("request id", "JobRecord", 7 * DAY),
+    Topic.BATCHES: TopicSpec("file or batch id", "BatchRecord", 7 * DAY, 1, content=True),
     Topic.DEAD_LETTERS: TopicSpec(
         "original key",
         "original bytes",

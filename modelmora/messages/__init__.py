@@ -1,5 +1,6 @@
 """What travels: the frozen, typed messages of every topic."""
 
+from modelmora.messages.batches import BatchKind, BatchRecord
 from modelmora.messages.content import (
     ChatMessage,
     Content,
@@ -34,6 +35,8 @@ from modelmora.messages.jobs import JobRecord
 
 __all__ = [
     "FACTS",
+    "BatchKind",
+    "BatchRecord",
     "ChatMessage",
     "Content",
     "ControlCommand",

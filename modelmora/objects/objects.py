@@ -48,15 +48,21 @@ class Objects:
         """What a path of the gateway's is put behind to be a URL."""
         self._now_ms = now_ms
 
-    def put(self, content: bytes | Path, media_type: str, principal: str) -> ObjectRef:
-        """Keep it for this principal; a file is taken over. Raises Full."""
+    def put(
+        self,
+        content: bytes | Path,
+        media_type: str,
+        principal: str,
+        expires_at: int | None = None,
+    ) -> ObjectRef:
+        """Keep it for this principal, until then (Unix ms); a file is taken over. Raises Full."""
         if isinstance(content, bytes):
             size, sha256 = len(content), hashlib.sha256(content).hexdigest()
         else:
             with content.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = content.stat().st_size
-        key, ref = self._new(sha256, size, media_type, principal)
+        key, ref = self._new(sha256, size, media_type, principal, expires_at)
         self.store.put(key.name, content, media_type)
         return ref
 
@@ -141,9 +147,14 @@ class Objects:
         return self.store.sweep(int(self._now_ms()) // HOUR_MS)
 
     def _new(
-        self, sha256: str, size: int, media_type: str, principal: str
+        self,
+        sha256: str,
+        size: int,
+        media_type: str,
+        principal: str,
+        expires_at: int | None = None,
     ) -> tuple[Key, ObjectRef]:
-        expires_at = int(self._now_ms() + self.settings.ttl_s * 1000)
+        expires_at = expires_at or int(self._now_ms() + self.settings.ttl_s * 1000)
         key = key_of(sha256, principal, expires_at)
         return key, ObjectRef(self.store.home + key.name, sha256, size, media_type, expires_at)
 

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, get_type_hints
 
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelmora.web.problems import DoorCode, Tell, not_found, problem
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-_NONE: Mapping[Any, ExceptionHandler] = {}
 WHOLE = "/*"
 """The path by which `Protocol` tells of a request for the server as a whole."""
 
@@ -34,9 +32,10 @@ class _Place:
 class Surface:
     """ASGI middleware: only requests that a route answers come through, HEAD among them as GET.
 
-    A path means the same with one slash at its end. With the `handlers` of its exceptions an
-    endpoint that takes the request and returns the response is called from here: it asks nothing
-    of FastAPI, whose way there costs as much as all else that is done for a small request.
+    A path means the same with one slash at its end. An endpoint that takes the request and returns
+    the response is called from here: it asks nothing of FastAPI, whose way there costs as much as
+    all else that is done for a small request. What it raises is told by the one of `handlers` for
+    that, as in Starlette.
     """
 
     def __init__(
@@ -44,19 +43,13 @@ class Surface:
         app: ASGIApp,
         routes: Iterable[BaseRoute],
         tell: Tell = problem,
-        handlers: Mapping[Any, ExceptionHandler] = _NONE,
+        handlers: Mapping[Any, Any] | None = None,
     ) -> None:
         self._app = app
-        # What is a fault of ours is told further out.
-        told = {kind: handler for kind, handler in handlers.items() if kind is not Exception}
-        self._plainly = ExceptionMiddleware(_answer, told)
         self._tell = tell
+        self._handlers = handlers or {}
         self._places = [
-            _Place(
-                route.path_regex.match,
-                _with_head(route.methods or ()),
-                plain(route) if told else None,
-            )
+            _Place(route.path_regex.match, _with_head(route.methods or ()), plain(route))
             for route in routes
             if isinstance(route, Route)
         ]
@@ -79,8 +72,20 @@ class Surface:
             return
         found = place.matches(scope["path"])
         scope["path_params"] = found.groupdict() if found else {}
-        scope["endpoint"] = place.endpoint
-        await self._plainly(scope, receive, send)
+        response = await self._called(place.endpoint, Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    async def _called(self, endpoint: Endpoint, request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Exception as error:
+            # The handler of all exceptions is the server's, which also logs them.
+            kinds = (kind for kind in type(error).__mro__ if kind is not Exception)
+            handler = next((self._handlers[kind] for kind in kinds if kind in self._handlers), None)
+            if handler is None:
+                raise
+            told: Response = await handler(request, error)
+            return told
 
     def _place(self, scope: Scope, method: str) -> _Place | Response:
         path, allowed = scope["path"], set[str]()
@@ -102,11 +107,6 @@ class Surface:
             f"{method} is not allowed here; {headers['allow']} are",
             headers=headers,
         )
-
-
-async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
-    response = await scope["endpoint"](Request(scope, receive, send))
-    await response(scope, receive, send)
 
 
 def plain(route: BaseRoute) -> Endpoint | None:

@@ -1,6 +1,7 @@
 """Bytes to messages and back: Avro of the pinned schemas, single-object or Confluent's framing."""
 
 from modelmora.wire.codec import (
+    decode_batch,
     decode_control,
     decode_event,
     decode_job,
@@ -11,6 +12,7 @@ from modelmora.wire.codec import (
     decode_request_head,
     decode_result,
     decode_result_source,
+    encode_batch,
     encode_control,
     encode_event,
     encode_job,
@@ -24,11 +26,19 @@ from modelmora.wire.codec import (
     readable_request_id,
 )
 from modelmora.wire.framing import Framing, id_of, is_framed
-from modelmora.wire.ids import MOST_RUNS, new_request_id, partition_of, read_run, time_of
+from modelmora.wire.ids import (
+    MOST_RUNS,
+    id_of_name,
+    new_request_id,
+    partition_of,
+    read_run,
+    time_of,
+)
 
 __all__ = [
     "MOST_RUNS",
     "Framing",
+    "decode_batch",
     "decode_control",
     "decode_event",
     "decode_job",
@@ -39,6 +49,7 @@ __all__ = [
     "decode_request_head",
     "decode_result",
     "decode_result_source",
+    "encode_batch",
     "encode_control",
     "encode_event",
     "encode_job",
@@ -49,6 +60,7 @@ __all__ = [
     "encode_result",
     "encode_result_head",
     "id_of",
+    "id_of_name",
     "is_framed",
     "new_request_id",
     "partition_of",

@@ -13,6 +13,8 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from modelmora.errors import Code, ModelMoraError, Undecodable
 from modelmora.messages import (
+    BatchKind,
+    BatchRecord,
     ChatMessage,
     Content,
     ControlCommand,
@@ -393,7 +395,6 @@ encode_event, decode_event = _codec(
 encode_registry, decode_registry = _codec(
     "registry_record", RegistryRecord, {"kind": RegistryKind, "partitions": tuple}
 )
-encode_job, decode_job = _codec(
-    "job_record", JobRecord, {"status": lambda found: found and Status(found)}
-)
+encode_job, decode_job = _codec("job_record", JobRecord, {"status": lambda s: s and Status(s)})
+encode_batch, decode_batch = _codec("batch_record", BatchRecord, {"kind": BatchKind})
 encode_control, decode_control = _codec("control_command", ControlCommand, {"verb": ControlVerb})

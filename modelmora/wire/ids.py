@@ -71,9 +71,13 @@ def id_of_place(topic: str, partition: int, offset: int, timestamp: int) -> str:
 
     The same record has the same id whoever reads it, and however often.
     """
-    place = f"{topic} {partition} {offset} {timestamp}".encode()
-    digest = int.from_bytes(hashlib.sha256(place).digest()[:10])
-    return str(uuid.UUID(int=_uuid7(timestamp, digest)))
+    return id_of_name(f"{topic} {partition} {offset} {timestamp}", timestamp)
+
+
+def id_of_name(name: str, milliseconds: int) -> str:
+    """The UUIDv7 of that time (Unix ms) that stands for a name: always the same."""
+    digest = int.from_bytes(hashlib.sha256(name.encode()).digest()[:10])
+    return str(uuid.UUID(int=_uuid7(milliseconds, digest)))
 
 
 def _uuid7(milliseconds: int, low: int) -> int:

@@ -21,6 +21,7 @@ from modelmora.wire.lint import MAX_BYTES
 MAGIC = b"\xc3\x01"
 NAMES = (
     "audit_event",
+    "batch_record",
     "control_command",
     "inference_request",
     "inference_result",

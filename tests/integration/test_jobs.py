@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,10 +16,11 @@ import pytest
 from modelmora.access.files import KeyFile
 from modelmora.access.keys import Keys, made
 from modelmora.broker import EmbeddedBroker
+from modelmora.client import Answer, Client, Job, Options, Text
 from modelmora.settings import Settings
 from modelmora.wire import new_request_id
 from tests.integration.test_stepped import Station
-from tests.nodes import PARTITIONS, GatewayProcess
+from tests.nodes import PARTITIONS, GatewayProcess, frozen
 from tests.programs import eventually
 
 CAP_S = 60
@@ -142,36 +144,66 @@ def test_a_job_is_watched_and_taken_back_elsewhere(
     assert state(two, behind, CAP_S)["state"] == "completed"
 
 
+def accepted(station: Station, ids: Iterable[str]) -> None:
+    """Wait until a node has accepted them."""
+    wanted = {*ids}
+
+    def all_are() -> bool:
+        station.reader.read()
+        return station.reader.accepted >= wanted
+
+    eventually(all_are, "a node has accepted them all")
+
+
+@pytest.mark.parametrize("number", [20, pytest.param(100, marks=pytest.mark.faults)])
 def test_a_gateway_is_killed_with_callers_and_jobs_open(
-    station: Station, gateways: Pair, keys: dict[str, str], client: Opened
+    station: Station, gateways: Pair, keys: dict[str, str], number: int
 ) -> None:
-    one, two = (client(gateway, keys["alice"]) for gateway in gateways)
-    long = submit(one, "count", 1000, 5)["request_id"]  # in the way of all others
-    jobs = [submit(one, "count")["request_id"] for _ in range(20)]
-    callers = [new_request_id(PARTITIONS) for _ in range(20)]
-    body = {"inputs": ["x"], "parameters": {"words": 2}}
+    options = Options(api_key=keys["alice"])
+    addresses = [gateway.grpc for gateway in gateways]
+    callers = [new_request_id(PARTITIONS) for _ in range(number)]
+    with Client(*addresses, options=options) as client, ThreadPoolExecutor(number) as pool:
 
-    def ask(at: httpx.Client, request_id: str) -> Any:
-        try:
-            return at.post("/infer/count", json=body, headers={"x-request-id": request_id}).json()
-        except httpx.HTTPError:
-            return None
+        def submit(words: int, ms: float = 0) -> Job:
+            return client.submit("count", ["x"], parameters={"words": words, "ms": ms})
 
-    with ThreadPoolExecutor(20) as pool:
-        waiting = [pool.submit(ask, one, each) for each in callers]
+        def ask(request_id: str) -> Answer:
+            words = {"words": 2}
+            return client.infer("count", ["x"], parameters=words, request_id=request_id)
 
-        def accepted() -> bool:
-            station.reader.read()
-            return station.reader.accepted >= {*callers}
-
-        eventually(accepted, "a node has accepted them all")
+        jobs = [submit(1000, 5)]  # in the way of all others
+        jobs += pool.map(submit, [3] * number)
+        waiting = [pool.submit(ask, each) for each in callers]
+        accepted(station, callers)
         gateways[0].kill()
-        assert all(each.result() is None for each in waiting)
-        again = [*pool.map(lambda each: ask(two, each), callers)]
-    assert state(two, long, CAP_S)["state"] == "completed"
-    assert [each["request_id"] for each in again] == callers
-    assert [state(two, each, CAP_S)["state"] for each in jobs] == ["completed"] * len(jobs)
-    station.seen.answers([*callers, *jobs])  # one outcome each, so none has run twice
+        assert [each.result().request_id for each in waiting] == callers
+        assert [job.wait(CAP_S).state for job in jobs] == ["completed"] * len(jobs)
+        assert jobs[-1].result().request_id == jobs[-1].id
+    station.seen.answers([*callers, *(job.id for job in jobs)])  # one outcome each: none ran twice
+
+
+def test_a_frozen_gateway_holds_nobody_up(
+    station: Station, gateways: Pair, keys: dict[str, str]
+) -> None:
+    options = Options(api_key=keys["alice"], patience_s=0.5)
+    addresses = [gateway.grpc for gateway in gateways]
+    callers = [new_request_id(PARTITIONS) for _ in range(5)]
+    with Client(*addresses, options=options) as client, ThreadPoolExecutor(5) as pool:
+        pieces = client.stream("count", ["x"], parameters={"words": 400, "ms": 10})
+        told = [next(each for each in pieces if isinstance(each, Text))]
+        waiting = [pool.submit(client.infer, "count", ["x"], request_id=each) for each in callers]
+        accepted(station, callers)
+        with frozen(gateways[0].process.pid):
+            rest = [*pieces]
+            assert [each.result().request_id for each in waiting] == callers
+            began = time.monotonic()
+            client.infer("echo", ["x"])
+            assert time.monotonic() - began < CAP_S / 2, "the next call does not wait for it"
+        answer = rest[-1]
+        told += [each for each in rest if isinstance(each, Text)]
+    assert isinstance(answer, Answer)
+    assert "".join(each.text for each in told) == answer.outputs[0]
+    station.seen.answers([answer.request_id, *callers])
 
 
 def test_an_id_under_way_is_no_job_of_somebody_else(
@@ -184,11 +216,7 @@ def test_an_id_under_way_is_no_job_of_somebody_else(
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(alice.post, "/infer/count", json=body, headers=named)
 
-        def accepted() -> bool:
-            station.reader.read()
-            return request_id in station.reader.accepted
-
-        eventually(accepted, "a node has accepted it")
+        accepted(station, [request_id])
         for at in (bob, alice, client(gateways[1], keys["bob"])):
             taken = at.post("/infer/count/async", json=body, headers=named)
             assert (taken.status_code, taken.json()["code"]) == (409, "conflict")

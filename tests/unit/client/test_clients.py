@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 
@@ -23,6 +25,7 @@ from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Tensor
+from modelmora.web.problems import DoorCode
 from tests.unit.gateway.fakes import FakeHall
 
 DEAD = "127.0.0.1:1"
@@ -106,3 +109,66 @@ def test_no_model_library_and_no_room_of_the_node_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+async def test_a_wrong_key_is_said_once_and_no_fault_of_the_gateway(hall: FakeHall) -> None:
+    class Nobody:
+        def principal(self, _given: list[str]) -> str:
+            raise Refusal(DoorCode.UNAUTHENTICATED, "this key is not known")
+
+    server = RpcServer(hall, Metrics(), 1_000_000, cast("Any", Nobody()))
+    address = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
+    async with AsyncClient(address, DEAD, options=Options(api_key="wrong")) as client:
+        for _ in range(5):
+            with pytest.raises(CallError) as caught:
+                await client.infer("echo", ["a"])
+            assert caught.value.code == "unauthenticated"
+    await server.stop(0)
+
+
+def test_a_client_may_be_made_before_a_fork_and_not_used_before_it() -> None:
+    """In a process of its own: a fork of this one would copy the locks of other tests' threads."""
+    program = """
+import os
+from modelmora.client import CallError, Client
+from tests.unit.client.doubles import Gateway
+
+served, said = os.pipe(), os.pipe()
+server = os.fork()
+if server == 0:
+    with Gateway() as gateway:
+        os.write(served[1], gateway.address.encode())
+        os.read(said[0], 1)
+    os._exit(0)
+address = os.read(served[0], 50).decode()
+client = Client(address)
+
+def child(ask):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(ask())
+    return os.waitpid(pid, 0)[1]
+
+def forked():
+    for each in (client, Client(address)):
+        try:
+            each.infer("echo", ["a"])
+        except CallError as error:
+            if error.code != "forked":
+                return 1
+        else:
+            return 1
+    return 0
+
+assert child(lambda: client.infer("echo", ["a"]).outputs != ("a",)) == 0
+assert client.infer("echo", ["a"]).outputs == ("a",)
+assert child(forked) == 0
+assert client.infer("echo", ["after"]).outputs == ("after",)
+os.write(said[1], b"x")
+os.waitpid(server, 0)
+"""
+    quiet = {**os.environ, "GRPC_VERBOSITY": "NONE"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, timeout=60, env=quiet
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

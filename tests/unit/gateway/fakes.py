@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelmora.errors import Code
+from modelmora.gateway.batches.register import Register
 from modelmora.gateway.caller import caller
 from modelmora.gateway.hall import Ask, Heard, Wish
 from modelmora.gateway.jobs import Job, JobState
@@ -17,6 +18,7 @@ from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Answer, Order
 from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import (
+    BatchRecord,
     Content,
     ErrorInfo,
     EventKind,
@@ -37,7 +39,7 @@ from modelmora.records.registrar import Registrar
 from modelmora.settings.objects import ObjectSettings
 from modelmora.testing.objects import MemoryStore
 from modelmora.web.problems import DoorCode
-from modelmora.wire import decode_registry
+from modelmora.wire import decode_batch, decode_registry, encode_batch
 
 
 class LoopedRegistry:
@@ -86,6 +88,21 @@ def finished(request_id: str, *outputs: Content, **more: Any) -> tuple[Job, Infe
     return job, result
 
 
+def register_of(shelf: Shelf, told: list[BatchRecord] | None = None) -> Register:
+    """A register whose log is a list: what is written is read at once, by itself alone."""
+    log = [] if told is None else told
+
+    async def write(record: BatchRecord) -> None:
+        log.append(record)
+        register.take(decode_batch(encode_batch(record)))
+
+    async def catch_up() -> None:
+        """It has read all."""
+
+    register = Register(shelf, write, catch_up)
+    return register
+
+
 class FakeHall:
     """Implements `hall.Hall`: model `echo` answers, every other is unknown."""
 
@@ -112,6 +129,7 @@ class FakeHall:
         self.registry = LoopedRegistry("echo")
         self.store = MemoryStore()
         self.shelf = Shelf(Objects(self.store, ObjectSettings()))
+        self.batches = register_of(self.shelf)
         self.jobs: dict[tuple[str, str], tuple[Job, InferenceResult | None]] = {}
         """The jobs by principal and id, each with what it ends as when it is watched."""
 

@@ -103,7 +103,7 @@ def test_whatever_callers_post_is_answered_without_fastapis_way_there() -> None:
 
 async def test_an_endpoint_is_given_its_path_with_or_without_a_slash() -> None:
     app = FastAPI()
-    app.add_middleware(Surface, routes=app.routes, handlers=app.exception_handlers)
+    app.add_middleware(Surface, routes=app.routes)
 
     @app.api_route("/of/{what}", methods=["GET", "POST"])
     async def told(request: Request) -> Response:

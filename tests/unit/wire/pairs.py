@@ -53,6 +53,13 @@ PAIRS = (
         strategies.job_records,
     ),
     Pair(
+        "batch_record",
+        messages.BatchRecord,
+        wire.encode_batch,
+        wire.decode_batch,
+        strategies.batch_records,
+    ),
+    Pair(
         "lifecycle_event",
         messages.LifecycleEvent,
         wire.encode_event,

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from modelmora.errors import Code
 from modelmora.messages import (
+    BatchKind,
+    BatchRecord,
     ChatMessage,
     ControlCommand,
     ControlVerb,
@@ -98,6 +100,9 @@ job_records = st.builds(
     st.none() | texts,
     texts,
     ints,
+)
+batch_records = st.builds(
+    BatchRecord, texts, texts, st.sampled_from(BatchKind), longs, texts, ints, texts
 )
 lifecycle_events = st.builds(
     LifecycleEvent,

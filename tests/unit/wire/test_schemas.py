@@ -32,7 +32,7 @@ RECORDS: dict[str, type[Any]] = {
 }
 ENUMS: dict[str, type[StrEnum]] = {
     name: getattr(messages, name)
-    for name in ("ControlVerb", "EventKind", "ProgressStage", "RegistryKind", "Status")
+    for name in ("BatchKind", "ControlVerb", "EventKind", "ProgressStage", "RegistryKind", "Status")
 }
 
 

@@ -14,6 +14,7 @@ from modelmora.gateway.doors.openai.bodies import (
     RerankBody,
 )
 from modelmora.gateway.doors.openai.moderating import ModerationBody
+from modelmora.gateway.doors.rest.forms import STREAMED
 
 
 class Fault(BaseModel):
@@ -110,6 +111,7 @@ BODIES = (ChatBody, CompletionBody, EmbeddingBody, ImageBody, ModerationBody, Re
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {"description": "It failed; `error.code` is stable.", "model": ErrorAnswer}
 }
+_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": STREAMED}}
 
 
 def _operation(
@@ -129,7 +131,7 @@ def _operation(
         "description": description,
         "response_description": "The answer.",
         "response_model": answer,
-        "responses": _ERRORS,
+        "responses": _ERRORS | (_EVENTS if answer is SampledAnswer else {}),
         "openapi_extra": {"requestBody": taken},
         "tags": ["openai"],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -40,15 +40,21 @@ SEEDS = 1 << 31
 B = TypeVar("B", EmbeddingBody, RerankBody, ImageBody, ChatBody, CompletionBody, ModerationBody)
 
 
+def _as_it_is(ask: Ask) -> Ask:
+    return ask
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[B]):
     """One HTTP request, its body read."""
 
     hall: Hall
-    request: Request
     body: B
     model: str
     request_id: str | None
+    traceparent: str
+    bound: Callable[[Ask], Ask] = _as_it_is
+    """What becomes of each request of ours before it is asked."""
 
     @property
     def name(self) -> str:
@@ -67,14 +73,16 @@ class Call(Generic[B]):
         request_id = self.request_id
         if request_id and number is not None:
             request_id = check_request_id(f"{request_id}-{number}")
-        return Ask(
-            DOOR,
-            self.model,
-            inputs,
-            parameters,
-            progress=progress,
-            request_id=request_id,
-            traceparent=trace_of(self.request.scope),
+        return self.bound(
+            Ask(
+                DOOR,
+                self.model,
+                inputs,
+                parameters,
+                progress=progress,
+                request_id=request_id,
+                traceparent=self.traceparent,
+            )
         )
 
 
@@ -84,14 +92,7 @@ Answering = Callable[[Call[Any]], Awaitable[Response]]
 def add_openai(app: FastAPI, bodies: Bodies) -> None:
     """Serve `/v1`."""
     _add_models(app, bodies.hall)
-    for path, kind, answer in (
-        ("/v1/chat/completions", ChatBody, _chat),
-        ("/v1/completions", CompletionBody, _complete),
-        ("/v1/embeddings", EmbeddingBody, _embed),
-        ("/v1/images/generations", ImageBody, _draw),
-        ("/v1/moderations", ModerationBody, _moderate),
-        ("/v1/rerank", RerankBody, _rerank),
-    ):
+    for path, (kind, answer) in ANSWERING.items():
         _add(app, bodies, path, kind, answer)
 
 
@@ -102,7 +103,7 @@ def _add(app: FastAPI, bodies: Bodies, path: str, kind: type[Any], answer: Answe
             request_id = check_request_id(", ".join(request.headers.getlist("x-request-id")))
             read = read_body(kind, body, IGNORED)
             model = named_or_default(bodies.hall.registrar.state, (read.suit,), read.model)
-        call = Call(bodies.hall, request, read, model, request_id)
+        call = Call(bodies.hall, read, model, request_id, trace_of(request.scope))
         return await unless_gone(answer(call), request.receive)
 
 
@@ -216,3 +217,14 @@ async def _draw(call: Call[ImageBody]) -> Response:
 def _json(body: dict[str, Any], request_id: str = "") -> Response:
     headers = {"x-request-id": request_id} if request_id else {}
     return Response(orjson.dumps(body), headers=headers, media_type="application/json")
+
+
+ANSWERING: Mapping[str, tuple[type[Any], Answering]] = {
+    "/v1/chat/completions": (ChatBody, _chat),
+    "/v1/completions": (CompletionBody, _complete),
+    "/v1/embeddings": (EmbeddingBody, _embed),
+    "/v1/images/generations": (ImageBody, _draw),
+    "/v1/moderations": (ModerationBody, _moderate),
+    "/v1/rerank": (RerankBody, _rerank),
+}
+"""What each path reads, and how that is answered."""

@@ -88,14 +88,13 @@ def read_body(
     kind: type[B], raw: bytes | bytearray, passed_over: frozenset[str] = frozenset()
 ) -> B:
     """A body of that kind, without the members that are passed over. Raises Refusal."""
-    found = read_json(raw)
+    return checked(kind, read_json(raw), passed_over)
+
+
+def checked(kind: type[B], found: Any, passed_over: frozenset[str] = frozenset()) -> B:
+    """What was found in a body as that kind. Raises Refusal that names the field."""
     if passed_over and isinstance(found, dict):
         found = {name: value for name, value in found.items() if name not in passed_over}
-    return checked(kind, found)
-
-
-def checked(kind: type[B], found: Any) -> B:
-    """What was found in a body as that kind. Raises Refusal that names the field."""
     try:
         return kind.model_validate(found)
     except ValidationError as error:

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from modelmora.gateway.doors.batches.described import BatchBody
 from modelmora.gateway.doors.guarded import OPEN_PATHS
 from modelmora.gateway.doors.miraveja import described as miraveja
 from modelmora.gateway.doors.oip import described as oip
@@ -312,7 +313,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     named = schema.setdefault("components", {}).setdefault("schemas", {})
     bodies = (InferBody, OrderBody, ObjectBody, Problem, ModelConfig, ModelDetails, Choice)
     named[miraveja.REQUEST] = miraveja.EITHER
-    for model in (*bodies, *openai.BODIES, *oip.BODIES, *miraveja.BODIES):
+    for model in (*bodies, *openai.BODIES, BatchBody, *oip.BODIES, *miraveja.BODIES):
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
         named[model.__name__] = own

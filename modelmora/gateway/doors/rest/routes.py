@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from modelmora import __version__
+from modelmora.gateway.doors.batches.routes import add_batches
 from modelmora.gateway.doors.guarded import HttpGuard
 from modelmora.gateway.doors.miraveja import described as miraveja
 from modelmora.gateway.doors.miraveja.refusals import refused as miraveja_refused
@@ -74,6 +75,7 @@ def create_app(
     _add_infer(app, bodies)
     add_jobs(app, bodies)
     add_openai(app, Bodies(hall, metrics, "openai", body_limit))
+    add_batches(app, Bodies(hall, metrics, "openai", body_limit))
     add_oip(app, hall, metrics, body_limit)
     add_miraveja(app, Bodies(hall, metrics, "miraveja", body_limit))
     add_models(app, hall, metrics)

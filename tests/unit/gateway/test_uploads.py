@@ -1,0 +1,72 @@
+"""Files that come as parts of forms, whole and broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from modelmora.gateway.doors.batches.multipart import Form, Head
+from modelmora.gateway.doors.rest.routes import create_app
+from modelmora.gateway.metrics import Metrics
+from tests.unit.gateway.fakes import FakeHall
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"data": {"purpose": "batch"}}, "multipart"),
+        ({"files": {"file": b"x"}, "data": {"purpose": "fine-tune"}}, "purpose"),
+        ({"files": {"other": b"x"}, "data": {"purpose": "batch"}}, "other"),
+        ({"files": [("file", b"x"), ("file", b"y")], "data": {"purpose": "batch"}}, "twice"),
+        ({"content": b"--b\r\n", "headers": {"content-type": "multipart/form-data; boundary=b"}},
+         "too early"),
+    ],
+)  # fmt: skip
+async def test_forms_that_are_none(given: dict[str, Any], why: str) -> None:
+    app = create_app(FakeHall(), Metrics(), 100_000)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as raw:
+        answer = await raw.post("/v1/files", **given)
+    assert (answer.status_code, why in answer.json()["error"]["message"]) == (400, True)
+
+
+def test_a_form_in_any_pieces() -> None:
+    body = (
+        b'pre\r\n--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        b'--b\r\ncontent-disposition: form-data; name="file"; filename="a b"\r\n\r\n'
+        b"\r\n--\r\n--\r\r\n--b--\r\nafter"
+    )
+
+    def pieces(size: int) -> Iterator[Head | bytes]:
+        form = Form("multipart/form-data; boundary=b")
+        for at in range(0, len(body), size):
+            yield from form.feed(body[at : at + size])
+        assert form.ended
+
+    for size in (1, 2, 3, 7, 1000):
+        heads: list[Head] = []
+        contents: list[bytes] = []
+        for piece in pieces(size):
+            if isinstance(piece, Head):
+                heads.append(piece)
+                contents.append(b"")
+            else:
+                contents[-1] += piece
+        assert heads == [Head("purpose", None), Head("file", "a b")]
+        assert contents == [b"batch", b"\r\n--\r\n--\r"]
+
+
+async def test_a_form_of_another_site_is_refused() -> None:
+    app = create_app(FakeHall(), Metrics(), 100_000)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as raw:
+        answer = await raw.post(
+            "/v1/files",
+            files={"file": b"{}"},
+            data={"purpose": "batch"},
+            headers={"sec-fetch-site": "cross-site"},
+        )
+    assert answer.status_code == 403
