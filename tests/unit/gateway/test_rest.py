@@ -8,6 +8,7 @@ import html
 import re
 import shlex
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,15 +16,20 @@ import pytest
 from starlette.types import Message
 
 from modelmora.errors import Code
+from modelmora.gateway.doors.batches.described import EXAMPLE
 from modelmora.gateway.doors.rest.routes import JSON_OVER_RECORD, create_app
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor
+from modelmora.objects import Objects
+from modelmora.objects.folder import FolderStore
+from modelmora.settings.objects import ObjectSettings
 from modelmora.web.problems import DoorCode
 from modelmora.wire.tensors import framed
 from tests.unit.gateway.fakes import FakeHall, finished
 
 LIMIT = 1000
+UPLOADED: Any = {"data": {"purpose": "batch"}, "files": {"file": ("in.jsonl", b"{}\n")}}
 REF = {"uri": "s3://b/k", "sha256": "00", "size": 1, "media_type": "image/png", "expires_at": 2}
 
 
@@ -311,9 +317,24 @@ async def test_what_the_pages_say_is_no_html_of_strangers(
         assert "localhost:8080" in page
 
 
+async def ids_of_batches(hall: FakeHall, client: httpx.AsyncClient, folder: Path) -> dict[str, str]:
+    """What stands for the words of the examples."""
+    hall.shelf.objects = Objects(FolderStore(folder, 1 << 30), ObjectSettings())
+    del client.headers["content-type"]
+    files = []
+    for _ in range(2):
+        answer = await client.post("/v1/files", **UPLOADED)
+        assert answer.status_code == 200, answer.text
+        files.append(answer.json()["id"])
+    asked = {"input_file_id": files[0], "endpoint": "/v1/embeddings"}
+    batch = (await client.post("/v1/batches", json=asked)).json()["id"]
+    return {EXAMPLE["input_file_id"]: files[0], "FILE_ID": files[1], "BATCH_ID": batch}
+
+
 async def test_every_example_of_the_docs_runs_as_it_stands(
-    hall: FakeHall, client: httpx.AsyncClient
+    hall: FakeHall, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
+    ids = {"REQUEST_ID": "done"} | await ids_of_batches(hall, client, tmp_path)
     hall.answers = {
         "smollm2": ("Hello.",),
         "all-minilm-l6-v2": (Tensor("embedding", "FP32", (1, 1), bytes(4)),),
@@ -340,16 +361,20 @@ async def test_every_example_of_the_docs_runs_as_it_stands(
         for method in each
     ]
     assert len(examples) == len(operations)
-    for example in examples:
+    for example in sorted(examples, key=lambda each: "-X DELETE" in each):
+        for word, meant in ids.items():
+            example = example.replace(word, meant)
         _, url, *options = shlex.split(example.replace("\\\n", ""))
         given = dict(zip(options[::2], options[1::2], strict=True))
+        form = "-F" in given
         name, _, value = given.get("-H", "accept: */*").partition(": ")
-        method = given.get("-X", "POST" if "-d" in given else "GET")
+        method = given.get("-X", "POST" if form or "-d" in given else "GET")
         answer = await client.request(
             method,
-            url.replace("REQUEST_ID", "done"),
+            url,
             content=given.get("-d"),
             headers={name: value},
+            **(UPLOADED if form else {}),
         )
         assert answer.status_code in (200, 201, 202), example
     assert "modelmora_gateway_waiting" in (await client.get("/metrics")).text

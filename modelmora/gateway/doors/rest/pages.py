@@ -19,7 +19,9 @@ from modelmora.web.look import code, page, status_line, table
 DEFAULT_MODEL = "all-minilm-l6-v2"
 _HOST = re.compile(r"[\w.\-]+(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?")
 _LINKS = {"API": "/docs", "OpenAPI": "/openapi.json", "Health": "/health", "Metrics": "/metrics"}
+_JSON, _FORM = "application/json", "multipart/form-data"
 _TRY = resources.files("modelmora.gateway.doors.rest").joinpath("docs.js").read_text()
+_NO_BODY: dict[str, Any] = {"content": {_JSON: {}}}
 
 
 def add_pages(app: FastAPI, hall: Hall) -> None:
@@ -47,11 +49,13 @@ def _model(hall: Hall) -> str:
     return DEFAULT_MODEL if DEFAULT_MODEL in names or not names else names[0]
 
 
-def _curl(base: str, path: str, body: Any = None, method: str = "post") -> str:
+def _curl(base: str, path: str, body: Any = None, method: str = "post", media: str = _JSON) -> str:
     parts = [f"curl {base}{path}"]
     if method not in ("get", "post"):
         parts.append(f"-X {method.upper()}")
-    if body is not None:
+    if media == _FORM:
+        parts += [f"-F {name}={value}" for name, value in body.items()]
+    elif body is not None:
         parts += ["-H 'content-type: application/json'", f"-d '{json.dumps(body)}'"]
     return " \\\n  ".join(parts)
 
@@ -111,18 +115,19 @@ def _operation(
 ) -> str:
     where = path.replace("{model_name}", model).replace("{name}", model).replace("{version}", "1")
     where = where.replace("{job_id}", "my-job").replace("{requestId}", "REQUEST_ID")
-    body = operation.get("requestBody")
-    example = body["content"]["application/json"]["example"] if body else None
+    where = where.replace("{file_id}", "FILE_ID").replace("{batch_id}", "BATCH_ID")
+    media, content = next(iter(operation.get("requestBody", _NO_BODY)["content"].items()))
+    example = content.get("example")
     area = ""
-    if body:
+    if example:
         text = escape(json.dumps(example, indent=1))
         area = f'<textarea rows="7" spellcheck="false" aria-label="body">{text}</textarea>'
     return (
         f'<section id="{operation["operationId"]}"><h2><span class="verb">{method.upper()}</span>'
         f"{code(path)}</h2><p>{escape(operation['summary'])}.</p>"
         f'<p class="soft">{_prose(operation["description"])}</p>'
-        f"{_parameters(operation)}{_fields(schema, body)}"
-        f"<h3>Example</h3><pre>{escape(_curl(base, where, example, method))}</pre>"
+        f"{_parameters(operation)}{_fields(schema, content.get('schema'))}"
+        f"<h3>Example</h3><pre>{escape(_curl(base, where, example, method, media))}</pre>"
         f"{_form(where, area) if method == 'get' or path.startswith('/infer') else ''}"
         f"<h3>Answers</h3>{_answers(operation)}</section>"
     )
@@ -147,8 +152,8 @@ def _parameters(operation: dict[str, Any]) -> str:
 def _fields(schema: dict[str, Any], body: dict[str, Any] | None) -> str:
     if body is None:
         return ""
-    name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-    described = schema["components"]["schemas"][name]
+    name = body.get("$ref", "").rpartition("/")[2]
+    described = schema["components"]["schemas"][name] if name else body
     rows = [
         (
             code(field) + _aside("" if field in described.get("required", ()) else "may be absent"),
