@@ -10,6 +10,8 @@ import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +170,29 @@ def required(project: dict[str, Any], extras: Iterable[str]) -> Iterator[Require
                 yield from required(project, line.extras)
             else:
                 yield line
+
+
+def test_the_client_asks_for_no_model_library(project: dict[str, Any]) -> None:
+    """Neither the package nor its extra `client` does, nor what those ask for in turn."""
+    lines = [*map(Requirement, project["project"]["dependencies"]), *required(project, ["client"])]
+    asked = {canonicalize_name(line.name) for line in lines}
+    heavy = {"torch", "transformers", "diffusers", "onnxruntime", "faust-streaming"}
+    assert {"numpy", "pillow"} <= asked
+    assert not asked & heavy
+    pulled, left = set[str](), [*asked]
+    while left:
+        name = left.pop()
+        if name in pulled:
+            continue
+        pulled.add(name)
+        with suppress(PackageNotFoundError):
+            needs = (Requirement(each) for each in requires(name) or ())
+            left += [
+                canonicalize_name(each.name)
+                for each in needs
+                if each.marker is None or each.marker.evaluate({"extra": ""})
+            ]
+    assert not pulled & heavy
 
 
 def test_lock_meets_the_project(project: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ VERBS = {
     "infer": ("Use", "ask.infer:infer"),
     "produce": ("Use", "ask.produce:produce"),
     "results": ("Use", "ask.results:results"),
+    "jobs": ("Use", "ask.jobs:app"),
     "install": ("Use", "install:install"),
     "apply": ("Use", "apply:apply"),
     "activate": ("Use", "apply:activate"),

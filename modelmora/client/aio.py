@@ -29,7 +29,6 @@ from modelmora.client.values import (
     model_of,
     standing_of,
 )
-from modelmora.errors import Invalid
 from modelmora.messages import Content, ObjectRef, Parameter, SignedRef
 from modelmora.rpc.contents import ref_of
 from modelmora.rpc.v1 import inference_pb2 as pb
@@ -147,16 +146,16 @@ class AsyncClient:
 
     async def _shipped(self, contents: list[Content | Path]) -> list[Content]:
         """The contents, the largest put into the object store until the rest is small enough."""
-        sizes = {at: each for at, given in enumerate(contents) if (each := objects.sized(given))}
-        left = sum(size for _, size, _ in sizes.values())
+        sizes = {at: objects.size_of(given) for at, given in enumerate(contents)}
+        left = sum(sizes.values())
         found: dict[int, Content] = {}
-        for at, (data, size, media_type) in sorted(sizes.items(), key=lambda each: -each[1][1]):
+        for at in sorted(sizes, key=lambda each: -sizes[each]):
             if left <= self._line.options.inline_bytes:
                 break
-            if (ref := await self._put(data, size, media_type)) is None:
+            if (ref := await self._put(*objects.form_of(contents[at]))) is None:
                 break
             found[at] = ref
-            left -= size
+            left -= sizes[at]
         for at, given in enumerate(contents):
             if at not in found:
                 found[at] = (
@@ -166,9 +165,10 @@ class AsyncClient:
                 )
         return [found[at] for at in range(len(contents))]
 
-    async def _put(self, data: bytes | Path, size: int, media_type: str) -> ObjectRef | None:
+    async def _put(self, data: bytes | Path, media_type: str) -> ObjectRef | None:
         """What stands for it in the store; None where the gateways have none."""
         sha256 = await asyncio.to_thread(objects.sha256_of, data)
+        size = objects.size_of(data)
         announced = pb.AnnounceObjectRequest(sha256=sha256, size=size, media_type=media_type)
         for attempt in range(objects.ATTEMPTS):
             try:
@@ -188,9 +188,7 @@ class AsyncClient:
 
         Raises CallError (`refused` where the gateways have no store).
         """
-        if (told := objects.sized(content)) is None:
-            raise Invalid(f"{type(content).__name__} is no content of its own")
-        if (ref := await self._put(*told)) is None:
+        if (ref := await self._put(*objects.form_of(content))) is None:
             raise CallError("refused", "the gateways have no object store; see objects.store")
         return ref
 

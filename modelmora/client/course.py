@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from modelmora.client.errors import CallError, DeadlineExceeded, GatewayUnreachable
 from modelmora.client.options import Options
+from modelmora.errors import Invalid
 
 FIRST_S, LONGEST_S = 0.1, 2.0
+LEAST_PATIENCE_S = 0.5  # with less, a gateway that is busy for a moment is taken for a silent one
 
 
 class Budget:
@@ -37,7 +39,10 @@ class Budget:
 
 
 class Course:
-    """One call: its time over all attempts, and what is tried again. `timeout_s` may be inf."""
+    """One call: its time over all attempts, and what is tried again. `timeout_s` may be inf.
+
+    Raises Invalid for a time that is none.
+    """
 
     def __init__(
         self,
@@ -49,13 +54,15 @@ class Course:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._whole_s = options.timeout_s if timeout_s is None else timeout_s
+        if not self._whole_s > 0:
+            raise Invalid("timeout_s: more than 0 seconds are needed")
         self._options = options
         self._budget = budget
         self._clock = clock
         self._chance = chance
         self._end_s = clock() + self._whole_s
         self._failures = 0
-        self.patience_s = min(options.patience_s, self._whole_s / 4)
+        self.patience_s = min(options.patience_s, max(LEAST_PATIENCE_S, self._whole_s / 4))
         budget.earn()
 
     def left_s(self) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 
-from modelmora.errors import ModelMoraError
+from modelmora.errors import ModelMoraError, NotFound
 from modelmora.messages.headers import ERROR_CODE, REQUEST_ID
 from modelmora.text import printable
 
@@ -34,6 +34,8 @@ class CallError(ModelMoraError):
         self.message = message
         self.retry_after_ms = retry_after_ms
         self.request_id = request_id
+        if code in ("unknown_model", "not_found"):
+            self.exit_code = NotFound.exit_code
 
     @property
     def again(self) -> bool:
@@ -59,7 +61,9 @@ def error_of(error: Any, request_id: str) -> CallError:
     message = printable(error.details() or "the call failed")
     if not code and error.code() in _GONE:
         return GatewayUnreachable(
-            "unreachable", "no gateway answers; is one running there?", request_id=request_id
+            "unreachable",
+            "no gateway answers; does one run there, and is this its gRPC?",
+            request_id=request_id,
         )
     if code == "expired" or (not code and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED):
         return DeadlineExceeded("expired", message, request_id=request_id)

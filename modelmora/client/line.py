@@ -15,6 +15,7 @@ from modelmora.client.gateways import Gateway, Gateways
 from modelmora.client.objects import Store
 from modelmora.client.options import Options
 from modelmora.client.talk import Talk
+from modelmora.errors import Invalid
 
 _used_by: int | None = None
 """The process that has used gRPC; one forked from it has not its threads, and calls would hang."""
@@ -28,7 +29,10 @@ class Line:
 
     def __init__(self, addresses: tuple[str, ...], options: Options) -> None:
         if not addresses:
-            raise ValueError("one gateway at least is needed")
+            raise Invalid("one gateway at least is needed, as host:port of its gRPC")
+        for address in addresses:
+            if address.startswith(("http://", "https://")):
+                raise Invalid(f"{address} is no host:port of a gateway's gRPC, as localhost:9090")
         self.options = options
         self.store = Store(options.ca)
         self._addresses = addresses

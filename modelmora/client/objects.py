@@ -14,9 +14,7 @@ from typing import IO, TYPE_CHECKING
 from modelmora.client.asks import media_type_of, no_unicode
 from modelmora.client.errors import CallError
 from modelmora.errors import Invalid
-from modelmora.messages import Content, ObjectRef, SignedRef
-from modelmora.objects.contents import content_of, stored_form
-from modelmora.objects.store import Bad
+from modelmora.messages import Content, ObjectRef, SignedRef, Tensor
 
 if TYPE_CHECKING:
     import httpx
@@ -102,11 +100,7 @@ class Store:
 
 async def whole(pieces: AsyncIterable[bytes], ref: ObjectRef) -> Content:
     """The content that an object is. Raises CallError."""
-    data = b"".join([piece async for piece in pieces])
-    try:
-        return content_of(data, ref.media_type)
-    except Bad as error:
-        raise CallError("store_unavailable", str(error)) from None
+    return _content(b"".join([piece async for piece in pieces]), ref.media_type)
 
 
 async def into(pieces: AsyncIterable[bytes], path: Path) -> None:
@@ -128,22 +122,40 @@ def _coming(path: Path) -> Iterator[IO[bytes]]:
         beside.unlink(missing_ok=True)
 
 
-Sized = tuple[bytes | Path, int, str]
-"""Bytes, or a file that has them; how many; their media type."""
+def size_of(content: Content | Path) -> int:
+    """Its bytes (of a text its characters), 0 for what is no content of its own. Raises Invalid."""
+    match content:
+        case str() | bytes():
+            return len(content)
+        case Tensor():
+            return len(content.data)
+        case Path():
+            with _readable(content):
+                return content.stat().st_size
+    return 0
 
 
-def sized(content: Content | Path) -> Sized | None:
-    """What an input is as an object; None for what is no content of its own. Raises Invalid."""
+def form_of(content: Content | Path) -> tuple[bytes | Path, str]:
+    """Bytes, or a file that has them, and their media type. Raises Invalid."""
     if isinstance(content, Path):
-        try:
-            return content, content.stat().st_size, media_type_of(content)
-        except OSError as error:
-            raise Invalid(f"{content}: {error.strerror}") from None
+        return content, media_type_of(content)
+    from modelmora.objects.contents import stored_form
+
     try:
         form = stored_form(content)
     except UnicodeError:
         raise no_unicode() from None
-    return form and (form[0], len(form[0]), form[1])
+    if form is None:
+        raise Invalid(f"{type(content).__name__} is no content of its own")
+    return form
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Invalid(f"{path}: {error.strerror}") from None
 
 
 def sha256_of(content: bytes | Path) -> str:
@@ -156,12 +168,23 @@ def sha256_of(content: bytes | Path) -> str:
 
 def read(path: Path) -> Content:
     """A small file as what its media type says. Raises Invalid."""
+    with _readable(path):
+        data = path.read_bytes()
     try:
-        return content_of(path.read_bytes(), media_type_of(path))
-    except OSError as error:
-        raise Invalid(f"{path}: {error.strerror}") from None
-    except Bad as error:
+        return _content(data, media_type_of(path))
+    except CallError as error:
         raise Invalid(f"{path}: {error}") from None
+
+
+def _content(data: bytes, media_type: str) -> Content:
+    # Late, as below: with the store come the settings, which take longer than all of the client.
+    from modelmora.objects.contents import content_of
+    from modelmora.objects.store import Bad
+
+    try:
+        return content_of(data, media_type)
+    except Bad as error:
+        raise CallError("store_unavailable", str(error)) from None
 
 
 async def _pieces_of(path: Path) -> AsyncGenerator[bytes]:

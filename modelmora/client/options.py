@@ -13,10 +13,11 @@ class Options:
     """How a client calls.
 
     `timeout_s` bounds a call with all its attempts, of which there are at most `attempts`. Where
-    nothing is heard for `patience_s` (a quarter of a shorter call), the gateway is asked whether it
-    is alive, and after as long again another one is asked. Inputs of more than `inline_bytes` go by
-    the object store. `api_key` is sent as `authorization: Bearer`. With `tls` the channel is
-    encrypted, and `ca` (PEM) are the authorities that are trusted instead of the system's.
+    nothing is heard for `patience_s` (of a shorter call a quarter, half a second at least), the
+    gateway is asked whether it is alive, and after as long again another one is asked. Inputs of
+    more than `inline_bytes` go by the object store. `api_key` is sent as `authorization: Bearer`.
+    With `tls` the channel is encrypted, and `ca` (PEM) are the authorities that are trusted instead
+    of the system's.
     """
 
     timeout_s: float = 60.0

@@ -2,95 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import queue
-import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from modelmora.client.aio import AsyncClient
-from modelmora.client.errors import closed
 from modelmora.client.jobs import AsyncJob
+from modelmora.client.loop import Loop
 from modelmora.client.options import Options
 
 A = TypeVar("A")
 T = TypeVar("T")
-U = TypeVar("U")
 P = ParamSpec("P")
-STOP_S = 5.0
-
-
-class Loop:
-    """A loop in a thread, begun with its first call; a forked process begins its own."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._thread: Thread | None = None
-        self._closed = False
-
-    def run(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begin it there. Raises CallError (`closed`)."""
-        try:
-            thread = self._begun()
-        except BaseException:
-            work.close()
-            raise
-        return asyncio.run_coroutine_threadsafe(work, thread.loop)
-
-    def _begun(self) -> Thread:
-        with self._lock:
-            if self._closed:
-                raise closed()
-            if self._thread is None or self._thread.pid != os.getpid():
-                self._thread = Thread()
-                weakref.finalize(self, self._thread.end)
-            return self._thread
-
-    def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `last` there and end it; what still runs there ends with the code `closed`."""
-        with self._lock:
-            self._closed = True
-            thread, self._thread = self._thread, None
-        if thread and thread.pid == os.getpid():
-            asyncio.run_coroutine_threadsafe(last(), thread.loop).result()
-            thread.end(STOP_S)
-
-
-class Thread:
-    """The thread, and the loop that runs in it until `end`."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.loop = asyncio.new_event_loop()
-        self._ended: asyncio.Future[float] = self.loop.create_future()
-        self._thread = threading.Thread(target=self._serve, name="modelmora", daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-            runner.run(self._until_ended())
-
-    async def _until_ended(self) -> None:
-        grace_s = await self._ended
-        if grace_s and (others := asyncio.all_tasks() - {asyncio.current_task()}):
-            await asyncio.wait(others, timeout=grace_s)
-
-    def end(self, grace_s: float = 0.0) -> None:
-        """End it, and after so long whatever runs there; once more does nothing."""
-        if self.pid == os.getpid():
-            with suppress(RuntimeError):  # the loop is closed
-                self.loop.call_soon_threadsafe(self._end, grace_s)
-            if self._thread is not threading.current_thread():
-                self._thread.join(2 * STOP_S)
-
-    def _end(self, grace_s: float) -> None:
-        if not self._ended.done():
-            self._ended.set_result(grace_s)
 
 
 class Plain(Generic[A]):
@@ -101,15 +27,6 @@ class Plain(Generic[A]):
         self._loop = loop
 
 
-def _waited(loop: Loop, work: Coroutine[Any, Any, T]) -> T:
-    future = loop.run(work)
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
-
-
 def plain(
     method: Callable[Concatenate[A, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Plain[A], P], T]:
@@ -118,7 +35,7 @@ def plain(
     def call(self: Plain[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
         hear: Any = kwargs.get("on_progress")
         if hear is None:
-            return _waited(self._loop, method(self._core, *args, **kwargs))
+            return self._loop.wait(method(self._core, *args, **kwargs))
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()
         kwargs["on_progress"] = told.put
         future = self._loop.run(method(self._core, *args, **kwargs))
@@ -162,7 +79,7 @@ class Stream(Iterator[T]):
 
     def __next__(self) -> T:
         try:
-            return _waited(self._loop, _next(self._coming))
+            return self._loop.wait(_next(self._coming))
         except StopAsyncIteration:
             raise StopIteration from None
 

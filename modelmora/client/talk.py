@@ -65,7 +65,8 @@ class Talk:
                     return
                 pause_s = None
                 yield word
-        except DeadlineExceeded:
+        except DeadlineExceeded as error:
+            error.request_id = self._request_id
             for gateway in self._calls:
                 self._gateways.doubt(gateway)
             raise

@@ -132,6 +132,10 @@ class Reader:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Read no more."""
         self._consumer.close()
         if self._schemas:
             self._schemas.close()

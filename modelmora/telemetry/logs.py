@@ -86,7 +86,7 @@ def stay_quiet() -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
-    for name in ("modelmora", "aiokafka"):
+    for name in ("modelmora", "aiokafka", "stamina"):
         logging.getLogger(name).addHandler(logging.NullHandler())
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
 from modelmora.broker import EmbeddedBroker
+from modelmora.cli import main
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
 from modelmora.wire import new_request_id
@@ -38,12 +40,15 @@ def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def stub(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def gateway(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("gateway")
-    with (
-        GatewayProcess(station.servers, station.namespace, folder) as gateway,
-        grpc.insecure_channel(gateway.grpc) as channel,
-    ):
+    with GatewayProcess(station.servers, station.namespace, folder) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def stub(gateway: GatewayProcess) -> Iterator[Any]:
+    with grpc.insecure_channel(gateway.grpc) as channel:
         yield pb_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]
 
 
@@ -104,3 +109,24 @@ def test_many_on_one_stream_through_the_topics(stub: Any) -> None:
     assert sorted(found) == list(range(20))
     for number, data in found.items():
         assert data == (b"" if number == 7 else inputs[number].data)
+
+
+def test_the_shell_asks_in_bulk_and_in_jobs(
+    gateway: GatewayProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, rows, out = ["--url", gateway.http], tmp_path / "in.txt", tmp_path / "out.jsonl"
+    rows.write_bytes(b"".join(b"row %d\n" % number for number in range(1_000)) + b"\xff\n")
+    bulk = ["--file", str(rows), "--out", str(out), "--grpc", gateway.grpc, *url]
+    assert main(["infer", "echo", *bulk]) == 1, capsys.readouterr().err
+    told = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [each.get("output") for each in told] == [*(f"row {n}" for n in range(1_000)), None]
+    assert main(["infer", "nobody", *bulk[:3], str(tmp_path / "no.jsonl"), *bulk[4:]]) == 1
+    done, why = capsys.readouterr().err.splitlines()[-2:]
+    assert done == "0 rows done; the same command goes on from there"
+    assert "nobody" in why
+    assert main(["jobs", "submit", "count", "x", "--param", "words=3", *url]) == 0
+    job_id = capsys.readouterr().out.strip()
+    assert main(["jobs", "show", job_id, "--wait", "60", *url]) == 0
+    assert f"{job_id}  completed  count@1\n" in capsys.readouterr().out
+    assert main(["jobs", "result", job_id, *url]) == 0
+    assert capsys.readouterr().out == "0 1 2 \n"

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from modelmora.broker import EmbeddedBroker
+from modelmora.client import Client
 from modelmora.messages import ObjectRef, Status, Tensor
 from modelmora.objects import content_of
 from modelmora.objects.contents import TENSOR
@@ -33,6 +34,7 @@ class Desk:
     station: Station
     folder: Path
     rest: httpx.Client
+    grpc: str
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def desk(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> It
     )
     try:
         with gateway, httpx.Client(base_url=gateway.http, timeout=60) as rest:
-            yield Desk(station, folder / "objects", rest)
+            yield Desk(station, folder / "objects", rest, gateway.grpc)
         station.close()
     finally:
         if station.node.running:
@@ -109,6 +111,22 @@ def test_a_large_input_goes_the_whole_way_and_back(desk: Desk) -> None:
     assert beside == "beside"
     assert isinstance(tensor, ObjectRef)
     assert (tensor.media_type, tensor.size) == (kind, 400_000)
+
+
+def test_the_client_uploads_and_downloads_by_itself(desk: Desk, tmp_path: Path) -> None:
+    image, back = tmp_path / "image.png", tmp_path / "back.png"
+    image.write_bytes(random.Random(6).randbytes(5_000_000))
+    with Client(desk.grpc) as client:
+        answer = client.infer("echo", [image, VECTORS, "beside"])
+        told, tensor, beside = answer.outputs
+        assert isinstance(told, ObjectRef)
+        assert (beside, told.media_type) == ("beside", "application/octet-stream")
+        client.download(told, back)
+        assert client.fetch(tensor) == VECTORS
+        (again,) = client.submit("echo", [told]).result().outputs
+        assert isinstance(again, ObjectRef)
+        assert again.sha256 == told.sha256
+    assert back.read_bytes() == image.read_bytes()
 
 
 def test_what_may_not_be_read_is_refused_in_words(desk: Desk) -> None:

@@ -208,10 +208,9 @@ def test_the_command_prints_as_it_comes(
 ) -> None:
     servers = station.servers
     with GatewayProcess(servers, station.namespace, tmp_path) as gateway:
-        command = ["infer", "count", "text", "--stream", "--param", "words=30", "--url"]
-        where = ["--bootstrap-servers", servers, "--namespace", station.namespace]
-        code = main([*command, gateway.http, *where])
+        command = ["infer", "count", "text", "--stream", "--param", "words=30", "--grpc"]
+        code = main([*command, gateway.grpc])
     out, err = capsys.readouterr()
     assert code == 0, err
     assert out == " ".join(map(str, range(30))) + " \n"
-    assert "missing" not in err
+    assert "anew" not in err

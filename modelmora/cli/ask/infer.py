@@ -5,7 +5,8 @@ from __future__ import annotations
 import json as json_text
 import sys
 from collections.abc import Iterable
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 import typer
@@ -24,8 +25,37 @@ from modelmora.host.instance import Instance
 from modelmora.settings import YEAR_S
 from modelmora.text import counted, duration
 
+BULK = "In bulk"
 SHOWN = 6
 GRACE_S = 5.0
+BULK_S = 600.0
+"""How long a request of many rows may take, with all its attempts."""
+
+FileOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Rows to ask: .jsonl, .csv, .tsv, .txt or .parquet.",
+        rich_help_panel=BULK,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Their answers: .npy, .jsonl or .parquet.", rich_help_panel=BULK
+    ),
+]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What of a row is asked (text).", rich_help_panel=BULK),
+]
+GrpcOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="The gateway's gRPC, for --stream and --file (that of the instance).",
+    ),
+]
 
 
 @finds_instance
@@ -39,23 +69,32 @@ def infer(
     param: ParametersOption = None,
     priority: PriorityOption = "normal",
     timeout: PatienceOption = None,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Print the output as it comes, from `progress`.")
-    ] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the output as it comes.")] = False,
+    file: FileOption = None,
+    out: OutOption = None,
+    column: ColumnOption = None,
+    grpc: GrpcOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run a model on texts and print its answer; long vectors are shortened without --json.
 
-    Many inputs are sent as several requests; as one with --stream, and where they belong
-    together, as for `rerank`.
+    Many inputs are sent as several requests; as one with --stream, and where
+    they belong together, as for `rerank`. With --file the rows of a file are
+    asked, many at a time; broken off, the same command goes on from there.
     """
     if not model:
         raise ConfigurationError("no model is named; `modelmora list` shows them")
+    if file or out or column:
+        if file is None or out is None or text or stream or json:
+            raise ConfigurationError("--file needs --out, and no texts, --stream or --json")
+        limit(timeout)
+        _in_bulk(where, (model, file, out, column), parameters_of(param), priority, timeout, grpc)
+        return
     inputs = read_inputs(text or [])
     for each in inputs:
         each.encode()  # what is no text is refused before anybody is asked
-    parameters = dict(read_parameter(given) for given in param or ())
-    body: dict[str, Any] = {"parameters": parameters, "priority": priority} | _limit(timeout)
+    body: dict[str, Any] = {"parameters": parameters_of(param), "priority": priority}
+    body |= limit(timeout)
     if stream and json:
         raise ConfigurationError(
             "--stream prints text as it comes and --json the whole: choose one"
@@ -63,12 +102,14 @@ def infer(
     patience = timeout or where.settings.timing.request_timeout_ms / 1000
     path = f"/infer/{quote(model, safe='@')}"
     if stream:
-        from modelmora.cli.ask.streaming import ask_and_show
+        from modelmora.cli.ask.streaming import ask_and_show, way_to
 
-        asked = body | {"inputs": inputs}
-        answer, printed = ask_and_show(where, path, asked, patience + GRACE_S)
-        _show(answer if not printed else answer | {"outputs": []}, answer["request_id"], 1)
+        way = way_to(where, grpc, patience)
+        answer = ask_and_show(way, model, inputs, body["parameters"], priority)
+        show(answer, answer["request_id"], 1)
         return
+    if grpc:
+        raise ConfigurationError("--grpc is for --stream and --file")
     answers = []
     parts = parts_of(where, model, inputs) if len(inputs) > 1 else [inputs]
     for portion in parts:
@@ -78,10 +119,31 @@ def infer(
     if json:
         print_json(answer)
     else:
-        _show(answer, answers[0]["request_id"], len(answers))
+        show(answer, answers[0]["request_id"], len(answers))
 
 
-def _limit(timeout: float | None) -> dict[str, int]:
+def _in_bulk(
+    where: Instance,
+    what: tuple[str, Path, Path, str | None],
+    parameters: dict[str, Any],
+    priority: str,
+    timeout: float | None,
+    grpc: str | None,
+) -> None:
+    from modelmora.cli.ask.bulk.rows import Source
+    from modelmora.cli.ask.bulk.run import Bulk, bulk
+
+    model, file, out, column = what
+    patience = timeout or BULK_S
+    bulk(where, Bulk(model, Source(file, column), out, parameters, priority, patience), grpc)
+
+
+def parameters_of(given: list[str] | None) -> dict[str, Any]:
+    """What `--param` names. Raises ConfigurationError."""
+    return dict(read_parameter(each) for each in given or ())
+
+
+def limit(timeout: float | None) -> dict[str, int]:
     """How long a request may take, as its body tells it. Raises ConfigurationError."""
     if timeout is None:
         return {}
@@ -90,7 +152,7 @@ def _limit(timeout: float | None) -> dict[str, int]:
     return {"timeout_ms": max(1, round(timeout * 1000))}
 
 
-def _show(answer: dict[str, Any], first_id: str, requests: int) -> None:
+def show(answer: dict[str, Any], first_id: str, requests: int) -> None:
     """An answer for people: the outputs as data, the rest as talk."""
     for output in answer["outputs"]:
         for line in lines_of(output):
@@ -107,6 +169,21 @@ def _show(answer: dict[str, Any], first_id: str, requests: int) -> None:
 
 def parts_of(where: Instance, model: str, inputs: list[str]) -> Iterable[list[str]]:
     """The inputs of each request, by what the gateway knows of the model."""
+    sizes = sizes_of(where, model)
+    return [inputs] if sizes.together else portions(inputs, sizes.most)
+
+
+class Sizes(NamedTuple):
+    """How many inputs a request of a model may have, and whether they may be sent in parts."""
+
+    most: int
+    together: bool
+    stepped: bool
+    """Its answers are long, each computed in steps of its own."""
+
+
+def sizes_of(where: Instance, model: str) -> Sizes:
+    """What the gateway knows of the model."""
     name, _, version = model.partition("@")
     found = [
         each
@@ -115,11 +192,13 @@ def parts_of(where: Instance, model: str, inputs: list[str]) -> Iterable[list[st
     ]
     from modelmora.engines.catalog import entry_for
 
-    entries = (entry_for(each.get("task", "")) for each in found)
-    if any(entry and entry.together for entry in entries):
-        return [inputs]
+    entries = [entry for each in found if (entry := entry_for(each.get("task", "")))]
     limits = (each["max_inputs"] for each in found)
-    return portions(inputs, min([PORTION_INPUTS, *(most for most in limits if most)]))
+    return Sizes(
+        min([PORTION_INPUTS, *(most for most in limits if most)]),
+        any(entry.together for entry in entries),
+        any(entry.slots is not None for entry in entries),
+    )
 
 
 def read_inputs(texts: list[str]) -> list[str]:

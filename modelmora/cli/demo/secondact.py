@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from modelmora.broker.jars import cache_folder
-from modelmora.cli.ask.streaming import Shown
 from modelmora.cli.demo.png import to_png
 from modelmora.cli.demo.showcase import Asker
 from modelmora.diagnostics.reader import Reader
@@ -23,6 +23,7 @@ from modelmora.messages import (
     Status,
     Tensor,
 )
+from modelmora.messages.pieces import Diverged, Pieces
 from modelmora.registry import install
 from modelmora.settings import Settings
 from modelmora.wire import encode_request, new_request_id
@@ -103,24 +104,29 @@ def write(settings: Settings, prompt: str, show: Callable[[str], object]) -> Wri
     request = InferenceRequest(
         new_request_id(), NAME, (prompt,), parameters=parameters, progress=True
     )
-    shown, came = Shown(show), list[float]()
+    pieces, came = Pieces(), list[float]()
 
     def take(event: ProgressEvent) -> None:
         if event.request_id == request.request_id and event.stage is ProgressStage.CHUNK:
             came.append(time.perf_counter())
-            shown.take(event)
+            with suppress(Diverged):
+                show(pieces.take(event))
 
     with Reader(settings) as reader:
         asker = Asker(settings, reader, take)
         began = time.perf_counter()
         asker.send([encode_request(request)], NAME)
         result = asker.answers([request.request_id])[request.request_id]
-    shown.end()
     _check(result, NAME)
+    text = str(result.outputs[0])
+    rest = ""
+    with suppress(Diverged):
+        rest = pieces.end(text)
+    show(rest if text.endswith("\n") else rest + "\n")
     return Written(
         model=NAME,
         prompt=prompt,
-        text=str(result.outputs[0]),
+        text=text,
         chunks=len(came),
         first_ms=((came or [time.perf_counter()])[0] - began) * 1000,
         load_ms=result.timings.load_ms,

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from modelmora.cli.shared.table import GAP, Table
@@ -74,6 +81,25 @@ def waiting(what: str) -> Iterator[None]:
         timer.cancel()
         timer.join()
         status.stop()
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show at a terminal how much of a total is done; it is called with that, and a word to it."""
+    console = talk()
+    if not console.is_terminal:
+        yield lambda _done, _word: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[word]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(printable(what), total=total, word="")
+        yield lambda done, word: progress.update(task, completed=done, word=printable(word))
 
 
 def print_json(value: Any, *, line: bool = False) -> None:

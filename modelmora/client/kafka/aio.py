@@ -87,6 +87,7 @@ class AsyncKafkaClient:
         self._tails: dict[int, asyncio.Task[Tail]] = {}
         self._mine = 0
         self._reading = asyncio.Lock()
+        self._reader: Reader | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -115,6 +116,8 @@ class AsyncKafkaClient:
         tails = await asyncio.gather(*self._tails.values(), return_exceptions=True)
         await asyncio.gather(*(tail.stop() for tail in tails if isinstance(tail, Tail)))
         await asyncio.gather(self._pulse.stop(), self._publisher.stop())
+        if self._reader:
+            await asyncio.to_thread(self._reader.close)
         if self._schemas:
             self._schemas.close()
 
@@ -136,7 +139,11 @@ class AsyncKafkaClient:
         reply = await self._waiting.enter(request_id, timeout_s)
         record.wanted = lambda: self._waiting.wanted(reply)
         record.done = reply.on_written
-        await self._send(record)
+        try:
+            await self._send(record)
+        except BaseException:
+            self._waiting.leave(reply)
+            raise
         return reply
 
     async def infer(
@@ -233,8 +240,9 @@ class AsyncKafkaClient:
         return found
 
     def _read(self, place: Place) -> InferenceResult | None:
-        with Reader(self.settings) as reader:
-            record = reader.one(self._results, *place)
+        if self._reader is None:
+            self._reader = Reader(self.settings)
+        record = self._reader.one(self._results, *place)
         return decode_result(record.plain) if record else None
 
     def _fault(self) -> str:

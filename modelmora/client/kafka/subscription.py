@@ -101,7 +101,7 @@ class Subscription(Generic[Message]):
     def close(self) -> None:
         """Read no more; what a group has done is committed."""
         self._thread.shutdown()
-        self._reader.__exit__(None, None, None)
+        self._reader.close()
 
     def __enter__(self) -> Self:
         return self

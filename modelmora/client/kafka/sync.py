@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
@@ -17,6 +15,7 @@ from modelmora.client.kafka.subscription import (
     progress_of,
     results_of,
 )
+from modelmora.client.loop import Loop
 from modelmora.messages import Content, InferenceResult, LifecycleEvent, ProgressEvent
 from modelmora.messages.headers import LOCAL
 from modelmora.settings import Settings
@@ -57,15 +56,11 @@ class KafkaClient:
         most_awaited: int = MOST_AWAITED,
     ) -> None:
         """Connects. Raises Unreachable, WrongCredentials, NotFound (no topics)."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="kafka-client", daemon=True
-        )
-        self._thread.start()
+        self._loop = Loop()
         try:
             self._client = self.do(_started(bootstrap_servers, namespace, settings, most_awaited))
         except BaseException:
-            self._end()
+            self._loop.close()
             raise
 
     def __enter__(self) -> Self:
@@ -76,9 +71,7 @@ class KafkaClient:
 
     def close(self) -> None:
         """Write what is left to write, if the broker takes it soon, and disconnect."""
-        if not self._loop.is_closed():
-            self.do(self._client.close())
-            self._end()
+        self._loop.close(self._client.close)
 
     def ask(self, model: str, inputs: Sequence[Content], **how: Unpack[How]) -> Reply:
         """Send a request and await its outcome, as `AsyncKafkaClient.ask` does."""
@@ -110,12 +103,7 @@ class KafkaClient:
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it on the client's loop and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def _end(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        return self._loop.wait(work)
 
 
 async def _started(

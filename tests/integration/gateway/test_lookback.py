@@ -14,6 +14,7 @@ from modelmora.broker import EmbeddedBroker
 from modelmora.gateway.lookback import NOTICED_MS, LookBack, LookBackFailed
 from modelmora.settings import Settings
 from modelmora.wire import new_request_id, time_of
+from modelmora.wire.ids import id_of_place
 from tests.topics import create_topic
 
 HOUR = 3_600_000
@@ -64,6 +65,13 @@ async def test_other_partitions_are_read_as_far_as_they_may_hold_it(look: Look) 
     look.found.clear()
     await look.back.search(new_request_id(), 1, 3)
     assert look.found == []
+
+
+async def test_the_time_of_an_id_whose_clock_is_ahead_says_nothing(look: Look) -> None:
+    now = time_of(new_request_id()) or 0
+    look.write(1, now - 1000, b"its outcome")
+    await look.back.search(id_of_place("t", 0, 0, now + 6 * HOUR), 1, 3)
+    assert look.found == [b"its outcome"]
 
 
 async def test_a_handler_that_raises_holds_up_nothing(look: Look) -> None:

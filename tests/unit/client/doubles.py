@@ -131,8 +131,8 @@ class Shop:
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), daemon=True
         )
-        port = self._server.server_port
-        signed: Any = lambda _verb, name, *_: f"http://127.0.0.1:{port}/{name}"  # noqa: E731
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        signed: Any = lambda _verb, name, *_: f"http://{self.address}/{name}"  # noqa: E731
         store.sign = signed  # type: ignore[method-assign]
 
     def __enter__(self) -> Self:

@@ -101,9 +101,9 @@ async def test_vectors_are_an_array(hall: FakeHall, address: str) -> None:
 
 
 def test_no_model_library_and_no_room_of_the_node_is_imported() -> None:
-    rooms = ["agents", "engines", "gateway", "node", "scheduling", "serving", "workers"]
+    rooms = ["agents", "engines", "gateway", "node", "scheduling", "serving", "settings", "workers"]
     program = (
-        "import sys, modelmora.client\n"
+        "import sys, modelmora.client, modelmora.client.kafka\n"
         f"bad = {{'torch', 'faust', 'numpy', *('modelmora.' + room for room in {rooms})}}\n"
         "sys.exit(', '.join(bad & set(sys.modules)) or 0)"
     )

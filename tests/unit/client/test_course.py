@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from modelmora.client.course import LONGEST_S, Budget, Course
 from modelmora.client.errors import CallError, DeadlineExceeded, GatewayUnreachable
 from modelmora.client.options import Options
+from modelmora.errors import Invalid
 
 GONE = GatewayUnreachable("unreachable", "gone")
 BUSY = CallError("busy", "full", retry_after_ms=1000)
@@ -72,7 +73,11 @@ def test_the_time_is_over_for_all_attempts_together() -> None:
     clock.now = 10
     with pytest.raises(DeadlineExceeded, match="within 10 s"):
         one.left_s()
-    assert course(clock, timeout_s=2).patience_s == 0.5
+    patience = {60: 2, 4: 1, 0.1: 0.5}
+    assert {each: course(clock, timeout_s=each).patience_s for each in patience} == patience
+    for timeout_s in (0, -1, math.nan):
+        with pytest.raises(Invalid):
+            course(clock, timeout_s=timeout_s)
     assert Course(Options(), math.inf, Budget(), clock=clock).left_s() == math.inf
 
 

@@ -19,11 +19,12 @@ from modelmora.client import (
     Options,
     Text,
 )
-from modelmora.errors import Code
+from modelmora.errors import Code, Invalid
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import ProgressEvent, ProgressStage
+from modelmora.testing.objects import MemoryStore
 from tests.programs import eventually
-from tests.unit.client.doubles import CAP_S, Gateway
+from tests.unit.client.doubles import CAP_S, Gateway, Shop
 
 DEAD = "127.0.0.1:1"
 QUICK = Options(patience_s=0.2)
@@ -219,8 +220,18 @@ def test_an_asyncio_client_goes_on_in_another_loop(one: Gateway) -> None:
 def test_nobody_there_is_told() -> None:
     with Client(DEAD, options=Options(attempts=2)) as client, pytest.raises(GatewayUnreachable):
         client.infer("echo", ["a"])
-    with pytest.raises(ValueError, match="one gateway"):
-        Client()
+    for addresses in ((), ("http://localhost:8080",)):
+        with pytest.raises(Invalid, match="host:port"):
+            Client(*addresses)
+
+
+def test_another_door_than_that_of_grpc_is_told_from_it(one: Gateway) -> None:
+    with Shop(MemoryStore()) as http:
+        for address, tls in ((http.address, False), (one.address, True)):
+            options = Options(attempts=2, tls=tls)
+            said = pytest.raises(GatewayUnreachable, match="is this its gRPC")
+            with Client(address, options=options) as client, said:
+                client.infer("echo", ["a"])
 
 
 def test_progress_is_told_in_the_thread_that_waits(one: Gateway) -> None:

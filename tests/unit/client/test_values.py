@@ -133,8 +133,9 @@ def test_a_stream_that_nobody_holds_is_closed(one: Gateway, client: Client) -> N
 
 def test_the_time_of_a_stream_is_kept(one: Gateway, client: Client) -> None:
     one.block()
-    with pytest.raises(DeadlineExceeded):
-        next(client.stream("echo", ["a"], timeout_s=0.2))
+    with pytest.raises(DeadlineExceeded) as caught:
+        next(client.stream("echo", ["a"], timeout_s=0.2, request_id="mine"))
+    assert caught.value.request_id == "mine"
 
 
 def test_large_outputs_come_in_chunks(one: Gateway, client: Client) -> None:
@@ -284,6 +285,18 @@ def test_without_a_store_inputs_stay_inline(one: Gateway, client: Client, tmp_pa
     assert one.hall.asks[0].inputs == ("x" * 2000,)
     with pytest.raises(CallError, match="no object store"):
         client.upload(text)
+    with pytest.raises(Invalid, match="no content of its own"):
+        client.upload(ChatMessage("user", "x"))
+
+
+def test_small_files_are_what_their_names_say(one: Gateway, client: Client, tmp_path: Path) -> None:
+    files = {"a.txt": "é".encode(), "a.json": b"{}", "a.bin": b"\xff", "bad.txt": b"\xff"}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    client.infer("echo", [tmp_path / name for name in files if name != "bad.txt"])
+    assert one.hall.asks[0].inputs == ("é", "{}", b"\xff")
+    with pytest.raises(Invalid, match="not UTF-8"):
+        client.infer("echo", [tmp_path / "bad.txt"])
 
 
 def test_a_store_that_stays_away_is_said(one: Gateway, client: Client, shop: Shop) -> None:
