@@ -174,11 +174,11 @@ def _refuse(app: FastAPI, name: str) -> None:
     methods = ["DELETE"] if name == "delete" else ["POST", "HEAD"]
 
     @app.api_route(f"/api/{name}", methods=methods, include_in_schema=False)
-    async def refuse() -> Response:
+    async def refuse(request: Request) -> Response:
         raise Refusal(
             Code.INVALID_INPUT,
             "models come and go with `modelmora install` and `modelmora uninstall` on their node, "
-            "not by this path",
+            f"not by {request.url.path}",
         )
 
 
