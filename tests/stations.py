@@ -70,11 +70,12 @@ class Station:
         folder: Path,
         models: str,
         settings: Mapping[str, object] | None = None,
+        kind: type[NodeProcess] = NodeProcess,
     ) -> None:
         self.servers = servers
         self.namespace = f"t{uuid.uuid4().hex[:12]}"
         own = {"MODELS": models, **(settings or {})}
-        self.node = NodeProcess(servers, self.namespace, folder, settings=own)
+        self.node = kind(servers, self.namespace, folder, settings=own)
         self.node.start().wait_ready()
         self.seen = Observer(servers, self.namespace)
         self.reader = Reader(servers, self.namespace)
@@ -136,10 +137,14 @@ class Station:
 
 @contextmanager
 def running(
-    servers: str, folder: Path, models: str, settings: Mapping[str, object] | None = None
+    servers: str,
+    folder: Path,
+    models: str,
+    settings: Mapping[str, object] | None = None,
+    kind: type[NodeProcess] = NodeProcess,
 ) -> Iterator[Station]:
     """One that ends well, or is killed where something went wrong."""
-    made = Station(servers, folder, models, settings)
+    made = Station(servers, folder, models, settings, kind)
     try:
         yield made
         made.close()

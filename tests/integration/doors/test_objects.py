@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from modelmora.messages import ObjectRef, Status, Tensor
 from modelmora.objects import content_of
 from modelmora.objects.contents import TENSOR
 from tests.integration.doors.conftest import INLINE
-from tests.nodes import ECHO, GatewayProcess
+from tests.nodes import ECHO, GatewayProcess, NodeProcess
 from tests.object_stores import ObjectStore, free_port, object_store
 from tests.programs import eventually
 from tests.stations import Station, running
@@ -183,3 +184,31 @@ def test_a_store_that_is_down_loses_nothing_though_the_node_is_killed(
                 bucket, _, name = ref.uri.removeprefix("s3://").partition("/")
                 assert store.client.get_object(bucket, name).read() == content
             eventually(lambda: spilled() == 0, "nothing waits any more")
+
+
+class Dying(NodeProcess):
+    """One that is killed between the upload of an output and its outcome."""
+
+    module = "tests.dying"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_a_node_that_is_killed_behind_an_upload_leaves_no_orphan(
+    broker: EmbeddedBroker, tmp_path: Path, delivery: str
+) -> None:
+    folder, content = tmp_path / "objects", random.Random(7).randbytes(200_000)
+    settings = {"OBJECTS__FOLDER": folder, "OBJECTS__INLINE_BYTES": 64 << 10, "DELIVERY": delivery}
+    (tmp_path / "kill").touch()
+    servers, long_ago = broker.bootstrap_servers, folder / "100000"
+    with running(servers, tmp_path, ECHO, settings, Dying) as station:
+        ids = station.send(3, model="echo", inputs=(content,))
+        assert station.node.wait() == -signal.SIGKILL
+        (orphan,) = {path.parents[1] for path in folder.glob("[0-9]*/*/*")}
+        orphan.rename(long_ago)  # as if the node came back when it has expired
+        station.node.start().wait_ready()
+        for result in station.seen.answers(ids):
+            (ref,) = result.outputs
+            assert isinstance(ref, ObjectRef)
+            assert (folder / ref.uri.removeprefix("modelmora://objects/")).read_bytes() == content
+        eventually(lambda: not long_ago.exists(), "the orphan is swept")
