@@ -13,6 +13,7 @@ CONTEXT = 128
 TEMPLATE = (
     "{% for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}<assistant>"
 )
+TOOL_TEMPLATE = "{% for tool in tools or [] %}{{ tool.function.name }}{% endfor %}" + TEMPLATE
 _WIDTH, _LAYERS, _HEADS = 32, 2, 2
 
 

@@ -33,6 +33,8 @@ REQUEST_BYTES = 1_000_000
 class Answered:
     """As much of `hall.Hall` as a call needs: every request is answered with the same output."""
 
+    batches = None
+
     def __init__(self, output: Content) -> None:
         self._result = InferenceResult(
             "one", Status.COMPLETED, "bytes", "1", Source("", 0, 0), outputs=(output,)

@@ -39,6 +39,7 @@ def _told(content: Content) -> Any:
         case Tensor():
             return asdict(content) | {"data": {"bytes": len(content.data)}}
         case ChatMessage():
-            return {"role": content.role, "content": shorten(content.content, TEXT)}
+            told = asdict(content) | {"content": shorten(content.content, TEXT)}
+            return {name: value for name, value in told.items() if value is not None}
         case ObjectRef():
             return asdict(content)

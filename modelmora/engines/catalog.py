@@ -52,6 +52,9 @@ _GENERATION: Mapping[str, ParameterSpec] = {
     "logprobs": ParameterSpec(int, minimum=0, maximum=20),
     "template": ParameterSpec(bool, default=True),
     "json_schema": ParameterSpec(str),
+    "tools": ParameterSpec(str),
+    "tool_choice": ParameterSpec(str),
+    "parallel_tool_calls": ParameterSpec(bool),
     "grammar": ParameterSpec(str),
     "loras": ParameterSpec(list),
 }

@@ -8,6 +8,7 @@ from modelmora.messages.content import (
     Parameter,
     SignedRef,
     Tensor,
+    ToolCall,
 )
 from modelmora.messages.control import ControlCommand, ControlVerb, RegistryKind, RegistryRecord
 from modelmora.messages.device import DeviceKind
@@ -65,5 +66,6 @@ __all__ = [
     "Status",
     "Tensor",
     "Timings",
+    "ToolCall",
     "outcome_status",
 ]

@@ -37,11 +37,27 @@ class SignedRef(ObjectRef):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """What a model wants done: `arguments` is a JSON object as text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    `tool_calls` are those of an assistant; `tool_call_id` says in a turn of role `tool` which call
+    it answers, `name` who speaks or which tool.
+    """
 
     role: str
     content: str
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+    tool_call_id: str | None = None
 
 
 Content: TypeAlias = str | bytes | Tensor | ObjectRef | ChatMessage

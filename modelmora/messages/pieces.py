@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelmora.messages.content import ChatMessage
 from modelmora.messages.events import ProgressEvent, ProgressStage
 from modelmora.messages.inference import InferenceResult
 
@@ -46,6 +47,8 @@ class Followed:
     def rest_of(self, result: InferenceResult) -> ProgressEvent | None:
         """The chunk to tell right before the result of a text, for the chunks to be the whole."""
         output = next(iter(result.outputs), None)
+        if isinstance(output, ChatMessage):
+            output = output.content
         if self.text == "" or not isinstance(output, str) or not (rest := self.missing(output)):
             return None
         sequence, more = rest

@@ -14,6 +14,7 @@ from modelmora.messages import (
     ProgressStage,
     SignedRef,
     Tensor,
+    ToolCall,
 )
 from modelmora.rpc.v1 import inference_pb2 as pb
 
@@ -31,8 +32,8 @@ def part_of(content: Content) -> Any:
             return pb.Content(tensor=pb.Tensor(name=name, dtype=dtype, shape=shape, data=data))
         case ObjectRef():
             return pb.Content(object=ref_message(content))
-        case ChatMessage(role, text):
-            return pb.Content(message=pb.ChatMessage(role=role, content=text))
+        case ChatMessage():
+            return pb.Content(message=_turn_message(content))
     raise TypeError(type(content).__name__)
 
 
@@ -61,7 +62,7 @@ def content_of(part: Any) -> Content | None:
         case "object":
             return ref_of(part.object)
         case "message":
-            return ChatMessage(part.message.role, part.message.content)
+            return _turn_of(part.message)
     return None
 
 
@@ -69,6 +70,31 @@ def ref_of(ref: Any) -> ObjectRef:
     """The reference, with its URL where one is told."""
     told = (ref.uri, ref.sha256, ref.size, ref.media_type, ref.expires_at)
     return SignedRef(*told, ref.url) if ref.url else ObjectRef(*told)
+
+
+def _turn_message(turn: ChatMessage) -> Any:
+    calls = [
+        pb.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
+        for call in turn.tool_calls or ()
+    ]
+    return pb.ChatMessage(
+        role=turn.role,
+        content=turn.content,
+        name=turn.name,
+        tool_calls=calls,
+        tool_call_id=turn.tool_call_id,
+    )
+
+
+def _turn_of(message: Any) -> ChatMessage:
+    calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls)
+    return ChatMessage(
+        message.role,
+        message.content,
+        message.name if message.HasField("name") else None,
+        calls or None,
+        message.tool_call_id if message.HasField("tool_call_id") else None,
+    )
 
 
 def parameter_messages(parameters: Mapping[str, Parameter]) -> dict[str, Any]:

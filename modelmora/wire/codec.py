@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from io import BytesIO
@@ -15,7 +15,6 @@ from modelmora.errors import Code, ModelMoraError, Undecodable
 from modelmora.messages import (
     BatchKind,
     BatchRecord,
-    ChatMessage,
     Content,
     ControlCommand,
     ControlVerb,
@@ -25,7 +24,6 @@ from modelmora.messages import (
     InferenceResult,
     JobRecord,
     LifecycleEvent,
-    ObjectRef,
     Parameter,
     ProgressEvent,
     ProgressStage,
@@ -35,9 +33,9 @@ from modelmora.messages import (
     ResultHead,
     Source,
     Status,
-    Tensor,
     Timings,
 )
+from modelmora.wire.contents import contents_of, plain_contents, shallow
 from modelmora.wire.schemas import MAGIC, header_of, pinned, read_schema
 
 T = TypeVar("T")
@@ -54,13 +52,7 @@ DECODE_FAULTS = (
     UnicodeDecodeError,
     ValueError,
 )
-_RECORDS: dict[str, type[Any]] = {
-    "modelmora.v1.Tensor": Tensor,
-    "modelmora.v1.ObjectRef": ObjectRef,
-    "modelmora.v1.ChatMessage": ChatMessage,
-}
 _CODES = frozenset(Code)
-_RECORD_NAMES = {cls: name for name, cls in _RECORDS.items()}
 
 
 def _current(name: str) -> tuple[bytes, Any]:
@@ -157,31 +149,6 @@ def _plain_parameters(values: Mapping[str, Parameter]) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
-def _plain_contents(contents: Iterable[Content]) -> list[Any]:
-    return [
-        content
-        if isinstance(content, str | bytes)
-        else (_RECORD_NAMES[type(content)], _shallow(content))
-        for content in contents
-    ]
-
-
-def _contents(values: Iterable[Any]) -> tuple[Content, ...]:
-    return tuple(
-        _RECORDS[value[0]](**_tupled(value[1])) if isinstance(value, tuple) else value
-        for value in values
-    )
-
-
-def _tupled(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-
-def _shallow(message: Any) -> dict[str, Any]:
-    plain = {field.name: getattr(message, field.name) for field in fields(message)}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
-
-
 def encode_request(request: InferenceRequest) -> bytes:
     """The record value of a request. Raises ValueError for a value Avro cannot hold."""
     datum = {
@@ -191,7 +158,7 @@ def encode_request(request: InferenceRequest) -> bytes:
         "parameters": _plain_parameters(request.parameters),
         "timeout_ms": request.timeout_ms,
         "progress": request.progress,
-        "inputs": _plain_contents(request.inputs),
+        "inputs": plain_contents(request.inputs),
     }
     return _write(REQUEST_HEADER, _REQUEST, datum)
 
@@ -206,7 +173,7 @@ def decode_request(value: bytes | None) -> InferenceRequest:
         parameters=_parameters(datum["parameters"]),
         timeout_ms=datum["timeout_ms"],
         progress=datum["progress"],
-        inputs=_contents(datum["inputs"]),
+        inputs=contents_of(datum["inputs"]),
     )
 
 
@@ -280,7 +247,7 @@ def readable_head(value: bytes | None) -> RequestHead | None:
 
 def encode_outputs(outputs: Sequence[Content]) -> bytes:
     """The Avro array of an InferenceResult."""
-    return _write(b"", _OUTPUTS, {"outputs": _plain_contents(outputs)})
+    return _write(b"", _OUTPUTS, {"outputs": plain_contents(outputs)})
 
 
 def decode_outputs(outputs: bytes) -> tuple[Content, ...]:
@@ -293,7 +260,7 @@ def decode_outputs(outputs: bytes) -> tuple[Content, ...]:
             return_record_name=True,
             return_record_name_override=True,
         )
-        return _contents(cast("dict[str, Any]", datum)["outputs"])
+        return contents_of(cast("dict[str, Any]", datum)["outputs"])
     except DECODE_FAULTS as error:
         raise Undecodable(
             Code.UNDECODABLE, f"the outputs are no Avro of their schema ({type(error).__name__})"
@@ -352,7 +319,7 @@ def decode_result(value: bytes | None) -> InferenceResult:
         error=error and _error(**error),
         timings=Timings(**datum["timings"]),
         attempt=datum["attempt"],
-        outputs=_contents(datum["outputs"]),
+        outputs=contents_of(datum["outputs"]),
         run=datum["run"],
     )
 
@@ -376,7 +343,7 @@ def _codec(
     header, schema = _current(name)
 
     def encode(message: T) -> bytes:
-        datum = _shallow(message)
+        datum = shallow(message)
         if "facts" in datum:
             datum["facts"] = _plain_parameters(datum["facts"])
         return _write(header, schema, datum)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import (
@@ -30,6 +31,7 @@ from modelmora.messages import (
     SignedRef,
     Tensor,
     Timings,
+    ToolCall,
 )
 from modelmora.wire.tensors import DTYPES, BadTensor, check_tensor, from_nested, to_nested
 
@@ -109,15 +111,31 @@ class JsonObjectRef(Part):
         return ObjectRef(self.uri, self.sha256, self.size, self.media_type, self.expires_at)
 
 
+class JsonToolCall(Part):
+    """What the assistant wants done; `arguments` is a JSON object as text."""
+
+    id: StrictStr
+    name: StrictStr
+    arguments: StrictStr
+
+    def call(self) -> ToolCall:
+        """The message's own form."""
+        return ToolCall(self.id, self.name, self.arguments)
+
+
 class JsonChatMessage(Part):
     """One turn of a conversation."""
 
     role: StrictStr
     text: StrictStr = Field(alias="content")
+    name: StrictStr | None = None
+    tool_calls: list[JsonToolCall] | None = None
+    tool_call_id: StrictStr | None = None
 
     def content(self) -> ChatMessage:
         """The message's own form."""
-        return ChatMessage(self.role, self.text)
+        calls = self.tool_calls and tuple(each.call() for each in self.tool_calls)
+        return ChatMessage(self.role, self.text, self.name, calls or None, self.tool_call_id)
 
 
 _MARKS = (("bytes", "bytes"), ("dtype", "tensor"), ("uri", "object"), ("role", "message"))
@@ -238,7 +256,8 @@ def content_form(content: Content, *, packed: bool = False) -> Any:
             }
             return told | {"url": content.url} if isinstance(content, SignedRef) else told
         case ChatMessage():
-            return {"role": content.role, "content": content.content}
+            told = asdict(content)
+            return {name: value for name, value in told.items() if value is not None}
 
 
 def _bytes_form(content: bytes) -> dict[str, str]:

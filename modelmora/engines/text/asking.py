@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelmora.engines.text.files import SEEDS
+from modelmora.engines.text.tools import Tools, knows_tools, tools_of, turn_form
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, InferenceRequest, Parameter
 
@@ -26,11 +27,18 @@ class Asked:
     turns: tuple[ChatMessage, ...] = ()
     images: tuple[tuple[int, bytes], ...] = ()
     """Each with its place among the inputs."""
+    tools: Tools | None = None
+
+    def shown(self, parameters: Mapping[str, Parameter]) -> Mapping[str, Parameter]:
+        """Parameters as results tell them: of tools only their names."""
+        return {**parameters, "tools": self.tools.names} if self.tools else parameters
 
     @property
     def most_tokens(self) -> int:
         """More tokens than the texts can make: a byte is at most one token."""
-        texts = (self.prompt, *(f"{turn.role}{turn.content}" for turn in self.turns))
+        turns = [json.dumps(turn_form(turn, parsed=False)) for turn in self.turns]
+        told = [json.dumps(self.tools.told)] if self.tools else []
+        texts = (self.prompt, *turns, *told)
         return sum(len(text.encode()) for text in texts) + 16 * len(self.turns)
 
 
@@ -60,7 +68,7 @@ def asked(
     request: InferenceRequest,
     parameters: Mapping[str, Parameter],
     *,
-    has_template: bool,
+    template: object,
     takes_images: bool,
 ) -> Asked:
     """What stands in the inputs: one string, or messages; images beside either.
@@ -68,6 +76,7 @@ def asked(
     A string is the user's turn where the model has a chat template, unless `template` is false.
     Raises RequestError (invalid_input).
     """
+    has_template, tools = bool(template), tools_of(parameters)
     texts = [each for each in request.inputs if isinstance(each, str)]
     turns = tuple(each for each in request.inputs if isinstance(each, ChatMessage))
     images = tuple((n, each) for n, each in enumerate(request.inputs) if isinstance(each, bytes))
@@ -79,13 +88,17 @@ def asked(
         raise _invalid("this model reads no images")
     if turns and not has_template:
         raise _invalid("this model has no chat template; send one string, which is its prompt")
-    if (turns or images) and parameters.get("template") is False:
+    if (turns or images or tools) and parameters.get("template") is False:
         raise _invalid("`template: false` is for one string, which is then the whole prompt")
+    if not knows_tools(template) and (tools or any(turn.tool_calls for turn in turns)):
+        raise _invalid("this model's chat template knows no tools")
+    if tools and not {"json_schema", "grammar"}.isdisjoint(parameters):
+        raise _invalid("send `tools`, or what its answer must be like, not both")
     if images and not (texts[0] if texts else turns[-1].content):
         raise _invalid("say something about the image; its words are empty")
     if texts and not images and (not has_template or parameters.get("template") is False):
         return Asked(texts[0])
-    return Asked("", turns or (ChatMessage("user", texts[0]),), images)
+    return Asked("", turns or (ChatMessage("user", texts[0]),), images, tools)
 
 
 def sampling(parameters: Mapping[str, Parameter], request_id: str) -> Sampling:

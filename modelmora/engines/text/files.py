@@ -48,9 +48,9 @@ class GgufModel:
     adapters: Mapping[str, Path]
 
     @property
-    def has_template(self) -> bool:
-        """Whether it says how a conversation becomes a prompt."""
-        return bool(self.header.values.get("tokenizer.chat_template"))
+    def template(self) -> object:
+        """How a conversation becomes a prompt, empty or None where it does not say so."""
+        return self.header.values.get("tokenizer.chat_template")
 
     @property
     def token_bytes(self) -> int:

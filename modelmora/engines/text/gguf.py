@@ -25,6 +25,7 @@ from modelmora.engines.text import asking, llama
 from modelmora.engines.text.asking import Sampling
 from modelmora.engines.text.files import SLOTS, read_gguf_model
 from modelmora.engines.text.llama import Said
+from modelmora.engines.text.tools import TOOL_CALLS, Speech
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Parameter
 
@@ -47,13 +48,15 @@ class _Running:
     body: dict[str, Any]
     places: int
     images: Sequence[tuple[int, bytes]]
+    speech: Speech
+    request_id: str
     removed: bool = False
     said: list[Said] = field(default_factory=list)
     fresh: str = ""
 
     def hear(self, said: Said) -> None:
         self.said.append(said)
-        self.fresh += said.text
+        self.fresh += self.speech.add(said.text)
 
     def end(self) -> Step:
         """The last step, once llama.cpp has said everything."""
@@ -63,14 +66,16 @@ class _Running:
         if finish is None:
             message = "llama.cpp gave this request up"
             return Step(self.key, error=RequestError(Code.INFERENCE_FAILED, message))
-        outputs = ["".join(said.text for said in self.said)]
+        rest, output, called = self.speech.end(self.request_id)
+        outputs = [output]
         if self.how.logprobs is not None:
             entries = [entry for said in self.said for entry in said.logprobs]
             outputs.append(_logprobs(entries, self.how.logprobs))
         prompt = max(said.prompt_tokens for said in self.said)
         tokens = max(said.tokens for said in self.said)
+        finish = TOOL_CALLS if called else finish
         settings = asking.told(self.parameters, self.how, finish, prompt, tokens)
-        return Step(self.key, chunk=self.fresh or None, outputs=outputs, settings=settings)
+        return Step(self.key, chunk=self.fresh + rest or None, outputs=outputs, settings=settings)
 
 
 def _logprobs(entries: Sequence[Mapping[str, Any]], alternatives: int) -> str:
@@ -131,11 +136,13 @@ class Gguf(SteppedEngine):
         asked = asking.asked(
             request,
             parameters,
-            has_template=self._files.has_template,
+            template=self._files.template,
             takes_images=self._files.projector is not None,
         )
         how = asking.sampling(parameters, request.request_id)
         form = asking.form(parameters)
+        if asked.tools and asked.tools.required:
+            form = {"json_schema": asked.tools.schema()}
         body = llama.body_of(asked, how, form, seeded="seed" in parameters)
         for place, image in asked.images:
             size_of(image, f"input {place}")
@@ -146,7 +153,16 @@ class Gguf(SteppedEngine):
             body["lora"] = [{"id": n, "scale": scale} for n, scale in enumerate(strengths)]
         places = asked.most_tokens + _TEMPLATE_TOKENS + _IMAGE_TOKENS * len(asked.images)
         places = min(places + how.max_tokens, self._context)
-        self._running[key] = run = _Running(key, parameters, how, body, places, asked.images)
+        self._running[key] = run = _Running(
+            key,
+            asked.shown(parameters),
+            how,
+            body,
+            places,
+            asked.images,
+            Speech(asked.tools),
+            request.request_id,
+        )
         self._waiting.append(run)
         self._admit()
 

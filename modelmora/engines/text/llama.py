@@ -21,6 +21,7 @@ from modelmora.engines.files import broken
 from modelmora.engines.text import asking
 from modelmora.engines.text.asking import Asked, Sampling
 from modelmora.engines.text.files import GgufModel
+from modelmora.engines.text.tools import turn_form
 from modelmora.errors import Code, RequestError
 from modelmora.sandbox import kernel, seccomp
 
@@ -192,7 +193,10 @@ def body_of(
         "cache_prompt": not seeded and not how.greedy,
         **form,
     }
-    turns: list[dict[str, Any]] = [{"role": t.role, "content": t.content} for t in asked.turns]
+    turns = [turn_form(turn, parsed=False) for turn in asked.turns]
+    if asked.tools:
+        # Shown to the model by its template, while calls are read by us, as of all our models.
+        body |= {"tools": [*asked.tools.told], "tool_choice": "none"}
     if not turns and "json_schema" in form:
         # Asked without a template, llama.cpp takes a schema that it cannot use for none.
         turns = [{"role": "user", "content": asked.prompt}]
@@ -261,7 +265,7 @@ def _fault(error: Mapping[str, Any], body: Mapping[str, Any]) -> RequestError:
 
 def _refused(body: Mapping[str, Any]) -> RequestError:
     what = "one of the images" if "image_url" in str(body.get("messages")) else "this prompt"
-    for name in ("grammar", "json_schema"):
+    for name in ("grammar", "json_schema", "tools"):
         what = f"`{name}`, or {what}" if name in body else what
     return RequestError(Code.INVALID_INPUT, f"the model cannot read {what}")
 

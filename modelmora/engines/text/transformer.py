@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from modelmora.engines.text.asking import Asked
 from modelmora.engines.text.batch import Batch
 from modelmora.engines.text.choosing import Row
 from modelmora.engines.text.files import SLOTS, context_of, room_for, token_bytes
+from modelmora.engines.text.tools import TOOL_CALLS, Speech, turn_form
 from modelmora.engines.text.words import Words
 from modelmora.errors import Code, RequestError
 from modelmora.messages import InferenceRequest, Parameter
@@ -32,17 +34,15 @@ from modelmora.messages import InferenceRequest, Parameter
 _ONLY_GGUF = ("grammar", "json_schema", "loras")
 
 
+@dataclass(slots=True)
 class _Answer:
     """One request: its row, and its text so far."""
 
-    def __init__(self, row: Row, words: Words, parameters: Mapping[str, Parameter]) -> None:
-        self.row, self.words, self.parameters = row, words, parameters
-        self.text: list[str] = []
-
-    def say(self, text: str) -> str | None:
-        if text:
-            self.text.append(text)
-        return text or None
+    row: Row
+    words: Words
+    speech: Speech
+    parameters: Mapping[str, Parameter]
+    request_id: str
 
 
 class Transformer(SteppedEngine):
@@ -94,14 +94,19 @@ class Transformer(SteppedEngine):
         asked = asking.asked(
             request,
             parameters,
-            has_template=bool(self._tokenizer.chat_template),
+            template=self._tokenizer.chat_template,
             takes_images=False,
         )
+        if asked.tools and asked.tools.required:
+            message = "`tool_choice: required` is for GGUF models only"
+            raise RequestError(Code.INVALID_INPUT, message)
         how = asking.sampling(parameters, request.request_id)
         ids = self._ids(asked)
         asking.check_length(len(ids), self._context)
         row = Row(key, ids, how)
-        self._answers[key] = _Answer(row, Words(self._decode, how.stop), parameters)
+        words, speech = Words(self._decode, how.stop), Speech(asked.tools)
+        shown = asked.shown(parameters)
+        self._answers[key] = _Answer(row, words, speech, shown, request.request_id)
         self._waiting.append(row)
 
     def step(self) -> Sequence[Step]:
@@ -156,22 +161,24 @@ class Transformer(SteppedEngine):
             return Step(row.key, error=RequestError(Code.INFERENCE_FAILED, message)), True
         row.answer.append(token)
         ended = token in self._ends
-        said = None if ended else answer.say(answer.words.add(token))
+        said = "" if ended else answer.speech.add(answer.words.add(token))
         full = len(row.answer) >= row.how.max_tokens
         full = full or len(row.prompt) + len(row.answer) >= self._context
         if not (ended or answer.words.stopped or full):
             return (Step(row.key, chunk=said) if said else None), False
-        rest = answer.say(answer.words.end())
+        said += answer.speech.add(answer.words.end())
         finish = "stop" if ended or answer.words.stopped else "length"
-        return self._end(answer, (said or "") + (rest or ""), finish), True
+        return self._end(answer, said, finish), True
 
     def _end(self, answer: _Answer, fresh: str, finish: str) -> Step:
         row = answer.row
-        outputs = ["".join(answer.text)]
+        rest, output, called = answer.speech.end(answer.request_id)
+        outputs = [output]
         if row.how.logprobs is not None:
             outputs.append(json.dumps([*self._logprobs(row)]))
+        finish = TOOL_CALLS if called else finish
         settings = asking.told(answer.parameters, row.how, finish, len(row.prompt), len(row.answer))
-        return Step(row.key, chunk=fresh or None, outputs=outputs, settings=settings)
+        return Step(row.key, chunk=fresh + rest or None, outputs=outputs, settings=settings)
 
     def _logprobs(self, row: Row) -> Iterator[Mapping[str, Any]]:
         for token, value, others in row.logprobs:
@@ -184,10 +191,11 @@ class Transformer(SteppedEngine):
     def _ids(self, asked: Asked) -> list[int]:
         """The tokens of a prompt. Raises RequestError."""
         if asked.turns:
-            turns = [{"role": turn.role, "content": turn.content} for turn in asked.turns]
+            turns = [turn_form(turn, parsed=True) for turn in asked.turns]
+            tools = [*asked.tools.told] if asked.tools else None
             try:
                 text = self._tokenizer.apply_chat_template(
-                    turns, add_generation_prompt=True, tokenize=False
+                    turns, tools=tools, add_generation_prompt=True, tokenize=False
                 )
             except (TemplateError, TypeError, ValueError):
                 message = "the model's chat template does not take this conversation"

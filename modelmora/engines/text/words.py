@@ -50,12 +50,12 @@ class Words:
         if found:
             self.stopped, self._held = True, ""
             return text[: min(found)]
-        held = 0 if last else max((_begun(text, stop) for stop in self._stop), default=0)
+        held = 0 if last else max((begun(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - held :]
         return text[: len(text) - held]
 
 
-def _begun(text: str, stop: str) -> int:
+def begun(text: str, stop: str) -> int:
     """How many characters at the end of the text may be the begin of the stop string."""
     longest = min(len(stop) - 1, len(text))
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

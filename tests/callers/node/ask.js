@@ -6,7 +6,7 @@ import { compatibilityPartitioner, Consumer, MessagesStreamModes, Producer } fro
 
 const schema = (name) => JSON.parse(readFileSync(`schemas/${name}.avsc`));
 const type = (name) => avro.Type.forSchema(schema(name), { wrapUnions: true });
-const REQUEST = Buffer.from("c301f7d76648f9ba818e", "hex"); // the header of InferenceRequest
+const REQUEST = Buffer.from("c301cb7de1a67dad3fbf", "hex"); // the header of InferenceRequest
 
 const [model, text] = process.argv.slice(2);
 const namespace = process.env.NAMESPACE ?? "modelmora";

@@ -22,7 +22,7 @@ from tests.tiny_models import make_tiny
 from tests.tiny_pipelines import make_pipeline
 from tests.tiny_pooled import write_bert
 from tests.tiny_texts import (
-    TEMPLATE,
+    TOOL_TEMPLATE,
     make_tiny_gguf,
     make_tiny_text,
     write_lora,
@@ -31,7 +31,7 @@ from tests.tiny_texts import (
 
 INLINE = 300_000
 """What is larger goes through the store of objects."""
-WITH_TEMPLATE = {"tokenizer.chat_template": TEMPLATE}
+WITH_TEMPLATE = {"tokenizer.chat_template": TOOL_TEMPLATE}
 RATINGS = {"0": "normal", "1": "nsfw", "2": "sexy"}
 
 

@@ -16,12 +16,12 @@ from modelmora.messages import Status
 from modelmora.wire import new_request_id
 from tests.nodes import GatewayProcess
 from tests.stations import Station
-from tests.tiny_texts import TEMPLATE
+from tests.unit.engines.text.rig import OFFERED
 
 BOTH = ("tensors", "gguf")
-WITH_TEMPLATE = {"tokenizer.chat_template": TEMPLATE}
 TRIES = 10
 LONG = 1500  # tokens: longer than it takes to hang up
+DIM: Any = json.loads(OFFERED)[0]
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 
 
@@ -109,6 +109,46 @@ def test_our_own_door_streams_the_same(client: openai.OpenAI) -> None:
             texts += last.get("text", "")
     # Nothing was told before the outcome, or by then all of it.
     assert texts in ("", last["outputs"][0])
+
+
+def calls_of(choice: Any) -> Any:
+    return choice.message.tool_calls
+
+
+def called(client: openai.OpenAI, **more: Any) -> Any:
+    """The first answer, of a model of noise, whose blanks leave room for its call."""
+    for seed in range(TRIES):
+        asked: Any = {"model": "gguf", "messages": HELLO, "seed": seed, "tools": [DIM], **more}
+        with client.chat.completions.stream(**asked) as stream:
+            found = stream.get_final_completion().choices[0]
+        if found.finish_reason == "tool_calls":
+            whole = client.chat.completions.create(**asked).choices[0]
+            assert whole.finish_reason == "tool_calls"
+            (ours,), (theirs,) = calls_of(found), calls_of(whole)
+            assert (ours.function.name, ours.function.arguments) == (
+                theirs.function.name,
+                theirs.function.arguments,
+            )
+            return found
+        assert found.finish_reason == "length"
+    raise AssertionError("none was made")
+
+
+def test_a_tool_that_must_be_called_is(client: openai.OpenAI) -> None:
+    found = called(client, tool_choice={"type": "function", "function": {"name": "dim"}})
+    (call,) = found.message.tool_calls
+    assert call.function.name == "dim"
+    assert json.loads(call.function.arguments) in ({"a": 1}, {"a": 2})
+    said: Any = [*HELLO, found.message, {"role": "tool", "tool_call_id": call.id, "content": "5"}]
+    again = client.chat.completions.create(model="gguf", messages=said, max_tokens=3)
+    assert again.usage
+    assert again.usage.prompt_tokens > len("<user>Hello<assistant><tool>5<assistant>")
+
+
+def test_a_model_that_knows_no_tools_says_so(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="knows no tools") as caught:
+        client.chat.completions.create(model="tensors", messages=HELLO, tools=[DIM])
+    assert caught.value.code == "invalid_input"
 
 
 def test_tokens_that_were_embedded_are_counted(client: openai.OpenAI) -> None:

@@ -39,9 +39,9 @@ def test_a_cancel_midway_frees_the_slot(station: Station) -> None:
 
 
 def test_after_a_kill_the_text_continues_where_it_is_the_same(station: Station) -> None:
-    ordered = station.send(3, words=150, ms=5)
-    seeded = station.send(3, words=150, ms=5, seed=7)
-    unseeded = station.send(3, words=150, ms=5, seed=-1)
+    ordered = station.send(3, words=600, ms=5)
+    seeded = station.send(3, words=600, ms=5, seed=7)
+    unseeded = station.send(3, words=600, ms=5, seed=-1)
     everyone = [*ordered, *seeded, *unseeded]
     station.shown(everyone)
     os.kill(station.child(), signal.SIGKILL)

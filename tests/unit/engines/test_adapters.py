@@ -114,7 +114,7 @@ def outputs(
     made.load(base, {"device": "cpu", ADAPTER: adapter and str(adapter)})
     (answer,) = answers(made, task, inputs)
     assert not isinstance(answer, Exception), answer
-    return numbers(answer[0], answer[0].name)  # type: ignore[union-attr]
+    return numbers(answer[0], answer[0].name)  # type: ignore[union-attr,arg-type]
 
 
 KINDS: dict[str, tuple[str, str, Sequence[Content], str | None]] = {

@@ -8,7 +8,6 @@ import html
 import re
 import shlex
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,20 +15,16 @@ import pytest
 from starlette.types import Message
 
 from modelmora.errors import Code
-from modelmora.gateway.doors.batches.described import EXAMPLE
 from modelmora.gateway.doors.rest.routes import JSON_OVER_RECORD, create_app
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor
-from modelmora.objects import Objects
-from modelmora.objects.folder import FolderStore
-from modelmora.settings.objects import ObjectSettings
+from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor, ToolCall
 from modelmora.web.problems import DoorCode
 from modelmora.wire.tensors import framed
 from tests.unit.gateway.fakes import FakeHall, finished
 
 LIMIT = 1000
-UPLOADED: Any = {"data": {"purpose": "batch"}, "files": {"file": ("in.jsonl", b"{}\n")}}
+CALL = {"id": "c", "name": "dim", "arguments": "{}"}
 REF = {"uri": "s3://b/k", "sha256": "00", "size": 1, "media_type": "image/png", "expires_at": 2}
 
 
@@ -58,6 +53,8 @@ async def test_every_kind_of_input_goes_in_and_comes_out(
         {"name": "t", "dtype": "FP32", "shape": [2, 1], "data": [[0.5], [-1.0]]},
         REF,
         {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "content": "5", "name": "dim", "tool_call_id": "c"},
     ]
     answer = await client.post("/infer/echo", json={"inputs": inputs})
     assert answer.status_code == 200
@@ -67,6 +64,8 @@ async def test_every_kind_of_input_goes_in_and_comes_out(
         Tensor("t", "FP32", (2, 1), bytes.fromhex("0000003f000080bf")),
         ObjectRef("s3://b/k", "00", 1, "image/png", 2),
         ChatMessage("user", "hello"),
+        ChatMessage("assistant", "", None, (ToolCall(**CALL),)),
+        ChatMessage("tool", "5", "dim", None, "c"),
     )
     assert answer.json() == {
         "request_id": "made-here",
@@ -317,24 +316,17 @@ async def test_what_the_pages_say_is_no_html_of_strangers(
         assert "localhost:8080" in page
 
 
-async def ids_of_batches(hall: FakeHall, client: httpx.AsyncClient, folder: Path) -> dict[str, str]:
-    """What stands for the words of the examples."""
-    hall.shelf.objects = Objects(FolderStore(folder, 1 << 30), ObjectSettings())
-    del client.headers["content-type"]
-    files = []
-    for _ in range(2):
-        answer = await client.post("/v1/files", **UPLOADED)
-        assert answer.status_code == 200, answer.text
-        files.append(answer.json()["id"])
-    asked = {"input_file_id": files[0], "endpoint": "/v1/embeddings"}
-    batch = (await client.post("/v1/batches", json=asked)).json()["id"]
-    return {EXAMPLE["input_file_id"]: files[0], "FILE_ID": files[1], "BATCH_ID": batch}
+async def with_ids(hall: FakeHall, example: str) -> str:
+    """The example with the ids of a file and a batch that are there."""
+    with hall.shelf.incoming(3) as (_, path):
+        file = await hall.batches.add_file(path, "in.jsonl")
+    batch = await hall.batches.create(file.id, "/v1/embeddings", None)
+    return example.replace("FILE_ID", file.id).replace("BATCH_ID", batch.id)
 
 
 async def test_every_example_of_the_docs_runs_as_it_stands(
-    hall: FakeHall, client: httpx.AsyncClient, tmp_path: Path
+    hall: FakeHall, client: httpx.AsyncClient
 ) -> None:
-    ids = {"REQUEST_ID": "done"} | await ids_of_batches(hall, client, tmp_path)
     hall.answers = {
         "smollm2": ("Hello.",),
         "all-minilm-l6-v2": (Tensor("embedding", "FP32", (1, 1), bytes(4)),),
@@ -361,20 +353,24 @@ async def test_every_example_of_the_docs_runs_as_it_stands(
         for method in each
     ]
     assert len(examples) == len(operations)
-    for example in sorted(examples, key=lambda each: "-X DELETE" in each):
-        for word, meant in ids.items():
-            example = example.replace(word, meant)
+    for example in examples:
+        if "FILE_ID" in example or "BATCH_ID" in example:
+            example = await with_ids(hall, example)
         _, url, *options = shlex.split(example.replace("\\\n", ""))
+        if "-F" in options:
+            sent: Any = {"files": {"file": b"{}"}, "data": {"purpose": "batch"}}
+            form = httpx.Request("POST", url, **sent)  # without the client's own content-type
+            taken = await client.send(form)
+            assert taken.status_code == 200, taken.text
+            continue
         given = dict(zip(options[::2], options[1::2], strict=True))
-        form = "-F" in given
         name, _, value = given.get("-H", "accept: */*").partition(": ")
-        method = given.get("-X", "POST" if form or "-d" in given else "GET")
+        method = given.get("-X", "POST" if "-d" in given else "GET")
         answer = await client.request(
             method,
-            url,
+            url.replace("REQUEST_ID", "done"),
             content=given.get("-d"),
             headers={name: value},
-            **(UPLOADED if form else {}),
         )
         assert answer.status_code in (200, 201, 202), example
     assert "modelmora_gateway_waiting" in (await client.get("/metrics")).text

@@ -16,7 +16,7 @@ from modelmora.gateway.doors.grpc.inference import SERVICE
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor
+from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor, ToolCall
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
 from tests.unit.gateway.fakes import FakeHall
@@ -67,6 +67,14 @@ async def test_every_kind_of_input_goes_in_and_comes_out(hall: FakeHall, stub: A
                 )
             ),
             pb.Content(message=pb.ChatMessage(role="user", content="hello")),
+            pb.Content(
+                message=pb.ChatMessage(
+                    role="assistant",
+                    name="",
+                    tool_calls=[pb.ToolCall(id="c", name="dim", arguments="{}")],
+                )
+            ),
+            pb.Content(message=pb.ChatMessage(role="tool", content="5", tool_call_id="c")),
         ],
         priority="high",
         timeout_ms=5000,
@@ -88,6 +96,8 @@ async def test_every_kind_of_input_goes_in_and_comes_out(hall: FakeHall, stub: A
         Tensor("t", "INT64", (1,), bytes(8)),
         ObjectRef("s3://b/k", "00", 1, "image/png", 2),
         ChatMessage("user", "hello"),
+        ChatMessage("assistant", "", "", (ToolCall("c", "dim", "{}"),)),
+        ChatMessage("tool", "5", tool_call_id="c"),
     )
     assert ask.parameters == {"a": None, "b": True, "c": 1, "d": 1.5, "e": "x", "f": ("y", "z")}
     assert (ask.lane, ask.timeout_ms, ask.request_id) == (Lane.HIGH, 5000, "mine")

@@ -31,6 +31,7 @@ from modelmora.messages import (
     Status,
     Tensor,
     Timings,
+    ToolCall,
 )
 
 texts = st.text(max_size=20)
@@ -45,7 +46,14 @@ contents = st.lists(
         blobs,
         tensors,
         st.builds(ObjectRef, texts, texts, longs, texts, longs),
-        st.builds(ChatMessage, texts, texts),
+        st.builds(
+            ChatMessage,
+            texts,
+            texts,
+            st.none() | texts,
+            st.none() | st.lists(st.builds(ToolCall, texts, texts, texts), max_size=3).map(tuple),
+            st.none() | texts,
+        ),
     ),
     max_size=4,
 ).map(tuple)

@@ -25,7 +25,7 @@ WITHOUT_MESSAGE = {"audit_event", "metric_sample"}
 RECORDS: dict[str, type[Any]] = {
     **{
         name: getattr(messages, name)
-        for name in ("ChatMessage", "ObjectRef", "Source", "Tensor", "Timings")
+        for name in ("ChatMessage", "ObjectRef", "Source", "Tensor", "Timings", "ToolCall")
     },
     **{pair.message.__name__: pair.message for pair in PAIRS},
     "Error": messages.ErrorInfo,

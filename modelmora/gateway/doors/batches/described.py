@@ -109,7 +109,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {"description": "It failed; `error.code` is stable.", "model": ErrorAnswer}
 }
 _JSONL = {"application/jsonl": {"schema": {"type": "string"}}}
-EXAMPLE = {"input_file_id": "file-0199d3a07c1e70008000", "endpoint": "/v1/embeddings"}
+_EXAMPLE = {"input_file_id": "FILE_ID", "endpoint": "/v1/embeddings"}
 
 
 def _operation(summary: str, description: str, answer: Any, **extra: Any) -> dict[str, Any]:
@@ -155,13 +155,14 @@ _FORM = {
         "expires_after[seconds]": {"type": "integer"},
     },
 }
-_UPLOADED = {"purpose": "batch", "file": "@in.jsonl"}
 UPLOAD = _operation(
     "Upload a file of requests",
     "JSON Lines, 200 MB at most, kept for 7 days or less. Each line has `custom_id`, `method` "
     "(POST), `url` (the endpoint of the batch) and `body`.",
     FileAnswer,
-    requestBody=_body("multipart/form-data", _FORM, example=_UPLOADED),
+    requestBody=_body(
+        "multipart/form-data", _FORM, example={"purpose": "batch", "file": "@in.jsonl"}
+    ),
 )
 FILES = _operation(
     "List your files",
@@ -188,7 +189,7 @@ CREATE = _operation(
     "answered is in the output file, what is refused in the error file.",
     BatchAnswer,
     requestBody=_body(
-        "application/json", {"$ref": "#/components/schemas/BatchBody"}, example=EXAMPLE
+        "application/json", {"$ref": "#/components/schemas/BatchBody"}, example=_EXAMPLE
     ),
 )
 BATCHES = _operation("List your batches", "For 7 days.", BatchList, parameters=_PAGE)

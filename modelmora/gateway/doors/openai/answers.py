@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from modelmora.errors import Code
+from modelmora.gateway.doors.openai.offered import calls_of
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import InferenceResult, RegistryRecord, Tensor
+from modelmora.messages import ChatMessage, InferenceResult, RegistryRecord, Tensor
 from modelmora.web.problems import DoorCode
 from modelmora.wire.tensors import BadTensor, to_nested
 
@@ -26,7 +27,10 @@ class Chat:
     @staticmethod
     def choice(index: int, result: InferenceResult) -> dict[str, Any]:
         """A whole answer."""
-        message = {"role": "assistant", "content": text_of(result), "refusal": None}
+        text, calls = text_of(result), calls_of(result.outputs[0])
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if calls:
+            message |= {"content": text or None, "tool_calls": calls}
         return {"index": index, "message": message, **Chat._end(result)}
 
     @staticmethod
@@ -37,6 +41,19 @@ class Chat:
         begun = {"role": "assistant", "content": ""}
         delta = begun if text is None else {"content": text}
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+    @staticmethod
+    def calls(index: int, result: InferenceResult) -> list[dict[str, Any]]:
+        """The parts of an answer that call tools, each of them whole."""
+        return [
+            {
+                "index": index,
+                "delta": {"tool_calls": [{"index": number, **call}]},
+                "logprobs": None,
+                "finish_reason": None,
+            }
+            for number, call in enumerate(calls_of(result.outputs[0]))
+        ]
 
     @staticmethod
     def _end(result: InferenceResult) -> dict[str, Any]:
@@ -63,6 +80,11 @@ class Completion:
         return Completion._choice(index, text or "", result)
 
     @staticmethod
+    def calls(_index: int, _result: InferenceResult) -> list[dict[str, Any]]:
+        """None: a prompt that is continued as it stands offers no tools."""
+        return []
+
+    @staticmethod
     def _choice(index: int, text: str, result: InferenceResult | None) -> dict[str, Any]:
         told = result and _logprobs(result)
         shown = None
@@ -84,8 +106,9 @@ Shape = type[Chat] | type[Completion]
 
 def text_of(result: InferenceResult) -> str:
     """The text of an answer. Raises Refusal where the model answers otherwise."""
-    if result.outputs and isinstance(result.outputs[0], str):
-        return result.outputs[0]
+    match result.outputs:
+        case [str() as text, *_] | [ChatMessage(content=text), *_]:
+            return text
     raise _unsuited(result, "answers no text; ask a model of task txt2txt")
 
 

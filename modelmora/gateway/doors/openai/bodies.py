@@ -2,58 +2,39 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
-    model_validator,
 )
 
-from modelmora.errors import Code
 from modelmora.gateway.choosing import Suit
-from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.doors.openai.offered import Called, NamedTool, Tool, parameters_of
+from modelmora.gateway.doors.openai.parts import Form, Part, image, invalid
 from modelmora.messages import ChatMessage, Content, Parameter
 
 IGNORED = frozenset(
     {
         "metadata",
-        "parallel_tool_calls",
         "prompt_cache_key",
         "safety_identifier",
         "service_tier",
         "store",
-        "tool_choice",
         "user",
     }
 )
-"""Fields that say nothing of the answer, or only go with one that is refused."""
+"""Fields that say nothing of the answer."""
 MOST_CHOICES = 16
 MOST_TEXTS = 2048
-_IMAGE = "data:image/"
 Number = StrictInt | StrictFloat
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _told(cls, found: Any) -> Any:
-        """Members that are null are not told: answers of ours, sent back, are full of them."""
-        if isinstance(found, dict):
-            return {name: value for name, value in found.items() if value is not None}
-        return found
-
-
-class Asking(_Body):
+class Asking(Form):
     """What every body reads: the model; none, or `default`, is the default of the task."""
 
     task: ClassVar[str]
@@ -65,31 +46,18 @@ class Asking(_Body):
         return Suit(self.task)
 
 
-class ImageUrl(_Body):
-    """An image that the URL itself holds: `data:image/png;base64,...`."""
-
-    url: StrictStr
-    detail: StrictStr | None = None
-
-
-class Part(_Body):
-    """A part of a message."""
-
-    type: Literal["text", "image_url"]
-    text: StrictStr = ""
-    image_url: ImageUrl | None = None
-
-
-class Message(_Body):
+class Message(Form):
     """One turn of a conversation."""
 
     role: StrictStr
     content: StrictStr | list[Part] | None = None
     name: StrictStr | None = None
     refusal: StrictStr | None = None
+    tool_calls: list[Called] | None = None
+    tool_call_id: StrictStr | None = None
 
 
-class JsonSchema(_Body):
+class JsonSchema(Form):
     """A schema with its name."""
 
     name: StrictStr = ""
@@ -98,7 +66,7 @@ class JsonSchema(_Body):
     strict: StrictBool | None = None
 
 
-class ResponseFormat(_Body):
+class ResponseFormat(Form):
     """What an answer must be."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -111,14 +79,14 @@ class ResponseFormat(_Body):
         if self.type == "json_object":
             return {"json_schema": '{"type": "object"}'}
         if self.json_schema is None:
-            raise _invalid("response_format.json_schema: is missing")
+            raise invalid("response_format.json_schema: is missing")
         try:
             return {"json_schema": json.dumps(self.json_schema.rules)}
         except RecursionError:
-            raise _invalid("response_format.json_schema: it is nested too deeply") from None
+            raise invalid("response_format.json_schema: it is nested too deeply") from None
 
 
-class StreamOptions(_Body):
+class StreamOptions(Form):
     """What a stream tells beside the text."""
 
     include_usage: StrictBool = False
@@ -174,6 +142,9 @@ class ChatBody(Sampled):
     logprobs: StrictBool | None = None
     top_logprobs: StrictInt | None = None
     response_format: ResponseFormat | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["auto", "none", "required"] | NamedTool | None = None
+    parallel_tool_calls: StrictBool | None = None
 
     @property
     def suit(self) -> Suit:
@@ -188,7 +159,8 @@ class ChatBody(Sampled):
             found["max_tokens"] = self.max_completion_tokens
         if self.logprobs:
             found["logprobs"] = self.top_logprobs or 0
-        return found | (self.response_format.parameters() if self.response_format else {})
+        found |= self.response_format.parameters() if self.response_format else {}
+        return found | parameters_of(self.tools, self.tool_choice, self.parallel_tool_calls)
 
     def asked(self) -> list[tuple[Content, ...]]:
         """The conversation, and the images of its last turn behind it. Raises Refusal."""
@@ -196,7 +168,7 @@ class ChatBody(Sampled):
         images: list[Content] = []
         for place, message in enumerate(self.messages):
             if images:
-                raise _invalid(f"messages.{place}: images belong to the last message")
+                raise invalid(f"messages.{place}: images belong to the last message")
             parts = message.content
             if isinstance(parts, list):
                 images += [
@@ -205,7 +177,10 @@ class ChatBody(Sampled):
                 parts = "\n".join(part.text for part in parts if part.type == "text")
             # OpenAI's newer name for what chat templates call `system`.
             role = "system" if message.role == "developer" else message.role
-            turns.append(ChatMessage(role, parts or ""))
+            if role == "tool" and message.tool_call_id is None:
+                raise invalid(f"messages.{place}.tool_call_id: says which call is answered")
+            calls = tuple(each.call() for each in message.tool_calls or ()) or None
+            turns.append(ChatMessage(role, parts or "", message.name, calls, message.tool_call_id))
         return [(*turns, *images)]
 
 
@@ -239,7 +214,7 @@ class EmbeddingBody(Asking):
         return [self.input] if isinstance(self.input, str) else self.input
 
 
-class Document(_Body):
+class Document(Form):
     """A document as an object."""
 
     text: StrictStr
@@ -288,19 +263,3 @@ class ImageBody(Asking):
 
 
 _IMAGE_PARAMETERS = ("size", "seed", "steps", "guidance", "negative_prompt", "scheduler")
-
-
-def image(place: str, part: Part) -> bytes:
-    """The image that a part holds; `place` is where it stands. Raises Refusal."""
-    url = part.image_url.url if part.image_url else ""
-    head, _, data = url.partition(",")
-    if not (head.startswith(_IMAGE) and head.endswith(";base64")):
-        raise _invalid(f"{place}: an image is a URL `{_IMAGE}png;base64,...`")
-    try:
-        return base64.b64decode(data, validate=True)
-    except ValueError:  # binascii.Error, and characters beyond ASCII
-        raise _invalid(f"{place}: the image is no base64") from None
-
-
-def _invalid(message: str) -> Refusal:
-    return Refusal(Code.INVALID_INPUT, message)

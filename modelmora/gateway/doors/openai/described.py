@@ -141,7 +141,8 @@ _STREAMED = "With `stream` it comes as server-sent events, the last of which is 
 OPERATIONS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": _operation(
         "Continue a conversation",
-        f"For models of task txt2txt that have a chat template. {_STREAMED}",
+        f"For models of task txt2txt with a chat template; `tools` where that shows them. "
+        f"{_STREAMED}",
         ChatBody,
         SampledAnswer,
         {"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]},

@@ -47,6 +47,8 @@ async def events(
                     yield chunk(shape.delta(piece.index, piece.text, None))
                 if piece and piece.result:
                     results[piece.index] = piece.result
+                    for call in shape.calls(piece.index, piece.result):
+                        yield chunk(call)
                     yield chunk(shape.delta(piece.index, None, piece.result))
                 if len(results) == count:
                     break

@@ -11,7 +11,8 @@ from pydantic import Field, StrictBool, StrictStr
 
 from modelmora.errors import Code
 from modelmora.gateway.doors.openai.answers import numbers
-from modelmora.gateway.doors.openai.bodies import MOST_TEXTS, Asking, Number, Part, image
+from modelmora.gateway.doors.openai.bodies import MOST_TEXTS, Asking, Number
+from modelmora.gateway.doors.openai.parts import Part, image
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Content, InferenceResult, Parameter, Tensor
 from modelmora.wire.tensors import BadTensor, to_nested

@@ -14,6 +14,7 @@ from modelmora.gateway.doors.batches.described import BatchBody
 from modelmora.gateway.doors.guarded import OPEN_PATHS
 from modelmora.gateway.doors.miraveja import described as miraveja
 from modelmora.gateway.doors.oip import described as oip
+from modelmora.gateway.doors.ollama import described as ollama
 from modelmora.gateway.doors.openai import described as openai
 from modelmora.gateway.doors.rest import forms
 from modelmora.gateway.doors.rest.bodies import InferBody, ObjectBody, OrderBody
@@ -33,6 +34,7 @@ TAGS = [
     {"name": "infer", "description": "Run a model"},
     {"name": "jobs", "description": "Run a model without waiting"},
     {"name": "openai", "description": "What clients of OpenAI's call"},
+    {"name": "ollama", "description": "What clients of Ollama's call"},
     {"name": "oip", "description": "What clients of the Open Inference Protocol (v2) call"},
     {"name": "miraveja", "description": "What MiraVeja's services call"},
     {"name": "models", "description": "Which models there are"},
@@ -313,10 +315,11 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     named = schema.setdefault("components", {}).setdefault("schemas", {})
     bodies = (InferBody, OrderBody, ObjectBody, Problem, ModelConfig, ModelDetails, Choice)
     named[miraveja.REQUEST] = miraveja.EITHER
-    for model in (*bodies, *openai.BODIES, BatchBody, *oip.BODIES, *miraveja.BODIES):
+    others = (*bodies, *openai.BODIES, BatchBody, *oip.BODIES, *miraveja.BODIES)
+    for name, model in {**{each.__name__: each for each in others}, **ollama.BODIES}.items():
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
-        named[model.__name__] = own
+        named[name] = own
     schema["components"]["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "Where keys are asked for."}
     }
@@ -332,7 +335,7 @@ def _shut(path: str) -> dict[str, Any]:
     told: dict[str, Any] = {
         "description": "A key is needed, and this is none that holds: `unauthenticated`."
     }
-    for door in (openai, oip, miraveja):
+    for door in (openai, oip, miraveja, ollama):
         if path.startswith(door.PREFIX):
             return {**told, **door.ENVELOPE}
     return {**told, **_problem()}

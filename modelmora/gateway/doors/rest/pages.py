@@ -19,9 +19,7 @@ from modelmora.web.look import code, page, status_line, table
 DEFAULT_MODEL = "all-minilm-l6-v2"
 _HOST = re.compile(r"[\w.\-]+(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?")
 _LINKS = {"API": "/docs", "OpenAPI": "/openapi.json", "Health": "/health", "Metrics": "/metrics"}
-_JSON, _FORM = "application/json", "multipart/form-data"
 _TRY = resources.files("modelmora.gateway.doors.rest").joinpath("docs.js").read_text()
-_NO_BODY: dict[str, Any] = {"content": {_JSON: {}}}
 
 
 def add_pages(app: FastAPI, hall: Hall) -> None:
@@ -49,12 +47,16 @@ def _model(hall: Hall) -> str:
     return DEFAULT_MODEL if DEFAULT_MODEL in names or not names else names[0]
 
 
-def _curl(base: str, path: str, body: Any = None, method: str = "post", media: str = _JSON) -> str:
+JSON, FORM = "application/json", "multipart/form-data"
+_NO_BODY: dict[str, Any] = {"content": {JSON: {}}}
+
+
+def _curl(base: str, path: str, body: Any = None, method: str = "post", media: str = JSON) -> str:
     parts = [f"curl {base}{path}"]
     if method != ("get" if body is None else "post"):
         parts.append(f"-X {method.upper()}")
-    if media == _FORM:
-        parts += [f"-F {name}={value}" for name, value in body.items()]
+    if media == FORM:
+        parts += [f"-F '{name}={value}'" for name, value in body.items()]
     elif body is not None:
         parts += ["-H 'content-type: application/json'", f"-d '{json.dumps(body)}'"]
     return " \\\n  ".join(parts)
@@ -116,17 +118,17 @@ def _operation(
     where = path.replace("{model_name}", model).replace("{name}", model).replace("{version}", "1")
     where = where.replace("{job_id}", "my-job").replace("{requestId}", "REQUEST_ID")
     where = where.replace("{file_id}", "FILE_ID").replace("{batch_id}", "BATCH_ID")
-    media, content = next(iter(operation.get("requestBody", _NO_BODY)["content"].items()))
-    example = content.get("example")
+    (media, body), *_ = (operation.get("requestBody") or _NO_BODY)["content"].items()
+    example = body.get("example")
     area = ""
-    if example:
+    if body:
         text = escape(json.dumps(example, indent=1))
         area = f'<textarea rows="7" spellcheck="false" aria-label="body">{text}</textarea>'
     return (
         f'<section id="{operation["operationId"]}"><h2><span class="verb">{method.upper()}</span>'
         f"{code(path)}</h2><p>{escape(operation['summary'])}.</p>"
         f'<p class="soft">{_prose(operation["description"])}</p>'
-        f"{_parameters(operation)}{_fields(schema, content.get('schema'))}"
+        f"{_parameters(operation)}{_fields(schema, body)}"
         f"<h3>Example</h3><pre>{escape(_curl(base, where, example, method, media))}</pre>"
         f"{_form(where, area) if method == 'get' or path.startswith('/infer') else ''}"
         f"<h3>Answers</h3>{_answers(operation)}</section>"
@@ -149,11 +151,12 @@ def _parameters(operation: dict[str, Any]) -> str:
     return f"<h3>Parameters</h3>{table(('name', ''), rows)}" if rows else ""
 
 
-def _fields(schema: dict[str, Any], body: dict[str, Any] | None) -> str:
-    if body is None:
+def _fields(schema: dict[str, Any], body: dict[str, Any]) -> str:
+    described = body.get("schema")
+    if described is None:
         return ""
-    name = body.get("$ref", "").rpartition("/")[2]
-    described = schema["components"]["schemas"][name] if name else body
+    if "$ref" in described:
+        described = schema["components"]["schemas"][described["$ref"].rpartition("/")[2]]
     rows = [
         (
             code(field) + _aside("" if field in described.get("required", ()) else "may be absent"),

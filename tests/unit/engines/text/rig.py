@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import copytree
 
 from modelmora.engines import CATALOG, Step, SteppedEngine, settings_for
 from modelmora.errors import RequestError
-from modelmora.messages import Content, InferenceRequest, Parameter
+from modelmora.messages import ChatMessage, Content, InferenceRequest, Parameter
 
 MOST_STEPS = 20_000
 
@@ -56,7 +57,9 @@ def ask(engine: SteppedEngine, *requests: InferenceRequest) -> list[Step]:
     seen.until(engine, *range(len(requests)))
     for key, end in seen.ends.items():
         if end.outputs is not None:
-            assert seen.chunks[key] == end.outputs[0], "the chunks are the output"
+            output = end.outputs[0]
+            said = output.content if isinstance(output, ChatMessage) else output
+            assert seen.chunks[key] == said, "the chunks are the output"
     return [seen.ends[key] for key in range(len(requests))]
 
 
@@ -65,6 +68,26 @@ def text(engine: SteppedEngine, asked: InferenceRequest) -> str:
     assert end.outputs is not None, end.error
     assert isinstance(end.outputs[0], str)
     return end.outputs[0]
+
+
+OFFERED = json.dumps(
+    [
+        {
+            "type": "function",
+            "function": {
+                "name": "dim",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"a": {"$ref": "#/$defs/A"}},
+                    "required": ["a"],
+                    "additionalProperties": False,
+                    "$defs": {"A": {"enum": [1, 2]}},
+                },
+            },
+        }
+    ]
+)
+"""A tool whose arguments take few tokens."""
 
 
 def fault(engine: SteppedEngine, asked: InferenceRequest) -> RequestError:

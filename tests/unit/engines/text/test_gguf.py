@@ -18,7 +18,13 @@ from PIL import Image
 from modelmora.engines.base import LoadError, Step
 from modelmora.errors import Code
 from modelmora.messages import ChatMessage
-from tests.tiny_texts import CONTEXT, TEMPLATE, make_tiny_gguf, write_lora, write_projector
+from tests.tiny_texts import (
+    CONTEXT,
+    TEMPLATE,
+    make_tiny_gguf,
+    write_lora,
+    write_projector,
+)
 from tests.unit.engines.text.rig import Seen, add, ask, fault, plain, request, text, texts
 
 if TYPE_CHECKING:

@@ -10,9 +10,20 @@ import pytest
 
 from modelmora.engines.base import LoadError
 from modelmora.errors import Code
-from modelmora.messages import ChatMessage
-from tests.tiny_texts import CONTEXT, TEMPLATE, make_tiny_text
-from tests.unit.engines.text.rig import Seen, add, ask, copied, fault, plain, request, text, texts
+from modelmora.messages import ChatMessage, ToolCall
+from tests.tiny_texts import CONTEXT, TEMPLATE, TOOL_TEMPLATE, make_tiny_text
+from tests.unit.engines.text.rig import (
+    OFFERED,
+    Seen,
+    add,
+    ask,
+    copied,
+    fault,
+    plain,
+    request,
+    text,
+    texts,
+)
 
 if TYPE_CHECKING:
     from modelmora.engines.text.transformer import Transformer
@@ -104,6 +115,98 @@ def test_the_template_makes_the_prompt(engine: Transformer) -> None:
     assert "message.role" in TEMPLATE
     as_text = "<system>be<user>a<assistant>"
     assert text(engine, request(*turns, temperature=0)) == text(engine, plain(as_text))
+
+
+class Scripted:
+    """Says a text, four letters to a token, in place of what the tokens mean."""
+
+    text = ""
+
+    def __init__(self, *_: Any) -> None:
+        self.rest, self.stopped = self.text, False
+
+    def add(self, _token: int) -> str:
+        said, self.rest = self.rest[:4], self.rest[4:]
+        self.stopped = not self.rest
+        return said
+
+    def end(self) -> str:
+        return ""
+
+
+@pytest.fixture
+def caller(engine: Transformer, monkeypatch: pytest.MonkeyPatch) -> Transformer:
+    """The engine with a template that shows tools, and an answer that calls one."""
+    from modelmora.engines.text import transformer
+
+    said = '<tool_call>{"name": "dim", "arguments": {"a": 1}}</tool_call>'
+    monkeypatch.setattr(Scripted, "text", f"Now.\n{said}\n{said}")
+    monkeypatch.setattr(transformer, "Words", Scripted)
+    monkeypatch.setattr(engine._tokenizer, "chat_template", TOOL_TEMPLATE)
+    return engine
+
+
+def test_calls_of_tools_are_an_assistants_turn(caller: Transformer) -> None:
+    (end, one, none) = ask(
+        caller,
+        request("hi", tools=OFFERED),
+        request("hi", tools=OFFERED, parallel_tool_calls=False, logprobs=0),
+        request("hi", tools=OFFERED, tool_choice="none"),
+    )
+    assert end.outputs
+    assert one.outputs
+    turn, single = end.outputs[0], one.outputs[0]
+    assert isinstance(turn, ChatMessage)
+    assert isinstance(single, ChatMessage)
+    assert (turn.role, turn.content) == ("assistant", "Now.")
+    assert [(call.name, call.arguments) for call in turn.tool_calls or ()] == [
+        ("dim", '{"a": 1}')
+    ] * 2
+    assert single.tool_calls == (turn.tool_calls or ())[:1]
+    assert len(one.outputs) == 2
+    assert end.settings["finish_reason"] == "tool_calls"
+    assert end.settings["tools"] == ("dim",)
+    assert end.settings["prompt_tokens"] == len("dim<user>hi<assistant>")
+    assert texts([none]) == [Scripted.text]
+    assert none.settings["finish_reason"] == "stop"
+
+
+def test_a_call_that_is_cut_is_text(caller: Transformer) -> None:
+    (end,) = ask(caller, request("hi", tools=OFFERED, max_tokens=8))
+    assert texts([end]) == [Scripted.text[:32]]
+    assert end.settings["finish_reason"] == "length"
+
+
+def test_an_answer_of_a_tool_goes_into_the_prompt(caller: Transformer) -> None:
+    turns = (
+        ChatMessage("user", "a"),
+        ChatMessage("assistant", "", tool_calls=(ToolCall("c", "dim", '{"a": 1}'),)),
+        ChatMessage("tool", "5", "dim", None, "c"),
+    )
+    (end,) = ask(caller, request(*turns))
+    assert end.settings["prompt_tokens"] == len("<user>a<assistant><tool>5<assistant>")
+    broken = ChatMessage("assistant", "", tool_calls=(ToolCall("c", "dim", "{"),))
+    assert fault(caller, request(turns[0], broken)).code is Code.INVALID_INPUT
+
+
+def test_tools_that_cannot_be_used_are_refused(caller: Transformer) -> None:
+    for asked, words in (
+        (request("a", tools=OFFERED, tool_choice="required"), "GGUF models only"),
+        (request("a", tools=OFFERED, template=False), "the whole prompt"),
+        (request("a", tools="{"), "no"),
+        (request("a", tool_choice="required"), "needs `tools`"),
+    ):
+        refusal = fault(caller, asked)
+        assert refusal.code is Code.INVALID_INPUT
+        assert words in refusal.message
+
+
+def test_a_template_without_tools_takes_none(engine: Transformer) -> None:
+    called = ChatMessage("assistant", "", tool_calls=(ToolCall("c", "dim", "{}"),))
+    for asked in (request("a", tools=OFFERED), request(called, ChatMessage("tool", "5"))):
+        refusal = fault(engine, asked)
+        assert refusal.code is Code.INVALID_INPUT
+        assert refusal.message == "this model's chat template knows no tools"
 
 
 def test_each_sampling_parameter_narrows_the_choice(engine: Transformer) -> None:
