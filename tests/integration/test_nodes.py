@@ -197,14 +197,16 @@ def test_a_stop_without_a_broker(mortal: EmbeddedBroker, namespace: str, tmp_pat
 
 @pytest.mark.faults
 def test_two_nodes_share_stop_die_and_come_back(yard: Yard) -> None:
-    """Nothing is lost at a join, a stop and a kill; who comes back in time keeps his partitions."""
-    session = {"TIMING__SESSION_TIMEOUT_S": 25}
-    first, second = yard.node("n1", **session), yard.node("n2", **session)
+    """Nothing is lost at a join, a stop and a kill; who comes back has a half of the partitions.
+
+    Which half is not told: members are dynamic, and one that was killed comes back as another.
+    """
+    first, second = yard.node("n1"), yard.node("n2")
     sampler = Sampler(yard.servers, yard.group, yard.namespace)
     with first:
         yard.send(mixture(100, ms=10.0))
         with sampler, second:
-            shared = eventually(lambda: _two(yard.members()), "two members", CAP_S)
+            eventually(lambda: _halves(yard.members()), "two members", CAP_S)
             yard.send(mixture(100, ms=10.0))
             assert first.stop() == 0
             yard.send(mixture(100))
@@ -212,7 +214,7 @@ def test_two_nodes_share_stop_die_and_come_back(yard: Yard) -> None:
             second.kill()
             yard.send(mixture(100))
             second.start().wait_ready()
-            assert eventually(lambda: _two(yard.members()), "both again", CAP_S) == shared
+            eventually(lambda: _halves(yard.members()), "both again", CAP_S)
             yard.answered()
             second.kill()
             yard.send(mixture(100))
@@ -224,8 +226,7 @@ def test_two_nodes_share_stop_die_and_come_back(yard: Yard) -> None:
     assert verdict.counts["requests"] == 500
 
 
-def _two(
-    members: dict[str, set[tuple[str, int]]],
-) -> dict[str, set[tuple[str, int]]]:
-    """The members once both own something."""
-    return members if len(members) == 2 and all(members.values()) else {}
+def _halves(members: dict[str, set[tuple[str, int]]]) -> bool:
+    """Whether two members own as much each."""
+    sizes = {len(owned) for owned in members.values()}
+    return len(members) == 2 and len(sizes) == 1 and sizes != {0}
