@@ -64,6 +64,31 @@ def test_a_form_in_any_pieces() -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "filename"),
+    [
+        ('filename="données.jsonl"', "données.jsonl"),
+        ("filename*=utf-8''donn%C3%A9es.jsonl", ""),  # RFC 7578, 4.2: not to be used
+        (f"filename*{'1' * 5000}=x", None),
+        ("filename*=a\0b''x", ""),
+        ("filename*=idna''x%ff", ""),
+    ],
+)
+def test_names_beyond_ascii(told: str, filename: str | None) -> None:
+    part = f'--b\r\ncontent-disposition: form-data; name="file"; {told}\r\n\r\n'
+    form = Form("multipart/form-data; boundary=b")
+    if filename is not None:
+        assert [*form.feed(part.encode())] == [Head("file", filename)]
+        return
+    with pytest.raises(Refusal):
+        [*form.feed(part.encode())]
+
+
+def test_a_boundary_that_cannot_be_read() -> None:
+    with pytest.raises(Refusal):
+        Form(f"multipart/form-data; boundary*{'1' * 5000}=b")
+
+
+@pytest.mark.parametrize(
     ("broken", "why"),
     [
         (b"what comes first is no boundary", "broken"),

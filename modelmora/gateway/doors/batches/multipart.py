@@ -30,7 +30,7 @@ class Form:
 
     def __init__(self, content_type: str) -> None:
         """Raises Refusal where it is no form."""
-        kind, told = parse_options_header(content_type)
+        kind, told = _options(content_type)
         boundary = told.get(b"boundary", b"")
         if kind != b"multipart/form-data" or not 0 < len(boundary) <= _MOST_BOUNDARY:
             raise _refused("content-type is multipart/form-data; boundary=...")
@@ -73,7 +73,7 @@ class Form:
         self._headers[self._field.lower()] += data[start:end]
 
     def _on_head(self) -> None:
-        _, told = parse_options_header(self._headers[b"content-disposition"])
+        _, told = _options(self._headers[b"content-disposition"])
         if b"name" not in told:
             raise _refused("a part has no name")
         name, filename = told[b"name"], told.get(b"filename", b"")
@@ -86,6 +86,13 @@ class Form:
 
     def _on_end(self) -> None:
         self.ended = True
+
+
+def _options(value: str | bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    try:
+        return parse_options_header(value)
+    except (ValueError, LookupError):  # a charset that cannot read it, a number without end
+        raise _refused("a parameter of a header cannot be read") from None
 
 
 def _refused(why: str) -> Refusal:
