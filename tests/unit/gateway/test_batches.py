@@ -368,8 +368,7 @@ async def test_a_batch_goes_on_while_others_are_forgotten(
 
     monkeypatch.setattr(register, "take", forgetting)
     async with driven(hall):
-        batch = await begun(client, jsonl(line(1), line(2)))
-        done = await ended(client, batch.id)
+        done = await ended(client, (await begun(client, jsonl(line(1), line(2)))).id)
     assert (done.status, done.request_counts.completed) == ("completed", 2)
 
 

@@ -13,7 +13,7 @@ from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
 
 MOST_HEADERS = 8
-MOST_HEADER = 1024
+MOST_HEADER = 4096
 _MOST_BOUNDARY = 70  # RFC 2046, 5.1.1
 
 
