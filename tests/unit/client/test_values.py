@@ -26,6 +26,7 @@ from modelmora.client import (
     Ranked,
     Step,
     Text,
+    objects,
 )
 from modelmora.errors import Invalid, MissingExtra
 from modelmora.messages import (
@@ -348,6 +349,40 @@ def test_an_output_that_is_another_or_gone_is_not_written(
     with pytest.raises(CallError, match="no URL"):
         client.fetch(ObjectRef(ref.uri, ref.sha256, ref.size, ref.media_type, ref.expires_at))
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("lies", [b"", b"right and more of it"])
+def test_a_store_that_has_less_or_more_is_not_read_for_ever(
+    one: Gateway, client: Client, shop: Shop, lies: bytes
+) -> None:
+    ref = kept(one, b"right", "text/plain")
+    one.hall.store.kept[ref.uri] = lies, "text/plain"
+    with pytest.raises(CallError) as caught:
+        client.fetch(ref)
+    assert caught.value.code == "store_unavailable"
+    assert len(shop.asked) == (1 if lies else 4)
+
+
+def test_no_more_of_an_object_is_kept_than_it_has(
+    one: Gateway, client: Client, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: set[bytes] = set()
+
+    async def into(pieces: Any, _path: Path) -> None:
+        async for piece in pieces:
+            written.add(piece)
+
+    monkeypatch.setattr(objects, "into", into)
+    ref = kept(one, b"right", "text/plain")
+    one.hall.store.kept[ref.uri] = b"wrong" * 1000, "text/plain"
+    with pytest.raises(CallError, match="not what its reference says"):
+        client.download(ref, tmp_path / "a")
+    assert written == set()
+
+
+def test_an_output_of_no_bytes_stays_bytes(one: Gateway, client: Client) -> None:
+    one.hall.outputs = (b"",)
+    assert client.infer("echo", ["a"]).outputs == (b"",)
 
 
 @pytest.mark.parametrize(
