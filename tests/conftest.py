@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.brokers import broker, killable, mortal, namespace
 from tests.folders import remove_all
 
 __all__ = ["broker", "killable", "mortal", "namespace"]
+SHARING = {"tests/integration/doors"}
 
 # Tests compute beside each other: threads that spin while they wait take the cores from those that
 # work. Before OpenMP is loaded, and for what tests start.
@@ -24,6 +27,20 @@ hypothesis.settings.load_profile("untimed")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The fault programme's option; it must be here to be known in time."""
     parser.addoption("--seeds", metavar="N,N", help="of the fault programme; default: random ones")
+
+
+class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
+    """A file goes to one worker, and so do all files of a folder that share a running node."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        folder = file.rpartition("/")[0]
+        return folder if folder in SHARING else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """In place of the one that `--dist` names."""
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(trylast=True)

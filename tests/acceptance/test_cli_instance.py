@@ -1,9 +1,10 @@
-"""The command against a whole running instance, and the demo from start to end."""
+"""Commands and operations against a whole running instance, and the demo from start to end."""
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import pytest
 from modelmora.cli import main
 from modelmora.cli.demo.demo import SENTENCES
 from modelmora.cli.demo.showcase import Showcase
-from modelmora.host.runfile import read_run
+from tests.openapi import call_everything
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret text"
@@ -29,6 +30,11 @@ class Instance:
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
+
+    @property
+    def http(self) -> str:
+        """The address of its REST door."""
+        return str(json.loads((self.data_dir / "run.json").read_text())["http"])
 
     def __call__(self, capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
         """The command's JSON; its exit code must be this."""
@@ -79,14 +85,13 @@ def test_infer_trace_and_ps(instance: Instance, capsys: pytest.CaptureFixture[st
 
 def test_documented_curl(instance: Instance) -> None:
     """What curl sends when it is called as the documentation says."""
-    http = json.loads((instance.data_dir / "run.json").read_text())["http"]
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     call = re.compile(r"curl -s localhost:8080(/\S+) -H '(.*): (.*)' -d '(.*)'$", re.MULTILINE)
     calls = {match.groups() for page in pages for match in call.finditer(page.read_text())}
     assert len(calls) >= 2
     for path, name, value, body in calls:
         answer = httpx.post(
-            http + path.replace("all-minilm-l6-v2", "echo"),
+            instance.http + path.replace("all-minilm-l6-v2", "echo"),
             content=body,
             headers={name: value},
             timeout=60,
@@ -98,10 +103,11 @@ def test_documented_curl(instance: Instance) -> None:
 def test_what_is_refused_has_its_exit_code(
     instance: Instance, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = instance(capsys, "dlq", "list")
     instance(capsys, "infer", "no-such-model", "x", code=3)
     instance(capsys, "infer", "echo", "x", "--param", "nope=1", code=1)
     # Whoever waited at the gateway was told: nothing is left for anybody to look into.
-    assert instance(capsys, "dlq", "list") == []
+    assert instance(capsys, "dlq", "list") == before
 
 
 def test_what_is_installed_is_served_without_a_restart(
@@ -113,12 +119,33 @@ def test_what_is_installed_is_served_without_a_restart(
     while "mine" not in [model["name"] for model in instance(capsys, "ps")]:
         assert time.monotonic() < until, "the node did not take the model up"
     # The gateway hears of it from the same topic, a moment later.
-    run = read_run(instance.data_dir)
-    url = run.http if run else None
-    while "mine" not in httpx.get(f"{url}/models", trust_env=False).text:
+    while "mine" not in httpx.get(f"{instance.http}/models", trust_env=False).text:
         assert time.monotonic() < until, "the gateway did not hear of the model"
     answer = instance(capsys, "infer", "mine", "hello")
     assert answer["outputs"][0]["shape"] == [1, 384]
+
+
+@pytest.mark.parametrize(
+    ("examples", "chance"),
+    [(6, 1), pytest.param(200, secrets.randbelow(1 << 32), marks=pytest.mark.faults)],
+    ids=["few", "many"],
+)
+def test_every_operation_answers_as_described(
+    instance: Instance, examples: int, chance: int
+) -> None:
+    """No 5xx that is not explained, and no answer that is not in the OpenAPI document."""
+    print(f"seed {chance}")
+    with httpx.Client(base_url=instance.http, timeout=60) as rest:
+        spare = {"name": "spare", "task": "echo", "source": "builtin:echo"}
+        assert rest.post("/models", json=spare).status_code in (200, 201)
+        endless = {"inputs": "x", "parameters": {"words": 1_000_000}}
+        job = rest.post("/infer/count/async", json=endless).json()["request_id"]
+        there = {"name": "spare", "model_name": "spare", "version": "1"}
+        there |= {"job_id": job, "requestId": job}
+        models = ["spare", "count", "all-minilm-l6-v2"]
+        found = call_everything(instance.http, there, models, examples=examples, chance=chance)
+        rest.delete(f"/jobs/{job}")
+    assert {200, 201, 202, 400, 404} <= found.keys()
 
 
 def test_a_sound_instance_is_sound(instance: Instance, capsys: pytest.CaptureFixture[str]) -> None:

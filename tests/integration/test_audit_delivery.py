@@ -23,44 +23,33 @@ def request(request_id: str, timeout_ms: int | None = None, *, progress: bool = 
     )
 
 
-def test_requests_may_be_compressed(broker: EmbeddedBroker, namespace: str, tmp_path: Path) -> None:
-    servers = broker.bootstrap_servers
-    with NodeProcess(servers, namespace, tmp_path) as node:
-        for codec in CODECS:
-            producer = Producer(
-                {
-                    "bootstrap.servers": servers,
-                    "compression.type": codec,
-                    "linger.ms": 100,
-                    "log_level": 0,
-                }
-            )
-            for number in range(20):
-                producer.produce(
-                    f"{namespace}.requests.normal", request(f"{codec}-{number}"), b"echo"
-                )
-            assert producer.flush(60) == 0
-        seen = Observer(servers, namespace)
-        answers = seen.answers(f"{codec}-{number}" for codec in CODECS for number in range(20))
-        seen.close()
-        assert {answer.status for answer in answers} == {Status.COMPLETED}
-        assert node.stop() == 0
+def send(
+    servers: str, namespace: str, codec: str, count: int, timeout_ms: int | None = None
+) -> list[str]:
+    """As many requests in one compressed batch; their ids."""
+    kafka = {"bootstrap.servers": servers, "compression.type": codec, "linger.ms": 100}
+    producer = Producer(kafka | {"log_level": 0})
+    ids = [f"{codec}-{timeout_ms}-{number}" for number in range(count)]
+    for request_id in ids:
+        producer.produce(f"{namespace}.requests.normal", request(request_id, timeout_ms), b"echo")
+    assert producer.flush(60) == 0
+    return ids
 
 
-def test_what_was_late_before_the_node_came_is_not_run(
+def test_requests_may_be_compressed_and_are_not_run_too_late(
     broker: EmbeddedBroker, namespace: str, tmp_path: Path
 ) -> None:
-    """The first request read must not set the clock back to its own time."""
+    """The first request that a node reads must not set the clock back to its own time."""
     servers = broker.bootstrap_servers
     with NodeProcess(servers, namespace, tmp_path) as node:
-        assert node.stop() == 0
-    producer = Producer({"bootstrap.servers": servers, "log_level": 0})
-    for number in range(5):
-        producer.produce(f"{namespace}.requests.normal", request(f"r{number}", 1), b"echo")
-    assert producer.flush(60) == 0
-    with NodeProcess(servers, namespace, tmp_path) as node:
+        compressed = [send(servers, namespace, codec, 20) for codec in CODECS]
         seen = Observer(servers, namespace)
-        answers = seen.answers(f"r{number}" for number in range(5))
+        answers = [each for ids in compressed for each in seen.answers(ids)]
+        assert {answer.status for answer in answers} == {Status.COMPLETED}
+        assert node.stop() == 0
+        late = send(servers, namespace, "none", 5, timeout_ms=1)
+        node.start().wait_ready()
+        answers = seen.answers(late)
         seen.close()
         assert {answer.status for answer in answers} == {Status.EXPIRED}
         messages = {answer.error.message for answer in answers if answer.error}
@@ -68,34 +57,20 @@ def test_what_was_late_before_the_node_came_is_not_run(
         assert node.stop() == 0
 
 
-def test_no_clients_clock_is_believed(
+def test_topics_that_others_made_do_no_harm(
     broker: EmbeddedBroker, namespace: str, tmp_path: Path
 ) -> None:
-    """`control` may carry its clients' time by now; a command from the future ends nothing."""
+    """Of `control` with its clients' time a command from the future ends nothing; progress of fewer
+    partitions does not hold up results."""
     servers = broker.bootstrap_servers
     create_topic(servers, f"{namespace}.control", message_timestamp_type="CreateTime")
+    create_topic(servers, f"{namespace}.progress", message_timestamp_type="LogAppendTime")
     producer = Producer({"bootstrap.servers": servers, "log_level": 0})
     command = encode_control(ControlCommand(ControlVerb.CANCEL, "another"))
     later = time.time_ns() // 1_000_000 + HALF_AN_HOUR_MS
     producer.produce(f"{namespace}.control", command, b"another", timestamp=later)
     assert producer.flush(60) == 0
     with NodeProcess(servers, namespace, tmp_path) as node:
-        producer.produce(f"{namespace}.requests.normal", request("r1"), b"echo")
-        assert producer.flush(60) == 0
-        seen = Observer(servers, namespace)
-        (answer,) = seen.answers(["r1"])
-        seen.close()
-        assert answer.status is Status.COMPLETED
-        assert node.stop() == 0
-
-
-def test_progress_of_fewer_partitions_does_not_hold_up_results(
-    broker: EmbeddedBroker, namespace: str, tmp_path: Path
-) -> None:
-    servers = broker.bootstrap_servers
-    create_topic(servers, f"{namespace}.progress", message_timestamp_type="LogAppendTime")
-    with NodeProcess(servers, namespace, tmp_path) as node:
-        producer = Producer({"bootstrap.servers": servers, "log_level": 0})
         for number in range(12):
             value = request(f"r{number}", progress=True)
             producer.produce(f"{namespace}.requests.normal", value, b"echo")

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from modelmora.engines import entry_for
 from modelmora.engines.entries import class_of
 from modelmora.messages import (
@@ -46,6 +48,7 @@ def result_of(outputs: bytes) -> InferenceResult:
     return decode_result(encode_result_head(head, outputs))
 
 
+@pytest.mark.faults
 async def test_each_answers_in_a_child_of_its_own(tmp_path: Path) -> None:
     specs, modules = [], dict[str, None]()
     for kind, (task, *_) in WORK.items():

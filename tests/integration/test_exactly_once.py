@@ -67,6 +67,7 @@ def test_a_node_that_is_killed_gives_nothing_twice(yard: Yard) -> None:
         assert one.stop() == 0
 
 
+@pytest.mark.faults
 def test_a_node_that_was_frozen_gives_nothing_that_another_gave(yard: Yard) -> None:
     with node(yard) as one, node(yard, "n2") as two:
         with closing(Observer(yard.servers, yard.namespace)) as seen:

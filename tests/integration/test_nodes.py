@@ -167,6 +167,7 @@ def test_a_stop_while_a_child_hangs_blames_nobody(yard: Yard) -> None:
     assert yard.verdict().violations == ()
 
 
+@pytest.mark.faults
 def test_a_stop_before_it_is_ready(yard: Yard) -> None:
     with yard.node() as node:
         assert node.stop() == 0
@@ -179,6 +180,7 @@ def test_a_stop_before_it_is_ready(yard: Yard) -> None:
     assert yard.verdict().violations == ()
 
 
+@pytest.mark.faults
 def test_a_stop_without_a_broker(mortal: EmbeddedBroker, namespace: str, tmp_path: Path) -> None:
     """It ends by itself, within its deadline; what it could not tell is told by the next node."""
     yard = Yard(mortal, namespace, tmp_path)

@@ -19,16 +19,19 @@ from modelmora.messages import InferenceRequest, InferenceResult, Status
 from modelmora.settings import Settings
 from modelmora.wire import decode_result, encode_request
 from tests.checker.reading import arrived
-from tests.integration.test_plain_json import MODELS
 from tests.integration.test_publisher import Answers, settings
-from tests.integration.test_stepped import Station
 from tests.integration.test_transactions import Group, group
 from tests.integration.test_transactions import publishing as in_transactions
 from tests.nodes import SESSION_S, frozen
 from tests.programs import eventually
+from tests.stations import Station, running
 from tests.topics import CAP_S, create_topic, until, values_of
 
 __all__ = ["group", "settings"]
+
+MODELS = json.dumps(
+    [{"name": name, "task": name, "source": f"builtin:{name}"} for name in ("echo", "sleep")]
+)
 
 
 class Template:
@@ -84,18 +87,10 @@ def station(
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> Iterator[Station]:
-    made = Station(
-        broker.bootstrap_servers,
-        tmp_path_factory.mktemp("replies"),
-        MODELS,
-        settings={"DELIVERY": request.param, "REPLY_TOPICS": '["*-app-*"]'},
-    )
-    try:
+    settings = {"DELIVERY": request.param, "REPLY_TOPICS": '["*-app-*"]'}
+    folder = tmp_path_factory.mktemp("replies")
+    with running(broker.bootstrap_servers, folder, MODELS, settings) as made:
         yield made
-        made.close()
-    finally:
-        if made.node.running:
-            made.node.kill()
 
 
 @pytest.mark.parametrize("partition", [None, 2])

@@ -64,6 +64,7 @@ async def test_a_model_runs_in_the_environment_that_it_names(tmp_path: Path) -> 
         await recorder.wait("load_failed", 3)
 
 
+@pytest.mark.faults
 async def test_a_transformer_loads_in_a_fresh_and_enclosed_process(tmp_path: Path) -> None:
     path = str(make_tiny(tmp_path / "model"))
     spec = Spec(task="txt2embed", engine=EMBEDDING, path=path, runtime="same")

@@ -65,6 +65,7 @@ def test_the_process_ends_and_says_where_it_stood(yard: Yard) -> None:
     assert yard.verdict().violations == ()
 
 
+@pytest.mark.faults
 def test_a_node_all_of_whose_threads_stand_gives_its_partitions_away(yard: Yard) -> None:
     """None of ours can say so, so librdkafka's own must; afterwards the node is one of them."""
     with standing(yard) as node, yard.node("n2") as other:

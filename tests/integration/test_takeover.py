@@ -127,7 +127,9 @@ def test_a_commit_beyond_the_end_swallows_nothing(yard: Yard) -> None:
         assert node.stop() == 0
 
 
-@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+@pytest.mark.parametrize(
+    "protocol", ["consumer", pytest.param("classic", marks=pytest.mark.faults)]
+)
 def test_a_lane_that_is_made_anew_is_read_again(yard: Yard, protocol: str) -> None:
     """Also where its new log is longer than what was read of the old one.
 

@@ -256,18 +256,18 @@ class Running:
 
     async def _tell(self, kind: BatchKind, seen: Callable[[Batch], bool], **details: Any) -> None:
         """Have it told, however long that takes, and the batch as it is by then."""
-        name, batches = self._batch.id, self._register.ledger.batches
+        name, ledger = self._batch.id, self._register.ledger
         tell = partial(
             self._register.tell,
             name,
             kind,
-            lambda: seen(batches[name]),
+            lambda: seen(ledger.batches[name]),
             gateway=self._batch.driver,
             term=self._batch.term,
             details=told(**details),
         )
         await self._patiently(tell, lambda *_: True)
-        self._batch = batches[name]
+        self._batch = ledger.batches[name]
 
     async def _beat(self) -> None:
         """Tell now and then that it is worked on, and take back what runs once it is cancelled."""

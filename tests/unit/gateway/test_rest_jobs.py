@@ -246,5 +246,5 @@ async def test_leaving_leaves_the_job_alone(hall: FakeHall) -> None:
             writer.close()
             await writer.wait_closed()
     finally:
-        await server.stop(5)
+        await server.stop(0.5)
     assert hall.jobs["local", "j"] == (JOB, None)

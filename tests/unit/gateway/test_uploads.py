@@ -11,6 +11,7 @@ import pytest
 from modelmora.gateway.doors.batches.multipart import Form, Head
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.outcomes import Refusal
 from tests.unit.gateway.fakes import FakeHall
 
 
@@ -57,6 +58,31 @@ def test_a_form_in_any_pieces() -> None:
                 contents[-1] += piece
         assert heads == [Head("purpose", None), Head("file", "a b")]
         assert contents == [b"batch", b"\r\n--\r\n--\r"]
+
+
+@pytest.mark.parametrize(
+    ("told", "filename"),
+    [
+        ('filename="données.jsonl"', "données.jsonl"),
+        ("filename*=utf-8''donn%C3%A9es.jsonl", "données.jsonl"),
+        (f"filename*{'1' * 5000}=x", None),
+        ("filename*=a\0b''x", None),
+        ("filename*=idna''x%ff", None),
+    ],
+)
+def test_names_beyond_ascii(told: str, filename: str | None) -> None:
+    part = f'--b\r\ncontent-disposition: form-data; name="file"; {told}\r\n\r\n'
+    form = Form("multipart/form-data; boundary=b")
+    if filename:
+        assert [*form.feed(part.encode())] == [Head("file", filename)]
+        return
+    with pytest.raises(Refusal):
+        [*form.feed(part.encode())]
+
+
+def test_a_boundary_that_cannot_be_read() -> None:
+    with pytest.raises(Refusal):
+        Form(f"multipart/form-data; boundary*{'1' * 5000}=b")
 
 
 async def test_a_form_of_another_site_is_refused() -> None:

@@ -270,7 +270,7 @@ FILES = (
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(FILES), content=JSON | MAPPINGS | st.lists(MAPPINGS, max_size=3))
 def test_no_json_is_more_than_a_fault(tmp_path: Path, name: str, content: object) -> None:
     folder = tmp_path / "m"
@@ -286,7 +286,7 @@ def test_no_json_is_more_than_a_fault(tmp_path: Path, name: str, content: object
         assert read_files(folder).weight_bytes > 0
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     header=st.dictionaries(st.text(max_size=5), MAPPINGS, max_size=3) | JSON,
     rest=st.binary(max_size=40),

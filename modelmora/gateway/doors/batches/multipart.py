@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
-from email.parser import BytesHeaderParser
+from email.parser import HeaderParser
+from email.utils import collapse_rfc2231_value
 
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
@@ -29,8 +30,8 @@ class Form:
         """Raises Refusal where it is no form."""
         told = Message()
         told["content-type"] = content_type
-        boundary = told.get_param("boundary")
-        if told.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
+        boundary = _param(told, "boundary", "content-type")
+        if told.get_content_type() != "multipart/form-data" or boundary is None:
             raise _refused("content-type is multipart/form-data; boundary=...")
         self._line = b"\r\n--" + boundary.encode("utf-8", "replace")
         self._held = bytearray(b"\r\n")
@@ -70,13 +71,22 @@ class Form:
             raise _refused("the head of a part is too long")
         if at < 0:
             return None
-        told = BytesHeaderParser().parsebytes(bytes(self._held[2 : at + 2]))
+        told = HeaderParser().parsestr(self._held[2 : at + 2].decode("utf-8", "replace"))
         del self._held[: at + len(_END)]
-        name = told.get_param("name", header="content-disposition")
-        if not isinstance(name, str):
+        name = _param(told, "name", "content-disposition")
+        if name is None:
             raise _refused("a part has no name")
         self._in_head, self._in_part = False, True
-        return Head(name, told.get_filename())
+        return Head(name, _param(told, "filename", "content-disposition"))
+
+
+def _param(told: Message, name: str, header: str) -> str | None:
+    """A parameter, also in the form of RFC 2231, in which it may be none. Raises Refusal."""
+    try:
+        found = told.get_param(name, header=header)
+        return None if found is None else collapse_rfc2231_value(found)
+    except ValueError:  # a charset that cannot read it, a number without end
+        raise _refused(f"{name} of {header} is broken") from None
 
 
 def _refused(why: str) -> Refusal:

@@ -76,7 +76,7 @@ def test_a_file_that_is_cut_or_lies_is_refused(
         read_files(tmp_path)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 3000), byte=st.integers(0, 255))
 def test_any_other_byte_is_read_or_refused(
     tiny: Path, tmp_path: Path, place: int, byte: int

@@ -12,17 +12,13 @@ import httpx
 import openai
 import pytest
 
-from modelmora.broker import EmbeddedBroker
 from modelmora.messages import Status
 from modelmora.wire import new_request_id
-from tests.integration.test_stepped import Station
 from tests.nodes import GatewayProcess
-from tests.tiny_pooled import write_bert
-from tests.tiny_texts import TOOL_TEMPLATE, make_tiny_gguf, make_tiny_text
+from tests.stations import Station
 from tests.unit.engines.text.rig import OFFERED
 
 BOTH = ("tensors", "gguf")
-WITH_TEMPLATE = {"tokenizer.chat_template": TOOL_TEMPLATE}
 TRIES = 10
 LONG = 1500  # tokens: longer than it takes to hang up
 DIM: Any = json.loads(OFFERED)[0]
@@ -30,31 +26,8 @@ HELLO: Any = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture(scope="module")
-def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    folder = tmp_path_factory.mktemp("texts")
-    sources = (make_tiny_text(folder / "tensors"), make_tiny_gguf(folder / "gguf", **WITH_TEMPLATE))
-    models = [
-        {"name": name, "task": "txt2txt", "source": str(source)}
-        for name, source in zip(BOTH, sources, strict=True)
-    ]
-    vectors = write_bert(folder / "vectors.gguf", 1)
-    models.append({"name": "vectors", "task": "txt2embed", "source": str(vectors)})
-    made = Station(broker.bootstrap_servers, folder, json.dumps(models))
-    try:
-        yield made
-        made.close()
-    finally:
-        if made.node.running:
-            made.node.kill()
-
-
-@pytest.fixture(scope="module")
-def client(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
-    folder = tmp_path_factory.mktemp("gateway")
-    with (
-        GatewayProcess(station.servers, station.namespace, folder) as gateway,
-        openai.OpenAI(base_url=f"{gateway.http}/v1", api_key="none", timeout=60) as client,
-    ):
+def client(gateway: GatewayProcess) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{gateway.http}/v1", api_key="none", timeout=60) as client:
         yield client
 
 

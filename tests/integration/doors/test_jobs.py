@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,34 +13,16 @@ import pytest
 
 from modelmora.access.files import KeyFile
 from modelmora.access.keys import Keys, made
-from modelmora.broker import EmbeddedBroker
 from modelmora.client import Answer, Client, Job, Options, Text
 from modelmora.settings import Settings
 from modelmora.wire import new_request_id
-from tests.integration.test_stepped import Station
 from tests.nodes import PARTITIONS, GatewayProcess, frozen
 from tests.programs import eventually
+from tests.stations import Station
 
 CAP_S = 60
-MODELS = json.dumps(
-    [
-        {"name": "count", "task": "count", "source": "builtin:count", "options": {"slots": 1}},
-        {"name": "echo", "task": "echo", "source": "builtin:echo"},
-    ]
-)
 Pair = tuple[GatewayProcess, GatewayProcess]
 Opened = Callable[[GatewayProcess, str], httpx.Client]
-
-
-@pytest.fixture(scope="module")
-def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    made = Station(broker.bootstrap_servers, tmp_path_factory.mktemp("jobs"), MODELS)
-    try:
-        yield made
-        made.close()
-    finally:
-        if made.node.running:
-            made.node.kill()
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +40,18 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gateways(
-    station: Station, keys: dict[str, str], tmp_path: Path
-) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
+    station: Station, keys: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
     held = {
         "ACCESS__CALLERS": "keys",
         "ACCESS__KEYS_FILE": f"{keys['folder']}/keys.json",
         "ACCESS__PEPPER_FILE": f"{keys['folder']}/keys.pepper",
     }
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
+    folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
     programs = [
-        GatewayProcess(station.servers, station.namespace, tmp_path / name, held)
-        for name in ("one", "two")
+        GatewayProcess(station.servers, station.namespace, folder, held) for folder in folders
     ]
     with programs[0] as one, programs[1] as two:
         yield one, two
@@ -93,7 +71,7 @@ def client() -> Iterator[Opened]:
 
 
 def submit(at: httpx.Client, model: str, words: int = 3, ms: float = 0, **headers: str) -> Any:
-    parameters = {"words": words, "ms": ms} if model == "count" else {}
+    parameters = {"words": words, "ms": ms} if model == "single" else {}
     body = {"inputs": ["x"], "parameters": parameters}
     answer = at.post(f"/infer/{model}/async", json=body, headers=headers)
     assert answer.status_code == 202, answer.text
@@ -129,8 +107,8 @@ def test_a_job_is_watched_and_taken_back_elsewhere(
     gateways: Pair, keys: dict[str, str], client: Opened
 ) -> None:
     one, two = (client(gateway, keys["alice"]) for gateway in gateways)
-    running = submit(one, "count", 100_000, 5)["request_id"]
-    behind = submit(one, "count", 3)["request_id"]
+    running = submit(one, "single", 100_000, 5)["request_id"]
+    behind = submit(one, "single", 3)["request_id"]
     eventually(lambda: state(two, running)["state"] == "processing", "it runs")
     assert two.get(f"/jobs/{running}/result").json()["code"] == "not_finished"
     assert state(two, behind)["state"] == "queued"
@@ -165,11 +143,11 @@ def test_a_gateway_is_killed_with_callers_and_jobs_open(
     with Client(*addresses, options=options) as client, ThreadPoolExecutor(number) as pool:
 
         def submit(words: int, ms: float = 0) -> Job:
-            return client.submit("count", ["x"], parameters={"words": words, "ms": ms})
+            return client.submit("single", ["x"], parameters={"words": words, "ms": ms})
 
         def ask(request_id: str) -> Answer:
             words = {"words": 2}
-            return client.infer("count", ["x"], parameters=words, request_id=request_id)
+            return client.infer("single", ["x"], parameters=words, request_id=request_id)
 
         jobs = [submit(1000, 5)]  # in the way of all others
         jobs += pool.map(submit, [3] * number)
@@ -180,6 +158,7 @@ def test_a_gateway_is_killed_with_callers_and_jobs_open(
         assert [job.wait(CAP_S).state for job in jobs] == ["completed"] * len(jobs)
         assert jobs[-1].result().request_id == jobs[-1].id
     station.seen.answers([*callers, *(job.id for job in jobs)])  # one outcome each: none ran twice
+    gateways[0].start().wait_ready()
 
 
 def test_a_frozen_gateway_holds_nobody_up(
@@ -189,9 +168,9 @@ def test_a_frozen_gateway_holds_nobody_up(
     addresses = [gateway.grpc for gateway in gateways]
     callers = [new_request_id(PARTITIONS) for _ in range(5)]
     with Client(*addresses, options=options) as client, ThreadPoolExecutor(5) as pool:
-        pieces = client.stream("count", ["x"], parameters={"words": 400, "ms": 10})
+        pieces = client.stream("single", ["x"], parameters={"words": 400, "ms": 10})
         told = [next(each for each in pieces if isinstance(each, Text))]
-        waiting = [pool.submit(client.infer, "count", ["x"], request_id=each) for each in callers]
+        waiting = [pool.submit(client.infer, "single", ["x"], request_id=each) for each in callers]
         accepted(station, callers)
         with frozen(gateways[0].process.pid):
             rest = [*pieces]
@@ -214,11 +193,11 @@ def test_an_id_under_way_is_no_job_of_somebody_else(
     body = {"inputs": ["x"], "parameters": {"words": 600, "ms": 5}}
     named = {"x-request-id": request_id}
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(alice.post, "/infer/count", json=body, headers=named)
+        waiting = pool.submit(alice.post, "/infer/single", json=body, headers=named)
 
         accepted(station, [request_id])
         for at in (bob, alice, client(gateways[1], keys["bob"])):
-            taken = at.post("/infer/count/async", json=body, headers=named)
+            taken = at.post("/infer/single/async", json=body, headers=named)
             assert (taken.status_code, taken.json()["code"]) == (409, "conflict")
             assert at.delete(f"/jobs/{request_id}").status_code == 404
         assert waiting.result().status_code == 200

@@ -1,19 +1,14 @@
-"""A stepped model on a real broker: requests join and leave, chunks continue, none is lost."""
+"""A node with some models, and who sends to it and reads from it, its progress too."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from modelmora.broker import EmbeddedBroker
-from modelmora.cli import main
 from modelmora.messages import (
     Content,
     ControlCommand,
@@ -23,12 +18,9 @@ from modelmora.messages import (
     Parameter,
     ProgressEvent,
     ProgressStage,
-    Status,
 )
 from modelmora.wire import decode_progress, encode_control, encode_request, new_request_id
-from tests.nodes import PARTITIONS, GatewayProcess, NodeProcess, Observer
-
-COUNT = json.dumps([{"name": "count", "task": "count", "source": "builtin:count"}])
+from tests.nodes import PARTITIONS, NodeProcess, Observer
 
 
 class Reader:
@@ -70,19 +62,20 @@ class Reader:
 
 
 class Station:
-    """A node with a stepped model, and who sends to it and reads from it."""
+    """The node, the sender and the readers."""
 
     def __init__(
         self,
         servers: str,
         folder: Path,
-        models: str = COUNT,
+        models: str,
         settings: Mapping[str, object] | None = None,
+        kind: type[NodeProcess] = NodeProcess,
     ) -> None:
         self.servers = servers
         self.namespace = f"t{uuid.uuid4().hex[:12]}"
         own = {"MODELS": models, **(settings or {})}
-        self.node = NodeProcess(servers, self.namespace, folder, settings=own)
+        self.node = kind(servers, self.namespace, folder, settings=own)
         self.node.start().wait_ready()
         self.seen = Observer(servers, self.namespace)
         self.reader = Reader(servers, self.namespace)
@@ -142,75 +135,19 @@ class Station:
             assert self.node.stop() == 0, self.node.tail()
 
 
-@pytest.fixture(scope="module")
-def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    made = Station(broker.bootstrap_servers, tmp_path_factory.mktemp("stepped"))
+@contextmanager
+def running(
+    servers: str,
+    folder: Path,
+    models: str,
+    settings: Mapping[str, object] | None = None,
+    kind: type[NodeProcess] = NodeProcess,
+) -> Iterator[Station]:
+    """One that ends well, or is killed where something went wrong."""
+    made = Station(servers, folder, models, settings, kind)
     try:
         yield made
         made.close()
     finally:
         if made.node.running:
             made.node.kill()
-
-
-def test_requests_join_and_leave_and_their_chunks_are_the_result(station: Station) -> None:
-    ids = [*station.send(8, words=60, ms=5), *station.send(8, words=20, ms=5)]
-    answers = station.answers(ids)
-    assert {answer.status for answer in answers} == {Status.COMPLETED}
-    assert answers[0].outputs == (" ".join(map(str, range(60))) + " ",)
-    assert answers[0].settings["words"] == 60, "what was used in fact"
-    assert {len(station.reader.attempts[each]) > 1 for each in ids} == {True}
-    quiet = station.send(progress=False)
-    assert station.seen.answers(quiet)[0].status is Status.COMPLETED
-    assert quiet[0] not in station.reader.texts
-
-
-def test_a_cancel_midway_frees_the_slot(station: Station) -> None:
-    endless = station.send(16, words=100_000, ms=5)
-    station.shown(endless)
-    waiting = station.send(words=3)
-    for each in endless:
-        station.cancel(each)
-    assert station.answers(waiting)[0].status is Status.COMPLETED
-    ends = station.seen.answers(endless)
-    assert {answer.error.code.value for answer in ends if answer.error} == {"cancelled"}
-    assert len(ends) == 16
-    assert station.node.models()["count"]["state"] == "ready", "its child lives on"
-
-
-def test_after_a_kill_the_text_continues_where_it_is_the_same(station: Station) -> None:
-    ordered = station.send(3, words=150, ms=5)
-    seeded = station.send(3, words=150, ms=5, seed=7)
-    unseeded = station.send(3, words=150, ms=5, seed=-1)
-    everyone = [*ordered, *seeded, *unseeded]
-    station.shown(everyone)
-    os.kill(station.child(), signal.SIGKILL)
-    answers = station.answers(everyone)
-    assert {(answer.status, answer.attempt) for answer in answers} == {(Status.COMPLETED, 2)}
-    for each in everyone:
-        numbers = station.reader.attempts[each]
-        begins = [number for number in numbers if number[1] == 0]
-        assert begins == ([(1, 0), (2, 0)] if each in unseeded else [(1, 0)])
-        assert numbers[-1][0] == 2
-
-
-def test_who_brings_the_child_down_is_found_among_the_others(station: Station) -> None:
-    innocent = station.send(7, words=40, ms=2)
-    guilty = station.send(words=10, marker="text", fault="crash")
-    answers = station.answers([*innocent, *guilty])
-    assert {answer.status for answer in answers[:-1]} == {Status.COMPLETED}
-    assert answers[-1].error is not None
-    assert answers[-1].error.code.value == "worker_crash"
-
-
-def test_the_command_prints_as_it_comes(
-    station: Station, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    servers = station.servers
-    with GatewayProcess(servers, station.namespace, tmp_path) as gateway:
-        command = ["infer", "count", "text", "--stream", "--param", "words=30", "--grpc"]
-        code = main([*command, gateway.grpc])
-    out, err = capsys.readouterr()
-    assert code == 0, err
-    assert out == " ".join(map(str, range(30))) + " \n"
-    assert "anew" not in err

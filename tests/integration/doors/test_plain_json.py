@@ -13,18 +13,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from modelmora.broker import EmbeddedBroker
 from modelmora.cli import main
 from modelmora.messages import Status
 from tests.checker.reading import arrived
-from tests.integration.test_stepped import Station
-
-MODELS = json.dumps(
-    [
-        {"name": "echo", "task": "echo", "source": "builtin:echo"},
-        {"name": "sleep", "task": "sleep", "source": "builtin:sleep"},
-    ]
-)
+from tests.stations import Station
 
 
 class Shell:
@@ -63,17 +55,6 @@ class Shell:
 
     def close(self) -> None:
         self._consumer.close()
-
-
-@pytest.fixture(scope="module")
-def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    made = Station(broker.bootstrap_servers, tmp_path_factory.mktemp("json"), MODELS)
-    try:
-        yield made
-        made.close()
-    finally:
-        if made.node.running:
-            made.node.kill()
 
 
 @pytest.fixture

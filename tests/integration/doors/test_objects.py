@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +18,18 @@ from modelmora.client import Client
 from modelmora.messages import ObjectRef, Status, Tensor
 from modelmora.objects import content_of
 from modelmora.objects.contents import TENSOR
-from tests.integration.test_stepped import Station
-from tests.nodes import ECHO, GatewayProcess
+from tests.integration.doors.conftest import INLINE
+from tests.nodes import ECHO, GatewayProcess, NodeProcess
 from tests.object_stores import ObjectStore, free_port, object_store
 from tests.programs import eventually
+from tests.stations import Station, running
 
-INLINE = 64 << 10
 VECTORS = Tensor("embedding", "FP32", (1000, 100), bytes(range(200)) * 2000)
-LIMITS = {"OBJECTS__INLINE_BYTES": INLINE}
 
 
 @dataclass(frozen=True)
 class Desk:
-    """A node, a gateway that shares its folder of objects, and a caller of it."""
+    """The node, the folder of objects, and a caller of the gateway."""
 
     station: Station
     folder: Path
@@ -38,20 +38,9 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    folder = tmp_path_factory.mktemp("objects")
-    shared = {"OBJECTS__FOLDER": folder / "objects"}
-    station = Station(broker.bootstrap_servers, folder, ECHO, settings={**LIMITS, **shared})
-    gateway = GatewayProcess(
-        station.servers, station.namespace, tmp_path_factory.mktemp("gateway"), shared
-    )
-    try:
-        with gateway, httpx.Client(base_url=gateway.http, timeout=60) as rest:
-            yield Desk(station, folder / "objects", rest, gateway.grpc)
-        station.close()
-    finally:
-        if station.node.running:
-            station.node.kill()
+def desk(station: Station, objects: Path, gateway: GatewayProcess) -> Iterator[Desk]:
+    with httpx.Client(base_url=gateway.http, timeout=60) as rest:
+        yield Desk(station, objects, rest, gateway.grpc)
 
 
 def ask(desk: Desk, inputs: Any, **headers: str) -> Any:
@@ -61,12 +50,12 @@ def ask(desk: Desk, inputs: Any, **headers: str) -> Any:
 
 
 def test_large_outputs_come_as_references_to_the_same(desk: Desk) -> None:
-    (request,) = desk.station.send(model="echo", inputs=("small", VECTORS, b"\x89PNG" * 50_000))
+    (request,) = desk.station.send(model="echo", inputs=("small", VECTORS, b"\x89PNG" * 100_000))
     (result,) = desk.station.seen.answers([request])
     assert result.status is Status.COMPLETED
     small, tensor, image = result.outputs
     assert small == "small"
-    for ref, content in ((tensor, VECTORS), (image, b"\x89PNG" * 50_000)):
+    for ref, content in ((tensor, VECTORS), (image, b"\x89PNG" * 100_000)):
         assert isinstance(ref, ObjectRef)
         data = (desk.folder / ref.uri.removeprefix("modelmora://objects/")).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (ref.size, ref.sha256)
@@ -164,17 +153,22 @@ def test_a_store_that_is_down_loses_nothing_though_the_node_is_killed(
     broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
     port = free_port()
-    keys = {"ACCESS_KEY": ObjectStore.key, "SECRET_KEY": ObjectStore.secret, "RETRY_S": 600}
-    told = {"STORE": "s3", "ENDPOINT": f"http://127.0.0.1:{port}", **keys}
-    settings = LIMITS | {f"OBJECTS__{name}": value for name, value in told.items()}
-    station = Station(broker.bootstrap_servers, tmp_path, ECHO, settings=settings)
-    content = random.Random(6).randbytes(200_000)
+    keys: dict[str, object] = {
+        "STORE": "s3",
+        "ENDPOINT": f"http://127.0.0.1:{port}",
+        "ACCESS_KEY": ObjectStore.key,
+        "SECRET_KEY": ObjectStore.secret,
+        "RETRY_S": 600,
+        "INLINE_BYTES": 64 << 10,
+    }
+    settings = {f"OBJECTS__{name}": value for name, value in keys.items()}
+    content, before = random.Random(6).randbytes(200_000), set[str]()
 
     def spilled() -> int:
         return len({path.name for path in (tmp_path / "spill" / "incoming").glob("*")} - before)
 
-    try:
-        before: set[str] = set()
+    servers = broker.bootstrap_servers
+    with running(servers, tmp_path, ECHO, settings) as station:
         ids = station.send(3, model="echo", inputs=(content,))
         eventually(lambda: spilled() == 3, "all outputs wait on the disk")
         station.node.kill()
@@ -190,7 +184,31 @@ def test_a_store_that_is_down_loses_nothing_though_the_node_is_killed(
                 bucket, _, name = ref.uri.removeprefix("s3://").partition("/")
                 assert store.client.get_object(bucket, name).read() == content
             eventually(lambda: spilled() == 0, "nothing waits any more")
-        station.close()
-    finally:
-        if station.node.running:
-            station.node.kill()
+
+
+class Dying(NodeProcess):
+    """One that is killed between the upload of an output and its outcome."""
+
+    module = "tests.dying"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_a_node_that_is_killed_behind_an_upload_leaves_no_orphan(
+    broker: EmbeddedBroker, tmp_path: Path, delivery: str
+) -> None:
+    folder, content = tmp_path / "objects", random.Random(7).randbytes(200_000)
+    settings = {"OBJECTS__FOLDER": folder, "OBJECTS__INLINE_BYTES": 64 << 10, "DELIVERY": delivery}
+    (tmp_path / "kill").touch()
+    servers, long_ago = broker.bootstrap_servers, folder / "100000"
+    with running(servers, tmp_path, ECHO, settings, Dying) as station:
+        ids = station.send(3, model="echo", inputs=(content,))
+        assert station.node.wait() == -signal.SIGKILL
+        (orphan,) = {path.parents[1] for path in folder.glob("[0-9]*/*/*")}
+        orphan.rename(long_ago)  # as if the node came back when it has expired
+        station.node.start().wait_ready()
+        for result in station.seen.answers(ids):
+            (ref,) = result.outputs
+            assert isinstance(ref, ObjectRef)
+            assert (folder / ref.uri.removeprefix("modelmora://objects/")).read_bytes() == content
+        eventually(lambda: not long_ago.exists(), "the orphan is swept")

@@ -6,38 +6,13 @@ import json
 import struct
 import subprocess
 import uuid
-from collections.abc import Iterator
 
 import httpx
-import pytest
 
-from modelmora.broker import EmbeddedBroker
-from tests.nodes import GatewayProcess, NodeProcess
+from tests.nodes import GatewayProcess
 from tests.programs import ROOT
-from tests.tiny_graphs import make_graph, scaled
-from tests.tiny_models import make_tiny
 
 JUDGE = ROOT / ".venv" / "triton" / "bin" / "python"
-
-
-@pytest.fixture(scope="module")
-def gateway(
-    broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayProcess]:
-    folder = tmp_path_factory.mktemp("oip")
-    namespace = f"t{uuid.uuid4().hex[:12]}"
-    models = [
-        {"name": "scaled", "task": "tensor", "source": str(make_graph(folder / "g", scaled()))},
-        {"name": "tiny", "task": "txt2embed", "source": str(make_tiny(folder / "tiny"))},
-        {"name": "echo", "task": "echo", "source": "builtin:echo"},
-    ]
-    servers, settings = broker.bootstrap_servers, {"MODELS": json.dumps(models)}
-    with (
-        NodeProcess(servers, namespace, folder, settings=settings) as node,
-        GatewayProcess(servers, namespace, folder) as gateway,
-    ):
-        node.wait_ready()
-        yield gateway
 
 
 def test_tritons_clients(gateway: GatewayProcess) -> None:

@@ -11,12 +11,10 @@ from typing import Any
 import openai
 import pytest
 
-from modelmora.broker import EmbeddedBroker
 from modelmora.gateway.batches.running import PART_LINES
-from tests.integration.test_stepped import Station
 from tests.nodes import GatewayProcess
 from tests.programs import eventually
-from tests.tiny_models import make_tiny
+from tests.stations import Station
 
 CAP_S = 240
 PATH: Any = "/v1/embeddings"
@@ -24,22 +22,10 @@ Pair = tuple[GatewayProcess, GatewayProcess]
 
 
 @pytest.fixture(scope="module")
-def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    folder = tmp_path_factory.mktemp("batches")
-    source = make_tiny(folder / "tiny")
-    models = json.dumps([{"name": "tiny", "task": "txt2embed", "source": str(source)}])
-    made = Station(broker.bootstrap_servers, folder, models)
-    try:
-        yield made
-        made.close()
-    finally:
-        if made.node.running:
-            made.node.kill()
-
-
-@pytest.fixture(scope="module")
-def gateways(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    shared = {"OBJECTS__FOLDER": tmp_path_factory.mktemp("objects")}
+def gateways(
+    station: Station, objects: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    shared = {"OBJECTS__FOLDER": objects}
     folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
     programs = [
         GatewayProcess(station.servers, station.namespace, folder, shared) for folder in folders

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -20,11 +20,10 @@ import avro.io
 import avro.schema
 import pytest
 
-from modelmora.broker import EmbeddedBroker
 from modelmora.wire import partition_of
-from tests.integration.test_stepped import Station
 from tests.nodes import PARTITIONS
 from tests.programs import ROOT, eventually
+from tests.stations import Station
 from tests.topics import create_topic, values_of
 
 CALLERS = ROOT / "tests" / "callers"
@@ -34,7 +33,6 @@ BUILT = {"ask", "node_modules", "target"}
 CAP_S = 90
 MODEL = "mirror"
 """Its hash has the sign bit set, and CRC32 would place it elsewhere."""
-MODELS = json.dumps([{"name": MODEL, "task": "echo", "source": "builtin:echo"}])
 
 
 def tool(name: str) -> str:
@@ -112,22 +110,6 @@ def in_python() -> list[str]:
 def in_kcat() -> list[str]:
     tool("kcat")
     return ["bash", "-e", str(CALLERS / "kcat" / "ask.sh")]
-
-
-@pytest.fixture(scope="module")
-def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    made = Station(
-        broker.bootstrap_servers,
-        tmp_path_factory.mktemp("callers"),
-        MODELS,
-        settings={"REPLY_TOPICS": '["*-replies"]'},
-    )
-    try:
-        yield made
-        made.close()
-    finally:
-        if made.node.running:
-            made.node.kill()
 
 
 def told(station: Station, command: list[str], *words: str) -> list[str]:

@@ -10,40 +10,14 @@ from typing import Any
 import grpc
 import pytest
 
-from modelmora.broker import EmbeddedBroker
 from modelmora.cli import main
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
 from modelmora.wire import new_request_id
-from tests.integration.test_stepped import Station
 from tests.nodes import PARTITIONS, GatewayProcess
+from tests.stations import Station
 
 CAP_S = 60
-MODELS = json.dumps(
-    [
-        # With one slot who is not gone is in the way of everybody.
-        {"name": "count", "task": "count", "source": "builtin:count", "options": {"slots": 1}},
-        {"name": "echo", "task": "echo", "source": "builtin:echo"},
-    ]
-)
-
-
-@pytest.fixture(scope="module")
-def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    made = Station(broker.bootstrap_servers, tmp_path_factory.mktemp("grpc"), MODELS)
-    try:
-        yield made
-        made.close()
-    finally:
-        if made.node.running:
-            made.node.kill()
-
-
-@pytest.fixture(scope="module")
-def gateway(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    folder = tmp_path_factory.mktemp("gateway")
-    with GatewayProcess(station.servers, station.namespace, folder) as gateway:
-        yield gateway
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +29,7 @@ def stub(gateway: GatewayProcess) -> Iterator[Any]:
 def counting(words: int, ms: float = 0.0, **more: Any) -> Any:
     parameters = {"words": pb.Parameter(int_value=words), "ms": pb.Parameter(double_value=ms)}
     inputs = [pb.Content(text="x")]
-    return pb.InferRequest(model="count", inputs=inputs, parameters=parameters, **more)
+    return pb.InferRequest(model="single", inputs=inputs, parameters=parameters, **more)
 
 
 def has_text(event: Any) -> bool:
@@ -98,7 +72,7 @@ def test_the_process_stops_working_for_who_is_gone(
 
 
 def test_many_on_one_stream_through_the_topics(stub: Any) -> None:
-    inputs = [pb.Content(data=bytes([number]) * 400_000) for number in range(20)]
+    inputs = [pb.Content(data=bytes([number]) * 280_000) for number in range(20)]
     requests = [pb.InferRequest(model="echo", inputs=[each]) for each in inputs]
     requests[7] = pb.InferRequest(model="nobody", inputs=[pb.Content(text="x")])
     found: dict[int, bytes] = {}
@@ -120,7 +94,7 @@ def test_the_shell_asks_in_bulk_and_in_jobs(
     assert main(["infer", "echo", *bulk]) == 1, capsys.readouterr().err
     told = [json.loads(line) for line in out.read_text().splitlines()]
     assert [each.get("output") for each in told] == [*(f"row {n}" for n in range(1_000)), None]
-    assert main(["infer", "nobody", *bulk[:3], str(tmp_path / "no.jsonl"), *bulk[4:]]) == 1
+    assert main(["infer", "nobody", *bulk[:3], str(tmp_path / "no.jsonl"), *bulk[4:]]) == 3
     done, why = capsys.readouterr().err.splitlines()[-2:]
     assert done == "0 rows done; the same command goes on from there"
     assert "nobody" in why

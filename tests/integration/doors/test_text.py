@@ -2,67 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from modelmora.broker import EmbeddedBroker
 from modelmora.engines import CATALOG
 from modelmora.errors import Code
 from modelmora.messages import Content, InferenceResult, Parameter, Status, Tensor
-from tests.integration.test_stepped import Station
-from tests.tiny_adapters import make_adapter
-from tests.tiny_pooled import WIDTH, write_bert
-from tests.tiny_texts import (
-    TEMPLATE,
-    make_tiny_gguf,
-    make_tiny_text,
-    write_lora,
-    write_projector,
-)
+from tests.stations import Station
+from tests.tiny_pooled import WIDTH
 
 GREY = CATALOG["img2txt"].warm_up.inputs  # type: ignore[union-attr]  # it has one
 BOTH = ("tensors", "gguf")
-
-
-@pytest.fixture(scope="module")
-def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    from transformers import AutoModelForCausalLM
-
-    folder = tmp_path_factory.mktemp("texts")
-    sources = (make_tiny_text(folder / "tensors"), make_tiny_gguf(folder / "gguf"))
-    adapters = (
-        make_adapter(folder / "peft", AutoModelForCausalLM, sources[0], "q_proj"),
-        folder / "lora" / "a.gguf",
-    )
-    write_lora(adapters[1])
-    models: list[dict[str, Any]] = [
-        {"name": name, "task": "txt2txt", "source": str(source)} | more
-        for name, source, adapter in zip(BOTH, sources, adapters, strict=True)
-        for more in (
-            {"active": True},
-            {"version": "tuned", "adapter": {"source": str(adapter)}},
-        )
-    ]
-    eyes = make_tiny_gguf(folder / "eyes", tokenizer__chat_template=TEMPLATE)
-    write_projector(eyes / "mmproj.gguf")
-    for name, task, source in (
-        ("eyes", "txt2txt", eyes),
-        ("vectors", "txt2embed", write_bert(folder / "vectors.gguf", 1)),
-        ("ranks", "rerank", write_bert(folder / "ranks.gguf", 4, head=True)),
-    ):
-        models.append({"name": name, "task": task, "source": str(source)})
-    made = Station(broker.bootstrap_servers, folder, json.dumps(models))
-    try:
-        yield made
-        made.close()
-    finally:
-        if made.node.running:
-            made.node.kill()
 
 
 @pytest.mark.parametrize("model", BOTH)

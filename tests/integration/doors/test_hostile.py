@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,10 +12,10 @@ import grpc.aio
 import httpx
 import pytest
 
-from modelmora.broker import EmbeddedBroker
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
-from tests.nodes import GatewayProcess, NodeProcess
+from tests.nodes import GatewayProcess
+from tests.stations import Station
 
 MORE = 50 << 20
 """What a gateway may hold more for all of them."""
@@ -26,15 +25,10 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayProcess]:
+def gateway(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """One of its own: what it holds is measured."""
     folder = tmp_path_factory.mktemp("hostile")
-    servers, namespace = broker.bootstrap_servers, f"t{uuid.uuid4().hex[:12]}"
-    with (
-        NodeProcess(servers, namespace, folder),
-        GatewayProcess(servers, namespace, folder) as gateway,
-    ):
+    with GatewayProcess(station.servers, station.namespace, folder) as gateway:
         yield gateway
 
 
