@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modelmora.client import CallError, loop
+from modelmora.client import CallError
 from modelmora.client.loop import Loop
 
 CAP_S = 30
@@ -30,7 +30,7 @@ def test_what_is_begun_as_the_loop_ends_is_done(monkeypatch: pytest.MonkeyPatch)
         return hand_over(work, at)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop.asyncio, "run_coroutine_threadsafe", slowly)
+        patched.setattr(asyncio, "run_coroutine_threadsafe", slowly)
         begun = mine.run(nothing())
     assert begun.result(CAP_S) == 1
     closing.join(CAP_S)
@@ -43,7 +43,8 @@ def test_a_stream_collected_while_work_is_begun_holds_up_nobody(
 ) -> None:
     mine = Loop()
     assert mine.wait(nothing()) == 1
-    begun, inner = mine._begun, []
+    begun = mine._begun
+    inner: list[int | None] = []
 
     def collecting() -> Any:
         if not inner:

@@ -71,7 +71,8 @@ def bulk(where: Instance, asked: Bulk, grpc: str | None) -> None:
             try:
                 asyncio.run(Run(asked, log, part, told).all(address, options, most, window))
             except BaseException:
-                say(f"{counted(part.rows, 'row')} done; the same command goes on from there")
+                if part.rows:
+                    say(f"{counted(part.rows, 'row')} done; the same command goes on from there")
                 raise
         part.finish()
     log.end()
