@@ -21,18 +21,20 @@ class Loop:
     """A loop in a thread, begun with its first call; a forked process begins its own."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # A stream that the garbage collector closes may come in between, in the same thread.
+        self._lock = threading.RLock()
         self._thread: Thread | None = None
         self._closed = False
 
     def run(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin it there. Raises CallError (`closed`)."""
-        try:
-            thread = self._begun()
-        except BaseException:
-            work.close()
-            raise
-        return asyncio.run_coroutine_threadsafe(work, thread.loop)
+        with self._lock:  # to the end: a loop that ends meanwhile would never begin it
+            try:
+                thread = self._begun()
+            except BaseException:
+                work.close()
+                raise
+            return asyncio.run_coroutine_threadsafe(work, thread.loop)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """What comes of it. Raises CallError (`closed`); who leaves cancels it."""
@@ -44,13 +46,12 @@ class Loop:
             raise
 
     def _begun(self) -> Thread:
-        with self._lock:
-            if self._closed:
-                raise closed()
-            if self._thread is None or self._thread.pid != os.getpid():
-                self._thread = Thread()
-                weakref.finalize(self, self._thread.end)
-            return self._thread
+        if self._closed:
+            raise closed()
+        if self._thread is None or self._thread.pid != os.getpid():
+            self._thread = Thread()
+            weakref.finalize(self, self._thread.end)
+        return self._thread
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
         """Run `last` there and end it; what still runs there has a while to end by itself."""

@@ -135,7 +135,7 @@ class Client(Plain[AsyncClient]):
     """Asks models through one of several gateways (`host:port` of their gRPC doors).
 
     All of it is AsyncClient's, whose words hold here too. Any thread may use it, also one in which
-    a loop runs; a process that was forked has connections of its own.
+    a loop runs, and a process that was forked before the first call.
     """
 
     def __init__(self, *addresses: str, options: Options | None = None) -> None:

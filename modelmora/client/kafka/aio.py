@@ -177,9 +177,9 @@ class AsyncKafkaClient:
 
         record.done = decided
         record.wanted = lambda: not answered.done()
-        await self._send(record)
         try:
             async with asyncio.timeout(WRITE_S):
+                await self._send(record)
                 answer = await answered
         except TimeoutError:
             why = self._fault() or "the broker does not acknowledge the record; try again"
@@ -189,7 +189,9 @@ class AsyncKafkaClient:
             raise CallError("too_large", message, request_id=request_id)
 
     async def _send(self, record: Record) -> None:
-        while self._publisher.backlog_bytes > UNSENT_BYTES:  # noqa: ASYNC110 - rare
+        while self._publisher.backlog_bytes > UNSENT_BYTES:
+            if record.wanted and not record.wanted():
+                return
             await asyncio.sleep(LOOK_S)
         self._publisher.send(record)
 
