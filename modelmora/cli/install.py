@@ -105,7 +105,16 @@ def install(
         for each in installed:
             tell("@".join(each.key))
     then = "the running node takes it up" if where.run else "`modelmora serve` serves it"
-    after = served_or_faults(settings).definitions
+    _say_of(installed, before, served_or_faults(settings).definitions, then)
+
+
+def _say_of(
+    installed: Sequence[ModelDefinition],
+    before: Sequence[ModelDefinition],
+    after: Sequence[ModelDefinition],
+    then: str,
+) -> None:
+    """Whence each is, by whose leave, and which names lead elsewhere by it."""
     for each in installed:
         say(f"installed for {each.task} from {_origin(each)}, {_licence(each)}; {then}")
         for line in _moved(each, before, after):

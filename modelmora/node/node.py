@@ -85,17 +85,7 @@ class Node:
         self.shelf = Shelf.of(settings)
         results = self._results()
         results.on_outcome = self._count
-        self.service = Service(
-            results, self.clock, policy_of(settings), settings.timing.request_timeout_ms
-        )
-        self.workers = Supervisor(
-            self.service.listener,
-            on_zygote=lambda pid: notify(zygote=pid),
-            zygote=zygote,
-            sandbox=sandbox_mode(settings),
-            runtimes=settings.runtimes,
-        )
-        self.service.use(self.workers)
+        self._compute(results, zygote)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
         told = (partial(look, self.service, self.workers), self.intake, leases, self.teller)
@@ -126,6 +116,21 @@ class Node:
         namespace = self.settings.namespace
         copies = Copies(namespace, self.settings.reply_topics, self.metrics.no_reply)
         return Results(*parts, namespace, copies, self.shelf.moving if self.shelf else None)
+
+    def _compute(self, results: Results, zygote: Spawned | None) -> None:
+        """The service, and the processes that it has compute."""
+        settings = self.settings
+        self.service = Service(
+            results, self.clock, policy_of(settings), settings.timing.request_timeout_ms
+        )
+        self.workers = Supervisor(
+            self.service.listener,
+            on_zygote=lambda pid: notify(zygote=pid),
+            zygote=zygote,
+            sandbox=sandbox_mode(settings),
+            runtimes=settings.runtimes,
+        )
+        self.service.use(self.workers)
 
     def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
         """Who reads what is told to every node."""

@@ -356,23 +356,6 @@ async def test_a_batch_expires(
     assert bad[0]["error"]["code"] == "batch_expired"
 
 
-async def test_a_batch_goes_on_while_others_are_forgotten(
-    hall: FakeHall, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    register = hall.batches
-    take = register.take
-
-    def forgetting(record: BatchRecord) -> None:
-        register.forget()
-        take(record)
-
-    monkeypatch.setattr(register, "take", forgetting)
-    async with driven(hall):
-        batch = await begun(client, jsonl(line(1), line(2)))
-        done = await ended(client, batch.id)
-    assert (done.status, done.request_counts.completed) == ("completed", 2)
-
-
 async def test_a_deleted_input_is_read_by_the_batch_at_work_on_it(
     hall: FakeHall, client: openai.AsyncOpenAI
 ) -> None:
