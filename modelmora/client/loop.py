@@ -6,15 +6,17 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from modelmora.client.errors import closed
 
 T = TypeVar("T")
 STOP_S = 5.0
+Coming: TypeAlias = weakref.WeakSet[AsyncGenerator[Any]]
+"""Streams that were begun."""
 
 
 class Loop:
@@ -24,6 +26,7 @@ class Loop:
         # A stream that the garbage collector closes may come in between, in the same thread.
         self._lock = threading.RLock()
         self._thread: Thread | None = None
+        self._coming: Coming = weakref.WeakSet()
         self._closed = False
 
     def run(self, work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -45,11 +48,19 @@ class Loop:
             future.cancel()
             raise
 
+    def next(self, coming: AsyncGenerator[T]) -> T:
+        """What comes next. Raises StopAsyncIteration, and as `wait`."""
+        return self.wait(self._next(coming))
+
+    async def _next(self, coming: AsyncGenerator[T]) -> T:
+        self._coming.add(coming)
+        return await anext(coming)
+
     def _begun(self) -> Thread:
         if self._closed:
             raise closed()
         if self._thread is None or self._thread.pid != os.getpid():
-            self._thread = Thread()
+            self._thread = Thread(self._coming)
             weakref.finalize(self, self._thread.end)
         return self._thread
 
@@ -69,7 +80,8 @@ class Loop:
 class Thread:
     """The thread, and the loop that runs in it until `end`."""
 
-    def __init__(self) -> None:
+    def __init__(self, coming: Coming) -> None:
+        self._coming = coming
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         self._ended: asyncio.Future[float] = self.loop.create_future()
@@ -84,6 +96,10 @@ class Thread:
         grace_s = await self._ended
         if grace_s and (others := asyncio.all_tasks() - {asyncio.current_task()}):
             await asyncio.wait(others, timeout=grace_s)
+        # A loop that ends closes what is nested all at once, and complains.
+        for each in [*self._coming]:
+            with suppress(Exception):
+                await each.aclose()
 
     def end(self, grace_s: float = 0.0) -> None:
         """End it, and after so long whatever runs there; once more does nothing."""

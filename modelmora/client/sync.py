@@ -79,7 +79,7 @@ class Stream(Iterator[T]):
 
     def __next__(self) -> T:
         try:
-            return self._loop.wait(_next(self._coming))
+            return self._loop.next(self._coming)
         except StopAsyncIteration:
             raise StopIteration from None
 
@@ -92,10 +92,6 @@ class Stream(Iterator[T]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-async def _next(coming: AsyncGenerator[T]) -> T:
-    return await anext(coming)
 
 
 def _leave(loop: Loop, coming: AsyncGenerator[Any]) -> None:

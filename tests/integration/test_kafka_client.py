@@ -159,6 +159,9 @@ async def test_what_cannot_be_asked(nodes: Echoes) -> None:
     with pytest.raises(CallError, match="closed before"):
         await reply.result()
     assert not client._waiting._open
+    for late in (client.submit("m", ["x"]), client.ask("m", ["x"])):
+        with pytest.raises(CallError, match="the client is closed"):
+            await late
 
 
 def test_a_process_that_was_forked_is_told(nodes: Echoes) -> None:

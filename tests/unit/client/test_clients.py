@@ -74,6 +74,20 @@ def test_a_program_without_logging_is_told_by_errors_alone() -> None:
     assert (done.stdout, done.stderr) == ("caught\n", "")
 
 
+async def test_a_client_that_is_left_with_a_stream_open_complains_of_nothing(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def leave() -> None:
+        with Client(address) as client:
+            stream = client.stream("echo", ["a"])
+            next(stream)
+        with pytest.raises(CallError, match="closed"):
+            next(stream)
+
+    await asyncio.to_thread(leave)
+    assert caplog.messages == []
+
+
 async def test_busy_is_tried_again_within_the_attempts(hall: FakeHall, address: str) -> None:
     hall.refusal = Refusal(Code.BUSY, "full", retry_after_ms=1)
     async with AsyncClient(address, options=Options(attempts=3)) as client:
