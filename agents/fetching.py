@@ -30,6 +30,10 @@ Queue = tuple[str, Lane]
 class Owed(Protocol):
     """Who knows what this node still has to answer; see `partitions.intake`."""
 
+    @property
+    def open_bytes(self) -> int:
+        """What the records cost that are still to be answered, without what was fetched."""
+
     def owes(self, record: Record) -> bool:
         """Whether the record's outcome is still to be given here."""
 
@@ -51,8 +55,9 @@ class Fetching:
     """Only requests with references wait here; those behind them go on.
 
     They are open in the ledger all the while, so no commit passes them. What is fetched counts
-    from before its fetch until the request is answered: `limit` bytes on this node, of which one
-    model and lane may have a quarter. A request that alone is larger is fetched alone.
+    from before its fetch until the request is answered. A fetch begins while it and the open
+    records stay within `limit` bytes on this node; one model and lane may have a quarter of them.
+    Where nothing is fetched yet, one request is, so that none waits for ever.
     """
 
     def __init__(self, objects: Objects, owed: Owed, taker: Taker, limit: int) -> None:
@@ -145,7 +150,7 @@ class Fetching:
         held = self.held_bytes
         own = sum(held for _, each, held in self._held if each == queue)
         fits_own = not own or own + size <= self._limit // SHARE
-        return fits_own and (not held or held + size <= self._limit)
+        return fits_own and (not held or self._owed.open_bytes + held + size <= self._limit)
 
     async def _fetch(self, request: Incoming, whole: InferenceRequest) -> None:
         try:

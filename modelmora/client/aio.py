@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from modelmora.client import objects, tasks
 from modelmora.client.asks import Input, contents_of, request_of
+from modelmora.client.deadline import Deadline
 from modelmora.client.errors import CallError
 from modelmora.client.jobs import AsyncJob, OnProgress
 from modelmora.client.line import Line
@@ -49,7 +50,7 @@ class AsyncClient:
     A call is made again where that can help, always with the id it began with, at another gateway
     where one does not answer. Every call raises CallError, or Invalid for what cannot be asked.
     `model` is a name or name@version, `priority` critical, high, normal or low, and `timeout_s`
-    bounds the call with all its attempts (None: as in the options).
+    bounds the call with all its attempts and uploads (None: as in the options).
     """
 
     def __init__(self, *addresses: str, options: Options | None = None) -> None:
@@ -81,9 +82,11 @@ class AsyncClient:
             return await self._infer_told(
                 on_progress, model, inputs, parameters, priority, timeout_s, request_id
             )
-        request = await self._request(model, inputs, parameters, priority, request_id)
+        deadline = Deadline(self._line.options, timeout_s)
+        async with deadline.bounds():
+            request = await self._request(model, inputs, parameters, priority, request_id)
         told = await self._line.ask(
-            "inference.Infer", request, timeout_s, request_id=request.request_id
+            "inference.Infer", request, deadline.left_s(), request_id=request.request_id
         )
         return answer_of(told)
 
@@ -119,12 +122,14 @@ class AsyncClient:
         timeout_s: float | None,
         request_id: str,
     ) -> AsyncGenerator[Piece]:
-        request = await self._request(model, inputs, parameters, priority, request_id)
-        listener, told = (
-            Listener(),
-            self._line.tell(
-                "inference.InferServerStream", request, timeout_s, request_id=request.request_id
-            ),
+        deadline, listener = Deadline(self._line.options, timeout_s), Listener()
+        async with deadline.bounds():
+            request = await self._request(model, inputs, parameters, priority, request_id)
+        told = self._line.tell(
+            "inference.InferServerStream",
+            request,
+            deadline.left_s(),
+            request_id=request.request_id,
         )
         async with aclosing(told) as words:
             async for word in words:
@@ -209,9 +214,12 @@ class AsyncClient:
 
     async def _whole(self, model: str, inputs: Sequence[Input], params: dict[str, Any]) -> Answer:
         """The answer with its outputs themselves in place of references."""
-        timeout_s = params.pop("timeout_s", None)
-        answer = await self.infer(model, inputs, parameters=params, timeout_s=timeout_s)
-        return replace(answer, outputs=tuple([await self.fetch(each) for each in answer.outputs]))
+        deadline = Deadline(self._line.options, params.pop("timeout_s", None))
+        left_s = deadline.left_s()
+        answer = await self.infer(model, inputs, parameters=params, timeout_s=left_s)
+        async with deadline.bounds():
+            outputs = tuple([await self.fetch(each) for each in answer.outputs])
+        return replace(answer, outputs=outputs)
 
     async def embed(
         self, /, model: str, texts: Sequence[str], **params: Any

@@ -6,9 +6,9 @@ import random
 import time
 from collections.abc import Callable
 
-from modelmora.client.errors import CallError, DeadlineExceeded, GatewayUnreachable
+from modelmora.client.deadline import Deadline
+from modelmora.client.errors import CallError, GatewayUnreachable
 from modelmora.client.options import Options
-from modelmora.errors import Invalid
 
 FIRST_S, LONGEST_S = 0.1, 2.0
 LEAST_PATIENCE_S = 0.5  # with less, a gateway that is busy for a moment is taken for a silent one
@@ -53,24 +53,17 @@ class Course:
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._whole_s = options.timeout_s if timeout_s is None else timeout_s
-        if not self._whole_s > 0:
-            raise Invalid("timeout_s: more than 0 seconds are needed")
+        self._deadline = Deadline(options, timeout_s, clock)
         self._options = options
         self._budget = budget
-        self._clock = clock
         self._chance = chance
-        self._end_s = clock() + self._whole_s
         self._failures = 0
-        self.patience_s = min(options.patience_s, max(LEAST_PATIENCE_S, self._whole_s / 4))
+        self.patience_s = min(options.patience_s, max(LEAST_PATIENCE_S, self._deadline.whole_s / 4))
         budget.earn()
 
     def left_s(self) -> float:
         """Seconds until its end. Raises DeadlineExceeded."""
-        left = self._end_s - self._clock()
-        if left <= 0:
-            raise DeadlineExceeded("expired", f"no answer within {self._whole_s:g} s")
-        return left
+        return self._deadline.left_s()
 
     def heard(self) -> None:
         """A gateway has told something: what fails from now on is counted anew."""
@@ -91,4 +84,4 @@ class Course:
             pause = error.retry_after_ms / 1000 * (1 + self._chance() / 4)
         else:
             pause = min(LONGEST_S, FIRST_S * 2 ** (self._failures - 1)) * self._chance()
-        return pause if self._clock() + pause < self._end_s else None
+        return pause if self._deadline.allows(pause) else None

@@ -25,6 +25,7 @@ CHANNEL = (
 )
 _SILENT = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())  # else `logging` prints warnings of its own accord
 
 
 class Gateway:

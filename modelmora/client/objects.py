@@ -56,11 +56,16 @@ class Store:
         while came < ref.size:
             tries += 1
             try:
-                async for piece in self._from(ref, came):
-                    came += len(piece)
-                    digest.update(piece)
-                    yield piece
-                    tries = 0
+                async with contextlib.aclosing(self._from(ref, came)) as coming:
+                    async for piece in coming:
+                        came += len(piece)
+                        if came > ref.size:
+                            break
+                        digest.update(piece)
+                        yield piece
+                        tries = 0
+                if tries and came < ref.size:
+                    raise CallError("store_unavailable", "the object store gave nothing")
             except CallError as error:
                 if error.code == "gone" or tries >= ATTEMPTS:
                     raise

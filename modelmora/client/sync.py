@@ -79,7 +79,7 @@ class Stream(Iterator[T]):
 
     def __next__(self) -> T:
         try:
-            return self._loop.wait(_next(self._coming))
+            return self._loop.next(self._coming)
         except StopAsyncIteration:
             raise StopIteration from None
 
@@ -92,10 +92,6 @@ class Stream(Iterator[T]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-async def _next(coming: AsyncGenerator[T]) -> T:
-    return await anext(coming)
 
 
 def _leave(loop: Loop, coming: AsyncGenerator[Any]) -> None:
@@ -135,7 +131,7 @@ class Client(Plain[AsyncClient]):
     """Asks models through one of several gateways (`host:port` of their gRPC doors).
 
     All of it is AsyncClient's, whose words hold here too. Any thread may use it, also one in which
-    a loop runs; a process that was forked has connections of its own.
+    a loop runs, and a process that was forked before the first call.
     """
 
     def __init__(self, *addresses: str, options: Options | None = None) -> None:

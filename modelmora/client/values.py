@@ -160,7 +160,7 @@ def answer_of(response: Any) -> Answer:
         response.request_id,
         response.model,
         response.version,
-        tuple(content_of(part) or "" for part in response.outputs),
+        tuple("" if (found := content_of(part)) is None else found for part in response.outputs),
         Timings(timings.queue_ms, timings.load_ms, timings.inference_ms, timings.total_ms),
         parameters_of(response.settings),
     )

@@ -37,6 +37,7 @@ _LIBRARIES = {
     "grpc": logging.WARNING,
     "httpx": logging.WARNING,
     "mode": logging.WARNING,
+    "python_multipart": logging.CRITICAL,  # a caller's broken form is the caller's news
     "faust.app": logging.ERROR,  # its sensors miss rebalances that are ours
     "mode.timers": logging.ERROR,  # a late timer under load is no news
 }
@@ -86,7 +87,7 @@ def stay_quiet() -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
-    for name in ("modelmora", "aiokafka", "stamina"):
+    for name in ("modelmora", "aiokafka"):
         logging.getLogger(name).addHandler(logging.NullHandler())
 
 

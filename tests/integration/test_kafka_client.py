@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.client import CallError, DeadlineExceeded
-from modelmora.client.kafka import AsyncKafkaClient, KafkaClient, asking
+from modelmora.client.kafka import AsyncKafkaClient, KafkaClient, aio, asking
 from modelmora.errors import Code, Invalid, NotFound, Unreachable
 from modelmora.kafka import reader
 from modelmora.kafka.admin import Admin
@@ -157,6 +159,38 @@ async def test_what_cannot_be_asked(nodes: Echoes) -> None:
     with pytest.raises(CallError, match="closed before"):
         await reply.result()
     assert not client._waiting._open
+    for late in (client.submit("m", ["x"]), client.ask("m", ["x"])):
+        with pytest.raises(CallError, match="the client is closed"):
+            await late
+
+
+def test_a_process_that_was_forked_is_told(nodes: Echoes) -> None:
+    with KafkaClient(nodes.servers, nodes.namespace) as client:
+        if (child := os.fork()) == 0:
+            signal.alarm(20)
+            try:
+                client.infer("m", ["x"], timeout_s=5)
+            except CallError as error:
+                os._exit(0 if error.code == "forked" else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert client.infer("m", ["x"]).outputs == ("x",)
+
+
+async def test_room_that_does_not_come_is_not_waited_for_beyond_the_time(
+    nodes: Echoes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "GRACE_S", 0.05)
+    monkeypatch.setattr(aio, "WRITE_S", 0.05)
+    monkeypatch.setattr(aio, "UNSENT_BYTES", -1)
+    async with asyncio.timeout(CAP_S), AsyncKafkaClient(nodes.servers, nodes.namespace) as client:
+        reply = await client.ask("m", ["x"], timeout_s=0.05)
+        with pytest.raises(DeadlineExceeded, match="did not acknowledge"):
+            await reply.result()
+        with pytest.raises(CallError, match="does not acknowledge"):
+            await client.submit("m", ["x"])
+    assert nodes.asked == []
 
 
 async def test_time_that_is_over_says_why(nodes: Echoes, monkeypatch: pytest.MonkeyPatch) -> None:

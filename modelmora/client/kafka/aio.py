@@ -11,7 +11,7 @@ from typing import Self, Unpack
 
 from aiokafka.errors import KafkaError
 
-from modelmora.client.errors import CallError
+from modelmora.client.errors import CallError, closed
 from modelmora.client.kafka.asked import Asked, How
 from modelmora.client.kafka.asking import AsyncReply, Place, Waiting
 from modelmora.client.kafka.subscription import (
@@ -86,6 +86,7 @@ class AsyncKafkaClient:
         self._publisher = Publisher(settings)
         self._tails: dict[int, asyncio.Task[Tail]] = {}
         self._mine = 0
+        self._closed = False
         self._reading = asyncio.Lock()
         self._reader: Reader | None = None
 
@@ -109,6 +110,7 @@ class AsyncKafkaClient:
 
     async def close(self) -> None:
         """Write what is left to write, if the broker takes it soon, and disconnect."""
+        self._closed = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await self._publisher.flush()
@@ -177,9 +179,9 @@ class AsyncKafkaClient:
 
         record.done = decided
         record.wanted = lambda: not answered.done()
-        await self._send(record)
         try:
             async with asyncio.timeout(WRITE_S):
+                await self._send(record)
                 answer = await answered
         except TimeoutError:
             why = self._fault() or "the broker does not acknowledge the record; try again"
@@ -189,7 +191,11 @@ class AsyncKafkaClient:
             raise CallError("too_large", message, request_id=request_id)
 
     async def _send(self, record: Record) -> None:
-        while self._publisher.backlog_bytes > UNSENT_BYTES:  # noqa: ASYNC110 - rare
+        if self._closed:
+            raise closed()
+        while self._publisher.backlog_bytes > UNSENT_BYTES:
+            if record.wanted and not record.wanted():
+                return
             await asyncio.sleep(LOOK_S)
         self._publisher.send(record)
 

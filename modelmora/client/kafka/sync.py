@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Coroutine, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
+from modelmora.client.errors import forked
 from modelmora.client.kafka.aio import MOST_AWAITED, AsyncKafkaClient, completed
 from modelmora.client.kafka.asked import How
 from modelmora.client.kafka.asking import AsyncReply
@@ -57,6 +59,7 @@ class KafkaClient:
     ) -> None:
         """Connects. Raises Unreachable, WrongCredentials, NotFound (no topics)."""
         self._loop = Loop()
+        self._pid = os.getpid()
         try:
             self._client = self.do(_started(bootstrap_servers, namespace, settings, most_awaited))
         except BaseException:
@@ -102,7 +105,10 @@ class KafkaClient:
         return events_of(self._client.settings, **where)
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it on the client's loop and wait for it."""
+        """Run it on the client's loop and wait for it. Raises CallError (`forked`)."""
+        if self._pid != os.getpid():
+            work.close()
+            raise forked()
         return self._loop.wait(work)
 
 

@@ -206,7 +206,7 @@ def _call(found: Any, names: Sequence[str]) -> tuple[str, str]:
     arguments = _strict(given) if isinstance(given, str) else given
     if not isinstance(arguments, dict):
         raise ValueError("the arguments are no object")  # noqa: TRY004  (as JSON's own faults)
-    return found["name"], json.dumps(arguments, ensure_ascii=False)
+    return found["name"], _json(arguments)
 
 
 def _constant(name: str) -> Any:
@@ -217,7 +217,16 @@ _DECODER = json.JSONDecoder(parse_constant=_constant)
 
 
 def _strict(text: str) -> Any:
-    return json.loads(text, parse_constant=_constant)
+    found = json.loads(text, parse_constant=_constant)
+    _json(found)
+    return found
+
+
+def _json(found: Any) -> str:
+    """As JSON. Raises ValueError for infinity, which 1e999 is, and for half a surrogate pair."""
+    text = json.dumps(found, ensure_ascii=False, allow_nan=False)
+    text.encode()
+    return text
 
 
 def _check(tool: Any, where: str) -> None:

@@ -37,6 +37,8 @@ PART_S = 300.0
 """What a part has at most, and is so much of the work that is done once more at most."""
 BEAT_S = 5.0
 PAUSE_S = (0.5, 10.0)
+LATE_S = 60.0
+"""How long after its time an outcome may still come; then no node is there to tell of it."""
 MOST_DEAD = 5
 """So often a model that cannot be had is asked."""
 
@@ -94,12 +96,16 @@ class Running:
             with tempfile.TemporaryFile() as file:
                 await self._work(file)
         except Refusal as refusal:
-            await self._end(Standing.FAILED, Fault(str(refusal.code), refusal.message))
+            fault = Fault(str(refusal.code), refusal.message)
+            await self._end(self._over() or Standing.FAILED, fault)
         finally:
             beating.cancel()
 
     async def _work(self, file: BinaryIO) -> None:
-        await self._patiently(lambda: self._fetch(file), _mends)
+        await self._patiently(
+            lambda: self._fetch(file),
+            lambda refusal, tries: not self._over() and _mends(refusal, tries),
+        )
         if self._batch.total is None:
             total, faults = await asyncio.to_thread(check, file, self._most, self._batch.endpoint)
             if faults:
@@ -182,14 +188,8 @@ class Running:
                 return _unanswered(line, over)
             mine: set[str] = set()
             try:
-                answer = await self._paths.ask(
-                    self._hall,
-                    self._batch.endpoint,
-                    line.body,
-                    f"{number}-{turn}",
-                    partial(self._bound, mine=mine, new=new),
-                )
-                return _answered(line, answer)
+                bound = partial(self._bound, mine=mine, new=new)
+                return _answered(line, await self._ask(line, f"{number}-{turn}", bound))
             except Refusal as refusal:
                 over, tries = self._over(), tries + 1
                 if over and refusal.code in (Code.CANCELLED, Code.EXPIRED):
@@ -207,6 +207,19 @@ class Running:
             finally:
                 self._ids -= mine
             await asyncio.sleep(pause_s)
+
+    async def _ask(self, line: Line, label: str, bound: Callable[[Ask], Ask]) -> Answer:
+        """The answer. Raises Refusal, also where the time is over and no node says so."""
+        left_s = (self._batch.expires_at - now_ms()) / 1000
+        try:
+            async with asyncio.timeout(left_s + LATE_S) as limit:
+                return await self._paths.ask(
+                    self._hall, self._batch.endpoint, line.body, label, bound
+                )
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Refusal(Code.EXPIRED, "the time of the batch is over") from None
 
     def _bound(self, ask: Ask, *, mine: set[str], new: bool) -> Ask:
         """The request as a job on the low lane, by an id that any gateway can make of it again."""
@@ -256,18 +269,18 @@ class Running:
 
     async def _tell(self, kind: BatchKind, seen: Callable[[Batch], bool], **details: Any) -> None:
         """Have it told, however long that takes, and the batch as it is by then."""
-        name, batches = self._batch.id, self._register.ledger.batches
+        name, ledger = self._batch.id, self._register.ledger
         tell = partial(
             self._register.tell,
             name,
             kind,
-            lambda: seen(batches[name]),
+            lambda: seen(ledger.batches[name]),
             gateway=self._batch.driver,
             term=self._batch.term,
             details=told(**details),
         )
         await self._patiently(tell, lambda *_: True)
-        self._batch = batches[name]
+        self._batch = ledger.batches[name]
 
     async def _beat(self) -> None:
         """Tell now and then that it is worked on, and take back what runs once it is cancelled."""

@@ -136,6 +136,8 @@ class Ledger:
     def take(self, record: BatchRecord) -> None:
         """Take what is told. Raises ValueError, KeyError, TypeError where it cannot be read."""
         told = orjson.loads(record.details)
+        if not isinstance(told, dict):
+            raise TypeError("the details are no object")
         if record.kind is BatchKind.FILE:
             self.files.setdefault(record.id, _file(record, told))
         elif record.kind is BatchKind.BATCH:

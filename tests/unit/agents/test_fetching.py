@@ -30,6 +30,7 @@ class Desk:
         self.accepted: list[Incoming] = []
         self.refused: list[RequestError] = []
         self.ended: set[int] = set()
+        self.open_bytes = 0
         self.fetching = Fetching(self.objects, self, self, LIMIT)
         self._offset = 0
 
@@ -137,6 +138,23 @@ async def test_a_model_has_its_share_and_others_go_on() -> None:
     desk.ended |= {request.record.offset for request in desk.accepted}
     await until(lambda: len(desk.accepted) == 5)
     assert desk.fetching.held_bytes == 2 * SIZE
+
+
+async def test_what_waits_inline_leaves_less_room_but_never_none() -> None:
+    desk = Desk()
+    desk.open_bytes = LIMIT - SIZE
+    assert desk.ask(desk.ref())
+    assert desk.ask(desk.ref(), model="other")
+    # Both are looked at in the same turn of the loop, before anything can have been fetched.
+    await until(lambda: bool(desk.accepted))
+    assert desk.fetching.held_bytes == SIZE
+    desk.open_bytes -= SIZE
+    await until(lambda: len(desk.accepted) == 2)
+    assert desk.fetching.held_bytes == 2 * SIZE
+    desk.open_bytes = 2 * LIMIT
+    desk.ended |= {1, 2}
+    assert desk.ask(desk.ref())
+    await until(lambda: len(desk.accepted) == 3)
 
 
 async def test_one_larger_than_the_limit_goes_alone() -> None:

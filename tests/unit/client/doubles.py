@@ -89,7 +89,10 @@ class Gateway:
 
 
 class Shop:
-    """An HTTP server over a MemoryStore, whose URLs lead to it; `cut` ends answers early."""
+    """An HTTP server over a MemoryStore, whose URLs lead to it.
+
+    `cut`, asked before it answers, ends an answer early.
+    """
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
@@ -102,6 +105,7 @@ class Shop:
             def do_PUT(self) -> None:
                 data = self.rfile.read(int(self.headers["content-length"]))
                 shop.asked.append("PUT")
+                shop.cut()
                 if shop.refuses:
                     shop.refuses -= 1
                     self.send_error(503)

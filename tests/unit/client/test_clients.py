@@ -59,6 +59,35 @@ async def test_a_plain_program_is_answered(hall: FakeHall, address: str) -> None
     assert await asyncio.to_thread(ask) == hall.asks[0].request_id
 
 
+def test_a_program_without_logging_is_told_by_errors_alone() -> None:
+    ask = (
+        "from modelmora.client import Client, Options, GatewayUnreachable\n"
+        f"with Client({DEAD!r}, options=Options(attempts=4)) as client:\n"
+        "    try:\n"
+        "        client.status()\n"
+        "    except GatewayUnreachable:\n"
+        "        print('caught')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == ("caught\n", "")
+
+
+async def test_a_client_that_is_left_with_a_stream_open_complains_of_nothing(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def leave() -> None:
+        with Client(address) as client:
+            stream = client.stream("echo", ["a"])
+            next(stream)
+        with pytest.raises(CallError, match="closed"):
+            next(stream)
+
+    await asyncio.to_thread(leave)
+    assert caplog.messages == []
+
+
 async def test_busy_is_tried_again_within_the_attempts(hall: FakeHall, address: str) -> None:
     hall.refusal = Refusal(Code.BUSY, "full", retry_after_ms=1)
     async with AsyncClient(address, options=Options(attempts=3)) as client:

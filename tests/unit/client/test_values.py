@@ -26,6 +26,7 @@ from modelmora.client import (
     Ranked,
     Step,
     Text,
+    objects,
 )
 from modelmora.errors import Invalid, MissingExtra
 from modelmora.messages import (
@@ -348,6 +349,35 @@ def test_an_output_that_is_another_or_gone_is_not_written(
     with pytest.raises(CallError, match="no URL"):
         client.fetch(ObjectRef(ref.uri, ref.sha256, ref.size, ref.media_type, ref.expires_at))
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(("lies", "times"), [(b"", 4), (b"wrong" * 1000, 1)])
+def test_less_of_an_object_is_not_awaited_for_ever_and_more_not_taken(
+    client: Client,
+    shop: Shop,
+    one: Gateway,
+    monkeypatch: pytest.MonkeyPatch,
+    lies: bytes,
+    times: int,
+) -> None:
+    written: set[bytes] = set()
+
+    async def into(pieces: Any, _path: Path) -> None:
+        async for piece in pieces:
+            written.add(piece)
+
+    monkeypatch.setattr(objects, "into", into)
+    ref = kept(one, b"right", "text/plain")
+    one.hall.store.kept[ref.uri] = lies, "text/plain"
+    with pytest.raises(CallError) as caught:
+        client.download(ref, "a")
+    assert (caught.value.code, len(shop.asked)) == ("store_unavailable", times)
+    assert written == set()
+
+
+def test_an_output_of_no_bytes_stays_bytes(one: Gateway, client: Client) -> None:
+    one.hall.outputs = (b"",)
+    assert client.infer("echo", ["a"]).outputs == (b"",)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -93,3 +94,15 @@ def test_what_is_kept_no_longer_is_forgotten(ledger: Ledger) -> None:
     assert ledger.used() == set()
     ledger.forget(7 + KEPT_MS)
     assert (ledger.batches, ledger.deleted) == ({}, set())
+
+
+@pytest.mark.parametrize("kind", BatchKind)
+@pytest.mark.parametrize("details", ["[]", "1", "null", '"total"', "", "{"])
+def test_details_that_are_none_change_nothing(
+    ledger: Ledger, kind: BatchKind, details: str
+) -> None:
+    before = now(ledger)
+    odd = replace(record(kind, before.driver, before.term), details=details)
+    with pytest.raises((ValueError, TypeError)):
+        ledger.take(odd)
+    assert now(ledger) == before

@@ -161,8 +161,11 @@ async def test_models_are_told(hall: FakeHall, client: httpx.AsyncClient) -> Non
     hall.holding = {"echo@1": '{"pid": 7, "memory_bytes": 9}'}
     tags = (await client.get("/api/tags")).json()["models"]
     assert [each["name"] for each in tags] == ["echo:latest", "writes:latest"]
+    digests = {each["digest"] for each in tags}
+    assert sorted(map(len, digests)) == [64, 64]  # Ollama's client shows the first 12
     (there,) = (await client.get("/api/ps")).json()["models"]
     assert (there["name"], there["size"], there["size_vram"]) == ("echo:latest", 9, 0)
+    assert there["digest"] == tags[0]["digest"]
     shown = (await client.post("/api/show", json={"model": "writes:1"})).json()
     assert shown["capabilities"] == ["completion"]
     assert shown["model_info"]["txt2txt.context_length"] == 64

@@ -101,6 +101,11 @@ async def test_the_rule_is_the_requests_then_the_models(
         ("non-toxic", False),
         ("not_hate", False),
         ("NO HATE", False),
+        ("not_safe", True),
+        ("Not Safe For Work", True),
+        ("non-sfw", True),
+        ("non-consensual", True),
+        ("not ok", True),
         ("nontoxic", False),
         ("SFW", False),
         ("", True),
@@ -111,7 +116,7 @@ def test_harmless_labels_never_flag(label: str, flags: bool) -> None:
     assert not Rule().flags(label, 0.49)
 
 
-@pytest.mark.parametrize("told", ["0.9", None, [0.9], {}])
+@pytest.mark.parametrize("told", ["0.9", None, [0.9], {}, True, 50, -1, float("nan")])
 def test_metadata_that_is_no_rule_is_none(told: Any) -> None:
     assert Rule.of({"moderation_threshold": told}, None).threshold == 0.5
 

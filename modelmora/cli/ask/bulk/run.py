@@ -24,7 +24,6 @@ from modelmora.client import AsyncClient, CallError, Options
 from modelmora.errors import ConfigurationError
 from modelmora.host.folder import write_atomically
 from modelmora.host.instance import Instance
-from modelmora.telemetry.logs import stay_quiet
 from modelmora.text import counted
 
 WINDOW = 16
@@ -64,7 +63,6 @@ def bulk(where: Instance, asked: Bulk, grpc: str | None) -> None:
             f"the inputs of {asked.model} belong together; it cannot be asked in bulk"
         )
     address, options = way_to(where, grpc, asked.timeout_s, attempts=ATTEMPTS)
-    stay_quiet()
     most, window = (1, STEPPED_WINDOW) if sizes.stepped else (sizes.most, WINDOW)
     log = Notes(asked)
     with closing(part_of(asked.target)) as part:
@@ -73,7 +71,8 @@ def bulk(where: Instance, asked: Bulk, grpc: str | None) -> None:
             try:
                 asyncio.run(Run(asked, log, part, told).all(address, options, most, window))
             except BaseException:
-                say(f"{counted(part.rows, 'row')} done; the same command goes on from there")
+                if part.rows:
+                    say(f"{counted(part.rows, 'row')} done; the same command goes on from there")
                 raise
         part.finish()
     log.end()
@@ -187,4 +186,5 @@ class Run:
         )
         if not version:
             self._notes.pin(answer.version)
-        return values_of(answer.outputs, len(texts))
+        outputs = [await self._client.fetch(each) for each in answer.outputs]
+        return values_of(outputs, len(texts))

@@ -2,81 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
 from dataclasses import dataclass
-from email.message import Message
-from email.parser import BytesHeaderParser
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
 
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import Refusal
 
-MOST_HEAD = 8192
-_END = b"\r\n\r\n"
+MOST_HEADERS = 8
+MOST_HEADER = 4096
+_MOST_BOUNDARY = 70  # RFC 2046, 5.1.1
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a part begins; `filename` None where it is no file."""
+    """Where a part begins; `filename` "" where it is no file."""
 
     name: str
-    filename: str | None
+    filename: str
 
 
 class Form:
-    """Heads, each with the bytes of its part behind it. Little of what comes is held."""
+    """Heads, each with the bytes of its part behind it. Of what comes only a head is held."""
 
     def __init__(self, content_type: str) -> None:
         """Raises Refusal where it is no form."""
-        told = Message()
-        told["content-type"] = content_type
-        boundary = told.get_param("boundary")
-        if told.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
+        kind, told = _options(content_type)
+        boundary = told.get(b"boundary", b"")
+        if kind != b"multipart/form-data" or not 0 < len(boundary) <= _MOST_BOUNDARY:
             raise _refused("content-type is multipart/form-data; boundary=...")
-        self._line = b"\r\n--" + boundary.encode("utf-8", "replace")
-        self._held = bytearray(b"\r\n")
-        self._in_head = self._in_part = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._on_part,
+                "on_header_begin": self._on_header,
+                "on_header_field": self._on_field,
+                "on_header_value": self._on_value,
+                "on_headers_finished": self._on_head,
+                "on_part_data": self._on_data,
+                "on_end": self._on_end,
+            },
+            max_header_count=MOST_HEADERS,
+            max_header_size=MOST_HEADER,
+        )
+        self._came: list[Head | bytes] = []
         self.ended = False
 
-    def feed(self, chunk: bytes) -> Iterator[Head | bytes]:
+    def feed(self, chunk: bytes) -> list[Head | bytes]:
         """What comes with these bytes. Raises Refusal."""
-        if not self.ended:
-            self._held += chunk
-        while not self.ended:
-            if self._in_head:
-                head = self._head()
-                if head is None:
-                    return
-                yield head
-                continue
-            at = self._held.find(self._line)
-            behind = at + len(self._line)
-            if at < 0 or len(self._held) < behind + 2:
-                keep = len(self._line) - 1 if at < 0 else len(self._held) - at
-                if self._in_part and len(self._held) > keep:
-                    yield bytes(self._held[: len(self._held) - keep])
-                del self._held[: max(len(self._held) - keep, 0)]
-                return
-            if self._in_part and at:
-                yield bytes(self._held[:at])
-            mark = self._held[behind : behind + 2]
-            self.ended, self._in_head = mark == b"--", mark == b"\r\n"
-            if not (self.ended or self._in_head):
-                raise _refused("the form is broken behind a boundary")
-            del self._held[:behind]
+        self._came = []
+        try:
+            self._parser.write(chunk)
+        except FormParserError:
+            raise _refused("the form is broken, or the head of a part is too long") from None
+        return self._came
 
-    def _head(self) -> Head | None:
-        at = self._held.find(_END)
-        if at > MOST_HEAD or (at < 0 and len(self._held) > MOST_HEAD):
-            raise _refused("the head of a part is too long")
-        if at < 0:
-            return None
-        told = BytesHeaderParser().parsebytes(bytes(self._held[2 : at + 2]))
-        del self._held[: at + len(_END)]
-        name = told.get_param("name", header="content-disposition")
-        if not isinstance(name, str):
+    def _on_part(self) -> None:
+        self._headers = defaultdict[bytes, bytes](bytes)
+
+    def _on_header(self) -> None:
+        self._field = b""
+
+    def _on_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._headers[self._field.lower()] += data[start:end]
+
+    def _on_head(self) -> None:
+        _, told = _options(self._headers[b"content-disposition"])
+        if b"name" not in told:
             raise _refused("a part has no name")
-        self._in_head, self._in_part = False, True
-        return Head(name, told.get_filename())
+        name, filename = told[b"name"], told.get(b"filename", b"")
+        self._came.append(
+            Head(name.decode("utf-8", "replace"), filename.decode("utf-8", "replace"))
+        )
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        self._came.append(data[start:end])
+
+    def _on_end(self) -> None:
+        self.ended = True
+
+
+def _options(value: str | bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    try:
+        return parse_options_header(value)
+    except (ValueError, LookupError):  # a charset that cannot read it, a number without end
+        raise _refused("a parameter of a header cannot be read") from None
 
 
 def _refused(why: str) -> Refusal:

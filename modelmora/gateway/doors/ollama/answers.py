@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -128,9 +129,15 @@ def _model(hall: Hall, record: RegistryRecord) -> dict[str, Any]:
         "model": name,
         "modified_at": _LONG_AGO,
         "size": sum(file.size for file in details_of(record).files),
-        "digest": "",
+        "digest": _digest(record),
         "details": _details(record),
     }
+
+
+def _digest(record: RegistryRecord) -> str:
+    """What stands for the model and its files; Ollama's own client panics where it is short."""
+    sums = sorted(f"{file.path} {file.sha256}" for file in details_of(record).files)
+    return sha256("\n".join([record.name, record.version, *sums]).encode()).hexdigest()
 
 
 def _details(record: RegistryRecord) -> dict[str, Any]:

@@ -23,7 +23,9 @@ HARMLESS = frozenset(
     {"benign", "clean", "ham", "harmless", "neither", "neutral", "none"}
     | {"nontoxic", "normal", "ok", "okay", "safe", "sfw"}
 )
-_NEGATED = frozenset({"no", "non", "not"})
+_NEGATED = re.compile(r"(?:no|non|not) (.*)")
+_GOOD = re.compile(r"(?:safe|sfw|ok|okay|normal|consensual|clean)\b")
+"""What a label that negates it finds wanting, as `not safe for work`."""
 _GAP = re.compile(r"[\s_\-/]+")
 
 
@@ -80,15 +82,17 @@ class Rule:
         told, named = facts.get("moderation_threshold"), facts.get("moderation_harmless")
         harmless = named if isinstance(named, list | tuple) else [named] if named else []
         if asked is None:
-            asked = told if isinstance(told, int | float) else THRESHOLD
+            asked = THRESHOLD
+            if isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told <= 1:
+                asked = told
         return Rule(asked, frozenset(_plain(str(each)) for each in harmless))
 
     def flags(self, label: str, score: float) -> bool:
         """Whether this label, with this score, flags what was sent."""
         plain = _plain(label)
-        words = plain.split(" ")
-        harmless = plain in HARMLESS or plain in self.harmless or words[0] in _NEGATED
-        return score >= self.threshold and not harmless
+        denied = _NEGATED.fullmatch(plain)
+        harmless = not _GOOD.match(denied[1]) if denied else plain in HARMLESS
+        return score >= self.threshold and not (harmless or plain in self.harmless)
 
 
 def moderated(result: InferenceResult, body: ModerationBody, rule: Rule) -> dict[str, Any]:

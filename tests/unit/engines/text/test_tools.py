@@ -79,6 +79,9 @@ def test_calls_are_found(text: str, said: str, calls: list[tuple[str, str]]) -> 
         '{"name": "weather", "arguments": "[]"}',
         '{"name": "weather", "arguments": {"a": NaN}}',
         '{"name": "weather", "arguments": {"a": ' + "9" * 5000 + "}}",
+        '{"name": "weather", "arguments": {"a": 1e999}}',
+        '{"name": "weather", "arguments": {"a": "\\ud800"}}',
+        '<tool_call>{"name": "weather", "arguments": {"a": "\\ud800"}}</tool_call>',
         '{"city": "Köln"}',
         "[]" * 3,
         "[" * 100_000,
@@ -171,6 +174,7 @@ def test_what_is_offered() -> None:
         [{"type": "custom", "function": {"name": "a"}}],
         [{"type": "function"}],
         [tool(description=1)],
+        [tool(description="\ud800")],
         [tool(parameters=[])],
         [tool(), tool()],
         [tool(f"t{number}") for number in range(129)],
@@ -248,7 +252,7 @@ def test_a_turn_as_templates_read_it() -> None:
         "name": "weather",
         "tool_call_id": "abc",
     }
-    for arguments in ("", "[]", "{", "[" * 100_000):
+    for arguments in ("", "[]", "{", "[" * 100_000, '{"a": "\\ud800"}'):
         with pytest.raises(RequestError):
             turn_form(
                 ChatMessage("assistant", "", tool_calls=(ToolCall("a", "b", arguments),)),

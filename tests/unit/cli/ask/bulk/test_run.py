@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
+from modelmora.client import AsyncClient
 from modelmora.errors import Code
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.hall import Ask, Heard
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import InferenceResult, Source, Status, Tensor
+from modelmora.messages import Content, InferenceResult, ObjectRef, Source, Status, Tensor
 from tests.programs import eventually
 from tests.unit.cli.ask.bulk.doubles import WIDTH, jsonl, numbers_of, vector_of
 from tests.unit.cli.runs import Cli, Door, door
@@ -45,6 +46,8 @@ class Hall(FakeHall):
         self.go = threading.Event()
         self.refuse: Refusal | None = None
         self.texts: list[str] = []
+        self.instead: tuple[Content, ...] = ()
+        """What is answered instead of vectors."""
 
     async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
         self.asks.append(ask)
@@ -59,7 +62,7 @@ class Hall(FakeHall):
         self.texts += texts
         name = ask.model.partition("@")[0]
         vectors = b"".join(map(vector_of, texts))
-        outputs = (Tensor("embedding", "FP32", (len(texts), WIDTH), vectors),)
+        outputs = self.instead or (Tensor("embedding", "FP32", (len(texts), WIDTH), vectors),)
         source, request_id = Source("t", 0, 0), ask.request_id or ""
         return InferenceResult(
             request_id,
@@ -127,6 +130,20 @@ def test_vectors_in_order_by_one_version(rig: Rig) -> None:
     assert sorted(Path().iterdir()) == [Path("in.jsonl"), Path("out.jsonl")]
     ran = rig.run(Path("in.jsonl"), "out.jsonl")
     assert (ran.code, "is there already" in ran.err) == (2, True)
+
+
+def test_vectors_by_reference_are_fetched(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = b"".join(map(vector_of, ["a", "b"]))
+    ref = ObjectRef("s3://b/k", "0" * 64, len(whole), "application/octet-stream", 0)
+
+    async def fetch(_client: AsyncClient, output: Content) -> Content:
+        assert output == ref
+        return Tensor("", "FP32", (2, WIDTH), whole)
+
+    monkeypatch.setattr(AsyncClient, "fetch", fetch)
+    rig.hall.instead = (ref,)
+    assert rig.run(jsonl(Path("in.jsonl"), "a", "b"), "out.jsonl").code == 0
+    assert outputs("out.jsonl") == [numbers_of("a"), numbers_of("b")]
 
 
 def test_texts_are_written_one_by_one(rig: Rig) -> None:
