@@ -142,6 +142,10 @@ def test_every_operation_answers_as_described(
         job = rest.post("/infer/count/async", json=endless).json()["request_id"]
         there = {"name": "spare", "model_name": "spare", "version": "1"}
         there |= {"job_id": job, "requestId": job}
+        form: Any = {"files": {"file": b"{}\n"}, "data": {"purpose": "batch"}}
+        there["file_id"] = rest.post("/v1/files", **form).json()["id"]
+        asked = {"input_file_id": there["file_id"], "endpoint": "/v1/embeddings"}
+        there["batch_id"] = rest.post("/v1/batches", json=asked).json()["id"]
         models = ["spare", "count", "all-minilm-l6-v2"]
         found = call_everything(instance.http, there, models, examples=examples, chance=chance)
         rest.delete(f"/jobs/{job}")
