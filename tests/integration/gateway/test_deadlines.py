@@ -18,7 +18,7 @@ from tests.integration.gateway.rig import CAP_S, running, seen, settings_for
 from tests.nodes import frozen
 from tests.topics import until
 
-TAILS = 3
+TAILS = 4
 
 
 def looking(gateway: Gateway) -> bool:
