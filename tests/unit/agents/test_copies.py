@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from modelmora.agents import copies
 from modelmora.agents.copies import Copies, Why
@@ -119,19 +120,18 @@ def test_a_pattern_does_not_mean_topics_without_end(
     assert desk.lost == [Why.TOO_MANY]
 
 
-def test_a_topic_that_refuses_is_left_alone_for_a_while(
-    desk: ReplyDesk, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for _ in range(2):
-        desk.complete(incoming("r1", record=asked()))
-        desk.sender.waiting.pop(0).done(UNAVAILABLE)
-        desk.sender.acknowledge_all()
-        assert desk.topics()[-2:] == ["app.replies", RESULTS]
-        assert desk.outcome(asked()) == [RESULTS]
-        assert desk.outcome(asked(b"one")) == ["one", RESULTS]
-        desk.now += copies.REST_S
+def test_a_topic_that_refuses_is_left_alone_for_a_while(desk: ReplyDesk) -> None:
+    with capture_logs() as logged:
+        for _ in range(2):
+            desk.complete(incoming("r1", record=asked()))
+            desk.sender.waiting.pop(0).done(UNAVAILABLE)
+            desk.sender.acknowledge_all()
+            assert desk.topics()[-2:] == ["app.replies", RESULTS]
+            assert desk.outcome(asked()) == [RESULTS]
+            assert desk.outcome(asked(b"one")) == ["one", RESULTS]
+            desk.now += copies.REST_S
     assert desk.lost == [Why.REFUSED] * 4
-    assert capsys.readouterr().out.count("no reply") == 1
+    assert sum("no reply" in each["event"] for each in logged) == 1
     assert desk.outcome(asked()) == ["app.replies", RESULTS]
 
 
