@@ -66,6 +66,23 @@ def chunk(sequence: int, text: str) -> ProgressEvent:
     )
 
 
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({}, 200),
+        ({"origin": "http://elsewhere"}, 415),
+        ({"origin": "http://elsewhere", "content-type": "application/json"}, 200),
+    ],
+)
+async def test_who_is_no_page_need_not_name_a_type(
+    client: httpx.AsyncClient, more: dict[str, str], status: int
+) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"} | more
+    asked = b'{"model": "echo", "prompt": "a", "stream": false}'
+    answer = await client.post("/api/generate", content=asked, headers=headers)
+    assert answer.status_code == status, answer.text
+
+
 async def test_a_conversation_comes_as_lines(hall: FakeHall, client: httpx.AsyncClient) -> None:
     hall.events = (chunk(0, "one"), chunk(1, " "))
     answer = await client.post("/api/chat", json={"model": "echo:latest", "messages": [HELLO]})

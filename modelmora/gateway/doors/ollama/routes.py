@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import structlog
 from fastapi import FastAPI, Request
+from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -26,7 +27,7 @@ from modelmora.gateway.doors.ollama.bodies import (
 from modelmora.gateway.doors.openai.answers import text_of
 from modelmora.gateway.doors.openai.streams import Piece, pieces
 from modelmora.gateway.doors.rest.bodies import read_body
-from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
+from modelmora.gateway.doors.rest.reading import Bodies, only_json, unless_gone
 from modelmora.gateway.hall import Ask
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.watching import failed
@@ -180,6 +181,15 @@ def _refuse(app: FastAPI, name: str) -> None:
             "models come and go with `modelmora install` and `modelmora uninstall` on their node, "
             f"not by {request.url.path}",
         )
+
+
+def check_type(headers: Headers) -> None:
+    """Take any type, as Ollama does, but of a page JSON alone; raises Refusal.
+
+    A page can post what is no JSON to any host without asking, but not without telling its origin.
+    """
+    if "origin" in headers:
+        only_json(headers)
 
 
 class _Lines(StreamingResponse):

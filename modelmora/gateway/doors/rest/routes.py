@@ -21,6 +21,7 @@ from modelmora.gateway.doors.oip.routes import refused as oip_refused
 from modelmora.gateway.doors.ollama import described as ollama
 from modelmora.gateway.doors.ollama.answers import refused as ollama_refused
 from modelmora.gateway.doors.ollama.routes import add_ollama
+from modelmora.gateway.doors.ollama.routes import check_type as ollama_type
 from modelmora.gateway.doors.openai import described as openai
 from modelmora.gateway.doors.openai.errors import refused as openai_refused
 from modelmora.gateway.doors.openai.routes import add_openai
@@ -80,7 +81,7 @@ def create_app(
     add_jobs(app, bodies)
     add_openai(app, Bodies(hall, metrics, "openai", body_limit))
     add_batches(app, Bodies(hall, metrics, "openai", body_limit))
-    add_ollama(app, Bodies(hall, metrics, "ollama", body_limit))
+    add_ollama(app, Bodies(hall, metrics, "ollama", body_limit, ollama_type))
     add_oip(app, hall, metrics, body_limit)
     add_miraveja(app, Bodies(hall, metrics, "miraveja", body_limit))
     add_models(app, hall, metrics)
