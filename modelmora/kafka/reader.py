@@ -241,13 +241,19 @@ class Reader:
 
         def on_assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             found = self._patiently(lambda: consumer.committed(partitions, WAIT_S))
-            for each in found:
-                if each.offset < 0:
-                    # One that was added since is read whole.
-                    each.offset = begun.get((topic, each.partition), OFFSET_BEGINNING)
+            fresh = [each for each in found if each.offset < 0]
+            for each in fresh:
+                # One that was added since is read whole.
+                each.offset = begun.get((topic, each.partition), OFFSET_BEGINNING)
             consumer.assign(found)
+            # Where reading begins counts as done: who comes back by `latest` would miss the rest.
+            if placed := [each for each in fresh if each.offset >= 0]:
+                consumer.store_offsets(offsets=placed)
 
         self._consumer.subscribe([topic], on_assign=on_assign)
+        return self._as_member()
+
+    def _as_member(self) -> Iterator[Record | None]:
         while True:
             for record in self._coming():
                 yield record

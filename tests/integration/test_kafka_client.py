@@ -311,6 +311,12 @@ async def test_events_as_they_come_for_two_of_one_group(topics: str, namespace: 
     async with await client.events(group=f"{namespace}-app") as member:
         # The last one was not done with.
         again = [(await asyncio.wait_for(anext(member), CAP_S)).node for _ in range(2)]
+    late = f"{namespace}-late"
+    for node in (["f"], []):
+        async with await client.events(group=late) as member:
+            tell(*node)
+            # Nor was this, of whose partition nothing had been done before.
+            assert (await asyncio.wait_for(anext(member), CAP_S)).node == "f"
     assert sorted(heard) == ["a", "b", "c", "d"]
     assert sorted(again) == sorted([heard[-1], "e"])
 
