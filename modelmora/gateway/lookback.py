@@ -60,6 +60,7 @@ class LookBack:
         self._open: list[_Search] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
 
     async def search(self, request_id: str, partition: int, partitions: int) -> None:
         """Hand every record that may be this id's outcome to `handle`; return when all were.
@@ -68,6 +69,8 @@ class LookBack:
         the time in a UUIDv7, for other ids (and for a time that is still to come) at the beginning,
         and ends at the newest record there was. Raises LookBackFailed.
         """
+        if self._stopped:
+            raise LookBackFailed("it was stopped")
         made = time_of(request_id) or 0
         known = made < time.time() * 1000 + AHEAD_MS
         start = max(made - MARGIN_MS, 0) if known else 0
@@ -79,7 +82,8 @@ class LookBack:
         await done
 
     async def stop(self) -> None:
-        """Give up what is being searched."""
+        """Give up what is being searched; nothing is searched from now on."""
+        self._stopped = True
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -99,3 +99,9 @@ async def test_whoever_waits_is_told_when_nothing_comes(
     monkeypatch.undo()
     await look.back.search("no-time-in-it", 1, 3)
     assert look.found == [b"there"]
+
+
+async def test_nothing_is_opened_behind_its_end(look: Look) -> None:
+    await look.back.stop()
+    with pytest.raises(LookBackFailed):
+        await look.back.search("no-time-in-it", 1, 3)
