@@ -76,9 +76,13 @@ class Listening:
             yield waiter
         finally:
             waiters.discard(waiter)
-            async with self._turn:
-                if not waiters and (tail := self._tails.pop(partition, None)):
-                    await tail.stop()
+            # Whoever is sent away while leaving leaves all the same.
+            await asyncio.shield(asyncio.create_task(self._leave(partition), name="leaving"))
+
+    async def _leave(self, partition: int) -> None:
+        async with self._turn:
+            if not self._waiters[partition] and (tail := self._tails.pop(partition, None)):
+                await tail.stop()
 
     @staticmethod
     def _hear(waiters: set[Waiter], record: ConsumerRecord) -> None:

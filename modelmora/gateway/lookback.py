@@ -86,10 +86,16 @@ class LookBack:
         self._stopped = True
         if self._task:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait([self._task])
         await self._drop()
 
     async def _run(self) -> None:
+        try:
+            await self._go_on()
+        finally:
+            await self._drop()
+
+    async def _go_on(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()

@@ -243,12 +243,13 @@ class Reader:
             found = self._patiently(lambda: consumer.committed(partitions, WAIT_S))
             fresh = [each for each in found if each.offset < 0]
             for each in fresh:
+                place = (topic, each.partition)
+                at = begun.get(place, OFFSET_BEGINNING)
                 # One that was added since is read whole.
-                each.offset = begun.get((topic, each.partition), OFFSET_BEGINNING)
+                each.offset = self.bounds(place)[0] if at == OFFSET_BEGINNING else at
             consumer.assign(found)
             # Where reading begins counts as done: who comes back by `latest` would miss the rest.
-            if placed := [each for each in fresh if each.offset >= 0]:
-                consumer.store_offsets(offsets=placed)
+            consumer.store_offsets(offsets=fresh)
 
         self._consumer.subscribe([topic], on_assign=on_assign)
         return self._as_member()

@@ -126,13 +126,19 @@ class Tail:
             await asyncio.sleep(READ_S)
 
     async def stop(self) -> None:
-        """Stop reading."""
+        """Stop reading; whoever gives up waiting for that does not keep it from happening."""
         if self._task:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait([self._task])
         await self._close()
 
     async def _read(self) -> None:
+        try:
+            await self._go_on()
+        finally:
+            await self._close()
+
+    async def _go_on(self) -> None:
         while True:
             try:
                 if self._consumer is None:

@@ -317,6 +317,13 @@ async def test_events_as_they_come_for_two_of_one_group(topics: str, namespace: 
             tell(*node)
             # Nor was this, of whose partition nothing had been done before.
             assert (await asyncio.wait_for(anext(member), CAP_S)).node == "f"
+    all_of_it = f"{namespace}-all"
+    async with await client.events(start="earliest", group=all_of_it) as member:
+        await asyncio.wait_for(anext(member), CAP_S)
+    async with await client.events(group=all_of_it) as member:
+        # Where the first has begun is remembered: nothing it has left is missed.
+        missed = {(await asyncio.wait_for(anext(member), CAP_S)).node for _ in range(6)}
+    assert missed == {"a", "b", "c", "d", "e", "f"}
     assert sorted(heard) == ["a", "b", "c", "d"]
     assert sorted(again) == sorted([heard[-1], "e"])
 

@@ -102,6 +102,20 @@ async def test_a_tail_reads_from_the_end_at_once(settings: Settings) -> None:
         assert seen.values == [b"new"]
 
 
+async def test_a_tail_is_closed_though_nobody_waits_for_it(settings: Settings) -> None:
+    topic = f"{settings.namespace}.left"
+    create_topic(str(settings.bootstrap_servers), topic)
+    async with tailing(settings, topic) as (tail, _):
+        await tail.start({topic: [0]}, "end")
+        reading = tail._task
+        stopping = asyncio.create_task(tail.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        assert reading
+        await asyncio.wait([reading], timeout=CAP_S)
+        assert tail._consumer is None
+
+
 async def test_a_tail_goes_on_when_a_handler_raises(settings: Settings) -> None:
     servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.bad"
     create_topic(servers, topic)
