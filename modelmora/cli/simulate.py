@@ -12,7 +12,7 @@ import typer
 from modelmora.cli.shared.options import JsonOption, ThreadsOption, finds_instance
 from modelmora.cli.shared.output import print_json, print_table, say
 from modelmora.deadletters.letters import since_ms
-from modelmora.diagnostics.recording import costs_of, recorded
+from modelmora.diagnostics.recording import costs_of, seen
 from modelmora.errors import ConfigurationError, Invalid
 from modelmora.host.instance import Instance
 from modelmora.node.policy import policy_of
@@ -21,6 +21,7 @@ from modelmora.records.reading import kept
 from modelmora.simulate import Trace, lines_of, read_trace
 from modelmora.simulate.invent import Invention, invent
 from modelmora.simulate.plot import plot
+from modelmora.simulate.record import record
 from modelmora.simulate.report import Outlook, Waits, outlook
 from modelmora.text import counted, duration, size
 
@@ -46,7 +47,7 @@ def simulate(
     plot_to: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw it too, as SVG.")
     ] = None,
-    record: Annotated[
+    from_cluster: Annotated[
         bool, typer.Option("--record", help="Write TRACE from the cluster's topics instead.")
     ] = False,
     since: Annotated[
@@ -84,12 +85,12 @@ def simulate(
     json: JsonOption = False,
 ) -> None:
     """Play traffic on the real scheduler: what it would wait, load and hold with so much memory."""
-    if make and record:
+    if make and from_cluster:
         raise ConfigurationError("give one of --record and --invent")
     if make:
         _write(trace, invent(Invention(models, rate, seconds, zipf, burst, seed)))
         return
-    if record:
+    if from_cluster:
         _record(where, trace, since, until)
         return
     settings = where.settings
@@ -129,7 +130,7 @@ def _read(path: Path, registry: Registry) -> Trace:
 def _record(where: Instance, path: Path, since: str, until: str | None) -> None:
     now_ms = time.time_ns() // 1_000_000
     span = since_ms(since, now_ms), since_ms(until, now_ms) if until else now_ms
-    made = recorded(where.kafka(), span, say)
+    made = record(*seen(where.kafka(), span, say))
     if not made.trace.requests:
         raise ConfigurationError("no request lies there; requests are kept 24 h, outcomes 1 h")
     _write(path, made.trace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Undecodable
@@ -14,19 +15,27 @@ from modelmora.messages.headers import HANDED_ON, principal_of
 from modelmora.records import Registry
 from modelmora.records.measured import of_model
 from modelmora.settings import Settings
-from modelmora.simulate.record import Outcome, Recording, Request, record
+from modelmora.simulate.record import Outcome, Request
 from modelmora.simulate.trace import Cost
 from modelmora.wire import decode_registry, decode_request_head, decode_result
 
 
-def recorded(settings: Settings, span: tuple[int, int], say: Callable[[str], None]) -> Recording:
-    """The trace of what was asked from one time to another (Unix ms). Raises what Reader does."""
+class Seen(NamedTuple):
+    """What was asked, how it ended, and what nodes have measured of models: for `record`."""
+
+    requests: list[Request]
+    outcomes: list[Outcome]
+    known: dict[str, Cost]
+
+
+def seen(settings: Settings, span: tuple[int, int], say: Callable[[str], None]) -> Seen:
+    """What was asked from one time to another (Unix ms). Raises what Reader does."""
     lanes = {topic.full(settings.namespace): lane for lane, topic in LANE_TOPICS.items()}
     with Reader(settings, say) as reader:
         requests = [*_requests(reader, lanes, span)]
         outcomes = [*_outcomes(reader, Topic.RESULTS.full(settings.namespace), span[0])]
         registry = _registry(reader, Topic.REGISTRY.full(settings.namespace))
-    return record(requests, outcomes, costs_of(registry))
+    return Seen(requests, outcomes, costs_of(registry))
 
 
 def costs_of(registry: Registry) -> dict[str, Cost]:

@@ -39,7 +39,9 @@ def invent(wanted: Invention) -> Trace:
     """Such a trace.
 
     Models take 250 MiB to 4 GiB, load in 0.5 s and a second for each 500 MiB, and compute one
-    request at a time in 20 to 200 ms, its units being around 1. Raises Invalid where that is too much.
+    request at a time in 20 to 200 ms, its units being around 1.
+
+    Raises Invalid where that is too much.
     """
     # What is no number is neither.
     if not (wanted.rate * wanted.seconds <= MOST and wanted.burst <= MOST and wanted.zipf < MOST):
