@@ -66,14 +66,14 @@ def record(
 ) -> Recording:
     """The trace of these requests.
 
-    What each cost is taken from its outcome: requests with one time to the last bit were computed
-    at once. Those that were refused are left out. `known` is what nodes have measured of models:
-    the seconds of a load, and bytes; what they have not is left open.
+    What each cost is taken from its outcome: requests that ended together after one time to the
+    last bit were computed at once. Those that were refused are left out. `known` is what nodes have
+    measured of models: the seconds of a load, and bytes; what they have not is left open.
     """
     ends = {outcome.place: outcome for outcome in outcomes}
     versions = _versions(ends.values())
     asked: list[Asked] = []
-    batches: defaultdict[str, dict[float, _Batch]] = defaultdict(dict)
+    batches: defaultdict[str, dict[float, list[_Batch]]] = defaultdict(dict)
     loads: defaultdict[str, float] = defaultdict(float)
     kinds: defaultdict[str, dict[Hashable, str]] = defaultdict(dict)
     unknown = 0
@@ -101,7 +101,7 @@ def record(
     for model in sorted({each.model for each in asked}):
         told = known.get(model, Cost())
         load_s = loads.get(model) if told.load_s is None else told.load_s
-        cost, units = _cost([*batches[model].values()])
+        cost, units = _cost([each for same in batches[model].values() for each in same])
         models[model] = replace(cost, load_s=load_s, bytes=told.bytes)
         for number, unit in units.items():
             asked[number] = replace(asked[number], units=unit)
@@ -125,11 +125,15 @@ def _kind(head: RequestHead, kinds: dict[Hashable, str]) -> str:
     return kinds.setdefault(found, str(len(kinds)) if kinds else "")
 
 
-def _enter(batches: dict[float, _Batch], spent: Timings, time: float, number: int) -> None:
-    batch = batches.setdefault(spent.inference_ms, _Batch(spent.inference_ms / 1000))
+def _enter(batches: dict[float, list[_Batch]], spent: Timings, time: float, number: int) -> None:
+    """Add a request to the batch that it was computed in, or to a new one."""
+    end, same = time + spent.total_ms / 1000, batches.setdefault(spent.inference_ms, [])
+    batch = next((one for one in same if abs(one.end - end) < one.seconds / 2), None)
+    if batch is None:
+        batch = _Batch(spent.inference_ms / 1000, end=end)
+        same.append(batch)
     batch.numbers.append(number)
     batch.asked = max(batch.asked, time)
-    batch.end = max(batch.end, time + spent.total_ms / 1000)
     batch.loaded |= spent.load_ms > 0
 
 
@@ -198,11 +202,15 @@ def _between(batches: Sequence[_Batch]) -> float:
 
 
 def _with_means(
-    asked: Sequence[Asked], batches: Mapping[str, Mapping[float, _Batch]]
+    asked: Sequence[Asked], batches: Mapping[str, Mapping[float, Sequence[_Batch]]]
 ) -> list[Asked]:
     """The requests, those without an answer at what others of their model took."""
     answered = {
-        number for each in batches.values() for one in each.values() for number in one.numbers
+        number
+        for each in batches.values()
+        for same in each.values()
+        for one in same
+        for number in one.numbers
     }
     taken: defaultdict[str, list[float]] = defaultdict(list)
     for number in answered:

@@ -109,3 +109,9 @@ def test_a_recording_of_a_simulation_simulates_alike() -> None:
     again = Simulation(record(requests, outcomes, trace.models).trace, policy).play()
     assert [name for _, name in again.loads] == [name for _, name in played.loads]
     assert again.waits == pytest.approx(played.waits, abs=0.05)
+
+
+def test_equal_times_by_chance_are_two_batches() -> None:
+    made = one((0, 0.3, 0.3), (1, 1.3, 0.3), (2, 2.4, 0.4), (2, 2.4, 0.4))
+    cost = made.trace.models["m@1"]
+    assert (cost.batch, cost.base_s) == (2, pytest.approx(0.2))
