@@ -36,6 +36,9 @@ class Owed(Protocol):
     def weigh(self, record: Record, size: int) -> None:
         """Content of so many bytes comes with the record until it is answered, or is shed."""
 
+    def weighs(self, record: Record) -> bool:
+        """Whether its content counts; not any more of one that was shed, though it comes again."""
+
     def owes(self, record: Record) -> bool:
         """Whether the record's outcome is still to be given here."""
 
@@ -130,7 +133,7 @@ class Fetching:
     @property
     def held_bytes(self) -> int:
         """Bytes that were fetched, or are about to be, and are not answered yet."""
-        self._held = [each for each in self._held if self._owed.owes(each[0])]
+        self._held = [each for each in self._held if self._owed.weighs(each[0])]
         return sum(size for _, _, size in self._held)
 
     def _begin(self, work: Coroutine[Any, Any, None], record: Record | None) -> None:

@@ -165,6 +165,10 @@ class Intake:
             if self._bytes >= self._next_close:
                 self._on_more()
 
+    def weighs(self, record: Record) -> bool:
+        """Whether its content counts."""
+        return record.offset in self._contents.get((record.topic, record.partition), ())
+
     # Outcomes ------------------------------------------------------------------------------------
 
     def owes(self, record: Record) -> bool:

@@ -42,6 +42,9 @@ class Desk:
     def weigh(self, record: Record, size: int) -> None:
         self.weights[record.offset] = size
 
+    def weighs(self, record: Record) -> bool:
+        return record.offset in self.weights.keys() - self.ended
+
     def owes(self, record: Record) -> bool:
         return record.offset not in self.ended
 
@@ -198,3 +201,16 @@ async def test_what_is_dropped_is_forgotten() -> None:
     assert desk.ask(desk.ref())
     await until(lambda: bool(desk.accepted))
     assert [request.record.offset for request in desk.accepted] == [5]
+
+
+async def test_what_was_shed_counts_no_more_and_comes_again() -> None:
+    desk = Desk()
+    for number in range(2):
+        assert desk.ask(desk.ref(content=bytes([number])))
+    await until(lambda: len(desk.accepted) == 2)
+    desk.weights.clear()
+    desk._offset = 0
+    for number in range(2):
+        assert desk.ask(desk.ref(content=bytes([number])))
+    await until(lambda: len(desk.accepted) == 4)
+    assert desk.fetching.held_bytes == 2 * SIZE
