@@ -100,9 +100,8 @@ class Simulation:
     def _next(self) -> None:
         """Jump to what is due next, and do it: what children report, then requests, then ticks."""
         due = self._due[0][0] if self._due else inf
-        asked, tick = inf, inf
-        if due > self.now:
-            asked = self._asked_at()
+        asked, tick = self._asked_at(), inf
+        if min(due, asked) > self.now:
             wake = self._scheduler.next_wake(self.now)
             tick = inf if wake is None else wake
         if due <= min(asked, tick):
