@@ -177,7 +177,7 @@ class Results:
 
         def done(answer: Answer) -> None:
             if isinstance(answer, Written):
-                self._clock.acknowledged(answer.timestamp, (record.topic, answer.partition))
+                self._heard(record.topic, answer)
                 self._owned.done(record)
             elif isinstance(answer, TooLarge):
                 self.failed(request, ("", ""), unknown, Timings(), 1)
@@ -264,6 +264,9 @@ class Results:
         headers = (*whose(request.record), *(((JOB, b"1"),) if request.job else ()))
         told = Outgoing(self._progress, key, value, nobody, headers, partition)
         self._teller.send(told)
+
+    def _heard(self, topic: str, answer: Written) -> None:
+        self._clock.acknowledged(answer.timestamp, (topic, answer.partition), answer.offset)
 
     # Writing -------------------------------------------------------------------------------------
 
@@ -352,7 +355,7 @@ class Results:
         if isinstance(answer, Dropped):
             return
         if isinstance(answer, Written):
-            self._clock.acknowledged(answer.timestamp, (self._results, answer.partition))
+            self._heard(self._results, answer)
             self._owned.done(record)
             return
         if head.error:  # without outputs it is the id that no topic takes
@@ -380,7 +383,7 @@ class Results:
 
         def on_whole(answer: Answer) -> None:
             if isinstance(answer, Written):
-                self._clock.acknowledged(answer.timestamp, (self._dead_letters, answer.partition))
+                self._heard(self._dead_letters, answer)
             if not isinstance(answer, TooLarge):
                 return
             ours = headers[len(record.headers) :]  # the record's may be as large as they like

@@ -74,7 +74,10 @@ class Node:
     ) -> None:
         self.settings = settings
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
-        self.clock = BrokerClock()
+        written = (Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS, Topic.DEAD_LETTERS, Topic.EVENTS)
+        names = [topic.full(settings.namespace) for topic in written]
+        self.pulse = Pulse(settings, [*names, *lane_topics(settings)])
+        self.clock = BrokerClock(leads=self.pulse.leader)
         self.metrics = NodeMetrics()
         namespace = settings.namespace
         self.intake = Intake(settings.limits, lane_topics(settings))
@@ -137,8 +140,6 @@ class Node:
     def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
         """Who reads what is told to every node."""
         settings = self.settings
-        followed = [topic.full(settings.namespace) for topic in (Topic.CONTROL, Topic.REGISTRY)]
-        self.pulse = Pulse(settings, followed)
         parts = (self.service, self.models, leases, self.pulse, self.lifecycle)
         self.control = Control(settings, *parts, schemas)
 
@@ -383,6 +384,8 @@ class Node:
         intake, workers = self.intake, self.workers
         gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
         gauge("modelmora_handed_on_total", "To other nodes.", lambda: self.hand_on.count)
+        late = self.service.listener
+        gauge("modelmora_late_results_total", "Computed for nobody.", lambda: late.late_results)
         gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
         gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))
         gauge("modelmora_unacknowledged", "Outcomes to write.", lambda: self.publisher.backlog)
