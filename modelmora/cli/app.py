@@ -48,6 +48,7 @@ VERBS = {
     "pin": ("Use", "life:pin"),
     "unpin": ("Use", "life:unpin"),
     "ps": ("Look", "ps:ps"),
+    "nodes": ("Look", "nodes:nodes"),
     "trace": ("Look", "trace:trace"),
     "events": ("Look", "events:events"),
     "dlq": ("Look", "dlq:app"),
