@@ -77,7 +77,10 @@ class Node:
     ) -> None:
         self.settings = settings
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
-        self.clock = BrokerClock()
+        written = (Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS, Topic.DEAD_LETTERS, Topic.EVENTS)
+        names = [topic.full(settings.namespace) for topic in written]
+        self.pulse = Pulse(settings, [*names, *lane_topics(settings)])
+        self.clock = BrokerClock(leads=self.pulse.leader)
         self.metrics = NodeMetrics()
         namespace = settings.namespace
         self.intake = Intake(settings.limits, lane_topics(settings))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
-from heapq import heappop, heappush, heapreplace
+from collections.abc import Hashable, Iterator
+from heapq import heappop, heappush, heapreplace, merge
+from itertools import chain, islice, repeat
 
 from modelmora.messages import Lane
 from modelmora.scheduling.batching import opens_at, take_group
@@ -22,11 +23,14 @@ class LaneQueue:
     one that has left; entries are put right when they come up.
     """
 
-    __slots__ = ("_batches", "_heads", "_presets", "count", "lane", "served_at")
+    __slots__ = ("_batches", "_heads", "_presets", "cost", "count", "lane", "served_at", "unknown")
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.count = 0
+        self.cost = 0.0
+        """Device ms that its works are expected to take, but for `unknown` of them."""
+        self.unknown = 0
         self.served_at = float("-inf")
         self._batches: dict[Hashable, Batch] = {}
         self._heads: list[tuple[int, Hashable]] = []
@@ -39,19 +43,20 @@ class LaneQueue:
             batch = self._batches[work.batch_key] = Batch()
             heappush(self._heads, (work.order, work.batch_key))
         batch.add(work)
-        self.count += 1
+        self._count(work, 1)
 
     def put_back(self, groups: list[tuple[Work, ...]]) -> None:
         """Put groups before all others, in this order; each leaves again as it is."""
         for works in reversed(groups):
             self._presets.appendleft(Batch(works, preset=True))
-            self.count += len(works)
+            for work in works:
+                self._count(work, 1)
 
     def remove(self, work: Work) -> None:
         """Take a waiting work out."""
         if work.place is not None:
             work.place.remove(work)
-            self.count -= 1
+            self._count(work, -1)
 
     def first(self) -> Batch | None:
         """The batch that is next: what was put back, else the one with the oldest work."""
@@ -77,9 +82,28 @@ class LaneQueue:
         """Take the next group; the lane is not empty. Its ageing clock restarts."""
         batch = self.first()
         works = take_group(batch, policy) if batch else ()
-        self.count -= len(works)
+        for work in works:
+            self._count(work, -1)
         self.served_at = now
         return works
+
+    def front(self, most: int) -> Iterator[tuple[Batch, Work]]:
+        """The first works, with their batches: what was put back, then by arrival."""
+        back = ((batch, work) for batch in self._presets for work in batch.works.values())
+        batches = (zip(repeat(batch), batch.works.values()) for batch in self._batches.values())
+        return islice(chain(back, merge(*batches, key=lambda each: each[1].order)), most)
+
+    def together(self, key: Hashable) -> int:
+        """How many wait that may share a group with a work of this key, arrived last."""
+        batch = self._batches.get(key)
+        return len(batch.works) if batch else 0
+
+    def _count(self, work: Work, change: int) -> None:
+        self.count += change
+        self.cost += change * work.cost
+        self.unknown += 0 if work.cost else change
+        if not self.count:
+            self.cost = 0.0  # sums of fractions drift
 
     def aged_at(self, policy: Policy) -> float:
         """When (monotonic s) the head has been passed over long enough; never if nothing waits."""
@@ -99,10 +123,6 @@ class ModelQueue:
 
     def __len__(self) -> int:
         return sum(lane.count for lane in self.lanes)
-
-    def ahead_of(self, lane: Lane) -> int:
-        """How many works wait before one that comes to this lane now."""
-        return sum(queue.count for queue in self.lanes[: lane + 1])
 
     def works(self) -> list[Work]:
         """Everything that waits, by arrival; O(n log n)."""

@@ -32,12 +32,16 @@ class Work:
     meta: object = None
     keep_alive_s: float | None = None
     """How long its model is to stay behind it with nothing to do; see `life.stays_until`."""
+    shape: Hashable = None
+    """Works of one model and an equal shape take about as long; see `expected.shape_of`."""
 
     attempt: int = 1
     """1 + how often it was started anew because its child died while working on its group."""
     started_at: float | None = None
     load_ms: float = 0.0
     """The part of its waiting that was spent on loading its model."""
+    cost: float = 0.0
+    """Device ms that it is expected to take; 0 while nobody knows."""
 
     order: int = 0
     queued_at: float = 0.0
@@ -100,7 +104,11 @@ class Cancelled(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What an admitted request is told: works ahead of it, seconds to wait (None = no measure)."""
+    """What a request that waits is told: works ahead of it, and the estimated seconds to its start.
+
+    `wait_s` is None where something on the way was never measured; `loading`: its model is.
+    """
 
     ahead: int
     wait_s: float | None
+    loading: bool = False
