@@ -23,6 +23,7 @@ from modelmora.scheduling import (
     Scheduler,
     Work,
 )
+from modelmora.scheduling.expected import shape_of
 from modelmora.simulate.children import Child
 from modelmora.simulate.trace import Cost, Trace
 
@@ -136,6 +137,7 @@ class Simulation:
             source=number,
             partition=0,
             meta=asked,
+            shape=(asked.kind, shape_of({}, asked.size)),
         )
         self._read += 1
         self._open += 1
