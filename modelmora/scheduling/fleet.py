@@ -13,12 +13,13 @@ from modelmora.scheduling.device import Need, most_of
 from modelmora.scheduling.effects import Effects
 from modelmora.scheduling.ledger import Ledger, Reserved
 from modelmora.scheduling.life import strike
+from modelmora.scheduling.means import ewma
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus
 from modelmora.scheduling.placement import Cause, Option, Placement
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.residency import Verdict
 from modelmora.scheduling.scaling import rescale
-from modelmora.scheduling.state import Model, Replica, ewma
+from modelmora.scheduling.state import Model, Replica
 from modelmora.text import counted
 
 

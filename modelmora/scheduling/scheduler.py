@@ -14,10 +14,11 @@ from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Chunk, Effects, ItemResult
 from modelmora.scheduling.ending import Endings
 from modelmora.scheduling.fleet import Fleet
+from modelmora.scheduling.means import ewma
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.recovery import recover
-from modelmora.scheduling.state import Model, Run, ewma
+from modelmora.scheduling.state import Model, Run
 from modelmora.scheduling.work import Cancelled, Group, Position, Work
 
 _REMOVED = "its model is not served here any more"
@@ -246,6 +247,7 @@ class Scheduler:
             return
         child.heard = now
         child.model.run_ms = ewma(child.model.run_ms, run_ms / len(run.group.works))
+        child.model.queue.settle(run.group.works, run_ms)
         for work in run.open.values():
             message = "the worker finished without an answer to it"
             self._ends.give_up(work, Code.INFERENCE_FAILED, message)

@@ -9,6 +9,7 @@ from modelmora.messages import DeviceKind, Health, Lane, State
 from modelmora.records.measured import Measured
 from modelmora.scheduling.device import Device, Learned, Need
 from modelmora.scheduling.life import Life, stays_until
+from modelmora.scheduling.means import ewma
 from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, ReplicaStatus
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.queue import ModelQueue
@@ -16,16 +17,10 @@ from modelmora.scheduling.residency import Presence, Resident
 from modelmora.scheduling.scaling import Pressure
 from modelmora.scheduling.work import Group, Position, Work
 
-_EWMA_WEIGHT = 0.2
 _MOMENT_S = 1e-3
 _STAYING = (State.READY, State.LOADING)
 _DEPARTING = (State.DRAINING, State.LEAVING)
 _USEFUL = (*_STAYING, *_DEPARTING)
-
-
-def ewma(mean: float | None, value: float) -> float:
-    """Exponentially weighted mean (Roberts 1959), weight 0.2; the first value is the mean."""
-    return value if mean is None else mean + _EWMA_WEIGHT * (value - mean)
 
 
 @dataclass(slots=True, eq=False)

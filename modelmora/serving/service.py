@@ -112,6 +112,8 @@ class Service:
             partition=partition,
             meta=request,
             keep_alive_s=keep_alive_s,
+            principal=request.principal,
+            asks=self.catalogue.asks(key, settings, size),
         )
         position = self._scheduler.position(key, request.lane) if request.tell else None
         if self._scheduler.submit(work, now) and position:

@@ -139,6 +139,8 @@ class World:
         timeout: float | None = None,
         partition: Hashable = 0,
         keep_alive: float | None = None,
+        principal: str = "",
+        asks: float = 1.0,
     ) -> Work:
         """Submit one request."""
         work, _ = self.submit(
@@ -150,6 +152,8 @@ class World:
             timeout=timeout,
             partition=partition,
             keep_alive=keep_alive,
+            principal=principal,
+            asks=asks,
         )
         return work
 
@@ -164,13 +168,15 @@ class World:
         timeout: float | None = None,
         partition: Hashable = 0,
         keep_alive: float | None = None,
+        principal: str = "",
+        asks: float = 1.0,
     ) -> tuple[Work, Position | None]:
         """Submit one request; also what it is told."""
         deadline = None if timeout is None else self.now + timeout
         number = len(self.sent) + 1
         name = name or f"r{number}"
         work = Work(name, key, lane, batch, size, self.now, deadline, b"", (0, number), partition)
-        work.keep_alive_s = keep_alive
+        work.keep_alive_s, work.principal, work.asks = keep_alive, principal, asks
         self.sent.append(work)
         position = self.scheduler.position(key, lane)
         return work, position if self.scheduler.submit(work, self.now) else None
