@@ -224,7 +224,7 @@ class Results:
         if request.unsaid and not request.ended:
             request.unsaid = None
             wait_ms = None if position.wait_s is None else position.wait_s * 1000
-            told = {"position": position.ahead, "estimate_ms": wait_ms}
+            told = {"position": position.ahead, "estimate_ms": wait_ms, "loading": position.loading}
             self._tell(request, model, ProgressStage.ACCEPTED, **told)
 
     def started(self, request: Incoming, model: ModelKey) -> None:
@@ -242,7 +242,7 @@ class Results:
             chunk=chunk.text.encode() or None,
             attempt=attempt,
             sequence=chunk.sequence,
-            step=chunk.step if chunk.steps else None,
+            step=chunk.step or None,
             steps=chunk.steps or None,
         )
 

@@ -33,6 +33,7 @@ from modelmora.messages.inference import (
     outcome_status,
 )
 from modelmora.messages.jobs import JobRecord
+from modelmora.messages.metrics import MetricSample
 
 __all__ = [
     "FACTS",
@@ -52,6 +53,7 @@ __all__ = [
     "JobRecord",
     "Lane",
     "LifecycleEvent",
+    "MetricSample",
     "ObjectRef",
     "Parameter",
     "ProgressEvent",

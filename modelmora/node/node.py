@@ -49,6 +49,7 @@ from modelmora.node.stopping import all_within
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.telemetry.notify import notify
+from modelmora.telemetry.samples import Samples
 from modelmora.web.server import HttpServer
 from modelmora.wire import Framing
 from modelmora.workers import Supervisor
@@ -110,6 +111,7 @@ class Node:
         self._ready = self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
+        self.samples = Samples(settings, self.metrics.registry, self.name, self.teller.send)
 
     def _results(self) -> Results:
         parts = (self.publisher, self.teller, self.intake, self.clock, self.lifecycle)
@@ -199,6 +201,7 @@ class Node:
             commits=self._watch_commits(),
             gates=self._watch_gates(),
             path=self.lookout.run(),
+            metrics=self.samples.run(),
             **({"objects": self.shelf.sweep()} if self.shelf else {}),
         )
         self._wait_for("partitions")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.prices import Prices
-from modelmora.scheduling.strands import Preset, Strand
+from modelmora.scheduling.strands import Preset, Strand, charge_of
 from modelmora.scheduling.work import Work
 
 
@@ -26,7 +25,7 @@ def opens_at(first: Strand | Preset, policy: Policy) -> float:
     return first.head().queued_at + policy.group_wait_s
 
 
-def take_group(first: Strand | Preset, policy: Policy, prices: Prices) -> tuple[Work, ...]:
+def take_group(first: Strand | Preset, policy: Policy) -> tuple[Work, ...]:
     """Take one group off the queue, and charge those whose works are in it.
 
     (1) A preset group leaves as it is: it must not be merged with others again, and is paid.
@@ -46,15 +45,15 @@ def take_group(first: Strand | Preset, policy: Policy, prices: Prices) -> tuple[
     start, waiting = flow.tag, flow.clock.waiting
     if len(batch.strands) == 1:
         taken = first.take(policy.group_requests, policy.group_bytes)
-        total = prices.expect(taken)
+        total = sum([charge_of(work) for work in taken])
         flow.charge(total)
     else:
-        taken, total = _take_in_turn(first, policy, prices)
+        taken, total = _take_in_turn(first, policy)
     flow.clock.served(start, total, waiting)
     return tuple(taken)
 
 
-def _take_in_turn(first: Strand, policy: Policy, prices: Prices) -> tuple[list[Work], float]:
+def _take_in_turn(first: Strand, policy: Policy) -> tuple[list[Work], float]:
     taken: list[Work] = []
     size, total, start = 0, 0.0, first.flow.tag
     most = first.flow.clock.most
@@ -68,6 +67,7 @@ def _take_in_turn(first: Strand, policy: Policy, prices: Prices) -> tuple[list[W
         strand.remove(work)
         taken.append(work)
         size += work.size
-        total += prices.expect((work,))
-        strand.flow.charge(work.cost)
+        cost = charge_of(work)
+        strand.flow.charge(cost)
+        total += cost
     return taken, total

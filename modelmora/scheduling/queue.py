@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
+from heapq import merge
+from itertools import chain, islice
 
 from modelmora.messages import Lane
 from modelmora.scheduling.batching import opens_at, take_group
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.prices import Prices
-from modelmora.scheduling.strands import Batch, Flow, Preset, Strand
+from modelmora.scheduling.strands import Batch, Flow, Preset, Strand, charge_of
 from modelmora.scheduling.turns import Clock, Rising
 from modelmora.scheduling.work import Work
 
@@ -25,18 +26,32 @@ class LaneQueue:
     waits any more.
     """
 
-    __slots__ = ("_batches", "_flows", "_presets", "_turns", "clock", "count", "lane", "passed_at")
+    __slots__ = (
+        "_batches",
+        "_clock",
+        "_flows",
+        "_presets",
+        "_turns",
+        "cost",
+        "count",
+        "lane",
+        "passed_at",
+        "unknown",
+    )
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.count = 0
+        self.cost = 0.0
+        """Device ms that its works are expected to take, but for `unknown` of them."""
+        self.unknown = 0
         self.passed_at = 0.0
         """Since when it has been passed over (monotonic s); of no meaning while nothing waits."""
         self._presets: deque[Preset] = deque()
         self._begin()
 
     def _begin(self) -> None:
-        self.clock = Clock()
+        self._clock = Clock()
         self._batches: dict[Hashable, Batch] = {}
         self._flows: dict[str, Flow] = {}
         self._turns = Rising(Flow.turn, self._forget)
@@ -45,7 +60,7 @@ class LaneQueue:
         """Let the work wait; its order is higher than that of all before."""
         if not self.count:
             self.passed_at = work.queued_at
-        self.count += 1
+        self._more(work)
         batch = self._batches.get(work.batch_key)
         strand = batch.strands.get(work.principal) if batch else None
         if strand is not None:
@@ -58,7 +73,7 @@ class LaneQueue:
         if batch is None:
             batch = self._batches[work.batch_key] = Batch(work.batch_key, self._close)
         known = self._flows.get(work.principal)
-        flow = known or Flow(work.principal, self.clock, self._close)
+        flow = known or Flow(work.principal, self._clock, self._close)
         strand = batch.strands[work.principal] = Strand(flow, batch)
         strand.add(work)
         flow.strands.push(strand)
@@ -71,13 +86,14 @@ class LaneQueue:
         """Put groups before all others, in this order; each leaves again as it is."""
         for works in reversed(groups):
             self._presets.appendleft(Preset(works))
-            self.count += len(works)
+            for work in works:
+                self._more(work)
 
     def remove(self, work: Work) -> None:
         """Take a waiting work out."""
         if work.place is not None:
             work.place.remove(work)
-            self._less(1)
+            self._less((work,))
 
     def first(self) -> Strand | Preset | None:
         """What is next: a group that was put back, else the oldest works of whose turn it is."""
@@ -90,26 +106,47 @@ class LaneQueue:
         flow = self._turns.first()
         return flow.strands.first() if flow else None
 
-    def take(self, policy: Policy, now: float, prices: Prices) -> tuple[Work, ...]:
+    def take(self, policy: Policy, now: float) -> tuple[Work, ...]:
         """Take the next group; the lane is not empty. Its ageing clock restarts."""
         first = self.first()
-        works = take_group(first, policy, prices) if first else ()
-        self._less(len(works))
+        works = take_group(first, policy) if first else ()
+        self._less(works)
         self.passed_at = now
         return works
 
-    def settle(self, works: Sequence[Work], per_ask: float) -> None:
-        """Charge these works with what they took in fact, in place of what was expected."""
+    def settle(self, works: Sequence[Work], run_ms: float) -> None:
+        """Charge these works with what they took in fact: each its part, by what was expected."""
         if len(self._flows) < 2:  # nobody to be fair to
             return
+        per_ms = run_ms / sum([charge_of(work) for work in works])
         for work in works:
-            expected, work.cost = work.cost, per_ask * work.asks
+            expected = charge_of(work)
+            work.cost = expected * per_ms
             if flow := self._flows.get(work.principal):
                 flow.charge(work.cost - expected)
 
     def aged_at(self, policy: Policy) -> float:
         """When (monotonic s) it has been passed over long enough; never if nothing waits."""
         return self.passed_at + policy.ageing_s if self.count else float("inf")
+
+    def front(self, most: int) -> Iterator[tuple[Preset | Batch, Work]]:
+        """The first works, with those they wait with: what was put back, then by turns."""
+        back = ((preset, work) for preset in self._presets for work in preset.works.values())
+        turns = merge(*(flow.line() for flow in self._flows.values()))
+        return islice(chain(back, ((batch, work) for _, _, batch, work in turns)), most)
+
+    def together(self, key: Hashable) -> int:
+        """How many wait that may share a group with a work of this key, arrived last."""
+        batch = self._batches.get(key)
+        return batch.count if batch else 0
+
+    def before(self, principal: str) -> int:
+        """How many have their turn before one that comes now: of each other as many as its own."""
+        flow = self._flows.get(principal)
+        own = flow.count if flow else 0
+        back = sum(preset.count for preset in self._presets)
+        others = self._clock.waiting - (own > 0)
+        return min(self.count, back + own + others * (own + 1))
 
     def works(self) -> Iterator[Work]:
         """All that waits, in no order."""
@@ -119,9 +156,18 @@ class LaneQueue:
             for strand in batch.strands.values():
                 yield from strand.works.values()
 
-    def _less(self, count: int) -> None:
-        self.count -= count
+    def _more(self, work: Work) -> None:
+        self.count += 1
+        self.cost += work.cost
+        self.unknown += not work.cost
+
+    def _less(self, works: Sequence[Work]) -> None:
+        self.count -= len(works)
+        for work in works:
+            self.cost -= work.cost
+            self.unknown -= not work.cost
         if not self.count:
+            self.cost = 0.0  # sums of fractions drift
             self._begin()
 
     def _forget(self, flow: Flow) -> None:
@@ -141,18 +187,13 @@ class LaneQueue:
 class ModelQueue:
     """All that waits for one model."""
 
-    __slots__ = ("lanes", "prices")
+    __slots__ = ("lanes",)
 
     def __init__(self) -> None:
         self.lanes = tuple(LaneQueue(lane) for lane in Lane)
-        self.prices = Prices()
 
     def __len__(self) -> int:
         return sum(lane.count for lane in self.lanes)
-
-    def ahead_of(self, lane: Lane) -> int:
-        """How many works wait before one that comes to this lane now."""
-        return sum(queue.count for queue in self.lanes[: lane + 1])
 
     def works(self) -> list[Work]:
         """Everything that waits, by arrival; O(n log n)."""
@@ -194,12 +235,11 @@ class ModelQueue:
         # (2) Whether it goes now.
         if now < self._leaves_at(lane, policy):
             return ()
-        return lane.take(policy, now, self.prices)
+        return lane.take(policy, now)
 
     def settle(self, works: Sequence[Work], run_ms: float) -> None:
-        """A group of these works took so long in fact (ms): each its part, by what it asked."""
-        self.lanes[works[0].lane].settle(works, run_ms / (sum([work.asks for work in works]) or 1))
-        self.prices.learn(works, run_ms)
+        """A group of these works took so long in fact (ms)."""
+        self.lanes[works[0].lane].settle(works, run_ms)
 
     def next_group_at(self, policy: Policy, now: float) -> float:
         """When `take` has a group if nothing else happens; infinity if nothing waits."""

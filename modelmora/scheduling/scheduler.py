@@ -7,19 +7,19 @@ from dataclasses import replace
 from itertools import count
 
 from modelmora.errors import Code, ModelMoraError, RequestError
-from modelmora.messages import Health, Lane, State
+from modelmora.messages import Health, State
 from modelmora.records.measured import Measured
 from modelmora.scheduling.admission import admit, too_large, unloadable
 from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Chunk, Effects, ItemResult
 from modelmora.scheduling.ending import Endings
 from modelmora.scheduling.fleet import Fleet
-from modelmora.scheduling.means import ewma
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.recovery import recover
 from modelmora.scheduling.state import Model, Run
-from modelmora.scheduling.work import Cancelled, Group, Position, Work
+from modelmora.scheduling.waits import Waits
+from modelmora.scheduling.work import Cancelled, Group, Work
 
 _REMOVED = "its model is not served here any more"
 
@@ -40,6 +40,7 @@ class Scheduler:
         self._ends = Endings(effects, self._fleet.models)
         self._book = self._ends.book
         self._group_ids = count(1)
+        self.waits = Waits(self._fleet, policy)
 
     # What is known -------------------------------------------------------------------------------
 
@@ -107,11 +108,6 @@ class Scheduler:
 
     # Requests ------------------------------------------------------------------------------------
 
-    def position(self, key: ModelKey, lane: Lane) -> Position:
-        """What a request that comes now would be told, if it is admitted."""
-        model = self._fleet.models.get(key)
-        return model.position(lane) if model else Position(0, None)
-
     def submit(self, work: Work, now: float) -> bool:
         """Admit a request, start or load what it needs; False: refused, by `Effects.failed`."""
         self._ends.late(now)
@@ -122,6 +118,7 @@ class Scheduler:
             self._effects.failed(work, error)
             return False
         work.queued_at = now
+        work.cost = model.runs.of(work.shape) or 0.0
         model.asked(now)
         model.life.keep_alive_s = work.keep_alive_s
         self._book.open(work)
@@ -204,7 +201,7 @@ class Scheduler:
         run = child.runs.get(group) if child else None
         if child is None or run is None:
             return
-        child.heard = now
+        child.heard = run.began = now
         for work in run.open.values():
             work.started_at = now
             self._effects.started(work)
@@ -246,7 +243,7 @@ class Scheduler:
         if child is None or run is None:
             return
         child.heard = now
-        child.model.run_ms = ewma(child.model.run_ms, run_ms / len(run.group.works))
+        child.model.runs.learn([work.shape for work in run.group.works], run_ms)
         child.model.queue.settle(run.group.works, run_ms)
         for work in run.open.values():
             message = "the worker finished without an answer to it"

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from heapq import merge
 
 from modelmora.scheduling.turns import Account, Clock, Rising
 from modelmora.scheduling.work import Work
+
+_UNMEASURED_MS = 1.0
+
+
+def charge_of(work: Work) -> float:
+    """What its principal is charged with when it is taken (ms); all alike while nobody knows."""
+    return work.cost or _UNMEASURED_MS
 
 
 class Strand:
@@ -69,6 +77,10 @@ class Strand:
         """The order of its oldest work."""
         return next(iter(self.works), None)
 
+    def line(self) -> Iterator[tuple[int, Batch, Work]]:
+        """Its works in their order, and their batch."""
+        return ((order, self.batch, work) for order, work in self.works.items())
+
     def turn(self) -> tuple[float, int] | None:
         """Sorts what is first in its batch first."""
         order = next(iter(self.works), None)
@@ -94,6 +106,13 @@ class Flow(Account):
         strand = self.strands.first() if self.count else None
         return (self.tag, strand.head().order) if strand else None
 
+    def line(self) -> Iterator[tuple[float, int, Batch, Work]]:
+        """Its works in their order, with what sorts them among all, and their batches."""
+        tag = self.tag
+        for order, batch, work in merge(*(strand.line() for strand in self.strands)):
+            yield tag, order, batch, work
+            tag += charge_of(work)
+
 
 class Batch:
     """The strands of works that may share a group."""
@@ -117,6 +136,11 @@ class Preset:
         self.works = {work.order: work for work in works}
         for work in works:
             work.place = self
+
+    @property
+    def count(self) -> int:
+        """How many works it has."""
+        return len(self.works)
 
     def remove(self, work: Work) -> None:
         """Take the work out."""

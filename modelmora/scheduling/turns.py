@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +25,9 @@ class Rising(Generic[T]):
         self._drop = drop
         self._entries: list[tuple[Any, T]] = []
         self._limit = _STALE_ENTRIES
+
+    def __iter__(self) -> Iterator[T]:
+        return (thing for _, thing in self._entries)
 
     def push(self, thing: T) -> None:
         """Add a thing that is not there, and has something."""

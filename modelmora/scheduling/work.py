@@ -37,8 +37,8 @@ class Work:
     """How long its model is to stay behind it with nothing to do; see `life.stays_until`."""
     principal: str = ""
     """Who asks; those who wait in one lane of a model share it, see `turns`. "" is one of them."""
-    asks: float = 1.0
-    """How much it asks for, in a measure of its model's own: tokens, pixels by steps, bytes."""
+    shape: Hashable = None
+    """Works of one model and an equal shape take about as long; see `expected.shape_of`."""
 
     attempt: int = 1
     """1 + how often it was started anew because its child died while working on its group."""
@@ -46,7 +46,7 @@ class Work:
     load_ms: float = 0.0
     """The part of its waiting that was spent on loading its model."""
     cost: float = 0.0
-    """Time of its child (ms): expected once it is handed over, measured once it is done."""
+    """Device ms: expected, 0 while nobody knows; measured, once it has run."""
 
     order: int = 0
     queued_at: float = 0.0
@@ -80,7 +80,11 @@ class Cancelled(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What an admitted request is told: works ahead of it, seconds to wait (None = no measure)."""
+    """What a request that waits is told: works ahead of it, and the estimated seconds to its start.
+
+    `wait_s` is None where something on the way was never measured; `loading`: its model is.
+    """
 
     ahead: int
     wait_s: float | None
+    loading: bool = False

@@ -11,7 +11,6 @@ from modelmora.kafka.sizes import check_inputs
 from modelmora.messages import Parameter, RequestHead
 from modelmora.records.routing import NOBODY, routes
 from modelmora.scheduling import ModelKey, ModelSpec
-from modelmora.serving.asked import asked
 from modelmora.settings.kinds import YEAR_S
 from modelmora.text import did_you_mean, printable
 
@@ -100,10 +99,6 @@ class Catalogue:
         spec, entry = self._models[key]
         check_inputs(head.inputs, spec.max_inputs)
         return settings_for(entry, head.parameters)
-
-    def asks(self, key: ModelKey, settings: Mapping[str, Parameter], size: int) -> float:
-        """How much a request of so many bytes asks of the model with these settings."""
-        return asked(self._models[key][1].parameters, settings, size)
 
 
 def take_keep_alive(head: RequestHead) -> tuple[RequestHead, float | None]:

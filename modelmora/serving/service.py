@@ -16,8 +16,10 @@ from modelmora.messages import Health
 from modelmora.records.measured import Measured
 from modelmora.records.routing import NOBODY
 from modelmora.scheduling import ModelKey, ModelSpec, ModelStatus, Policy, Scheduler, Work
+from modelmora.scheduling.expected import shape_of
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
+from modelmora.serving.line import Line
 from modelmora.serving.models import Catalogue, batch_key, take_keep_alive
 from modelmora.serving.request import Incoming, Outcomes, Record
 from modelmora.text import printable, shorten
@@ -64,6 +66,7 @@ class Service:
         self._effects = NodeEffects(outcomes, clock)
         self._scheduler = Scheduler(self._effects, policy)
         self.listener = Listener(self._scheduler, self._effects, self.arm, monotonic)
+        self.line = Line(self._scheduler, outcomes, monotonic)
         self._alarm: asyncio.TimerHandle | None = None
         self._cancelled: OrderedDict[str, float] = OrderedDict()
 
@@ -113,11 +116,11 @@ class Service:
             meta=request,
             keep_alive_s=keep_alive_s,
             principal=request.principal,
-            asks=self.catalogue.asks(key, settings, size),
+            shape=shape_of(settings, size),
         )
-        position = self._scheduler.position(key, request.lane) if request.tell else None
+        position = self._scheduler.waits.position(work, now) if request.tell else None
         if self._scheduler.submit(work, now) and position:
-            self._outcomes.accepted(request, key, position)
+            self.line.accepted(work, position)
 
     def refuse(self, request: Incoming, error: RequestError) -> None:
         """What it needs besides a model is not to be had."""
@@ -163,6 +166,7 @@ class Service:
 
     def close(self) -> None:
         """Load nothing any more: the workers are about to stop, and their exits bring no others."""
+        self.line.close()
         self._scheduler.close()
 
     def arm(self) -> None:
