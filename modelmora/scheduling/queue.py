@@ -61,6 +61,9 @@ class LaneQueue:
         if not self.count:
             self.passed_at = work.queued_at
         self._more(work)
+        flow = self._flows.get(work.principal)
+        if not (flow and flow.count):
+            self.first()  # so that the clock is right
         batch = self._batches.get(work.batch_key)
         strand = batch.strands.get(work.principal) if batch else None
         if strand is not None:
@@ -104,7 +107,10 @@ class LaneQueue:
                 return self._presets[0]
             self._presets.popleft()
         flow = self._turns.first()
-        return flow.strands.first() if flow else None
+        if flow is None:
+            return None
+        self._clock.reach(flow.tag)
+        return flow.strands.first()
 
     def take(self, policy: Policy, now: float) -> tuple[Work, ...]:
         """Take the next group; the lane is not empty. Its ageing clock restarts."""
@@ -116,8 +122,7 @@ class LaneQueue:
 
     def settle(self, works: Sequence[Work], run_ms: float) -> None:
         """Charge these works with what they took in fact: each its part, by what was expected."""
-        if len(self._flows) < 2:  # nobody to be fair to
-            return
+        self.first()  # so that who is to be forgotten is
         per_ms = run_ms / sum([charge_of(work) for work in works])
         for work in works:
             expected = charge_of(work)

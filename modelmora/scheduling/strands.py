@@ -73,18 +73,22 @@ class Strand:
         """The oldest work; the strand is not empty."""
         return next(iter(self.works.values()))
 
-    def oldest(self) -> int | None:
-        """The order of its oldest work."""
-        return next(iter(self.works), None)
+    @property
+    def count(self) -> int:
+        """How many works it has."""
+        return len(self.works)
+
+    def oldest(self) -> int:
+        """The order of its oldest work; -1 without any."""
+        return next(iter(self.works), -1)
 
     def line(self) -> Iterator[tuple[int, Batch, Work]]:
         """Its works in their order, and their batch."""
         return ((order, self.batch, work) for order, work in self.works.items())
 
-    def turn(self) -> tuple[float, int] | None:
+    def turn(self) -> tuple[float, int]:
         """Sorts what is first in its batch first."""
-        order = next(iter(self.works), None)
-        return None if order is None else (self.flow.tag, order)
+        return self.flow.tag, next(iter(self.works), -1)
 
     def _left(self, size: int, count: int) -> None:
         self.batch.count -= count
@@ -101,10 +105,10 @@ class Flow(Account):
         super().__init__(principal, clock)
         self.strands = Rising(Strand.oldest, close)
 
-    def turn(self) -> tuple[float, int] | None:
+    def turn(self) -> tuple[float, int]:
         """Sorts what is first in its lane first."""
         strand = self.strands.first() if self.count else None
-        return (self.tag, strand.head().order) if strand else None
+        return self.tag, strand.oldest() if strand else -1
 
     def line(self) -> Iterator[tuple[float, int, Batch, Work]]:
         """Its works in their order, with what sorts them among all, and their batches."""
