@@ -147,6 +147,7 @@ class Service:
             partition=partition,
             meta=request,
             keep_alive_s=keep_alive_s,
+            principal=request.principal,
             shape=shape_of(settings, size),
         )
         position = self._scheduler.waits.position(work, now) if request.tell else None
