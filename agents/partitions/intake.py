@@ -32,7 +32,7 @@ class Intake:
     """
 
     def __init__(self, limits: Limits, lanes: Mapping[str, Lane]) -> None:
-        """`lanes` is the lane of each topic that may be assigned."""
+        """`lanes` says of each topic that may be assigned with which lane it yields."""
         self._limits = limits
         self._lanes = lanes
         self._ledgers: dict[Partition, PartitionLedger] = {}
@@ -121,6 +121,19 @@ class Intake:
         """Records were handed over and got lost on the way: reading has to go back."""
         if ledger := self._ledgers.get(partition):
             ledger.stray()
+
+    def rest(self, partition: Partition) -> None:
+        """What comes next is not due: it is to be read again once the partition wakes."""
+        if ledger := self._ledgers.get(partition):
+            ledger.rests = True
+            ledger.stray()
+            self._gate(partition, ledger)
+
+    def wake(self, partition: Partition) -> None:
+        """What comes next may be due."""
+        if ledger := self._ledgers.get(partition):
+            ledger.rests = False
+            self._gate(partition, ledger)
 
     def rewind(self, partition: Partition) -> int | None:
         """Where reading has to go back to once the gate is open, told once; None: it goes on."""
@@ -343,7 +356,7 @@ class Intake:
         self._gate(partition, ledger)
 
     def _gate(self, partition: Partition, ledger: PartitionLedger) -> None:
-        if self._hold or ledger.full:
+        if self._hold or ledger.full or ledger.rests:
             self.gated.add(partition)
         else:
             self.gated.discard(partition)

@@ -66,6 +66,7 @@ class PartitionLedger:
         "most_bytes",
         "next",
         "open",
+        "rests",
     )
 
     def __init__(
@@ -81,6 +82,8 @@ class PartitionLedger:
         self.full = False
         self.leaving = False
         """It goes to another owner, and gets no more outcomes from here."""
+        self.rests = False
+        """What comes next is not due."""
         self._base = offset & ~7
         self._bits = bytearray()
         self._refused = 0

@@ -28,13 +28,14 @@ from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.takeover import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
+from modelmora.agents.retries import Retries
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.group import Member
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.standing import Standing
-from modelmora.kafka.topics import Topic, lane_topics
+from modelmora.kafka.topics import Topic, lane_topics, read_topics, tier_topics
 from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
@@ -76,7 +77,8 @@ class Node:
         self.clock = BrokerClock()
         self.metrics = NodeMetrics()
         namespace = settings.namespace
-        self.intake = Intake(settings.limits, lane_topics(settings))
+        self._lanes = lane_topics(settings)
+        self.intake = Intake(settings.limits, read_topics(settings))
         self.lease = Lease(settings.timing.session_timeout_s)
         framing = schemas.framing if schemas else None
         self.bearer = bearer_of(settings.group, self.name)
@@ -85,6 +87,7 @@ class Node:
         self.shelf = Shelf.of(settings)
         results = self._results()
         results.on_outcome = self._count
+        self.retries = results.again = Retries(settings, self.clock, results)
         self._compute(results, zygote)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
@@ -96,6 +99,7 @@ class Node:
         self._listen(leases, schemas)
         given = (self.intake, self.service, results, self.clock, schemas)
         self.requests = Requests(settings, *given, self.shelf.objects if self.shelf else None)
+        self.requests.on_first = self.retries.budget.earn
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         rows = partial(model_rows, self.service, self.workers)
@@ -155,9 +159,10 @@ class Node:
             on_due=transactions.commit if transactions else None,
             on_odd=self._on_odd,
             on_failed=self._fail,
+            tiers=tier_topics(settings),
             plain=framing.plain if framing else None,
         )
-        self.member = Member(settings, self.name, lane_topics(settings), self.partitions)
+        self.member = Member(settings, self.name, read_topics(settings), self.partitions)
         self.partitions.reader = self.requests.reader = self.member
         if transactions:
             transactions.reader = self.member
@@ -362,7 +367,7 @@ class Node:
         models = self.service.standing()
         return {
             "waiting_for": self.waiting_for,
-            "partitions": len(self._owned),
+            "partitions": sum(topic in self._lanes for topic, _ in self._owned),
             "serves": sorted(name for name, each in models.items() if not each.health.hopeless),
             "failed": {
                 name: each.health.reason for name, each in models.items() if each.health.reason
@@ -380,6 +385,7 @@ class Node:
         intake, workers = self.intake, self.workers
         gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
         gauge("modelmora_handed_on_total", "To other nodes.", lambda: self.hand_on.count)
+        gauge("modelmora_retries_total", "Put off after a failure.", lambda: self.retries.count)
         gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
         gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))
         gauge("modelmora_unacknowledged", "Outcomes to write.", lambda: self.publisher.backlog)

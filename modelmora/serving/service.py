@@ -112,6 +112,7 @@ class Service:
             partition=partition,
             meta=request,
             keep_alive_s=keep_alive_s,
+            attempt=1 + request.retries,
         )
         position = self._scheduler.position(key, request.lane) if request.tell else None
         if self._scheduler.submit(work, now) and position:
@@ -126,7 +127,9 @@ class Service:
         if error.code in (Code.UNKNOWN_MODEL, Code.CANNOT_BE_SERVED):
             why = self.elsewhere(request, error)
         if why:
-            self._outcomes.failed(request, key, why, timings(request, self._clock), 1)
+            self._outcomes.failed(
+                request, key, why, timings(request, self._clock), 1 + request.retries
+            )
 
     def _was_cancelled(self, request: Incoming) -> bool:
         """Whether it was cancelled before it was read; a replay only by what came after it."""
