@@ -62,10 +62,11 @@ class Intake:
         """Own a partition from now on, from this offset.
 
         `finished` offsets have their outcome already; `since_ms` is what the commit said, and
-        matters only while they reach beyond the window. `answered`: see `is_answered`.
+        matters only while they reach beyond the window, or `answered` (see `is_answered`) names
+        offsets that were not read yet.
         """
         self.revoke([partition])
-        ledger = PartitionLedger(epoch, offset, finished, since_ms)
+        ledger = PartitionLedger(epoch, offset, finished, since_ms, answered or ())
         self._ledgers[partition] = ledger
         if answered:
             self._answered[partition] = answered

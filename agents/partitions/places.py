@@ -48,6 +48,8 @@ class Place:
     first: int
     end: int
     finished: frozenset[int] = frozenset()
+    since_ms: int = 0
+    """From when on the commit may lack outcomes (Unix ms)."""
     answered: Mapping[int, str] = field(default_factory=dict)
     """Ids of requests that are said to have been handed on from here."""
 
@@ -134,9 +136,12 @@ class Places:
                 finished = frozenset(known[partition].finished)
             if begin.trusts and partition in unsure:
                 finished |= ended.read_at[partition]
-                answered = ended.elsewhere[partition]
+                # Beyond the end it is a lie, and would never be read.
+                there = ended.elsewhere[partition].items()
+                answered = {at: told for at, told in there if begin.offset <= at < end}
             shown = first if offset is None else offset
-            places[partition] = Place(begin, log, shown, first, end, finished, answered)
+            told = finished, since.get(partition, 0), answered
+            places[partition] = Place(begin, log, shown, first, end, *told)
         return places
 
     def _outcomes(self, since: Mapping[Partition, int]) -> Outcomes:

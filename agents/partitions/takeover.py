@@ -225,7 +225,8 @@ class Partitions:
             place = places[partition]
             self._logs[partition[0]] = place.log
             offset = place.begin.offset
-            self.intake.assign(partition, epoch, offset, place.finished, answered=place.answered)
+            known = place.finished, place.since_ms, place.answered
+            self.intake.assign(partition, epoch, offset, *known)
             starts[partition] = epoch, offset
             self._oldest[partition] = None
             self._fresh.add(partition)

@@ -19,10 +19,10 @@ from modelmora.agents.partitions.takeover import SLACK_MS, Partitions
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import lane_topics
-from modelmora.messages import InferenceRequest, InferenceResult, Source, Status
+from modelmora.messages import InferenceResult, Source, Status
 from modelmora.settings import Settings
 from modelmora.testing.fakes import FakeReader, FakeRecord
-from modelmora.wire import encode_request, encode_result
+from modelmora.wire import encode_result
 
 TOPIC = "modelmora.requests.normal"
 SOON = "modelmora.retry.30s"
@@ -35,28 +35,12 @@ SINCE_MS = 50_000
 class Message:
     content: bytes
     told: Sequence[tuple[str, bytes | None]] = ()
-    place: tuple[str, int, int] = ("", 0, 0)
 
     def value(self) -> bytes:
         return self.content
 
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
         return self.told
-
-    def topic(self) -> str:
-        return self.place[0]
-
-    def partition(self) -> int:
-        return self.place[1]
-
-    def offset(self) -> int:
-        return self.place[2]
-
-    def key(self) -> None:
-        return None
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 0
 
 
 @dataclass
@@ -67,7 +51,7 @@ class FakeStanding:
     ends: dict[Partition, tuple[int, int]] = field(default_factory=dict)
     written: dict[Partition, int] = field(default_factory=dict)
     outcomes: list[bytes] = field(default_factory=list)
-    put_off: list[Message] = field(default_factory=list)
+    put_off: list[Any] = field(default_factory=list)
     headers: dict[bytes, Sequence[tuple[str, bytes | None]]] = field(default_factory=dict)
     asked_since: list[int] = field(default_factory=list)
     failures: int = 0
@@ -201,43 +185,6 @@ async def test_outcomes_written_since_the_commit_are_given_no_second_time(desk: 
         False,
         True,
     ]
-
-
-async def test_what_was_handed_on_counts_where_it_was_read(desk: Desk) -> None:
-    """Its source is only what its header said: whoever lies there passes over no other request."""
-    desk.standing.commits = {LANE: (7, f"mm2:{SINCE_MS}:")}
-    answer = outcome(7)
-    desk.standing.outcomes = [answer]
-    desk.standing.headers = {
-        answer: [("other", None), ("modelmora-read-at", b"0 9 modelmora.requests.normal")]
-    }
-    await desk.own(LANE)
-    first, ninth = record(7), record(9)
-    assert desk.intake.begin(first)
-    assert not desk.intake.begin(ninth)
-    assert desk.intake.is_answered(first, "id")
-    assert not desk.intake.is_answered(first, "another")
-    assert not desk.intake.is_answered(record(8), "id")
-    desk.intake.revoke([LANE])
-    assert not desk.intake.is_answered(first, "id")
-
-
-async def test_what_was_put_off_since_the_commit_is_not_begun_again(desk: Desk) -> None:
-    """Killed between the acknowledgement there and the commit here, it would have two outcomes."""
-    desk.standing.commits = {LANE: (7, f"mm2:{SINCE_MS}:")}
-    value = encode_request(InferenceRequest("id", "echo", ("a",)))
-    places = (b"0 7 modelmora.requests.normal", b"9", None)
-    desk.standing.put_off = [
-        Message(value, [("modelmora-read-at", place)], (SOON, 0, n))
-        for n, place in enumerate(places)
-    ]
-    json = Message(b'{"request_id": "j"}', [("modelmora-read-at", places[0].replace(b"7", b"8"))])
-    desk.standing.put_off.append(json)
-    await desk.own(LANE)
-    assert desk.intake.is_answered(record(7), "id")
-    assert not desk.intake.is_answered(record(7), "another")
-    assert desk.intake.is_answered(record(8), "j")
-    assert not desk.intake.is_answered(record(9), "id")
 
 
 async def test_what_the_bitmap_says_is_done_too(desk: Desk) -> None:

@@ -368,11 +368,6 @@ def test_an_outcome_of_what_was_handed_on_says_both_places(desk: Desk) -> None:
     assert desk.ended == [42]
 
 
-@pytest.mark.parametrize("value", [None, b"", b"1", b"1 x t", b"-1 2 t", b"1 2 ", b"1 2"])
-def test_a_place_that_cannot_be_read_is_none(value: bytes | None) -> None:
-    assert place_read([("modelmora-read-at", value)]) is None
-
-
 def test_every_outcome_says_which_run_it_is_of(desk: Desk) -> None:
     record = FakeRecord(value=b"x" * 100, headers=[("modelmora-run", b"2")])
     request = incoming("r1", record=record)
