@@ -126,8 +126,8 @@ def test_what_cannot_be_loaded_for_the_moment_is_tried_again(yard: Yard) -> None
 def test_a_kill_between_putting_off_and_the_commit_gives_one_outcome(
     yard: Yard, delivery: Delivery
 ) -> None:
-    settings = {"DELIVERY": delivery.value, "TIMING__COMMIT_INTERVAL_S": 1.0}
-    with yard.node(**settings) as node, watched(yard) as seen:
+    settings: dict[str, object] = {"DELIVERY": delivery.value, "TIMING__COMMIT_INTERVAL_S": 1.0}
+    with yard.node("n1", **settings) as node, watched(yard) as seen:
         ids = yard.send(10)
         for _ in range(2):
             eventually(lambda: yard.put_off(SOON), "something that was put off")

@@ -59,8 +59,8 @@ async def test_what_was_put_off_since_the_commit_is_not_begun_again(desk: Desk) 
     value = encode_request(InferenceRequest("id", "echo", ("a",)))
     places = (b"0 7 modelmora.requests.normal", b"9", None)
     desk.standing.put_off = [
-        Message(value, [("modelmora-read-at", place)], (SOON, 0, n))
-        for n, place in enumerate(places)
+        Message(value, [("modelmora-read-at", place)], offset)
+        for offset, place in enumerate(places)
     ]
     json = Message(b'{"request_id": "j"}', [("modelmora-read-at", places[0].replace(b"7", b"8"))])
     desk.standing.put_off.append(json)

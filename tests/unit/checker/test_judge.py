@@ -325,8 +325,8 @@ def test_a_caller_is_told_the_highest_run(code: str, at: float, kinds: list[str]
 
 def test_what_was_put_off_is_what_was_read_before() -> None:
     first = _request(0, "good")
-    there = {"place": Place("m.retry.30s", 1, 0), "origin": first.place, "before": first.place}
-    again = replace(first, **there, retries=1)
+    there = Place("m.retry.30s", 1, 0)
+    again = replace(first, place=there, origin=first.place, before=first.place, retries=1)
     clean = Evidence((_expected(first),), (first, again), (_outcome(0, "good", 0),), ())
     assert judge(clean).violations == ()
     assert judge(clean).counts["retries"] == 1
