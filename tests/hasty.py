@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from modelmora.kafka.topics import TIERS, Topic
 from modelmora.node.__main__ import main
 from tests.nodes import NodeProcess
@@ -18,5 +16,5 @@ class HastyNode(NodeProcess):
 
 
 if __name__ == "__main__":
-    cast("dict[Topic, int]", TIERS).update(DELAYS)
+    TIERS.update(DELAYS)
     main()
