@@ -30,9 +30,14 @@ Queue = tuple[str, Lane]
 class Owed(Protocol):
     """Who knows what this node still has to answer; see `partitions.intake`."""
 
-    @property
-    def open_bytes(self) -> int:
-        """What the records cost that are still to be answered, without what was fetched."""
+    def room(self, lane: Lane) -> int:
+        """Bytes that may be added before the lane is closed."""
+
+    def weigh(self, record: Record, size: int) -> None:
+        """Content of so many bytes comes with the record until it is answered, or is shed."""
+
+    def weighs(self, record: Record) -> bool:
+        """Whether its content counts; not any more of one that was shed, though it comes again."""
 
     def owes(self, record: Record) -> bool:
         """Whether the record's outcome is still to be given here."""
@@ -55,9 +60,10 @@ class Fetching:
     """Only requests with references wait here; those behind them go on.
 
     They are open in the ledger all the while, so no commit passes them. What is fetched counts
-    from before its fetch until the request is answered. A fetch begins while it and the open
-    records stay within `limit` bytes on this node; one model and lane may have a quarter of them.
-    Where nothing is fetched yet, one request is, so that none waits for ever.
+    from before its fetch until the request is answered, and a fetch begins while its lane stays
+    open with it: so none closes a lane, its own or another. All that is fetched stays within
+    `limit` bytes, of one model and lane within a quarter of them. Where nothing is fetched yet, one
+    request is, so that none waits for ever; it counts as what its lane has room for.
     """
 
     def __init__(self, objects: Objects, owed: Owed, taker: Taker, limit: int) -> None:
@@ -127,7 +133,7 @@ class Fetching:
     @property
     def held_bytes(self) -> int:
         """Bytes that were fetched, or are about to be, and are not answered yet."""
-        self._held = [each for each in self._held if self._owed.owes(each[0])]
+        self._held = [each for each in self._held if self._owed.weighs(each[0])]
         return sum(size for _, _, size in self._held)
 
     def _begin(self, work: Coroutine[Any, Any, None], record: Record | None) -> None:
@@ -143,6 +149,7 @@ class Fetching:
                 continue
             request, whole = self._waiting[queue].popleft()
             self._held.append((request.record, queue, size))
+            self._owed.weigh(request.record, max(0, min(size, self._owed.room(queue[1]))))
             self._begin(self._fetch(request, whole), request.record)
         del self._waiting[queue]
 
@@ -150,7 +157,8 @@ class Fetching:
         held = self.held_bytes
         own = sum(held for _, each, held in self._held if each == queue)
         fits_own = not own or own + size <= self._limit // SHARE
-        return fits_own and (not held or self._owed.open_bytes + held + size <= self._limit)
+        fits = held + size <= self._limit and size <= self._owed.room(queue[1])
+        return fits_own and (not held or fits)
 
     async def _fetch(self, request: Incoming, whole: InferenceRequest) -> None:
         try:

@@ -35,6 +35,7 @@ class Topic(StrEnum):
     BATCHES = "batches"
     DEAD_LETTERS = "dead-letters"
     EVENTS = "events"
+    METRICS = "metrics"
     REGISTRY = "registry"
     CONTROL = "control"
 
@@ -121,6 +122,7 @@ TABLE: Mapping[Topic, TopicSpec] = {
         config={"max.message.bytes": str(DEAD_LETTER_BYTES)},
     ),
     Topic.EVENTS: TopicSpec("model or node", "LifecycleEvent", 7 * DAY),
+    Topic.METRICS: TopicSpec("node or gateway", "MetricSample", DAY, 1),
     Topic.REGISTRY: TopicSpec(
         "kind:name@version",
         "RegistryRecord",

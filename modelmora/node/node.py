@@ -29,6 +29,8 @@ from modelmora.agents.partitions.takeover import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
 from modelmora.agents.retries import Retries
+from modelmora.agents.stored import Stored
+from modelmora.agents.twins import Twins
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.group import Member
 from modelmora.kafka.leases import Leases
@@ -50,6 +52,7 @@ from modelmora.node.stopping import all_within
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.telemetry.notify import notify
+from modelmora.telemetry.samples import Samples
 from modelmora.web.server import HttpServer
 from modelmora.wire import Framing
 from modelmora.workers import Supervisor
@@ -85,6 +88,10 @@ class Node:
         self.publisher, self.teller = publishers(settings, self.lease, framing, self.bearer)
         self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.acknowledged)
         self.shelf = Shelf.of(settings)
+        followed = [Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS]
+        self.pulse = Pulse(settings, [topic.full(namespace) for topic in followed])
+        self.stored = Stored(settings, self.pulse, schemas)
+        self.twins = Twins(self.intake, self.stored, self.clock.now_ms)
         results = self._results()
         results.on_outcome = self._count
         self.retries = results.again = Retries(settings, self.clock, results)
@@ -98,25 +105,25 @@ class Node:
         )
         self._listen(leases, schemas)
         given = (self.intake, self.service, results, self.clock, schemas)
-        self.requests = Requests(settings, *given, self.shelf.objects if self.shelf else None)
+        objects = self.shelf.objects if self.shelf else None
+        self.requests = Requests(settings, *given, objects, self.twins)
         self.requests.on_first = self.retries.budget.earn
+        self.twins.use(self.requests.admit, self.service, results)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         rows = partial(model_rows, self.service, self.workers)
-        self.http = HttpServer(
-            health_app(self.checks, self.facts, rows, self.metrics),
-            settings.host,
-            settings.node_http_port,
-        )
+        door = health_app(self.checks, self.facts, rows, self.metrics)
+        self.http = HttpServer(door, settings.host, settings.node_http_port)
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.waiting_for: str | None = "broker"
         self._address = ""
         self._ready = self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
+        self.samples = Samples(settings, self.metrics.registry, self.name, self.teller.send)
 
     def _results(self) -> Results:
-        parts = (self.publisher, self.teller, self.intake, self.clock, self.lifecycle)
+        parts = (self.publisher, self.teller, self.twins, self.clock, self.lifecycle)
         namespace = self.settings.namespace
         copies = Copies(namespace, self.settings.reply_topics, self.metrics.no_reply)
         return Results(*parts, namespace, copies, self.shelf.moving if self.shelf else None)
@@ -138,11 +145,8 @@ class Node:
 
     def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
         """Who reads what is told to every node."""
-        settings = self.settings
-        followed = [topic.full(settings.namespace) for topic in (Topic.CONTROL, Topic.REGISTRY)]
-        self.pulse = Pulse(settings, followed)
         parts = (self.service, self.models, leases, self.pulse, self.lifecycle)
-        self.control = Control(settings, *parts, schemas)
+        self.control = Control(self.settings, *parts, schemas)
 
     def _form_group(self, framing: Framing | None) -> None:
         """The member of the group, whoever works on its partitions, and who looks at both."""
@@ -170,9 +174,8 @@ class Node:
                 self.intake, self.partitions.since_ms, self.bearer, self.partitions.signed
             )
         self.app.feed.taken = self.member.taken
-        self.lookout = Lookout(
-            settings, self.name, self.partitions, self.member, self.standing, self._fail
-        )
+        parts = (self.partitions, self.member, self.standing, self._fail)
+        self.lookout = Lookout(settings, self.name, *parts)
 
     # Life ----------------------------------------------------------------------------------------
 
@@ -204,6 +207,7 @@ class Node:
             commits=self._watch_commits(),
             gates=self._watch_gates(),
             path=self.lookout.run(),
+            metrics=self.samples.run(),
             **({"objects": self.shelf.sweep()} if self.shelf else {}),
         )
         self._wait_for("partitions")
@@ -243,6 +247,8 @@ class Node:
         # The children end now: what they leave is not to be judged as if they had crashed.
         self.forget(self._owned)
         self.service.close()
+        await self.twins.stop()
+        await self.stored.stop()
         self.lifecycle.event(EventKind.NODE_LEFT)
         await all_within(
             faust=self.app.stop(), control=self.control.stop(), workers=self.workers.stop()
@@ -271,7 +277,6 @@ class Node:
 
     def forget(self, partitions: set[Partition]) -> None:
         """Drop all work of these partitions, started or not, without an outcome."""
-        self.service.drop(partitions, started=True)
         self.requests.drop(partitions)
 
     async def written(self) -> None:

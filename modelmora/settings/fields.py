@@ -135,6 +135,12 @@ class Timing(Section):
         description="how long reading may stand still with records waiting, or the loop of a node "
         "or gateway altogether, before the process ends itself",
     )
+    metrics_s: float = Field(
+        15,
+        ge=0,
+        le=YEAR_S,
+        description="how often what is measured is told on the topic `metrics`; 0 = never",
+    )
     stop_s: Span = Field(45, gt=0, description="how long a stop may take in all")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from modelmora.agents.fetching import Fetching
 from modelmora.errors import Code, RequestError
-from modelmora.messages import InferenceRequest, ObjectRef
+from modelmora.messages import InferenceRequest, Lane, ObjectRef
 from modelmora.serving import Incoming, Record
 from modelmora.testing.fakes import FakeRecord, incoming
 from modelmora.testing.objects import MemoryStore
@@ -30,9 +30,20 @@ class Desk:
         self.accepted: list[Incoming] = []
         self.refused: list[RequestError] = []
         self.ended: set[int] = set()
-        self.open_bytes = 0
+        self.inline_bytes = 0
+        self.weights: dict[int, int] = {}
         self.fetching = Fetching(self.objects, self, self, LIMIT)
         self._offset = 0
+
+    def room(self, lane: Lane) -> int:
+        weights = (size for at, size in self.weights.items() if at not in self.ended)
+        return LIMIT - self.inline_bytes - sum(weights)
+
+    def weigh(self, record: Record, size: int) -> None:
+        self.weights[record.offset] = size
+
+    def weighs(self, record: Record) -> bool:
+        return record.offset in self.weights.keys() - self.ended
 
     def owes(self, record: Record) -> bool:
         return record.offset not in self.ended
@@ -142,16 +153,16 @@ async def test_a_model_has_its_share_and_others_go_on() -> None:
 
 async def test_what_waits_inline_leaves_less_room_but_never_none() -> None:
     desk = Desk()
-    desk.open_bytes = LIMIT - SIZE
+    desk.inline_bytes = LIMIT - SIZE
     assert desk.ask(desk.ref())
     assert desk.ask(desk.ref(), model="other")
     # Both are looked at in the same turn of the loop, before anything can have been fetched.
     await until(lambda: bool(desk.accepted))
     assert desk.fetching.held_bytes == SIZE
-    desk.open_bytes -= SIZE
+    desk.inline_bytes -= SIZE
     await until(lambda: len(desk.accepted) == 2)
     assert desk.fetching.held_bytes == 2 * SIZE
-    desk.open_bytes = 2 * LIMIT
+    desk.inline_bytes = 2 * LIMIT
     desk.ended |= {1, 2}
     assert desk.ask(desk.ref())
     await until(lambda: len(desk.accepted) == 3)
@@ -164,6 +175,7 @@ async def test_one_larger_than_the_limit_goes_alone() -> None:
     await until(lambda: len(desk.accepted) == 1)
     desk.ended.add(1)
     await until(lambda: len(desk.accepted) == 2)
+    assert desk.weights == {1: SIZE, 2: LIMIT}, "it closes no lane by itself"
 
 
 async def test_what_is_dropped_is_forgotten() -> None:
@@ -189,3 +201,16 @@ async def test_what_is_dropped_is_forgotten() -> None:
     assert desk.ask(desk.ref())
     await until(lambda: bool(desk.accepted))
     assert [request.record.offset for request in desk.accepted] == [5]
+
+
+async def test_what_was_shed_counts_no_more_and_comes_again() -> None:
+    desk = Desk()
+    for number in range(2):
+        assert desk.ask(desk.ref(content=bytes([number])))
+    await until(lambda: len(desk.accepted) == 2)
+    desk.weights.clear()
+    desk._offset = 0
+    for number in range(2):
+        assert desk.ask(desk.ref(content=bytes([number])))
+    await until(lambda: len(desk.accepted) == 4)
+    assert desk.fetching.held_bytes == 2 * SIZE
