@@ -140,10 +140,8 @@ class Results:
         """
 
         def end(error: RequestError) -> None:
-            name, info = (
-                model[0] or request.head.model[:96],
-                ErrorInfo(error.code, error.message, error.retry_after_ms),
-            )
+            name = model[0] or request.head.model[:96]
+            info = ErrorInfo(error.code, error.message, error.retry_after_ms)
             what = (request.head.request_id, outcome_status(error.code), name, model[1])
             head = ResultHead(*what, request.source, {}, info, timings, attempt, request.run)
             send = self._ending(request, head, NO_OUTPUTS)
