@@ -250,6 +250,7 @@ class Scheduler:
             return
         child.heard = now
         child.model.runs.learn([work.shape for work in run.group.works], run_ms)
+        child.model.queue.settle(run.group.works, run_ms)
         for work in run.open.values():
             message = "the worker finished without an answer to it"
             self._ends.give_up(work, Code.INFERENCE_FAILED, message)

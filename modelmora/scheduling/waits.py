@@ -38,11 +38,15 @@ class Waits:
         if model is None:
             return Position(0, None)
         lanes = model.queue.lanes[: work.lane + 1]
-        ahead = count = sum(lane.count for lane in lanes)
-        ms = sum(lane.cost + lane.unknown * (model.run_ms or 0.0) for lane in lanes)
+        own = lanes[-1]
+        before = own.before(work.principal)
+        ahead = count = sum(lane.count for lane in lanes[:-1]) + before
+        shares = [*(1.0 for _ in lanes[:-1]), before / max(own.count, 1)]
+        costs = (lane.cost + lane.unknown * (model.run_ms or 0.0) for lane in lanes)
+        ms = sum(share * cost for share, cost in zip(shares, costs, strict=True))
         if model.spec.slots is None:
             most = self._policy.group_requests
-            beside = lanes[-1].together(work.batch_key) % most
+            beside = min(before, own.together(work.batch_key)) % most
             ms = max(0.0, ms - beside * (model.runs.of(work.shape) or 0.0))
             count = ceil((count - beside) / most)
         places = self._places_s(model, now, work)
@@ -73,7 +77,7 @@ class Waits:
         for ahead, (batch, work) in enumerate(chain.from_iterable(fronts), model.started()):
             wait_s = None
             if places and (cost_s := self._cost_s(model, work)) is not None:
-                wait_s, left, rest = groups.get(id(batch), (0.0, 0, len(batch.works)))
+                wait_s, left, rest = groups.get(id(batch), (0.0, 0, batch.count))
                 if not left:
                     wait_s, left = places[0], min(most, rest)
                     heapreplace(places, wait_s + left * cost_s)

@@ -147,7 +147,9 @@ class Service:
             partition=partition,
             meta=request,
             keep_alive_s=keep_alive_s,
+            principal=request.principal,
             shape=shape_of(settings, size),
+            attempt=1 + request.retries,
         )
         position = self._scheduler.waits.position(work, now) if request.tell else None
         if self._scheduler.submit(work, now) and position:
@@ -188,7 +190,9 @@ class Service:
             why = self.elsewhere(request, error)
         request.ended = True
         if why:
-            self._outcomes.failed(request, key, why, timings(request, self._clock), 1)
+            self._outcomes.failed(
+                request, key, why, timings(request, self._clock), 1 + request.retries
+            )
 
     def is_cancelled(self, request: Incoming) -> bool:
         """Whether it was cancelled, as far as that was heard."""
