@@ -137,6 +137,7 @@ class Simulation:
             source=number,
             partition=0,
             meta=asked,
+            principal=asked.principal,
             shape=(asked.kind, shape_of({}, asked.size)),
         )
         self._read += 1
