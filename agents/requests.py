@@ -225,7 +225,7 @@ class Requests:
             message = "a header name is not UTF-8; the record cannot be read"
             self._burials.undecodable(record, RequestError(Code.UNDECODABLE, message))
             return
-        self._clock.heard(record.timestamp, (record.topic, record.partition))
+        self._clock.heard(record.timestamp, (record.topic, record.partition), record.offset)
         self._take(record)
 
     def _take(self, record: Record) -> None:

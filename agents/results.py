@@ -172,7 +172,7 @@ class Results:
 
         def done(answer: Answer) -> None:
             if isinstance(answer, Written):
-                self._clock.acknowledged(answer.timestamp, (topic, answer.partition))
+                self._heard(topic, answer)
                 self._owned.done(record)
             elif not isinstance(answer, Dropped):
                 otherwise()
@@ -217,7 +217,7 @@ class Results:
         if request.unsaid and not request.ended:
             request.unsaid = None
             wait_ms = None if position.wait_s is None else position.wait_s * 1000
-            told = {"position": position.ahead, "estimate_ms": wait_ms}
+            told = {"position": position.ahead, "estimate_ms": wait_ms, "loading": position.loading}
             self._tell(request, model, ProgressStage.ACCEPTED, **told)
 
     def started(self, request: Incoming, model: ModelKey) -> None:
@@ -235,7 +235,7 @@ class Results:
             chunk=chunk.text.encode() or None,
             attempt=attempt,
             sequence=chunk.sequence,
-            step=chunk.step if chunk.steps else None,
+            step=chunk.step or None,
             steps=chunk.steps or None,
         )
 
@@ -257,6 +257,9 @@ class Results:
         headers = (*whose(request.record), *(((JOB, b"1"),) if request.job else ()))
         told = Outgoing(self._progress, key, value, nobody, headers, partition)
         self._teller.send(told)
+
+    def _heard(self, topic: str, answer: Written) -> None:
+        self._clock.acknowledged(answer.timestamp, (topic, answer.partition), answer.offset)
 
     # Writing -------------------------------------------------------------------------------------
 
@@ -352,7 +355,7 @@ class Results:
         if isinstance(answer, Dropped):
             return
         if isinstance(answer, Written):
-            self._clock.acknowledged(answer.timestamp, (self._results, answer.partition))
+            self._heard(self._results, answer)
             self._owned.done(record)
             return
         if head.error:  # without outputs it is the id that no topic takes
@@ -379,7 +382,7 @@ class Results:
 
         def on_whole(answer: Answer) -> None:
             if isinstance(answer, Written):
-                self._clock.acknowledged(answer.timestamp, (self._dead_letters, answer.partition))
+                self._heard(self._dead_letters, answer)
             if not isinstance(answer, TooLarge):
                 return
             ours = headers[len(record.headers) :]  # the record's may be as large as they like

@@ -169,6 +169,8 @@ def _progress(event: ProgressEvent) -> str:
         parts.append(f"{event.position} ahead")
     if event.estimate_ms is not None:
         parts.append(f"start in {duration(event.estimate_ms)}")
+    if event.loading:
+        parts.append("its model loads")
     return ", ".join(parts)
 
 

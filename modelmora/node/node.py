@@ -42,6 +42,7 @@ from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
+from modelmora.node.gauges import add_gauges
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
 from modelmora.node.models import look, model_rows
@@ -77,7 +78,10 @@ class Node:
     ) -> None:
         self.settings = settings
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
-        self.clock = BrokerClock()
+        written = (Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS, Topic.DEAD_LETTERS, Topic.EVENTS)
+        names = [topic.full(settings.namespace) for topic in written]
+        self.pulse = Pulse(settings, [*names, *read_topics(settings)])
+        self.clock = BrokerClock(leads=self.pulse.leader)
         self.metrics = NodeMetrics()
         namespace = settings.namespace
         self._lanes = lane_topics(settings)
@@ -119,7 +123,7 @@ class Node:
         self._address = ""
         self._ready = self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._gauges()
+        add_gauges(self)
         self.samples = Samples(settings, self.metrics.registry, self.name, self.teller.send)
 
     def _results(self) -> Results:
@@ -384,17 +388,3 @@ class Node:
     def _count(self, status: Status, model: str, timings: Timings) -> None:
         served = model if self.service.catalogue.named(model) else ""
         self.metrics.outcome(status, served, timings)
-
-    def _gauges(self) -> None:
-        gauge = self.metrics.gauge
-        intake, workers = self.intake, self.workers
-        gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
-        gauge("modelmora_handed_on_total", "To other nodes.", lambda: self.hand_on.count)
-        gauge("modelmora_retries_total", "Put off after a failure.", lambda: self.retries.count)
-        gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
-        gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))
-        gauge("modelmora_unacknowledged", "Outcomes to write.", lambda: self.publisher.backlog)
-        gauge("modelmora_untold", "Progress and events to write.", lambda: self.teller.backlog)
-        gauge("modelmora_workers", "Child processes.", lambda: len(workers.pids))
-        gauge("modelmora_fresh_starts_total", "Not forked.", lambda: workers.fresh_starts)
-        gauge("modelmora_zygote_starts_total", "Zygotes started.", lambda: workers.zygote_starts)

@@ -113,6 +113,8 @@ class Incoming:
     """What it runs with: its parameters over the model's defaults; None until it is admitted."""
     ended: bool = False
     """Whether its outcome is on its way."""
+    standing: Position | None = None
+    """What was last told of its place in the line."""
     value: bytes | None = None
     """The record's value in single-object encoding, where it came in another."""
     handed_on: HandedOn | None = None
@@ -213,7 +215,7 @@ class Outcomes(Protocol):
         """The one outcome: there is no result, for this reason."""
 
     def accepted(self, request: Incoming, model: ModelKey, position: Position) -> None:
-        """It waits its turn."""
+        """It waits its turn; told again as the line moves."""
 
     def started(self, request: Incoming, model: ModelKey) -> None:
         """Its worker has begun."""
