@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence, Set
+from collections.abc import Callable, Hashable, Sequence, Set
 from dataclasses import replace
 from itertools import count
 
@@ -131,11 +131,13 @@ class Scheduler:
             self._arrange(now)
         return True
 
-    def cancel(self, request_id: str, now: float) -> Cancelled:
-        """End all requests of that id; what runs is answered now and stopped in its child."""
+    def cancel(
+        self, request_id: str, now: float, meant: Callable[[Work], bool] | None = None
+    ) -> Cancelled:
+        """End all requests of that id that are meant; what runs is stopped in its child."""
         self._ends.late(now)
         found = Cancelled.NOT_FOUND
-        for work in self._book.find(request_id):
+        for work in filter(meant, self._book.find(request_id)):
             if work.group is not None:
                 found = Cancelled.RUNNING
             elif found is Cancelled.NOT_FOUND:
