@@ -46,6 +46,9 @@ class Owed(Protocol):
 class Taker(Protocol):
     """Where requests go then; see `modelmora.serving.Service`."""
 
+    def awaits(self, request: Incoming) -> bool:
+        """Whether it is to be fetched; it may end meanwhile."""
+
     def accept(self, request: Incoming) -> None:
         """It has all its inputs."""
 
@@ -103,6 +106,8 @@ class Fetching:
         except RequestError as error:
             self._taker.refuse(request, error)
             return True
+        if not self._taker.awaits(request):
+            return True
         queue = (request.head.model or request.head.task or "", request.lane)
         if queue in self._waiting:
             self._waiting[queue].append((request, whole))
@@ -143,6 +148,9 @@ class Fetching:
 
     async def _serve(self, queue: Queue) -> None:
         while self._waiting[queue]:
+            if self._waiting[queue][0][0].ended:
+                self._waiting[queue].popleft()
+                continue
             size = sum(ref.size for _, ref in _refs(self._waiting[queue][0][1]))
             if not self._has_room(queue, size):
                 await asyncio.sleep(_LOOK_S)
@@ -162,7 +170,7 @@ class Fetching:
 
     async def _fetch(self, request: Incoming, whole: InferenceRequest) -> None:
         try:
-            request.value = await self._with_contents(whole)
+            request.value = await self._with_contents(request, whole)
             if self._owed.owes(request.record):
                 self._taker.accept(request)
         except RequestError as error:
@@ -177,18 +185,20 @@ class Fetching:
         if self._owed.owes(request.record):
             self._taker.refuse(request, error)
 
-    async def _with_contents(self, whole: InferenceRequest) -> bytes:
+    async def _with_contents(self, request: Incoming, whole: InferenceRequest) -> bytes:
         """The request's value with contents in place of its references. Raises RequestError."""
         loop = asyncio.get_running_loop()
         inputs = list(whole.inputs)
         for index, ref in _refs(whole):
-            inputs[index] = await self._content(index, ref)
+            inputs[index] = await self._content(request, index, ref)
         found = replace(whole, inputs=tuple(inputs))
         return await loop.run_in_executor(self._threads, encode_request, found)
 
-    async def _content(self, index: int, ref: ObjectRef) -> Content:
+    async def _content(self, request: Incoming, index: int, ref: ObjectRef) -> Content:
         loop = asyncio.get_running_loop()
         async for last in tries(self._objects.settings.retry_s):
+            if request.ended:
+                raise RequestError(Code.CANCELLED, "it ended while its inputs were fetched")
             try:
                 return await loop.run_in_executor(self._threads, self._read, ref)
             except (NotFound, Bad) as error:

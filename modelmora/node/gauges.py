@@ -14,6 +14,9 @@ def add_gauges(node: Node) -> None:
     intake, workers = node.intake, node.workers
     gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
     gauge("modelmora_handed_on_total", "To other nodes.", lambda: node.hand_on.count)
+    gauge("modelmora_retries_total", "Put off after a failure.", lambda: node.retries.count)
+    late = node.service.listener
+    gauge("modelmora_late_results_total", "Computed for nobody.", lambda: late.late_results)
     gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
     gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))
     gauge("modelmora_unacknowledged", "Outcomes to write.", lambda: node.publisher.backlog)

@@ -210,21 +210,25 @@ class Scheduler:
 
     def on_results(
         self, replica: int, group: int, results: Sequence[ItemResult], now: float
-    ) -> None:
-        """Items answered; one that nobody waits for any more, or never did, is passed over."""
+    ) -> list[ItemResult]:
+        """Items answered; returns those for which nobody waits any more, or never did."""
         self._ends.late(now)
+        late: list[ItemResult] = []
         child = self._fleet.replicas.get(replica)
         run = child.runs.get(group) if child else None
         if child is None or run is None:
-            return
+            return [*results]
         for result in results:
             work = run.open.pop(result.index, None)
-            if work is not None:
+            if work is None:
+                late.append(result)
+            else:
                 child.heard = now
                 child.model.life.well()
                 self._book.close(work)
                 self._effects.answered(work, result)
         self._feed(child.model, now)
+        return late
 
     def on_chunk(self, replica: int, group: int, chunk: Chunk, now: float) -> None:
         """An item tells something before it is answered, if only that its child lives."""

@@ -48,6 +48,9 @@ class Desk:
     def owes(self, record: Record) -> bool:
         return record.offset not in self.ended
 
+    def awaits(self, request: Incoming) -> bool:
+        return not request.ended
+
     def accept(self, request: Incoming) -> None:
         self.accepted.append(request)
 
@@ -60,11 +63,14 @@ class Desk:
     def ref(self, size: int = SIZE, content: bytes = b"x", principal: str = "local") -> ObjectRef:
         return self.objects.put(content * size, "application/octet-stream", principal)
 
-    def ask(self, *inputs: Any, model: str = "echo") -> bool:
+    def request(self, *inputs: Any, model: str = "echo") -> Incoming:
         self._offset += 1
         value = encode_request(InferenceRequest("r", model, inputs))
         record = FakeRecord(offset=self._offset, value=value)
-        return self.fetching.takes(incoming("r", model, record=record))
+        return incoming("r", model, record=record)
+
+    def ask(self, *inputs: Any, model: str = "echo") -> bool:
+        return self.fetching.takes(self.request(*inputs, model=model))
 
     def inputs(self) -> list[Any]:
         return [decode_request(request.value).inputs for request in self.accepted]
@@ -214,3 +220,23 @@ async def test_what_was_shed_counts_no_more_and_comes_again() -> None:
         assert desk.ask(desk.ref(content=bytes([number])))
     await until(lambda: len(desk.accepted) == 4)
     assert desk.fetching.held_bytes == 2 * SIZE
+
+
+async def test_what_has_ended_meanwhile_is_fetched_no_further() -> None:
+    desk = Desk()
+    first, second = desk.ref(), desk.ref()
+    desk.store.down()
+    desk.store.asked = 0
+    requests = [desk.request(first), desk.request(second)]
+    assert all(desk.fetching.takes(request) for request in requests)
+    await until(lambda: desk.store.asked > 0)
+    requests[0].ended = True
+    desk.store.fault = None
+    await until(lambda: bool(desk.accepted and desk.refused))
+    assert desk.accepted == requests[1:]
+    assert [error.code for error in desk.refused] == [Code.CANCELLED], "which its taker ignores"
+    ended = desk.request(first)
+    ended.ended = True
+    desk.store.asked = 0
+    assert desk.fetching.takes(ended)
+    assert desk.store.asked == 0
