@@ -18,7 +18,7 @@ from modelmora.scheduling.placement import Cause, Option, Placement
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.residency import Verdict
 from modelmora.scheduling.scaling import rescale
-from modelmora.scheduling.state import Model, Replica, ewma
+from modelmora.scheduling.state import Model, Replica, Run, ewma
 from modelmora.text import counted
 
 
@@ -229,6 +229,11 @@ class Fleet:
         self.touch(child.model)
         self.claim(child.model)
         return child
+
+    def run_of(self, replica: int, group: int) -> tuple[Replica | None, Run | None]:
+        """The child and the group that it works on; None for what is not known."""
+        child = self.replicas.get(replica)
+        return child, child.runs.get(group) if child else None
 
     def back_off(self, model: Model, why: str, now: float, *, broken: bool) -> None:
         """A load failed: the next may be tried after a pause that doubles, or with other files."""

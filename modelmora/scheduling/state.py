@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -195,6 +196,11 @@ class Model:
     def run_ms(self) -> float | None:
         """How long a work takes, whatever its shape."""
         return self.runs.of(None)
+
+    def ran(self, works: Sequence[Work], run_ms: float) -> None:
+        """A child was done with a group of these in so long."""
+        self.runs.learn([work.shape for work in works], run_ms)
+        self.queue.settle(works, run_ms)
 
     def asked(self, now: float) -> None:
         """A request for it has come."""
