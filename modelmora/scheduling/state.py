@@ -99,7 +99,8 @@ class Replica:
         if not self.runs_for_somebody:
             return False
         cohort = self.front.group.works[0].cohort
-        return self.model.queue.next_cohort(policy, now) in (cohort, None)
+        head = self.model.queue.head(policy, now)
+        return head is None or head.cohort == cohort
 
     @property
     def front(self) -> Run | None:

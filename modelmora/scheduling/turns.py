@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -133,3 +133,28 @@ class Account:
         cost -= self.credit
         self.credit = max(0.0, -cost)
         self.tag += max(0.0, cost)
+
+
+class Given:
+    """What principals were given of something that is given out seldom, such as room: their tags.
+
+    As of an `Account`, but all that wait are looked through each time.
+    """
+
+    __slots__ = ("_clock", "_tags")
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self._tags: dict[str, float] = {}
+
+    def tag(self, principal: str) -> float:
+        """Of those that wait the one with the lowest has its turn."""
+        return max(self._tags.get(principal, 0.0), self._clock.now)
+
+    def give(self, principal: str, cost: float, waiting: Collection[str]) -> None:
+        """It is given this much, while these wait, itself too; who is not behind is forgotten."""
+        self._clock.reach(min(map(self.tag, waiting)))
+        start = self.tag(principal)
+        self._clock.served(start, cost, len(waiting))
+        self._tags[principal] = start + cost
+        self._tags = {name: tag for name, tag in self._tags.items() if tag > self._clock.now}

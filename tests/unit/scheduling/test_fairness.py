@@ -1,4 +1,4 @@
-"""Principals that share one model do as they like; the rules written plainly say whose turn it is."""
+"""Principals that share one model do as they like; rules written plainly say whose turn it is."""
 
 from __future__ import annotations
 
