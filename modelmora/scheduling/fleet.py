@@ -134,9 +134,9 @@ class Fleet:
         return sorted(claims, key=lambda model: self._urgency(model, now))
 
     def _urgency(self, model: Model, now: float) -> tuple[float, ...]:
-        """That of its queue, but in one lane first of the principal for whom least was loaded."""
+        """That of its queue, but in one lane those last for whom more than their share was loaded."""
         what, at, number, order = model.queue.urgency(self._policy, now)
-        return what, at, self._given.tag(self._asker(model, now)), number, order
+        return what, at, self._given.ahead(self._asker(model, now)), number, order
 
     def _asker(self, model: Model, now: float) -> str:
         head = model.queue.head(self._policy, now)
@@ -310,7 +310,7 @@ class Fleet:
 
         (1) Idle models leave if what is loaded has grown beyond the budget of a device.
         (2) Unless nothing is loaded any more, the claims, most urgent first: aged heads, then lane,
-            then for whom least was loaded, then how much waits.
+            then for whom too much was loaded already, then how much waits.
         (3) Each gets the best device for it, and goes by the verdict there: loaded now; or others
             are sent away and the room is reserved, so that no later claim takes it; or it has to
             wait; or never.
