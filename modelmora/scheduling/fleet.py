@@ -134,7 +134,7 @@ class Fleet:
         return sorted(claims, key=lambda model: self._urgency(model, now))
 
     def _urgency(self, model: Model, now: float) -> tuple[float, ...]:
-        """That of its queue, but in one lane those last for whom more than their share was loaded."""
+        """That of its queue; in one lane, those for whom more than their share was loaded last."""
         what, at, number, order = model.queue.urgency(self._policy, now)
         return what, at, self._given.ahead(self._asker(model, now)), number, order
 
