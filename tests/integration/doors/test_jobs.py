@@ -157,7 +157,7 @@ def test_a_gateway_is_killed_with_callers_and_jobs_open(
         assert [each.result().request_id for each in waiting] == callers
         assert [job.wait(CAP_S).state for job in jobs] == ["completed"] * len(jobs)
         assert jobs[-1].result().request_id == jobs[-1].id
-    station.seen.answers([*callers, *(job.id for job in jobs)])  # one outcome each: none ran twice
+    station.seen.ended_once([*callers, *(job.id for job in jobs)])
     gateways[0].start().wait_ready()
 
 
@@ -182,7 +182,7 @@ def test_a_frozen_gateway_holds_nobody_up(
         told += [each for each in rest if isinstance(each, Text)]
     assert isinstance(answer, Answer)
     assert "".join(each.text for each in told) == answer.outputs[0]
-    station.seen.answers([answer.request_id, *callers])
+    station.seen.ended_once([answer.request_id, *callers])
 
 
 def test_an_id_under_way_is_no_job_of_somebody_else(
