@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message
@@ -13,10 +13,9 @@ from modelmora.agents.partitions.beginning import Beginning, beginning
 from modelmora.agents.partitions.janitor import committed
 from modelmora.agents.partitions.ledger import Commit, read_metadata
 from modelmora.errors import Undecodable
-from modelmora.kafka.batches import Commits, Partition, headers_of
+from modelmora.kafka.batches import Commits, Partition, Record, headers_of, record_of
 from modelmora.kafka.standing import Standing
-from modelmora.kafka.writing.publisher import Headers
-from modelmora.messages.headers import READ_AT
+from modelmora.serving.request import place_read, request_id_of
 from modelmora.wire import decode_result, decode_result_source
 
 SEPARATOR = "/"  # in no metadata of a ledger, and in no name of a log
@@ -49,20 +48,22 @@ class Place:
     first: int
     end: int
     finished: frozenset[int] = frozenset()
+    since_ms: int = 0
+    """From when on the commit may lack outcomes (Unix ms)."""
     answered: Mapping[int, str] = field(default_factory=dict)
-    """Ids of requests that were handed on from here, and are said to have their outcome."""
+    """Ids of requests that are said to have been handed on from here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What `results` says of the requests of each partition."""
+    """What `results`, and the topics of what was put off, say of each partition's requests."""
 
     read_at: defaultdict[Partition, set[int]] = field(default_factory=lambda: defaultdict(set))
     """The offsets of those that were answered where they lay."""
     elsewhere: defaultdict[Partition, dict[int, str]] = field(
         default_factory=lambda: defaultdict(dict)
     )
-    """The ids of those that were answered where they had been handed on to, by offset."""
+    """The ids of those that were handed on from here, or answered where they were, by offset."""
 
     def take(self, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> None:
         """Take a record. Raises Undecodable.
@@ -72,21 +73,37 @@ class Outcomes:
         """
         source = decode_result_source(value)
         partition = (source.topic, source.partition)
-        at = read_at(headers)
+        at = place_read(headers)
         if at is None:
             self.read_at[partition].add(source.offset)
         else:
-            self.read_at[source.topic, at[0]].add(at[1])
+            self.read_at[at.topic, at.partition].add(at.offset)
             self.elsewhere[partition][source.offset] = decode_result(value).request_id
+
+    def take_handed_on(self, record: Record, plain: bytes | None) -> None:
+        """Take a record that was put off; `plain` is its value in single-object encoding.
+
+        Where it was read it counts for a request of the same id, too.
+        """
+        if at := place_read(record.headers):
+            self.elsewhere[at.topic, at.partition][at.offset] = request_id_of(record, plain)
 
 
 class Places:
     """Asks the broker. Blocking, and for one thread; raises KafkaException, Unreachable."""
 
-    def __init__(self, standing: Standing, results: str, plain: Plain | None = None) -> None:
+    def __init__(
+        self,
+        standing: Standing,
+        results: str,
+        tiers: Iterable[str] = (),
+        plain: Plain | None = None,
+    ) -> None:
+        """`tiers` are the topics of what was put off."""
         self._standing = standing
         self._results = results
-        self._plain = plain
+        self._tiers = tuple(tiers)
+        self._plain = plain or (lambda value: value)
 
     def find(self, partitions: set[Partition]) -> dict[Partition, Place]:
         """Where each begins, by what was committed, what lies there, and what `results` says."""
@@ -119,31 +136,29 @@ class Places:
                 finished = frozenset(known[partition].finished)
             if begin.trusts and partition in unsure:
                 finished |= ended.read_at[partition]
-                answered = ended.elsewhere[partition]
+                # Beyond the end it is a lie, and would never be read.
+                there = ended.elsewhere[partition].items()
+                answered = {at: told for at, told in there if begin.offset <= at < end}
             shown = first if offset is None else offset
-            places[partition] = Place(begin, log, shown, first, end, finished, answered)
+            told = finished, since.get(partition, 0), answered
+            places[partition] = Place(begin, log, shown, first, end, *told)
         return places
 
     def _outcomes(self, since: Mapping[Partition, int]) -> Outcomes:
-        """Those written since the commits of these partitions."""
-        found = Outcomes()
+        """Those written since the commits of these partitions, and what was put off since."""
+        found, began = Outcomes(), min(since.values())
 
         def take(message: Message) -> None:
             value = message.value()
-            if self._plain and value:
-                value = self._plain(value)
             with contextlib.suppress(Undecodable):  # not ours
-                found.take(value, headers_of(message) or ())
+                found.take(value and self._plain(value), headers_of(message) or ())
 
-        self._standing.read(self._results, min(since.values()), take)
+        def take_handed_on(message: Message) -> None:
+            record = record_of(message, message.topic(), message.partition(), 0)
+            if isinstance(record, Record):
+                found.take_handed_on(record, record.value and self._plain(record.value))
+
+        self._standing.read(self._results, began, take)
+        for topic in self._tiers:
+            self._standing.read(topic, began, take_handed_on)
         return found
-
-
-def read_at(headers: Headers) -> tuple[int, int] | None:
-    """Partition and offset where the request of an outcome was read, if that is not its source."""
-    for name, value in headers:
-        if name == READ_AT:
-            partition, _, offset = (value or b"").partition(b" ")
-            if partition.isdigit() and offset.isdigit():
-                return int(partition), int(offset)
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 from typing import Any, Protocol, TypeVar
@@ -78,6 +78,7 @@ class Partitions:
         on_due: Callable[[], None] | None = None,
         on_odd: Told = lambda *_: None,
         on_failed: Callable[[str], None] = lambda _: None,
+        tiers: Iterable[str] = (),
         plain: Plain | None = None,
     ) -> None:
         """`on_due` has the publisher commit; None: the reader does, beside the publisher."""
@@ -85,7 +86,7 @@ class Partitions:
         self._on_due = on_due
         self._lease = lease
         self._standing = standing
-        self._places = Places(standing, results, plain)
+        self._places = Places(standing, results, tiers, plain)
         self._work = work
         self.on_batches = on_batches
         self.on_failed = on_failed
@@ -224,7 +225,8 @@ class Partitions:
             place = places[partition]
             self._logs[partition[0]] = place.log
             offset = place.begin.offset
-            self.intake.assign(partition, epoch, offset, place.finished, answered=place.answered)
+            known = place.finished, place.since_ms, place.answered
+            self.intake.assign(partition, epoch, offset, *known)
             starts[partition] = epoch, offset
             self._oldest[partition] = None
             self._fresh.add(partition)

@@ -34,6 +34,7 @@ from modelmora.messages.inference import (
     outcome_status,
 )
 from modelmora.messages.jobs import JobRecord
+from modelmora.messages.metrics import MetricSample
 
 __all__ = [
     "FACTS",
@@ -53,6 +54,7 @@ __all__ = [
     "JobRecord",
     "Lane",
     "LifecycleEvent",
+    "MetricSample",
     "ObjectRef",
     "Parameter",
     "ProgressEvent",

@@ -28,6 +28,7 @@ from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.takeover import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
+from modelmora.agents.retries import Retries
 from modelmora.agents.stored import Stored
 from modelmora.agents.twins import Twins
 from modelmora.kafka.batches import Partition
@@ -36,11 +37,12 @@ from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.standing import Standing
-from modelmora.kafka.topics import Topic, lane_topics
+from modelmora.kafka.topics import Topic, lane_topics, read_topics, tier_topics
 from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
+from modelmora.node.gauges import add_gauges
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
 from modelmora.node.models import look, model_rows
@@ -51,6 +53,7 @@ from modelmora.node.stopping import all_within
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.telemetry.notify import notify
+from modelmora.telemetry.samples import Samples
 from modelmora.web.server import HttpServer
 from modelmora.wire import Framing
 from modelmora.workers import Supervisor
@@ -75,10 +78,14 @@ class Node:
     ) -> None:
         self.settings = settings
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
-        self.clock = BrokerClock()
+        written = (Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS, Topic.DEAD_LETTERS, Topic.EVENTS)
+        names = [topic.full(settings.namespace) for topic in written]
+        self.pulse = Pulse(settings, [*names, *read_topics(settings)])
+        self.clock = BrokerClock(leads=self.pulse.leader)
         self.metrics = NodeMetrics()
         namespace = settings.namespace
-        self.intake = Intake(settings.limits, lane_topics(settings))
+        self._lanes = lane_topics(settings)
+        self.intake = Intake(settings.limits, read_topics(settings))
         self.lease = Lease(settings.timing.session_timeout_s)
         framing = schemas.framing if schemas else None
         self.bearer = bearer_of(settings.group, self.name)
@@ -91,6 +98,7 @@ class Node:
         self.twins = Twins(self.intake, self.stored, self.clock.now_ms)
         results = self._results()
         results.on_outcome = self._count
+        self.retries = results.again = Retries(settings, self.clock, results)
         self._compute(results, zygote)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
@@ -103,21 +111,20 @@ class Node:
         given = (self.intake, self.service, results, self.clock, schemas)
         objects = self.shelf.objects if self.shelf else None
         self.requests = Requests(settings, *given, objects, self.twins)
+        self.requests.on_first = self.retries.budget.earn
         self.twins.use(self.requests.admit, self.service, results)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         rows = partial(model_rows, self.service, self.workers)
-        self.http = HttpServer(
-            health_app(self.checks, self.facts, rows, self.metrics),
-            settings.host,
-            settings.node_http_port,
-        )
+        door = health_app(self.checks, self.facts, rows, self.metrics)
+        self.http = HttpServer(door, settings.host, settings.node_http_port)
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.waiting_for: str | None = "broker"
         self._address = ""
         self._ready = self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._gauges()
+        add_gauges(self)
+        self.samples = Samples(settings, self.metrics.registry, self.name, self.teller.send)
 
     def _results(self) -> Results:
         parts = (self.publisher, self.teller, self.twins, self.clock, self.lifecycle)
@@ -160,9 +167,10 @@ class Node:
             on_due=transactions.commit if transactions else None,
             on_odd=self._on_odd,
             on_failed=self._fail,
+            tiers=tier_topics(settings),
             plain=framing.plain if framing else None,
         )
-        self.member = Member(settings, self.name, lane_topics(settings), self.partitions)
+        self.member = Member(settings, self.name, read_topics(settings), self.partitions)
         self.partitions.reader = self.requests.reader = self.member
         if transactions:
             transactions.reader = self.member
@@ -170,9 +178,8 @@ class Node:
                 self.intake, self.partitions.since_ms, self.bearer, self.partitions.signed
             )
         self.app.feed.taken = self.member.taken
-        self.lookout = Lookout(
-            settings, self.name, self.partitions, self.member, self.standing, self._fail
-        )
+        parts = (self.partitions, self.member, self.standing, self._fail)
+        self.lookout = Lookout(settings, self.name, *parts)
 
     # Life ----------------------------------------------------------------------------------------
 
@@ -204,6 +211,7 @@ class Node:
             commits=self._watch_commits(),
             gates=self._watch_gates(),
             path=self.lookout.run(),
+            metrics=self.samples.run(),
             **({"objects": self.shelf.sweep()} if self.shelf else {}),
         )
         self._wait_for("partitions")
@@ -368,7 +376,7 @@ class Node:
         models = self.service.standing()
         return {
             "waiting_for": self.waiting_for,
-            "partitions": len(self._owned),
+            "partitions": sum(topic in self._lanes for topic, _ in self._owned),
             "serves": sorted(name for name, each in models.items() if not each.health.hopeless),
             "failed": {
                 name: each.health.reason for name, each in models.items() if each.health.reason
@@ -380,16 +388,3 @@ class Node:
     def _count(self, status: Status, model: str, timings: Timings) -> None:
         served = model if self.service.catalogue.named(model) else ""
         self.metrics.outcome(status, served, timings)
-
-    def _gauges(self) -> None:
-        gauge = self.metrics.gauge
-        intake, workers = self.intake, self.workers
-        gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
-        gauge("modelmora_handed_on_total", "To other nodes.", lambda: self.hand_on.count)
-        gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
-        gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))
-        gauge("modelmora_unacknowledged", "Outcomes to write.", lambda: self.publisher.backlog)
-        gauge("modelmora_untold", "Progress and events to write.", lambda: self.teller.backlog)
-        gauge("modelmora_workers", "Child processes.", lambda: len(workers.pids))
-        gauge("modelmora_fresh_starts_total", "Not forked.", lambda: workers.fresh_starts)
-        gauge("modelmora_zygote_starts_total", "Zygotes started.", lambda: workers.zygote_starts)

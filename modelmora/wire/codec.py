@@ -25,6 +25,7 @@ from modelmora.messages import (
     InferenceResult,
     JobRecord,
     LifecycleEvent,
+    MetricSample,
     ObjectRef,
     Parameter,
     ProgressEvent,
@@ -392,4 +393,5 @@ encode_registry, decode_registry = _codec(
 )
 encode_job, decode_job = _codec("job_record", JobRecord, {"status": lambda s: s and Status(s)})
 encode_batch, decode_batch = _codec("batch_record", BatchRecord, {"kind": BatchKind})
+encode_sample, decode_sample = _codec("metric_sample", MetricSample, {})
 encode_control, decode_control = _codec("control_command", ControlCommand, {"verb": ControlVerb})

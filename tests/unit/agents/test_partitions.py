@@ -25,6 +25,7 @@ from modelmora.testing.fakes import FakeReader, FakeRecord
 from modelmora.wire import encode_result
 
 TOPIC = "modelmora.requests.normal"
+SOON = "modelmora.retry.30s"
 LANE: Partition = (TOPIC, 0)
 OTHER: Partition = (TOPIC, 1)
 SINCE_MS = 50_000
@@ -50,6 +51,7 @@ class FakeStanding:
     ends: dict[Partition, tuple[int, int]] = field(default_factory=dict)
     written: dict[Partition, int] = field(default_factory=dict)
     outcomes: list[bytes] = field(default_factory=list)
+    put_off: list[Any] = field(default_factory=list)
     headers: dict[bytes, Sequence[tuple[str, bytes | None]]] = field(default_factory=dict)
     asked_since: list[int] = field(default_factory=list)
     failures: int = 0
@@ -78,6 +80,10 @@ class FakeStanding:
         return {p: self.written[p] for p in times if p in self.written}
 
     def read(self, topic: str, since_ms: int, take: Callable[[Any], None]) -> None:
+        if topic == SOON:
+            for message in self.put_off:
+                take(message)
+            return
         self.asked_since.append(since_ms)
         for value in self.outcomes:
             take(Message(value, self.headers.get(value, ())))
@@ -113,6 +119,7 @@ class Desk:
             on_batches=lambda _: None,
             on_due=self.on_due if exactly_once else None,
             on_odd=lambda *told: self.odd.append(told),
+            tiers=[SOON],
         )
         self.partitions.reader = self.reader
 
@@ -178,23 +185,6 @@ async def test_outcomes_written_since_the_commit_are_given_no_second_time(desk: 
         False,
         True,
     ]
-
-
-async def test_what_was_handed_on_counts_where_it_was_read(desk: Desk) -> None:
-    """Its source is only what its header said: whoever lies there passes over no other request."""
-    desk.standing.commits = {LANE: (7, f"mm2:{SINCE_MS}:")}
-    answer = outcome(7)
-    desk.standing.outcomes = [answer]
-    desk.standing.headers = {answer: [("other", None), ("modelmora-read-at", b"0 9")]}
-    await desk.own(LANE)
-    first, ninth = record(7), record(9)
-    assert desk.intake.begin(first)
-    assert not desk.intake.begin(ninth)
-    assert desk.intake.is_answered(first, "id")
-    assert not desk.intake.is_answered(first, "another")
-    assert not desk.intake.is_answered(record(8), "id")
-    desk.intake.revoke([LANE])
-    assert not desk.intake.is_answered(first, "id")
 
 
 async def test_what_the_bitmap_says_is_done_too(desk: Desk) -> None:
