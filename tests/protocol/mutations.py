@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -11,7 +12,7 @@ from modelmora.agents.partitions import places
 from modelmora.agents.partitions.beginning import Beginning, beginning
 from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.ledger import PartitionLedger
-from modelmora.agents.partitions.places import Outcomes, Places
+from modelmora.agents.partitions.places import Outcomes, Place, Places
 from modelmora.agents.partitions.takeover import Partitions
 from modelmora.agents.results import Results
 from modelmora.kafka.batches import Partition
@@ -19,6 +20,7 @@ from modelmora.kafka.batches import Partition
 Mutation = Callable[[], AbstractContextManager[Any]]
 _send = Results._send
 _commit = PartitionLedger.commit
+_find = Places.find
 
 
 def without_lease() -> AbstractContextManager[Any]:
@@ -74,6 +76,16 @@ def blind_to_cuts() -> AbstractContextManager[Any]:
     return patch.object(places, "beginning", begin)
 
 
+def unable_to_look_back() -> AbstractContextManager[Any]:
+    """A partition without a commit that tells its time is read at once."""
+
+    def find(*arguments: Any) -> dict[Partition, Place]:
+        found = _find(*arguments)
+        return {p: replace(place, since_ms=place.since_ms or 0) for p, place in found.items()}
+
+    return patch.object(Places, "find", find)
+
+
 MUTATIONS: dict[str, Mutation] = {
     each.__name__: each
     for each in (
@@ -83,5 +95,6 @@ MUTATIONS: dict[str, Mutation] = {
         out_of_order,
         of_any_epoch,
         blind_to_cuts,
+        unable_to_look_back,
     )
 }
