@@ -30,9 +30,14 @@ Queue = tuple[str, Lane]
 class Owed(Protocol):
     """Who knows what this node still has to answer; see `partitions.intake`."""
 
-    @property
-    def open_bytes(self) -> int:
-        """What the records cost that are still to be answered, without what was fetched."""
+    def room(self, lane: Lane) -> int:
+        """Bytes that may be added before the lane is closed."""
+
+    def weigh(self, record: Record, size: int) -> None:
+        """Content of so many bytes comes with the record until it is answered, or is shed."""
+
+    def weighs(self, record: Record) -> bool:
+        """Whether its content counts; not any more of one that was shed, though it comes again."""
 
     def owes(self, record: Record) -> bool:
         """Whether the record's outcome is still to be given here."""
@@ -40,6 +45,9 @@ class Owed(Protocol):
 
 class Taker(Protocol):
     """Where requests go then; see `modelmora.serving.Service`."""
+
+    def awaits(self, request: Incoming) -> bool:
+        """Whether it is to be fetched; it may end meanwhile."""
 
     def accept(self, request: Incoming) -> None:
         """It has all its inputs."""
@@ -55,9 +63,10 @@ class Fetching:
     """Only requests with references wait here; those behind them go on.
 
     They are open in the ledger all the while, so no commit passes them. What is fetched counts
-    from before its fetch until the request is answered. A fetch begins while it and the open
-    records stay within `limit` bytes on this node; one model and lane may have a quarter of them.
-    Where nothing is fetched yet, one request is, so that none waits for ever.
+    from before its fetch until the request is answered, and a fetch begins while its lane stays
+    open with it: so none closes a lane, its own or another. All that is fetched stays within
+    `limit` bytes, of one model and lane within a quarter of them. Where nothing is fetched yet, one
+    request is, so that none waits for ever; it counts as what its lane has room for.
     """
 
     def __init__(self, objects: Objects, owed: Owed, taker: Taker, limit: int) -> None:
@@ -97,6 +106,8 @@ class Fetching:
         except RequestError as error:
             self._taker.refuse(request, error)
             return True
+        if not self._taker.awaits(request):
+            return True
         queue = (request.head.model or request.head.task or "", request.lane)
         if queue in self._waiting:
             self._waiting[queue].append((request, whole))
@@ -127,7 +138,7 @@ class Fetching:
     @property
     def held_bytes(self) -> int:
         """Bytes that were fetched, or are about to be, and are not answered yet."""
-        self._held = [each for each in self._held if self._owed.owes(each[0])]
+        self._held = [each for each in self._held if self._owed.weighs(each[0])]
         return sum(size for _, _, size in self._held)
 
     def _begin(self, work: Coroutine[Any, Any, None], record: Record | None) -> None:
@@ -137,12 +148,16 @@ class Fetching:
 
     async def _serve(self, queue: Queue) -> None:
         while self._waiting[queue]:
+            if self._waiting[queue][0][0].ended:
+                self._waiting[queue].popleft()
+                continue
             size = sum(ref.size for _, ref in _refs(self._waiting[queue][0][1]))
             if not self._has_room(queue, size):
                 await asyncio.sleep(_LOOK_S)
                 continue
             request, whole = self._waiting[queue].popleft()
             self._held.append((request.record, queue, size))
+            self._owed.weigh(request.record, max(0, min(size, self._owed.room(queue[1]))))
             self._begin(self._fetch(request, whole), request.record)
         del self._waiting[queue]
 
@@ -150,11 +165,12 @@ class Fetching:
         held = self.held_bytes
         own = sum(held for _, each, held in self._held if each == queue)
         fits_own = not own or own + size <= self._limit // SHARE
-        return fits_own and (not held or self._owed.open_bytes + held + size <= self._limit)
+        fits = held + size <= self._limit and size <= self._owed.room(queue[1])
+        return fits_own and (not held or fits)
 
     async def _fetch(self, request: Incoming, whole: InferenceRequest) -> None:
         try:
-            request.value = await self._with_contents(whole)
+            request.value = await self._with_contents(request, whole)
             if self._owed.owes(request.record):
                 self._taker.accept(request)
         except RequestError as error:
@@ -169,18 +185,20 @@ class Fetching:
         if self._owed.owes(request.record):
             self._taker.refuse(request, error)
 
-    async def _with_contents(self, whole: InferenceRequest) -> bytes:
+    async def _with_contents(self, request: Incoming, whole: InferenceRequest) -> bytes:
         """The request's value with contents in place of its references. Raises RequestError."""
         loop = asyncio.get_running_loop()
         inputs = list(whole.inputs)
         for index, ref in _refs(whole):
-            inputs[index] = await self._content(index, ref)
+            inputs[index] = await self._content(request, index, ref)
         found = replace(whole, inputs=tuple(inputs))
         return await loop.run_in_executor(self._threads, encode_request, found)
 
-    async def _content(self, index: int, ref: ObjectRef) -> Content:
+    async def _content(self, request: Incoming, index: int, ref: ObjectRef) -> Content:
         loop = asyncio.get_running_loop()
         async for last in tries(self._objects.settings.retry_s):
+            if request.ended:
+                raise RequestError(Code.CANCELLED, "it ended while its inputs were fetched")
             try:
                 return await loop.run_in_executor(self._threads, self._read, ref)
             except (NotFound, Bad) as error:

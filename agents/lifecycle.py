@@ -30,14 +30,14 @@ class Sender(Protocol):
 
 
 class Lifecycle:
-    """Writes the events of one node; `heard` is told the broker's time (Unix ms) and partition."""
+    """Writes the events of one node; `heard` is told the broker's time (Unix ms) and place."""
 
     def __init__(
         self,
         sender: Sender,
         node: str,
         namespace: str,
-        heard: Callable[[int, Hashable], None] = lambda *_: None,
+        heard: Callable[[int, Hashable, int], None] = lambda *_: None,
     ) -> None:
         self._sender = sender
         self._heard = heard
@@ -68,4 +68,4 @@ class Lifecycle:
 
     def _answer(self, answer: Answer) -> None:
         if isinstance(answer, Written):
-            self._heard(answer.timestamp, (self._topic, answer.partition))
+            self._heard(answer.timestamp, (self._topic, answer.partition), answer.offset)

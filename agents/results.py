@@ -30,18 +30,11 @@ from modelmora.messages import (
     Timings,
     outcome_status,
 )
-from modelmora.messages.headers import (
-    ERROR_CODE,
-    HANDED_ON,
-    JOB,
-    READ_AT,
-    RUN,
-    TRACEPARENT,
-)
+from modelmora.messages.headers import CONTENT, ERROR_CODE, JOB, RUN, TRACEPARENT
 from modelmora.objects.moving import Mover
 from modelmora.scheduling import ModelKey, Position
 from modelmora.serving import BrokerClock, Incoming, Record
-from modelmora.serving.request import reply_partition
+from modelmora.serving.request import HandedOn, read_at, reply_partition
 from modelmora.wire import encode_progress, encode_result_head, read_run
 from modelmora.wire.codec import NO_OUTPUTS
 from modelmora.workers import Chunk
@@ -49,6 +42,7 @@ from modelmora.workers import Chunk
 log = structlog.get_logger(__name__)
 ACCEPTED_AFTER_S = 0.01
 
+Again = Callable[[Incoming, RequestError, Callable[[RequestError], None]], None]
 SendAfter = Callable[[Outgoing | None], None]
 """Sends what ends a request, after this dead letter."""
 
@@ -100,6 +94,8 @@ class Results:
         self._progress = Topic.PROGRESS.full(namespace)
         self._dead_letters = Topic.DEAD_LETTERS.full(namespace)
         self.on_outcome: Callable[[Status, str, Timings], None] = lambda *_: None
+        self.again: Again = lambda _, error, end: end(error)
+        """Has what failed tried again later, or ends it so."""
 
     # Outcomes ------------------------------------------------------------------------------------
 
@@ -113,18 +109,8 @@ class Results:
         attempt: int,
     ) -> None:
         """The model's outputs, which the child has encoded; large ones are kept elsewhere first."""
-        head = ResultHead(
-            request.head.request_id,
-            Status.COMPLETED,
-            model[0],
-            model[1],
-            request.source,
-            settings,
-            None,
-            timings,
-            attempt,
-            request.run,
-        )
+        what = (request.head.request_id, Status.COMPLETED, *model, request.source)
+        head = ResultHead(*what, settings, None, timings, attempt, request.run)
         if self._mover is None or len(outputs) <= self._mover.inline_bytes:
             self._ending(request, head, outputs)(None)
             return
@@ -148,64 +134,71 @@ class Results:
         attempt: int,
         exit_code: int | None = None,
     ) -> None:
-        """No result, and why; with a dead letter first where the code asks for one."""
-        head = ResultHead(
-            request.head.request_id,
-            outcome_status(error.code),
-            model[0] or request.head.model[:96],
-            model[1],
-            request.source,
-            {},
-            ErrorInfo(error.code, error.message, error.retry_after_ms),
-            timings,
-            attempt,
-            request.run,
-        )
-        send = self._ending(request, head, NO_OUTPUTS)
-        if leaves_letter(request.record, error.code):
-            self._bury(request.record, request.source, error, attempt, exit_code, send)
-        else:
-            send(None)
+        """No result, and why; with a dead letter first where the code asks for one.
 
-    def hand_on(self, request: Incoming, partition: int, unknown: RequestError) -> None:
-        """Write the record as it is to another partition of its topic, where it is to be answered.
-
-        Only its header changes; `unknown` is its outcome where it has become too large by that.
+        Unless it is tried again later.
         """
-        record = request.record
+
+        def end(error: RequestError) -> None:
+            name = model[0] or request.head.model[:96]
+            info = ErrorInfo(error.code, error.message, error.retry_after_ms)
+            what = (request.head.request_id, outcome_status(error.code), name, model[1])
+            head = ResultHead(*what, request.source, {}, info, timings, attempt, request.run)
+            send = self._ending(request, head, NO_OUTPUTS)
+            if leaves_letter(request.record, error.code):
+                self._bury(request.record, head, error, exit_code, send)
+            else:
+                send(None)
+
+        self.again(request, error, end)
+
+    def repeated(self, request: Incoming, head: ResultHead, outputs: bytes) -> None:
+        """It ends as another request of its id, which has the letter if there is one."""
+        self._ending(request, head, outputs)(None)
+
+    def hand_on(
+        self,
+        request: Incoming,
+        to: tuple[str, int],
+        told: HandedOn,
+        otherwise: Callable[[], None],
+    ) -> None:
+        """Write the record as it is to another partition, where it is to be read again.
+
+        Only its headers change. `otherwise` gives its outcome where the topic does not take it.
+        """
+        record, (topic, partition) = request.record, to
         request.ended = True
 
         def done(answer: Answer) -> None:
             if isinstance(answer, Written):
-                self._clock.acknowledged(answer.timestamp, (record.topic, answer.partition))
+                self._heard(topic, answer)
                 self._owned.done(record)
-            elif isinstance(answer, TooLarge):
-                self.failed(request, ("", ""), unknown, Timings(), 1)
+            elif not isinstance(answer, Dropped):
+                otherwise()
 
-        kept = [header for header in record.headers if header[0] != HANDED_ON]
-        headers = (*kept, request.to_hand_on().header())
-        outgoing = Outgoing(
-            record.topic, record.key, record.value, done, headers, partition=partition, as_is=True
-        )
-        self._send(record, outgoing)
+        ours = (told.header(), read_at(record))
+        headers = (*(each for each in record.headers if each[0] not in dict(ours)), *ours)
+        written = Outgoing(topic, record.key, record.value, done, headers, partition, as_is=True)
+        written.optional = True
+        self._send(record, written)
 
     def undecodable(self, record: Record, error: RequestError) -> None:
         """A record that is no request: FAILED where its id is readable, and a dead letter."""
         send: SendAfter = partial(self._end, record)
-        source = Source(record.topic, record.partition, record.offset)
+        head = ResultHead(
+            error.request_id,
+            outcome_status(error.code),
+            "",
+            "",
+            Source(record.topic, record.partition, record.offset),
+            error=ErrorInfo(error.code, error.message),
+            run=read_run(dict(record.headers).get(RUN)),
+        )
         if error.request_id:
-            head = ResultHead(
-                error.request_id,
-                outcome_status(error.code),
-                "",
-                "",
-                source,
-                error=ErrorInfo(error.code, error.message),
-                run=read_run(dict(record.headers).get(RUN)),
-            )
             send = partial(self._send_result, record, head, NO_OUTPUTS, ())
         if not error.request_id or leaves_letter(record, error.code):
-            self._bury(record, source, error, 1, None, send)
+            self._bury(record, head, error, None, send)
         else:
             send(None)
 
@@ -224,7 +217,7 @@ class Results:
         if request.unsaid and not request.ended:
             request.unsaid = None
             wait_ms = None if position.wait_s is None else position.wait_s * 1000
-            told = {"position": position.ahead, "estimate_ms": wait_ms}
+            told = {"position": position.ahead, "estimate_ms": wait_ms, "loading": position.loading}
             self._tell(request, model, ProgressStage.ACCEPTED, **told)
 
     def started(self, request: Incoming, model: ModelKey) -> None:
@@ -242,7 +235,7 @@ class Results:
             chunk=chunk.text.encode() or None,
             attempt=attempt,
             sequence=chunk.sequence,
-            step=chunk.step if chunk.steps else None,
+            step=chunk.step or None,
             steps=chunk.steps or None,
         )
 
@@ -265,13 +258,17 @@ class Results:
         told = Outgoing(self._progress, key, value, nobody, headers, partition)
         self._teller.send(told)
 
+    def _heard(self, topic: str, answer: Written) -> None:
+        self._clock.acknowledged(answer.timestamp, (topic, answer.partition), answer.offset)
+
     # Writing -------------------------------------------------------------------------------------
 
     def _ending(self, request: Incoming, head: ResultHead, outputs: bytes) -> SendAfter:
         """The request ends so; what is returned sends its result."""
         request.ended = True
         self.on_outcome(head.status, head.model, head.timings)
-        headers = ((TRACEPARENT, trace.encode()),) if (trace := request.traceparent) else ()
+        told = ((CONTENT, request.content), (TRACEPARENT, request.traceparent))
+        headers = tuple((name, text.encode()) for name, text in told if text)
         return partial(self._send_result, request.record, head, outputs, headers)
 
     def _send_result(
@@ -279,23 +276,24 @@ class Results:
         record: Record,
         head: ResultHead,
         outputs: bytes,
-        headers: Headers,
+        told: Headers,
         letter: Outgoing | None,
     ) -> None:
-        headers = (*headers, *whose(record))
+        headers = (*told, *whose(record))
         if head.error:
             headers = (*headers, (ERROR_CODE, head.error.code.value.encode()))
-        if (head.source.partition, head.source.offset) != (record.partition, record.offset):
-            headers = (*headers, (READ_AT, b"%d %d" % (record.partition, record.offset)))
+        if head.source != Source(record.topic, record.partition, record.offset):
+            headers = (*headers, read_at(record))
         value, partition = encode_result_head(head, outputs), reply_partition(record)
         copies = self._copies.of(record, head, value, headers)
         if copies and len(value) > MOST_RESULT_BYTES:  # what a copy told is not to be taken back
-            self._on_result(record, head, letter, TooLarge())
+            self._on_result(record, head, told, letter, TooLarge())
             return
 
         def done(answer: Answer) -> None:
             # Where it is still there, the letter was refused together with the result.
-            self._on_result(record, head, letter if letter in result.parts else None, answer)
+            left = letter if letter in result.parts else None
+            self._on_result(record, head, told, left, answer)
 
         key = head.request_id.encode()
         result = Outgoing(self._results, key, value, done, headers, partition)
@@ -347,40 +345,44 @@ class Results:
         self._sender.send(outgoing)
 
     def _on_result(
-        self, record: Record, head: ResultHead, letter: Outgoing | None, answer: Answer
+        self,
+        record: Record,
+        head: ResultHead,
+        told: Headers,
+        letter: Outgoing | None,
+        answer: Answer,
     ) -> None:
         if isinstance(answer, Dropped):
             return
         if isinstance(answer, Written):
-            self._clock.acknowledged(answer.timestamp, (self._results, answer.partition))
+            self._heard(self._results, answer)
             self._owned.done(record)
             return
         if head.error:  # without outputs it is the id that no topic takes
             cut = replace(head, request_id=head.request_id[:256])
-            self._send_result(record, cut, NO_OUTPUTS, (), letter)
+            self._send_result(record, cut, NO_OUTPUTS, told, letter)
             return
         # Outputs that no topic takes: the request fails with a reason, and says which.
         error = outputs_too_large(RECORD_BYTES)
         info = ErrorInfo(error.code, error.message)
         smaller = replace(head, status=Status.FAILED, settings={}, error=info)
-        send = partial(self._send_result, record, smaller, NO_OUTPUTS, ())
-        self._bury(record, head.source, error, head.attempt, None, send)
+        send = partial(self._send_result, record, smaller, NO_OUTPUTS, told)
+        self._bury(record, head, error, None, send)
 
     def _bury(
         self,
         record: Record,
-        source: Source,
+        head: ResultHead,
         error: RequestError,
-        attempt: int,
         exit_code: int | None,
         send: SendAfter,
     ) -> None:
         """Have the result sent with a dead letter before it, shortened where it must be."""
-        headers = headers_of(record, source, error, attempt, exit_code)
+        headers = headers_of(record, head, error, exit_code)
 
         def on_whole(answer: Answer) -> None:
             if isinstance(answer, Written):
-                self._clock.acknowledged(answer.timestamp, (self._dead_letters, answer.partition))
+                self._heard(self._dead_letters, answer)
             if not isinstance(answer, TooLarge):
                 return
             ours = headers[len(record.headers) :]  # the record's may be as large as they like

@@ -25,14 +25,15 @@ class Intake:
     A partition is gated when its open requests reach `partition_requests` or `partition_bytes`,
     or its window is full. A lane is closed when all open requests reach its share of `node_bytes`:
     its partitions may then hold no more than the floor. Both end at half of that. What keeps a
-    higher lane closed is shed: see `to_shed`.
+    higher lane closed is shed: see `to_shed`. What was fetched for a request counts for the lanes,
+    not for its partition: those behind it go on.
 
     A record belongs to the epoch that it was read in; to another of the same partition it is
     unknown.
     """
 
     def __init__(self, limits: Limits, lanes: Mapping[str, Lane]) -> None:
-        """`lanes` is the lane of each topic that may be assigned."""
+        """`lanes` says of each topic that may be assigned with which lane it yields."""
         self._limits = limits
         self._lanes = lanes
         self._ledgers: dict[Partition, PartitionLedger] = {}
@@ -44,6 +45,7 @@ class Intake:
         self._changed: dict[Partition, Commit | None] = {}
         self._hold = False
         self._answered: dict[Partition, Mapping[int, str]] = {}
+        self._contents: dict[Partition, dict[int, int]] = {}
         self.gated: set[Partition] = set()
         """Not to be read now."""
         self._watch()
@@ -65,7 +67,7 @@ class Intake:
         (the broker's time) all. `answered`: see `is_answered`.
         """
         self.revoke([partition])
-        ledger = PartitionLedger(epoch, offset, finished, since_ms)
+        ledger = PartitionLedger(epoch, offset, finished, since_ms, answered or ())
         self._ledgers[partition] = ledger
         if answered:
             self._answered[partition] = answered
@@ -77,7 +79,7 @@ class Intake:
         """These are not ours any more; outcomes of their records are owed no more."""
         for partition in partitions:
             if ledger := self._ledgers.pop(partition, None):
-                self._bytes -= ledger.bytes
+                self._bytes -= ledger.bytes + sum(self._contents.pop(partition, {}).values())
             self._changed.pop(partition, None)
             self._answered.pop(partition, None)
             self._named.discard(partition)
@@ -122,6 +124,19 @@ class Intake:
         if ledger := self._ledgers.get(partition):
             ledger.stray()
 
+    def rest(self, partition: Partition) -> None:
+        """What comes next is not due: it is to be read again once the partition wakes."""
+        if ledger := self._ledgers.get(partition):
+            ledger.rests = True
+            ledger.stray()
+            self._gate(partition, ledger)
+
+    def wake(self, partition: Partition) -> None:
+        """What comes next may be due."""
+        if ledger := self._ledgers.get(partition):
+            ledger.rests = False
+            self._gate(partition, ledger)
+
     def rewind(self, partition: Partition) -> int | None:
         """Where reading has to go back to once the gate is open, told once; None: it goes on."""
         ledger = self._ledgers.get(partition)
@@ -149,6 +164,23 @@ class Intake:
         if self._bytes >= self._next_close:
             self._on_more()
         return fresh
+
+    def room(self, lane: Lane) -> int:
+        """Bytes that may be added before the lane is closed; below 0 where it should be."""
+        return self._closes[lane] - self._bytes - 1
+
+    def weigh(self, record: Record, size: int) -> None:
+        """Content of so many bytes comes with the record until it is answered, or is shed."""
+        if self.owes(record):
+            partition = (record.topic, record.partition)
+            self._contents.setdefault(partition, {})[record.offset] = size
+            self._bytes += size
+            if self._bytes >= self._next_close:
+                self._on_more()
+
+    def weighs(self, record: Record) -> bool:
+        """Whether its content counts."""
+        return record.offset in self._contents.get((record.topic, record.partition), ())
 
     # Outcomes ------------------------------------------------------------------------------------
 
@@ -178,7 +210,7 @@ class Intake:
             return
         if cost := ledger.done(record.offset):
             self._changed[partition] = None
-            self._less(partition, ledger, cost)
+            self._less(partition, ledger, cost + self._unweigh(record))
 
     def to_commit(self, since_ms: int) -> dict[Partition, Commit]:
         """What is to be committed of partitions where something changed since the broker took it.
@@ -248,9 +280,11 @@ class Intake:
         excess = self._bytes - self._closes[asker] // 2
         # (2)
         lower = [
-            (self._lanes[partition[0]], ledger.bytes, partition)
+            (self._lanes[partition[0]], held, partition)
             for partition, ledger in self._ledgers.items()
-            if ledger.bytes > self._floor and self._lanes[partition[0]] > asker
+            if self._lanes[partition[0]] > asker
+            and (held := ledger.bytes + sum(self._contents.get(partition, {}).values()))
+            > self._floor
         ]
         victims = set[Partition]()
         for _, held, partition in sorted(lower, reverse=True) if self._closed else ():
@@ -269,7 +303,7 @@ class Intake:
             partition = (record.topic, record.partition)
             ledger = self._ledgers.get(partition)
             if ledger and ledger.epoch == record.epoch:
-                self._less(partition, ledger, ledger.shed(record.offset))
+                self._less(partition, ledger, ledger.shed(record.offset) + self._unweigh(record))
 
     @property
     def hold(self) -> bool:
@@ -290,7 +324,7 @@ class Intake:
 
     @property
     def open_bytes(self) -> int:
-        """What those cost."""
+        """What those cost, and what was fetched for them."""
         return self._bytes
 
     def _is_full(self, ledger: PartitionLedger) -> bool:
@@ -316,6 +350,11 @@ class Intake:
             self._gate(partition, ledger)
         if self._bytes <= self._next_open:
             self._on_less()
+
+    def _unweigh(self, record: Record) -> int:
+        if not self._contents:
+            return 0
+        return self._contents.get((record.topic, record.partition), {}).pop(record.offset, 0)
 
     def _on_more(self) -> None:
         self._closed |= {lane for lane, limit in self._closes.items() if self._bytes >= limit}
@@ -343,7 +382,7 @@ class Intake:
         self._gate(partition, ledger)
 
     def _gate(self, partition: Partition, ledger: PartitionLedger) -> None:
-        if self._hold or ledger.full:
+        if self._hold or ledger.full or ledger.rests:
             self.gated.add(partition)
         else:
             self.gated.discard(partition)

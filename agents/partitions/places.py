@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message
@@ -13,10 +13,9 @@ from modelmora.agents.partitions.beginning import Beginning, Oddity, beginning
 from modelmora.agents.partitions.janitor import committed
 from modelmora.agents.partitions.ledger import Commit, read_metadata
 from modelmora.errors import Undecodable
-from modelmora.kafka.batches import Commits, Partition, headers_of
+from modelmora.kafka.batches import Commits, Partition, Record, headers_of, record_of
 from modelmora.kafka.standing import Standing
-from modelmora.kafka.writing.publisher import Headers
-from modelmora.messages.headers import READ_AT
+from modelmora.serving.request import place_read, request_id_of
 from modelmora.wire import decode_result, decode_result_source
 
 SEPARATOR = "/"  # in no metadata of a ledger, and in no name of a log
@@ -51,26 +50,26 @@ class Place:
     committed: int
     first: int
     end: int
+    finished: frozenset[int] = frozenset()
     since_ms: int | None = None
     """Older outcomes (Unix ms) are all known by now, or of records that lay there before; None
     where no commit says."""
-    finished: frozenset[int] = frozenset()
     answered: Mapping[int, str] = field(default_factory=dict)
-    """Ids of requests that were handed on from here, and are said to have their outcome."""
+    """Ids of requests that are said to have been handed on from here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What `results` says of the requests of each partition."""
+    """What `results`, and the topics of what was put off, say of each partition's requests."""
 
     read_at: defaultdict[Partition, set[int]] = field(default_factory=lambda: defaultdict(set))
     """The offsets of those that were answered where they lay."""
     elsewhere: defaultdict[Partition, dict[int, str]] = field(
         default_factory=lambda: defaultdict(dict)
     )
-    """The ids of those that were answered where they had been handed on to, by offset."""
+    """The ids of those that were handed on from here, or answered where they were, by offset."""
     times: list[int] = field(default_factory=lambda: [0])
-    """When they were written (Unix ms)."""
+    """When the outcomes were written (Unix ms)."""
 
     def take(self, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> None:
         """Take a record. Raises Undecodable.
@@ -80,21 +79,37 @@ class Outcomes:
         """
         source = decode_result_source(value)
         partition = (source.topic, source.partition)
-        at = read_at(headers)
+        at = place_read(headers)
         if at is None:
             self.read_at[partition].add(source.offset)
         else:
-            self.read_at[source.topic, at[0]].add(at[1])
+            self.read_at[at.topic, at.partition].add(at.offset)
             self.elsewhere[partition][source.offset] = decode_result(value).request_id
+
+    def take_handed_on(self, record: Record, plain: bytes | None) -> None:
+        """Take a record that was put off; `plain` is its value in single-object encoding.
+
+        Where it was read it counts for a request of the same id, too.
+        """
+        if at := place_read(record.headers):
+            self.elsewhere[at.topic, at.partition][at.offset] = request_id_of(record, plain)
 
 
 class Places:
     """Asks the broker. Blocking, and for one thread; raises KafkaException, Unreachable."""
 
-    def __init__(self, standing: Standing, results: str, plain: Plain | None = None) -> None:
+    def __init__(
+        self,
+        standing: Standing,
+        results: str,
+        tiers: Iterable[str] = (),
+        plain: Plain | None = None,
+    ) -> None:
+        """`tiers` are the topics of what was put off."""
         self._standing = standing
         self._results = results
-        self._plain = plain
+        self._tiers = tuple(tiers)
+        self._plain = plain or (lambda value: value)
 
     def find(
         self, partitions: Set[Partition], read: Mapping[Partition, int] = NOTHING
@@ -132,39 +147,32 @@ class Places:
                 reached=reached.get(p, 0),
                 same_log=p not in ours or ours[p][1] in ("", log),
             )
-            places[p] = Place(
-                begin,
-                log,
-                first if offset is None else offset,
-                first,
-                end,
-                max(ended.times) + 1 if begin.oddity in OF_ANOTHER_LOG else since.get(p),
-                frozenset(each for each in finished.get(p, ()) if each < begin.until),
-                {o: id_ for o, id_ in ended.elsewhere[p].items() if o < begin.until},
-            )
+            since_ms = max(ended.times) + 1 if begin.oddity in OF_ANOTHER_LOG else since.get(p)
+            shown = first if offset is None else offset
+            done = frozenset(each for each in finished.get(p, ()) if each < begin.until)
+            # Beyond the end it is a lie, and would never be read.
+            most = min(begin.until, end)
+            there = ended.elsewhere[p].items() if p in unsure else ()
+            answered = {at: told for at, told in there if begin.offset <= at < most}
+            places[p] = Place(begin, log, shown, first, end, done, since_ms, answered)
         return places
 
     def _outcomes(self, since: Mapping[Partition, int]) -> Outcomes:
-        """Those written since the commits of these partitions."""
-        found = Outcomes()
+        """Those written since the commits of these partitions, and what was put off since."""
+        found, began = Outcomes(), min(since.values())
 
         def take(message: Message) -> None:
             value = message.value()
             found.times.append(message.timestamp()[1])
-            if self._plain and value:
-                value = self._plain(value)
             with contextlib.suppress(Undecodable):  # not ours
-                found.take(value, headers_of(message) or ())
+                found.take(value and self._plain(value), headers_of(message) or ())
 
-        self._standing.read(self._results, min(since.values()), take)
+        def take_handed_on(message: Message) -> None:
+            record = record_of(message, message.topic(), message.partition(), 0)
+            if isinstance(record, Record):
+                found.take_handed_on(record, record.value and self._plain(record.value))
+
+        self._standing.read(self._results, began, take)
+        for topic in self._tiers:
+            self._standing.read(topic, began, take_handed_on)
         return found
-
-
-def read_at(headers: Headers) -> tuple[int, int] | None:
-    """Partition and offset where the request of an outcome was read, if that is not its source."""
-    for name, value in headers:
-        if name == READ_AT:
-            partition, _, offset = (value or b"").partition(b" ")
-            if partition.isdigit() and offset.isdigit():
-                return int(partition), int(offset)
-    return None

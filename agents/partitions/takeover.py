@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 from typing import Any, Protocol, TypeVar
@@ -81,6 +81,7 @@ class Partitions:
         on_due: Callable[[], None] | None = None,
         on_odd: Told = lambda *_: None,
         on_failed: Callable[[str], None] = lambda _: None,
+        tiers: Iterable[str] = (),
         plain: Plain | None = None,
     ) -> None:
         """`on_due` has the publisher commit; None: the reader does, beside the publisher."""
@@ -88,7 +89,7 @@ class Partitions:
         self._on_due = on_due
         self._lease = lease
         self._standing = standing
-        self._places = Places(standing, results, plain)
+        self._places = Places(standing, results, tiers, plain)
         self._work = work
         self.on_batches = on_batches
         self.on_failed = on_failed

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.nodes import list_cluster
+from modelmora.cli.shared.options import AllOption, JsonOption, finds_instance
 from modelmora.cli.shared.output import node_name, print_json, print_table, say, tell
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.host.instance import Instance
@@ -36,9 +37,14 @@ def list_models(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Only with this fact, as dimension=384."),
     ] = None,
+    all_nodes: AllOption = False,
     json: JsonOption = False,
 ) -> int:
     """List the models: configured, installed and packaged; exit 2 if one cannot be served."""
+    if all_nodes or where.elsewhere:
+        if licence or fact:
+            raise ConfigurationError("--licence and --fact are of this machine's models alone")
+        return list_cluster(where, task, json=json)
     settings = where.settings
     found = served_or_faults(settings)
     wanted = dict(_fact(each) for each in fact or ())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelmora.cli.shared.options import JsonOption, finds_instance
-from modelmora.cli.shared.output import Cell, print_json, print_table, say
+from modelmora.cli.nodes import nodes_of
+from modelmora.cli.shared.options import AllOption, JsonOption, finds_instance
+from modelmora.cli.shared.output import Cell, node_name, print_json, print_table, say
 from modelmora.host.instance import Instance
 from modelmora.text import duration, size
 
@@ -16,25 +17,26 @@ COLUMNS = (
 
 
 @finds_instance
-def ps(where: Instance, json: JsonOption = False) -> None:
-    """Show the models of the running node: state, process, memory, queue.
+def ps(where: Instance, all_nodes: AllOption = False, json: JsonOption = False) -> None:
+    """Show the models of the running node, or of all nodes: state, process, memory, queue.
 
     QUEUE counts what waits and what runs. UNTIL is in how long an idle model leaves memory, or a
     load that failed is tried again.
     """
-    models = where.ask_node("GET", "/health/models")
+    cluster = all_nodes or where.elsewhere
+    models = [*nodes_of(where).rows()] if cluster else where.ask_node("GET", "/health/models")
     if json:
         print_json(models)
         return
     print_table(
-        COLUMNS,
-        [_row(model) for model in models],
+        ("NODE", *COLUMNS) if cluster else COLUMNS,
+        [(*((node_name(model["node"]),) if cluster else ()), *_row(model)) for model in models],
         right=("PID", "RAM", "GPU", "QUEUE", "IDLE", "UNTIL"),
         drop=("DEVICE", "GPU", "PID", "IDLE", "VERSION", "RAM"),
     )
     for model in models:
         if reason := model.get("reason"):
-            say(f"{model['name']}@{model['version']}: {reason}; {_next(model)}")
+            say(f"{model['name']}@{model['version']}: {reason}{_next(model)}")
 
 
 def _row(model: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -64,10 +66,12 @@ def _until(model: Mapping[str, Any]) -> str | None:
 
 def _next(model: Mapping[str, Any]) -> str:
     """What becomes of a model that could not be loaded."""
-    wait_ms = model.get("retry_after_ms")
+    if "retry_after_ms" not in model:
+        return ""  # of other nodes only the reason is told
+    wait_ms = model["retry_after_ms"]
     if wait_ms is None:
-        return "it is served again once that is mended"
+        return "; it is served again once that is mended"
     if not wait_ms:
-        return "the next request tries again"
+        return "; the next request tries again"
     order = f", `modelmora load {model['name']}` at once" if model["state"] == "quarantined" else ""
-    return f"the first request in {duration(wait_ms)} tries again{order}"
+    return f"; the first request in {duration(wait_ms)} tries again{order}"

@@ -53,7 +53,7 @@ class Listener:
         except ValueError:
             return
         if event.stage is ProgressStage.ACCEPTED:
-            yield Accepted(event.position, event.estimate_ms)
+            yield Accepted(event.position, event.estimate_ms, event.loading)
         elif event.stage is ProgressStage.STARTED:
             yield Started(event.attempt)
         elif event.steps:

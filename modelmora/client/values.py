@@ -29,10 +29,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A node has taken the request: so many are ahead, so long until it starts, where known."""
+    """A node has taken the request: so many are ahead, so long until it starts, where known.
+
+    Told again as the line moves; `loading`: its model is being loaded.
+    """
 
     position: int | None = None
     estimate_ms: float | None = None
+    loading: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,9 @@ class Chunk:
 class JobStatus:
     """How a job stands; times are Unix ms, None where nobody knows (yet).
 
-    `state` is queued, processing, completed, failed or cancelled; `held_until` is when the result
-    is gone; `error` is why it ended without one.
+    `state` is queued, loading, processing, completed, failed, expired, cancelled or stopped; `step`
+    counts steps, or tokens of a text where there are no `steps`; `held_until` is when the result is
+    gone; `error` is why it ended without one.
     """
 
     id: str

@@ -19,6 +19,7 @@ from modelmora.messages.headers import (
     ERROR_CODE,
     EXIT_CODE,
     HANDED_ON,
+    READ_AT,
     REPLAY_OF,
     REPLAYED_TO,
     REQUEST_ID,
@@ -30,7 +31,7 @@ from modelmora.settings import Settings
 from modelmora.text import iso
 from modelmora.wire import read_run, readable_head, readable_request_id
 
-ADDED = {ERROR_CODE, ATTEMPT, EXIT_CODE, SHA256, SIZE, HANDED_ON}
+ADDED = {ERROR_CODE, ATTEMPT, EXIT_CODE, SHA256, SIZE, HANDED_ON, READ_AT}
 """Headers that were put on the original record, beside Kafka Connect's."""
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 

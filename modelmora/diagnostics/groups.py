@@ -10,18 +10,17 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from modelmora.diagnostics.nodes import read_nodes
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import confluent_config
-from modelmora.kafka.leases import Leases
 from modelmora.kafka.reader import WAIT_S, Place
 from modelmora.kafka.standing import Standing
-from modelmora.kafka.topics import LANE_TOPICS, Topic
-from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.kafka.topics import LANE_TOPICS
 from modelmora.settings import Settings
 from modelmora.text import did_you_mean
-from modelmora.wire import decode_registry, partition_of
+from modelmora.wire import partition_of
 
 CONSUMER = "consumer"
 FEW = 10
@@ -111,7 +110,7 @@ class Groups:
             with Reader(self._settings) as reader:
                 topics = (t.full(self._settings.namespace) for t in LANE_TOPICS.values())
                 lanes = reader.places(*topics)
-                models = served_models(reader, self._settings)
+                models = read_nodes(reader, self._settings).models
         with self._explained(), closing(Standing(self._settings, name)) as standing:
             told = standing.members(name)
             pace = pace_of(standing, name) if _protocol(told) == CONSUMER else None
@@ -197,22 +196,6 @@ def _readings(
             ", ".join(sorted(owners.get(place, ()))) or None,
         )
         for place in sorted(there | committed.keys() | owners.keys())
-    )
-
-
-def served_models(reader: Reader, settings: Settings) -> list[str]:
-    """The names of the models that nodes serve, or, while none runs, that the registry has."""
-    places = reader.places(Topic.REGISTRY.full(settings.namespace))
-    latest: dict[bytes | None, RegistryRecord | None] = {}
-    leases = Leases()
-    for record in reader.read(reader.since(places, None)):
-        fact = decode_registry(record.plain) if record.value else None
-        leases.take(record.key or b"", fact, record.timestamp)
-        latest[record.key] = fact
-    if nodes := leases.living():
-        return sorted({model.partition("@")[0] for node in nodes for model in node.serves})
-    return sorted(
-        {r.name for r in latest.values() if r and r.present and r.kind is RegistryKind.MODEL}
     )
 
 

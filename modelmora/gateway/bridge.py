@@ -27,6 +27,7 @@ from modelmora.gateway.requests import record_of
 from modelmora.gateway.shelf import Shelf
 from modelmora.gateway.waiting import WaitingRoom
 from modelmora.gateway.writing import ACKNOWLEDGE_S, Writer
+from modelmora.kafka.background import background
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
 from modelmora.kafka.pulse import Pulse
@@ -43,9 +44,10 @@ from modelmora.messages import (
     RegistryRecord,
     Status,
 )
-from modelmora.messages.headers import JOB, principal_of
+from modelmora.messages.headers import CONTENT, JOB, principal_of
 from modelmora.objects import open_objects
 from modelmora.settings import Settings
+from modelmora.telemetry.samples import MOST_WAITING, Samples
 from modelmora.web.problems import DoorCode
 from modelmora.wire import decode_job, decode_progress, decode_result
 
@@ -83,7 +85,8 @@ class Bridge:
         self._lanes = {self._topics[topic] for topic in LANE_TOPICS.values()}
         self._room = WaitingRoom(settings.limits.gateway_waiting)
         framing = schemas.framing if schemas else None
-        self._publisher = Publisher(settings, framing=framing)
+        bounds = {self._topics[Topic.METRICS]: MOST_WAITING}
+        self._publisher = Publisher(settings, framing=framing, drop_oldest=bounds)
         self._pulse = Pulse(settings, [self._topics[topic] for topic in FOLLOWED])
         self._replies = Replies(
             settings, self._pulse, self._on_result, self._on_progress, self._on_job, schemas
@@ -102,6 +105,7 @@ class Bridge:
             self._room,
         )
         self._following = Following(settings, self._pulse, self._writer, self.shelf, schemas)
+        self._samples: asyncio.Task[None] | None = None
         self._stopping = False
 
     async def start(self) -> None:
@@ -117,6 +121,8 @@ class Bridge:
         self._metrics.waiting.set_function(lambda: len(self._room))
         self._metrics.held.set_function(lambda: self._writer.held)
         self._metrics.broker_up.set_function(lambda: not self._broker_fault())
+        told = self._metrics.registry, self.gateway_id, self._publisher.send
+        self._samples = background(Samples(self._settings, *told).run(), "samples")
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests and let those waiting end; what remains then is cancelled."""
@@ -134,6 +140,8 @@ class Bridge:
 
     async def stop(self) -> None:
         """Write what is left to write, if the broker takes it at once, and disconnect."""
+        if self._samples:
+            self._samples.cancel()
         try:
             async with asyncio.timeout(ACKNOWLEDGE_S):
                 await self._publisher.flush()
@@ -282,11 +290,12 @@ class Bridge:
             card.note(JobRecord.ended(result, principal, record.timestamp))
         if waiting is None:
             return
+        content = _content(record)
         if waiting.principal != principal:
             waiting.foreign = True
         elif waiting.sent_at is None:  # looked for: a higher run may lie behind this one
-            waiting.meet(result, record.timestamp, record.offset)
-        else:
+            waiting.meet(result, content, record.timestamp, record.offset)
+        elif waiting.ends(result, content):
             self._room.settle(waiting, result)
 
     def _on_progress(self, record: ConsumerRecord) -> None:
@@ -310,7 +319,6 @@ class Bridge:
             waiting.foreign = True
             return
         if waiting.sent_at is None:
-            waiting.under_way |= recent
             return
         for heard in waiting.listeners:
             heard(event)
@@ -322,9 +330,13 @@ class Bridge:
     def _on_job(self, record: ConsumerRecord) -> None:
         if card := self._desk.get(record.key):
             try:
-                card.note(decode_job(record.value))
+                card.note(decode_job(record.value), _content(record))
             except (Undecodable, ValueError) as error:
                 log.warning("job skipped", offset=record.offset, error=type(error).__name__)
+
+
+def _content(record: ConsumerRecord) -> str:
+    return (dict(record.headers).get(CONTENT) or b"").decode(errors="replace")
 
 
 def _silent(topic: str | None) -> str:

@@ -16,21 +16,31 @@ _CODES = frozenset(Code)
 
 
 class JobState(StrEnum):
-    """How far a job has come; the last three are terminal."""
+    """How far a job has come; the last five are terminal."""
 
     QUEUED = "queued"
+    LOADING = "loading"
+    """It waits for its model, which is being loaded."""
     PROCESSING = "processing"
     COMPLETED = "completed"
     FAILED = "failed"
+    EXPIRED = "expired"
     CANCELLED = "cancelled"
+    STOPPED = "stopped"
+    """Those who computed it were stopped before it was complete."""
 
     @property
     def ended(self) -> bool:
         """Whether nothing more comes of it."""
-        return self not in (JobState.QUEUED, JobState.PROCESSING)
+        return self not in (JobState.QUEUED, JobState.LOADING, JobState.PROCESSING)
 
 
-_ENDS = {Status.COMPLETED: JobState.COMPLETED, Status.CANCELLED: JobState.CANCELLED}
+_ENDS = {
+    Status.COMPLETED: JobState.COMPLETED,
+    Status.EXPIRED: JobState.EXPIRED,
+    Status.CANCELLED: JobState.CANCELLED,
+    Status.STOPPED: JobState.STOPPED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,8 @@ class Job:
     """How a job stands; times are Unix ms.
 
     `position` is the number of requests ahead and `estimate_ms` the time until it starts, None
-    where nobody knows (yet); `step` of `steps` is how far it has come. `held_until` is when its
+    where nobody knows (yet); `step` of `steps` is how far it has come, tokens of a text where there
+    are no `steps`. `held_until` is when its
     result is gone. Every ended job but a completed one has an `error`.
     """
 
@@ -66,6 +77,8 @@ class Card:
     """The newest that says where it stands."""
     told_of: tuple[str, bool] | None = None
     """Whose request the first that was told is of, and whether that is a job."""
+    content: str = ""
+    """What is asked, where that is known; see `wire.content_digest`."""
     looked_at: float = 0.0
     """When the topics were last looked through for it (loop time)."""
     listeners: list[Callable[[ProgressEvent | None], None]] = field(default_factory=list)
@@ -77,8 +90,9 @@ class Card:
         note = self.written or self.end
         return note.principal if note else None
 
-    def note(self, record: JobRecord) -> None:
+    def note(self, record: JobRecord, content: str = "") -> None:
         """Take a record of `jobs`, or the end that a result tells: the highest run holds."""
+        self.content = self.content or content
         if record.status is None:
             self.written = self.written or record
         elif self.end is None or record.run > self.end.run:
@@ -106,7 +120,9 @@ class Card:
         if told is None:
             return job
         if told.stage is ProgressStage.ACCEPTED:
-            return replace(job, position=told.position, estimate_ms=told.estimate_ms)
+            state = JobState.LOADING if told.loading else JobState.QUEUED
+            wait_ms = told.estimate_ms
+            return replace(job, state=state, position=told.position, estimate_ms=wait_ms)
         running = replace(job, state=JobState.PROCESSING, position=0)
         return replace(running, step=told.step, steps=told.steps)
 

@@ -50,6 +50,12 @@ class Instance:
     url: str | None = None
     talk: Talk = SILENT
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether a cluster is named that is not that of the instance which runs here."""
+        named, own = self.settings.bootstrap_servers, self.run and self.run.bootstrap_servers
+        return bool(named) and not self.url and named != own
+
     def kafka(self) -> Settings:
         """The settings with the brokers to use: those named, else those of the instance.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -43,11 +43,16 @@ class Pulse:
         self._task: asyncio.Task[None] | None = None
         self._answered = False
         self.shapes: Mapping[str, Shape] = {}
+        self._leaders: Mapping[Hashable, int] = {}
 
     @property
     def alive(self) -> bool:
         """Whether the last question was answered and more will be asked."""
         return self._answered and self._task is not None and not self._task.done()
+
+    def leader(self, partition: Hashable) -> int | None:
+        """The broker that leads this (topic, number); None where nobody is known to."""
+        return self._leaders.get(partition)
 
     async def start(self) -> None:
         """Ask once, and from then on. Raises Unreachable, WrongCredentials."""
@@ -86,11 +91,15 @@ class Pulse:
             asyncio.gather(*map(asyncio.wrap_future, asked.values()), return_exceptions=True)
         )
         shapes = {}
+        leaders: dict[Hashable, int] = {}
         for name, answer in zip(asked, answers, strict=True):
             if not isinstance(answer, BaseException):
                 shapes[name] = Shape(str(answer.topic_id), len(answer.partitions))
+                led = (each for each in answer.partitions if each.leader)
+                leaders |= {(name, each.id): each.leader.id for each in led}
             elif not _is_missing(answer):
                 raise answer
+        self._leaders = leaders
         return shapes
 
     def _turn(self, *, answered: bool, error: str | None = None) -> None:

@@ -30,9 +30,11 @@ from modelmora.messages.inference import (
     Source,
     Status,
     Timings,
+    leaves_as_it_was,
     outcome_status,
 )
 from modelmora.messages.jobs import JobRecord
+from modelmora.messages.metrics import MetricSample
 
 __all__ = [
     "FACTS",
@@ -52,6 +54,7 @@ __all__ = [
     "JobRecord",
     "Lane",
     "LifecycleEvent",
+    "MetricSample",
     "ObjectRef",
     "Parameter",
     "ProgressEvent",
@@ -67,5 +70,6 @@ __all__ = [
     "Tensor",
     "Timings",
     "ToolCall",
+    "leaves_as_it_was",
     "outcome_status",
 ]

@@ -21,7 +21,9 @@ class ProgressStage(StrEnum):
 class ProgressEvent:
     """A request's way; `position` is the number of requests ahead, `estimate_ms` until start.
 
+    While it waits these are told again as the line moves; `loading`: its model is being loaded.
     `chunk` is UTF-8 text that follows the chunk before it; number (`sequence`) 0 begins anew.
+    `step` is how many of its `steps` are done; of a text, without `steps`, how many tokens.
     """
 
     request_id: str
@@ -34,6 +36,7 @@ class ProgressEvent:
     sequence: int = 0
     step: int | None = None
     steps: int | None = None
+    loading: bool = False
 
 
 class EventKind(StrEnum):

@@ -28,17 +28,21 @@ from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.takeover import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
+from modelmora.agents.retries import Retries
+from modelmora.agents.stored import Stored
+from modelmora.agents.twins import Twins
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.group import Member
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.standing import Standing
-from modelmora.kafka.topics import Topic, lane_topics
+from modelmora.kafka.topics import Topic, lane_topics, read_topics, tier_topics
 from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
+from modelmora.node.gauges import add_gauges
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
 from modelmora.node.models import look, model_rows
@@ -49,6 +53,7 @@ from modelmora.node.stopping import all_within
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings
 from modelmora.telemetry.notify import notify
+from modelmora.telemetry.samples import Samples
 from modelmora.web.server import HttpServer
 from modelmora.wire import Framing
 from modelmora.workers import Supervisor
@@ -73,18 +78,27 @@ class Node:
     ) -> None:
         self.settings = settings
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
-        self.clock = BrokerClock()
+        written = (Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS, Topic.DEAD_LETTERS, Topic.EVENTS)
+        names = [topic.full(settings.namespace) for topic in written]
+        self.pulse = Pulse(settings, [*names, *read_topics(settings)])
+        self.clock = BrokerClock(leads=self.pulse.leader)
         self.metrics = NodeMetrics()
         namespace = settings.namespace
-        self.intake = Intake(settings.limits, lane_topics(settings))
+        self._lanes = lane_topics(settings)
+        self.intake = Intake(settings.limits, read_topics(settings))
         self.lease = Lease(settings.timing.session_timeout_s)
         framing = schemas.framing if schemas else None
         self.bearer = bearer_of(settings.group, self.name)
         self.publisher, self.teller = publishers(settings, self.lease, framing, self.bearer)
         self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.acknowledged)
         self.shelf = Shelf.of(settings)
+        followed = [Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS]
+        self.pulse = Pulse(settings, [topic.full(namespace) for topic in followed])
+        self.stored = Stored(settings, self.pulse, schemas)
+        self.twins = Twins(self.intake, self.stored, self.clock.now_ms)
         results = self._results()
         results.on_outcome = self._count
+        self.retries = results.again = Retries(settings, self.clock, results)
         self._compute(results, zygote)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
@@ -95,24 +109,25 @@ class Node:
         )
         self._listen(leases, schemas)
         given = (self.intake, self.service, results, self.clock, schemas)
-        self.requests = Requests(settings, *given, self.shelf.objects if self.shelf else None)
+        objects = self.shelf.objects if self.shelf else None
+        self.requests = Requests(settings, *given, objects, self.twins)
+        self.requests.on_first = self.retries.budget.earn
+        self.twins.use(self.requests.admit, self.service, results)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         rows = partial(model_rows, self.service, self.workers)
-        self.http = HttpServer(
-            health_app(self.checks, self.facts, rows, self.metrics),
-            settings.host,
-            settings.node_http_port,
-        )
+        door = health_app(self.checks, self.facts, rows, self.metrics)
+        self.http = HttpServer(door, settings.host, settings.node_http_port)
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.waiting_for: str | None = "broker"
         self._address = ""
         self._ready = self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._gauges()
+        add_gauges(self)
+        self.samples = Samples(settings, self.metrics.registry, self.name, self.teller.send)
 
     def _results(self) -> Results:
-        parts = (self.publisher, self.teller, self.intake, self.clock, self.lifecycle)
+        parts = (self.publisher, self.teller, self.twins, self.clock, self.lifecycle)
         namespace = self.settings.namespace
         copies = Copies(namespace, self.settings.reply_topics, self.metrics.no_reply)
         return Results(*parts, namespace, copies, self.shelf.moving if self.shelf else None)
@@ -134,11 +149,8 @@ class Node:
 
     def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
         """Who reads what is told to every node."""
-        settings = self.settings
-        followed = [topic.full(settings.namespace) for topic in (Topic.CONTROL, Topic.REGISTRY)]
-        self.pulse = Pulse(settings, followed)
         parts = (self.service, self.models, leases, self.pulse, self.lifecycle)
-        self.control = Control(settings, *parts, schemas)
+        self.control = Control(self.settings, *parts, schemas)
 
     def _form_group(self, framing: Framing | None) -> None:
         """The member of the group, whoever works on its partitions, and who looks at both."""
@@ -155,9 +167,10 @@ class Node:
             on_due=transactions.commit if transactions else None,
             on_odd=self._on_odd,
             on_failed=self._fail,
+            tiers=tier_topics(settings),
             plain=framing.plain if framing else None,
         )
-        self.member = Member(settings, self.name, lane_topics(settings), self.partitions)
+        self.member = Member(settings, self.name, read_topics(settings), self.partitions)
         self.partitions.reader = self.requests.reader = self.member
         if transactions:
             transactions.reader = self.member
@@ -165,9 +178,8 @@ class Node:
                 self.intake, self.partitions.since_ms, self.bearer, self.partitions.signed
             )
         self.app.feed.taken = self.member.taken
-        self.lookout = Lookout(
-            settings, self.name, self.partitions, self.member, self.standing, self._fail
-        )
+        parts = (self.partitions, self.member, self.standing, self._fail)
+        self.lookout = Lookout(settings, self.name, *parts)
 
     # Life ----------------------------------------------------------------------------------------
 
@@ -199,6 +211,7 @@ class Node:
             commits=self._watch_commits(),
             gates=self._watch_gates(),
             path=self.lookout.run(),
+            metrics=self.samples.run(),
             **({"objects": self.shelf.sweep()} if self.shelf else {}),
         )
         self._wait_for("partitions")
@@ -238,6 +251,8 @@ class Node:
         # The children end now: what they leave is not to be judged as if they had crashed.
         self.forget(self._owned)
         self.service.close()
+        await self.twins.stop()
+        await self.stored.stop()
         self.lifecycle.event(EventKind.NODE_LEFT)
         await all_within(
             faust=self.app.stop(), control=self.control.stop(), workers=self.workers.stop()
@@ -266,7 +281,6 @@ class Node:
 
     def forget(self, partitions: set[Partition]) -> None:
         """Drop all work of these partitions, started or not, without an outcome."""
-        self.service.drop(partitions, started=True)
         self.requests.drop(partitions)
 
     async def written(self) -> None:
@@ -362,7 +376,7 @@ class Node:
         models = self.service.standing()
         return {
             "waiting_for": self.waiting_for,
-            "partitions": len(self._owned),
+            "partitions": sum(topic in self._lanes for topic, _ in self._owned),
             "serves": sorted(name for name, each in models.items() if not each.health.hopeless),
             "failed": {
                 name: each.health.reason for name, each in models.items() if each.health.reason
@@ -374,16 +388,3 @@ class Node:
     def _count(self, status: Status, model: str, timings: Timings) -> None:
         served = model if self.service.catalogue.named(model) else ""
         self.metrics.outcome(status, served, timings)
-
-    def _gauges(self) -> None:
-        gauge = self.metrics.gauge
-        intake, workers = self.intake, self.workers
-        gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
-        gauge("modelmora_handed_on_total", "To other nodes.", lambda: self.hand_on.count)
-        gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
-        gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))
-        gauge("modelmora_unacknowledged", "Outcomes to write.", lambda: self.publisher.backlog)
-        gauge("modelmora_untold", "Progress and events to write.", lambda: self.teller.backlog)
-        gauge("modelmora_workers", "Child processes.", lambda: len(workers.pids))
-        gauge("modelmora_fresh_starts_total", "Not forked.", lambda: workers.fresh_starts)
-        gauge("modelmora_zygote_starts_total", "Zygotes started.", lambda: workers.zygote_starts)

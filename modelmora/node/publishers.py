@@ -7,6 +7,7 @@ from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.settings import Settings
+from modelmora.telemetry.samples import MOST_WAITING
 from modelmora.wire import Framing
 
 PROGRESS_WAITING = 20_000
@@ -16,7 +17,8 @@ def publishers(
     settings: Settings, lease: Lease, framing: Framing | None, bearer: str
 ) -> tuple[Publisher | TransactionalPublisher, Publisher]:
     """The one for outcomes, which waits for the lease or needs none, and that for all else."""
-    waiting = {Topic.PROGRESS.full(settings.namespace): PROGRESS_WAITING}
+    bounds = {Topic.PROGRESS: PROGRESS_WAITING, Topic.METRICS: MOST_WAITING}
+    waiting = {topic.full(settings.namespace): most for topic, most in bounds.items()}
     outcomes: Publisher | TransactionalPublisher
     if settings.delivery == "exactly_once":
         outcomes = TransactionalPublisher(settings, bearer, framing=framing)

@@ -146,6 +146,7 @@ def progress_message(event: ProgressEvent) -> Any:
         steps=event.steps,
         text=None if event.chunk is None else event.chunk.decode("utf-8", "replace"),
         sequence=event.sequence,
+        loading=event.loading,
     )
 
 
@@ -167,4 +168,5 @@ def progress_of(message: Any, request_id: str) -> ProgressEvent:
         chunk=None if text is None else text.encode(),
         attempt=message.attempt,
         sequence=message.sequence,
+        loading=message.loading,
     )

@@ -123,6 +123,15 @@ class Fleet:
                 model.life.told = health
                 self._effects.turned(key, was, health)
 
+    def comers(self, now: float) -> list[Model]:
+        """The models that wait to be loaded, the most urgent first."""
+        claims = [one for one in self._claims.values() if one.claims and one.retry_at <= now]
+        return sorted(claims, key=lambda model: model.queue.urgency(self._policy, now))
+
+    def place(self, model: Model, now: float) -> Option:
+        """Where the next replica of the model would go."""
+        return self._ledger.place(model, now)
+
     def claim(self, model: Model) -> None:
         """Look at this model when room is given out; it has no child, or soon none."""
         self._claims[model.spec.key] = model
@@ -295,12 +304,10 @@ class Fleet:
         if self._closed or not (self._claims or self._elastic):
             return []
         self._claims = {key: model for key, model in self._claims.items() if model.claims}
-        claims = [model for model in self._claims.values() if model.retry_at <= now]
-        claims.sort(key=lambda model: model.queue.urgency(self._policy, now))
         # (3) A verdict for each.
         reserved = Reserved()
         hopeless: list[Model] = []
-        for model in claims:
+        for model in self.comers(now):
             aged = model.queue.aged_at(self._policy) <= now
             option = self._ledger.place(model, now, reserved, aged=aged)
             if option.plan.verdict is Verdict.NEVER:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence, Set
+from collections.abc import Callable, Hashable, Sequence, Set
 from dataclasses import replace
 from itertools import count
 
 from modelmora.errors import Code, ModelMoraError, RequestError
-from modelmora.messages import Health, Lane, State
+from modelmora.messages import Health, State
 from modelmora.records.measured import Measured
 from modelmora.scheduling.admission import admit, too_large, unloadable
 from modelmora.scheduling.device import Need
@@ -17,8 +17,9 @@ from modelmora.scheduling.fleet import Fleet
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.recovery import recover
-from modelmora.scheduling.state import Model, Run, ewma
-from modelmora.scheduling.work import Cancelled, Group, Position, Work
+from modelmora.scheduling.state import Model, Run
+from modelmora.scheduling.waits import Waits
+from modelmora.scheduling.work import Cancelled, Group, Work
 
 _REMOVED = "its model is not served here any more"
 
@@ -39,6 +40,7 @@ class Scheduler:
         self._ends = Endings(effects, self._fleet.models)
         self._book = self._ends.book
         self._group_ids = count(1)
+        self.waits = Waits(self._fleet, policy)
 
     # What is known -------------------------------------------------------------------------------
 
@@ -106,11 +108,6 @@ class Scheduler:
 
     # Requests ------------------------------------------------------------------------------------
 
-    def position(self, key: ModelKey, lane: Lane) -> Position:
-        """What a request that comes now would be told, if it is admitted."""
-        model = self._fleet.models.get(key)
-        return model.position(lane) if model else Position(0, None)
-
     def submit(self, work: Work, now: float) -> bool:
         """Admit a request, start or load what it needs; False: refused, by `Effects.failed`."""
         self._ends.late(now)
@@ -121,6 +118,7 @@ class Scheduler:
             self._effects.failed(work, error)
             return False
         work.queued_at = now
+        work.cost = model.runs.of(work.shape) or 0.0
         model.asked(now)
         model.life.keep_alive_s = work.keep_alive_s
         self._book.open(work)
@@ -133,11 +131,13 @@ class Scheduler:
             self._arrange(now)
         return True
 
-    def cancel(self, request_id: str, now: float) -> Cancelled:
-        """End all requests of that id; what runs is answered now and stopped in its child."""
+    def cancel(
+        self, request_id: str, now: float, meant: Callable[[Work], bool] | None = None
+    ) -> Cancelled:
+        """End all requests of that id that are meant; what runs is stopped in its child."""
         self._ends.late(now)
         found = Cancelled.NOT_FOUND
-        for work in self._book.find(request_id):
+        for work in filter(meant, self._book.find(request_id)):
             if work.group is not None:
                 found = Cancelled.RUNNING
             elif found is Cancelled.NOT_FOUND:
@@ -203,28 +203,32 @@ class Scheduler:
         run = child.runs.get(group) if child else None
         if child is None or run is None:
             return
-        child.heard = now
+        child.heard = run.began = now
         for work in run.open.values():
             work.started_at = now
             self._effects.started(work)
 
     def on_results(
         self, replica: int, group: int, results: Sequence[ItemResult], now: float
-    ) -> None:
-        """Items answered; one that nobody waits for any more, or never did, is passed over."""
+    ) -> list[ItemResult]:
+        """Items answered; returns those for which nobody waits any more, or never did."""
         self._ends.late(now)
+        late: list[ItemResult] = []
         child = self._fleet.replicas.get(replica)
         run = child.runs.get(group) if child else None
         if child is None or run is None:
-            return
+            return [*results]
         for result in results:
             work = run.open.pop(result.index, None)
-            if work is not None:
+            if work is None:
+                late.append(result)
+            else:
                 child.heard = now
                 child.model.life.well()
                 self._book.close(work)
                 self._effects.answered(work, result)
         self._feed(child.model, now)
+        return late
 
     def on_chunk(self, replica: int, group: int, chunk: Chunk, now: float) -> None:
         """An item tells something before it is answered, if only that its child lives."""
@@ -245,7 +249,8 @@ class Scheduler:
         if child is None or run is None:
             return
         child.heard = now
-        child.model.run_ms = ewma(child.model.run_ms, run_ms / len(run.group.works))
+        child.model.runs.learn([work.shape for work in run.group.works], run_ms)
+        child.model.queue.settle(run.group.works, run_ms)
         for work in run.open.values():
             message = "the worker finished without an answer to it"
             self._ends.give_up(work, Code.INFERENCE_FAILED, message)

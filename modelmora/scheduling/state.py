@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import ceil
 
-from modelmora.messages import DeviceKind, Health, Lane, State
+from modelmora.messages import DeviceKind, Health, State
 from modelmora.records.measured import Measured
 from modelmora.scheduling.device import Device, Learned, Need
+from modelmora.scheduling.expected import Runs
 from modelmora.scheduling.life import Life, stays_until
 from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, ReplicaStatus
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.queue import ModelQueue
 from modelmora.scheduling.residency import Presence, Resident
 from modelmora.scheduling.scaling import Pressure
-from modelmora.scheduling.work import Group, Position, Work
+from modelmora.scheduling.work import Group, Work
 
 _EWMA_WEIGHT = 0.2
 _MOMENT_S = 1e-3
@@ -34,6 +35,8 @@ class Run:
 
     group: Group
     open: dict[int, Work]
+    began: float | None = None
+    """When its child said that it works on it (monotonic s)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -171,8 +174,8 @@ class Model:
     learned: dict[DeviceKind, Learned] = field(default_factory=dict)
     was_on: Device | None = None
     """The device of its last child."""
-    run_ms: float | None = None
-    """Mean time per item."""
+    runs: Runs = field(default_factory=Runs)
+    """How long its works take."""
     load_ms: float | None = None
     visited_at: float | None = None
     """When it was asked for last; what comes within a load of that belongs to the same visit."""
@@ -187,6 +190,11 @@ class Model:
     retry_at: float = float("-inf")
     """From when on a load may be tried; infinity: not before its files have changed."""
     life: Life = field(default_factory=Life)
+
+    @property
+    def run_ms(self) -> float | None:
+        """How long a work takes, whatever its shape."""
+        return self.runs.of(None)
 
     def asked(self, now: float) -> None:
         """A request for it has come."""
@@ -314,16 +322,6 @@ class Model:
     def started(self) -> int:
         """How many of its works are in its children without an answer."""
         return sum(child.unanswered for child in self.replicas.values())
-
-    def position(self, lane: Lane) -> Position:
-        """What a work that comes now is told; the wait needs one measured run, and load if cold."""
-        ahead = self.queue.ahead_of(lane) + self.started()
-        ready = sum(child.state is State.READY for child in self.replicas.values())
-        load_ms = 0.0 if ready else self.load_ms
-        if self.run_ms is None or load_ms is None:
-            return Position(ahead, None)
-        at_once = max(ready, 1) * (self.spec.slots or 1)
-        return Position(ahead, (load_ms + ahead * self.run_ms / at_once) / 1000)
 
     def status(self, now: float, policy: Policy) -> ModelStatus:
         """The model as people see it."""

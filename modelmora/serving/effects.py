@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, cast
 
+import structlog
+
 from modelmora.errors import Code, RequestError
 from modelmora.messages import EventKind, Health, Parameter, State, Timings
 from modelmora.scheduling import (
@@ -24,6 +26,8 @@ from modelmora.serving.request import Incoming, Outcomes
 from modelmora.workers import Chunk as WorkerChunk
 from modelmora.workers import ExitReason, ExitReport, Held
 from modelmora.workers import ItemResult as WorkerResult
+
+log = structlog.get_logger(__name__)
 
 
 class Workers(Protocol):
@@ -181,6 +185,8 @@ class Listener:
         self._effects = effects
         self._arm = arm
         self._now = monotonic
+        self.late_results = 0
+        """What was computed to the end although nobody waited for it any more."""
 
     def on_loaded(self, replica: int, info: Mapping[str, object], load_ms: float) -> None:
         """The model is in memory."""
@@ -207,8 +213,13 @@ class Listener:
         self._scheduler.on_started(replica, group, self._now())
 
     def on_results(self, replica: int, group: int, results: Sequence[WorkerResult]) -> None:
-        """Items of a group are answered."""
-        self._scheduler.on_results(replica, group, results, self._now())
+        """Items of a group are answered; what comes too late is no second outcome."""
+        late = self._scheduler.on_results(replica, group, results, self._now())
+        computed = sum(cast("WorkerResult", each).error is None for each in late)
+        if computed:
+            self.late_results += computed
+            key = self._effects.replicas.get(replica)
+            log.info("results came too late", model="@".join(key or ()), results=computed)
 
     def on_chunk(self, replica: int, group: int, chunk: WorkerChunk) -> None:
         """A request tells something, if only that its child lives."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from math import inf
@@ -16,15 +15,19 @@ from modelmora.messages import Health
 from modelmora.records.measured import Measured
 from modelmora.records.routing import NOBODY
 from modelmora.scheduling import ModelKey, ModelSpec, ModelStatus, Policy, Scheduler, Work
+from modelmora.scheduling.book import Book
+from modelmora.scheduling.expected import shape_of
+from modelmora.serving.cancels import Cancel, Cancels
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
+from modelmora.serving.line import Line
 from modelmora.serving.models import Catalogue, batch_key, take_keep_alive
 from modelmora.serving.request import Incoming, Outcomes, Record
 from modelmora.text import printable, shorten
 
 Partition = tuple[str, int]
-_REMEMBERED_CANCELS = 100_000
 NO_MODEL = ("", "")
+ALL = Cancel()
 REASON_CHARS = 300
 
 
@@ -64,8 +67,11 @@ class Service:
         self._effects = NodeEffects(outcomes, clock)
         self._scheduler = Scheduler(self._effects, policy)
         self.listener = Listener(self._scheduler, self._effects, self.arm, monotonic)
+        self.line = Line(self._scheduler, outcomes, monotonic)
         self._alarm: asyncio.TimerHandle | None = None
-        self._cancelled: OrderedDict[str, float] = OrderedDict()
+        self._cancels = Cancels()
+        self._awaited = Book()
+        """Requests whose inputs are fetched."""
 
     def use(self, workers: Workers) -> None:
         """The workers to act through."""
@@ -73,24 +79,53 @@ class Service:
 
     # Requests ------------------------------------------------------------------------------------
 
+    def awaits(self, request: Incoming) -> bool:
+        """Whether its inputs are to be fetched; False: it has its outcome.
+
+        Until it is accepted or refused it can be cancelled and expire as those that wait.
+        """
+        now, record = self._now(), request.record
+        try:
+            if self.is_cancelled(request):
+                raise RequestError(Code.CANCELLED, "cancelled before it was read")
+            deadline = self._deadline(request)
+            if deadline <= now:
+                raise RequestError(Code.EXPIRED, "its deadline had passed when it arrived")
+        except RequestError as error:
+            self._refuse(request, NO_MODEL, error)
+            return False
+        work = Work(
+            request_id=request.head.request_id,
+            model=NO_MODEL,
+            lane=request.lane,
+            batch_key=None,
+            size=0,
+            arrived=now,
+            deadline=deadline,
+            value=b"",
+            source=request.source,
+            partition=(record.topic, record.partition),
+            meta=request,
+        )
+        self._awaited.open(work)
+        return True
+
     def accept(self, request: Incoming) -> None:
         """Admit a request or refuse it; either way its outcome follows by `Outcomes`."""
+        if not self._is_open(request):
+            return
         now = self._now()
         key = NO_MODEL
         try:
             request.head, keep_alive_s = take_keep_alive(request.head)
             head = request.head
-            if self._was_cancelled(request):
+            if self.is_cancelled(request):
                 raise RequestError(Code.CANCELLED, "cancelled before it was read")
             key = self.catalogue.resolve(head)
             if hopeless := self._scheduler.hopeless(key):
                 raise RequestError(Code.CANNOT_BE_SERVED, hopeless)
             request.settings = settings = self.catalogue.settings(key, head)
-            timeout_ms = self._timeout_ms if head.timeout_ms is None else head.timeout_ms
-            if timeout_ms <= 0:
-                raise RequestError(
-                    Code.INVALID_INPUT, "timeout_ms must be above 0, or null for the default"
-                )
+            deadline = self._deadline(request)
         except RequestError as error:
             self._refuse(request, key, error)
             return
@@ -106,46 +141,82 @@ class Service:
             batch_key=batch_key(settings),
             size=size,
             arrived=now,
-            deadline=self._clock.monotonic_at(request.asked_ms + timeout_ms, partition),
+            deadline=deadline,
             value=request.value or value,
             source=request.source,
             partition=partition,
             meta=request,
             keep_alive_s=keep_alive_s,
+            principal=request.principal,
+            shape=shape_of(settings, size),
+            attempt=1 + request.retries,
         )
-        position = self._scheduler.position(key, request.lane) if request.tell else None
+        position = self._scheduler.waits.position(work, now) if request.tell else None
         if self._scheduler.submit(work, now) and position:
-            self._outcomes.accepted(request, key, position)
+            self.line.accepted(work, position)
 
     def refuse(self, request: Incoming, error: RequestError) -> None:
         """What it needs besides a model is not to be had."""
-        self._refuse(request, NO_MODEL, error)
+        if self._is_open(request):
+            self._refuse(request, NO_MODEL, error)
+
+    def _is_open(self, request: Incoming) -> bool:
+        """Whether it has no outcome yet; it is not awaited any more."""
+        for work in self._awaited.find(request.head.request_id):
+            if work.meta is request:
+                self._awaited.close(work)
+        return not request.ended
+
+    def _give_up(self, work: Work, code: Code, message: str) -> None:
+        """End a request whose inputs are fetched."""
+        request = cast("Incoming", work.meta)
+        self._awaited.close(work)
+        self._refuse(request, NO_MODEL, RequestError(code, message))
+
+    def _deadline(self, request: Incoming) -> float:
+        """When it is late, by the clock of its partition (monotonic s). Raises RequestError."""
+        asked_ms = request.head.timeout_ms
+        timeout_ms = self._timeout_ms if asked_ms is None else asked_ms
+        if timeout_ms <= 0:
+            raise RequestError(
+                Code.INVALID_INPUT, "timeout_ms must be above 0, or null for the default"
+            )
+        partition = (request.record.topic, request.record.partition)
+        return self._clock.monotonic_at(request.asked_ms + timeout_ms, partition)
 
     def _refuse(self, request: Incoming, key: ModelKey, error: RequestError) -> None:
         why: RequestError | None = error
         if error.code in (Code.UNKNOWN_MODEL, Code.CANNOT_BE_SERVED):
             why = self.elsewhere(request, error)
+        request.ended = True
         if why:
-            self._outcomes.failed(request, key, why, timings(request, self._clock), 1)
+            self._outcomes.failed(
+                request, key, why, timings(request, self._clock), 1 + request.retries
+            )
 
-    def _was_cancelled(self, request: Incoming) -> bool:
-        """Whether it was cancelled before it was read; a replay only by what came after it."""
-        at_ms = self._cancelled.get(request.head.request_id)
-        return at_ms is not None and (request.run == 1 or at_ms >= request.asked_ms)
+    def is_cancelled(self, request: Incoming) -> bool:
+        """Whether it was cancelled, as far as that was heard."""
+        return self._cancels.hit(request)
 
-    def cancel(self, request_id: str, at_ms: float = inf) -> None:
-        """End the request wherever it is; also one that has not been read yet.
+    def cancel(self, request_id: str, cancel: Cancel = ALL) -> None:
+        """End the requests that are meant wherever they are; also those that are read later."""
+        self._cancels.add(request_id, cancel)
 
-        `at_ms`: when that was asked for, by the broker's clock (Unix ms).
-        """
-        self._cancelled[request_id] = at_ms
-        if len(self._cancelled) > _REMEMBERED_CANCELS:
-            self._cancelled.popitem(last=False)
-        self._scheduler.cancel(request_id, self._now())
+        def meant(work: Work) -> bool:
+            return cancel.hits(cast("Incoming", work.meta))
+
+        for work in filter(meant, self._awaited.find(request_id)):
+            self._give_up(work, Code.CANCELLED, "cancelled by request")
+        self._scheduler.cancel(request_id, self._now(), meant)
         self.arm()
 
     def drop(self, partitions: Set[Partition], *, started: bool) -> list[Record]:
-        """Forget the work of these partitions, without an outcome here; returns its records."""
+        """Forget the work of these partitions, without an outcome here; returns its records.
+
+        Whoever fetches inputs returns the records of those.
+        """
+        for work in [each for each in self._awaited if each.partition in partitions]:
+            self._awaited.close(work)
         dropped = self._scheduler.drop(partitions, self._now(), started=started)
         self.arm()
         return [cast("Incoming", work.meta).record for work in dropped]
@@ -161,6 +232,7 @@ class Service:
 
     def close(self) -> None:
         """Load nothing any more: the workers are about to stop, and their exits bring no others."""
+        self.line.close()
         self._scheduler.close()
 
     def arm(self) -> None:
@@ -169,14 +241,19 @@ class Service:
             self._alarm.cancel()
             self._alarm = None
         now = self._now()
-        due = self._scheduler.next_wake(now)
-        if due is not None:
+        wake = self._scheduler.next_wake(now)
+        due = min(inf if wake is None else wake, self._awaited.next_deadline())
+        if due < inf:
             loop = asyncio.get_running_loop()
-            self._alarm = loop.call_later(max(0.0, due - now), self._tick)
+            self._alarm = loop.call_later(max(0.0, due - now), self.tick)
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Do what is due."""
         self._alarm = None
-        self._scheduler.tick(self._now())
+        now = self._now()
+        for work in self._awaited.expired(now):
+            self._give_up(work, Code.EXPIRED, "its deadline passed while its inputs were fetched")
+        self._scheduler.tick(now)
         self.arm()
 
     # Models --------------------------------------------------------------------------------------

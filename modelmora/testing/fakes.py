@@ -166,15 +166,21 @@ class FakeWorkers:
         for replica in self.loads:
             self._told().on_loaded(replica, {"private_bytes": private_bytes, **more}, 5.0)
 
-    def answer(self, number: int = 0, outputs: bytes = b"\x00", **settings: Parameter) -> None:
-        """The group ran: each item has these outputs."""
+    def answer(
+        self,
+        number: int = 0,
+        outputs: bytes = b"\x00",
+        run_ms: float = 1.0,
+        **settings: Parameter,
+    ) -> None:
+        """The group ran for so long: each item has these outputs."""
         group = self.groups[number]
         results = [
             ItemResult(index, outputs, None, 1.0, settings) for index in range(len(group.works))
         ]
         self._told().on_started(group.replica, group.id)
         self._told().on_results(group.replica, group.id, results)
-        self._told().on_group_done(group.replica, group.id, 1.0)
+        self._told().on_group_done(group.replica, group.id, run_ms)
 
     def _told(self) -> WorkerEvents:
         if self.events is None:

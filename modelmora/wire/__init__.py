@@ -1,6 +1,7 @@
 """Bytes to messages and back: Avro of the pinned schemas, single-object or Confluent's framing."""
 
 from modelmora.wire.codec import (
+    content_digest,
     decode_batch,
     decode_control,
     decode_event,
@@ -12,6 +13,7 @@ from modelmora.wire.codec import (
     decode_request_head,
     decode_result,
     decode_result_source,
+    decode_sample,
     encode_batch,
     encode_control,
     encode_event,
@@ -22,12 +24,15 @@ from modelmora.wire.codec import (
     encode_request,
     encode_result,
     encode_result_head,
+    encode_sample,
     readable_head,
     readable_request_id,
 )
 from modelmora.wire.framing import Framing, id_of, is_framed
 from modelmora.wire.ids import (
     MOST_RUNS,
+    NEAR_MS,
+    SKEW_MS,
     id_of_name,
     new_request_id,
     partition_of,
@@ -37,7 +42,10 @@ from modelmora.wire.ids import (
 
 __all__ = [
     "MOST_RUNS",
+    "NEAR_MS",
+    "SKEW_MS",
     "Framing",
+    "content_digest",
     "decode_batch",
     "decode_control",
     "decode_event",
@@ -49,6 +57,7 @@ __all__ = [
     "decode_request_head",
     "decode_result",
     "decode_result_source",
+    "decode_sample",
     "encode_batch",
     "encode_control",
     "encode_event",
@@ -59,6 +68,7 @@ __all__ = [
     "encode_request",
     "encode_result",
     "encode_result_head",
+    "encode_sample",
     "id_of",
     "id_of_name",
     "is_framed",

@@ -16,7 +16,10 @@ LIFE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """More of one request's output, steps done of so many, or, with neither, a sign of life."""
+    """More of one request's output, steps done of so many, or, with neither, a sign of life.
+
+    With text `step` is how many tokens gave it so far, and `steps` 0.
+    """
 
     index: int
     sequence: int
@@ -64,10 +67,12 @@ class Stream:
     def restart(self) -> None:
         """Its text is computed anew from here."""
         self._held: list[str] = []
+        self._tokens = 0
         self._behind = self.told.chunks > 0
 
     def add(self, text: str) -> None:
-        """More of the text."""
+        """More of the text: what a token gave."""
+        self._tokens += 1
         self._held.append(text)
 
     def chunks(self, now: float, *, last: bool = False) -> list[Chunk]:
@@ -82,7 +87,7 @@ class Stream:
             text = self._beyond_told(text)
         self._held, self._at = [], now
         pieces = range(0, len(text), CHUNK_CHARS)
-        return [self._next(text[at : at + CHUNK_CHARS]) for at in pieces]
+        return [self._next(text[at : at + CHUNK_CHARS], self._tokens) for at in pieces]
 
     def step(self, done: int, total: int, now: float) -> list[Chunk]:
         """So many steps are done, unless that was told a moment ago."""

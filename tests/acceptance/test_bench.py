@@ -58,7 +58,7 @@ RATED = {"base", "critical", "echo", "embed"}
     ("only", "names"),
     [
         pytest.param(RATED, RATES, marks=pytest.mark.faults),
-        ({"queue", "unload"}, {name for name in TIMES if name.startswith(("queue", "unload"))}),
+        ({"queue"}, {name for name in TIMES if name.startswith("queue")}),
         pytest.param({*ONLY} - RATED - MEASURED_ELSEWHERE, TIMES, marks=pytest.mark.faults),
         pytest.param({"cold"}, COLD, marks=pytest.mark.faults),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),

@@ -9,7 +9,9 @@
 4. No sample's committed offset passes a request that had no outcome in the log then (I2), unless
    it was handed on: then that holds for the record which did that.
 5. Every repeated outcome has its crash, see `repeats.py` (I3); exactly once, there are none.
-6. Every caller was told something, and it is what `results` says of the highest run there was.
+6. What was put off after a failure is what was read before, and tried at most once more
+   than that.
+7. Every caller was told something, and it is what `results` says of the highest run there was.
 """
 
 from __future__ import annotations
@@ -131,6 +133,7 @@ def judge(evidence: Evidence) -> Verdict:
         *_dead_letters(evidence, index),
         *_commits(evidence.samples, index),
         *_repeats(evidence),
+        *_retried(index),
         *_told(evidence, index),
     ]
     kinds = Counter(violation.kind for violation in violations)
@@ -140,6 +143,7 @@ def judge(evidence: Evidence) -> Verdict:
         "outcomes": len(evidence.outcomes),
         "dead_letters": len(evidence.dead_letters),
         "told": len(evidence.told),
+        "retries": sum(1 for each in evidence.requests if each.retries),
         "samples": len(evidence.samples),
         "lost": kinds["lost"],
         "contradicting": kinds["contradicting"],
@@ -225,7 +229,8 @@ def _commits(samples: tuple[Sample, ...], index: _Index) -> Iterator[Violation]:
     for partition in {p for sample in samples for p in sample.committed}:
         each = (s.committed.get(partition, 0) for s in samples)
         commits[partition] = list(accumulate(each, max))
-    handed_on = {request.origin for request in index.requests.values()}
+    found = index.requests.values()
+    handed_on = {place for each in found for place in (each.origin, each.before)}
     for request in index.requests.values():
         place = request.place
         if place in handed_on:
@@ -257,8 +262,21 @@ def _repeats(evidence: Evidence) -> Iterator[Violation]:
     yield from (Violation("repeated", each) for each in what)
 
 
+def _retried(index: _Index) -> Iterator[Violation]:
+    """Check 6."""
+    for request in index.requests.values():
+        before = index.requests.get(request.before) if request.before else None
+        if before is None:
+            continue
+        if (before.sha256, before.run) != (request.sha256, request.run):
+            yield Violation("altered", f"{request.place} is not {before.place}")
+        if not 0 <= request.retries - before.retries <= 1:
+            what = f"{request.place} was tried {request.retries} times, {before.retries} before"
+            yield Violation("retried", what)
+
+
 def _told(evidence: Evidence, index: _Index) -> Iterator[Violation]:
-    """Check 6. What a door says of itself is no word on the outcome."""
+    """Check 7. What a door says of itself is no word on the outcome."""
     delivery_s = DELIVERY_S[evidence.delivery]
     first: dict[str, dict[int, Outcome]] = defaultdict(dict)
     for found in index.outcomes.values():

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from modelmora.diagnostics.groups import Groups, served_models
+from modelmora.diagnostics.groups import Groups
+from modelmora.diagnostics.nodes import read_nodes
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound, Undecodable
 from modelmora.kafka.admin import Admin
@@ -200,4 +201,4 @@ def test_groups_and_doctor_tell_the_protocol_and_who_reads(world: World) -> None
 def test_wrong_bytes_on_the_registry_are_an_error_of_one_line(world: World) -> None:
     world.write("registry", b"nonsense", "k")
     with Reader(world.settings) as reader, pytest.raises(Undecodable):
-        served_models(reader, world.settings)
+        read_nodes(reader, world.settings)

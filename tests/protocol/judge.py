@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelmora.agents.partitions.ledger import read_metadata
-from modelmora.agents.partitions.places import read_at, unsigned
+from modelmora.agents.partitions.places import unsigned
 from modelmora.kafka.batches import Partition
+from modelmora.serving.request import place_read
 from tests.protocol.broker import LANE, Broker, Key, Stored
 
 Place = tuple[int, int]
@@ -43,7 +44,8 @@ class Judge:
         found, name = stored.outcome, stored.name
         assert found
         assert name
-        place = read_at(stored.headed) or (found.source.partition, found.source.offset)
+        at = place_read(stored.headed) or found.source
+        place = at.partition, at.offset
         how = found.status.value, found.error.code.value if found.error else ""
         before = self.first.setdefault((name, place), how)
         if name in self.ended and not self.broker.lanes[LANE, place[0]].was_cut:

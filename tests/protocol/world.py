@@ -131,7 +131,7 @@ class World:
     def cancel(self, _: str, number: int) -> None:
         """Somebody gives up on a request."""
         for node in self._awake():
-            node.call(node.service.cancel, f"r{self.sent - number % 4}", float(self.broker.ms))
+            node.call(node.service.cancel, f"r{self.sent - number % 4}")
 
     def _awake(self) -> list[Node]:
         return [node for node in self.nodes.values() if not node.frozen]

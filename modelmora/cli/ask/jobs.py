@@ -17,7 +17,7 @@ from modelmora.cli.shared.options import (
 )
 from modelmora.cli.shared.output import clock, print_json, say, tell
 from modelmora.host.instance import Instance
-from modelmora.text import duration
+from modelmora.text import counted, duration
 
 app = typer.Typer(
     help="Requests that nobody waits for: submitted, looked at, taken back; each caller's own.",
@@ -106,6 +106,8 @@ def _lines(job: dict[str, Any]) -> list[str]:
         lines.append(f"starts in about {duration(job['estimate_ms'])}")
     if job.get("steps"):
         lines.append(f"step {job.get('step') or 0} of {job['steps']}")
+    elif job.get("step"):
+        lines.append(f"{counted(job['step'], 'token')} so far")
     lines += [
         f"{words} {clock(job[name])}"
         for name, words in (

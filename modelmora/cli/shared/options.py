@@ -116,6 +116,10 @@ PriorityOption = Annotated[
 PatienceOption = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="Give up after this long.")
 ]
+AllOption = Annotated[
+    bool,
+    typer.Option("--all", "-a", help="Of all nodes of the cluster; so too with its address."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _COMMON = {

@@ -20,6 +20,7 @@ from modelmora.client.kafka.subscription import (
     events_of,
     progress_of,
     results_of,
+    samples_of,
 )
 from modelmora.errors import NotFound, Unreachable
 from modelmora.kafka.pulse import Pulse
@@ -35,6 +36,7 @@ from modelmora.messages import (
     ControlVerb,
     InferenceResult,
     LifecycleEvent,
+    MetricSample,
     ProgressEvent,
     Status,
 )
@@ -212,6 +214,10 @@ class AsyncKafkaClient:
     async def events(self, **where: Unpack[Where]) -> Subscription[LifecycleEvent]:
         """What happens to models and nodes."""
         return await asyncio.to_thread(partial(events_of, self.settings, **where))
+
+    async def metrics(self, **where: Unpack[Where]) -> Subscription[MetricSample]:
+        """What nodes and gateways measure, as it comes."""
+        return await asyncio.to_thread(partial(samples_of, self.settings, **where))
 
     # Replies -------------------------------------------------------------------------------------
 

@@ -10,10 +10,10 @@ from typing import Generic, Self, TypedDict, TypeVar, Unpack
 from modelmora.errors import Undecodable
 from modelmora.kafka.reader import Reader, Record, Start
 from modelmora.kafka.topics import Topic
-from modelmora.messages import InferenceResult, LifecycleEvent, ProgressEvent
+from modelmora.messages import InferenceResult, LifecycleEvent, MetricSample, ProgressEvent
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import stay_quiet
-from modelmora.wire import decode_event, decode_progress, decode_result
+from modelmora.wire import decode_event, decode_progress, decode_result, decode_sample
 
 Message = TypeVar("Message")
 
@@ -136,3 +136,8 @@ def progress_of(settings: Settings, **where: Unpack[Where]) -> Subscription[Prog
 def events_of(settings: Settings, **where: Unpack[Where]) -> Subscription[LifecycleEvent]:
     """What happens to models and nodes."""
     return Subscription(settings, Topic.EVENTS, decode_event, **where)
+
+
+def samples_of(settings: Settings, **where: Unpack[Where]) -> Subscription[MetricSample]:
+    """What nodes and gateways measure."""
+    return Subscription(settings, Topic.METRICS, decode_sample, **where)

@@ -16,9 +16,16 @@ from modelmora.client.kafka.subscription import (
     events_of,
     progress_of,
     results_of,
+    samples_of,
 )
 from modelmora.client.loop import Loop
-from modelmora.messages import Content, InferenceResult, LifecycleEvent, ProgressEvent
+from modelmora.messages import (
+    Content,
+    InferenceResult,
+    LifecycleEvent,
+    MetricSample,
+    ProgressEvent,
+)
 from modelmora.messages.headers import LOCAL
 from modelmora.settings import Settings
 
@@ -103,6 +110,10 @@ class KafkaClient:
     def events(self, **where: Unpack[Where]) -> Subscription[LifecycleEvent]:
         """What happens to models and nodes."""
         return events_of(self._client.settings, **where)
+
+    def metrics(self, **where: Unpack[Where]) -> Subscription[MetricSample]:
+        """What nodes and gateways measure, as it comes."""
+        return samples_of(self._client.settings, **where)
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it on the client's loop and wait for it. Raises CallError (`forked`)."""

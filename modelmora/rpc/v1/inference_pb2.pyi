@@ -74,7 +74,7 @@ class InferEvent(_message.Message):
     def __init__(self, index: _Optional[int] = ..., request_id: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[InferResponse, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., end: _Optional[bool] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("stage", "model", "position", "estimate_ms", "attempt", "step", "steps", "text", "sequence")
+    __slots__ = ("stage", "model", "position", "estimate_ms", "attempt", "step", "steps", "text", "sequence", "loading")
     STAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +84,7 @@ class Progress(_message.Message):
     STEPS_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LOADING_FIELD_NUMBER: _ClassVar[int]
     stage: str
     model: str
     position: int
@@ -93,7 +94,8 @@ class Progress(_message.Message):
     steps: int
     text: str
     sequence: int
-    def __init__(self, stage: _Optional[str] = ..., model: _Optional[str] = ..., position: _Optional[int] = ..., estimate_ms: _Optional[float] = ..., attempt: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., text: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
+    loading: bool
+    def __init__(self, stage: _Optional[str] = ..., model: _Optional[str] = ..., position: _Optional[int] = ..., estimate_ms: _Optional[float] = ..., attempt: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., text: _Optional[str] = ..., sequence: _Optional[int] = ..., loading: _Optional[bool] = ...) -> None: ...
 
 class Chunk(_message.Message):
     __slots__ = ("output", "data")

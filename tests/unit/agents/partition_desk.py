@@ -23,6 +23,7 @@ from modelmora.testing.fakes import FakeReader, FakeRecord
 from modelmora.wire import encode_result
 
 TOPIC = "modelmora.requests.normal"
+SOON = "modelmora.retry.30s"
 LANE: Partition = (TOPIC, 0)
 OTHER: Partition = (TOPIC, 1)
 SINCE_MS = 50_000
@@ -52,6 +53,7 @@ class FakeStanding:
     ends: dict[Partition, tuple[int, int]] = field(default_factory=dict)
     written: dict[Partition, int] = field(default_factory=dict)
     outcomes: list[bytes] = field(default_factory=list)
+    put_off: list[Any] = field(default_factory=list)
     headers: dict[bytes, Sequence[tuple[str, bytes | None]]] = field(default_factory=dict)
     asked_since: list[int] = field(default_factory=list)
     failures: int = 0
@@ -80,6 +82,10 @@ class FakeStanding:
         return {p: self.written[p] for p in times if p in self.written}
 
     def read(self, topic: str, since_ms: int, take: Callable[[Any], None]) -> None:
+        if topic == SOON:
+            for message in self.put_off:
+                take(message)
+            return
         self.asked_since.append(since_ms)
         for value in self.outcomes:
             take(Message(value, self.headers.get(value, ())))
@@ -115,6 +121,7 @@ class Desk:
             on_batches=lambda _: None,
             on_due=self.on_due if exactly_once else None,
             on_odd=lambda *told: self.odd.append(told),
+            tiers=[SOON],
         )
         self.partitions.reader = self.reader
 

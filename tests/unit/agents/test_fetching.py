@@ -10,7 +10,7 @@ import pytest
 
 from modelmora.agents.fetching import Fetching
 from modelmora.errors import Code, RequestError
-from modelmora.messages import InferenceRequest, ObjectRef
+from modelmora.messages import InferenceRequest, Lane, ObjectRef
 from modelmora.serving import Incoming, Record
 from modelmora.testing.fakes import FakeRecord, incoming
 from modelmora.testing.objects import MemoryStore
@@ -30,12 +30,26 @@ class Desk:
         self.accepted: list[Incoming] = []
         self.refused: list[RequestError] = []
         self.ended: set[int] = set()
-        self.open_bytes = 0
+        self.inline_bytes = 0
+        self.weights: dict[int, int] = {}
         self.fetching = Fetching(self.objects, self, self, LIMIT)
         self._offset = 0
 
+    def room(self, lane: Lane) -> int:
+        weights = (size for at, size in self.weights.items() if at not in self.ended)
+        return LIMIT - self.inline_bytes - sum(weights)
+
+    def weigh(self, record: Record, size: int) -> None:
+        self.weights[record.offset] = size
+
+    def weighs(self, record: Record) -> bool:
+        return record.offset in self.weights.keys() - self.ended
+
     def owes(self, record: Record) -> bool:
         return record.offset not in self.ended
+
+    def awaits(self, request: Incoming) -> bool:
+        return not request.ended
 
     def accept(self, request: Incoming) -> None:
         self.accepted.append(request)
@@ -49,11 +63,14 @@ class Desk:
     def ref(self, size: int = SIZE, content: bytes = b"x", principal: str = "local") -> ObjectRef:
         return self.objects.put(content * size, "application/octet-stream", principal)
 
-    def ask(self, *inputs: Any, model: str = "echo") -> bool:
+    def request(self, *inputs: Any, model: str = "echo") -> Incoming:
         self._offset += 1
         value = encode_request(InferenceRequest("r", model, inputs))
         record = FakeRecord(offset=self._offset, value=value)
-        return self.fetching.takes(incoming("r", model, record=record))
+        return incoming("r", model, record=record)
+
+    def ask(self, *inputs: Any, model: str = "echo") -> bool:
+        return self.fetching.takes(self.request(*inputs, model=model))
 
     def inputs(self) -> list[Any]:
         return [decode_request(request.value).inputs for request in self.accepted]
@@ -142,16 +159,16 @@ async def test_a_model_has_its_share_and_others_go_on() -> None:
 
 async def test_what_waits_inline_leaves_less_room_but_never_none() -> None:
     desk = Desk()
-    desk.open_bytes = LIMIT - SIZE
+    desk.inline_bytes = LIMIT - SIZE
     assert desk.ask(desk.ref())
     assert desk.ask(desk.ref(), model="other")
     # Both are looked at in the same turn of the loop, before anything can have been fetched.
     await until(lambda: bool(desk.accepted))
     assert desk.fetching.held_bytes == SIZE
-    desk.open_bytes -= SIZE
+    desk.inline_bytes -= SIZE
     await until(lambda: len(desk.accepted) == 2)
     assert desk.fetching.held_bytes == 2 * SIZE
-    desk.open_bytes = 2 * LIMIT
+    desk.inline_bytes = 2 * LIMIT
     desk.ended |= {1, 2}
     assert desk.ask(desk.ref())
     await until(lambda: len(desk.accepted) == 3)
@@ -164,6 +181,7 @@ async def test_one_larger_than_the_limit_goes_alone() -> None:
     await until(lambda: len(desk.accepted) == 1)
     desk.ended.add(1)
     await until(lambda: len(desk.accepted) == 2)
+    assert desk.weights == {1: SIZE, 2: LIMIT}, "it closes no lane by itself"
 
 
 async def test_what_is_dropped_is_forgotten() -> None:
@@ -189,3 +207,36 @@ async def test_what_is_dropped_is_forgotten() -> None:
     assert desk.ask(desk.ref())
     await until(lambda: bool(desk.accepted))
     assert [request.record.offset for request in desk.accepted] == [5]
+
+
+async def test_what_was_shed_counts_no_more_and_comes_again() -> None:
+    desk = Desk()
+    for number in range(2):
+        assert desk.ask(desk.ref(content=bytes([number])))
+    await until(lambda: len(desk.accepted) == 2)
+    desk.weights.clear()
+    desk._offset = 0
+    for number in range(2):
+        assert desk.ask(desk.ref(content=bytes([number])))
+    await until(lambda: len(desk.accepted) == 4)
+    assert desk.fetching.held_bytes == 2 * SIZE
+
+
+async def test_what_has_ended_meanwhile_is_fetched_no_further() -> None:
+    desk = Desk()
+    first, second = desk.ref(), desk.ref()
+    desk.store.down()
+    desk.store.asked = 0
+    requests = [desk.request(first), desk.request(second)]
+    assert all(desk.fetching.takes(request) for request in requests)
+    await until(lambda: desk.store.asked > 0)
+    requests[0].ended = True
+    desk.store.fault = None
+    await until(lambda: bool(desk.accepted and desk.refused))
+    assert desk.accepted == requests[1:]
+    assert [error.code for error in desk.refused] == [Code.CANCELLED], "which its taker ignores"
+    ended = desk.request(first)
+    ended.ended = True
+    desk.store.asked = 0
+    assert desk.fetching.takes(ended)
+    assert desk.store.asked == 0

@@ -54,6 +54,31 @@ def test_each_lane_has_its_share_and_opens_at_half_of_it() -> None:
         assert taken.gated == gated
 
 
+def test_what_was_fetched_counts_for_the_lanes_and_not_for_its_partition() -> None:
+    low, normal = ("low", 0), ("normal", 0)
+    taken = intake(low, normal, node_bytes=1_000_000, partition_bytes=100_000)
+    held = record(0, 1_800, 0, "low")
+    taken.begin(held)
+    room = taken.room(Lane.LOW)
+    taken.weigh(held, room)
+    assert (taken.gated, taken.room(Lane.LOW)) == (set(), 0)
+    taken.begin(record(1, 1_800, 0, "low"))
+    assert taken.gated == set(), "it may hold a little, as everybody may"
+    taken.begin(record(0, 300_000))
+    taken.weigh(record(0, 300_000), 1)
+    assert taken.to_shed() == {low}, "what was fetched leaves for the sake of a higher lane"
+    taken.shed([held])
+    assert taken.open_bytes == 1_800 + 300_000 + 1
+    assert taken.follows(low, 1, 0)
+    assert taken.begin(held)
+    taken.weigh(held, 5)
+    taken.done(held)
+    taken.weigh(held, 7)
+    assert taken.open_bytes == 1_800 + 300_000 + 1, "what is answered weighs nothing"
+    taken.revoke([low, normal])
+    assert taken.open_bytes == 0
+
+
 def test_a_partition_that_holds_nothing_is_read_however_full_the_node_is() -> None:
     """So nobody starves: a little of everything waits here and ages."""
     taken = intake(A, B, ("low", 0), node_bytes=1_000_000)

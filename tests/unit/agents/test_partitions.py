@@ -10,7 +10,14 @@ from modelmora.agents.partitions.beginning import Oddity
 from modelmora.agents.partitions.ledger import metadata_of, read_metadata
 from modelmora.agents.partitions.takeover import SLACK_MS
 from modelmora.kafka.batches import Partition
-from tests.unit.agents.partition_desk import LANE, OTHER, SINCE_MS, Desk, outcome, record
+from tests.unit.agents.partition_desk import (
+    LANE,
+    OTHER,
+    SINCE_MS,
+    Desk,
+    outcome,
+    record,
+)
 
 
 @pytest.fixture
@@ -39,23 +46,6 @@ async def test_outcomes_written_since_the_commit_are_given_no_second_time(desk: 
         False,
         True,
     ]
-
-
-async def test_what_was_handed_on_counts_where_it_was_read(desk: Desk) -> None:
-    """Its source is only what its header said: whoever lies there passes over no other request."""
-    desk.standing.commits = {LANE: (7, f"mm2:{SINCE_MS}:")}
-    answer = outcome(7)
-    desk.standing.outcomes = [answer]
-    desk.standing.headers = {answer: [("other", None), ("modelmora-read-at", b"0 9")]}
-    await desk.own(LANE)
-    first, ninth = record(7), record(9)
-    assert desk.intake.begin(first)
-    assert not desk.intake.begin(ninth)
-    assert desk.intake.is_answered(first, "id")
-    assert not desk.intake.is_answered(first, "another")
-    assert not desk.intake.is_answered(record(8), "id")
-    desk.intake.revoke([LANE])
-    assert not desk.intake.is_answered(first, "id")
 
 
 async def test_what_the_bitmap_says_is_done_too(desk: Desk) -> None:

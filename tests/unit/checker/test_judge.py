@@ -321,3 +321,29 @@ def test_a_caller_is_told_the_highest_run(code: str, at: float, kinds: list[str]
     told = (Told("failed", code, "told", at=at),)
     outcomes = (OUTCOMES[0], first, OUTCOMES[2], second)
     assert _kinds(replace(REPLAYED, outcomes=outcomes, told=told, samples=())) == kinds
+
+
+def test_what_was_put_off_is_what_was_read_before() -> None:
+    first = _request(0, "good")
+    there = Place("m.retry.30s", 1, 0)
+    again = replace(first, place=there, origin=first.place, before=first.place, retries=1)
+    clean = Evidence((_expected(first),), (first, again), (_outcome(0, "good", 0),), ())
+    assert judge(clean).violations == ()
+    assert judge(clean).counts["retries"] == 1
+    for wrong in (replace(again, retries=2), replace(again, sha256="other")):
+        (found,) = judge(replace(clean, requests=(first, wrong))).violations
+        assert found.kind in ("retried", "altered")
+
+
+def test_a_place_from_where_it_was_put_off_again_may_be_passed() -> None:
+    first = _request(0, "good")
+    soon, later = Place("m.retry.30s", 0, 5), Place("m.retry.5m", 0, 0)
+    one = replace(first, place=soon, origin=first.place, before=first.place, retries=1)
+    two = replace(one, place=later, before=soon, retries=2)
+    sample = Sample({(LANE, 0): 1, soon[:2]: 6}, {(RESULTS, 0): 0})
+    evidence = Evidence(
+        (_expected(first),), (first, one, two), (_outcome(0, "good", 0),), (), (sample,)
+    )
+    assert judge(evidence).violations == ()
+    (found,) = judge(replace(evidence, requests=(first, one))).violations
+    assert found.kind == "commit"

@@ -159,22 +159,14 @@ def test_a_dropped_request_does_not_come_back_after_a_crash() -> None:
 def test_the_estimate_counts_what_is_ahead_and_what_was_measured() -> None:
     world = World(Policy(group_requests=1))
     world.serve(A)
-    assert world.submit()[1] == Position(0, None)
+    assert world.submit()[1] == Position(0, 0.0), "nothing is ahead, which is known"
+    assert world.submit()[1] == Position(1, None), "nobody knows how long the first takes"
+    world.finish(run_ms=40)
     world.finish(run_ms=40)
     assert world.submit()[1] == Position(0, 0.0)
     assert world.submit(lane=Lane.LOW)[1] == Position(1, 0.040)
     assert world.submit(lane=Lane.LOW)[1] == Position(2, 0.080)
     assert world.submit(lane=Lane.CRITICAL)[1] == Position(2, 0.080)
-
-
-def test_the_estimate_of_a_cold_model_includes_its_load() -> None:
-    world = World()
-    world.serve(A)
-    world.send()
-    world.finish(run_ms=40)
-    world.scheduler.unload(A, world.now)
-    world.exit()
-    assert world.submit()[1] == Position(0, 0.2)
 
 
 def test_timings_tell_waiting_from_loading() -> None:

@@ -111,11 +111,14 @@ def test_the_wait_that_is_told_counts_the_slots() -> None:
     world = stepped(slots=4)
     world.send()
     end(world, "r1")
-    for _ in range(7):
+    for _ in range(4):
         world.send()
-    position = world.scheduler.position(A, Lane.NORMAL)
-    assert position.ahead == 7
-    assert position.wait_s == pytest.approx(7 * 0.05 / 4)
+        world.begin()
+    told = [position for _, position in (world.submit() for _ in range(6))]
+    assert [position and position.ahead for position in told] == [4, 5, 6, 7, 8, 9]
+    assert [position and position.wait_s for position in told] == pytest.approx(
+        [0.05] * 4 + [0.1] * 2
+    )
 
 
 def live_on(world: World, poison: set[str]) -> None:

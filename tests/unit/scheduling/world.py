@@ -139,6 +139,8 @@ class World:
         timeout: float | None = None,
         partition: Hashable = 0,
         keep_alive: float | None = None,
+        shape: Hashable = None,
+        principal: str = "",
     ) -> Work:
         """Submit one request."""
         work, _ = self.submit(
@@ -150,6 +152,8 @@ class World:
             timeout=timeout,
             partition=partition,
             keep_alive=keep_alive,
+            shape=shape,
+            principal=principal,
         )
         return work
 
@@ -164,15 +168,17 @@ class World:
         timeout: float | None = None,
         partition: Hashable = 0,
         keep_alive: float | None = None,
+        shape: Hashable = None,
+        principal: str = "",
     ) -> tuple[Work, Position | None]:
         """Submit one request; also what it is told."""
         deadline = None if timeout is None else self.now + timeout
         number = len(self.sent) + 1
         name = name or f"r{number}"
         work = Work(name, key, lane, batch, size, self.now, deadline, b"", (0, number), partition)
-        work.keep_alive_s = keep_alive
+        work.keep_alive_s, work.shape, work.principal = keep_alive, shape, principal
         self.sent.append(work)
-        position = self.scheduler.position(key, lane)
+        position = self.scheduler.waits.position(work, self.now)
         return work, position if self.scheduler.submit(work, self.now) else None
 
     def wait(self, seconds: float) -> None:
@@ -204,6 +210,11 @@ class World:
         answers = [Answer(index) for index in chosen]
         self.scheduler.on_results(replica, group.id, answers, self.now)
         return group
+
+    def begin(self, key: ModelKey = A) -> None:
+        """The child says that it works on its first group."""
+        replica = self.replica(key)
+        self.scheduler.on_started(replica, self.children[replica].groups[0].id, self.now)
 
     def done(self, key: ModelKey = A, run_ms: float = 5.0) -> Group:
         """The child reports its first group as done."""

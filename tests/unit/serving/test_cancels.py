@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from modelmora.errors import Code, RequestError
+from modelmora.serving import Cancel
 from modelmora.testing.fakes import UNIX_MS, FakeRecord, incoming
 from tests.unit.serving.rig import Hall
 
@@ -14,8 +18,8 @@ async def test_a_cancel_may_come_before_its_request(hall: Hall) -> None:
 
 
 async def test_a_cancel_of_before_a_replay_is_not_for_it(hall: Hall) -> None:
-    hall.service.cancel("r1", UNIX_MS - 1)
-    hall.service.cancel("r2", UNIX_MS)
+    hall.service.cancel("r1", Cancel(UNIX_MS - 1))
+    hall.service.cancel("r2", Cancel(UNIX_MS))
     for request_id in ("r1", "r2"):
         request = incoming(request_id)
         request.run = 2
@@ -35,6 +39,7 @@ async def test_a_cancel_ends_what_waits_and_what_runs(hall: Hall) -> None:
     assert hall.workers.cancels == [(group.id, 0)]
     hall.workers.answer()
     assert len(hall.told) == 2, "its answer comes too late"
+    assert hall.service.listener.late_results == 1
 
 
 async def test_both_records_of_one_id_are_cancelled(hall: Hall) -> None:
@@ -50,3 +55,56 @@ async def test_only_so_many_cancels_are_remembered(hall: Hall) -> None:
     hall.service.accept(incoming("r0"))
     hall.service.accept(incoming("r100000"))
     assert hall.told == [("failed", "r100000", "cancelled")]
+
+
+async def test_what_expires_while_it_runs_ends_once_and_its_result_is_counted_as_late(
+    hall: Hall,
+) -> None:
+    hall.service.accept(incoming("r1", timeout_ms=1000))
+    hall.workers.loaded()
+    hall.time.now += 1
+    hall.workers.answer()
+    hall.workers.answer()
+    assert hall.told == [("failed", "r1", "expired")]
+    assert hall.service.listener.late_results == 2, "also of a group that is done"
+
+
+async def test_inputs_that_are_fetched_can_be_waited_for_no_longer(hall: Hall) -> None:
+    requests = [incoming(f"r{number}", timeout_ms=number * 1000) for number in range(1, 4)]
+    assert all(hall.service.awaits(request) for request in requests)
+    hall.service.arm()
+    hall.service.cancel("r2")
+    assert hall.told == [("failed", "r2", "cancelled")]
+    hall.time.now += 1
+    hall.service.tick()
+    assert hall.told[1:] == [("failed", "r1", "expired")]
+    assert [request.ended for request in requests] == [True, True, False]
+    for request in requests:
+        hall.service.accept(request)
+    hall.service.refuse(requests[1], RequestError(Code.INVALID_INPUT, "gone"))
+    assert len(hall.told) == 2, "whatever comes of their inputs"
+    hall.workers.loaded()
+    hall.workers.answer()
+    assert hall.told[2:] == [("completed", "r3", "")]
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1, 1])
+async def test_what_has_ended_is_not_fetched(hall: Hall, timeout_ms: int) -> None:
+    hall.time.now += 1
+    assert not hall.service.awaits(incoming("r1", timeout_ms=timeout_ms))
+    hall.service.cancel("r2")
+    assert not hall.service.awaits(incoming("r2"))
+    code = "expired" if timeout_ms > 0 else "invalid_input"
+    assert hall.told == [("failed", "r1", code), ("failed", "r2", "cancelled")]
+
+
+async def test_what_goes_to_another_node_while_it_is_fetched_has_no_outcome_here(
+    hall: Hall,
+) -> None:
+    request = incoming("r1", timeout_ms=1000)
+    assert hall.service.awaits(request)
+    hall.service.drop({("modelmora.requests.normal", 0)}, started=True)
+    hall.service.cancel("r1")
+    hall.time.now += 1
+    hall.service.tick()
+    assert hall.told == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,7 +85,62 @@ def test_a_long_silence_is_bridged_until_something_newer_is_heard() -> None:
     assert clock.now_ms(B) == UNIX_MS + HOUR_MS
 
 
-@given(st.lists(st.tuples(st.floats(0, 40), st.integers(0, 10**6), st.integers(0, 2))))
+def test_a_record_with_an_earlier_time_puts_its_partition_right_at_once() -> None:
+    clock = BrokerClock(FakeTime())
+    clock.heard(UNIX_MS + HOUR_MS, A, 7)
+    clock.heard(UNIX_MS, A, 8)
+    assert clock.now_ms(A) == UNIX_MS
+    clock.acknowledged(UNIX_MS + HOUR_MS, R, 3)
+    clock.acknowledged(UNIX_MS, R, 4)
+    assert clock.now_ms(A) == clock.now_ms() == UNIX_MS
+
+
+def test_what_is_read_again_puts_nothing_back() -> None:
+    clock = BrokerClock(FakeTime())
+    clock.heard(UNIX_MS, A, 7)
+    clock.heard(UNIX_MS - HOUR_MS, A, 6)
+    assert clock.now_ms(A) == UNIX_MS
+
+
+def test_a_broker_that_is_ahead_for_good_ends_no_requests_of_another() -> None:
+    """Whose partitions may have had no write, or only some that were long ago."""
+    leaders: dict[Hashable, int] = {A: 1, R: 1, B: 2, S: 2}
+    clock = BrokerClock(FakeTime(), leaders.__getitem__)
+    clock.acknowledged(UNIX_MS + HOUR_MS, S)
+    clock.heard(UNIX_MS, A)
+    assert clock.now_ms(A) == UNIX_MS, "the only one that has acknowledged anything"
+    assert clock.now_ms(B) == UNIX_MS + HOUR_MS
+    clock.acknowledged(UNIX_MS, R)
+    assert (clock.now_ms(A), clock.now_ms(B)) == (UNIX_MS, UNIX_MS + HOUR_MS)
+    assert clock.now_ms() == UNIX_MS
+
+
+def test_a_broker_that_is_behind_for_good_keeps_no_late_requests_of_another_alive() -> None:
+    leaders: dict[Hashable, int] = {A: 1, R: 1, B: 2, S: 2}
+    clock = BrokerClock(FakeTime(), leaders.__getitem__)
+    clock.acknowledged(UNIX_MS - HOUR_MS, S)
+    clock.acknowledged(UNIX_MS, R)
+    clock.heard(UNIX_MS - HOUR_MS, A)
+    assert clock.now_ms(A) == UNIX_MS
+
+
+def test_where_two_brokers_agree_a_third_is_believed_to_be_no_later() -> None:
+    leaders: dict[Hashable, int] = {("lane", 2): 3, R: 1, S: 2}
+    clock = BrokerClock(FakeTime(), leaders.__getitem__)
+    clock.acknowledged(UNIX_MS, R)
+    clock.acknowledged(UNIX_MS + HOUR_MS, S)
+    clock.heard(UNIX_MS - HOUR_MS, ("lane", 2))
+    assert clock.now_ms(("lane", 2)) == UNIX_MS
+
+
+def test_a_topic_without_times_tells_none() -> None:
+    clock = BrokerClock(FakeTime())
+    clock.acknowledged(UNIX_MS, R, 1)
+    clock.acknowledged(0, R, 2)
+    assert clock.now_ms() == UNIX_MS
+
+
+@given(st.lists(st.tuples(st.floats(0, 40), st.integers(1, 10**6), st.integers(0, 2))))
 def test_it_shows_the_newest_of_the_last_minute(heard: list[tuple[float, int, int]]) -> None:
     """At least all of the last half minute, at most all of the last minute."""
     time = FakeTime(0.0)

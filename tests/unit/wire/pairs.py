@@ -74,6 +74,13 @@ PAIRS = (
         strategies.registry_records,
     ),
     Pair(
+        "metric_sample",
+        messages.MetricSample,
+        wire.encode_sample,
+        wire.decode_sample,
+        strategies.metric_samples,
+    ),
+    Pair(
         "control_command",
         messages.ControlCommand,
         wire.encode_control,

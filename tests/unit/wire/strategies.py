@@ -22,6 +22,7 @@ from modelmora.messages import (
     InferenceResult,
     JobRecord,
     LifecycleEvent,
+    MetricSample,
     ObjectRef,
     ProgressEvent,
     ProgressStage,
@@ -138,6 +139,14 @@ registry_records = st.builds(
     partitions=st.lists(ints, max_size=3).map(tuple),
     details=texts,
     declaration=st.none() | texts,
+)
+metric_samples = st.builds(
+    MetricSample,
+    node=texts,
+    time=longs,
+    name=texts,
+    value=doubles,
+    labels=st.dictionaries(texts, texts, max_size=3),
 )
 control_commands = st.builds(ControlCommand, st.sampled_from(ControlVerb), texts, texts)
 

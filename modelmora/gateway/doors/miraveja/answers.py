@@ -78,7 +78,7 @@ def told(job: Job, event: ProgressEvent | None) -> dict[str, Any]:
 
 def _state(job: Job) -> str:
     match job.state:
-        case JobState.QUEUED:
+        case JobState.QUEUED | JobState.LOADING:
             return "waiting"
         case JobState.PROCESSING:
             return "running"
@@ -86,8 +86,10 @@ def _state(job: Job) -> str:
             return "done"
         case JobState.CANCELLED:
             return "withdrawn"
-    stopped = job.error and job.error.code in (Code.STOPPED, Code.STOPPING)
-    return "stopped_before_completion" if stopped else "failed"
+        case JobState.STOPPED:
+            return "stopped_before_completion"
+    stopping = job.error and job.error.code is Code.STOPPING
+    return "stopped_before_completion" if stopping else "failed"
 
 
 def status_of(
@@ -95,7 +97,7 @@ def status_of(
 ) -> dict[str, Any]:
     """How a request stands; `result` is its outcome where it is completed and still held."""
     failure = None
-    if job.state is JobState.FAILED:
+    if job.state.ended and job.state not in (JobState.COMPLETED, JobState.CANCELLED):
         error = job.error
         failure, _ = refusal_of(
             Refusal(error.code, error.message, retry_after_ms=error.retry_after_ms)

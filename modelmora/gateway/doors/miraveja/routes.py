@@ -119,7 +119,7 @@ async def _submit(hall: Hall, record: RegistryRecord, ask: Ask) -> Response:
     """The first answer: what its node says of it, or, after a while, that it is written."""
     job = await hall.submit(ask)
     job, event = await _heard(hall.watch(job.request_id), FIRST_S, job, first=True)
-    if job.state is JobState.FAILED and job.error:
+    if job.error and job.state is not JobState.CANCELLED:
         error = job.error
         raise Refusal(error.code, error.message, retry_after_ms=error.retry_after_ms)
     standing = answers.told(job, event)

@@ -225,7 +225,7 @@ class JobAnswer(BaseModel):
     state: JobState
     position: int | None = Field(description="Requests ahead of it")
     estimate_ms: float | None = Field(description="How long until it starts")
-    step: int | None
+    step: int | None = Field(description="Steps that are done; without `steps` tokens of a text")
     steps: int | None
     progress: float | None = Field(description="`step` of `steps`, 0 to 1")
     submitted_at: int

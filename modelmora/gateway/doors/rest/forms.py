@@ -146,6 +146,7 @@ def progress_form(event: ProgressEvent) -> dict[str, Any]:
         "attempt": event.attempt,
         "step": event.step,
         "steps": event.steps,
+        "loading": event.loading or None,
     }
     if event.chunk is not None:
         told |= {"sequence": event.sequence, "text": event.chunk.decode("utf-8", "replace")}

@@ -249,9 +249,10 @@ async def answered(job: Job) -> Job:
         (JobState.PROCESSING, None, "running", None),
         (JobState.CANCELLED, Code.CANCELLED, "withdrawn", None),
         (JobState.FAILED, Code.WORKER_CRASH, "failed", "failed_during_generation"),
-        (JobState.FAILED, Code.EXPIRED, "failed", "failed_during_generation"),
+        (JobState.EXPIRED, Code.EXPIRED, "failed", "failed_during_generation"),
         (JobState.FAILED, Code.INVALID_INPUT, "failed", "invalid_request"),
-        (JobState.FAILED, Code.STOPPED, "stopped_before_completion", "stopping"),
+        (JobState.FAILED, Code.STOPPING, "stopped_before_completion", "stopping"),
+        (JobState.STOPPED, Code.STOPPED, "stopped_before_completion", "stopping"),
     ],
 )
 async def test_each_state_has_its_word(
@@ -273,7 +274,7 @@ async def test_each_state_has_its_word(
 async def test_position_and_wait_follow_what_is_told(
     hall: FakeHall, client: httpx.AsyncClient
 ) -> None:
-    told(hall, "r", JobState.QUEUED, position=4, estimate_ms=1500.0)
+    told(hall, "r", JobState.LOADING, position=4, estimate_ms=1500.0)
     found = (await client.get("/requests/r")).json()
     assert (found["position"], found["estimatedWaitSeconds"]) == (5, 2)
     told(hall, "r", JobState.QUEUED)
