@@ -15,7 +15,7 @@ from modelmora.kafka.writing import outbox, publisher
 from tests.protocol.judge import Violation
 from tests.protocol.world import Clock, Step, World, schedule
 
-LENGTH = 120
+LENGTH = 60
 T = TypeVar("T")
 
 

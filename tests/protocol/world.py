@@ -12,7 +12,7 @@ from modelmora.messages import InferenceRequest
 from modelmora.messages.headers import HANDED_ON, RUN
 from modelmora.serving import HandedOn
 from modelmora.wire import decode_request_head, encode_request, read_run
-from tests.protocol.broker import LETTERS, PARTITIONS, RESULTS, Broker
+from tests.protocol.broker import LANE, LETTERS, PARTITIONS, RESULTS, Broker
 from tests.protocol.judge import Judge, Violation
 from tests.protocol.node import Handed, Node
 
@@ -105,11 +105,15 @@ class World:
 
     def send(self, _: str, number: int) -> None:
         """A request more."""
-        log = self.broker.lanes[PARTITIONS[number % 2]]
-        if log.unseen and log.end + 1 >= log.unseen:
-            return  # assumed: a log that was cut is looked at before it has grown so far again
+        if not self._has_room(PARTITIONS[number % 2]):
+            return
         self.sent += 1
         self._append_request(PARTITIONS[number % 2], request(self.sent, number // 2), ())
+
+    def _has_room(self, partition: Partition) -> bool:
+        """Assumed: a log that was cut is looked at before it has grown as far again."""
+        log = self.broker.lanes.get(partition)
+        return log is None or not log.unseen or log.end + 1 < log.unseen
 
     def _append_request(self, partition: Partition, value: bytes, headers: Any) -> None:
         stored = self.broker.append(*partition, value, headers)
@@ -121,6 +125,8 @@ class World:
         """A dead letter, or an expired request, is put back as the next run of its id."""
         log = self.broker.lanes[PARTITIONS[number % 2]].records
         record = log[number % len(log)] if log else None
+        if not self._has_room(PARTITIONS[number % 3 % 2]):
+            return
         if record and record.name and record.name in self.judge.ended and record.name[1] < 3:
             run = record.name[0], record.name[1] + 1
             everywhere = [each for lane in self.broker.lanes.values() for each in lane.records]
@@ -139,6 +145,7 @@ class World:
     def poll(self, name: str, _: int = 0) -> None:
         """The group's reader has a turn."""
         if (node := self.nodes.get(name)) and not node.frozen:
+            node.call(node.partitions.on_logs, {LANE: self.broker.log_name})
             node.member.poll()
             node.call(node.requests.regate)
 
@@ -165,7 +172,11 @@ class World:
     def append(self, name: str, number: int = 0) -> None:
         """The broker takes what a producer has sent; a node may be frozen meanwhile."""
         if node := self.nodes.get(name):
-            waiting = {one.topic: one for one in reversed(node.wire.handed) if not one.stored}
+            waiting = {
+                one.topic: one
+                for one in reversed(node.wire.handed)
+                if not one.stored and self._has_room((one.topic, one.partition))
+            }
             if waiting:
                 self._take(node, [*waiting.values()][number % len(waiting)])
 
@@ -218,7 +229,8 @@ class World:
         """A node is gone; what it has sent may still arrive."""
         if self._is_calm() and (node := self.nodes.pop(name, None)):
             for handed in [one for one in node.wire.handed if not one.stored][: number % 4]:
-                self._take(node, handed)
+                if self._has_room((handed.topic, handed.partition)):
+                    self._take(node, handed)
 
     def freeze(self, name: str, _: int) -> None:
         """A node stands still."""
@@ -257,7 +269,12 @@ class World:
         return max(0, *read, *(each + 1 for each in self.judge.committed(partition)))
 
     def remake(self, _: str, number: int) -> None:
-        """The lane is deleted and made anew, which its owners see when they look."""
+        """The lane is deleted and made anew."""
+        if self._is_calm():
+            self.broker.log_name += "+"
+            for partition, log in self.broker.lanes.items():
+                log.unseen, log.was_cut, log.looked = self._reach(partition), True, 0.0
+                log.records.clear()
 
     # The end -------------------------------------------------------------------------------------
 
@@ -283,7 +300,7 @@ class World:
         for _ in range(20):
             if not node.work():
                 break
-        while node.wire.handed:
+        for _ in range(len(node.wire.handed) * 2):
             self.append(name)
             self.acknowledge(name)
         self.commit(name)
