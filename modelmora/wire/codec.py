@@ -253,9 +253,8 @@ def readable_head(value: bytes | None) -> RequestHead | None:
 def content_digest(principal: str, head: RequestHead, value: bytes) -> str:
     """What of whom is asked, as 32 hexadecimal digits of BLAKE2b (RFC 7693).
 
-    `value` is in single-object encoding, `head` what was decoded of it. The id, the time allowed
-    and whether progress is told do not count, nor where an object lies and for how long (unless
-    there are 64 KiB before it). Writers that cut arrays into blocks must always cut them alike.
+    `head` is of `value`. The id, the time allowed and whether progress is told do not count, nor
+    where an object lies and for how long, unless 64 KiB are before it. Blocks of arrays do count.
     """
     task, parameters = head.task or "", head.parameters
     what = f"{len(principal)} {len(head.model)} {len(task)} {principal}{head.model}{task}"
