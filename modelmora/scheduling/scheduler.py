@@ -195,8 +195,7 @@ class Scheduler:
     def on_started(self, replica: int, group: int, now: float) -> None:
         """The child has begun to work on the group."""
         self._ends.late(now)
-        child = self._fleet.replicas.get(replica)
-        run = child.runs.get(group) if child else None
+        child, run = self._fleet.run_of(replica, group)
         if child is None or run is None:
             return
         child.heard = run.began = now
@@ -210,8 +209,7 @@ class Scheduler:
         """Items answered; returns those for which nobody waits any more, or never did."""
         self._ends.late(now)
         late: list[ItemResult] = []
-        child = self._fleet.replicas.get(replica)
-        run = child.runs.get(group) if child else None
+        child, run = self._fleet.run_of(replica, group)
         if child is None or run is None:
             return [*results]
         for result in results:
@@ -229,8 +227,7 @@ class Scheduler:
     def on_chunk(self, replica: int, group: int, chunk: Chunk, now: float) -> None:
         """An item tells something before it is answered, if only that its child lives."""
         self._ends.late(now)
-        child = self._fleet.replicas.get(replica)
-        run = child.runs.get(group) if child else None
+        child, run = self._fleet.run_of(replica, group)
         if child is None or run is None:
             return
         child.heard = now
@@ -245,8 +242,7 @@ class Scheduler:
         if child is None or run is None:
             return
         child.heard = now
-        child.model.runs.learn([work.shape for work in run.group.works], run_ms)
-        child.model.queue.settle(run.group.works, run_ms)
+        child.model.ran(run.group.works, run_ms)
         for work in run.open.values():
             message = "the worker finished without an answer to it"
             self._ends.give_up(work, Code.INFERENCE_FAILED, message)

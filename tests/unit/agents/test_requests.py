@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from modelmora.agents.partitions.intake import Intake
-from modelmora.agents.requests import Requests
+from modelmora.agents.requests import LostRecord, Requests
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.batches import Batch
 from modelmora.kafka.topics import read_topics
@@ -163,7 +163,8 @@ async def test_an_unreadable_record_is_buried_by_its_place(desk: Desk) -> None:
     topic = "ns.requests.low"
     await desk.read([Unreadable(topic, 0, 4), record(5, lane=Lane.LOW)])
     ((lost, error),) = desk.buried
-    assert (lost.topic, lost.partition, lost.offset, lost.epoch) == (topic, 0, 4, 0)
+    assert isinstance(lost, LostRecord)
+    assert (lost.topic, lost.partition, lost.offset) == (topic, 0, 4)
     assert (error.code, error.request_id) == (Code.UNDECODABLE, "")
     assert len(desk.service.accepted) == 1
     assert desk.intake.owes(lost)
