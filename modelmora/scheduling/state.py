@@ -130,6 +130,11 @@ class Replica:
         """Whether anything it works on still needs an answer."""
         return any(run.open for run in self.under_way)
 
+    @property
+    def why_overdue(self) -> KillReason:
+        """Why it is killed where it runs for too long."""
+        return KillReason.RUN_TIMEOUT if self.runs_for_somebody else KillReason.NOBODY_WAITS
+
     def load_ms_since(self, queued_at: float) -> float:
         """How much of the load a work queued at this time (monotonic s) has waited for."""
         return max(0.0, min(self.load_ms, (self.ready_at - queued_at) * 1000))
@@ -196,8 +201,9 @@ class Model:
         """How long a work takes, whatever its shape."""
         return self.runs.of(None)
 
-    def asked(self, now: float) -> None:
-        """A request for it has come."""
+    def asked(self, now: float, keep_alive_s: float | None) -> None:
+        """A request for it has come, and has it stay for so long."""
+        self.life.keep_alive_s = keep_alive_s
         if self.visited_at is None:
             self.visited_at = now
         elif (gap_s := now - self.visited_at) * 1000 >= (self.load_ms or 0.0):

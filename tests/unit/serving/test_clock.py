@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,7 +104,7 @@ def test_what_is_read_again_puts_nothing_back() -> None:
 
 def test_a_broker_that_is_ahead_for_good_ends_no_requests_of_another() -> None:
     """Whose partitions may have had no write, or only some that were long ago."""
-    leaders = {A: 1, R: 1, B: 2, S: 2}
+    leaders: dict[Hashable, int] = {A: 1, R: 1, B: 2, S: 2}
     clock = BrokerClock(FakeTime(), leaders.__getitem__)
     clock.acknowledged(UNIX_MS + HOUR_MS, S)
     clock.heard(UNIX_MS, A)
@@ -115,7 +116,7 @@ def test_a_broker_that_is_ahead_for_good_ends_no_requests_of_another() -> None:
 
 
 def test_a_broker_that_is_behind_for_good_keeps_no_late_requests_of_another_alive() -> None:
-    leaders = {A: 1, R: 1, B: 2, S: 2}
+    leaders: dict[Hashable, int] = {A: 1, R: 1, B: 2, S: 2}
     clock = BrokerClock(FakeTime(), leaders.__getitem__)
     clock.acknowledged(UNIX_MS - HOUR_MS, S)
     clock.acknowledged(UNIX_MS, R)
@@ -124,7 +125,7 @@ def test_a_broker_that_is_behind_for_good_keeps_no_late_requests_of_another_aliv
 
 
 def test_where_two_brokers_agree_a_third_is_believed_to_be_no_later() -> None:
-    leaders = {("lane", 2): 3, R: 1, S: 2}
+    leaders: dict[Hashable, int] = {("lane", 2): 3, R: 1, S: 2}
     clock = BrokerClock(FakeTime(), leaders.__getitem__)
     clock.acknowledged(UNIX_MS, R)
     clock.acknowledged(UNIX_MS + HOUR_MS, S)
