@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.writing.publisher import Headers
-from modelmora.messages import Source
+from modelmora.messages import ResultHead, leaves_as_it_was
 from modelmora.messages.headers import (
     ATTEMPT,
     CONNECT,
@@ -29,19 +29,6 @@ from modelmora.wire.plainjson import is_json, json_request_id
 
 KEPT_BYTES = 64 * 1024
 
-# The result says all: the record is as good as it was, or nobody wants it any more.
-_RESULT_ONLY = frozenset(
-    {
-        Code.BUSY,
-        Code.STARTING,
-        Code.STOPPING,
-        Code.MODEL_UNAVAILABLE,
-        Code.CANNOT_BE_SERVED,
-        Code.EXPIRED,
-        Code.CANCELLED,
-        Code.STOPPED,
-    }
-)
 # Refused for what the caller wrote.
 _CONTENT = frozenset(
     {
@@ -64,16 +51,17 @@ def leaves_letter(record: Record, code: Code) -> bool:
     A caller who waits at a gateway is told what is wrong with its request, and still has it; a
     replayed record has no caller any more.
     """
-    if code in _RESULT_ONLY:
+    if leaves_as_it_was(code) or code is Code.ID_REUSED:  # the result says all
         return False
     names = {name for name, _ in record.headers}
     return not (code in _CONTENT and GATEWAY in names and RUN not in names)
 
 
 def headers_of(
-    record: Record, source: Source, error: RequestError, attempt: int, exit_code: int | None
+    record: Record, head: ResultHead, error: RequestError, exit_code: int | None
 ) -> list[tuple[str, bytes | None]]:
-    """The record's own headers, then ours; `source` is where it was first appended."""
+    """The record's own headers, then ours; `head` is how it has ended."""
+    source = head.source
     context = {
         f"{CONNECT}topic": source.topic,
         f"{CONNECT}partition": str(source.partition),
@@ -83,11 +71,13 @@ def headers_of(
         f"{CONNECT}exception.class.name": type(error).__name__,
         f"{CONNECT}exception.message": error.message,
         ERROR_CODE: error.code.value,
-        ATTEMPT: str(attempt),
+        ATTEMPT: str(head.attempt),
     }
     if exit_code is not None:
         context[EXIT_CODE] = str(exit_code)
     value, told = record.value, [name for name, _ in record.headers]
+    if head.run > 1 and RUN not in told:
+        context[RUN] = str(head.run)
     if value and is_json(value, record.headers) and REQUEST_ID not in told:
         # Written back to its lane it lies elsewhere, and is the same request.
         context[REQUEST_ID] = json_request_id(value, record.headers, *first_place(record))

@@ -11,6 +11,7 @@ import structlog
 
 from modelmora.agents.fetching import Fetching
 from modelmora.agents.partitions.intake import Intake
+from modelmora.agents.twins import Twins
 from modelmora.agents.unresolved import Unresolved
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.batches import Batch, Partition
@@ -18,12 +19,21 @@ from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import RequestHead
-from modelmora.messages.headers import GATEWAY, HANDED_ON, JOB, PRINCIPAL, RUN, TRACEPARENT
+from modelmora.messages.headers import (
+    ASKED_SINCE,
+    GATEWAY,
+    HANDED_ON,
+    JOB,
+    LOCAL,
+    PRINCIPAL,
+    RUN,
+    TRACEPARENT,
+)
 from modelmora.objects import Objects
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
 from modelmora.serving.request import first_place
 from modelmora.settings import Settings
-from modelmora.wire import decode_request_head, read_run, readable_request_id
+from modelmora.wire import content_digest, decode_request_head, read_run, readable_request_id
 from modelmora.wire.plainjson import encode_json, is_json, json_request_id
 
 log = structlog.get_logger(__name__)
@@ -75,6 +85,7 @@ class Requests:
         clock: BrokerClock,
         schemas: Schemas | None = None,
         objects: Objects | None = None,
+        twins: Twins | None = None,
     ) -> None:
         self._lanes = lane_topics(settings)
         self._max_bytes = settings.limits.request_bytes
@@ -86,6 +97,7 @@ class Requests:
         self._unresolved = Unresolved(schemas, self._resolved) if schemas else None
         limit = settings.limits.node_bytes
         self._fetching = Fetching(objects, intake, service, limit) if objects else None
+        self._twins = twins
         self._gated: set[Partition] = set()
         self._closed = False
 
@@ -121,12 +133,14 @@ class Requests:
     def _shed(self) -> None:
         """Have waiting work leave memory where it blocks a higher lane."""
         if victims := self._intake.to_shed():
-            dropped = self._service.drop(victims, started=False) + self.drop(victims)
+            dropped = self.drop(victims, started=False)
             self._intake.shed(dropped)
             log.info("waiting work left memory, it is read again later", requests=len(dropped))
 
     def regate(self) -> None:
         """Have the reader follow the gates, and go back where something is to be read again."""
+        if self._twins:
+            self._twins.look()
         intake, gated = self._intake, set(self._intake.gated)
         if gated != self._gated:
             self.reader.gate(gated)
@@ -140,10 +154,14 @@ class Requests:
         """Take nothing more."""
         self._closed = True
 
-    def drop(self, partitions: Set[Partition]) -> list[Record]:
-        """Forget the records of these partitions that wait for something; returns them."""
-        waiting = (self._unresolved, self._fetching)
-        return [record for part in waiting if part for record in part.drop(partitions)]
+    def drop(self, partitions: Set[Partition], *, started: bool = True) -> list[Record]:
+        """Forget the work of these partitions, without an outcome here; returns its records."""
+        dropped = self._service.drop(partitions, started=started)
+        for part in (self._unresolved, self._fetching, self._twins):
+            dropped += part.drop(partitions) if part else ()
+        if self._twins:
+            self._twins.lost(dropped)
+        return dropped
 
     def _guarded(self, record: Record, take: Callable[[Record], None] | None = None) -> None:
         """Whatever is wrong with us and one record, the others go on, and it gets an outcome."""
@@ -164,11 +182,14 @@ class Requests:
         (3) Too large, or no request: buried with its code.
         (4) Its schema id is not known yet: taken up again when the registry has been asked.
         (5) It was handed on before a restart, and has its outcome already.
-        (6) A request: the service admits it, hands it on or refuses it,
-        (7) after its inputs were fetched, where they are references and its model is served here.
+        (6) Its id was asked before: it waits until it is known how that ends.
+        (7) A request: the service admits it, hands it on or refuses it,
+        (8) after its inputs were fetched, where they are references and its model is served here.
         """
         # (1)
         if not self._intake.begin(record):
+            if self._twins:
+                self._twins.passed(record)
             return
         # (2)
         if isinstance(record, LostRecord):
@@ -179,7 +200,7 @@ class Requests:
         self._take(record)
 
     def _take(self, record: Record) -> None:
-        """Steps (3) to (7); the limit holds for the bytes on the topic."""
+        """Steps (3) to (8); the limit holds for the bytes on the topic."""
         value = record.value
         # (3)
         try:
@@ -204,9 +225,19 @@ class Requests:
         request = self._incoming(record, head)
         if plain is not value:
             request.value = plain
-        # (7)
-        if not (self._fetching and self._is_served(head) and self._fetching.takes(request)):
+        request.content = content_digest(request.principal, head, plain or b"")
+        if not (self._twins and self._twins.takes(request)):
+            self._admit(request)
+
+    def _admit(self, request: Incoming) -> None:
+        """Steps (7) and (8)."""
+        fetching = self._fetching
+        if not (fetching and self._is_served(request.head) and fetching.takes(request)):
             self._service.accept(request)
+
+    def admit(self, request: Incoming) -> None:
+        """Admit a request that has waited; whatever is wrong with us, it gets an outcome."""
+        self._guarded(request.record, lambda _: self._admit(request))
 
     def _is_served(self, head: RequestHead) -> bool:
         try:
@@ -258,7 +289,9 @@ class Requests:
             record,
             head,
             lane,
-            principal=_text(headers.get(PRINCIPAL)) or "local",
+            principal=_text(headers.get(PRINCIPAL)) or LOCAL,
+            gateway=_text(headers.get(GATEWAY)),
+            asked_since=_number(headers.get(ASKED_SINCE)),
             traceparent=_text(headers.get(TRACEPARENT)),
             tell=head.progress or GATEWAY in headers,
             job=JOB in headers,
@@ -275,3 +308,7 @@ def _record_of(found: Record | Unreadable) -> Record:
 
 def _text(value: bytes | None) -> str:
     return value.decode("utf-8", "replace")[:256] if value else ""
+
+
+def _number(value: bytes | None) -> int | None:
+    return int(value) if value and len(value) < 16 and value.isdigit() else None

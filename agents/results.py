@@ -31,6 +31,7 @@ from modelmora.messages import (
     outcome_status,
 )
 from modelmora.messages.headers import (
+    CONTENT,
     ERROR_CODE,
     HANDED_ON,
     JOB,
@@ -113,18 +114,8 @@ class Results:
         attempt: int,
     ) -> None:
         """The model's outputs, which the child has encoded; large ones are kept elsewhere first."""
-        head = ResultHead(
-            request.head.request_id,
-            Status.COMPLETED,
-            model[0],
-            model[1],
-            request.source,
-            settings,
-            None,
-            timings,
-            attempt,
-            request.run,
-        )
+        what = (request.head.request_id, Status.COMPLETED, *model, request.source)
+        head = ResultHead(*what, settings, None, timings, attempt, request.run)
         if self._mover is None or len(outputs) <= self._mover.inline_bytes:
             self._ending(request, head, outputs)(None)
             return
@@ -163,9 +154,13 @@ class Results:
         )
         send = self._ending(request, head, NO_OUTPUTS)
         if leaves_letter(request.record, error.code):
-            self._bury(request.record, request.source, error, attempt, exit_code, send)
+            self._bury(request.record, head, error, exit_code, send)
         else:
             send(None)
+
+    def repeated(self, request: Incoming, head: ResultHead, outputs: bytes) -> None:
+        """It ends as another request of its id, which has the letter if there is one."""
+        self._ending(request, head, outputs)(None)
 
     def hand_on(self, request: Incoming, partition: int, unknown: RequestError) -> None:
         """Write the record as it is to another partition of its topic, where it is to be answered.
@@ -192,20 +187,19 @@ class Results:
     def undecodable(self, record: Record, error: RequestError) -> None:
         """A record that is no request: FAILED where its id is readable, and a dead letter."""
         send: SendAfter = partial(self._end, record)
-        source = Source(record.topic, record.partition, record.offset)
+        head = ResultHead(
+            error.request_id,
+            outcome_status(error.code),
+            "",
+            "",
+            Source(record.topic, record.partition, record.offset),
+            error=ErrorInfo(error.code, error.message),
+            run=read_run(dict(record.headers).get(RUN)),
+        )
         if error.request_id:
-            head = ResultHead(
-                error.request_id,
-                outcome_status(error.code),
-                "",
-                "",
-                source,
-                error=ErrorInfo(error.code, error.message),
-                run=read_run(dict(record.headers).get(RUN)),
-            )
             send = partial(self._send_result, record, head, NO_OUTPUTS, ())
         if not error.request_id or leaves_letter(record, error.code):
-            self._bury(record, source, error, 1, None, send)
+            self._bury(record, head, error, None, send)
         else:
             send(None)
 
@@ -274,7 +268,8 @@ class Results:
         """The request ends so; what is returned sends its result."""
         request.ended = True
         self.on_outcome(head.status, head.model, head.timings)
-        headers = ((TRACEPARENT, trace.encode()),) if (trace := request.traceparent) else ()
+        told = ((CONTENT, request.content), (TRACEPARENT, request.traceparent))
+        headers = tuple((name, text.encode()) for name, text in told if text)
         return partial(self._send_result, request.record, head, outputs, headers)
 
     def _send_result(
@@ -282,10 +277,10 @@ class Results:
         record: Record,
         head: ResultHead,
         outputs: bytes,
-        headers: Headers,
+        told: Headers,
         letter: Outgoing | None,
     ) -> None:
-        headers = (*headers, *whose(record))
+        headers = (*told, *whose(record))
         if head.error:
             headers = (*headers, (ERROR_CODE, head.error.code.value.encode()))
         if (head.source.partition, head.source.offset) != (record.partition, record.offset):
@@ -293,12 +288,13 @@ class Results:
         value, partition = encode_result_head(head, outputs), reply_partition(record)
         copies = self._copies.of(record, head, value, headers)
         if copies and len(value) > MOST_RESULT_BYTES:  # what a copy told is not to be taken back
-            self._on_result(record, head, letter, TooLarge())
+            self._on_result(record, head, told, letter, TooLarge())
             return
 
         def done(answer: Answer) -> None:
             # Where it is still there, the letter was refused together with the result.
-            self._on_result(record, head, letter if letter in result.parts else None, answer)
+            left = letter if letter in result.parts else None
+            self._on_result(record, head, told, left, answer)
 
         key = head.request_id.encode()
         result = Outgoing(self._results, key, value, done, headers, partition)
@@ -350,7 +346,12 @@ class Results:
         self._sender.send(outgoing)
 
     def _on_result(
-        self, record: Record, head: ResultHead, letter: Outgoing | None, answer: Answer
+        self,
+        record: Record,
+        head: ResultHead,
+        told: Headers,
+        letter: Outgoing | None,
+        answer: Answer,
     ) -> None:
         if isinstance(answer, Dropped):
             return
@@ -360,26 +361,25 @@ class Results:
             return
         if head.error:  # without outputs it is the id that no topic takes
             cut = replace(head, request_id=head.request_id[:256])
-            self._send_result(record, cut, NO_OUTPUTS, (), letter)
+            self._send_result(record, cut, NO_OUTPUTS, told, letter)
             return
         # Outputs that no topic takes: the request fails with a reason, and says which.
         error = outputs_too_large(RECORD_BYTES)
         info = ErrorInfo(error.code, error.message)
         smaller = replace(head, status=Status.FAILED, settings={}, error=info)
-        send = partial(self._send_result, record, smaller, NO_OUTPUTS, ())
-        self._bury(record, head.source, error, head.attempt, None, send)
+        send = partial(self._send_result, record, smaller, NO_OUTPUTS, told)
+        self._bury(record, head, error, None, send)
 
     def _bury(
         self,
         record: Record,
-        source: Source,
+        head: ResultHead,
         error: RequestError,
-        attempt: int,
         exit_code: int | None,
         send: SendAfter,
     ) -> None:
         """Have the result sent with a dead letter before it, shortened where it must be."""
-        headers = headers_of(record, source, error, attempt, exit_code)
+        headers = headers_of(record, head, error, exit_code)
 
         def on_whole(answer: Answer) -> None:
             if isinstance(answer, Written):

@@ -41,6 +41,7 @@ class Code(StrEnum):
     CANNOT_BE_SERVED = "cannot_be_served"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    ID_REUSED = "id_reused"
     STOPPED = "stopped"
     WORKER_CRASH = "worker_crash"
     WORKER_TIMEOUT = "worker_timeout"

@@ -18,9 +18,10 @@ from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.messages import ControlCommand, ControlVerb, EventKind, Health, Parameter
+from modelmora.messages.headers import GATEWAY, PRINCIPAL
 from modelmora.records.reading import Reading
 from modelmora.scheduling import ModelKey
-from modelmora.serving import Service
+from modelmora.serving import Cancel, Service
 from modelmora.settings import Settings
 from modelmora.wire import decode_control, decode_registry
 
@@ -97,7 +98,7 @@ class Control:
 
     def _hear(self, command: ControlCommand, record: ConsumerRecord) -> None:
         if command.verb is ControlVerb.CANCEL:
-            self._service.cancel(command.target, record.timestamp)
+            self._service.cancel(command.target, _cancel(record))
             return
         if not self._live:
             return
@@ -168,3 +169,9 @@ class Control:
         node = self._lifecycle.node
         others = (each for each in self._leases.living() if each.node != node)
         return 1 + sum(each.health(model) is not None for each in others)
+
+
+def _cancel(record: ConsumerRecord) -> Cancel:
+    """For whose requests a cancel is, and of which gateway, where its headers say so."""
+    told = {name: value.decode(errors="replace") for name, value in record.headers if value}
+    return Cancel(record.timestamp, told.get(PRINCIPAL), told.get(GATEWAY))

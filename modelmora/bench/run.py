@@ -20,6 +20,7 @@ from modelmora.bench.priority import critical, queue
 from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
 from modelmora.bench.rest import rest
+from modelmora.bench.simulated import simulated
 from modelmora.bench.stage import Stage, serving
 from modelmora.bench.start import starts
 from modelmora.bench.streams import streams
@@ -32,6 +33,7 @@ ONLY = (
     "start",
     "base",
     "queue",
+    "simulate",
     "swap",
     "once",
     "echo",
@@ -77,6 +79,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
 
     apart: dict[str, Callable[[], list[Figure]]] = {
         "queue": lambda: queue(scale),
+        "simulate": lambda: simulated(scale),
         "swap": swaps,
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),

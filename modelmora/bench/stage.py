@@ -88,6 +88,12 @@ class Stage:
         producer.flush(60)
         return began
 
+    def send_one(self, request: InferenceRequest, lane: str = "normal") -> None:
+        """Produce one, and wait for nothing."""
+        topic = f"modelmora.requests.{lane}"
+        self.producer().produce(topic, encode_request(request), request.model.encode())
+        self.producer().poll(0)
+
     def command(self, verb: ControlVerb, target: str) -> None:
         """Write a control command."""
         producer = self.producer()

@@ -27,6 +27,7 @@ VERBS = {
     "broker": ("Run", "broker:broker"),
     "demo": ("Run", "demo.demo:demo"),
     "bench": ("Run", "bench:bench"),
+    "simulate": ("Look", "simulate:simulate"),
     "infer": ("Use", "ask.infer:infer"),
     "produce": ("Use", "ask.produce:produce"),
     "results": ("Use", "ask.results:results"),

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 
 from modelmora.gateway.hall import Ask, Heard
-from modelmora.gateway.lookback import LookBackFailed
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.replies import Replies
-from modelmora.gateway.requests import record_of
+from modelmora.gateway.requests import content_of, record_of
 from modelmora.gateway.waiting import End, Waiting, WaitingRoom, overdue, taken, unreachable
 from modelmora.gateway.writing import ACKNOWLEDGE_S, Writer, too_large
-from modelmora.kafka.writing.publisher import Answer, Record, TooLarge
-from modelmora.messages import InferenceResult
-from modelmora.messages.headers import REPLY_PARTITION
+from modelmora.kafka.lookback import LookBackFailed
+from modelmora.kafka.writing.publisher import Answer, Record, TooLarge, Written
+from modelmora.messages import InferenceResult, leaves_as_it_was
+from modelmora.messages.headers import ASKED_SINCE, REPLY_PARTITION
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import bind_request
+from modelmora.wire import NEAR_MS
 
 log = structlog.get_logger(__name__)
+APART_S = 0.002  # the broker tells times in milliseconds
 GRACE_S = 1.0  # the node's own EXPIRED is given this long to arrive
 LINGER_S = 10.0  # so long after a request's time its cancel may still be of use
 
@@ -40,6 +43,8 @@ class Asking:
         self._room = room
         self._replies = replies
         self._writer = writer
+        self._leaving: dict[str, asyncio.Future[None]] = {}
+        """The ids whose requests are taken back, until the broker has that."""
 
     async def wait(self, ask: Ask, heard: Heard | None) -> End:
         """How an admitted request ended; raises Refusal. Cancelling the call cancels it."""
@@ -48,7 +53,9 @@ class Asking:
         if request_id is None:
             request_id, partition = await self._replies.mint()
         bind_request(request_id, ask.principal, ask.traceparent)
-        waiting, new = self._room.enter(request_id, ask.principal)
+        record = record_of(request_id, ask, self._settings, self._gateway_id)
+        content = "" if partition is not None else content_of(record, ask.principal)
+        waiting, new = self._room.enter(request_id, ask.principal, content)
         caller: asyncio.Future[End] = loop.create_future()
         waiting.callers.append(caller)
         if heard:
@@ -58,7 +65,6 @@ class Asking:
         try:
             if new:
                 waiting.allowed_s = timeout_ms / 1000
-                record = record_of(request_id, ask, self._settings, self._gateway_id)
                 if partition is None:
                     waiting.opening = loop.create_task(self._open(waiting, record))
                 else:
@@ -97,17 +103,27 @@ class Asking:
         return end if isinstance(end, InferenceResult) else None
 
     async def _open(self, waiting: Waiting, record: Record) -> None:
-        """Send the request of a caller's own id, unless its outcome exists already."""
+        """Send the request of a caller's own id, unless it was judged already.
+
+        Where it is under way it is written again all the same: the node sees which came first.
+        """
         request_id = waiting.request_id
         try:
+            if leaving := self._leaving.get(request_id):
+                await asyncio.shield(leaving)
+                await asyncio.sleep(APART_S)
+            looked_ms = int(time.time() * 1000)
             partition = await self._replies.find(request_id)
-            if waiting.found:
-                self._room.settle(waiting, waiting.found)
-            elif waiting.foreign:
+            found = waiting.found
+            if waiting.foreign or waiting.others:
                 self._room.settle(waiting, taken(request_id))
-            elif waiting.under_way:  # asked of a gateway that is gone, perhaps
-                waiting.sent_at = asyncio.get_running_loop().time()
+            elif found and not (found.error and leaves_as_it_was(found.error.code)):
+                self._room.settle(waiting, found)
             elif not waiting.settled:
+                # An older time than a near one has the node look for what was found here.
+                since_ms = waiting.found_ms - NEAR_MS - 1 if found else looked_ms
+                since = (ASKED_SINCE, b"%d" % since_ms)
+                record.headers = (*record.headers, since)
                 self._send(waiting, record, partition)
         except Refusal as refusal:
             self._room.settle(waiting, refusal)
@@ -122,6 +138,13 @@ class Asking:
             waiting.expires_at = loop.time() + waiting.allowed_s + LINGER_S
             if waiting.unacknowledged:
                 waiting.unacknowledged.cancel()
+            if isinstance(answer, Written):
+                waiting.place = answer.partition, answer.offset
+                own = [each for each in waiting.early if waiting.ends(each, "")]
+                for each in own:
+                    self._room.settle(waiting, each)
+            if waiting.taken_back:
+                self._take_back(waiting)
             if isinstance(answer, TooLarge):
                 size = len(record.value or b"")
                 self._room.settle(waiting, too_large(size, waiting.request_id))
@@ -141,13 +164,31 @@ class Asking:
             self.cancel(waiting)
 
     def cancel(self, waiting: Waiting) -> None:
-        """Tell the nodes that nobody waits, where they may know of it."""
+        """Tell the nodes that nobody waits, where they may know of it.
+
+        Behind the request, for a cancel is for what was there before it.
+        """
         if waiting.sent_at is None:
             return
-        loop = asyncio.get_running_loop()
-        # Until the request is written nobody knows when it expires: it may be long from now.
+        request_id = waiting.request_id
+        if request_id not in self._leaving:
+            self._leaving[request_id] = asyncio.get_running_loop().create_future()
+        waiting.taken_back = True
+        if waiting.expires_at is not None:
+            self._take_back(waiting)
+
+    def _take_back(self, waiting: Waiting) -> None:
+        expires_at, loop = waiting.expires_at or 0.0, asyncio.get_running_loop()
+
+        def decided(_: Answer) -> None:
+            leaving = self._leaving.pop(waiting.request_id, None)
+            if leaving and not leaving.done():
+                leaving.set_result(None)
+
         self._writer.cancel(
             waiting.request_id,
             waiting.principal,
-            lambda: waiting.expires_at is None or loop.time() < waiting.expires_at,
+            self._gateway_id,
+            lambda: loop.time() < expires_at,
+            decided,
         )

@@ -44,7 +44,7 @@ from modelmora.messages import (
     RegistryRecord,
     Status,
 )
-from modelmora.messages.headers import JOB, principal_of
+from modelmora.messages.headers import CONTENT, JOB, principal_of
 from modelmora.objects import open_objects
 from modelmora.settings import Settings
 from modelmora.telemetry.samples import MOST_WAITING, Samples
@@ -290,11 +290,12 @@ class Bridge:
             card.note(JobRecord.ended(result, principal, record.timestamp))
         if waiting is None:
             return
+        content = _content(record)
         if waiting.principal != principal:
             waiting.foreign = True
         elif waiting.sent_at is None:  # looked for: a higher run may lie behind this one
-            waiting.meet(result, record.timestamp, record.offset)
-        else:
+            waiting.meet(result, content, record.timestamp, record.offset)
+        elif waiting.ends(result, content):
             self._room.settle(waiting, result)
 
     def _on_progress(self, record: ConsumerRecord) -> None:
@@ -318,7 +319,6 @@ class Bridge:
             waiting.foreign = True
             return
         if waiting.sent_at is None:
-            waiting.under_way |= recent
             return
         for heard in waiting.listeners:
             heard(event)
@@ -330,9 +330,13 @@ class Bridge:
     def _on_job(self, record: ConsumerRecord) -> None:
         if card := self._desk.get(record.key):
             try:
-                card.note(decode_job(record.value))
+                card.note(decode_job(record.value), _content(record))
             except (Undecodable, ValueError) as error:
                 log.warning("job skipped", offset=record.offset, error=type(error).__name__)
+
+
+def _content(record: ConsumerRecord) -> str:
+    return (dict(record.headers).get(CONTENT) or b"").decode(errors="replace")
 
 
 def _silent(topic: str | None) -> str:

@@ -11,16 +11,17 @@ from weakref import WeakValueDictionary
 
 from modelmora.gateway.caller import caller
 from modelmora.gateway.jobs import Card, Job
-from modelmora.gateway.lookback import LookBackFailed
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.replies import Replies
+from modelmora.gateway.requests import content_of
 from modelmora.gateway.waiting import End, WaitingRoom, taken
 from modelmora.gateway.watching import MOST_WAITING, QUIET_S
 from modelmora.gateway.writing import Writer
+from modelmora.kafka.lookback import LookBackFailed
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import InferenceResult, JobRecord, ProgressEvent, Status
-from modelmora.messages.headers import JOB, REPLY_PARTITION
+from modelmora.messages.headers import ASKED_SINCE, CONTENT, JOB, REPLY_PARTITION
 from modelmora.web.problems import DoorCode
 from modelmora.wire import encode_job
 
@@ -71,43 +72,47 @@ class Desk:
         if request_id is None:
             minted, partition = await self._replies.mint()
             try:
-                return await self._submit(minted, partition, principal, model, record)
+                return await self._submit(minted, partition, _now_ms(), principal, model, record)
             except BaseException:  # nobody will ask for it by this id
                 self._writer.cancel(minted, principal)
                 raise
         turn = self._turns.setdefault(request_id, asyncio.Lock())
         async with turn:
+            looked_ms = _now_ms()
             card, partition = await self._look(request_id, back=not new)
             if card.principal is not None:
-                if card.principal != principal:
+                content = content_of(record(request_id), principal)
+                if card.principal != principal or card.content not in ("", content):
                     raise taken(request_id)
                 return card.job()
             # Without a note it is ours to go on with only where a gateway of ours died at it.
             if card.told_of not in (None, (principal, True)):
                 raise taken(request_id)
-            return await self._submit(request_id, partition, principal, model, record)
+            return await self._submit(request_id, partition, looked_ms, principal, model, record)
 
     async def _submit(
         self,
         request_id: str,
         partition: int,
+        looked_ms: int,
         principal: str,
         model: str,
         make: Callable[[str], Record],
     ) -> Job:
         """The request first: what is noted has surely been asked."""
-        card = self._card(request_id)
+        card, record = self._card(request_id), make(request_id)
         if card.told is None:  # else a gateway died between the two
-            record = make(request_id)
             ours = ((REPLY_PARTITION, b"%d" % partition), (JOB, b"1"))
-            record.headers = (*record.headers, *ours)
+            since = (ASKED_SINCE, b"%d" % looked_ms)
+            record.headers = (*record.headers, *ours, since)
             await self._writer.write(record)
         note = JobRecord(request_id, principal, model, _now_ms())
-        await self._writer.write(
-            Record(self._topic, request_id.encode(), encode_job(note), nothing)
-        )
+        content = content_of(record, principal)
+        noted = Record(self._topic, request_id.encode(), encode_job(note), nothing)
+        noted.headers = ((CONTENT, content.encode()),)
+        await self._writer.write(noted)
         card.looked_at = asyncio.get_running_loop().time()
-        card.note(note)
+        card.note(note, content)
         return card.job()
 
     async def carry_out(

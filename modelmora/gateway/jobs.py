@@ -77,6 +77,8 @@ class Card:
     """The newest that says where it stands."""
     told_of: tuple[str, bool] | None = None
     """Whose request the first that was told is of, and whether that is a job."""
+    content: str = ""
+    """What is asked, where that is known; see `wire.content_digest`."""
     looked_at: float = 0.0
     """When the topics were last looked through for it (loop time)."""
     listeners: list[Callable[[ProgressEvent | None], None]] = field(default_factory=list)
@@ -88,8 +90,9 @@ class Card:
         note = self.written or self.end
         return note.principal if note else None
 
-    def note(self, record: JobRecord) -> None:
+    def note(self, record: JobRecord, content: str = "") -> None:
         """Take a record of `jobs`, or the end that a result tells: the highest run holds."""
+        self.content = self.content or content
         if record.status is None:
             self.written = self.written or record
         elif self.end is None or record.run > self.end.run:

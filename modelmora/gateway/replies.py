@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 
 from aiokafka import ConsumerRecord
 
-from modelmora.gateway.lookback import MARGIN_MS, LookBack
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.lookback import MARGIN_MS, LookBack
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.tail import Handler, Tail

@@ -10,6 +10,7 @@ from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import InferenceRequest
 from modelmora.messages.headers import GATEWAY, PRINCIPAL, TRACEPARENT
 from modelmora.settings import Settings
+from modelmora.wire import content_digest, decode_request_head
 
 
 def record_of(request_id: str, ask: Ask, settings: Settings, gateway_id: str) -> Record:
@@ -31,3 +32,9 @@ def record_of(request_id: str, ask: Ask, settings: Settings, gateway_id: str) ->
         return request_record(request, ask.lane, settings, headers)
     except RequestError as error:
         raise Refusal(error.code, error.message, request_id=request_id) from None
+
+
+def content_of(record: Record, principal: str) -> str:
+    """What the record asks, as nodes see it; see `wire.content_digest`."""
+    value = record.value or b""
+    return content_digest(principal, decode_request_head(value), value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from modelmora.errors import Code
 from modelmora.gateway.hall import Heard
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import InferenceResult, ProgressEvent
+from modelmora.messages import InferenceResult, ProgressEvent, leaves_as_it_was
 from modelmora.web.problems import DoorCode
 
 End = InferenceResult | Refusal
@@ -38,23 +38,56 @@ class Waiting:
     settled: bool = False
     foreign: bool = False
     """Whether the id was met as one of another principal's."""
-    under_way: bool = False
-    """Whether it was met as one that a node works on already."""
+    content: str = ""
+    """What is asked, where the caller brought the id; see `wire.content_digest`."""
+    place: tuple[int, int] | None = None
+    """Partition and offset of its record, once the broker has told."""
+    taken_back: bool = False
+    """Whether nodes are to be told that nobody waits, as soon as it is written."""
     found: InferenceResult | None = None
     """What it ended as, of all that was met while older outcomes are looked for."""
+    found_ms: int = 0
+    others: bool = False
+    """Whether that is the outcome of other content."""
+    early: list[InferenceResult] = field(default_factory=list)
+    """Outcomes of requests that were not judged, one of which may be this very one."""
     _rank: tuple[int, int, int] = (0, 0, 0)
 
-    def meet(self, result: InferenceResult, timestamp: int, offset: int) -> None:
+    def meet(self, result: InferenceResult, content: str, timestamp: int, offset: int) -> None:
         """Take one of its outcomes: the highest run holds, and of one run the first record."""
         rank = -result.run, timestamp, offset
+        if result.error and result.error.code is Code.ID_REUSED:
+            return  # it says nothing of who had the id first
         if self.found is None or rank < self._rank:
-            self.found, self._rank = result, rank
+            self.found, self._rank, self.found_ms = result, rank, timestamp
+            self.others = self._is_other(content)
+
+    def ends(self, result: InferenceResult, content: str) -> bool:
+        """Whether an outcome that comes while it is under way is its own.
+
+        (1) It is not where something else was asked by the same id.
+        (2) It is where the id is ours alone, or where the content was judged, by whomever asked.
+        (3) Another asker's cancel or deadline is not ours: then it must be of our own record.
+        """
+        # (1)
+        if self._is_other(content):
+            return False
+        # (2)
+        if not (self.content and result.error and leaves_as_it_was(result.error.code)):
+            return True
+        # (3)
+        if self.place is None:
+            self.early.append(result)
+        return self.place == (result.source.partition, result.source.offset)
+
+    def _is_other(self, content: str) -> bool:
+        return bool(self.content and content) and content != self.content
 
 
 def taken(request_id: str) -> Refusal:
     """The id is that of another request."""
-    message = "this id is that of another request; take a UUID"
-    return Refusal(DoorCode.CONFLICT, message, request_id=request_id)
+    message = "this id is that of another request; take a new UUID"
+    return Refusal(Code.ID_REUSED, message, request_id=request_id)
 
 
 def unreachable(request_id: str) -> Refusal:
@@ -119,20 +152,21 @@ class WaitingRoom:
         """The request of that id, if someone waits for it."""
         return self._by_id.get(key) if key else None
 
-    def enter(self, request_id: str, principal: str) -> tuple[Waiting, bool]:
+    def enter(self, request_id: str, principal: str, content: str = "") -> tuple[Waiting, bool]:
         """The request of that id, and whether it is new here.
 
-        Raises Refusal: `busy`, `conflict` where it is another's.
+        Raises Refusal: `busy`, `id_reused` where it is another's, or of other content.
         """
         key = request_id.encode()
         waiting = self._by_id.get(key)
         if waiting:
-            if waiting.principal != principal:
+            other = content and waiting.content and content != waiting.content
+            if waiting.principal != principal or other:
                 raise taken(request_id)
             return waiting, False
         if len(self._by_id) >= self._limit:
             raise self.busy(f"{self._limit} requests are waiting here")
-        waiting = self._by_id[key] = Waiting(request_id, principal)
+        waiting = self._by_id[key] = Waiting(request_id, principal, content=content)
         self._empty.clear()
         return waiting, True
 

@@ -11,9 +11,9 @@ from modelmora.gateway.waiting import unreachable
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.topics import Topic
-from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarge
+from modelmora.kafka.writing.publisher import Answer, Dropped, Publisher, Record, TooLarge
 from modelmora.messages import ControlCommand, ControlVerb
-from modelmora.messages.headers import PRINCIPAL
+from modelmora.messages.headers import GATEWAY, PRINCIPAL
 from modelmora.settings import Settings
 from modelmora.wire import encode_control
 
@@ -86,14 +86,25 @@ class Writer:
             raise too_large(len(record.value or b""))
 
     def cancel(
-        self, request_id: str, principal: str, wanted: Callable[[], bool] | None = None
+        self,
+        request_id: str,
+        principal: str,
+        gateway: str = "",
+        wanted: Callable[[], bool] | None = None,
+        decided: Callable[[Answer], None] = nothing,
     ) -> None:
-        """Tell the nodes that nobody wants this request any more, if there is where to."""
+        """Tell the nodes that this request is taken back, if there is where to.
+
+        With a `gateway` only what that has written is meant.
+        """
         if self._control not in self._pulse.shapes:
+            decided(Dropped())
             return
         command = ControlCommand(ControlVerb.CANCEL, request_id, principal)
-        key, headers = request_id.encode(), ((PRINCIPAL, principal.encode()),)
-        record = Record(self._control, key, encode_control(command), nothing, headers)
+        key, headers = request_id.encode(), [(PRINCIPAL, principal.encode())]
+        if gateway:
+            headers.append((GATEWAY, gateway.encode()))
+        record = Record(self._control, key, encode_control(command), decided, headers)
         record.wanted = wanted
         self._publisher.send(record)
 

@@ -30,6 +30,7 @@ from modelmora.messages.inference import (
     Source,
     Status,
     Timings,
+    leaves_as_it_was,
     outcome_status,
 )
 from modelmora.messages.jobs import JobRecord
@@ -69,5 +70,6 @@ __all__ = [
     "Tensor",
     "Timings",
     "ToolCall",
+    "leaves_as_it_was",
     "outcome_status",
 ]

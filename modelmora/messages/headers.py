@@ -22,6 +22,11 @@ REPLY_TO_PARTITION = "kafka_replyPartition"
 CORRELATION_ID = "kafka_correlationId"
 """Those of Spring for Apache Kafka (`KafkaHeaders`): where else to answer, and to what."""
 
+CONTENT = "modelmora-content"
+"""Of an outcome: what was asked, see `wire.content_digest`."""
+ASKED_SINCE = "modelmora-asked-since"
+"""Of a request: its sender has seen that its id was not asked before then (Unix ms)."""
+
 ERROR_CODE = "modelmora-error-code"
 READ_AT = "modelmora-read-at"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
 
 from modelmora.errors import Code
@@ -47,7 +47,20 @@ _STATUS = {
     Code.STOPPING: Status.REFUSED,
     Code.MODEL_UNAVAILABLE: Status.REFUSED,
     Code.CANNOT_BE_SERVED: Status.REFUSED,
+    Code.ID_REUSED: Status.REFUSED,
 }
+_ANEW = frozenset(
+    {
+        Code.BUSY,
+        Code.STARTING,
+        Code.STOPPING,
+        Code.MODEL_UNAVAILABLE,
+        Code.CANNOT_BE_SERVED,
+        Code.EXPIRED,
+        Code.CANCELLED,
+        Code.STOPPED,
+    }
+)
 
 
 def outcome_status(code: Code) -> Status:
@@ -55,12 +68,17 @@ def outcome_status(code: Code) -> Status:
     return _STATUS.get(code, Status.FAILED)
 
 
+def leaves_as_it_was(code: Code) -> bool:
+    """Whether a request that ended so was not judged: asked again it may end in another way."""
+    return code in _ANEW
+
+
 @dataclass(frozen=True, slots=True)
 class RequestHead:
     """A request without its inputs: all that a node needs to place it.
 
     `inputs` is how many it has at least: those of the first block of the Avro array, which is the
-    only one unless its writer made more.
+    only one unless its writer made more. `inputs_at` is where they begin in the record's value.
     """
 
     request_id: str
@@ -70,6 +88,7 @@ class RequestHead:
     timeout_ms: int | None = None
     progress: bool = False
     inputs: int = 0
+    inputs_at: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +169,8 @@ class InferenceResult:
     attempt: int = 1
     outputs: tuple[Content, ...] = ()
     run: int = 1
+
+    @property
+    def head(self) -> ResultHead:
+        """All but the outputs."""
+        return ResultHead(**{each.name: getattr(self, each.name) for each in fields(ResultHead)})

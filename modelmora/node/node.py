@@ -28,6 +28,8 @@ from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.takeover import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
+from modelmora.agents.stored import Stored
+from modelmora.agents.twins import Twins
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.group import Member
 from modelmora.kafka.leases import Leases
@@ -39,6 +41,7 @@ from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
+from modelmora.node.gauges import add_gauges
 from modelmora.node.health import NodeMetrics, health_app
 from modelmora.node.lookout import EXIT_CODE, Lookout
 from modelmora.node.models import look, model_rows
@@ -87,6 +90,10 @@ class Node:
         self.publisher, self.teller = publishers(settings, self.lease, framing, self.bearer)
         self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.acknowledged)
         self.shelf = Shelf.of(settings)
+        followed = [Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS]
+        self.pulse = Pulse(settings, [topic.full(namespace) for topic in followed])
+        self.stored = Stored(settings, self.pulse, schemas)
+        self.twins = Twins(self.intake, self.stored, self.clock.now_ms)
         results = self._results()
         results.on_outcome = self._count
         self._compute(results, zygote)
@@ -99,7 +106,9 @@ class Node:
         )
         self._listen(leases, schemas)
         given = (self.intake, self.service, results, self.clock, schemas)
-        self.requests = Requests(settings, *given, self.shelf.objects if self.shelf else None)
+        objects = self.shelf.objects if self.shelf else None
+        self.requests = Requests(settings, *given, objects, self.twins)
+        self.twins.use(self.requests.admit, self.service, results)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         rows = partial(model_rows, self.service, self.workers)
@@ -113,11 +122,11 @@ class Node:
         self._address = ""
         self._ready = self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._gauges()
+        add_gauges(self)
         self.samples = Samples(settings, self.metrics.registry, self.name, self.teller.send)
 
     def _results(self) -> Results:
-        parts = (self.publisher, self.teller, self.intake, self.clock, self.lifecycle)
+        parts = (self.publisher, self.teller, self.twins, self.clock, self.lifecycle)
         namespace = self.settings.namespace
         copies = Copies(namespace, self.settings.reply_topics, self.metrics.no_reply)
         return Results(*parts, namespace, copies, self.shelf.moving if self.shelf else None)
@@ -139,9 +148,8 @@ class Node:
 
     def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
         """Who reads what is told to every node."""
-        settings = self.settings
         parts = (self.service, self.models, leases, self.pulse, self.lifecycle)
-        self.control = Control(settings, *parts, schemas)
+        self.control = Control(self.settings, *parts, schemas)
 
     def _form_group(self, framing: Framing | None) -> None:
         """The member of the group, whoever works on its partitions, and who looks at both."""
@@ -243,6 +251,8 @@ class Node:
         # The children end now: what they leave is not to be judged as if they had crashed.
         self.forget(self._owned)
         self.service.close()
+        await self.twins.stop()
+        await self.stored.stop()
         self.lifecycle.event(EventKind.NODE_LEFT)
         await all_within(
             faust=self.app.stop(), control=self.control.stop(), workers=self.workers.stop()
@@ -271,7 +281,6 @@ class Node:
 
     def forget(self, partitions: set[Partition]) -> None:
         """Drop all work of these partitions, started or not, without an outcome."""
-        self.service.drop(partitions, started=True)
         self.requests.drop(partitions)
 
     async def written(self) -> None:
@@ -379,18 +388,3 @@ class Node:
     def _count(self, status: Status, model: str, timings: Timings) -> None:
         served = model if self.service.catalogue.named(model) else ""
         self.metrics.outcome(status, served, timings)
-
-    def _gauges(self) -> None:
-        gauge = self.metrics.gauge
-        intake, workers = self.intake, self.workers
-        gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
-        gauge("modelmora_handed_on_total", "To other nodes.", lambda: self.hand_on.count)
-        late = self.service.listener
-        gauge("modelmora_late_results_total", "Computed for nobody.", lambda: late.late_results)
-        gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
-        gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))
-        gauge("modelmora_unacknowledged", "Outcomes to write.", lambda: self.publisher.backlog)
-        gauge("modelmora_untold", "Progress and events to write.", lambda: self.teller.backlog)
-        gauge("modelmora_workers", "Child processes.", lambda: len(workers.pids))
-        gauge("modelmora_fresh_starts_total", "Not forked.", lambda: workers.fresh_starts)
-        gauge("modelmora_zygote_starts_total", "Zygotes started.", lambda: workers.zygote_starts)

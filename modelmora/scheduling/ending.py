@@ -26,8 +26,12 @@ class Endings:
         if self.book.next_deadline() > now:
             return
         for work in self.book.expired(now):
-            self.abandon(work, now)
-            self.fail(work, Code.EXPIRED, "its deadline has passed")
+            self.end(work, Code.EXPIRED, "its deadline has passed", now)
+
+    def end(self, work: Work, code: Code, message: str, now: float) -> None:
+        """Answer an open work, wherever it is."""
+        self.abandon(work, now)
+        self.fail(work, code, message)
 
     def abandon(self, work: Work, now: float) -> None:
         """Take an open work out of its queue or its child; the caller gives its outcome, if any."""

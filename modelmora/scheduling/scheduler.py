@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence, Set
+from collections.abc import Callable, Collection, Hashable, Sequence, Set
 from dataclasses import replace
 from itertools import count
 
@@ -130,17 +130,18 @@ class Scheduler:
             self._arrange(now)
         return True
 
-    def cancel(self, request_id: str, now: float) -> Cancelled:
-        """End all requests of that id; what runs is answered now and stopped in its child."""
+    def cancel(
+        self, request_id: str, now: float, meant: Callable[[Work], bool] | None = None
+    ) -> Cancelled:
+        """End all requests of that id that are meant; what runs is stopped in its child."""
         self._ends.late(now)
         found = Cancelled.NOT_FOUND
-        for work in self._book.find(request_id):
+        for work in filter(meant, self._book.find(request_id)):
             if work.group is not None:
                 found = Cancelled.RUNNING
             elif found is Cancelled.NOT_FOUND:
                 found = Cancelled.WAITING
-            self._ends.abandon(work, now)
-            self._ends.fail(work, Code.CANCELLED, "cancelled by request")
+            self._ends.end(work, Code.CANCELLED, "cancelled by request", now)
         self._advance(now)
         return found
 
@@ -166,8 +167,7 @@ class Scheduler:
         self._ends.late(now)
         begun = [each for each in self._book if each.group and each.started_at]
         for work in (each for each in begun if each.model not in spared):
-            self._ends.abandon(work, now)
-            self._ends.fail(work, Code.STOPPED, "its node was stopped before it was complete")
+            self._ends.end(work, Code.STOPPED, "its node was stopped before it was complete", now)
 
     def open_groups(self, partitions: Set[Hashable]) -> frozenset[int]:
         """The groups in which started work of these partitions is not answered yet."""

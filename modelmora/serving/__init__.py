@@ -1,5 +1,6 @@
 """One request in, one outcome out: the hall that all requests pass."""
 
+from modelmora.serving.cancels import Cancel
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.models import Catalogue
 from modelmora.serving.request import HandedOn, Incoming, Outcomes, Record
@@ -7,6 +8,7 @@ from modelmora.serving.service import Offered, Service
 
 __all__ = [
     "BrokerClock",
+    "Cancel",
     "Catalogue",
     "HandedOn",
     "Incoming",

@@ -84,6 +84,12 @@ class Incoming:
     head: RequestHead
     lane: Lane
     principal: str = "local"
+    gateway: str = ""
+    """Which gateway has written it; "" where none has."""
+    content: str = ""
+    """What is asked, see `wire.content_digest`."""
+    asked_since: int | None = None
+    """Its id was asked at no time before this (Unix ms), as its sender has seen."""
     traceparent: str = ""
     tell: bool = False
     """Whether it is told that it was accepted."""

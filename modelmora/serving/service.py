@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from math import inf
@@ -18,6 +17,7 @@ from modelmora.records.routing import NOBODY
 from modelmora.scheduling import ModelKey, ModelSpec, ModelStatus, Policy, Scheduler, Work
 from modelmora.scheduling.book import Book
 from modelmora.scheduling.expected import shape_of
+from modelmora.serving.cancels import Cancel, Cancels
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
 from modelmora.serving.line import Line
@@ -26,8 +26,8 @@ from modelmora.serving.request import Incoming, Outcomes, Record
 from modelmora.text import printable, shorten
 
 Partition = tuple[str, int]
-_REMEMBERED_CANCELS = 100_000
 NO_MODEL = ("", "")
+ALL = Cancel()
 REASON_CHARS = 300
 
 
@@ -69,7 +69,7 @@ class Service:
         self.listener = Listener(self._scheduler, self._effects, self.arm, monotonic)
         self.line = Line(self._scheduler, outcomes, monotonic)
         self._alarm: asyncio.TimerHandle | None = None
-        self._cancelled: OrderedDict[str, float] = OrderedDict()
+        self._cancels = Cancels()
         self._awaited = Book()
         """Requests whose inputs are fetched."""
 
@@ -86,7 +86,7 @@ class Service:
         """
         now, record = self._now(), request.record
         try:
-            if self._was_cancelled(request):
+            if self.is_cancelled(request):
                 raise RequestError(Code.CANCELLED, "cancelled before it was read")
             deadline = self._deadline(request)
             if deadline <= now:
@@ -119,7 +119,7 @@ class Service:
         try:
             request.head, keep_alive_s = take_keep_alive(request.head)
             head = request.head
-            if self._was_cancelled(request):
+            if self.is_cancelled(request):
                 raise RequestError(Code.CANCELLED, "cancelled before it was read")
             key = self.catalogue.resolve(head)
             if hopeless := self._scheduler.hopeless(key):
@@ -190,22 +190,19 @@ class Service:
         if why:
             self._outcomes.failed(request, key, why, timings(request, self._clock), 1)
 
-    def _was_cancelled(self, request: Incoming) -> bool:
-        """Whether it was cancelled before it was read; a replay only by what came after it."""
-        at_ms = self._cancelled.get(request.head.request_id)
-        return at_ms is not None and (request.run == 1 or at_ms >= request.asked_ms)
+    def is_cancelled(self, request: Incoming) -> bool:
+        """Whether it was cancelled, as far as that was heard."""
+        return self._cancels.hit(request)
 
-    def cancel(self, request_id: str, at_ms: float = inf) -> None:
-        """End the request wherever it is; also one that has not been read yet.
-
-        `at_ms`: when that was asked for, by the broker's clock (Unix ms).
-        """
-        self._cancelled[request_id] = at_ms
-        if len(self._cancelled) > _REMEMBERED_CANCELS:
-            self._cancelled.popitem(last=False)
+    def cancel(self, request_id: str, cancel: Cancel = ALL) -> None:
+        """End the requests that are meant wherever they are; also those that are read later."""
+        self._cancels.add(request_id, cancel)
         for work in self._awaited.find(request_id):
-            self._give_up(work, Code.CANCELLED, "cancelled by request")
-        self._scheduler.cancel(request_id, self._now())
+            if cancel.hits(cast("Incoming", work.meta)):
+                self._give_up(work, Code.CANCELLED, "cancelled by request")
+        self._scheduler.cancel(
+            request_id, self._now(), lambda work: cancel.hits(cast("Incoming", work.meta))
+        )
         self.arm()
 
     def drop(self, partitions: Set[Partition], *, started: bool) -> list[Record]:

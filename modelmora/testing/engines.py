@@ -67,6 +67,21 @@ class Sleep(Echo):
         return super().run(rows, parameters)
 
 
+class Fixed(Sleep):
+    """Takes what its options say: `load_s` to load, `mb` MiB of memory, `ms` for each request."""
+
+    def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Takes its time and its memory."""
+        time.sleep(options.get("load_s", 0.0))
+        self._held = bytearray(os.urandom(1)) * (options.get("mb", 0) << 20)
+        self._ms = options.get("ms", SLEEP_MS)
+        return {}
+
+    def run(self, rows: Sequence[Row], parameters: Mapping[str, Parameter]) -> Sequence[Any]:
+        """The inputs of each row, later."""
+        return super().run(rows, {"ms": self._ms})
+
+
 class _Marked(Echo):
     """Does something bad to the rows that are marked."""
 

@@ -1,6 +1,7 @@
 """Bytes to messages and back: Avro of the pinned schemas, single-object or Confluent's framing."""
 
 from modelmora.wire.codec import (
+    content_digest,
     decode_batch,
     decode_control,
     decode_event,
@@ -30,6 +31,8 @@ from modelmora.wire.codec import (
 from modelmora.wire.framing import Framing, id_of, is_framed
 from modelmora.wire.ids import (
     MOST_RUNS,
+    NEAR_MS,
+    SKEW_MS,
     id_of_name,
     new_request_id,
     partition_of,
@@ -39,7 +42,10 @@ from modelmora.wire.ids import (
 
 __all__ = [
     "MOST_RUNS",
+    "NEAR_MS",
+    "SKEW_MS",
     "Framing",
+    "content_digest",
     "decode_batch",
     "decode_control",
     "decode_event",

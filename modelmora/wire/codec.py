@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from functools import cache
+from hashlib import blake2b
 from io import BytesIO
 from typing import Any, TypeVar, cast
 
@@ -25,6 +26,7 @@ from modelmora.messages import (
     JobRecord,
     LifecycleEvent,
     MetricSample,
+    ObjectRef,
     Parameter,
     ProgressEvent,
     ProgressStage,
@@ -72,6 +74,7 @@ REQUEST_HEADER, _REQUEST = _current("inference_request")
 RESULT_HEADER, _RESULT = _current("inference_result")
 _REQUEST_HEAD = _with_fields("inference_request", lambda field: field != "inputs")
 _NOTHING = _with_fields("inference_request", lambda _: False)
+_INPUTS = _with_fields("inference_request", lambda field: field == "inputs")
 _RESULT_HEAD = _with_fields("inference_result", lambda field: field not in ("outputs", "run"))
 _RESULT_SOURCE = _with_fields("inference_result", lambda field: field == "source")
 _OUTPUTS = _with_fields("inference_result", lambda field: field == "outputs")
@@ -196,7 +199,7 @@ def _read_head(stream: BytesIO) -> RequestHead:
     schemaless_reader(stream, inputs, _NOTHING)
     if datum["parameters"]:
         datum["parameters"] = _parameters(datum["parameters"])
-    return RequestHead(**datum, inputs=_block_count(value, start))
+    return RequestHead(**datum, inputs=_block_count(value, start), inputs_at=start)
 
 
 @cache
@@ -244,6 +247,32 @@ def readable_head(value: bytes | None) -> RequestHead | None:
     except (ModelMoraError, *DECODE_FAULTS):
         return None
     return RequestHead(**datum | {"parameters": _parameters(datum["parameters"])})
+
+
+def content_digest(principal: str, head: RequestHead, value: bytes) -> str:
+    """What of whom is asked, as 32 hexadecimal digits of BLAKE2b (RFC 7693).
+
+    `value` is in single-object encoding, `head` what was decoded of it. The id, the time allowed
+    and whether progress is told do not count, nor where an object lies and for how long. Writers
+    that cut arrays into blocks must always cut them alike.
+    """
+    what = (principal, head.model, head.task, sorted(head.parameters.items()))
+    told = blake2b(repr(what).encode(), digest_size=16)
+    if value[:HEADER] == REQUEST_HEADER and b"://" not in value:
+        told.update(memoryview(value)[head.inputs_at :])
+    else:
+        told.update(_plain_inputs(value, head.inputs_at))
+    return told.hexdigest()
+
+
+def _plain_inputs(value: bytes, start: int) -> bytes:
+    """The inputs as the current schema has them, references by what they refer to."""
+    try:
+        inputs = decode_request(value).inputs
+    except Undecodable:  # their child will say so
+        return value[start:]
+    same = [replace(i, uri="", expires_at=0) if isinstance(i, ObjectRef) else i for i in inputs]
+    return _write(b"", _INPUTS, {"inputs": plain_contents(same)})
 
 
 def encode_outputs(outputs: Sequence[Content]) -> bytes:
@@ -302,8 +331,7 @@ def encode_result_head(head: ResultHead, outputs: bytes = NO_OUTPUTS) -> bytes:
 
 def encode_result(result: InferenceResult) -> bytes:
     """The record value of a result."""
-    head = ResultHead(**{f.name: getattr(result, f.name) for f in fields(ResultHead)})
-    return encode_result_head(head, encode_outputs(result.outputs))
+    return encode_result_head(result.head, encode_outputs(result.outputs))
 
 
 def decode_result(value: bytes | None) -> InferenceResult:

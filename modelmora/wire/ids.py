@@ -13,6 +13,10 @@ _SEED = 0x9747B28C
 _MIX = 0x5BD1E995
 _U32, _POSITIVE = 0xFFFFFFFF, 0x7FFFFFFF
 MOST_RUNS = (1 << 31) - 1
+NEAR_MS = 60_000
+"""A request that is appended within this of the time in its id is taken for the id's first."""
+SKEW_MS = 2_000
+"""How far the clock that made an id may be ahead of the broker's for its time to count."""
 
 
 def murmur2(data: bytes) -> int:

@@ -10,13 +10,14 @@ from dataclasses import replace
 
 import pytest
 
-from modelmora.bench.swap import LOOK_AHEAD, MODELS, PLACES, TASKS, belady, shuffled
+from modelmora.bench.swap import LOOK_AHEAD, MODELS, PLACES, ROOM, SIZES, TASKS, shuffled
 from modelmora.engines.catalog import entry_for
 from modelmora.engines.entries import EngineEntry
 from modelmora.messages import EventKind, InferenceRequest, Parameter, Timings
 from modelmora.resources import private_memory
 from modelmora.scheduling import ModelKey, ModelSpec, Need, Policy
 from modelmora.serving import BrokerClock, Incoming, Service
+from modelmora.simulate import belady
 from modelmora.testing.fakes import UNIX_MS, FakeOutcomes, FakeRecord, incoming
 from modelmora.wire import encode_outputs, encode_request
 from modelmora.workers import Supervisor
@@ -85,12 +86,12 @@ class Rig:
     def loads(self) -> int:
         return sum(kind is EventKind.LOADING for kind, _, _ in self.outcomes.events)
 
-    async def feed(self, stream: list[int], look_ahead: int) -> None:
+    async def feed(self, stream: list[str], look_ahead: int) -> None:
         """Keep that many requests open until all have ended."""
         read = 0
         while self.outcomes.right < len(stream) and not self.outcomes.errors:
             while read < min(len(stream), self.outcomes.right + look_ahead):
-                one = request(read, f"m{stream[read]}")
+                one = request(read, stream[read])
                 one.record.timestamp = round(self.clock.now_ms())
                 self.service.accept(one)
                 read += 1
@@ -134,7 +135,7 @@ async def test_a_shuffled_stream_for_25_models_on_memory_for_five() -> None:
     assert (running.outcomes.right, running.outcomes.errors) == (len(stream), {})
     assert 2 * 64 * MIB < running.most_held <= PLACES * SIZE
     assert max(running.outcomes.waits_s) <= AGEING_S + 10
-    best = belady(stream, LOOK_AHEAD)
+    best = belady(stream, SIZES, ROOM, LOOK_AHEAD)
     print(f"{running.loads} loads in {took_s:.0f} s; who knows the future: {best}")
     assert running.loads <= 1.3 * best
 
@@ -144,6 +145,6 @@ async def test_a_shuffled_stream_for_25_models_on_memory_for_five() -> None:
 async def test_20_small_models_are_loaded_at_once() -> None:
     async with rig(Policy(cores=2, budget_bytes=20 * SIZE)) as running:
         running.service.serve([model(number, "Sees", 20 * MIB) for number in range(20)])
-        await running.feed(list(range(20)), 20)
+        await running.feed([f"m{number}" for number in range(20)], 20)
         assert (running.outcomes.right, running.outcomes.errors) == (20, {})
         assert len(running.workers.pids) == 20

@@ -99,7 +99,7 @@ def test_any_gateway_tells_of_a_job_to_its_caller_alone(
             assert other.get(path).json()["code"] == "not_found"
         assert other.delete(f"/jobs/{job_id}").status_code == 404
         taken = other.post("/infer/echo", json={"inputs": "y"}, headers={"x-request-id": job_id})
-        assert (taken.status_code, taken.json()["code"]) == (409, "conflict")
+        assert (taken.status_code, taken.json()["code"]) == (409, "id_reused")
     assert state(one, new_request_id(PARTITIONS))["code"] == "not_found"
 
 
@@ -198,6 +198,6 @@ def test_an_id_under_way_is_no_job_of_somebody_else(
         accepted(station, [request_id])
         for at in (bob, alice, client(gateways[1], keys["bob"])):
             taken = at.post("/infer/single/async", json=body, headers=named)
-            assert (taken.status_code, taken.json()["code"]) == (409, "conflict")
+            assert (taken.status_code, taken.json()["code"]) == (409, "id_reused")
             assert at.delete(f"/jobs/{request_id}").status_code == 404
         assert waiting.result().status_code == 200

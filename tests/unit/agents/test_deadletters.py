@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from modelmora.agents.deadletters import KEPT_BYTES, headers_of, shortened
 from modelmora.errors import Code, RequestError, Undecodable
-from modelmora.messages import Source
+from modelmora.messages import ResultHead, Source, Status
 from modelmora.testing.fakes import FakeRecord
 from modelmora.wire.ids import id_of_place
 
@@ -14,10 +15,13 @@ RECORD = FakeRecord(
     "ns.requests.low", 3, 42, key=b"k", value=b"v" * 100_000, headers=[("theirs", None)]
 )
 SOURCE = Source("ns.requests.low", 3, 42)
+HEAD = ResultHead("r1", Status.FAILED, "m", "1", SOURCE)
 
 
 def test_the_headers_say_whence_and_why() -> None:
-    headers = headers_of(RECORD, SOURCE, RequestError(Code.WORKER_CRASH, "it died"), 3, -9)
+    headers = headers_of(
+        RECORD, replace(HEAD, attempt=3), RequestError(Code.WORKER_CRASH, "it died"), -9
+    )
     assert headers[0] == ("theirs", None)
     assert dict(headers[1:]) == {
         "__connect.errors.topic": b"ns.requests.low",
@@ -34,14 +38,14 @@ def test_the_headers_say_whence_and_why() -> None:
 
 
 def test_what_never_ran_has_no_exit_code() -> None:
-    headers = dict(headers_of(RECORD, SOURCE, Undecodable(Code.EMPTY_VALUE, "empty"), 1, None))
+    headers = dict(headers_of(RECORD, HEAD, Undecodable(Code.EMPTY_VALUE, "empty"), None))
     assert headers["__connect.errors.stage"] == b"VALUE_CONVERTER"
     assert headers["__connect.errors.exception.class.name"] == b"Undecodable"
     assert "modelmora-worker-exit-code" not in headers
 
 
 def test_a_record_that_no_topic_takes_is_shortened() -> None:
-    headers = headers_of(RECORD, SOURCE, RequestError(Code.TOO_LARGE, "too large"), 1, None)
+    headers = headers_of(RECORD, HEAD, RequestError(Code.TOO_LARGE, "too large"), None)
     value, kept = shortened(RECORD.value, headers)
     assert value == b"v" * KEPT_BYTES
     names = dict(kept)
@@ -61,9 +65,17 @@ def test_a_null_value_is_shortened_to_nothing() -> None:
 def test_a_letter_of_json_says_which_request_it_is() -> None:
     error = RequestError(Code.WORKER_CRASH, "it died")
     told = FakeRecord("ns.requests.low", 3, 42, value=b'{"inputs": ["a"]}')
-    headers = headers_of(told, SOURCE, error, 1, None)
+    headers = headers_of(told, HEAD, error, None)
     made = id_of_place("ns.requests.low", 3, 42, told.timestamp).encode()
     assert ("modelmora-request-id", made) in headers
     told.headers = (("modelmora-request-id", b"mine"),)
-    names = [name for name, _ in headers_of(told, SOURCE, error, 1, None)]
+    names = [name for name, _ in headers_of(told, HEAD, error, None)]
     assert names.count("modelmora-request-id") == 1
+
+
+def test_a_run_that_its_record_does_not_name_is_said() -> None:
+    error = RequestError(Code.WORKER_CRASH, "it died")
+    assert ("modelmora-run", b"2") in headers_of(RECORD, replace(HEAD, run=2), error, None)
+    replay = FakeRecord("ns.requests.low", 3, 42, headers=[("modelmora-run", b"2")])
+    names = [name for name, _ in headers_of(replay, replace(HEAD, run=2), error, None)]
+    assert names.count("modelmora-run") == 1

@@ -31,6 +31,7 @@ RESULT_ONLY = {
     Code.EXPIRED,
     Code.CANCELLED,
     Code.STOPPED,
+    Code.ID_REUSED,
 }
 
 

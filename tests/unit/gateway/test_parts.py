@@ -101,7 +101,7 @@ def test_of_what_is_met_the_highest_run_holds_and_of_one_run_the_first() -> None
         (2, "late", 10, 1),
         (1, "first again", 11, 2),
     ):
-        waiting.meet(outcome(run, version), timestamp, offset)
+        waiting.meet(outcome(run, version), "", timestamp, offset)
     assert waiting.found == outcome(2, "second")
 
 

@@ -191,7 +191,7 @@ async def test_one_key_is_one_job_of_its_principal(
     answer = await client.post(
         "/infer/other/async", json={"inputs": "x"}, headers={"idempotency-key": '"order 17"'}
     )
-    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert (answer.status_code, answer.json()["code"]) == (409, "id_reused")
     waited = await client.post(
         "/infer/echo", json={"inputs": "x"}, headers={"idempotency-key": '"order 17"'}
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelmora.errors import Code, RequestError
+from modelmora.serving import Cancel
 from modelmora.testing.fakes import UNIX_MS, FakeRecord, incoming
 from tests.unit.serving.rig import Hall
 
@@ -17,8 +18,8 @@ async def test_a_cancel_may_come_before_its_request(hall: Hall) -> None:
 
 
 async def test_a_cancel_of_before_a_replay_is_not_for_it(hall: Hall) -> None:
-    hall.service.cancel("r1", UNIX_MS - 1)
-    hall.service.cancel("r2", UNIX_MS)
+    hall.service.cancel("r1", Cancel(UNIX_MS - 1))
+    hall.service.cancel("r2", Cancel(UNIX_MS))
     for request_id in ("r1", "r2"):
         request = incoming(request_id)
         request.run = 2

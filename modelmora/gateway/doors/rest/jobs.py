@@ -21,6 +21,7 @@ from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
 from modelmora.gateway.hall import MOST_WAIT_S, Ask, Hall
 from modelmora.gateway.jobs import Job
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.waiting import taken
 from modelmora.gateway.watching import failed
 from modelmora.messages import ProgressEvent
 from modelmora.web.events import EVENTS, QUIET, Events, event
@@ -95,11 +96,7 @@ async def _submitted(hall: Hall, ask: Ask) -> Response:
         raise Refusal(Code.INVALID_INPUT, "the id of a job is part of a path: it may have no /")
     job = await hall.submit(ask)
     if job.model.partition("@")[0] != ask.model.partition("@")[0]:
-        raise Refusal(
-            DoorCode.CONFLICT,
-            f"{job.request_id} is a job of {job.model} already; choose another id",
-            request_id=job.request_id,
-        )
+        raise taken(job.request_id)
     answer = _answer(job, 202)
     answer.headers["location"] = f"/jobs/{quote(job.request_id, safe='')}"
     return answer

@@ -62,20 +62,23 @@ class LookBack:
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
 
-    async def search(self, request_id: str, partition: int, partitions: int) -> None:
+    async def search(
+        self, request_id: str, partition: int, partitions: int, since_ms: int | None = None
+    ) -> None:
         """Hand every record that may be this id's outcome to `handle`; return when all were.
 
-        `partition` is the id's own, of the `partitions` there are. Starts five minutes before
-        the time in a UUIDv7, for other ids (and for a time that is still to come) at the beginning,
-        and ends at the newest record there was. Raises LookBackFailed.
+        `partition` is the id's own, of the `partitions` there are. Starts at `since_ms` (Unix ms),
+        or five minutes before the time in a UUIDv7, for other ids (and for a time that is still to
+        come) at the beginning, and ends at the newest record there was. Raises LookBackFailed.
         """
         if self._stopped:
             raise LookBackFailed("it was stopped")
-        made = time_of(request_id) or 0
-        known = made < time.time() * 1000 + AHEAD_MS
-        start = max(made - MARGIN_MS, 0) if known else 0
+        if since_ms is None:
+            made = time_of(request_id) or 0
+            known = made < time.time() * 1000 + AHEAD_MS
+            since_ms = made - MARGIN_MS if known else 0
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._open.append(_Search(partition, partitions, start, done))
+        self._open.append(_Search(partition, partitions, max(since_ms, 0), done))
         self._wake.set()
         if self._task is None or self._task.done():
             self._task = background(self._run(), "look-back")

@@ -1,0 +1,316 @@
+"""Requests of one id: one of them runs, and the others are told its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass, field, replace
+from itertools import count
+from math import inf
+from typing import Protocol
+
+import structlog
+
+from modelmora.agents.sameness import is_new, run_of
+from modelmora.agents.stored import Outcome
+from modelmora.errors import RequestError
+from modelmora.kafka.batches import Partition
+from modelmora.kafka.lookback import LookBackFailed
+from modelmora.messages import ResultHead
+from modelmora.serving import Incoming, Record
+from modelmora.wire import SKEW_MS, encode_outputs, time_of
+
+log = structlog.get_logger(__name__)
+MOST_HEARD = 100_000
+RETRY_S = (0.2, 1.0)
+MOST_TOLD = 16 << 20
+"""Bytes of outcomes told again that may be on their way to the broker."""
+_BREATH = 250
+_LOOK_S = 0.05
+Place = tuple[str, int, int]
+
+
+class Owned(Protocol):
+    """Who knows what this node still has to answer; see `partitions.intake`."""
+
+    def owes(self, record: Record) -> bool:
+        """Whether this node still owes the record's outcome."""
+
+    def done(self, record: Record) -> None:
+        """The outcome is acknowledged."""
+
+    def partitions(self) -> set[Partition]:
+        """What this node owns."""
+
+    def epoch(self, partition: Partition) -> int | None:
+        """The epoch it is owned in."""
+
+
+class Finder(Protocol):
+    """Finds what an id has ended as; see `stored`."""
+
+    async def find(self, request_id: str, since_ms: int) -> Outcome | None:
+        """Of what was written since then (Unix ms). Raises LookBackFailed."""
+
+
+class Taker(Protocol):
+    """Where requests go that are alone or the first; see `modelmora.serving.Service`."""
+
+    def is_cancelled(self, request: Incoming) -> bool:
+        """Whether it was cancelled."""
+
+    def refuse(self, request: Incoming, error: RequestError) -> None:
+        """It is not to be run, for this reason."""
+
+    def arm(self) -> None:
+        """That was all for now."""
+
+
+class Teller(Protocol):
+    """Who writes outcomes; see `results`."""
+
+    def repeated(self, request: Incoming, head: ResultHead, outputs: bytes) -> None:
+        """The request ends as another of its id did."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """Since when (Unix ms) no request of a partition can have been missed in this epoch."""
+
+    epoch: int
+    since_ms: float
+    begun: bool = False
+    """Whether a record of it was read."""
+
+
+@dataclass(slots=True, eq=False)
+class _Family:
+    """The open requests of one id. Without a first one its outcome is being looked for."""
+
+    first: Incoming | None = None
+    waiting: deque[Incoming] = field(default_factory=deque)
+    since_ms: int = 0
+    is_new: bool = False
+    """Whether nothing was heard of the id before."""
+
+
+class Twins:
+    """Stands before the intake: what is done there lets those go on that waited for it.
+
+    The others are told what was read back from `results` once it was acknowledged, so it is the
+    same whether they came while the first ran, afterwards, or to another node. They are open in
+    the ledger all the while, so no commit passes them and the limits of their partition bound them.
+
+    The ids of the last requests are remembered. Of each partition it is known since when none can
+    have been missed: what was asked before is looked for, see `is_new`.
+    """
+
+    _admit: Callable[[Incoming], None]
+    _taker: Taker
+    _teller: Teller
+
+    def __init__(
+        self, owned: Owned, finder: Finder, now_ms: Callable[[], float] = lambda: -inf
+    ) -> None:
+        """`now_ms` is the broker's time."""
+        self._owned = owned
+        self._finder = finder
+        self._now_ms = now_ms
+        self._open: dict[str, _Family] = {}
+        self._firsts: dict[Place, str] = {}
+        self._heard: dict[str, int] = {}
+        self._known: dict[Partition, _Known] = {}
+        self._floor_ms: float = -inf
+        self._told: dict[Place, tuple[Record, int]] = {}
+        self._told_bytes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def use(self, admit: Callable[[Incoming], None], taker: Taker, teller: Teller) -> None:
+        """Where requests go from here; to be called before the first."""
+        self._admit, self._taker, self._teller = admit, taker, teller
+
+    # Coming --------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """To be called now and then: of a new partition all is heard that is asked from now on."""
+        now_ms = self._now_ms()
+        for partition in self._owned.partitions() if now_ms > -inf else ():
+            epoch = self._owned.epoch(partition)
+            if epoch is not None and not self._knows(partition, epoch):
+                self._known[partition] = _Known(epoch, now_ms)
+
+    def passed(self, record: Record) -> None:
+        """A record was passed over, for it has its outcome perhaps: its id is not known."""
+        partition = record.topic, record.partition
+        if self._owned.epoch(partition) == record.epoch:
+            known = self._known_of(record)
+            known.since_ms = max(known.since_ms, record.timestamp + 1)
+
+    def takes(self, request: Incoming) -> bool:
+        """Whether the request waits here; else it is to be admitted now.
+
+        (1) A replay is a run of its own.
+        (2) Another of its id is open here: this one waits for that one's end.
+        (3) Its id is new: it is the first.
+        (4) Else what it has ended as is looked for.
+        """
+        request_id, record = request.head.request_id, request.record
+        # (1)
+        if request.run > 1:
+            return False
+        # (2)
+        if family := self._open.get(request_id):
+            family.waiting.append(request)
+            return True
+        # (3)
+        asked_ms, made_ms = request.asked_ms, time_of(request_id)
+        if request.asked_since is not None:
+            made_ms = max(request.asked_since, made_ms or 0)
+        heard_ms = self._heard.get(request_id)
+        if heard_ms is None:
+            self._hear(request_id, asked_ms)
+            known_ms = max(self._known_of(record).since_ms, self._floor_ms)
+            if made_ms is None or is_new(made_ms, asked_ms, known_ms):
+                self._open[request_id] = _Family(request, is_new=True)
+                self._firsts[_place(record)] = request_id
+                return False
+            heard_ms = made_ms
+        # (4)
+        self._open[request_id] = family = _Family(None, deque([request]), heard_ms - SKEW_MS)
+        self._start(request_id, family)
+        return True
+
+    def _knows(self, partition: Partition, epoch: int) -> bool:
+        known = self._known.get(partition)
+        return known is not None and known.epoch == epoch
+
+    def _known_of(self, record: Record) -> _Known:
+        """What is known of the record's partition: nothing was missed since its first record."""
+        partition = record.topic, record.partition
+        known = self._known.get(partition)
+        if known is None or known.epoch != record.epoch:
+            known = self._known[partition] = _Known(record.epoch, inf)
+        if not known.begun:
+            known.begun, known.since_ms = True, min(known.since_ms, record.timestamp)
+        return known
+
+    def _hear(self, request_id: str, asked_ms: int) -> None:
+        self._heard[request_id] = asked_ms
+        if len(self._heard) > MOST_HEARD:
+            forgotten = self._heard.pop(next(iter(self._heard)))
+            self._floor_ms = max(self._floor_ms, forgotten + 1)
+
+    # Going ---------------------------------------------------------------------------------------
+
+    def owes(self, record: Record) -> bool:
+        """Whether this node still owes the record's outcome."""
+        return self._owned.owes(record)
+
+    def done(self, record: Record) -> None:
+        """The outcome is acknowledged, or the record was handed on."""
+        self._owned.done(record)
+        place = _place(record)
+        if (request_id := self._firsts.pop(place, None)) is not None:
+            self._go_on(request_id, ended=True)
+        elif self._told:
+            self._told_bytes -= self._told.pop(place, (record, 0))[1]
+
+    def drop(self, partitions: Set[Partition]) -> list[Record]:
+        """Forget those of these partitions that wait here; returns their records."""
+        dropped: list[Record] = []
+        for family in self._open.values():
+            if family.waiting:
+                gone = {each for each in family.waiting if _partition(each.record) in partitions}
+                dropped += [each.record for each in gone]
+                family.waiting = deque(each for each in family.waiting if each not in gone)
+        return dropped
+
+    def lost(self, records: Iterable[Record]) -> None:
+        """These were forgotten without an outcome: of those who waited for one, one runs."""
+        for record in records:
+            if (request_id := self._firsts.pop(_place(record), None)) is not None:
+                self._go_on(request_id, ended=False)
+
+    async def stop(self) -> None:
+        """Tell nobody anything any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _go_on(self, request_id: str, *, ended: bool) -> None:
+        family = self._open[request_id]
+        if family.waiting:
+            family.first, family.since_ms = None, self._heard.get(request_id, 0) - SKEW_MS
+            self._start(request_id, family)
+            return
+        del self._open[request_id]
+        if family.is_new and not ended:  # read again it is new again
+            self._heard.pop(request_id, None)
+
+    def _start(self, request_id: str, family: _Family) -> None:
+        task = asyncio.create_task(self._settle(request_id, family), name="twins")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _settle(self, request_id: str, family: _Family) -> None:
+        """Find out how the id has ended, and tell those who wait, until one of them is to run."""
+        stored = await self._find(request_id, family.since_ms)
+        outputs = encode_outputs(stored.result.outputs) if stored else b""
+        for number in count(1):
+            if not family.waiting:
+                del self._open[request_id]
+                break
+            request = family.waiting.popleft()
+            if self._owned.owes(request.record) and self._runs(request, stored, outputs):
+                family.first = request
+                self._firsts[_place(request.record)] = request_id
+                self._admit(request)
+                break
+            if number % _BREATH == 0:
+                await asyncio.sleep(0)
+            await self._room()
+        self._taker.arm()
+
+    def _runs(self, request: Incoming, stored: Outcome | None, outputs: bytes) -> bool:
+        """Whether the request is to run; else it is told how it ends."""
+        cancelled = self._taker.is_cancelled(request)
+        try:
+            run = run_of(stored, request.content, request.asked_ms, cancelled=cancelled)
+        except RequestError as error:
+            self._taker.refuse(request, error)
+            return False
+        if run is not None:
+            request.run = run
+            return True
+        if stored:
+            self._told[_place(request.record)] = request.record, len(outputs)
+            self._told_bytes += len(outputs)
+            head = replace(stored.result.head, source=request.source)
+            self._teller.repeated(request, head, outputs)
+        return False
+
+    async def _find(self, request_id: str, since_ms: int) -> Outcome | None:
+        for pause_s in (*RETRY_S, None):
+            try:
+                return await self._finder.find(request_id, since_ms)
+            except LookBackFailed as error:
+                log.warning("an id could not be looked up", reason=str(error))
+                if pause_s is not None:
+                    await asyncio.sleep(pause_s)
+        return None  # to run twice is better than not at all
+
+    async def _room(self) -> None:
+        """Wait until what was told again is on the broker, as far as it is too much."""
+        while self._told_bytes > MOST_TOLD:
+            await asyncio.sleep(_LOOK_S)
+            self._told = {at: one for at, one in self._told.items() if self._owned.owes(one[0])}
+            self._told_bytes = sum(size for _, size in self._told.values())
+
+
+def _partition(record: Record) -> Partition:
+    return record.topic, record.partition
+
+
+def _place(record: Record) -> Place:
+    return record.topic, record.partition, record.offset
