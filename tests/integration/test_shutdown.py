@@ -35,8 +35,7 @@ def test_whatever_was_open_is_answered_then_or_by_who_comes_next(station: Statio
     eventually(lambda: station.node.models()["sleep"].get("running"), "a request that runs")
     waiting = station.send(3, model="sleep", ms=1.0)
     loading = station.send(model="stuck")
-    state = lambda: station.node.models()["stuck"]["state"]  # noqa: E731
-    eventually(lambda: state() == "loading", "a model that loads")
+    eventually(lambda: station.node.models()["stuck"]["state"] == "loading", "a load")
     station.node.process.send_signal(signal.SIGTERM)
     (stopped,) = station.seen.answers(long)
     assert (stopped.status, stopped.error and stopped.error.code.value) == ("STOPPED", "stopped")
