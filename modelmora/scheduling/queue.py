@@ -93,10 +93,9 @@ class LaneQueue:
         batches = (zip(repeat(batch), batch.works.values()) for batch in self._batches.values())
         return islice(chain(back, merge(*batches, key=lambda each: each[1].order)), most)
 
-    def together(self, key: Hashable) -> int:
-        """How many wait that may share a group with a work of this key, arrived last."""
-        batch = self._batches.get(key)
-        return len(batch.works) if batch else 0
+    def batch(self, key: Hashable) -> Batch | None:
+        """Those that wait and may share a group with a work of this key."""
+        return self._batches.get(key)
 
     def _count(self, work: Work, change: int) -> None:
         self.count += change
