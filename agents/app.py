@@ -2,7 +2,7 @@
 
 Faust's own group stops every node at each join, and two of its paths lose messages: its acks
 commit past unfinished offsets, and `pause_partitions` drops records already fetched. So the
-transport below shows Faust one assignment that never changes, a partition 0 of each lane, and
+transport below shows Faust one assignment that never changes, a partition 0 of each topic, and
 hands its agent one event per fetched batch of the real partitions (see `modelmora.kafka.group`).
 No private name of Faust is used; what is relied on is held by tests.
 """
@@ -24,7 +24,7 @@ from faust.types.tuples import ConsumerMessage
 
 from modelmora.kafka.batches import Batch
 from modelmora.kafka.connection import bootstrap_servers
-from modelmora.kafka.topics import lane_topics
+from modelmora.kafka.topics import read_topics
 from modelmora.settings import Settings
 
 WEEK_S = 7 * 86_400
@@ -175,7 +175,7 @@ def build_app(settings: Settings, on_batch: Callable[[Batch], Awaitable[None]]) 
     app.transport = Transport(app.conf.broker_consumer, app)
     app.producer_transport = app.transport
     lanes = app.topic(
-        *lane_topics(settings),
+        *read_topics(settings),
         acks=False,
         key_type=bytes,
         key_serializer="raw",

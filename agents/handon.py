@@ -9,8 +9,10 @@ from typing import Protocol
 from modelmora.agents.partitions.intake import Intake
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.leases import Leases
-from modelmora.messages import RequestHead
+from modelmora.messages import RequestHead, Timings
+from modelmora.scheduling import ModelKey
 from modelmora.serving import Incoming
+from modelmora.serving.request import HandedOn
 from modelmora.wire import partition_of
 
 MOST_HOPS = 3
@@ -57,10 +59,26 @@ def elsewhere(
 
 
 class Writer(Protocol):
-    """Writes the record anew; see `modelmora.agents.results`."""
+    """Writes the record anew, or its outcome; see `modelmora.agents.results`."""
 
-    def hand_on(self, request: Incoming, partition: int, unknown: RequestError) -> None:
-        """Write it to that partition of its topic; `unknown` is its outcome if that fails."""
+    def hand_on(
+        self,
+        request: Incoming,
+        to: tuple[str, int],
+        told: HandedOn,
+        otherwise: Callable[[], None],
+    ) -> None:
+        """Write it there; `otherwise` gives its outcome where it is not taken."""
+
+    def failed(
+        self,
+        request: Incoming,
+        model: ModelKey,
+        error: RequestError,
+        timings: Timings,
+        attempt: int,
+    ) -> None:
+        """Its outcome."""
 
 
 class HandOn:
@@ -92,7 +110,7 @@ class HandOn:
     def __call__(self, request: Incoming, unknown: RequestError) -> RequestError | None:
         """Hand the request on; why it is to be refused here where that cannot be."""
         hops = request.handed_on.hops if request.handed_on else 0
-        lane = request.record.topic
+        lane = request.source.topic
         own = {number for topic, number in self._intake.partitions() if topic == lane}
         head = request.head
         head = replace(head, model=self._meant(head) or head.model)
@@ -100,5 +118,10 @@ class HandOn:
         if isinstance(found, RequestError):
             return found
         self.count += 1
-        self._writer.hand_on(request, found, unknown)
+        self._writer.hand_on(
+            request,
+            (lane, found),
+            request.to_hand_on(hops=1),
+            lambda: self._writer.failed(request, ("", ""), unknown, Timings(), 1),
+        )
         return None

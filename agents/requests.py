@@ -16,9 +16,9 @@ from modelmora.agents.unresolved import Unresolved
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.batches import Batch, Partition
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.topics import lane_topics
+from modelmora.kafka.topics import lane_topics, tier_topics
 from modelmora.kafka.unreadable import Unreadable
-from modelmora.messages import RequestHead
+from modelmora.messages import Lane, RequestHead
 from modelmora.messages.headers import (
     ASKED_SINCE,
     GATEWAY,
@@ -31,13 +31,14 @@ from modelmora.messages.headers import (
 )
 from modelmora.objects import Objects
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
-from modelmora.serving.request import first_place
+from modelmora.serving.request import first_place, request_id_of
 from modelmora.settings import Settings
-from modelmora.wire import content_digest, decode_request_head, read_run, readable_request_id
-from modelmora.wire.plainjson import encode_json, is_json, json_request_id
+from modelmora.wire import content_digest, decode_request_head, read_run
+from modelmora.wire.plainjson import encode_json, is_json
 
 log = structlog.get_logger(__name__)
 _BREATH = 250  # records between two looks at the rest of the event loop
+_LOOK_AGAIN_MS = 250  # each look reads anew from the broker
 
 
 class Reader(Protocol):
@@ -57,7 +58,7 @@ class Burials(Protocol):
         """Dead-letter the record; its outcome is FAILED where its id is readable."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class LostRecord:
     """Stands for a record of which the client library can hand over only the place."""
 
@@ -88,6 +89,9 @@ class Requests:
         twins: Twins | None = None,
     ) -> None:
         self._lanes = lane_topics(settings)
+        self._delays = tier_topics(settings)
+        self._resting: dict[Partition, float] = {}
+        """Of what was put off: when (Unix ms) to look again whether the next record is due."""
         self._max_bytes = settings.limits.request_bytes
         self._intake = intake
         self._service = service
@@ -97,6 +101,8 @@ class Requests:
         self._unresolved = Unresolved(schemas, self._resolved) if schemas else None
         limit = settings.limits.node_bytes
         self._fetching = Fetching(objects, intake, service, limit) if objects else None
+        self.on_first: Callable[[], None] = lambda: None
+        """Told of each request that comes from its sender."""
         self._twins = twins
         self._gated: set[Partition] = set()
         self._closed = False
@@ -106,6 +112,8 @@ class Requests:
         if not self._follows(batch):
             return
         for number, found in enumerate(batch.records, 1):
+            if self._rests(found):
+                break
             self._guarded(_record_of(found))
             if number % _BREATH == 0:
                 self._service.arm()
@@ -130,6 +138,23 @@ class Requests:
             return False
         return True
 
+    def _rests(self, found: Record | Unreadable) -> bool:
+        """Whether it was put off until later, and with it all behind it on its partition.
+
+        By the broker's own clock: no header says until when.
+        """
+        delay_ms = self._delays.get(found.topic)
+        if delay_ms is None or isinstance(found, Unreadable):
+            return False
+        partition = (found.topic, found.partition)
+        self._clock.heard(found.timestamp, partition)
+        now_ms, due_ms = self._clock.now_ms(partition), found.timestamp + delay_ms
+        if now_ms >= due_ms:
+            return False
+        self._resting[partition] = max(due_ms, now_ms + _LOOK_AGAIN_MS)
+        self._intake.rest(partition)
+        return True
+
     def _shed(self) -> None:
         """Have waiting work leave memory where it blocks a higher lane."""
         if victims := self._intake.to_shed():
@@ -139,6 +164,10 @@ class Requests:
 
     def regate(self) -> None:
         """Have the reader follow the gates, and go back where something is to be read again."""
+        for partition, due_ms in [*self._resting.items()]:
+            if self._clock.now_ms(partition) >= due_ms:
+                del self._resting[partition]
+                self._intake.wake(partition)
         if self._twins:
             self._twins.look()
         intake, gated = self._intake, set(self._intake.gated)
@@ -223,6 +252,8 @@ class Requests:
             return
         # (6)
         request = self._incoming(record, head)
+        if request.handed_on is None:
+            self.on_first()
         if plain is not value:
             request.value = plain
         request.content = content_digest(request.principal, head, plain or b"")
@@ -274,28 +305,29 @@ class Requests:
 
     def _readable_id(self, record: Record) -> str:
         value = record.value
-        if not value:
-            return ""
-        if is_json(value, record.headers):
-            return json_request_id(value, record.headers, *first_place(record))
-        return readable_request_id(self._schemas.framing.plain(value) if self._schemas else value)
+        if value and self._schemas and not is_json(value, record.headers):
+            value = self._schemas.framing.plain(value)
+        return request_id_of(record, value)
 
     def _incoming(self, record: Record, head: RequestHead) -> Incoming:
-        lane = self._lanes[record.topic]
+        lane = self._lanes.get(record.topic, Lane.LOW)
         if not record.headers:
             return Incoming(record, head, lane, tell=head.progress)
         headers = dict(record.headers)
+        handed_on = HandedOn.read(headers.get(HANDED_ON))
+        if handed_on and handed_on.topic not in self._lanes:
+            handed_on = None
         return Incoming(
             record,
             head,
-            lane,
+            self._lanes[handed_on.topic] if handed_on else lane,
             principal=_text(headers.get(PRINCIPAL)) or LOCAL,
             gateway=_text(headers.get(GATEWAY)),
             asked_since=_number(headers.get(ASKED_SINCE)),
             traceparent=_text(headers.get(TRACEPARENT)),
             tell=head.progress or GATEWAY in headers,
             job=JOB in headers,
-            handed_on=HandedOn.read(headers.get(HANDED_ON)),
+            handed_on=handed_on,
             run=read_run(headers.get(RUN)),
         )
 

@@ -30,19 +30,11 @@ from modelmora.messages import (
     Timings,
     outcome_status,
 )
-from modelmora.messages.headers import (
-    CONTENT,
-    ERROR_CODE,
-    HANDED_ON,
-    JOB,
-    READ_AT,
-    RUN,
-    TRACEPARENT,
-)
+from modelmora.messages.headers import CONTENT, ERROR_CODE, JOB, RUN, TRACEPARENT
 from modelmora.objects.moving import Mover
 from modelmora.scheduling import ModelKey, Position
 from modelmora.serving import BrokerClock, Incoming, Record
-from modelmora.serving.request import reply_partition
+from modelmora.serving.request import HandedOn, read_at, reply_partition
 from modelmora.wire import encode_progress, encode_result_head, read_run
 from modelmora.wire.codec import NO_OUTPUTS
 from modelmora.workers import Chunk
@@ -50,6 +42,7 @@ from modelmora.workers import Chunk
 log = structlog.get_logger(__name__)
 ACCEPTED_AFTER_S = 0.01
 
+Again = Callable[[Incoming, RequestError, Callable[[RequestError], None]], None]
 SendAfter = Callable[[Outgoing | None], None]
 """Sends what ends a request, after this dead letter."""
 
@@ -101,6 +94,8 @@ class Results:
         self._progress = Topic.PROGRESS.full(namespace)
         self._dead_letters = Topic.DEAD_LETTERS.full(namespace)
         self.on_outcome: Callable[[Status, str, Timings], None] = lambda *_: None
+        self.again: Again = lambda _, error, end: end(error)
+        """Has what failed tried again later, or ends it so."""
 
     # Outcomes ------------------------------------------------------------------------------------
 
@@ -139,50 +134,54 @@ class Results:
         attempt: int,
         exit_code: int | None = None,
     ) -> None:
-        """No result, and why; with a dead letter first where the code asks for one."""
-        head = ResultHead(
-            request.head.request_id,
-            outcome_status(error.code),
-            model[0] or request.head.model[:96],
-            model[1],
-            request.source,
-            {},
-            ErrorInfo(error.code, error.message, error.retry_after_ms),
-            timings,
-            attempt,
-            request.run,
-        )
-        send = self._ending(request, head, NO_OUTPUTS)
-        if leaves_letter(request.record, error.code):
-            self._bury(request.record, head, error, exit_code, send)
-        else:
-            send(None)
+        """No result, and why; with a dead letter first where the code asks for one.
+
+        Unless it is tried again later.
+        """
+
+        def end(error: RequestError) -> None:
+            name = model[0] or request.head.model[:96]
+            info = ErrorInfo(error.code, error.message, error.retry_after_ms)
+            what = (request.head.request_id, outcome_status(error.code), name, model[1])
+            head = ResultHead(*what, request.source, {}, info, timings, attempt, request.run)
+            send = self._ending(request, head, NO_OUTPUTS)
+            if leaves_letter(request.record, error.code):
+                self._bury(request.record, head, error, exit_code, send)
+            else:
+                send(None)
+
+        self.again(request, error, end)
 
     def repeated(self, request: Incoming, head: ResultHead, outputs: bytes) -> None:
         """It ends as another request of its id, which has the letter if there is one."""
         self._ending(request, head, outputs)(None)
 
-    def hand_on(self, request: Incoming, partition: int, unknown: RequestError) -> None:
-        """Write the record as it is to another partition of its topic, where it is to be answered.
+    def hand_on(
+        self,
+        request: Incoming,
+        to: tuple[str, int],
+        told: HandedOn,
+        otherwise: Callable[[], None],
+    ) -> None:
+        """Write the record as it is to another partition, where it is to be read again.
 
-        Only its header changes; `unknown` is its outcome where it has become too large by that.
+        Only its headers change. `otherwise` gives its outcome where the topic does not take it.
         """
-        record = request.record
+        record, (topic, partition) = request.record, to
         request.ended = True
 
         def done(answer: Answer) -> None:
             if isinstance(answer, Written):
-                self._heard(record.topic, answer)
+                self._heard(topic, answer)
                 self._owned.done(record)
-            elif isinstance(answer, TooLarge):
-                self.failed(request, ("", ""), unknown, Timings(), 1)
+            elif not isinstance(answer, Dropped):
+                otherwise()
 
-        kept = [header for header in record.headers if header[0] != HANDED_ON]
-        headers = (*kept, request.to_hand_on().header())
-        outgoing = Outgoing(
-            record.topic, record.key, record.value, done, headers, partition=partition, as_is=True
-        )
-        self._send(record, outgoing)
+        ours = (told.header(), read_at(record))
+        headers = (*(each for each in record.headers if each[0] not in dict(ours)), *ours)
+        written = Outgoing(topic, record.key, record.value, done, headers, partition, as_is=True)
+        written.optional = True
+        self._send(record, written)
 
     def undecodable(self, record: Record, error: RequestError) -> None:
         """A record that is no request: FAILED where its id is readable, and a dead letter."""
@@ -268,8 +267,9 @@ class Results:
         """The request ends so; what is returned sends its result."""
         request.ended = True
         self.on_outcome(head.status, head.model, head.timings)
-        told = ((CONTENT, request.content), (TRACEPARENT, request.traceparent))
-        headers = tuple((name, text.encode()) for name, text in told if text)
+        headers: Headers = ((CONTENT, content.encode()),) if (content := request.content) else ()
+        if request.traceparent:
+            headers = (*headers, (TRACEPARENT, request.traceparent.encode()))
         return partial(self._send_result, request.record, head, outputs, headers)
 
     def _send_result(
@@ -283,8 +283,8 @@ class Results:
         headers = (*told, *whose(record))
         if head.error:
             headers = (*headers, (ERROR_CODE, head.error.code.value.encode()))
-        if (head.source.partition, head.source.offset) != (record.partition, record.offset):
-            headers = (*headers, (READ_AT, b"%d %d" % (record.partition, record.offset)))
+        if head.source != Source(record.topic, record.partition, record.offset):
+            headers = (*headers, read_at(record))
         value, partition = encode_result_head(head, outputs), reply_partition(record)
         copies = self._copies.of(record, head, value, headers)
         if copies and len(value) > MOST_RESULT_BYTES:  # what a copy told is not to be taken back

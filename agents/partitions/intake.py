@@ -33,7 +33,7 @@ class Intake:
     """
 
     def __init__(self, limits: Limits, lanes: Mapping[str, Lane]) -> None:
-        """`lanes` is the lane of each topic that may be assigned."""
+        """`lanes` says of each topic that may be assigned with which lane it yields."""
         self._limits = limits
         self._lanes = lanes
         self._ledgers: dict[Partition, PartitionLedger] = {}
@@ -63,11 +63,11 @@ class Intake:
     ) -> None:
         """Own a partition from now on, from this offset.
 
-        `finished` offsets have their outcome already; `since_ms` is what the commit said, and
-        matters only while they reach beyond the window. `answered`: see `is_answered`.
+        `finished` offsets have their outcome already, of those that were given before `since_ms`
+        (the broker's time) all. `answered`: see `is_answered`.
         """
         self.revoke([partition])
-        ledger = PartitionLedger(epoch, offset, finished, since_ms)
+        ledger = PartitionLedger(epoch, offset, finished, since_ms, answered or ())
         self._ledgers[partition] = ledger
         if answered:
             self._answered[partition] = answered
@@ -123,6 +123,19 @@ class Intake:
         """Records were handed over and got lost on the way: reading has to go back."""
         if ledger := self._ledgers.get(partition):
             ledger.stray()
+
+    def rest(self, partition: Partition) -> None:
+        """What comes next is not due: it is to be read again once the partition wakes."""
+        if ledger := self._ledgers.get(partition):
+            ledger.rests = True
+            ledger.stray()
+            self._gate(partition, ledger)
+
+    def wake(self, partition: Partition) -> None:
+        """What comes next may be due."""
+        if ledger := self._ledgers.get(partition):
+            ledger.rests = False
+            self._gate(partition, ledger)
 
     def rewind(self, partition: Partition) -> int | None:
         """Where reading has to go back to once the gate is open, told once; None: it goes on."""
@@ -369,7 +382,7 @@ class Intake:
         self._gate(partition, ledger)
 
     def _gate(self, partition: Partition, ledger: PartitionLedger) -> None:
-        if self._hold or ledger.full:
+        if self._hold or ledger.full or ledger.rests:
             self.gated.add(partition)
         else:
             self.gated.discard(partition)

@@ -55,6 +55,7 @@ class PartitionLedger:
         "_astray",
         "_base",
         "_bits",
+        "_doubts",
         "_refused",
         "_since_ms",
         "_told",
@@ -66,11 +67,18 @@ class PartitionLedger:
         "most_bytes",
         "next",
         "open",
+        "rests",
     )
 
     def __init__(
-        self, epoch: int, offset: int, finished: Iterable[int] = (), since_ms: int = 0
+        self,
+        epoch: int,
+        offset: int,
+        finished: Iterable[int] = (),
+        since_ms: int = 0,
+        doubts: Iterable[int] = (),
     ) -> None:
+        """`doubts`: offsets that are said elsewhere, since `since_ms`, to be done."""
         self.epoch = epoch
         self.head = self.next = offset
         self.open: dict[int, int] = {}
@@ -81,10 +89,13 @@ class PartitionLedger:
         self.full = False
         self.leaving = False
         """It goes to another owner, and gets no more outcomes from here."""
+        self.rests = False
+        """What comes next is not due."""
         self._base = offset & ~7
         self._bits = bytearray()
         self._refused = 0
         self._since_ms = since_ms
+        self._doubts = set(doubts)
         self._astray = self._told = False
         for each in finished:
             if 0 <= each - offset < _BITMAP_BYTES * 8:
@@ -178,12 +189,18 @@ class PartitionLedger:
         return after.commit(since_ms, bearer)
 
     def commit(self, since_ms: int, bearer: str | None = None) -> Commit:
-        """What to commit now. `since_ms`: older outcomes than that have all been marked done."""
+        """What to commit now. `since_ms`: older outcomes than that have all been marked done.
+
+        It never says less than it began with: what is older than that is known, or of a log that
+        lay there before.
+        """
         self._trim()
-        bits = self._bits[:_WINDOW_BYTES]
-        if len(self._bits) > _WINDOW_BYTES:
-            # Finished by an owner before us, farther than fits: to be looked for as it was then.
-            since_ms, bearer = min(since_ms, self._since_ms), None
+        bits, since_ms = self._bits[:_WINDOW_BYTES], max(since_ms, self._since_ms)
+        self._doubts = {each for each in self._doubts if each >= self.next or each in self.open}
+        if len(self._bits) > _WINDOW_BYTES or self._doubts:
+            # Finished by an owner before us, farther than fits, or perhaps handed on: to be looked
+            # for as it was then.
+            since_ms, bearer = self._since_ms, None
         if bits:
             bits[0] &= 0xFF << (self.head & 7)
         return Commit(self.head, metadata_of(since_ms, bits, bearer))

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
-from modelmora.agents.partitions.beginning import Beginning, beginning
+from modelmora.agents.partitions.beginning import Beginning, Oddity, beginning
 from modelmora.agents.partitions.janitor import committed
 from modelmora.agents.partitions.ledger import Commit, read_metadata
 from modelmora.errors import Undecodable
-from modelmora.kafka.batches import Commits, Partition, headers_of
+from modelmora.kafka.batches import Commits, Partition, Record, headers_of, record_of
 from modelmora.kafka.standing import Standing
-from modelmora.kafka.writing.publisher import Headers
-from modelmora.messages.headers import READ_AT
+from modelmora.serving.request import place_read, request_id_of
 from modelmora.wire import decode_result, decode_result_source
 
 SEPARATOR = "/"  # in no metadata of a ledger, and in no name of a log
+
+OF_ANOTHER_LOG = (Oddity.LOG_CUT_BACK, Oddity.MADE_ANEW)
+NOTHING: Mapping[Partition, int] = {}
 
 Plain = Callable[[bytes], bytes | None]
 
@@ -49,20 +51,25 @@ class Place:
     first: int
     end: int
     finished: frozenset[int] = frozenset()
+    since_ms: int | None = None
+    """Older outcomes (Unix ms) are all known by now, or of records that lay there before; None
+    where no commit says."""
     answered: Mapping[int, str] = field(default_factory=dict)
-    """Ids of requests that were handed on from here, and are said to have their outcome."""
+    """Ids of requests that are said to have been handed on from here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What `results` says of the requests of each partition."""
+    """What `results`, and the topics of what was put off, say of each partition's requests."""
 
     read_at: defaultdict[Partition, set[int]] = field(default_factory=lambda: defaultdict(set))
     """The offsets of those that were answered where they lay."""
     elsewhere: defaultdict[Partition, dict[int, str]] = field(
         default_factory=lambda: defaultdict(dict)
     )
-    """The ids of those that were answered where they had been handed on to, by offset."""
+    """The ids of those that were handed on from here, or answered where they were, by offset."""
+    times: list[int] = field(default_factory=lambda: [0])
+    """When the outcomes were written (Unix ms)."""
 
     def take(self, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> None:
         """Take a record. Raises Undecodable.
@@ -72,78 +79,100 @@ class Outcomes:
         """
         source = decode_result_source(value)
         partition = (source.topic, source.partition)
-        at = read_at(headers)
+        at = place_read(headers)
         if at is None:
             self.read_at[partition].add(source.offset)
         else:
-            self.read_at[source.topic, at[0]].add(at[1])
+            self.read_at[at.topic, at.partition].add(at.offset)
             self.elsewhere[partition][source.offset] = decode_result(value).request_id
+
+    def take_handed_on(self, record: Record, plain: bytes | None) -> None:
+        """Take a record that was put off; `plain` is its value in single-object encoding.
+
+        Where it was read it counts for a request of the same id, too.
+        """
+        if at := place_read(record.headers):
+            self.elsewhere[at.topic, at.partition][at.offset] = request_id_of(record, plain)
 
 
 class Places:
     """Asks the broker. Blocking, and for one thread; raises KafkaException, Unreachable."""
 
-    def __init__(self, standing: Standing, results: str, plain: Plain | None = None) -> None:
+    def __init__(
+        self,
+        standing: Standing,
+        results: str,
+        tiers: Iterable[str] = (),
+        plain: Plain | None = None,
+    ) -> None:
+        """`tiers` are the topics of what was put off."""
         self._standing = standing
         self._results = results
-        self._plain = plain
+        self._tiers = tuple(tiers)
+        self._plain = plain or (lambda value: value)
 
-    def find(self, partitions: set[Partition]) -> dict[Partition, Place]:
-        """Where each begins, by what was committed, what lies there, and what `results` says."""
+    def find(
+        self, partitions: Set[Partition], read: Mapping[Partition, int] = NOTHING
+    ) -> dict[Partition, Place]:
+        """Where each begins, by what was committed, what lies there, and what `results` says.
+
+        `read`: how far some were read here already.
+        """
         commits = committed(self._standing, partitions)
         bounds = self._standing.bounds(partitions)
         logs = self._standing.logs({topic for topic, _ in partitions})
         ours = {p: unsigned(*each) for p, each in commits.items()}
         known = {p: read_metadata(*commit) for p, (commit, _) in ours.items()}
         since = {p: each.since_ms for p, each in known.items() if each.since_ms is not None}
-        beyond = {p for p, (offset, _) in commits.items() if offset > bounds[p][1]}
-        written = self._standing.at({p: since[p] for p in beyond & since.keys()})
         unsure = {p: ms for p, ms in since.items() if known[p].bearer is None}
         ended = self._outcomes(unsure) if unsure else Outcomes()
+        finished = {p: {*each.finished} for p, each in known.items()}
+        for p in unsure:
+            finished[p] |= ended.read_at[p]
+        reached = {
+            p: max(read.get(p, 0), commit[0], *(each + 1 for each in finished[p]))
+            for p, commit in commits.items()
+        }
+        beyond = {p for p, offset in reached.items() if offset > bounds[p][1]}
+        written = self._standing.at({p: since[p] for p in beyond & since.keys()})
         places: dict[Partition, Place] = {}
-        for partition in partitions:
-            log, (first, end) = logs[partition[0]], bounds[partition]
-            offset, _ = commits.get(partition, (None, ""))
-            time_known = partition in since
-            log_of = ours[partition][1] if partition in ours else ""
+        for p in partitions:
+            log, (first, end) = logs[p[0]], bounds[p]
+            offset, _ = commits.get(p, (None, ""))
             begin = beginning(
                 offset,
                 first,
                 end,
-                written.get(partition, end) if time_known else None,
-                same_log=log_of in ("", log),
+                written.get(p, end) if p in since else None,
+                reached=reached.get(p, 0),
+                same_log=p not in ours or ours[p][1] in ("", log),
             )
-            finished = frozenset[int]()
-            answered: Mapping[int, str] = {}
-            if begin.trusts and partition in known:
-                finished = frozenset(known[partition].finished)
-            if begin.trusts and partition in unsure:
-                finished |= ended.read_at[partition]
-                answered = ended.elsewhere[partition]
+            since_ms = max(ended.times) + 1 if begin.oddity in OF_ANOTHER_LOG else since.get(p)
             shown = first if offset is None else offset
-            places[partition] = Place(begin, log, shown, first, end, finished, answered)
+            done = frozenset(each for each in finished.get(p, ()) if each < begin.until)
+            # Beyond the end it is a lie, and would never be read.
+            most = min(begin.until, end)
+            there = ended.elsewhere[p].items() if p in unsure else ()
+            answered = {at: told for at, told in there if begin.offset <= at < most}
+            places[p] = Place(begin, log, shown, first, end, done, since_ms, answered)
         return places
 
     def _outcomes(self, since: Mapping[Partition, int]) -> Outcomes:
-        """Those written since the commits of these partitions."""
-        found = Outcomes()
+        """Those written since the commits of these partitions, and what was put off since."""
+        found, began = Outcomes(), min(since.values())
 
         def take(message: Message) -> None:
             value = message.value()
-            if self._plain and value:
-                value = self._plain(value)
+            found.times.append(message.timestamp()[1])
             with contextlib.suppress(Undecodable):  # not ours
-                found.take(value, headers_of(message) or ())
+                found.take(value and self._plain(value), headers_of(message) or ())
 
-        self._standing.read(self._results, min(since.values()), take)
+        def take_handed_on(message: Message) -> None:
+            record = record_of(message, message.topic(), message.partition(), 0)
+            if isinstance(record, Record):
+                found.take_handed_on(record, record.value and self._plain(record.value))
+
+        self._standing.read(self._results, began, take)
+        for topic in self._tiers:
+            self._standing.read(topic, began, take_handed_on)
         return found
-
-
-def read_at(headers: Headers) -> tuple[int, int] | None:
-    """Partition and offset where the request of an outcome was read, if that is not its source."""
-    for name, value in headers:
-        if name == READ_AT:
-            partition, _, offset = (value or b"").partition(b" ")
-            if partition.isdigit() and offset.isdigit():
-                return int(partition), int(offset)
-    return None

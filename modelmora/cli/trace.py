@@ -15,9 +15,10 @@ from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound, Undecodable
 from modelmora.host.instance import Instance
 from modelmora.kafka.reader import Record
-from modelmora.kafka.topics import LANE_TOPICS, Topic
+from modelmora.kafka.topics import LANE_TOPICS, TIERS, Topic
 from modelmora.messages import InferenceResult, ProgressEvent
 from modelmora.messages.headers import GATEWAY, HANDED_ON, PRINCIPAL
+from modelmora.serving import HandedOn
 from modelmora.settings import Settings
 from modelmora.text import duration, iso, size
 from modelmora.wire import (
@@ -80,7 +81,7 @@ def steps_of(reader: Reader, settings: Settings, request_id: str) -> list[Step]:
     namespace = settings.namespace
     minted = time_of(request_id)
     start = None if minted is None else minted - LOOK_BACK_MS
-    topics = (*LANE_TOPICS.values(), *_OTHERS)
+    topics = (*_REQUESTS, *_OTHERS)
     places = reader.places(*(topic.full(namespace) for topic in topics))
     needle = request_id.encode()
     found = [
@@ -93,13 +94,13 @@ def steps_of(reader: Reader, settings: Settings, request_id: str) -> list[Step]:
     return sorted(steps, key=lambda step: (step.time, _ORDER[step.topic]))
 
 
+_REQUESTS = (*LANE_TOPICS.values(), *TIERS)
 _OTHERS = (Topic.RESULTS, Topic.PROGRESS, Topic.DEAD_LETTERS, Topic.CONTROL)
-_ORDER = {str(topic): rank for rank, topic in enumerate((*LANE_TOPICS.values(), Topic.CONTROL))} | {
+_ORDER = {str(topic): rank for rank, topic in enumerate((*_REQUESTS, Topic.CONTROL))} | {
     str(Topic.PROGRESS): 10,
     str(Topic.DEAD_LETTERS): 11,
     str(Topic.RESULTS): 12,
 }
-_LANES = {str(topic): lane for lane, topic in LANE_TOPICS.items()}
 
 
 def _steps(record: Record, namespace: str, request_id: str) -> Iterator[Step]:
@@ -111,7 +112,7 @@ def _steps(record: Record, namespace: str, request_id: str) -> Iterator[Step]:
 
 def describe(topic: str, record: Record, request_id: str) -> str | None:
     """What a record says of the request, without content; None where it is another's."""
-    if topic in _LANES:
+    if topic in _REQUESTS:
         return _request(record) if readable_request_id(record.plain) == request_id else None
     if topic == Topic.DEAD_LETTERS:
         if note := Replay.of(record):
@@ -147,8 +148,10 @@ def _request(record: Record) -> str:
     ]
     if record.header(GATEWAY):
         parts.append("through the gateway")
-    if came := (record.header(HANDED_ON) or "").split(" ")[1:3]:
-        parts.append(f"handed on from {':'.join(came)}")
+    if came := HandedOn.read((record.header(HANDED_ON) or "").encode()):
+        parts.append(f"handed on from {came.partition}:{came.offset}")
+        if came.retries:
+            parts.append(f"try {came.retries + 1}")
     if trace_parent := record.header("traceparent"):
         parts.append(f"trace {trace_parent.split('-')[1] if '-' in trace_parent else trace_parent}")
     try:

@@ -7,11 +7,13 @@ from contextlib import suppress
 from modelmora.errors import Undecodable
 from modelmora.kafka.reader import Reader as PlainReader
 from modelmora.kafka.reader import Record
-from modelmora.kafka.topics import LANE_TOPICS, Topic
+from modelmora.kafka.topics import LANE_TOPICS, TIERS, Topic
 from modelmora.serving.request import first_place
 from modelmora.wire.plainjson import encode_json, is_json
 
-_REQUESTS = tuple(f".{topic.value}" for topic in (*LANE_TOPICS.values(), Topic.DEAD_LETTERS))
+_REQUESTS = tuple(
+    f".{topic.value}" for topic in (*LANE_TOPICS.values(), *TIERS, Topic.DEAD_LETTERS)
+)
 
 
 class Reader(PlainReader):

@@ -42,7 +42,7 @@ HEADERS: Mapping[str, Mapping[str, str]] = {
     },
     RESULT: {
         names.ERROR_CODE: "the error code, where there is one",
-        names.READ_AT: "partition and offset where it was read, if it was handed on",
+        names.READ_AT: "partition, offset and topic where it was read, if it was handed on",
         **_CORRELATION,
         **_TRACE,
     },

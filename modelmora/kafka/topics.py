@@ -26,6 +26,8 @@ class Topic(StrEnum):
     HIGH = "requests.high"
     NORMAL = "requests.normal"
     LOW = "requests.low"
+    RETRY_SOON = "retry.30s"
+    RETRY_LATER = "retry.5m"
     RESULTS = "results"
     RESULTS_JSON = "results.json"
     PROGRESS = "progress"
@@ -48,6 +50,8 @@ LANE_TOPICS = {
     Lane.NORMAL: Topic.NORMAL,
     Lane.LOW: Topic.LOW,
 }
+TIERS = {Topic.RETRY_SOON: 30_000, Topic.RETRY_LATER: 5 * MINUTE}
+"""Where requests are put off to, and for how long (ms) from their append there, soonest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,8 @@ TABLE: Mapping[Topic, TopicSpec] = {
     Topic.HIGH: _REQUESTS,
     Topic.NORMAL: _REQUESTS,
     Topic.LOW: _REQUESTS,
+    Topic.RETRY_SOON: _REQUESTS,
+    Topic.RETRY_LATER: _REQUESTS,
     Topic.RESULTS: TopicSpec(
         "request id",
         "InferenceResult",
@@ -131,3 +137,13 @@ TABLE: Mapping[Topic, TopicSpec] = {
 def lane_topics(settings: Settings) -> dict[str, Lane]:
     """Full topic names of the lanes."""
     return {topic.full(settings.namespace): lane for lane, topic in LANE_TOPICS.items()}
+
+
+def tier_topics(settings: Settings) -> dict[str, int]:
+    """Full names of the topics of what was put off, with their delays (ms)."""
+    return {topic.full(settings.namespace): delay for topic, delay in TIERS.items()}
+
+
+def read_topics(settings: Settings) -> dict[str, Lane]:
+    """All that nodes read requests from; what was put off yields like the lowest lane."""
+    return lane_topics(settings) | dict.fromkeys(tier_topics(settings), Lane.LOW)

@@ -13,7 +13,7 @@ from modelmora.agents.partitions.takeover import Partitions
 from modelmora.errors import Unreachable
 from modelmora.kafka.group import Member
 from modelmora.kafka.standing import Standing
-from modelmora.kafka.topics import lane_topics
+from modelmora.kafka.topics import read_topics
 from modelmora.node.path import Look, Path, look
 from modelmora.settings import Settings
 
@@ -50,7 +50,7 @@ class Lookout:
 
     async def run(self) -> None:
         """Look again and again."""
-        lanes = frozenset(lane_topics(self._settings))
+        lanes = frozenset(read_topics(self._settings))
         partitions = self._partitions
         while True:
             own = partitions.intake.partitions()

@@ -28,6 +28,7 @@ from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.takeover import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
+from modelmora.agents.retries import Retries
 from modelmora.agents.stored import Stored
 from modelmora.agents.twins import Twins
 from modelmora.kafka.batches import Partition
@@ -36,7 +37,7 @@ from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.standing import Standing
-from modelmora.kafka.topics import Topic, lane_topics
+from modelmora.kafka.topics import Topic, lane_topics, read_topics, tier_topics
 from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
@@ -50,6 +51,7 @@ from modelmora.node.policy import policy_of, sandbox_mode
 from modelmora.node.publishers import publishers
 from modelmora.node.stopping import all_within
 from modelmora.serving import BrokerClock, Service
+from modelmora.serving.shares import Shares
 from modelmora.settings import Settings
 from modelmora.telemetry.notify import notify
 from modelmora.telemetry.samples import Samples
@@ -79,11 +81,12 @@ class Node:
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
         written = (Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS, Topic.DEAD_LETTERS, Topic.EVENTS)
         names = [topic.full(settings.namespace) for topic in written]
-        self.pulse = Pulse(settings, [*names, *lane_topics(settings)])
+        self.pulse = Pulse(settings, [*names, *read_topics(settings)])
         self.clock = BrokerClock(leads=self.pulse.leader)
         self.metrics = NodeMetrics()
         namespace = settings.namespace
-        self.intake = Intake(settings.limits, lane_topics(settings))
+        self._lanes = lane_topics(settings)
+        self.intake = Intake(settings.limits, read_topics(settings))
         self.lease = Lease(settings.timing.session_timeout_s)
         framing = schemas.framing if schemas else None
         self.bearer = bearer_of(settings.group, self.name)
@@ -96,6 +99,7 @@ class Node:
         self.twins = Twins(self.intake, self.stored, self.clock.now_ms)
         results = self._results()
         results.on_outcome = self._count
+        self.retries = results.again = Retries(settings, self.clock, results)
         self._compute(results, zygote)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
@@ -108,15 +112,13 @@ class Node:
         given = (self.intake, self.service, results, self.clock, schemas)
         objects = self.shelf.objects if self.shelf else None
         self.requests = Requests(settings, *given, objects, self.twins)
+        self.requests.on_first = self.retries.budget.earn
         self.twins.use(self.requests.admit, self.service, results)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         rows = partial(model_rows, self.service, self.workers)
-        self.http = HttpServer(
-            health_app(self.checks, self.facts, rows, self.metrics),
-            settings.host,
-            settings.node_http_port,
-        )
+        door = health_app(self.checks, self.facts, rows, self.metrics)
+        self.http = HttpServer(door, settings.host, settings.node_http_port)
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.waiting_for: str | None = "broker"
         self._address = ""
@@ -134,9 +136,11 @@ class Node:
     def _compute(self, results: Results, zygote: Spawned | None) -> None:
         """The service, and the processes that it has compute."""
         settings = self.settings
-        self.service = Service(
-            results, self.clock, policy_of(settings), settings.timing.request_timeout_ms
-        )
+        limits = settings.limits
+        shares = Shares(limits.partition_requests, limits.partition_bytes)
+        policy, timeout_ms = policy_of(settings), settings.timing.request_timeout_ms
+        self.service = Service(results, self.clock, policy, timeout_ms, shares=shares)
+        self.service.overflow = self.retries.overflow
         self.workers = Supervisor(
             self.service.listener,
             on_zygote=lambda pid: notify(zygote=pid),
@@ -166,9 +170,10 @@ class Node:
             on_due=transactions.commit if transactions else None,
             on_odd=self._on_odd,
             on_failed=self._fail,
+            tiers=tier_topics(settings),
             plain=framing.plain if framing else None,
         )
-        self.member = Member(settings, self.name, lane_topics(settings), self.partitions)
+        self.member = Member(settings, self.name, read_topics(settings), self.partitions)
         self.partitions.reader = self.requests.reader = self.member
         if transactions:
             transactions.reader = self.member
@@ -176,9 +181,8 @@ class Node:
                 self.intake, self.partitions.since_ms, self.bearer, self.partitions.signed
             )
         self.app.feed.taken = self.member.taken
-        self.lookout = Lookout(
-            settings, self.name, self.partitions, self.member, self.standing, self._fail
-        )
+        parts = (self.partitions, self.member, self.standing, self._fail)
+        self.lookout = Lookout(settings, self.name, *parts)
 
     # Life ----------------------------------------------------------------------------------------
 
@@ -376,7 +380,7 @@ class Node:
         models = self.service.standing()
         return {
             "waiting_for": self.waiting_for,
-            "partitions": len(self._owned),
+            "partitions": sum(topic in self._lanes for topic, _ in self._owned),
             "serves": sorted(name for name, each in models.items() if not each.health.hopeless),
             "failed": {
                 name: each.health.reason for name, each in models.items() if each.health.reason

@@ -1,61 +1,73 @@
-"""Which works share a group: equal batch key, arrival order, bounded by count and bytes."""
+"""Which works share a group: equal batch key, fair order, bounded by count and bytes."""
 
 from __future__ import annotations
 
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.work import Batch, Work
+from modelmora.scheduling.strands import Preset, Strand, charge_of
+from modelmora.scheduling.work import Work
 
 
-def opens_at(batch: Batch, policy: Policy) -> float:
-    """When (monotonic s) a group of the batch may leave; the batch is not empty.
+def opens_at(first: Strand | Preset, policy: Policy) -> float:
+    """When (monotonic s) the group of what is first may leave.
 
     (1) There is no wait, or a dying child gave the group back: at once.
-    (2) It is full, by count or by bytes: at once.
-    (3) Else when its oldest work has waited `group_wait_s` for company.
+    (2) The batch is full, by count or by bytes: at once.
+    (3) Else when the oldest work of whose turn it is has waited `group_wait_s` for company.
     """
     # (1) Nothing to wait for.
-    if policy.group_wait_s <= 0 or batch.preset:
+    if policy.group_wait_s <= 0 or isinstance(first, Preset):
         return float("-inf")
     # (2) Full.
-    if len(batch.works) >= policy.group_requests or batch.bytes >= policy.group_bytes:
+    batch = first.batch
+    if batch.count >= policy.group_requests or batch.bytes >= policy.group_bytes:
         return float("-inf")
     # (3) Company may still come.
-    return batch.head().queued_at + policy.group_wait_s
+    return first.head().queued_at + policy.group_wait_s
 
 
-def take_group(batch: Batch, policy: Policy) -> tuple[Work, ...]:
-    """Take one group off the front of the batch; the batch is not empty.
+def take_group(first: Strand | Preset, policy: Policy) -> tuple[Work, ...]:
+    """Take one group off the queue, and charge those whose works are in it.
 
-    (1) A preset group leaves as it is: it must not be merged with others again.
-    (2) Else the longest prefix within count and bytes, but always the oldest work, so that one
-        that is larger than the limit passes alone.
+    (1) A preset group leaves as it is: it must not be merged with others again, and is paid.
+    (2) Work by work, always the oldest of whose turn it is in the batch, within count and bytes;
+        but the first in any case, so that one that is larger than the limit passes alone.
+    (3) Who has had more than the one whose turn it is, and the costliest group beside, waits: else
+        it would ride along in the turns of all others.
     """
-    # (1) As it is; also where the limits leave nothing behind.
-    whole = batch.preset or (
-        len(batch.works) <= policy.group_requests and batch.bytes <= policy.group_bytes
-    )
-    if whole:
-        taken = list(batch.works.values())
-        batch.works.clear()
-        batch.bytes = 0
-    # (2) A prefix.
+    # (1) As it is.
+    if isinstance(first, Preset):
+        taken = [*first.works.values()]
+        for work in taken:
+            first.remove(work)
+        return tuple(taken)
+    # (2) Work by work; where nobody else is in the batch, at once.
+    flow, batch = first.flow, first.batch
+    start, waiting = flow.tag, flow.clock.waiting
+    if len(batch.strands) == 1:
+        taken = first.take(policy.group_requests, policy.group_bytes)
+        total = sum([charge_of(work) for work in taken])
+        flow.charge(total)
     else:
-        taken = _take_prefix(batch, policy)
-    for work in taken:
-        work.place = None
+        taken, total = _take_in_turn(first, policy)
+    flow.clock.served(start, total, waiting)
     return tuple(taken)
 
 
-def _take_prefix(batch: Batch, policy: Policy) -> list[Work]:
+def _take_in_turn(first: Strand, policy: Policy) -> tuple[list[Work], float]:
     taken: list[Work] = []
-    size = 0
-    while batch.works and len(taken) < policy.group_requests:
-        order, work = batch.works.popitem(last=False)
+    size, total, start = 0, 0.0, first.flow.tag
+    most = first.flow.clock.most
+    while len(taken) < policy.group_requests and (strand := first.batch.turns.first()):
+        work = strand.head()
         if taken and size + work.size > policy.group_bytes:
-            batch.works[order] = work
-            batch.works.move_to_end(order, last=False)
             break
+        # (3) Too far ahead.
+        if strand.flow.tag > start + max(most, total):
+            break
+        strand.remove(work)
         taken.append(work)
         size += work.size
-    batch.bytes -= size
-    return taken
+        cost = charge_of(work)
+        strand.flow.charge(cost)
+        total += cost
+    return taken, total

@@ -1,29 +1,43 @@
-"""What waits for one model: a queue per lane, ordered by arrival, aged at the head only."""
+"""What waits for one model: a queue per lane, in fair turns, each principal's by arrival."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
-from heapq import heappop, heappush, heapreplace, merge
-from itertools import chain, islice, repeat
+from collections.abc import Hashable, Iterator, Sequence
+from heapq import merge
+from itertools import chain, islice
 
 from modelmora.messages import Lane
 from modelmora.scheduling.batching import opens_at, take_group
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.work import Batch, Work
+from modelmora.scheduling.strands import Batch, Flow, Preset, Strand, charge_of
+from modelmora.scheduling.turns import Clock, Rising
+from modelmora.scheduling.work import Work
 
 Urgency = tuple[int, float, int, int]
 """Sorts what comes first first: aged heads; then lane, number and arrival; then nothing waiting."""
 
 
 class LaneQueue:
-    """The works of one lane, in batches of equal key; every operation is O(log batches).
+    """The works of one lane, in batches of equal key and, in these, in strands of one principal.
 
-    Each batch has exactly one entry in `_heads`, with the order of its oldest work or of an older
-    one that has left; entries are put right when they come up.
+    Whose turn it is: see `turns`. Every operation is O(log n) amortised. A principal with nothing
+    waiting is forgotten when its turn would come, when such are the larger part, and when nothing
+    waits any more.
     """
 
-    __slots__ = ("_batches", "_heads", "_presets", "cost", "count", "lane", "served_at", "unknown")
+    __slots__ = (
+        "_batches",
+        "_clock",
+        "_flows",
+        "_presets",
+        "_turns",
+        "cost",
+        "count",
+        "lane",
+        "passed_at",
+        "unknown",
+    )
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
@@ -31,85 +45,147 @@ class LaneQueue:
         self.cost = 0.0
         """Device ms that its works are expected to take, but for `unknown` of them."""
         self.unknown = 0
-        self.served_at = float("-inf")
+        self.passed_at = 0.0
+        """Since when it has been passed over (monotonic s); of no meaning while nothing waits."""
+        self._presets: deque[Preset] = deque()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._clock = Clock()
         self._batches: dict[Hashable, Batch] = {}
-        self._heads: list[tuple[int, Hashable]] = []
-        self._presets: deque[Batch] = deque()
+        self._flows: dict[str, Flow] = {}
+        self._turns = Rising(Flow.turn, self._forget)
 
     def append(self, work: Work) -> None:
         """Let the work wait; its order is higher than that of all before."""
+        if not self.count:
+            self.passed_at = work.queued_at
+        self._more(work)
+        flow = self._flows.get(work.principal)
+        if not (flow and flow.count):
+            self.first()  # so that the clock is right
         batch = self._batches.get(work.batch_key)
-        if batch is None:
-            batch = self._batches[work.batch_key] = Batch()
-            heappush(self._heads, (work.order, work.batch_key))
-        batch.add(work)
-        self._count(work, 1)
+        strand = batch.strands.get(work.principal) if batch else None
+        if strand is not None:
+            strand.add(work)
+        else:
+            self._open(work, batch)
 
-    def put_back(self, groups: list[tuple[Work, ...]]) -> None:
+    def _open(self, work: Work, batch: Batch | None) -> None:
+        """A strand for it, and what is lacking to hold that."""
+        if batch is None:
+            batch = self._batches[work.batch_key] = Batch(work.batch_key, self._close)
+        known = self._flows.get(work.principal)
+        flow = known or Flow(work.principal, self._clock, self._close)
+        strand = batch.strands[work.principal] = Strand(flow, batch)
+        strand.add(work)
+        flow.strands.push(strand)
+        batch.turns.push(strand)
+        if known is None:
+            self._flows[work.principal] = flow
+            self._turns.push(flow)
+
+    def put_back(self, groups: Sequence[tuple[Work, ...]]) -> None:
         """Put groups before all others, in this order; each leaves again as it is."""
         for works in reversed(groups):
-            self._presets.appendleft(Batch(works, preset=True))
+            self._presets.appendleft(Preset(works))
             for work in works:
-                self._count(work, 1)
+                self._more(work)
 
     def remove(self, work: Work) -> None:
         """Take a waiting work out."""
         if work.place is not None:
             work.place.remove(work)
-            self._count(work, -1)
+            self._less((work,))
 
-    def first(self) -> Batch | None:
-        """The batch that is next: what was put back, else the one with the oldest work."""
+    def first(self) -> Strand | Preset | None:
+        """What is next: a group that was put back, else the oldest works of whose turn it is."""
         if not self.count:
             return None
         while self._presets:
             if self._presets[0].works:
                 return self._presets[0]
             self._presets.popleft()
-        while True:
-            order, key = self._heads[0]
-            batch = self._batches[key]
-            if not batch.works:
-                heappop(self._heads)
-                del self._batches[key]
-                continue
-            oldest = batch.head().order
-            if oldest == order:
-                return batch
-            heapreplace(self._heads, (oldest, key))
+        flow = self._turns.first()
+        if flow is None:
+            return None
+        self._clock.reach(flow.tag)
+        return flow.strands.first()
 
     def take(self, policy: Policy, now: float) -> tuple[Work, ...]:
         """Take the next group; the lane is not empty. Its ageing clock restarts."""
-        batch = self.first()
-        works = take_group(batch, policy) if batch else ()
-        for work in works:
-            self._count(work, -1)
-        self.served_at = now
+        first = self.first()
+        works = take_group(first, policy) if first else ()
+        self._less(works)
+        self.passed_at = now
         return works
 
-    def front(self, most: int) -> Iterator[tuple[Batch, Work]]:
-        """The first works, with their batches: what was put back, then by arrival."""
-        back = ((batch, work) for batch in self._presets for work in batch.works.values())
-        batches = (zip(repeat(batch), batch.works.values()) for batch in self._batches.values())
-        return islice(chain(back, merge(*batches, key=lambda each: each[1].order)), most)
+    def settle(self, works: Sequence[Work], run_ms: float) -> None:
+        """Charge these works with what they took in fact: each its part, by what was expected."""
+        self.first()  # so that who is to be forgotten is
+        per_ms = run_ms / sum([charge_of(work) for work in works])
+        for work in works:
+            expected = charge_of(work)
+            work.cost = expected * per_ms
+            if flow := self._flows.get(work.principal):
+                flow.charge(work.cost - expected)
+
+    def aged_at(self, policy: Policy) -> float:
+        """When (monotonic s) it has been passed over long enough; never if nothing waits."""
+        return self.passed_at + policy.ageing_s if self.count else float("inf")
+
+    def front(self, most: int) -> Iterator[tuple[Preset | Batch, Work]]:
+        """The first works, with those they wait with: what was put back, then by turns."""
+        back = ((preset, work) for preset in self._presets for work in preset.works.values())
+        turns = merge(*(flow.line() for flow in self._flows.values()))
+        return islice(chain(back, ((batch, work) for _, _, batch, work in turns)), most)
 
     def batch(self, key: Hashable) -> Batch | None:
         """Those that wait and may share a group with a work of this key."""
         return self._batches.get(key)
 
-    def _count(self, work: Work, change: int) -> None:
-        self.count += change
-        self.cost += change * work.cost
-        self.unknown += 0 if work.cost else change
+    def before(self, principal: str) -> int:
+        """How many have their turn before one that comes now: of each other as many as its own."""
+        flow = self._flows.get(principal)
+        own = flow.count if flow else 0
+        back = sum(preset.count for preset in self._presets)
+        others = self._clock.waiting - (own > 0)
+        return min(self.count, back + own + others * (own + 1))
+
+    def works(self) -> Iterator[Work]:
+        """All that waits, in no order."""
+        for preset in self._presets:
+            yield from preset.works.values()
+        for batch in self._batches.values():
+            for strand in batch.strands.values():
+                yield from strand.works.values()
+
+    def _more(self, work: Work) -> None:
+        self.count += 1
+        self.cost += work.cost
+        self.unknown += not work.cost
+
+    def _less(self, works: Sequence[Work]) -> None:
+        self.count -= len(works)
+        for work in works:
+            self.cost -= work.cost
+            self.unknown -= not work.cost
         if not self.count:
             self.cost = 0.0  # sums of fractions drift
+            self._begin()
 
-    def aged_at(self, policy: Policy) -> float:
-        """When (monotonic s) the head has been passed over long enough; never if nothing waits."""
-        batch = self.first()
-        if batch is None:
-            return float("inf")
-        return max(self.served_at, batch.head().queued_at) + policy.ageing_s
+    def _forget(self, flow: Flow) -> None:
+        """It has nothing waiting; nor is anything kept of what it had waiting."""
+        del self._flows[flow.principal]
+        flow.strands.sweep()
+
+    def _close(self, strand: Strand) -> None:
+        """It is empty, and was found so in one of its two heaps; the other drops it when it can."""
+        batch, principal = strand.batch, strand.flow.principal
+        if batch.strands.get(principal) is strand:
+            del batch.strands[principal]
+            if not batch.strands and self._batches.get(batch.key) is batch:
+                del self._batches[batch.key]
 
 
 class ModelQueue:
@@ -125,16 +201,13 @@ class ModelQueue:
 
     def works(self) -> list[Work]:
         """Everything that waits, by arrival; O(n log n)."""
-        found: list[Work] = []
-        for lane in self.lanes:
-            found += (work for batch in lane._presets for work in batch.works.values())
-            found += (work for batch in lane._batches.values() for work in batch.works.values())
+        found = (work for lane in self.lanes for work in lane.works())
         return sorted(found, key=lambda work: work.order)
 
     def next_lane(self, policy: Policy, now: float) -> LaneQueue | None:
         """Which lane gives the next group.
 
-        (1) A head that was passed over for `ageing_s`; of several, the one that waits longest.
+        (1) One that was passed over for `ageing_s`; of several, the one that was so for longest.
             Its clock restarts with the group, so it costs the lanes above one group per bound.
         (2) Else the highest lane in which anything waits.
         """
@@ -147,11 +220,11 @@ class ModelQueue:
         # (2) Highest.
         return waiting[0] if waiting else None
 
-    def next_cohort(self, policy: Policy, now: float) -> int | None:
-        """The cohort of the oldest work of the next group; None where nothing waits."""
+    def head(self, policy: Policy, now: float) -> Work | None:
+        """The oldest work of the next group; None where nothing waits."""
         lane = self.next_lane(policy, now)
-        batch = lane.first() if lane else None
-        return batch.head().cohort if batch else None
+        first = lane.first() if lane else None
+        return first.head() if first else None
 
     def take(self, policy: Policy, now: float) -> tuple[Work, ...]:
         """Take the next group off the queue, or () if nothing is to start now.
@@ -168,6 +241,10 @@ class ModelQueue:
             return ()
         return lane.take(policy, now)
 
+    def settle(self, works: Sequence[Work], run_ms: float) -> None:
+        """A group of these works took so long in fact (ms)."""
+        self.lanes[works[0].lane].settle(works, run_ms)
+
     def next_group_at(self, policy: Policy, now: float) -> float:
         """When `take` has a group if nothing else happens; infinity if nothing waits."""
         lane = self.next_lane(policy, now)
@@ -181,7 +258,7 @@ class ModelQueue:
 
     def oldest_at(self) -> float:
         """Since when (monotonic s) the work waits that has waited longest; infinity if none."""
-        heads = [batch.head() for lane in self.lanes if (batch := lane.first())]
+        heads = [first.head() for lane in self.lanes if (first := lane.first())]
         return min((work.queued_at for work in heads), default=float("inf"))
 
     def urgency(self, policy: Policy, now: float) -> Urgency:
@@ -191,17 +268,17 @@ class ModelQueue:
         its load serves most.
         """
         lane = self.next_lane(policy, now)
-        batch = lane.first() if lane else None
-        if lane is None or batch is None:
+        first = lane.first() if lane else None
+        if lane is None or first is None:
             return 2, 0.0, 0, 0
         aged_at = lane.aged_at(policy)
         if aged_at <= now:
             return 0, aged_at, 0, 0
-        return 1, float(lane.lane), -lane.count, batch.head().order
+        return 1, float(lane.lane), -lane.count, first.head().order
 
     @staticmethod
     def _leaves_at(lane: LaneQueue, policy: Policy) -> float:
-        batch = lane.first()
-        if batch is None:
+        first = lane.first()
+        if first is None:
             return float("inf")
-        return min(opens_at(batch, policy), lane.aged_at(policy))
+        return min(opens_at(first, policy), lane.aged_at(policy))

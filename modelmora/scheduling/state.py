@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -98,7 +99,8 @@ class Replica:
         if not self.runs_for_somebody:
             return False
         cohort = self.front.group.works[0].cohort
-        return self.model.queue.next_cohort(policy, now) in (cohort, None)
+        head = self.model.queue.head(policy, now)
+        return head is None or head.cohort == cohort
 
     @property
     def front(self) -> Run | None:
@@ -201,9 +203,13 @@ class Model:
         """How long a work takes, whatever its shape."""
         return self.runs.of(None)
 
-    def asked(self, now: float, keep_alive_s: float | None) -> None:
-        """A request for it has come, and has it stay for so long."""
-        self.life.keep_alive_s = keep_alive_s
+    def ran(self, works: Sequence[Work], run_ms: float) -> None:
+        """A child was done with a group of these in so long."""
+        self.runs.learn([work.shape for work in works], run_ms)
+        self.queue.settle(works, run_ms)
+
+    def asked(self, now: float) -> None:
+        """A request for it has come."""
         if self.visited_at is None:
             self.visited_at = now
         elif (gap_s := now - self.visited_at) * 1000 >= (self.load_ms or 0.0):
@@ -288,10 +294,12 @@ class Model:
 
     def leaves_at(self, policy: Policy) -> float:
         """When (monotonic s) it leaves though nobody needs the room; infinity where it stays."""
-        since = self.idle_since
-        if since is None or self.state is not State.READY:
+        # Asked of all that are loaded, after each event: what costs least, and often is so, first.
+        keep_s = stays_until(self.life, self.spec.keep_alive_s, policy, 0.0, pinned=self.pinned)
+        if keep_s == float("inf") or self.state is not State.READY:
             return float("inf")
-        return stays_until(self.life, self.spec.keep_alive_s, policy, since, pinned=self.pinned)
+        since = self.idle_since
+        return float("inf") if since is None else since + keep_s
 
     @property
     def stays(self) -> bool:

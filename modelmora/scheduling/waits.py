@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heapreplace
-from itertools import chain
+from itertools import chain, islice
 from math import ceil
 
 from modelmora.messages import State
@@ -16,7 +16,8 @@ from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.queue import LaneQueue
 from modelmora.scheduling.residency import Verdict
 from modelmora.scheduling.state import Model, Replica, Run, pins
-from modelmora.scheduling.work import Batch, Position, Work
+from modelmora.scheduling.strands import Batch, Preset
+from modelmora.scheduling.work import Position, Work
 
 FRONT = 256
 """So many of those that wait for one model are looked through for where they stand."""
@@ -34,9 +35,9 @@ class Groups:
         self._most = most
         self._groups: dict[int, tuple[float, int, int]] = {}
 
-    def start_s(self, batch: Batch, cost_s: float) -> float:
+    def start_s(self, batch: Preset | Batch, cost_s: float) -> float:
         """When the next work of that batch starts, which takes so long; all of its group do so."""
-        start_s, missing, behind = self._groups.get(id(batch), (0.0, 0, len(batch.works)))
+        start_s, missing, behind = self._groups.get(id(batch), (0.0, 0, batch.count))
         if not missing:
             start_s, missing = self._places[0], min(self._most, behind)
             heapreplace(self._places, start_s + missing * cost_s)
@@ -45,8 +46,10 @@ class Groups:
 
     def next_s(self, batch: Batch | None) -> float:
         """When one more starts, of this batch, behind all of them."""
-        if batch and len(batch.works) % self._most and id(batch) in self._groups:
-            return self._groups[id(batch)][0]
+        if batch and (found := self._groups.get(id(batch))):
+            start_s, missing, behind = found
+            if missing or (not behind and batch.count % self._most):
+                return start_s
         return self._places[0]
 
 
@@ -67,31 +70,45 @@ class Waits:
         if model is None:
             return Position(0, None)
         lanes = model.queue.lanes[: work.lane + 1]
-        ahead = sum(lane.count for lane in lanes)
+        before = lanes[-1].before(work.principal)
+        ahead = sum(lane.count for lane in lanes[:-1]) + before
         places = self._places_s(model, now, work)
         wait_s = None
         if places and (model.run_ms is not None or not ahead):
-            few = ahead <= FRONT
-            wait_s = (self._behind_few if few else self._behind_many)(model, lanes, work, places)
+            behind = self._behind_few if ahead <= FRONT else self._behind_many
+            wait_s = behind(model, lanes, before, work, places)
         return Position(ahead + model.started(), wait_s, model.state is State.LOADING)
 
     def _behind_few(
-        self, model: Model, lanes: Sequence[LaneQueue], work: Work, places: list[float]
+        self,
+        model: Model,
+        lanes: Sequence[LaneQueue],
+        before: int,
+        work: Work,
+        places: list[float],
     ) -> float:
         groups = Groups(places, self._most(model))
-        for batch, each in chain.from_iterable(lane.front(FRONT) for lane in lanes):
+        *above, own = (lane.front(FRONT) for lane in lanes)
+        for batch, each in chain(*above, islice(own, before)):
             groups.start_s(batch, self._cost_s(model, each) or 0.0)
         return groups.next_s(lanes[-1].batch(work.batch_key))
 
     def _behind_many(
-        self, model: Model, lanes: Sequence[LaneQueue], work: Work, places: list[float]
+        self,
+        model: Model,
+        lanes: Sequence[LaneQueue],
+        before: int,
+        work: Work,
+        places: list[float],
     ) -> float:
-        most = self._most(model)
-        ms = sum(lane.cost + lane.unknown * (model.run_ms or 0.0) for lane in lanes)
-        batch = lanes[-1].batch(work.batch_key)
-        beside = len(batch.works) % most if batch else 0
+        most, own = self._most(model), lanes[-1]
+        shares = [*(1.0 for _ in lanes[:-1]), before / max(own.count, 1)]
+        costs = (lane.cost + lane.unknown * (model.run_ms or 0.0) for lane in lanes)
+        ms = sum(share * cost for share, cost in zip(shares, costs, strict=True))
+        batch = own.batch(work.batch_key)
+        beside = min(before, batch.count) % most if batch else 0
         ms = max(0.0, ms - beside * (model.runs.of(work.shape) or 0.0))
-        count = ceil((sum(lane.count for lane in lanes) - beside) / most)
+        count = ceil((sum(lane.count for lane in lanes[:-1]) + before - beside) / most)
         return next_start_s(places, count, ms / 1000 / max(count, 1))
 
     def _most(self, model: Model) -> int:
@@ -116,8 +133,9 @@ class Waits:
         fronts = (lane.front(FRONT) for lane in model.queue.lanes)
         for ahead, (batch, work) in enumerate(chain.from_iterable(fronts), model.started()):
             cost_s = self._cost_s(model, work)
-            known = groups and cost_s is not None
-            wait_s = groups.start_s(batch, cost_s) if known else None
+            wait_s = None
+            if groups and cost_s is not None:
+                wait_s = groups.start_s(batch, cost_s)
             yield work, Position(ahead, wait_s, model.state is State.LOADING)
 
     @staticmethod

@@ -1,14 +1,17 @@
-"""One admitted request (Work), those that may share a group (Batch), those that do (Group)."""
+"""One admitted request (Work), and those that were handed to a child together (Group)."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from modelmora.messages import Lane
 from modelmora.scheduling.model import ModelKey
+
+if TYPE_CHECKING:
+    from modelmora.scheduling.strands import Preset, Strand
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +35,8 @@ class Work:
     meta: object = None
     keep_alive_s: float | None = None
     """How long its model is to stay behind it with nothing to do; see `life.stays_until`."""
+    principal: str = ""
+    """Who asks; those who wait in one lane of a model share it, see `turns`. "" is one of them."""
     shape: Hashable = None
     """Works of one model and an equal shape take about as long; see `expected.shape_of`."""
 
@@ -41,46 +46,17 @@ class Work:
     load_ms: float = 0.0
     """The part of its waiting that was spent on loading its model."""
     cost: float = 0.0
-    """Device ms that it is expected to take; 0 while nobody knows."""
+    """Device ms: expected, 0 while nobody knows; measured, once it has run."""
 
     order: int = 0
     queued_at: float = 0.0
-    place: Batch | None = None
+    place: Strand | Preset | None = None
     group: int | None = None
     index: int = 0
     cohort: int = 0
     """Of a stepped model: it is started beside works of the same number only."""
     solo_crashes: int = 0
     returns: int = 0
-
-
-class Batch:
-    """Waiting works that may share a group, oldest first; any of them leaves in O(1)."""
-
-    __slots__ = ("bytes", "preset", "works")
-
-    def __init__(self, works: tuple[Work, ...] = (), *, preset: bool = False) -> None:
-        self.works: OrderedDict[int, Work] = OrderedDict()
-        self.bytes = 0
-        self.preset = preset
-        for work in works:
-            self.add(work)
-
-    def add(self, work: Work) -> None:
-        """Put the work last."""
-        self.works[work.order] = work
-        self.bytes += work.size
-        work.place = self
-
-    def remove(self, work: Work) -> None:
-        """Take the work out, wherever it stands."""
-        del self.works[work.order]
-        self.bytes -= work.size
-        work.place = None
-
-    def head(self) -> Work:
-        """The oldest work; the batch is not empty."""
-        return next(iter(self.works.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +88,7 @@ class Position:
     ahead: int
     wait_s: float | None
     loading: bool = False
+
+
+Meant = Callable[[Work], bool] | None
+"""Which works of an id are meant; None: all."""

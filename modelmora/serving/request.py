@@ -9,11 +9,16 @@ from typing import NamedTuple, Protocol
 
 from modelmora.errors import RequestError
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Source, Timings
-from modelmora.messages.headers import HANDED_ON, REPLY_PARTITION
+from modelmora.messages.headers import HANDED_ON, READ_AT, REPLY_PARTITION
 from modelmora.scheduling import ModelKey, Position
+from modelmora.wire import readable_request_id
+from modelmora.wire.plainjson import is_json, json_request_id
 from modelmora.workers import NOTHING_TOLD, Chunk, Told
 
-_HANDED_ON = re.compile(rb"(\d{1,3}) (\d{1,9}) (\d{1,18}) (\d{1,15})")
+_HANDED_ON = re.compile(
+    rb"(\d{1,3}) (\d{1,9}) (\d{1,18}) (\d{1,15}) ([\w.-]{1,249}) (\d{1,3})", re.ASCII
+)
+_READ_AT = re.compile(rb"(\d{1,9}) (\d{1,18}) ([\w.-]{1,249})", re.ASCII)
 
 
 class Placed(Protocol):
@@ -55,25 +60,32 @@ class Record(Placed, Protocol):
 
 
 class HandedOn(NamedTuple):
-    """What a node says of a request that it writes to another partition of the same topic.
+    """What a node says of a request that it writes to where it is to be read again.
 
-    How often that was done, and where and when (Unix ms) the request was first appended.
+    How often another node was meant; where and when (Unix ms) the request was first appended; how
+    often it was put off after a failure.
     """
 
     hops: int
     partition: int
     offset: int
     timestamp: int
+    topic: str
+    retries: int = 0
 
     @classmethod
     def read(cls, value: bytes | None) -> HandedOn | None:
         """The header's value; None for any that no node writes."""
         found = _HANDED_ON.fullmatch(value) if value else None
-        return cls(*map(int, found.groups())) if found else None
+        if found is None:
+            return None
+        hops, partition, offset, timestamp, topic, retries = found.groups()
+        place = int(partition), int(offset), int(timestamp), topic.decode()
+        return cls(int(hops), *place, int(retries))
 
     def header(self) -> tuple[str, bytes]:
         """The header."""
-        return HANDED_ON, b"%d %d %d %d" % self
+        return HANDED_ON, " ".join(map(str, self)).encode()
 
 
 @dataclass(slots=True, eq=False)
@@ -121,7 +133,7 @@ class Incoming:
     def source(self) -> Source:
         """Where it was first appended."""
         first = self.handed_on or self.record
-        return Source(self.record.topic, first.partition, first.offset)
+        return Source(first.topic, first.partition, first.offset)
 
     @property
     def asked_ms(self) -> int:
@@ -130,17 +142,43 @@ class Incoming:
         stamp = self.record.timestamp
         return min(self.handed_on.timestamp, stamp) if self.handed_on else stamp
 
-    def to_hand_on(self) -> HandedOn:
-        """What is to be said of it where it is handed on."""
-        hops = self.handed_on.hops if self.handed_on else 0
-        source = self.source
-        return HandedOn(hops + 1, source.partition, source.offset, self.asked_ms)
+    @property
+    def retries(self) -> int:
+        """How often it was put off after a failure."""
+        return self.handed_on.retries if self.handed_on else 0
+
+    def to_hand_on(self, *, hops: int = 0, retries: int = 0) -> HandedOn:
+        """What is to be said of it where it is handed on, so much more often than before."""
+        source, before = self.source, self.handed_on.hops if self.handed_on else 0
+        place = source.partition, source.offset, self.asked_ms, source.topic
+        return HandedOn(before + hops, *place, self.retries + retries)
 
 
 def first_place(record: Placed) -> tuple[Source, int]:
     """Where and when (Unix ms) a record was first appended, which may have been handed on."""
     first = HandedOn.read(dict(record.headers).get(HANDED_ON)) or record
-    return Source(record.topic, first.partition, first.offset), first.timestamp
+    return Source(first.topic, first.partition, first.offset), first.timestamp
+
+
+def request_id_of(record: Record, plain: bytes | None) -> str:
+    """The id of a record whose value in single-object encoding is `plain`; "" if unreadable."""
+    if not plain:
+        return ""
+    if is_json(plain, record.headers):
+        return json_request_id(plain, record.headers, *first_place(record))
+    return readable_request_id(plain)
+
+
+def read_at(record: Placed) -> tuple[str, bytes]:
+    """The header that says where something was read which now lies elsewhere, or its outcome."""
+    return READ_AT, f"{record.partition} {record.offset} {record.topic}".encode()
+
+
+def place_read(headers: Sequence[tuple[str, bytes | None]]) -> Source | None:
+    """What that header says; None where there is none."""
+    value = next((value for name, value in headers if name == READ_AT), None)
+    found = _READ_AT.fullmatch(value) if value else None
+    return Source(found[3].decode(), int(found[1]), int(found[2])) if found else None
 
 
 def reply_partition(record: Record) -> int | None:

@@ -40,6 +40,16 @@ class Limits(Section):
         le=2 * MIB - 1024,
         description="largest value of a request record; above it: dead letter `too_large`",
     )
+    retries: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="how often a request is put off and tried again after a failure that was not "
+        "its own, first after 30 s, then after 5 min; 0 = never",
+    )
+    retry_share: float = Field(
+        0.2, ge=0, le=1, description="tries again on one node, as a share of first tries"
+    )
     partition_requests: int = Field(
         10_000,
         ge=1,

@@ -81,6 +81,7 @@ _OUTPUTS = _with_fields("inference_result", lambda field: field == "outputs")
 _RUN = _with_fields("inference_result", lambda field: field == "run")
 NO_OUTPUTS = b"\x00"  # an empty Avro array
 _FIRST_RUN = b"\x02"
+_FEW_BYTES = 64 << 10
 
 
 def _write(header: bytes, schema: Any, datum: Any) -> bytes:
@@ -253,12 +254,15 @@ def content_digest(principal: str, head: RequestHead, value: bytes) -> str:
     """What of whom is asked, as 32 hexadecimal digits of BLAKE2b (RFC 7693).
 
     `value` is in single-object encoding, `head` what was decoded of it. The id, the time allowed
-    and whether progress is told do not count, nor where an object lies and for how long. Writers
-    that cut arrays into blocks must always cut them alike.
+    and whether progress is told do not count, nor where an object lies and for how long (unless
+    there are 64 KiB before it). Writers that cut arrays into blocks must always cut them alike.
     """
-    what = (principal, head.model, head.task, sorted(head.parameters.items()))
-    told = blake2b(repr(what).encode(), digest_size=16)
-    if value[:HEADER] == REQUEST_HEADER and b"://" not in value:
+    task, parameters = head.task or "", head.parameters
+    what = f"{len(principal)} {len(head.model)} {len(task)} {principal}{head.model}{task}"
+    if parameters:
+        what += repr(sorted(parameters.items()))
+    told = blake2b(what.encode(), digest_size=16)
+    if value.startswith(REQUEST_HEADER) and value.find(b"://", 0, _FEW_BYTES) < 0:
         told.update(memoryview(value)[head.inputs_at :])
     else:
         told.update(_plain_inputs(value, head.inputs_at))

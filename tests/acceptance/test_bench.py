@@ -49,7 +49,8 @@ TIMES = {
     "unload.growth_mb_per_cycle",
     "unload.returned_share",
 }
-MEASURED_ELSEWHERE = {"chat", "cold", "rest", "start", "stream", "text", "tokens"}
+APART = ("estimate", "simulate")
+MEASURED_ELSEWHERE = {"chat", "cold", "rest", "start", "stream", "text", "tokens", *APART}
 RATED = {"base", "critical", "echo", "embed"}
 
 
@@ -58,15 +59,18 @@ RATED = {"base", "critical", "echo", "embed"}
     ("only", "names"),
     [
         pytest.param(RATED, RATES, marks=pytest.mark.faults),
-        ({"queue", "unload"}, {name for name in TIMES if name.startswith(("queue", "unload"))}),
+        ({"queue"}, {name for name in TIMES if name.startswith("queue")}),
         pytest.param({*ONLY} - RATED - MEASURED_ELSEWHERE, TIMES, marks=pytest.mark.faults),
         pytest.param({"cold"}, COLD, marks=pytest.mark.faults),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
+        pytest.param(
+            {*APART}, {"estimate.within_half", "simulate.error"}, marks=pytest.mark.faults
+        ),
         pytest.param({"text"}, TEXT, marks=pytest.mark.faults),
         pytest.param({"stream"}, STREAM, marks=pytest.mark.faults),
         pytest.param({"chat", "rest", "tokens"}, DOORS, marks=pytest.mark.faults),
     ],
-    ids=["rates", "few", "times", "cold", "starts", "text", "stream", "doors"],
+    ids=["rates", "few", "times", "cold", "starts", "apart", "text", "stream", "doors"],
 )
 def test_a_quick_run_takes_every_figure(only: set[str], names: set[str], tmp_path: Path) -> None:
     output = tmp_path / "bench.json"

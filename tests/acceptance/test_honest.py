@@ -104,6 +104,7 @@ def test_each_is_told_at_once_where_it_stands_and_hears_when_that_changes(
         lambda: found if (found := job(rest, waiting[1]))["position"] is not None else None,
         "it was accepted",
     )
+    assert told
     assert (told["state"], told["position"]) == ("queued", 2)
     assert told["estimate_ms"] is not None
     eventually(

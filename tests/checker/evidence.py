@@ -45,7 +45,8 @@ class Request:
     """A record of a request topic; `request_id` is empty where none can be read.
 
     `origin` is where a record that was handed on was first appended; `run` is above 1 where it is
-    the replay of a dead letter; `told` says that a caller waits for it at a gateway.
+    the replay of a dead letter; `told` says that a caller waits for it at a gateway; `before` is
+    where it was read when it was handed on, and `retries` how often a failure was the reason.
     """
 
     place: Place
@@ -55,6 +56,8 @@ class Request:
     origin: Place | None = None
     run: int = 1
     told: bool = False
+    before: Place | None = None
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

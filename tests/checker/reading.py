@@ -71,8 +71,9 @@ class Record:
 
 
 def request_topics(namespace: str) -> list[str]:
-    """The full names of the lanes."""
-    return [f"{namespace}.requests.{lane}" for lane in LANES]
+    """The full names of the lanes, and of where requests are put off to."""
+    names = (*(f"requests.{lane}" for lane in LANES), "retry.30s", "retry.5m")
+    return [f"{namespace}.{name}" for name in names]
 
 
 def outcome_topics(namespace: str) -> list[str]:
@@ -239,13 +240,17 @@ def _read(value: bytes, schema: Any) -> dict[str, Any]:
 
 def as_request(record: Record) -> Request:
     """A record of a request topic."""
-    came = (record.headers.get("modelmora-handed-on") or b"").split(b" ")
-    origin = Place(record.place.topic, int(came[1]), int(came[2])) if len(came) == 4 else None
+    came = (record.headers.get("modelmora-handed-on") or b"").decode(errors="replace").split(" ")
+    origin = Place(came[4], int(came[1]), int(came[2])) if len(came) == 6 else None
+    left = (record.headers.get("modelmora-read-at") or b"").decode(errors="replace").split(" ")
+    before = Place(left[2], int(left[0]), int(left[1])) if origin and len(left) == 3 else None
+    retries = int(came[5]) if origin else 0
     request_id = readable_id(record.value)
     named = record.headers.get("modelmora-run") or b""
     run = int(named) if re.fullmatch(rb"\d{1,10}", named) and 0 < int(named) < 1 << 31 else 1
     told = "modelmora-gateway" in record.headers and "modelmora-run" not in record.headers
-    return Request(record.place, request_id, record.key, digest(record.value), origin, run, told)
+    content = record.key, digest(record.value)
+    return Request(record.place, request_id, *content, origin, run, told, before, retries)
 
 
 def as_outcome(record: Record) -> Outcome:
@@ -265,8 +270,9 @@ def as_outcome(record: Record) -> Outcome:
 
 
 def is_note(record: Record) -> bool:
-    """Whether a record of `dead-letters` is no letter, but says that one was replayed."""
-    return "modelmora-replay-of" in record.headers and "modelmora-error-code" not in record.headers
+    """Whether a record of `dead-letters` is no letter, but says what became of one."""
+    notes = {"modelmora-replay-of", "modelmora-purge-of"}
+    return bool(notes & record.headers.keys()) and "modelmora-error-code" not in record.headers
 
 
 def as_dead_letter(record: Record) -> DeadLetter:

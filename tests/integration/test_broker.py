@@ -139,7 +139,7 @@ def test_kafkas_own_tools_see_it(broker: EmbeddedBroker, namespace: str) -> None
     assert namespace in done.stdout.split()
 
 
-def test_kill_9_loses_nothing_that_was_acknowledged(own: EmbeddedBroker) -> None:
+def test_kill_9_and_another_object_lose_nothing(own: EmbeddedBroker, tmp_path: Path) -> None:
     servers = own.bootstrap_servers
     create(servers, "kept")
     produce(servers, "kept", [b"before"])
@@ -150,12 +150,6 @@ def test_kill_9_loses_nothing_that_was_acknowledged(own: EmbeddedBroker) -> None
     own.start()
     assert own.bootstrap_servers == servers
     produce(servers, "kept", [b"after"])
-    assert consume(servers, "kept", 2) == [b"before", b"after"]
-
-
-def test_stopped_and_started_by_another_object(own: EmbeddedBroker, tmp_path: Path) -> None:
-    servers = own.bootstrap_servers
-    create(servers, "kept")
     pid = own.pid
     own.stop()
     assert pid
@@ -164,22 +158,23 @@ def test_stopped_and_started_by_another_object(own: EmbeddedBroker, tmp_path: Pa
     assert own.wait() == 143
     with EmbeddedBroker(tmp_path) as again:
         assert again.bootstrap_servers == servers
-        admin = AdminClient({"bootstrap.servers": servers})
-        assert "kept" in admin.list_topics(timeout=CAP_S).topics
+        assert consume(servers, "kept", 2) == [b"before", b"after"]
     again.stop()
 
 
-async def test_two_at_once_on_chosen_ports_from_a_loop(tmp_path: Path) -> None:
-    ports = any_ports("127.0.0.1", 2)
-    one, two = (EmbeddedBroker(tmp_path / str(port), port) for port in ports)
-    async with one, two:
-        assert [one.port, two.port] == ports
-        assert one.pid != two.pid
-        create(one.bootstrap_servers, "here")
+async def test_a_second_on_a_chosen_port_from_a_loop(
+    broker: EmbeddedBroker, namespace: str, tmp_path: Path
+) -> None:
+    (port,) = any_ports("127.0.0.1", 1)
+    two = EmbeddedBroker(tmp_path, port)
+    async with two:
+        assert two.port == port != broker.port
+        assert two.pid != broker.pid
+        create(broker.bootstrap_servers, namespace)
         there = AdminClient({"bootstrap.servers": two.bootstrap_servers})
-        assert "here" not in there.list_topics(timeout=CAP_S).topics
-    assert not one.running
+        assert namespace not in there.list_topics(timeout=CAP_S).topics
     assert not two.running
+    assert broker.running
 
 
 async def test_cancelled_while_starting(tmp_path: Path) -> None:

@@ -56,10 +56,13 @@ def check(yard: Yard) -> None:
     assert judge(found).violations == ()
 
 
-def test_a_node_that_is_killed_gives_nothing_twice(yard: Yard) -> None:
+@pytest.mark.parametrize(
+    "kills", [(100,), pytest.param((20, 100, 180), marks=pytest.mark.faults)], ids=["one", "three"]
+)
+def test_a_node_that_is_killed_gives_nothing_twice(yard: Yard, kills: tuple[int, ...]) -> None:
     with node(yard) as one, closing(Observer(yard.servers, yard.namespace)) as seen:
         send(yard, 300)
-        for count in (20, 100, 180):
+        for count in kills:
             seen.until(lambda count=count: len(seen.results) >= count, "some outcomes")  # type: ignore[misc]
             one.kill()
             one.start().wait_ready()

@@ -18,11 +18,13 @@ from modelmora.errors import Code
 from modelmora.gateway.outcomes import answer_of
 from modelmora.messages import Source, Status
 from tests.checker import gather, judge
+from tests.checker.reading import request_topics
 from tests.foreign import draft
 from tests.nodes import PARTITIONS, GatewayProcess, NodeProcess, Observer
 from tests.programs import eventually
 
 LANE = "requests.normal"
+TOPICS = request_topics("any")
 ONLY = "only"
 
 
@@ -35,7 +37,8 @@ class Pair:
         nodes = []
         for name in ("n1", "n2"):
             (folder / name).mkdir()
-            nodes.append(NodeProcess(self.servers, namespace, folder / name, name))
+            never = {"LIMITS__RETRIES": 0}
+            nodes.append(NodeProcess(self.servers, namespace, folder / name, name, never))
         self.has, self.lacks = nodes
         self.gateway = GatewayProcess(self.servers, namespace, folder)
         definition = folder / "n1" / "models" / ONLY / "1.yaml"
@@ -104,7 +107,7 @@ def pair(broker: EmbeddedBroker, namespace: str, tmp_path: Path) -> Iterator[Pai
         for each in (made.has, made.lacks):
             each.wait_ready()
         stack.enter_context(made.gateway)
-        share = PARTITIONS * 4 // 2
+        share = PARTITIONS * len(TOPICS) // 2
         eventually(lambda: made.owners() == {"n1": share, "n2": share}, "a share each")
         yield made
 
@@ -123,7 +126,8 @@ def test_a_model_of_one_node_is_served_from_every_partition(pair: Pair) -> None:
         assert pair.handed_on() - before == 20
         assert pair.ask() == 200
         # What a header of a stranger can do: the outcome names another place, and no more.
-        forged = pair.send(PARTITIONS, modelmora_handed_on=b"1 0 0 1800000000000")
+        place = f"1 0 0 1800000000000 {pair.namespace}.{LANE} 0".encode()
+        forged = pair.send(PARTITIONS, modelmora_handed_on=place)
         forged += pair.send(PARTITIONS, modelmora_handed_on=b"1 99999 \xff")
         assert {answer.status for answer in seen.answers(forged)} == {Status.COMPLETED}
 

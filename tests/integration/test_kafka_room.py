@@ -64,11 +64,6 @@ def test_missing_lanes_are_made_like_those_there_are(settings: Settings) -> None
     assert any("retention.ms" in fault for fault in _by_topic(states)[Topic.NORMAL].differs)
 
 
-def test_a_cluster_gets_many_partitions(broker: EmbeddedBroker, namespace: str) -> None:
-    plain = Settings(bootstrap_servers=broker.bootstrap_servers, namespace=namespace)
-    assert check_lanes(Admin(plain).create()) == CLUSTER_PARTITIONS
-
-
 def test_what_differs_is_said(settings: Settings) -> None:
     servers, namespace = str(settings.bootstrap_servers), settings.namespace
     create_topic(servers, Topic.LOW.full(namespace), 2, message_timestamp_type="LogAppendTime")
@@ -152,6 +147,7 @@ async def test_a_password_opens_all_three_clients_and_a_wrong_one_none(
         return Settings(bootstrap_servers=guarded, namespace=namespace, kafka=kafka)
 
     right = settings(PASSWORD)
+    # Where nobody says how many: it is done here, on a broker that no other test has to share.
     assert check_lanes(Admin(right).create()) == CLUSTER_PARTITIONS
     consumer = AIOKafkaConsumer("plain", auto_offset_reset="earliest", **aiokafka_config(right))
     async with consumer:

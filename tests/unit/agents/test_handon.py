@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from modelmora.agents.handon import MOST_HOPS, HandOn, elsewhere
@@ -9,7 +11,8 @@ from modelmora.agents.partitions.intake import Intake
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import lane_topics
-from modelmora.messages import RegistryKind, RegistryRecord, RequestHead, Source
+from modelmora.messages import RegistryKind, RegistryRecord, RequestHead, Source, Timings
+from modelmora.scheduling import ModelKey
 from modelmora.serving import HandedOn, Incoming
 from modelmora.settings import Settings
 from modelmora.testing.fakes import UNIX_MS, FakeRecord, incoming
@@ -87,13 +90,16 @@ def test_why_it_ends_here_although_it_is_known(
         b"",
         b"1",
         b"1 2 3",
-        b"1 2 3 4 5",
-        b"-1 2 3 4",
-        b"1 2 3 4.0",
-        b"1 2147483648 3 4",
-        b"1 2 9223372036854775808 4",
-        b"1 2 3 4\n",
-        "1 2 3 \u0664".encode(),
+        b"1 2 3 4 t",
+        b"1 2 3 4 t 5 6",
+        b"-1 2 3 4 t 0",
+        b"1 2 3 4.0 t 0",
+        b"1 2147483648 3 4 t 0",
+        b"1 2 9223372036854775808 4 t 0",
+        b"1 2 3 4 t 0\n",
+        b"1 2 3 4 a/b 0",
+        b"1 2 3 4 t -1",
+        "1 2 3 \u0664 t 0".encode(),
         b"\xff\xfe",
         b"1" * 1000,
     ],
@@ -103,17 +109,17 @@ def test_a_header_that_no_node_writes_says_nothing(value: bytes | None) -> None:
 
 
 def test_the_header_comes_back_as_it_was_written() -> None:
-    handed = HandedOn(2, 11, 10**17, UNIX_MS)
+    handed = HandedOn(2, 11, 10**17, UNIX_MS, "a.b-c_d", 3)
     assert HandedOn.read(handed.header()[1]) == handed
 
 
 def test_place_and_time_are_those_of_the_first_append() -> None:
     came = incoming(record=FakeRecord(LANE, 3, 42, timestamp=UNIX_MS + 5))
-    assert came.to_hand_on() == HandedOn(1, 3, 42, UNIX_MS + 5)
-    came.handed_on = HandedOn(1, 0, 7, UNIX_MS)
+    assert came.to_hand_on(hops=1) == HandedOn(1, 3, 42, UNIX_MS + 5, LANE)
+    came.handed_on = HandedOn(1, 0, 7, UNIX_MS, LANE, 1)
     assert (came.source, came.asked_ms) == (Source(LANE, 0, 7), UNIX_MS)
-    assert came.to_hand_on() == HandedOn(2, 0, 7, UNIX_MS)
-    came.handed_on = HandedOn(1, 0, 7, UNIX_MS + 3_600_000)
+    assert came.to_hand_on(retries=1) == HandedOn(1, 0, 7, UNIX_MS, LANE, 2)
+    came.handed_on = HandedOn(1, 0, 7, UNIX_MS + 3_600_000, LANE)
     assert came.asked_ms == UNIX_MS + 5, "nobody gains time by it"
 
 
@@ -122,18 +128,37 @@ def test_what_is_read_here_of_the_lane_is_not_handed_to() -> None:
     intake = Intake(settings.limits, lane_topics(settings))
     intake.assign((LANE, 1), 0, 0)
     intake.assign(("modelmora.requests.low", 2), 0, 0)
-    written: list[tuple[Incoming, int]] = []
+    written: list[tuple[Incoming, tuple[str, int], HandedOn]] = []
+    ended: list[RequestError] = []
 
     class Writer:
-        def hand_on(self, request: Incoming, partition: int, unknown: RequestError) -> None:
-            assert unknown is UNKNOWN
-            written.append((request, partition))
+        def hand_on(
+            self,
+            request: Incoming,
+            to: tuple[str, int],
+            told: HandedOn,
+            otherwise: Callable[[], None],
+        ) -> None:
+            written.append((request, to, told))
+            otherwise()
+
+        def failed(
+            self,
+            request: Incoming,
+            model: ModelKey,
+            error: RequestError,
+            timings: Timings,
+            attempt: int,
+        ) -> None:
+            ended.append(error)
 
     hand_on = HandOn(leases(a=(1, 2)), intake, Writer())
     came = incoming(model="m", record=FakeRecord(LANE, 1, 0))
     assert hand_on(came, UNKNOWN) is None
-    assert (written, hand_on.count) == ([(came, 2)], 1)
-    came.handed_on = HandedOn(MOST_HOPS, 0, 0, 0)
+    place = 1, 0, came.record.timestamp, LANE
+    assert (written, hand_on.count) == ([(came, (LANE, 2), HandedOn(1, *place))], 1)
+    assert ended == [UNKNOWN]
+    came.handed_on = HandedOn(MOST_HOPS, 0, 0, 0, LANE)
     refused = hand_on(came, UNKNOWN)
     assert refused is not None
     assert refused.code is Code.CANNOT_BE_SERVED

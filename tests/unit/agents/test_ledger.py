@@ -331,3 +331,23 @@ def test_foreign_and_damaged_metadata_is_ignored(metadata: str | None) -> None:
 @given(st.sampled_from(["mm1:", "mm2:", "mm2:1:"]), st.text(max_size=200))
 def test_no_metadata_is_an_error(prefix: str, text: str) -> None:
     assert all(offset >= 3 for offset in read_metadata(3, prefix + text)[1])
+
+
+def test_what_may_have_been_handed_on_is_looked_for_until_it_was_read() -> None:
+    """Else a commit made between taking over and reading would forget it."""
+    ledger = PartitionLedger(1, 5, since_ms=70, doubts=(6, 7))
+
+    def since() -> int | None:
+        return read_metadata(*ledger.commit(90)).since_ms
+
+    assert since() == 70
+    assert ledger.begin(5, 1)
+    ledger.done(5)
+    assert ledger.begin(6, 1)
+    ledger.done(6)
+    assert since() == 70
+    assert ledger.begin(7, 1)
+    assert since() == 70
+    ledger.done(7)
+    assert since() == 90
+    assert read_metadata(*PartitionLedger(1, 5, (), 70, (6,)).commit(90, "bearer")).bearer is None

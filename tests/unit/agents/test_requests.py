@@ -11,7 +11,7 @@ from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.requests import LostRecord, Requests
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.batches import Batch
-from modelmora.kafka.topics import lane_topics
+from modelmora.kafka.topics import read_topics
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import InferenceRequest, Lane, Source
 from modelmora.messages.headers import RUN
@@ -49,10 +49,11 @@ class Desk:
     def __post_init__(self) -> None:
         limits = Limits(request_bytes=LIMIT)
         settings = Settings(namespace="ns", limits=limits)
-        self.intake = Intake(limits, lane_topics(settings))
+        self.intake = Intake(limits, read_topics(settings))
         for lane in Lane:
             self.intake.assign((f"ns.requests.{lane.label}", 0), 0, 0)
-        self.clock = BrokerClock(FakeTime())
+        self.time = FakeTime()
+        self.clock = BrokerClock(self.time)
         self.service = Hall(self.clock)
         self.requests = Requests(settings, self.intake, self.service, self, self.clock)
         self.requests.reader = self.reader = FakeReader()
@@ -220,10 +221,11 @@ async def test_a_hole_in_the_log_is_no_loss(desk: Desk) -> None:
 
 
 async def test_where_a_request_was_first_appended_comes_with_it(desk: Desk) -> None:
-    headers = (("modelmora-handed-on", f"1 3 42 {UNIX_MS - 5}".encode()),)
-    forged = (("modelmora-handed-on", b"1 3 42 never"),)
+    headers = (("modelmora-handed-on", f"1 3 42 {UNIX_MS - 5} ns.requests.normal 1".encode()),)
+    forged = (("modelmora-handed-on", f"1 3 42 {UNIX_MS} other.topic 0".encode()),)
     await desk.read([record(0, headers=headers), record(1, headers=forged)])
     first, second = desk.service.accepted
+    assert first.retries == 1
     assert first.source == Source("ns.requests.normal", 3, 42)
     assert first.asked_ms == UNIX_MS - 5
     assert second.handed_on is None
@@ -257,7 +259,7 @@ async def test_a_request_in_json_comes_in_as_one_in_avro(desk: Desk) -> None:
 
 
 async def test_a_request_in_json_keeps_its_id_where_it_is_handed_on(desk: Desk) -> None:
-    value, first = b'{"inputs": ["a"]}', HandedOn(1, 5, 77, UNIX_MS - 9)
+    value, first = b'{"inputs": ["a"]}', HandedOn(1, 5, 77, UNIX_MS - 9, "ns.requests.low")
     handed = FakeRecord("ns.requests.low", 0, 0, value=value, headers=(first.header(),))
     await desk.read([handed])
     (request,) = desk.service.accepted
@@ -281,3 +283,62 @@ async def test_json_that_is_too_large_is_told_by_its_own_id(desk: Desk) -> None:
     await desk.read([FakeRecord("ns.requests.low", 0, 0, value=value)])
     ((_, error),) = desk.buried
     assert (error.code, error.request_id) == (Code.TOO_LARGE, "mine")
+
+
+SOON = ("ns.retry.30s", 0)
+
+
+def put_off(offset: int, timestamp: int, source: str = "ns.requests.high") -> FakeRecord:
+    told = HandedOn(0, 3, 42 + offset, UNIX_MS - 9, source, 1)
+    value = record(offset).value
+    headers = (told.header(),)
+    return FakeRecord(*SOON, offset, timestamp=timestamp, value=value, headers=headers)
+
+
+async def test_what_was_put_off_is_read_when_it_is_due_and_not_before(desk: Desk) -> None:
+    desk.intake.assign(SOON, 7, 0)
+    found = [put_off(0, UNIX_MS), put_off(1, UNIX_MS + 2_000), put_off(2, UNIX_MS + 9_000)]
+    for each in found:
+        each.epoch = 7
+    desk.clock.acknowledged(UNIX_MS + 31_000, "elsewhere")
+    await desk.requests.on_batch(Batch(SOON, 7, 0, found))
+    (request,) = desk.service.accepted
+    assert (request.lane, request.retries) == (Lane.HIGH, 1)
+    assert request.source == Source("ns.requests.high", 3, 42)
+    assert desk.intake.gated == {SOON}
+    assert not desk.intake.follows(SOON, 7, 3), "what lies behind it is not passed over"
+    desk.time.now += 0.9
+    desk.requests.regate()
+    assert desk.intake.gated == {SOON}
+    desk.time.now += 0.2
+    desk.requests.regate()
+    assert (desk.intake.gated, desk.reader.places) == (set(), [{SOON: (7, 1)}])
+    await desk.requests.on_batch(Batch(SOON, 7, 1, found[1:]))
+    assert len(desk.service.accepted) == 2
+
+
+async def test_what_somebody_else_wrote_there_is_a_request_of_the_lowest_lane(desk: Desk) -> None:
+    desk.intake.assign(SOON, 0, 0)
+    desk.clock.acknowledged(UNIX_MS + 31_000, "elsewhere")
+    await desk.read([put_off(0, UNIX_MS, "ns.retry.30s")])
+    (request,) = desk.service.accepted
+    assert (request.lane, request.retries) == (Lane.LOW, 0)
+    assert request.source == Source(*SOON, 0)
+
+
+async def test_who_wakes_up_without_a_partition_is_not_disturbed(desk: Desk) -> None:
+    desk.intake.assign(SOON, 0, 0)
+    await desk.read([put_off(0, UNIX_MS)])
+    assert desk.intake.gated == {SOON}
+    desk.intake.revoke([SOON])
+    desk.time.now += 60
+    desk.requests.regate()
+    assert desk.service.accepted == []
+
+
+async def test_only_what_comes_from_its_sender_is_a_first_try(desk: Desk) -> None:
+    firsts: list[None] = []
+    desk.requests.on_first = lambda: firsts.append(None)
+    handed = HandedOn(1, 3, 42, UNIX_MS, "ns.requests.normal").header()
+    await desk.read([record(0), record(1, headers=(handed,))])
+    assert len(firsts) == 1

@@ -8,13 +8,13 @@ import pytest
 
 from modelmora.agents.deadletters import leaves_letter
 from modelmora.agents.lifecycle import Lifecycle
-from modelmora.agents.partitions.places import read_at
 from modelmora.agents.results import Results
 from modelmora.errors import Code, RequestError, Undecodable
-from modelmora.kafka.writing.publisher import Ends
+from modelmora.kafka.writing.publisher import Answer, Ends, Refused, TooLarge
 from modelmora.messages import ProgressEvent, ProgressStage, Source, Status, Timings, outcome_status
 from modelmora.scheduling import Position
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record
+from modelmora.serving.request import place_read
 from modelmora.testing.fakes import UNIX_MS, FakeRecord, FakeSender, FakeTime, incoming
 from modelmora.wire import decode_progress, decode_result, encode_outputs
 from modelmora.workers import Chunk
@@ -313,7 +313,13 @@ def handed(desk: Desk) -> Incoming:
     headers = (("a", None), ("modelmora-handed-on", b"forged"), ("b", b"2"))
     record = FakeRecord("ns.requests.low", 3, 42, key=b"k", value=b"whole", headers=headers)
     request = incoming("r1", record=record)
-    desk.results.hand_on(request, 5, RequestError(Code.UNKNOWN_MODEL, "not served"))
+    unknown = RequestError(Code.UNKNOWN_MODEL, "not served")
+    desk.results.hand_on(
+        request,
+        ("ns.requests.low", 5),
+        request.to_hand_on(hops=1),
+        lambda: desk.results.failed(request, ("", ""), unknown, TIMES, 1),
+    )
     return request
 
 
@@ -322,8 +328,9 @@ def test_what_is_handed_on_is_the_record_itself_and_done_once_it_lies_there(desk
     (sent,) = desk.sender.sent
     assert (sent.topic, sent.partition, sent.key) == ("ns.requests.low", 5, b"k")
     assert (sent.value, sent.as_is) == (b"whole", True)
-    place = ("modelmora-handed-on", f"1 3 42 {UNIX_MS}".encode())
-    assert sent.headers == (("a", None), ("b", b"2"), place)
+    place = ("modelmora-handed-on", f"1 3 42 {UNIX_MS} ns.requests.low 0".encode())
+    read = ("modelmora-read-at", b"3 42 ns.requests.low")
+    assert sent.headers == (("a", None), ("b", b"2"), place, read)
     assert sent.ends == Ends(("ns.requests.low", 3), 0, 42)
     assert desk.ended == []
     desk.sender.acknowledge()
@@ -336,9 +343,10 @@ def test_what_is_not_written_is_not_handed_on(desk: Desk) -> None:
     assert desk.ended == []
 
 
-def test_what_became_too_large_to_be_handed_on_is_refused(desk: Desk) -> None:
+@pytest.mark.parametrize("answer", [TooLarge(), Refused("no such topic")])
+def test_what_is_not_taken_where_it_is_handed_to_is_refused(desk: Desk, answer: Answer) -> None:
     handed(desk)
-    desk.sender.refuse()
+    desk.sender.waiting.pop().done(answer)
     desk.sender.acknowledge_all()
     assert desk.topics() == ["ns.requests.low", LETTERS, RESULTS]
     result = decode_result(desk.sender.sent[-1].value)
@@ -349,7 +357,7 @@ def test_what_became_too_large_to_be_handed_on_is_refused(desk: Desk) -> None:
 
 def test_an_outcome_of_what_was_handed_on_says_both_places(desk: Desk) -> None:
     request = incoming("r1", record=FakeRecord("ns.requests.low", 3, 42))
-    request.handed_on = HandedOn(1, 0, 7, UNIX_MS)
+    request.handed_on = HandedOn(1, 0, 7, UNIX_MS, "ns.requests.low")
     desk.fail(request, Code.WORKER_CRASH)
     desk.sender.acknowledge_all()
     letter, sent = desk.sender.sent
@@ -357,13 +365,8 @@ def test_an_outcome_of_what_was_handed_on_says_both_places(desk: Desk) -> None:
     assert context["__connect.errors.partition"] == b"0"
     assert context["__connect.errors.offset"] == b"7"
     assert decode_result(sent.value).source == Source("ns.requests.low", 0, 7)
-    assert read_at(sent.headers) == (3, 42)
+    assert place_read(sent.headers) == Source("ns.requests.low", 3, 42)
     assert desk.ended == [42]
-
-
-@pytest.mark.parametrize("value", [None, b"", b"1", b"1 x", b"-1 2", b" "])
-def test_a_place_that_cannot_be_read_is_none(value: bytes | None) -> None:
-    assert read_at([("modelmora-read-at", value)]) is None
 
 
 def test_every_outcome_says_which_run_it_is_of(desk: Desk) -> None:

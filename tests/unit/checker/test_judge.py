@@ -321,3 +321,49 @@ def test_a_caller_is_told_the_highest_run(code: str, at: float, kinds: list[str]
     told = (Told("failed", code, "told", at=at),)
     outcomes = (OUTCOMES[0], first, OUTCOMES[2], second)
     assert _kinds(replace(REPLAYED, outcomes=outcomes, told=told, samples=())) == kinds
+
+
+def test_what_was_put_off_is_what_was_read_before() -> None:
+    first = _request(0, "good")
+    there = Place("m.retry.30s", 1, 0)
+    again = replace(first, place=there, origin=first.place, before=first.place, retries=1)
+    clean = Evidence((_expected(first),), (first, again), (_outcome(0, "good", 0),), ())
+    assert judge(clean).violations == ()
+    assert judge(clean).counts["retries"] == 1
+    for wrong in (replace(again, retries=2), replace(again, sha256="other")):
+        (found,) = judge(replace(clean, requests=(first, wrong))).violations
+        assert found.kind in ("retried", "altered")
+
+
+def test_a_place_from_where_it_was_put_off_again_may_be_passed() -> None:
+    first = _request(0, "good")
+    soon, later = Place("m.retry.30s", 0, 5), Place("m.retry.5m", 0, 0)
+    one = replace(first, place=soon, origin=first.place, before=first.place, retries=1)
+    two = replace(one, place=later, before=soon, retries=2)
+    sample = Sample({(LANE, 0): 1, soon[:2]: 6}, {(RESULTS, 0): 0})
+    evidence = Evidence(
+        (_expected(first),), (first, one, two), (_outcome(0, "good", 0),), (), (sample,)
+    )
+    assert judge(evidence).violations == ()
+    (found,) = judge(replace(evidence, requests=(first, one))).violations
+    assert found.kind == "commit"
+
+
+@pytest.mark.parametrize(("code", "kinds"), [("cancelled", []), ("worker_crash", ["stray"])])
+def test_what_was_not_judged_may_be_run_anew(code: str, kinds: list[str]) -> None:
+    first, second = _request(0, "good"), _request(1, "good")
+    letter = _letter(0, first, code)
+    ended = replace(_outcome(0, "good", 0), status="FAILED", code=code)
+    anew = replace(_outcome(1, "good", 1), run=2)
+    evidence = Evidence((_expected(first),), (first, second), (ended, anew), (letter,))
+    assert _kinds(evidence) == kinds
+
+
+def test_of_two_records_that_failed_alike_one_leaves_a_letter() -> None:
+    first, second = _request(0, "bad"), _request(1, "bad")
+    failed = replace(_outcome(0, "bad", 0), status="FAILED", code="worker_crash")
+    again = replace(failed, at=_outcome(1, "bad", 1).at, source=second.place)
+    letters = (_letter(0, first, "worker_crash"),)
+    evidence = Evidence((_expected(first),), (first, second), (failed, again), letters)
+    assert _kinds(evidence) == []
+    assert _kinds(replace(evidence, dead_letters=())) == ["unlettered"] * 2

@@ -4,109 +4,120 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import settings
+from schemathesis.generation.hypothesis.builder import (
+    HypothesisTestConfig,
+    HypothesisTestMode,
+    create_test,
+)
 
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
 from tests.openapi import CHECKS
 from tests.unit.gateway.fakes import FakeHall, finished
 
-hall = FakeHall(limit=1 << 30)
-hall.jobs["local", "echo"] = finished("echo", b"PNG")
-for name, task in (("writes", "txt2txt"), ("draws", "txt2img")):
-    hall.registry.register(name, task)
-    hall.answers[f"{name}@1"] = ("text",)
-schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(hall, Metrics(), 1_000_000))
+OPERATIONS = {
+    ("/health", "GET"),
+    ("/health/live", "GET"),
+    ("/health/ready", "GET"),
+    ("/health/models", "GET"),
+    ("/status", "GET"),
+    ("/models", "GET"),
+    ("/models", "POST"),
+    ("/models/{name}", "GET"),
+    ("/models/{name}", "PATCH"),
+    ("/models/{name}/versions/{version}", "GET"),
+    ("/models/{name}/versions/{version}", "PATCH"),
+    ("/models/{name}/versions/{version}", "DELETE"),
+    ("/models/{model_name}/load", "POST"),
+    ("/models/{model_name}/unload", "POST"),
+    ("/models/{model_name}/pin", "POST"),
+    ("/models/{model_name}/unpin", "POST"),
+    ("/infer/{model_name}", "POST"),
+    ("/objects", "POST"),
+    ("/infer/{model_name}/async", "POST"),
+    ("/jobs/{job_id}", "GET"),
+    ("/jobs/{job_id}", "DELETE"),
+    ("/jobs/{job_id}/result", "GET"),
+    ("/jobs/{job_id}/events", "GET"),
+    ("/modelmora/v1/requests", "POST"),
+    ("/modelmora/v1/requests/{requestId}", "GET"),
+    ("/modelmora/v1/requests/{requestId}", "DELETE"),
+    ("/modelmora/v1/requests/{requestId}/image", "GET"),
+    ("/modelmora/v1/models", "GET"),
+    ("/modelmora/v1/availability", "GET"),
+    ("/v1/models", "GET"),
+    ("/v1/models/{model_name}", "GET"),
+    ("/v1/chat/completions", "POST"),
+    ("/v1/completions", "POST"),
+    ("/v1/embeddings", "POST"),
+    ("/v1/images/generations", "POST"),
+    ("/v1/moderations", "POST"),
+    ("/v1/rerank", "POST"),
+    ("/v1/files", "POST"),
+    ("/v1/files", "GET"),
+    ("/v1/files/{file_id}", "GET"),
+    ("/v1/files/{file_id}", "DELETE"),
+    ("/v1/files/{file_id}/content", "GET"),
+    ("/v1/batches", "POST"),
+    ("/v1/batches", "GET"),
+    ("/v1/batches/{batch_id}", "GET"),
+    ("/v1/batches/{batch_id}/cancel", "POST"),
+    ("/api/version", "GET"),
+    ("/api/tags", "GET"),
+    ("/api/ps", "GET"),
+    ("/api/show", "POST"),
+    ("/api/generate", "POST"),
+    ("/api/chat", "POST"),
+    ("/api/embed", "POST"),
+    ("/api/embeddings", "POST"),
+    ("/v2", "GET"),
+    ("/v2/health/live", "GET"),
+    ("/v2/health/ready", "GET"),
+    ("/v2/models/{model_name}", "GET"),
+    ("/v2/models/{model_name}/ready", "GET"),
+    ("/v2/models/{model_name}/infer", "POST"),
+    ("/v2/models/{model_name}/versions/{version}", "GET"),
+    ("/v2/models/{model_name}/versions/{version}/ready", "GET"),
+    ("/v2/models/{model_name}/versions/{version}/infer", "POST"),
+    ("/v2/repository/index", "POST"),
+    ("/v2/repository/models/{model_name}/load", "POST"),
+    ("/v2/repository/models/{model_name}/unload", "POST"),
+}
 
 
-def answers_are_as_described(path: str, method: str) -> Any:
-    """A test of one operation: Schemathesis gives one name to the tests of all."""
+@pytest.fixture(scope="module")
+def described() -> Any:
+    """Schemathesis' view of the door."""
+    hall = FakeHall(limit=1 << 30)
+    hall.jobs["local", "echo"] = finished("echo", b"PNG")
+    for name, task in (("writes", "txt2txt"), ("draws", "txt2img")):
+        hall.registry.register(name, task)
+        hall.answers[f"{name}@1"] = ("text",)
+    return schemathesis.openapi.from_asgi("/openapi.json", create_app(hall, Metrics(), 1_000_000))
 
-    @schema.include(path=path, method=method).parametrize()
-    @settings(max_examples=5 if path.startswith(("/v1", "/v2", "/modelmora")) else 15)
-    def test(case: schemathesis.Case[Any]) -> None:
+
+@pytest.mark.parametrize(("path", "method"), sorted(OPERATIONS))
+def test_answers_are_as_described(described: Any, path: str, method: str) -> None:
+    """Schemathesis' own parametrization makes the cases at import, in every worker."""
+
+    def call(case: schemathesis.Case[Any]) -> None:
         if case.path_parameters:
             case.path_parameters = dict.fromkeys(case.path_parameters, "echo")
         case.call_and_validate(checks=CHECKS)
 
-    return test
-
-
-OPERATIONS = {
-    ("/health", "GET"): "health",
-    ("/health/live", "GET"): "live",
-    ("/health/ready", "GET"): "ready",
-    ("/health/models", "GET"): "health_models",
-    ("/status", "GET"): "status",
-    ("/models", "GET"): "models",
-    ("/models", "POST"): "register",
-    ("/models/{name}", "GET"): "model",
-    ("/models/{name}", "PATCH"): "choose",
-    ("/models/{name}/versions/{version}", "GET"): "version",
-    ("/models/{name}/versions/{version}", "PATCH"): "update",
-    ("/models/{name}/versions/{version}", "DELETE"): "retire",
-    ("/models/{model_name}/load", "POST"): "load",
-    ("/models/{model_name}/unload", "POST"): "unload",
-    ("/models/{model_name}/pin", "POST"): "pin",
-    ("/models/{model_name}/unpin", "POST"): "unpin",
-    ("/infer/{model_name}", "POST"): "infer",
-    ("/objects", "POST"): "announce",
-    ("/infer/{model_name}/async", "POST"): "submit",
-    ("/jobs/{job_id}", "GET"): "job",
-    ("/jobs/{job_id}", "DELETE"): "cancel",
-    ("/jobs/{job_id}/result", "GET"): "result",
-    ("/jobs/{job_id}/events", "GET"): "job_events",
-    ("/modelmora/v1/requests", "POST"): "miraveja_submit",
-    ("/modelmora/v1/requests/{requestId}", "GET"): "miraveja_status",
-    ("/modelmora/v1/requests/{requestId}", "DELETE"): "miraveja_withdraw",
-    ("/modelmora/v1/requests/{requestId}/image", "GET"): "miraveja_image",
-    ("/modelmora/v1/models", "GET"): "miraveja_models",
-    ("/modelmora/v1/availability", "GET"): "miraveja_availability",
-    ("/v1/models", "GET"): "openai_models",
-    ("/v1/models/{model_name}", "GET"): "openai_model",
-    ("/v1/chat/completions", "POST"): "openai_chat",
-    ("/v1/completions", "POST"): "openai_complete",
-    ("/v1/embeddings", "POST"): "openai_embed",
-    ("/v1/images/generations", "POST"): "openai_draw",
-    ("/v1/moderations", "POST"): "openai_moderate",
-    ("/v1/rerank", "POST"): "openai_rerank",
-    ("/v1/files", "POST"): "openai_upload",
-    ("/v1/files", "GET"): "openai_files",
-    ("/v1/files/{file_id}", "GET"): "openai_file",
-    ("/v1/files/{file_id}", "DELETE"): "openai_delete_file",
-    ("/v1/files/{file_id}/content", "GET"): "openai_file_content",
-    ("/v1/batches", "POST"): "openai_create_batch",
-    ("/v1/batches", "GET"): "openai_batches",
-    ("/v1/batches/{batch_id}", "GET"): "openai_batch",
-    ("/v1/batches/{batch_id}/cancel", "POST"): "openai_cancel_batch",
-    ("/api/version", "GET"): "ollama_version",
-    ("/api/tags", "GET"): "ollama_tags",
-    ("/api/ps", "GET"): "ollama_ps",
-    ("/api/show", "POST"): "ollama_show",
-    ("/api/generate", "POST"): "ollama_generate",
-    ("/api/chat", "POST"): "ollama_chat",
-    ("/api/embed", "POST"): "ollama_embed",
-    ("/api/embeddings", "POST"): "ollama_embeddings",
-    ("/v2", "GET"): "oip_server",
-    ("/v2/health/live", "GET"): "oip_live",
-    ("/v2/health/ready", "GET"): "oip_ready",
-    ("/v2/models/{model_name}", "GET"): "oip_model",
-    ("/v2/models/{model_name}/ready", "GET"): "oip_model_ready",
-    ("/v2/models/{model_name}/infer", "POST"): "oip_infer",
-    ("/v2/models/{model_name}/versions/{version}", "GET"): "oip_model_version",
-    ("/v2/models/{model_name}/versions/{version}/ready", "GET"): "oip_model_ready_version",
-    ("/v2/models/{model_name}/versions/{version}/infer", "POST"): "oip_infer_version",
-    ("/v2/repository/index", "POST"): "oip_index",
-    ("/v2/repository/models/{model_name}/load", "POST"): "oip_load",
-    ("/v2/repository/models/{model_name}/unload", "POST"): "oip_unload",
-}
-globals().update(
-    {f"test_{name}": answers_are_as_described(*each) for each, name in OPERATIONS.items()}
-)
+    few = path.startswith(("/v1", "/v2", "/modelmora"))
+    config = HypothesisTestConfig(
+        modes=list(HypothesisTestMode),
+        project=described.config,
+        explicit_settings=settings(max_examples=5 if few else 15, database=None),
+    )
+    create_test(operation=described[path][method], test_func=call, config=config)()
 
 
 def test_the_public_operations_are_described() -> None:
     paths = create_app(FakeHall(), Metrics(), 1).openapi()["paths"]
     told = {(path, method.upper()) for path, each in paths.items() for method in each}
-    assert told == set(OPERATIONS)
+    assert told == OPERATIONS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelmora.errors import RequestError
 from modelmora.messages import DeviceKind, Health, Lane
@@ -20,6 +20,7 @@ from modelmora.scheduling import (
     State,
     Work,
 )
+from tests.unit.scheduling.fairness import Turns
 
 Queue = tuple[ModelKey, Lane]
 
@@ -46,12 +47,27 @@ class Referee:
         self.measured: dict[tuple[ModelKey, DeviceKind], Need] = {}
         self.waiting: dict[Queue, list[Work]] = {}
         self.served: dict[Queue, float] = {}
-        self.came: dict[Work, float] = {}
+        self.began: dict[Queue, float] = {}
+        self.turns: dict[Queue, Turns] = {}
+        self.back: set[Work] = set()
+        """What a dead child has given back."""
         self.ends: dict[Work, str] = {}
         self.dropped: set[Work] = set()
         self.told: dict[ModelKey, Health] = {}
         self.halves: dict[Work, object] = {}
         """Of those that a stepped child has died with, in which half they were."""
+
+    def submit(self, work: Work) -> None:
+        """A request is about to be submitted."""
+        queue = work.model, work.lane
+        waiting = self.waiting.setdefault(queue, [])
+        there = [one for one in waiting if one.deadline is None or one.deadline > self.now]
+        if not there:
+            self.began[queue] = self.now
+            self.turns[queue] = Turns()
+        if self.turns[queue].exact and work.principal not in {one.principal for one in there}:
+            self.turns[queue].comes(work.principal, there)
+        waiting.append(work)
 
     def need(self, spec: ModelSpec, device: Device) -> Need:
         seen = self.measured.get((spec.key, device.kind), Need(0))
@@ -90,7 +106,7 @@ class Referee:
         lane = group.works[0].lane
         for work in group.works:
             assert work.deadline is None or work.deadline > self.now, "late work started"
-            self.waiting[group.model, lane].remove(work)
+            self.leave(work)
         self.served[group.model, lane] = self.now
 
     def check_turn(self, group: Group) -> None:
@@ -107,21 +123,26 @@ class Referee:
         else:
             higher = [lane for lane in Lane if lane < first.lane]
             assert not any(self.waiting.get((group.model, lane)) for lane in higher), "lane order"
-        alike = [
-            work
-            for work in self.waiting[group.model, first.lane]
-            if work.batch_key == first.batch_key
-        ]
-        expected = sorted(alike, key=lambda work: work.order)[: len(group.works)]
-        assert list(group.works) == expected, "arrival order"
+        queue = group.model, first.lane
+        if back := [work for work in self.waiting[queue] if work in self.back]:
+            assert set(group.works) <= set(back), "before what was given back"
+        elif self.turns[queue].exact:
+            slots = self.children[group.replica].spec.slots
+            policy = replace(self.policy, group_requests=1) if slots else self.policy
+            self.turns[queue].takes(group.works, self.waiting[queue], policy)
+
+    def settle(self, group: Group, run_ms: float) -> None:
+        """A child is about to say how long it took."""
+        queue = group.model, group.works[0].lane
+        if queue in self.turns and self.turns[queue].exact:
+            self.turns[queue].settle(group.works, run_ms, self.waiting[queue])
 
     def aged(self, model: ModelKey, lane: Lane) -> bool:
         """The rule written a second time, from the referee's own records."""
-        heads = [self.came[work] for work in self.waiting.get((model, lane), ())]
-        if not heads:
+        if not self.waiting.get((model, lane)):
             return False
-        passed = max(min(heads), self.served.get((model, lane), float("-inf")))
-        return passed + self.policy.ageing_s <= self.now
+        since = max(each.get((model, lane), float("-inf")) for each in (self.began, self.served))
+        return since + self.policy.ageing_s <= self.now
 
     def threads(self, replica: int, count: int) -> None:
         child = self.children[replica]
@@ -180,6 +201,8 @@ class Referee:
         queue = self.waiting.get((work.model, work.lane), [])
         if work in queue:
             queue.remove(work)
+            if not queue:
+                self.turns[work.model, work.lane] = Turns()
 
     def exit(self, replica: int) -> None:
         """The child is gone; what it held and still needs an answer waits again."""
@@ -192,6 +215,8 @@ class Referee:
         ]
         for work in held:
             self.waiting[work.model, work.lane].append(work)
+            self.turns[work.model, work.lane].exact = False
+            self.back.add(work)
         if child.spec.slots and held:
             middle = (len(held) + 1) // 2
             for half in (held[:middle], held[middle:]):

@@ -73,6 +73,8 @@ class Life(RuleBasedStateMachine):
         twin=st.booleans(),
         partition=st.integers(0, 1),
         keep=st.sampled_from([None, None, 0.0, 4.0, -1.0]),
+        principal=st.sampled_from(["", "p", "q", "r"]),
+        shape=st.integers(1, 3),
     )
     def submit(
         self,
@@ -84,15 +86,16 @@ class Life(RuleBasedStateMachine):
         twin: bool,
         partition: int,
         keep: float | None,
+        principal: str,
+        shape: int,
     ) -> Work:
         number = len(self.sent)
         name = self.sent[-1].request_id if twin and self.sent else f"r{number}"
         deadline = None if timeout is None else self.now + timeout
         work = Work(name, key, lane, batch, size, self.now, deadline, b"", number, partition)
-        work.keep_alive_s = keep
+        work.keep_alive_s, work.principal, work.shape = keep, principal, shape
         self.sent.append(work)
-        self.referee.came[work] = self.now
-        self.referee.waiting.setdefault((key, lane), []).append(work)
+        self.referee.submit(work)
         admitted = self.scheduler.submit(work, self.now)
         assert admitted or work in self.referee.ends
         return work
@@ -199,18 +202,26 @@ class Life(RuleBasedStateMachine):
             group = list(chosen[1].groups)[which]
             self.scheduler.on_chunk(chosen[0], group, Answer(index), self.now)
 
-    @rule(pick=st.integers(0, 9), which=st.sampled_from([0, 0, 0, 1]), honest=st.booleans())
-    def child_is_done(self, pick: int, which: int, honest: bool) -> None:
+    @rule(
+        pick=st.integers(0, 9),
+        which=st.sampled_from([0, 0, 0, 1]),
+        honest=st.booleans(),
+        run_ms=st.sampled_from([0.0, 7.0, 60.0]),
+    )
+    def child_is_done(self, pick: int, which: int, honest: bool, run_ms: float) -> None:
         if (chosen := self.pick(pick)) and len(chosen[1].groups) > which:
-            self.finish(*chosen, which, honest)
+            self.finish(*chosen, which, honest, run_ms)
 
-    def finish(self, replica: int, child: Child, which: int, honest: bool) -> None:
+    def finish(
+        self, replica: int, child: Child, which: int, honest: bool, run_ms: float = 10.0
+    ) -> None:
         group = list(child.groups.values())[which]
         if honest:
             answers = [Answer(index) for index in range(len(group.works))]
             self.scheduler.on_results(replica, group.id, answers, self.now)
         del child.groups[group.id]
-        self.scheduler.on_group_done(replica, group.id, 10.0, self.now)
+        self.referee.settle(group, run_ms)
+        self.scheduler.on_group_done(replica, group.id, run_ms, self.now)
 
     @rule(replica=st.integers(0, 30), group=st.integers(0, 60))
     def child_lies(self, replica: int, group: int) -> None:

@@ -140,6 +140,7 @@ class World:
         partition: Hashable = 0,
         keep_alive: float | None = None,
         shape: Hashable = None,
+        principal: str = "",
     ) -> Work:
         """Submit one request."""
         work, _ = self.submit(
@@ -152,6 +153,7 @@ class World:
             partition=partition,
             keep_alive=keep_alive,
             shape=shape,
+            principal=principal,
         )
         return work
 
@@ -167,13 +169,14 @@ class World:
         partition: Hashable = 0,
         keep_alive: float | None = None,
         shape: Hashable = None,
+        principal: str = "",
     ) -> tuple[Work, Position | None]:
         """Submit one request; also what it is told."""
         deadline = None if timeout is None else self.now + timeout
         number = len(self.sent) + 1
         name = name or f"r{number}"
         work = Work(name, key, lane, batch, size, self.now, deadline, b"", (0, number), partition)
-        work.keep_alive_s, work.shape = keep_alive, shape
+        work.keep_alive_s, work.shape, work.principal = keep_alive, shape, principal
         self.sent.append(work)
         position = self.scheduler.waits.position(work, self.now)
         return work, position if self.scheduler.submit(work, self.now) else None

@@ -304,7 +304,7 @@ async def test_another_node_may_take_what_this_one_lacks(hall: Hall) -> None:
 
 async def test_a_deadline_counts_from_the_first_append(hall: Hall) -> None:
     request = incoming("late", timeout_ms=1000)
-    request.handed_on = HandedOn(1, 0, 0, UNIX_MS - 2000)
+    request.handed_on = HandedOn(1, 0, 0, UNIX_MS - 2000, "modelmora.requests.normal")
     hall.service.accept(request)
     assert hall.told == [("failed", "late", "expired")]
     assert hall.outcomes.timings["late"].total_ms == 2000

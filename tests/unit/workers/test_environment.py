@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
 import modelmora
 from modelmora.workers.environment import worker_environment
@@ -34,6 +33,7 @@ def test_only_the_allowed_names_pass() -> None:
 
 def test_to_ask_torch_for_gpus_does_not_begin_with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """Libraries do so while the zygote imports them; no child could compute on a GPU after it."""
+    import torch
 
     def begin() -> int:
         raise AssertionError("CUDA has begun")

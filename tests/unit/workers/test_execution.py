@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from modelmora.engines.base import Engine, OnStep, Outputs, Plan, Row, Withdrawn
 from modelmora.errors import Code, RequestError
@@ -246,6 +245,8 @@ def test_the_node_knows_of_a_larger_batch_before_it_runs() -> None:
 def test_what_torch_keeps_of_a_gpu_goes_back_before_a_smaller_batch_is_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    import torch
+
     did: list[int] = []
 
     def act(texts: Sequence[str]) -> None:
