@@ -63,9 +63,7 @@ RATED = {"base", "critical", "echo", "embed"}
         pytest.param({*ONLY} - RATED - MEASURED_ELSEWHERE, TIMES, marks=pytest.mark.faults),
         pytest.param({"cold"}, COLD, marks=pytest.mark.faults),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
-        pytest.param(
-            {*APART}, {"estimate.within_half", "simulate.error"}, marks=pytest.mark.faults
-        ),
+        pytest.param({*ONCE}, {*ONCE.values()}, marks=pytest.mark.faults),
         pytest.param({"text"}, TEXT, marks=pytest.mark.faults),
         pytest.param({"stream"}, STREAM, marks=pytest.mark.faults),
         pytest.param({"chat", "rest", "tokens"}, DOORS, marks=pytest.mark.faults),
