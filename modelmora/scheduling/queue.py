@@ -140,10 +140,9 @@ class LaneQueue:
         turns = merge(*(flow.line() for flow in self._flows.values()))
         return islice(chain(back, ((batch, work) for _, _, batch, work in turns)), most)
 
-    def together(self, key: Hashable) -> int:
-        """How many wait that may share a group with a work of this key, arrived last."""
-        batch = self._batches.get(key)
-        return batch.count if batch else 0
+    def batch(self, key: Hashable) -> Batch | None:
+        """Those that wait and may share a group with a work of this key."""
+        return self._batches.get(key)
 
     def before(self, principal: str) -> int:
         """How many have their turn before one that comes now: of each other as many as its own."""
