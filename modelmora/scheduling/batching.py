@@ -56,8 +56,8 @@ def take_group(first: Strand | Preset, policy: Policy) -> tuple[Work, ...]:
 def _take_in_turn(first: Strand, policy: Policy) -> tuple[list[Work], float]:
     taken: list[Work] = []
     size, total, start = 0, 0.0, first.flow.tag
-    most = first.flow.clock.most
-    while len(taken) < policy.group_requests and (strand := first.batch.turns.first()):
+    most, turns = first.flow.clock.most, first.batch.turns
+    while turns and len(taken) < policy.group_requests and (strand := turns.first()):
         work = strand.head()
         if taken and size + work.size > policy.group_bytes:
             break

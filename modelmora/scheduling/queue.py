@@ -80,10 +80,10 @@ class LaneQueue:
         if strand is not None:
             strand.add(work)
             return
-        strand = batch.strands[work.principal] = Strand(flow, batch)
+        strand = Strand(flow, batch)
         strand.add(work)
         flow.strands.push(strand)
-        batch.turns.push(strand)
+        batch.add(work.principal, strand)
         if known is None:
             self._flows[work.principal] = flow
             self._turns.push(flow)

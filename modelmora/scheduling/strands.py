@@ -119,16 +119,27 @@ class Flow(Account):
 
 
 class Batch:
-    """The strands of works that may share a group."""
+    """The strands of works that may share a group; `turns` once there was more than one."""
 
-    __slots__ = ("bytes", "count", "key", "strands", "turns")
+    __slots__ = ("_close", "bytes", "count", "key", "strands", "turns")
 
     def __init__(self, key: Hashable, close: Callable[[Strand], None]) -> None:
+        self._close = close
         self.key = key
         self.bytes = 0
         self.count = 0
         self.strands: dict[str, Strand] = {}
-        self.turns = Rising(Strand.turn, close)
+        self.turns: Rising[Strand] | None = None
+
+    def add(self, principal: str, strand: Strand) -> None:
+        """One more strand."""
+        self.strands[principal] = strand
+        if self.turns:
+            self.turns.push(strand)
+        elif len(self.strands) > 1:
+            self.turns = Rising(Strand.turn, self._close)
+            for each in self.strands.values():
+                self.turns.push(each)
 
 
 class Preset:
