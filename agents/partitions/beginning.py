@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
 
 class Oddity(StrEnum):
     """A commit that does not fit the log."""
 
     LOG_CUT_BACK = "log_cut_back"
-    """The log ends before it: a broker has lost records, and has given their offsets anew."""
+    """The log ends before what is known of it: a broker has lost records, and gives their offsets
+    anew."""
     DELETED_UNREAD = "deleted_unread"
     """The log begins behind it: records were deleted before anybody read them."""
     MADE_ANEW = "made_anew"
@@ -19,10 +21,10 @@ class Oddity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """The offset to read from; whether what was finished above it still stands."""
+    """The offset to read from; from which offset on nothing that was finished still stands."""
 
     offset: int
-    trusts: bool = True
+    until: float = inf
     oddity: Oddity | None = None
     unread: int = 0
     """How many offsets were deleted unread."""
@@ -34,17 +36,20 @@ def beginning(
     end: int,
     written_since: int | None,
     *,
+    reached: int = 0,
     same_log: bool = True,
 ) -> Beginning:
     """Decide where to begin; nothing that was acknowledged to a producer is passed in silence.
 
     `first` and `end` bound the log; `written_since` is the first offset written since the commit
-    (the log's end where nothing was), None where the time of the commit is not known.
+    (the log's end where nothing was), None where the time of the commit is not known. `reached` is
+    the end that the log once had, as what was read or finished says.
 
     (1) Never committed, or for the log of a former topic: from the first record.
-    (2) Committed beyond the end: from the first record written since, for offsets below the commit
-        may be new ones. Where the time is unknown, from the first record. What was finished
-        says nothing about new records at the same offsets.
+    (2) Committed, read or finished beyond the end: no farther than to the first record written
+        since the commit, for offsets from there on may be new ones. Where the time is unknown, from
+        the first record if they may lie below the commit. What was finished says nothing about new
+        records at the same offsets.
     (3) Committed before the first record: from that; what is missing is counted.
     (4) Else where it was committed.
     """
@@ -52,11 +57,13 @@ def beginning(
     if committed is None:
         return Beginning(first)
     if not same_log:
-        return Beginning(first, trusts=False, oddity=Oddity.MADE_ANEW)
+        return Beginning(first, until=0, oddity=Oddity.MADE_ANEW)
     # (2)
-    if committed > end:
-        offset = first if written_since is None else max(first, min(written_since, end))
-        return Beginning(offset, trusts=False, oddity=Oddity.LOG_CUT_BACK)
+    if max(committed, reached) > end:
+        if written_since is None:
+            written_since = first if committed > end else committed
+        offset = max(first, min(committed, end, written_since))
+        return Beginning(offset, written_since, Oddity.LOG_CUT_BACK)
     # (3)
     if committed < first:
         return Beginning(first, oddity=Oddity.DELETED_UNREAD, unread=first - committed)

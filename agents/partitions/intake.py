@@ -63,9 +63,8 @@ class Intake:
     ) -> None:
         """Own a partition from now on, from this offset.
 
-        `finished` offsets have their outcome already; `since_ms` is what the commit said, and
-        matters only while they reach beyond the window, or `answered` (see `is_answered`) names
-        offsets that were not read yet.
+        `finished` offsets have their outcome already, of those that were given before `since_ms`
+        (the broker's time) all. `answered`: see `is_answered`.
         """
         self.revoke([partition])
         ledger = PartitionLedger(epoch, offset, finished, since_ms, answered or ())

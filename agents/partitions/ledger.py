@@ -189,14 +189,18 @@ class PartitionLedger:
         return after.commit(since_ms, bearer)
 
     def commit(self, since_ms: int, bearer: str | None = None) -> Commit:
-        """What to commit now. `since_ms`: older outcomes than that have all been marked done."""
+        """What to commit now. `since_ms`: older outcomes than that have all been marked done.
+
+        It never says less than it began with: what is older than that is known, or of a log that
+        lay there before.
+        """
         self._trim()
-        bits = self._bits[:_WINDOW_BYTES]
+        bits, since_ms = self._bits[:_WINDOW_BYTES], max(since_ms, self._since_ms)
         self._doubts = {each for each in self._doubts if each >= self.next or each in self.open}
         if len(self._bits) > _WINDOW_BYTES or self._doubts:
             # Finished by an owner before us, farther than fits, or perhaps handed on: to be looked
             # for as it was then.
-            since_ms, bearer = min(since_ms, self._since_ms), None
+            since_ms, bearer = self._since_ms, None
         if bits:
             bits[0] &= 0xFF << (self.head & 7)
         return Commit(self.head, metadata_of(since_ms, bits, bearer))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
-from modelmora.agents.partitions.beginning import Beginning, beginning
+from modelmora.agents.partitions.beginning import Beginning, Oddity, beginning
 from modelmora.agents.partitions.janitor import committed
 from modelmora.agents.partitions.ledger import Commit, read_metadata
 from modelmora.errors import Undecodable
@@ -19,6 +19,9 @@ from modelmora.serving.request import place_read, request_id_of
 from modelmora.wire import decode_result, decode_result_source
 
 SEPARATOR = "/"  # in no metadata of a ledger, and in no name of a log
+
+OF_ANOTHER_LOG = (Oddity.LOG_CUT_BACK, Oddity.MADE_ANEW)
+NOTHING: Mapping[Partition, int] = {}
 
 Plain = Callable[[bytes], bytes | None]
 
@@ -48,8 +51,9 @@ class Place:
     first: int
     end: int
     finished: frozenset[int] = frozenset()
-    since_ms: int = 0
-    """From when on the commit may lack outcomes (Unix ms)."""
+    since_ms: int | None = None
+    """Older outcomes (Unix ms) are all known by now, or of records that lay there before; None
+    where no commit says."""
     answered: Mapping[int, str] = field(default_factory=dict)
     """Ids of requests that are said to have been handed on from here."""
 
@@ -64,6 +68,8 @@ class Outcomes:
         default_factory=lambda: defaultdict(dict)
     )
     """The ids of those that were handed on from here, or answered where they were, by offset."""
+    times: list[int] = field(default_factory=lambda: [0])
+    """When the outcomes were written (Unix ms)."""
 
     def take(self, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> None:
         """Take a record. Raises Undecodable.
@@ -105,43 +111,50 @@ class Places:
         self._tiers = tuple(tiers)
         self._plain = plain or (lambda value: value)
 
-    def find(self, partitions: set[Partition]) -> dict[Partition, Place]:
-        """Where each begins, by what was committed, what lies there, and what `results` says."""
+    def find(
+        self, partitions: Set[Partition], read: Mapping[Partition, int] = NOTHING
+    ) -> dict[Partition, Place]:
+        """Where each begins, by what was committed, what lies there, and what `results` says.
+
+        `read`: how far some were read here already.
+        """
         commits = committed(self._standing, partitions)
         bounds = self._standing.bounds(partitions)
         logs = self._standing.logs({topic for topic, _ in partitions})
         ours = {p: unsigned(*each) for p, each in commits.items()}
         known = {p: read_metadata(*commit) for p, (commit, _) in ours.items()}
         since = {p: each.since_ms for p, each in known.items() if each.since_ms is not None}
-        beyond = {p for p, (offset, _) in commits.items() if offset > bounds[p][1]}
-        written = self._standing.at({p: since[p] for p in beyond & since.keys()})
         unsure = {p: ms for p, ms in since.items() if known[p].bearer is None}
         ended = self._outcomes(unsure) if unsure else Outcomes()
+        finished = {p: {*each.finished} for p, each in known.items()}
+        for p in unsure:
+            finished[p] |= ended.read_at[p]
+        reached = {
+            p: max(read.get(p, 0), commit[0], *(each + 1 for each in finished[p]))
+            for p, commit in commits.items()
+        }
+        beyond = {p for p, offset in reached.items() if offset > bounds[p][1]}
+        written = self._standing.at({p: since[p] for p in beyond & since.keys()})
         places: dict[Partition, Place] = {}
-        for partition in partitions:
-            log, (first, end) = logs[partition[0]], bounds[partition]
-            offset, _ = commits.get(partition, (None, ""))
-            time_known = partition in since
-            log_of = ours[partition][1] if partition in ours else ""
+        for p in partitions:
+            log, (first, end) = logs[p[0]], bounds[p]
+            offset, _ = commits.get(p, (None, ""))
             begin = beginning(
                 offset,
                 first,
                 end,
-                written.get(partition, end) if time_known else None,
-                same_log=log_of in ("", log),
+                written.get(p, end) if p in since else None,
+                reached=reached.get(p, 0),
+                same_log=p not in ours or ours[p][1] in ("", log),
             )
-            finished = frozenset[int]()
-            answered: Mapping[int, str] = {}
-            if begin.trusts and partition in known:
-                finished = frozenset(known[partition].finished)
-            if begin.trusts and partition in unsure:
-                finished |= ended.read_at[partition]
-                # Beyond the end it is a lie, and would never be read.
-                there = ended.elsewhere[partition].items()
-                answered = {at: told for at, told in there if begin.offset <= at < end}
+            since_ms = max(ended.times) + 1 if begin.oddity in OF_ANOTHER_LOG else since.get(p)
             shown = first if offset is None else offset
-            told = finished, since.get(partition, 0), answered
-            places[partition] = Place(begin, log, shown, first, end, *told)
+            done = frozenset(each for each in finished.get(p, ()) if each < begin.until)
+            # Beyond the end it is a lie, and would never be read.
+            most = min(begin.until, end)
+            there = ended.elsewhere[p].items() if p in unsure else ()
+            answered = {at: told for at, told in there if begin.offset <= at < most}
+            places[p] = Place(begin, log, shown, first, end, done, since_ms, answered)
         return places
 
     def _outcomes(self, since: Mapping[Partition, int]) -> Outcomes:
@@ -150,6 +163,7 @@ class Places:
 
         def take(message: Message) -> None:
             value = message.value()
+            found.times.append(message.timestamp()[1])
             with contextlib.suppress(Undecodable):  # not ours
                 found.take(value and self._plain(value), headers_of(message) or ())
 

@@ -39,6 +39,9 @@ class Reader(Protocol):
     def read(self, places: Mapping[Partition, tuple[int, int]]) -> None:
         """Read each partition from its (epoch, offset) on."""
 
+    def renew(self, partition: Partition, epoch: int) -> None:
+        """Have it assigned anew, under another epoch."""
+
     def commit(self, commits: Commits) -> None:
         """Have the group commit."""
 
@@ -97,6 +100,10 @@ class Partitions:
         self._fresh: set[Partition] = set()
         """Those of them of which nothing was committed here yet."""
         self._logs: dict[str, str] = {}
+        self._held: dict[Partition, tuple[int, int]] = {}
+        """Epoch and offset of those that are not read before they are committed."""
+        self._read: dict[Partition, int] = {}
+        """How far those were read that are to be taken anew."""
         self._tasks: set[asyncio.Task[None]] = set()
         # One thread, for the client that asks is not made for two.
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="standing")
@@ -150,10 +157,10 @@ class Partitions:
         self._forget(partitions)
         self.intake.revoke(partitions)
 
-    def on_stuck(self, partition: Partition, epoch: int, reason: str) -> None:
+    def on_stuck(self, partition: Partition, epoch: int, offset: int, reason: str) -> None:
         """Look at the log, and read on where there is something."""
         log.warning("nothing to read there", partition=partition, reason=reason)
-        self._start(self._get_on(partition, epoch))
+        self._start(self._get_on(partition, epoch, offset))
 
     def on_logs(self, logs: Mapping[str, str]) -> None:
         """What lies under the topics' names now: what was made anew is taken over anew."""
@@ -175,6 +182,8 @@ class Partitions:
         for partition in commits.keys() & self._oldest.keys():
             self._oldest.move_to_end(partition)
         self.intake.on_committed({p: unsigned(*each)[0] for p, each in commits.items()})
+        if starts := {p: self._held.pop(p) for p in commits.keys() & self._held.keys()}:
+            self.reader.read(starts)
 
     # Committing ----------------------------------------------------------------------------------
 
@@ -215,7 +224,7 @@ class Partitions:
         for attempt in count():
             epochs = self._present(epochs)
             try:
-                places = await self.ask(self._places.find, set(epochs))
+                places = await self.ask(self._places.find, set(epochs), {**self._read})
                 break
             except (KafkaException, Unreachable) as error:
                 log.warning("where to begin is not known yet", error=str(error))
@@ -225,21 +234,25 @@ class Partitions:
             place = places[partition]
             self._logs[partition[0]] = place.log
             offset = place.begin.offset
-            known = place.finished, place.since_ms, place.answered
+            known = place.finished, place.since_ms or 0, place.answered
             self.intake.assign(partition, epoch, offset, *known)
-            starts[partition] = epoch, offset
+            self._read.pop(partition, None)
+            # Without a commit that says when it was made, the next owner could not look back.
+            held = self._held if place.since_ms is None and self._on_due is None else starts
+            held[partition] = epoch, offset
             self._oldest[partition] = None
             self._fresh.add(partition)
             if self._on_due:
                 self.intake.claim(partition)  # under our own transactional id
             self._tell_odd(partition, place)
-        self.reader.read(starts)
-        log.info("partitions taken over", taken=len(starts), owned=len(self._epochs))
+        if starts:
+            self.reader.read(starts)
+        log.info("partitions taken over", taken=len(epochs), owned=len(self._epochs))
         self.commit()
         self.settled.set()
 
-    async def _get_on(self, partition: Partition, epoch: int) -> None:
-        """Reading stands at an offset that is not there.
+    async def _get_on(self, partition: Partition, epoch: int, offset: int) -> None:
+        """Reading stands at an offset that is not there; what lies before it may wait to be taken.
 
         (1) Records before the first were deleted unread: counted, and read on from that.
         (2) The log ends before it: it was cut back, so the partition is taken over anew.
@@ -260,17 +273,29 @@ class Partitions:
             begin = Beginning(first, oddity=Oddity.DELETED_UNREAD, unread=first - position)
             self._tell_odd(partition, Place(begin, self._logs[partition[0]], position, first, end))
         # (2)
-        elif position > end:
-            await self._take_anew(partition, epoch)
+        elif offset > end:
+            await self._take_anew(partition, epoch, offset)
             return
         # (3)
         self.reader.read({partition: (epoch, max(position, first))})
 
-    async def _take_anew(self, partition: Partition, epoch: int) -> None:
+    async def _take_anew(self, partition: Partition, epoch: int, read: int = 0) -> None:
+        """Let go of it, and have it again as another: its offsets mean other records now.
+
+        First what is being written is awaited, for it ends records that lay there before.
+        """
+        self._read[partition] = read
         self._forget({partition})
         self.intake.revoke({partition})
-        self._epochs[partition] = epoch
-        await self._take_over({partition: epoch})
+        await self._written()
+        self.reader.renew(partition, epoch)
+
+    async def _written(self) -> None:
+        """Behind this nothing that was handed over before is still to be appended."""
+        try:
+            await asyncio.wait_for(self._work.written(), self._lease.write_s)
+        except TimeoutError:
+            log.warning("outcomes not acknowledged in time, they may be repeated")
 
     def _present(self, epochs: Mapping[Partition, int]) -> dict[Partition, int]:
         return {p: epoch for p, epoch in epochs.items() if self._epochs.get(p) == epoch}
@@ -279,6 +304,7 @@ class Partitions:
         for partition in partitions:
             self._epochs.pop(partition, None)
             self._oldest.pop(partition, None)
+            self._held.pop(partition, None)
             self._fresh.discard(partition)
         self._work.forget(partitions)
 

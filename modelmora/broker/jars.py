@@ -98,7 +98,13 @@ def ensure_jars(
     bytes than were pinned), MissingExtra (jgo is needed and not installed) and
     ConfigurationError (the cache cannot be written).
     """
-    jars = pinned_jars(tools=tools)
+    return class_path(pinned_jars(tools=tools), cache, progress)
+
+
+def class_path(
+    jars: tuple[Jar, ...], cache: Path | None = None, progress: Progress | None = None
+) -> str:
+    """The same of any jars that are pinned; see `ensure_jars`."""
     folder = (cache or cache_folder()) / "jars"
     if _unusable(jars, folder):
         try:

@@ -56,8 +56,8 @@ class Owner(Protocol):
     def on_batches(self, batches: Sequence[Batch]) -> None:
         """What one fetch has brought; `Member.taken` is to be called once for all of it."""
 
-    def on_stuck(self, partition: Partition, epoch: int, reason: str) -> None:
-        """There is nothing to read where the partition's reading stands."""
+    def on_stuck(self, partition: Partition, epoch: int, offset: int, reason: str) -> None:
+        """There is nothing to read where the partition's reading stands, at this offset."""
 
     def on_committed(self, commits: Commits, asked_at: float, error: str | None) -> None:
         """The group has confirmed a commit that was asked for at a monotonic time, or not."""

@@ -72,3 +72,37 @@ def confluent_config(settings: Settings) -> dict[str, Any]:
         "ssl.key.location": kafka.ssl_keyfile,
     }
     return config | {name: str(path) for name, path in files.items() if path}
+
+
+def group_config(settings: Settings, protocol: str) -> dict[str, Any]:
+    """Configuration of a member, in librdkafka's names; `protocol` is `consumer` or `classic`."""
+    session_ms = round(settings.timing.session_timeout_s * 1000)
+    # A node whose loop stands ends itself before that. This is for what stops its threads as well:
+    # librdkafka's own go on, and would keep the partitions for ever.
+    poll_interval_ms = max(session_ms, round(settings.timing.watchdog_s * 2000))
+    theirs = (
+        {"group.protocol": "consumer", "group.remote.assignor": "range"}
+        if protocol == "consumer"
+        else {
+            "group.protocol": "classic",
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": session_ms,
+            "heartbeat.interval.ms": max(500, round(session_ms * 0.3)),
+        }
+    )
+    return confluent_config(settings) | {
+        "group.id": settings.group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",  # whoever knows what was committed decides
+        "isolation.level": "read_committed",  # what was aborted was never asked
+        "fetch.wait.max.ms": 100,
+        "fetch.min.bytes": 1,
+        "topic.metadata.refresh.interval.ms": 5_000,
+        "max.poll.interval.ms": poll_interval_ms,
+        # What one hand-over may hold (invariant I5): 8 of them may wait for the loop.
+        "queued.max.messages.kbytes": 4_096,
+        "queued.min.messages": 2_000,
+        "fetch.max.bytes": 8 << 20,
+        "fetch.queue.backoff.ms": 5,  # by default a full queue stops its partition for a second
+        **theirs,
+    }

@@ -26,13 +26,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from modelmora.errors import ConfigurationError
 from modelmora.kafka.batches import Batch, Commits, Owner, Partition, Record, record_of
-from modelmora.kafka.connection import confluent_config
+from modelmora.kafka.connection import group_config
 from modelmora.kafka.unreadable import Unreadable
 from modelmora.settings import Settings
 
 log = structlog.get_logger(__name__)
 POLL_S = 0.02
-FETCH_WAIT_MS = 100
 BATCH_RECORDS = 1000
 HANDED_OVER = 8  # fetches that may lie between this thread and the loop
 REVOKE_S = 2.0  # the most that letting go of a partition may hold up those that stay
@@ -43,40 +42,6 @@ OUT_OF_RANGE = (
 )
 # A fatal error hides its cause's code, so its text must do.
 UNSUPPORTED = "API version not supported"
-
-
-def group_config(settings: Settings, protocol: str) -> dict[str, Any]:
-    """Configuration of a member, in librdkafka's names; `protocol` is `consumer` or `classic`."""
-    session_ms = round(settings.timing.session_timeout_s * 1000)
-    # A node whose loop stands ends itself before that. This is for what stops its threads as well:
-    # librdkafka's own go on, and would keep the partitions for ever.
-    poll_interval_ms = max(session_ms, round(settings.timing.watchdog_s * 2000))
-    theirs = (
-        {"group.protocol": "consumer", "group.remote.assignor": "range"}
-        if protocol == "consumer"
-        else {
-            "group.protocol": "classic",
-            "partition.assignment.strategy": "range",
-            "session.timeout.ms": session_ms,
-            "heartbeat.interval.ms": max(500, round(session_ms * 0.3)),
-        }
-    )
-    return confluent_config(settings) | {
-        "group.id": settings.group,
-        "enable.auto.commit": False,
-        "auto.offset.reset": "error",  # whoever knows what was committed decides
-        "isolation.level": "read_committed",  # what was aborted was never asked
-        "fetch.wait.max.ms": FETCH_WAIT_MS,
-        "fetch.min.bytes": 1,
-        "topic.metadata.refresh.interval.ms": 5_000,
-        "max.poll.interval.ms": poll_interval_ms,
-        # What one hand-over may hold (invariant I5): 8 of them may wait for the loop.
-        "queued.max.messages.kbytes": 4_096,
-        "queued.min.messages": 2_000,
-        "fetch.max.bytes": 8 << 20,
-        "fetch.queue.backoff.ms": 5,  # by default a full queue stops its partition for a second
-        **theirs,
-    }
 
 
 class Member:
@@ -129,6 +94,10 @@ class Member:
     def read(self, places: Mapping[Partition, tuple[int, int]]) -> None:
         """Read each partition from its (epoch, offset) on, as long as the epoch is the present."""
         self._orders.append(partial(self._read, dict(places)))
+
+    def renew(self, partition: Partition, epoch: int) -> None:
+        """Have it assigned anew, under another epoch, if this one is still the present."""
+        self._orders.append(partial(self._renew, partition, epoch))
 
     def gate(self, gated: Iterable[Partition]) -> None:
         """Read exactly these partitions no further for now."""
@@ -268,8 +237,8 @@ class Member:
     def _hear(self, message: Message, error: KafkaError) -> None:
         partition = (message.topic(), message.partition())
         if error.code() in OUT_OF_RANGE and partition in self._next:
-            del self._next[partition]
-            self._tell(self._owner.on_stuck, partition, self._epochs[partition], error.str())
+            at = self._next.pop(partition)
+            self._tell(self._owner.on_stuck, partition, self._epochs[partition], at, error.str())
         else:
             self._on_error(error)
 
@@ -281,11 +250,7 @@ class Member:
     # Rebalances: brief, for what is kept stands still meanwhile --------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        epochs: dict[Partition, int] = {}
-        for each in partitions:
-            self._epoch += 1
-            epochs[each.topic, each.partition] = self._epoch
-        self._epochs |= epochs
+        epochs = self._number((each.topic, each.partition) for each in partitions)
         # Paused at any offset until it is known where to begin.
         places = [TopicPartition(*partition, 0) for partition in epochs]
         if self.protocol == "consumer":
@@ -296,6 +261,14 @@ class Member:
         self._paused |= epochs.keys()
         self.id = consumer.memberid() or ""
         self._tell(self._owner.on_assigned, epochs)
+
+    def _number(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
+        epochs: dict[Partition, int] = {}
+        for partition in partitions:
+            self._epoch += 1
+            epochs[partition] = self._epoch
+        self._epochs |= epochs
+        return epochs
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = self._forget(partitions)
@@ -353,6 +326,12 @@ class Member:
         consumer.pause([TopicPartition(*partition) for partition in touched])
         self._paused |= touched
         self._gate(self._gated)
+
+    def _renew(self, partition: Partition, epoch: int) -> None:
+        if self._epochs.get(partition) == epoch:
+            self._next.pop(partition, None)
+            self._gate(self._gated)
+            self._tell(self._owner.on_assigned, self._number([partition]))
 
     def _gate(self, gated: set[Partition]) -> None:
         self._gated = gated

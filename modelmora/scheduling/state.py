@@ -289,10 +289,12 @@ class Model:
 
     def leaves_at(self, policy: Policy) -> float:
         """When (monotonic s) it leaves though nobody needs the room; infinity where it stays."""
-        since = self.idle_since
-        if since is None or self.state is not State.READY:
+        # Asked of all that are loaded, after each event: what costs least, and often is so, first.
+        keep_s = stays_until(self.life, self.spec.keep_alive_s, policy, 0.0, pinned=self.pinned)
+        if keep_s == float("inf") or self.state is not State.READY:
             return float("inf")
-        return stays_until(self.life, self.spec.keep_alive_s, policy, since, pinned=self.pinned)
+        since = self.idle_since
+        return float("inf") if since is None else since + keep_s
 
     @property
     def stays(self) -> bool:

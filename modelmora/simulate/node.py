@@ -23,6 +23,7 @@ from modelmora.scheduling import (
     Scheduler,
     Work,
 )
+from modelmora.scheduling.expected import shape_of
 from modelmora.simulate.children import Child
 from modelmora.simulate.trace import Cost, Trace
 
@@ -100,9 +101,8 @@ class Simulation:
     def _next(self) -> None:
         """Jump to what is due next, and do it: what children report, then requests, then ticks."""
         due = self._due[0][0] if self._due else inf
-        asked, tick = inf, inf
-        if due > self.now:
-            asked = self._asked_at()
+        asked, tick = self._asked_at(), inf
+        if min(due, asked) > self.now:
             wake = self._scheduler.next_wake(self.now)
             tick = inf if wake is None else wake
         if due <= min(asked, tick):
@@ -137,6 +137,8 @@ class Simulation:
             source=number,
             partition=0,
             meta=asked,
+            principal=asked.principal,
+            shape=(asked.kind, shape_of({}, asked.size)),
         )
         self._read += 1
         self._open += 1

@@ -69,10 +69,15 @@ class FakeReader:
     gated: set[Partition] = field(default_factory=set)
     commits: list[Mapping[Partition, tuple[int, str]]] = field(default_factory=list)
     committing: bool = False
+    renewed: list[tuple[Partition, int]] = field(default_factory=list)
 
     def read(self, places: Mapping[Partition, tuple[int, int]]) -> None:
         """Read from there on."""
         self.places.append(places)
+
+    def renew(self, partition: Partition, epoch: int) -> None:
+        """Assign anew."""
+        self.renewed.append((partition, epoch))
 
     def gate(self, gated: Iterable[Partition]) -> None:
         """Read these no further."""

@@ -73,7 +73,7 @@ class NotingOwner:
             self._rig.places[batch.partition] = batch.records[-1].offset + 1
         self.member.taken()
 
-    def on_stuck(self, partition: Partition, epoch: int, reason: str) -> None:
+    def on_stuck(self, partition: Partition, epoch: int, offset: int, reason: str) -> None:
         self.told.append(("stuck", partition))
 
     def on_committed(self, commits: Commits, asked_at: float, error: str | None) -> None:

@@ -52,6 +52,20 @@ async def test_kept_partitions_notice_nothing_of_a_join(rig: Rig) -> None:
     assert first.epochs == {each: before[each] for each in before if each not in revoked}
 
 
+async def test_a_partition_that_is_renewed_has_another_epoch_and_is_read_anew(rig: Rig) -> None:
+    rig.create(1)
+    owner = rig.join("n1")
+    await rig.shared(1)
+    partition, before = next(iter(owner.epochs.items()))
+    rig.send(partition, b"one")
+    await until(lambda: len(owner.records) == 1, "the record")
+    rig.places[partition] = 0
+    owner.member.renew(partition, before - 1000)  # of an epoch that is gone: nothing
+    owner.member.renew(partition, before)
+    await until(lambda: len(owner.records) == 2, "the record again")
+    assert owner.epochs[partition] == owner.records[1].epoch > before
+
+
 async def test_the_broker_refuses_what_a_member_knew_before_it_gave_a_partition_back(
     rig: Rig,
 ) -> None:

@@ -24,13 +24,13 @@ def test_what_retention_took_unread_is_counted() -> None:
 
 def test_a_log_that_was_cut_back_is_read_from_what_was_written_since_the_commit() -> None:
     found = beginning(50, 0, 30, 20)
-    assert found == Beginning(20, trusts=False, oddity=Oddity.LOG_CUT_BACK)
+    assert found == Beginning(20, 20, Oddity.LOG_CUT_BACK)
     nothing_new = beginning(50, 0, 30, 30)
     assert nothing_new.offset == 30
 
 
 def test_without_the_time_of_the_commit_a_cut_log_is_read_from_its_first_record() -> None:
-    assert beginning(50, 4, 30, None) == Beginning(4, trusts=False, oddity=Oddity.LOG_CUT_BACK)
+    assert beginning(50, 4, 30, None) == Beginning(4, 4, Oddity.LOG_CUT_BACK)
 
 
 offsets = st.integers(0, 100)

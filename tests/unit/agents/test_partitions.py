@@ -3,165 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
 
 from modelmora.agents.partitions.beginning import Oddity
-from modelmora.agents.partitions.intake import Intake
-from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.ledger import metadata_of, read_metadata
-from modelmora.agents.partitions.takeover import SLACK_MS, Partitions
+from modelmora.agents.partitions.takeover import SLACK_MS
 from modelmora.kafka.batches import Partition
-from modelmora.kafka.standing import Standing
-from modelmora.kafka.topics import lane_topics
-from modelmora.messages import InferenceResult, Source, Status
-from modelmora.settings import Settings
-from modelmora.testing.fakes import FakeReader, FakeRecord
-from modelmora.wire import encode_result
-
-TOPIC = "modelmora.requests.normal"
-SOON = "modelmora.retry.30s"
-LANE: Partition = (TOPIC, 0)
-OTHER: Partition = (TOPIC, 1)
-SINCE_MS = 50_000
-
-
-@dataclass
-class Message:
-    content: bytes
-    told: Sequence[tuple[str, bytes | None]] = ()
-
-    def value(self) -> bytes:
-        return self.content
-
-    def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        return self.told
-
-
-@dataclass
-class FakeStanding:
-    """A broker whose every answer is given by the test."""
-
-    commits: dict[Partition, tuple[int, str]] = field(default_factory=dict)
-    ends: dict[Partition, tuple[int, int]] = field(default_factory=dict)
-    written: dict[Partition, int] = field(default_factory=dict)
-    outcomes: list[bytes] = field(default_factory=list)
-    put_off: list[Any] = field(default_factory=list)
-    headers: dict[bytes, Sequence[tuple[str, bytes | None]]] = field(default_factory=dict)
-    asked_since: list[int] = field(default_factory=list)
-    failures: int = 0
-    renewed: int = 0
-    log: str = "log-1"
-    group: str = "modelmora.nodes"
-
-    def committed(
-        self, partitions: Iterable[Partition], **_: object
-    ) -> dict[Partition, tuple[int, str]]:
-        if self.failures:
-            self.failures -= 1
-            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-        return {p: self.commits[p] for p in partitions if p in self.commits}
-
-    def members(self, group: str) -> Any:
-        return SimpleNamespace(members=[])
-
-    def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
-        return {p: self.ends.get(p, (0, 1000)) for p in partitions}
-
-    def logs(self, topics: Iterable[str]) -> dict[str, str]:
-        return dict.fromkeys(topics, self.log)
-
-    def at(self, times: Mapping[Partition, int]) -> dict[Partition, int]:
-        return {p: self.written[p] for p in times if p in self.written}
-
-    def read(self, topic: str, since_ms: int, take: Callable[[Any], None]) -> None:
-        if topic == SOON:
-            for message in self.put_off:
-                take(message)
-            return
-        self.asked_since.append(since_ms)
-        for value in self.outcomes:
-            take(Message(value, self.headers.get(value, ())))
-
-    def renew(self) -> None:
-        self.renewed += 1
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class Desk:
-    """Partitions between a broker, a reader and some work that are all made up."""
-
-    def __init__(self, *, exactly_once: bool = False) -> None:
-        self.due = 0
-        settings = Settings(bootstrap_servers="127.0.0.1:1")
-        self.now_ms = 1_000_000.0
-        self.forgotten: list[set[Partition]] = []
-        self.odd: list[tuple[Oddity, Partition, Mapping[str, int]]] = []
-        self.writing = asyncio.Event()
-        self.writing.set()
-        self.standing = FakeStanding()
-        self.intake = Intake(settings.limits, lane_topics(settings))
-        self.lease = Lease(10)
-        self.reader = FakeReader()
-        self.partitions = Partitions(
-            self.intake,
-            self.lease,
-            cast("Standing", self.standing),
-            "modelmora.results",
-            self,
-            on_batches=lambda _: None,
-            on_due=self.on_due if exactly_once else None,
-            on_odd=lambda *told: self.odd.append(told),
-            tiers=[SOON],
-        )
-        self.partitions.reader = self.reader
-
-    def on_due(self) -> None:
-        self.due += 1
-
-    def forget(self, partitions: set[Partition]) -> None:
-        self.forgotten.append(set(partitions))
-
-    async def written(self) -> None:
-        await self.writing.wait()
-
-    def since_ms(self) -> float:
-        return self.now_ms
-
-    async def own(self, *partitions: Partition, epoch: int = 1) -> None:
-        before = len(self.reader.places)
-        self.partitions.on_assigned(dict.fromkeys(partitions, epoch))
-        await self.read(before + 1)
-
-    async def read(self, count: int) -> None:
-        async with asyncio.timeout(30):
-            while len(self.reader.places) < count:  # noqa: ASYNC110 - a thread asks
-                await asyncio.sleep(0.005)
-
-    def place(self, partition: Partition = LANE) -> tuple[int, int]:
-        return self.reader.places[-1][partition]
+from tests.unit.agents.partition_desk import (
+    LANE,
+    OTHER,
+    SINCE_MS,
+    Desk,
+    outcome,
+    record,
+)
 
 
 @pytest.fixture
 async def desk() -> Desk:
     return Desk()
-
-
-def outcome(offset: int, partition: Partition = LANE) -> bytes:
-    return encode_result(
-        InferenceResult("id", Status.COMPLETED, "echo", "1", Source(*partition, offset))
-    )
-
-
-def record(offset: int, epoch: int = 1) -> FakeRecord:
-    return FakeRecord(*LANE, offset, epoch)
 
 
 async def test_reading_begins_where_the_group_has_committed(desk: Desk) -> None:
@@ -303,43 +164,6 @@ async def test_a_failed_commit_is_no_lease_and_is_tried_again(desk: Desk) -> Non
     assert not desk.lease.holds()
     desk.partitions.commit()
     assert desk.reader.commits[-1][LANE][0] == 1
-
-
-async def test_deleted_under_its_reader_a_partition_goes_on_and_says_what_is_missing(
-    desk: Desk,
-) -> None:
-    await desk.own(LANE)
-    desk.standing.ends[LANE] = (12, 40)
-    desk.partitions.on_stuck(LANE, 1, "out of range")
-    await desk.read(2)
-    assert desk.place() == (1, 12)
-    assert desk.odd[0][2]["unread_offsets"] == 12
-
-
-async def test_cut_back_under_its_reader_a_partition_is_taken_over_anew(desk: Desk) -> None:
-    desk.standing.commits = {LANE: (20, f"mm2:{SINCE_MS}:")}
-    await desk.own(LANE)
-    desk.standing.ends[LANE] = (0, 10)
-    desk.standing.written[LANE] = 4
-    desk.partitions.on_stuck(LANE, 1, "out of range")
-    await desk.read(2)
-    assert desk.place() == (1, 4)
-    assert desk.forgotten == [{LANE}]
-    assert desk.odd[0][0] is Oddity.LOG_CUT_BACK
-
-
-async def test_made_anew_under_its_reader_a_partition_is_taken_over_anew(desk: Desk) -> None:
-    desk.standing.commits = {LANE: (20, f"mm2:{SINCE_MS}:/log-1")}
-    await desk.own(LANE)
-    desk.partitions.on_logs({TOPIC: "log-1", "modelmora.requests.low": "log-3"})
-    assert desk.forgotten == []
-    desk.standing.log = "log-2"
-    for _ in range(2):  # it is seen again and again
-        desk.partitions.on_logs({TOPIC: "log-2"})
-    await desk.read(2)
-    assert desk.place() == (1, 0)
-    assert desk.forgotten == [{LANE}]
-    assert desk.odd[0][0] is Oddity.MADE_ANEW
 
 
 async def test_no_commit_grows_old_while_others_change(desk: Desk) -> None:

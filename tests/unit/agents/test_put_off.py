@@ -10,7 +10,7 @@ import pytest
 from modelmora.messages import InferenceRequest
 from modelmora.serving.request import place_read
 from modelmora.wire import encode_request
-from tests.unit.agents.test_partitions import LANE, SINCE_MS, SOON, Desk, outcome, record
+from tests.unit.agents.partition_desk import LANE, SINCE_MS, SOON, Desk, outcome, record
 
 
 @dataclass

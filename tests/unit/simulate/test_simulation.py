@@ -44,6 +44,14 @@ def test_the_more_urgent_first() -> None:
     assert waits(play({"a": ONE}, Asked(0, "a"), *asked)) == [2, 0, 0.9, 0.3]
 
 
+def test_principals_share_a_lane() -> None:
+    """Who asks once does not wait for all of who has asked for hundreds of groups."""
+    policy = Policy(budget_bytes=100, group_requests=1)
+    many = [Asked(10, "a", principal="ann") for _ in range(20)]
+    trace = Trace({"a": ONE}, [Asked(0, "a"), *many, Asked(10.1, "a", principal="bob")])
+    assert (Simulation(trace, policy).play().waits[-1] or 0) < 2
+
+
 def test_in_batches() -> None:
     cost = Cost(load_s=1, bytes=1, base_s=1, unit_s=0.1, batch=3)
     asked = [Asked(0, "a", units=units) for units in (1, 2, 3, 4)]
