@@ -58,7 +58,7 @@ class Burials(Protocol):
         """Dead-letter the record; its outcome is FAILED where its id is readable."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class LostRecord:
     """Stands for a record of which the client library can hand over only the place."""
 

@@ -267,8 +267,9 @@ class Results:
         """The request ends so; what is returned sends its result."""
         request.ended = True
         self.on_outcome(head.status, head.model, head.timings)
-        told = ((CONTENT, request.content), (TRACEPARENT, request.traceparent))
-        headers = tuple((name, text.encode()) for name, text in told if text)
+        headers: Headers = ((CONTENT, content.encode()),) if (content := request.content) else ()
+        if request.traceparent:
+            headers = (*headers, (TRACEPARENT, request.traceparent.encode()))
         return partial(self._send_result, request.record, head, outputs, headers)
 
     def _send_result(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Protocol
 
+from modelmora.agents.handon import Writer
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.topics import TIERS, Topic
+from modelmora.messages import Timings
 from modelmora.messages.headers import GATEWAY
 from modelmora.serving import BrokerClock, Incoming
-from modelmora.serving.request import HandedOn
 from modelmora.settings import Settings
 
 TRANSIENT = frozenset({Code.MODEL_UNAVAILABLE, Code.RETRIES_SPENT, Code.STORE_UNAVAILABLE})
@@ -20,19 +20,6 @@ request itself, of a wish of its caller, or of what stays as it is."""
 SPARE = 10.0
 
 End = Callable[[RequestError], None]
-
-
-class Writer(Protocol):
-    """Writes the record anew; see `modelmora.agents.results`."""
-
-    def hand_on(
-        self,
-        request: Incoming,
-        to: tuple[str, int],
-        told: HandedOn,
-        otherwise: Callable[[], None],
-    ) -> None:
-        """Write it there; `otherwise` gives its outcome where it is not taken."""
 
 
 class Budget:
@@ -86,6 +73,8 @@ class Retries:
         self.budget = Budget(settings.limits.retry_share)
         self.count = 0
         """How many were put off after a failure."""
+        self.overflows = 0
+        """How often one was put off because the line was long."""
 
     def __call__(self, request: Incoming, error: RequestError, end: End) -> None:
         """Put the request off, or end it.
@@ -115,6 +104,29 @@ class Retries:
         self.count += 1
         to = tier.full(self._namespace), request.record.partition
         self._writer.hand_on(request, to, request.to_hand_on(retries=1), lambda: end(last))
+
+    def overflow(self, request: Incoming, wait_s: float) -> bool:
+        """Put off a request of a model that holds its share of a partition; False: it is to wait.
+
+        (1) For the longest delay that is over before its turn, and before its deadline.
+        (2) It counts as no try, and is told nothing until it is read again.
+        """
+        # (1)
+        most_ms = min(wait_s * 1000, self._left_ms(request) - 1)
+        tier = next((each for each in reversed(TIERS) if TIERS[each] <= most_ms), None)
+        if tier is None:
+            return False
+        # (2)
+        self.overflows += 1
+        to = tier.full(self._namespace), request.record.partition
+        error = RequestError(Code.BUSY, "too much waits for the model", retry_after_ms=TIERS[tier])
+        self._writer.hand_on(
+            request,
+            to,
+            request.to_hand_on(),
+            lambda: self._writer.failed(request, ("", ""), error, Timings(), 1 + request.retries),
+        )
+        return True
 
     def _left_ms(self, request: Incoming) -> float:
         record, timeout_ms = request.record, request.head.timeout_ms

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from math import inf
 from typing import Protocol
@@ -28,7 +28,6 @@ MOST_TOLD = 16 << 20
 """Bytes of outcomes told again that may be on their way to the broker."""
 _BREATH = 250
 _LOOK_S = 0.05
-Place = tuple[str, int, int]
 
 
 class Owned(Protocol):
@@ -86,13 +85,11 @@ class _Known:
 
 @dataclass(slots=True, eq=False)
 class _Family:
-    """The open requests of one id. Without a first one its outcome is being looked for."""
+    """Those that wait for the one of their id that runs, or for what it has ended as."""
 
-    first: Incoming | None = None
-    waiting: deque[Incoming] = field(default_factory=deque)
+    waiting: deque[Incoming]
     since_ms: int = 0
-    is_new: bool = False
-    """Whether nothing was heard of the id before."""
+    """From when on (Unix ms) an outcome is looked for."""
 
 
 class Twins:
@@ -117,12 +114,13 @@ class Twins:
         self._owned = owned
         self._finder = finder
         self._now_ms = now_ms
-        self._open: dict[str, _Family] = {}
-        self._firsts: dict[Place, str] = {}
+        self._open: dict[str, _Family | None] = {}
+        """None: one runs, nothing was heard of its id before, and nobody waits for it."""
+        self._firsts: dict[Record, str] = {}
         self._heard: dict[str, int] = {}
         self._known: dict[Partition, _Known] = {}
         self._floor_ms: float = -inf
-        self._told: dict[Place, tuple[Record, int]] = {}
+        self._told: dict[Record, int] = {}
         self._told_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -160,7 +158,10 @@ class Twins:
         if request.run > 1:
             return False
         # (2)
-        if family := self._open.get(request_id):
+        if request_id in self._open:
+            family = self._open[request_id]
+            if family is None:
+                family = self._open[request_id] = _Family(deque())
             family.waiting.append(request)
             return True
         # (3)
@@ -172,12 +173,12 @@ class Twins:
             self._hear(request_id, asked_ms)
             known_ms = max(self._known_of(record).since_ms, self._floor_ms)
             if made_ms is None or is_new(made_ms, asked_ms, known_ms):
-                self._open[request_id] = _Family(request, is_new=True)
-                self._firsts[_place(record)] = request_id
+                self._open[request_id] = None
+                self._firsts[record] = request_id
                 return False
             heard_ms = made_ms
         # (4)
-        self._open[request_id] = family = _Family(None, deque([request]), heard_ms - SKEW_MS)
+        self._open[request_id] = family = _Family(deque([request]), heard_ms - SKEW_MS)
         self._start(request_id, family)
         return True
 
@@ -210,17 +211,16 @@ class Twins:
     def done(self, record: Record) -> None:
         """The outcome is acknowledged, or the record was handed on."""
         self._owned.done(record)
-        place = _place(record)
-        if (request_id := self._firsts.pop(place, None)) is not None:
+        if (request_id := self._firsts.pop(record, None)) is not None:
             self._go_on(request_id, ended=True)
         elif self._told:
-            self._told_bytes -= self._told.pop(place, (record, 0))[1]
+            self._told_bytes -= self._told.pop(record, 0)
 
     def drop(self, partitions: Set[Partition]) -> list[Record]:
         """Forget those of these partitions that wait here; returns their records."""
         dropped: list[Record] = []
         for family in self._open.values():
-            if family.waiting:
+            if family and family.waiting:
                 gone = {each for each in family.waiting if _partition(each.record) in partitions}
                 dropped += [each.record for each in gone]
                 family.waiting = deque(each for each in family.waiting if each not in gone)
@@ -229,7 +229,7 @@ class Twins:
     def lost(self, records: Iterable[Record]) -> None:
         """These were forgotten without an outcome: of those who waited for one, one runs."""
         for record in records:
-            if (request_id := self._firsts.pop(_place(record), None)) is not None:
+            if (request_id := self._firsts.pop(record, None)) is not None:
                 self._go_on(request_id, ended=False)
 
     async def stop(self) -> None:
@@ -240,12 +240,12 @@ class Twins:
 
     def _go_on(self, request_id: str, *, ended: bool) -> None:
         family = self._open[request_id]
-        if family.waiting:
-            family.first, family.since_ms = None, self._heard.get(request_id, 0) - SKEW_MS
+        if family and family.waiting:
+            family.since_ms = self._heard.get(request_id, 0) - SKEW_MS
             self._start(request_id, family)
             return
         del self._open[request_id]
-        if family.is_new and not ended:  # read again it is new again
+        if family is None and not ended:  # read again it is new again
             self._heard.pop(request_id, None)
 
     def _start(self, request_id: str, family: _Family) -> None:
@@ -262,9 +262,8 @@ class Twins:
                 del self._open[request_id]
                 break
             request = family.waiting.popleft()
-            if self._owned.owes(request.record) and self._runs(request, stored, outputs):
-                family.first = request
-                self._firsts[_place(request.record)] = request_id
+            if self._owned.owes(request.record) and not self._ends(request, stored, outputs):
+                self._firsts[request.record] = request_id
                 self._admit(request)
                 break
             if number % _BREATH == 0:
@@ -272,23 +271,21 @@ class Twins:
             await self._room()
         self._taker.arm()
 
-    def _runs(self, request: Incoming, stored: Outcome | None, outputs: bytes) -> bool:
-        """Whether the request is to run; else it is told how it ends."""
+    def _ends(self, request: Incoming, stored: Outcome | None, outputs: bytes) -> bool:
+        """Whether the request is told how it ends; else it is to run."""
         cancelled = self._taker.is_cancelled(request)
         try:
             run = run_of(stored, request.content, request.asked_ms, cancelled=cancelled)
         except RequestError as error:
             self._taker.refuse(request, error)
-            return False
-        if run is not None:
-            request.run = run
             return True
-        if stored:
-            self._told[_place(request.record)] = request.record, len(outputs)
-            self._told_bytes += len(outputs)
-            head = replace(stored.result.head, source=request.source)
-            self._teller.repeated(request, head, outputs)
-        return False
+        if run is not None or stored is None:
+            request.run = run or 1
+            return False
+        self._told[request.record] = len(outputs)
+        self._told_bytes += len(outputs)
+        self._teller.repeated(request, replace(stored.result.head, source=request.source), outputs)
+        return True
 
     async def _find(self, request_id: str, since_ms: int) -> Outcome | None:
         for pause_s in (*RETRY_S, None):
@@ -296,21 +293,19 @@ class Twins:
                 return await self._finder.find(request_id, since_ms)
             except LookBackFailed as error:
                 log.warning("an id could not be looked up", reason=str(error))
-                if pause_s is not None:
-                    await asyncio.sleep(pause_s)
+            except Exception:
+                log.exception("an id could not be looked up")
+            if pause_s is not None:
+                await asyncio.sleep(pause_s)
         return None  # to run twice is better than not at all
 
     async def _room(self) -> None:
         """Wait until what was told again is on the broker, as far as it is too much."""
         while self._told_bytes > MOST_TOLD:
             await asyncio.sleep(_LOOK_S)
-            self._told = {at: one for at, one in self._told.items() if self._owned.owes(one[0])}
-            self._told_bytes = sum(size for _, size in self._told.values())
+            self._told = {each: n for each, n in self._told.items() if self._owned.owes(each)}
+            self._told_bytes = sum(self._told.values())
 
 
 def _partition(record: Record) -> Partition:
     return record.topic, record.partition
-
-
-def _place(record: Record) -> Place:
-    return record.topic, record.partition, record.offset

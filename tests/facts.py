@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelmora.messages import FACTS, LifecycleEvent
 
 UNITS = ("_ms", "_bytes", "_share", "_offset", "_offsets")
-PLAIN = {"replica", "exit_code", "partition", "cores", "nodes", "replicas"}
+PLAIN = {"replica", "exit_code", "partition", "cores", "nodes", "replicas", "letters", "partitions"}
 """Numbers that measure nothing."""
 
 

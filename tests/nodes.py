@@ -299,6 +299,13 @@ class Observer:
         assert all(len(self.results[each]) == 1 for each in wanted)
         return [self.results[each][0] for each in wanted]
 
+    def ended_once(self, ids: Iterable[str]) -> None:
+        """Wait for outcomes of these; fails where an id ran twice: then they differ in times."""
+        wanted = set(ids)
+        self.until(lambda: self.results.keys() >= wanted, "every outcome")
+        for each in wanted:
+            assert len({(one.run, one.status, one.timings) for one in self.results[each]}) == 1
+
     def close(self) -> None:
         """Stop reading."""
         self._consumer.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json as json_text
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 import typer
 
+from modelmora.cli.shared.agreeing import agreed
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, say, tell
 from modelmora.engines.catalog import entry_for
@@ -53,7 +53,7 @@ def apply(
         say(f"nothing to do: {counted(len(wanted), 'model')} as the files say")
         return None
     say(_summary(steps))
-    if not (yes or _agreed()):
+    if not agreed("do it?", yes=yes):
         say("nothing was changed")
         return 1
     for step in steps:
@@ -153,12 +153,6 @@ def _take(where: Instance, step: Step) -> None:
             where.ask_gateway("PATCH", _path(name), json={"active": version})
         case Do.RETIRE:
             where.ask_gateway("DELETE", _path(name, version), headers=seen)
-
-
-def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigurationError("nobody is there to agree; pass --yes to do it")
-    return bool(typer.confirm("do it?", err=True))
 
 
 def _line(step: Step) -> str:

@@ -7,10 +7,13 @@ import json as json_text
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
+from modelmora.cli.shared.agreeing import agreed
+from modelmora.cli.shared.audit import audited
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import minute, print_bytes, print_json, print_table, say, tell
 from modelmora.deadletters.contents import told_request
@@ -23,6 +26,7 @@ from modelmora.deadletters.letters import (
     place_of,
     since_ms,
 )
+from modelmora.deadletters.purging import purge
 from modelmora.deadletters.replays import Replayer, Rerun, lanes_there, plan
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ConfigurationError, NotFound
@@ -30,9 +34,9 @@ from modelmora.host.instance import Instance
 from modelmora.kafka.reader import Record
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
-from modelmora.text import counted, printable
+from modelmora.text import counted, printable, shorten
 
-app = typer.Typer(help="Dead letters: list, show, replay.", no_args_is_help=True)
+app = typer.Typer(help="Dead letters: list, show, replay, purge.", no_args_is_help=True)
 
 CodeOption = Annotated[
     str | None, typer.Option("--code", metavar="CODE", help="Only those with this error code.")
@@ -44,6 +48,15 @@ SinceOption = Annotated[
     str | None,
     typer.Option("--since", metavar="SPAN|TIME", help="Only those since: 30min, 2h, 7d, a time."),
 ]
+
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+
+
+def _told(which: Sequence[str] | None, wanted: Wanted) -> str:
+    """What was named, in words."""
+    named = [*(which or ()), *(f"{k}={v}" for k, v in asdict(wanted).items() if v is not None)]
+    return shorten(printable(" ".join(named)), 300) or "all"
 
 
 def _wanted(code: str | None, model: str | None, since: str | None) -> Wanted:
@@ -212,6 +225,7 @@ def replay_letters(
         lanes = [*lanes_there(reader, settings)]
         reruns, left = planned(letters, lanes, which or (), wanted, again=again)
         if not dry_run and any(each.to for each in reruns):
+            audited(settings, "dlq replay", _told(which, wanted), letters=len(reruns))
             replayer = Replayer(settings, reader, letters).open()
             # Others may have replayed some since.
             reruns, left = planned(letters, lanes, which or (), wanted, again=again)
@@ -262,6 +276,62 @@ def planned(
         before = f"; {counted(left, 'letter')} replayed before, --again takes them" if left else ""
         raise NotFound(f"there are no dead letters to replay{before}; see `modelmora dlq list`")
     return plan(chosen, survey.runs, lanes, again=again), left
+
+
+@app.command("purge")
+@finds_instance
+def purge_letters(
+    where: Instance,
+    which: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID|PLACE", help="Request ids or places, as for show."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    before: Annotated[
+        str | None,
+        typer.Option("--before", metavar="SPAN|TIME", help="Only those older: 30min, 2h, 7d."),
+    ] = None,
+    model: ModelOption = None,
+    code: CodeOption = None,
+    yes: YesOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+) -> int:
+    """Purge dead letters for good: nobody sees or replays them any more.
+
+    The broker removes what no other letter lies before; the rest goes with it, or by its age.
+    """
+    until = since_ms(before, time.time_ns() // 1_000_000, "--before") if before else None
+    wanted = Wanted(code, model, before=until)
+    if bool(which) == (every or wanted != Wanted()):
+        raise ConfigurationError(
+            "name what to purge: ids or places, or --all, --code, --model, --before"
+        )
+    settings = where.kafka()
+    with Reader(settings, say) as reader:
+        letters = Letters(reader, settings)
+        meant = [letters.matches(each) for each in which or ()]
+        found = letters.survey(
+            (lambda letter: any(each(letter) for each in meant)) if meant else wanted.takes
+        ).letters
+        for name, means in zip(which or (), meant, strict=True):
+            if not any(map(means, found)):
+                raise none_of(name)
+        if not found:
+            raise NotFound("there are no dead letters to purge; see `modelmora dlq list`")
+        told = counted(len(found), "dead letter")
+        if dry_run:
+            say(f"{told} would be purged; nothing was written")
+            return 0
+        if not agreed(f"purge {told} for good?", yes=yes):
+            say("nothing was done")
+            return 1
+        audited(settings, "dlq purge", _told(which, wanted), letters=len(found))
+        gone = purge(settings, letters, found)
+    rest = len(found) - gone
+    say(f"purged {told}" + (f"; {rest} lie behind others, and go with them" if rest else ""))
+    return 0
 
 
 def _print_reruns(reruns: list[Rerun], settings: Settings, *, dry_run: bool, json: bool) -> None:

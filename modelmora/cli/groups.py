@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
+from modelmora.cli.shared.agreeing import agreed
+from modelmora.cli.shared.audit import audited
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import node_name, print_json, print_table, say, tell
+from modelmora.deadletters.letters import since_ms
 from modelmora.diagnostics.groups import Group, Groups, pace_line
 from modelmora.host.instance import Instance
+from modelmora.kafka.offsets import EARLIEST, LATEST, plan, reset
 from modelmora.messages import Lane
 from modelmora.text import counted
 
-app = typer.Typer(help="Consumer groups: list, describe.", no_args_is_help=True)
+app = typer.Typer(help="Consumer groups: list, describe, reset.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -61,6 +66,56 @@ def describe_group(
     behind = counted(waiting, "record")
     say(f"{told.name} is {told.state}; {behind} behind (- = nothing committed yet)")
     say(pace_line(told.protocol, told.session_ms, told.heartbeat_ms))
+
+
+@app.command("reset")
+@finds_instance
+def reset_group(
+    where: Instance,
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="The group.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="WHERE", help="earliest, latest, an offset, a span (2h) or a time."
+        ),
+    ],
+    topic: Annotated[
+        str | None,
+        typer.Option("--topic", metavar="TOPIC", help="Only this one, by its full name."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Have a group without members read on from elsewhere.
+
+    What lies behind that is read again, what lies before it never. Of the nodes' group that is
+    requests: those that have an outcome may get another, those passed over get none.
+    """
+    settings = where.kafka()
+    aim = _aim(to)
+    offsets = plan(settings, group, aim, topic)
+    rows = [(*place, offset) for place, offset in sorted(offsets.items())]
+    if json:
+        print_json([dict(zip(("topic", "partition", "offset"), row, strict=True)) for row in rows])
+    else:
+        print_table(("TOPIC", "PART", "OFFSET"), rows, right=("PART", "OFFSET"))
+    told = counted(len(rows), "partition")
+    if not agreed(f"have {group} read {told} from there?", yes=yes):
+        say("nothing was done")
+        return 1
+    audited(settings, "groups reset", f"{group} --to {to}", partitions=len(rows))
+    reset(settings, group, offsets)
+    say(f"{group} reads {told} on from there")
+    return 0
+
+
+def _aim(to: str) -> str | int:
+    """What `--to` says, a time as `at:` and Unix ms. Raises ConfigurationError."""
+    if to in (EARLIEST, LATEST):
+        return to
+    if to.isdecimal():
+        return int(to)
+    return f"at:{since_ms(to, time.time_ns() // 1_000_000, '--to')}"
 
 
 def _print_readings(told: Group) -> None:

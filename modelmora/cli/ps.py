@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelmora.cli.nodes import nodes_of
 from modelmora.cli.shared.options import AllOption, JsonOption, finds_instance
 from modelmora.cli.shared.output import Cell, node_name, print_json, print_table, say
 from modelmora.host.instance import Instance
@@ -24,7 +23,7 @@ def ps(where: Instance, all_nodes: AllOption = False, json: JsonOption = False) 
     load that failed is tried again.
     """
     cluster = all_nodes or where.elsewhere
-    models = [*nodes_of(where).rows()] if cluster else where.ask_node("GET", "/health/models")
+    models = _everywhere(where) if cluster else where.ask_node("GET", "/health/models")
     if json:
         print_json(models)
         return
@@ -37,6 +36,12 @@ def ps(where: Instance, all_nodes: AllOption = False, json: JsonOption = False) 
     for model in models:
         if reason := model.get("reason"):
             say(f"{model['name']}@{model['version']}: {reason}{_next(model)}")
+
+
+def _everywhere(where: Instance) -> list[dict[str, Any]]:
+    from modelmora.cli.nodes import nodes_of  # who asks one node needs no Kafka
+
+    return [*nodes_of(where).rows()]
 
 
 def _row(model: Mapping[str, Any]) -> tuple[Cell, ...]:

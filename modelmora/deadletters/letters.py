@@ -19,6 +19,7 @@ from modelmora.messages.headers import (
     ERROR_CODE,
     EXIT_CODE,
     HANDED_ON,
+    PURGE_OF,
     READ_AT,
     REPLAY_OF,
     REPLAYED_TO,
@@ -144,6 +145,14 @@ class DeadLetter:
         }
 
 
+def purged(record: Record) -> tuple[int, int] | None:
+    """Partition and offset of the letter of which a record says that it is purged."""
+    place = re.fullmatch(r"(\d{1,9}) (\d{1,18})", record.header(PURGE_OF) or "", re.ASCII)
+    if place is None or record.value is not None or record.header(ERROR_CODE) is not None:
+        return None
+    return int(place[1]), int(place[2])
+
+
 def place_text(place: tuple[str, int, int] | None) -> str:
     """topic:partition:offset, "" for none."""
     return ":".join(map(str, place)) if place else ""
@@ -173,11 +182,15 @@ def number(text: str | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which letters: of a code, of a model by name or name@version, since a time (Unix ms)."""
+    """Which letters: of a code, of a model by name or name@version, since or before a time.
+
+    Times are Unix ms.
+    """
 
     code: str | None = None
     model: str | None = None
     since: int | None = None
+    before: int | None = None
 
     def takes(self, letter: DeadLetter) -> bool:
         """Whether it is one of them."""
@@ -186,6 +199,7 @@ class Wanted:
             self.code in (None, letter.code)
             and (self.model is None or self.model in names)
             and (self.since is None or letter.time >= self.since)
+            and (self.before is None or letter.time < self.before)
         )
 
 
@@ -231,7 +245,11 @@ class Letters:
         if starts is None:
             starts = self._reader.since(self._reader.places(self.topic), since)
         found, notes = Survey(), dict[tuple[int, int], Replay]()
+        gone = set[tuple[int, int]]()
         for record in self._reader.read(starts):
+            if place := purged(record):
+                gone.add(place)
+                continue
             if note := Replay.of(record):
                 notes[note.letter] = note
                 request_id, run = note.request_id, note.run
@@ -242,7 +260,11 @@ class Letters:
                     found.letters.append(letter)
             if request_id and run > found.runs.get(request_id, 1):
                 found.runs[request_id] = run
-        found.letters = [replace(each, replay=notes.get(each.place[1:])) for each in found.letters]
+        found.letters = [
+            replace(each, replay=notes.get(each.place[1:]))
+            for each in found.letters
+            if each.place[1:] not in gone
+        ]
         return found
 
     def matches(self, selector: str) -> Callable[[DeadLetter], bool]:
@@ -253,6 +275,10 @@ class Letters:
             letter.request_id == selector
             or (place is not None and place in (letter.place, letter.source))
         )
+
+    def ends(self) -> dict[Place, int]:
+        """Where each partition of the topic ends."""
+        return {each: self._reader.bounds(each)[1] for each in self._reader.places(self.topic)}
 
     def find(self, selector: str) -> list[DeadLetter]:
         """Those of one request id or place, oldest first. Raises NotFound where there is none."""
@@ -291,7 +317,7 @@ def _by_time(letters: list[DeadLetter]) -> list[DeadLetter]:
     return sorted(letters, key=lambda letter: letter.time)
 
 
-def since_ms(text: str, now_ms: int) -> int:
+def since_ms(text: str, now_ms: int, option: str = "--since") -> int:
     """`2h`, `30min`, `7d` before now, or an ISO time, as Unix ms. Raises ConfigurationError."""
     span = re.fullmatch(rf"(\d{{1,9}})\s*({'|'.join(UNITS_S)})", text.strip(), re.ASCII)
     if span:
@@ -300,7 +326,7 @@ def since_ms(text: str, now_ms: int) -> int:
         return max(0, int(datetime.fromisoformat(text).timestamp() * 1000))
     except (ValueError, OverflowError, OSError):
         raise ConfigurationError(
-            f"--since {text} must be a span (30min, 2h, 7d) or a time (2026-01-31T12:00)"
+            f"{option} {text} must be a span (30min, 2h, 7d) or a time (2026-01-31T12:00)"
         ) from None
 
 

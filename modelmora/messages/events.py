@@ -57,6 +57,8 @@ class EventKind(StrEnum):
     ROUTE_CHANGED = "route_changed"
     ANSWERED = "answered"
     """A node has heard a command: what it made of it, and where the model stands."""
+    ADMINISTERED = "administered"
+    """A person is about to change what lies on the topics, or where they are read."""
 
 
 EXIT_FACTS = (
@@ -109,6 +111,7 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
         "unread_offsets",
     ),
     EventKind.ANSWERED: ("verb", "command_offset", "nodes", "state", "message"),
+    EventKind.ADMINISTERED: ("verb", "principal", "message", "letters", "partitions"),
     EventKind.NODE_JOINED: ("cores",),
     EventKind.NODE_LEFT: (),
     EventKind.ROUTE_CHANGED: ("former",),

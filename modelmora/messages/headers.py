@@ -38,6 +38,7 @@ SHA256 = "modelmora-sha256"
 SIZE = "modelmora-size"
 REPLAY_OF = "modelmora-replay-of"
 REPLAYED_TO = "modelmora-replayed-to"
+PURGE_OF = "modelmora-purge-of"
 
 DTYPE = "modelmora-dtype"
 SHAPE = "modelmora-shape"

@@ -51,6 +51,7 @@ from modelmora.node.policy import policy_of, sandbox_mode
 from modelmora.node.publishers import publishers
 from modelmora.node.stopping import all_within
 from modelmora.serving import BrokerClock, Service
+from modelmora.serving.shares import Shares
 from modelmora.settings import Settings
 from modelmora.telemetry.notify import notify
 from modelmora.telemetry.samples import Samples
@@ -135,9 +136,11 @@ class Node:
     def _compute(self, results: Results, zygote: Spawned | None) -> None:
         """The service, and the processes that it has compute."""
         settings = self.settings
-        self.service = Service(
-            results, self.clock, policy_of(settings), settings.timing.request_timeout_ms
-        )
+        limits = settings.limits
+        shares = Shares(limits.partition_requests, limits.partition_bytes)
+        policy, timeout_ms = policy_of(settings), settings.timing.request_timeout_ms
+        self.service = Service(results, self.clock, policy, timeout_ms, shares=shares)
+        self.service.overflow = self.retries.overflow
         self.workers = Supervisor(
             self.service.listener,
             on_zygote=lambda pid: notify(zygote=pid),

@@ -18,8 +18,12 @@ from modelmora.scheduling.placement import Cause, Option, Placement
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.residency import Verdict
 from modelmora.scheduling.scaling import rescale
-from modelmora.scheduling.state import Model, Replica, ewma
+from modelmora.scheduling.state import Model, Replica, Run, ewma
+from modelmora.scheduling.turns import Given
 from modelmora.text import counted
+
+_LOAD_MS = 1000.0
+"""What a load is taken to cost while none was measured."""
 
 
 class Fleet:
@@ -32,6 +36,7 @@ class Fleet:
         self.models: dict[ModelKey, Model] = {}
         self.replicas: dict[int, Replica] = {}
         self._claims: dict[ModelKey, Model] = {}
+        self._given = Given()
         self._touched: dict[ModelKey, Model] = {}
         self._elastic: dict[ModelKey, Model] = {}
         self._effects = effects
@@ -126,7 +131,16 @@ class Fleet:
     def comers(self, now: float) -> list[Model]:
         """The models that wait to be loaded, the most urgent first."""
         claims = [one for one in self._claims.values() if one.claims and one.retry_at <= now]
-        return sorted(claims, key=lambda model: model.queue.urgency(self._policy, now))
+        return sorted(claims, key=lambda model: self._urgency(model, now))
+
+    def _urgency(self, model: Model, now: float) -> tuple[float, ...]:
+        """That of its queue; in one lane, those for whom more than their share was loaded last."""
+        what, at, number, order = model.queue.urgency(self._policy, now)
+        return what, at, self._given.ahead(self._asker(model, now)), number, order
+
+    def _asker(self, model: Model, now: float) -> str:
+        head = model.queue.head(self._policy, now)
+        return head.principal if head else ""
 
     def place(self, model: Model, now: float) -> Option:
         """Where the next replica of the model would go."""
@@ -230,6 +244,11 @@ class Fleet:
         self.claim(child.model)
         return child
 
+    def run_of(self, replica: int, group: int) -> tuple[Replica | None, Run | None]:
+        """The child and the group that it works on; None for what is not known."""
+        child = self.replicas.get(replica)
+        return child, child.runs.get(group) if child else None
+
     def back_off(self, model: Model, why: str, now: float, *, broken: bool) -> None:
         """A load failed: the next may be tried after a pause that doubles, or with other files."""
         model.failures += 1
@@ -291,7 +310,7 @@ class Fleet:
 
         (1) Idle models leave if what is loaded has grown beyond the budget of a device.
         (2) Unless nothing is loaded any more, the claims, most urgent first: aged heads, then lane,
-            then how much waits.
+            then for whom too much was loaded already, then how much waits.
         (3) Each gets the best device for it, and goes by the verdict there: loaded now; or others
             are sent away and the room is reserved, so that no later claim takes it; or it has to
             wait; or never.
@@ -304,6 +323,8 @@ class Fleet:
         if self._closed or not (self._claims or self._elastic):
             return []
         self._claims = {key: model for key, model in self._claims.items() if model.claims}
+        if not self._claims:
+            self._given = Given()
         # (3) A verdict for each.
         reserved = Reserved()
         hopeless: list[Model] = []
@@ -334,6 +355,9 @@ class Fleet:
     ) -> None:
         """Load the model there if there is room, or have room made and keep it for the model."""
         if option.plan.verdict is Verdict.NOW:
+            if cause is Cause.REQUESTS and not model.replicas:
+                askers = {self._asker(one, now) for one in self._claims.values()}
+                self._given.give(self._asker(model, now), model.load_ms or _LOAD_MS, askers)
             self._load(model, option, cause, now)
         elif option.plan.verdict is Verdict.SOON:
             self._send_away(option.plan.leave)

@@ -221,11 +221,11 @@ class ModelQueue:
         # (2) Highest.
         return waiting[0] if waiting else None
 
-    def next_cohort(self, policy: Policy, now: float) -> int | None:
-        """The cohort of the oldest work of the next group; None where nothing waits."""
+    def head(self, policy: Policy, now: float) -> Work | None:
+        """The oldest work of the next group; None where nothing waits."""
         lane = self.next_lane(policy, now)
         first = lane.first() if lane else None
-        return first.head().cohort if first else None
+        return first.head() if first else None
 
     def take(self, policy: Policy, now: float) -> tuple[Work, ...]:
         """Take the next group off the queue, or () if nothing is to start now.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence, Set
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import replace
 from itertools import count
 
@@ -19,7 +19,7 @@ from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.recovery import recover
 from modelmora.scheduling.state import Model, Run
 from modelmora.scheduling.waits import Waits
-from modelmora.scheduling.work import Cancelled, Group, Work
+from modelmora.scheduling.work import Cancelled, Group, Meant, Work
 
 _REMOVED = "its model is not served here any more"
 
@@ -131,17 +131,13 @@ class Scheduler:
             self._arrange(now)
         return True
 
-    def cancel(
-        self, request_id: str, now: float, meant: Callable[[Work], bool] | None = None
-    ) -> Cancelled:
+    def cancel(self, request_id: str, now: float, meant: Meant = None) -> Cancelled:
         """End all requests of that id that are meant; what runs is stopped in its child."""
         self._ends.late(now)
         found = Cancelled.NOT_FOUND
         for work in filter(meant, self._book.find(request_id)):
-            if work.group is not None:
-                found = Cancelled.RUNNING
-            elif found is Cancelled.NOT_FOUND:
-                found = Cancelled.WAITING
+            runs = work.group is not None or found is Cancelled.RUNNING
+            found = Cancelled.RUNNING if runs else Cancelled.WAITING
             self._ends.abandon(work, now)
             self._ends.fail(work, Code.CANCELLED, "cancelled by request")
         self._advance(now)
@@ -199,8 +195,7 @@ class Scheduler:
     def on_started(self, replica: int, group: int, now: float) -> None:
         """The child has begun to work on the group."""
         self._ends.late(now)
-        child = self._fleet.replicas.get(replica)
-        run = child.runs.get(group) if child else None
+        child, run = self._fleet.run_of(replica, group)
         if child is None or run is None:
             return
         child.heard = run.began = now
@@ -214,8 +209,7 @@ class Scheduler:
         """Items answered; returns those for which nobody waits any more, or never did."""
         self._ends.late(now)
         late: list[ItemResult] = []
-        child = self._fleet.replicas.get(replica)
-        run = child.runs.get(group) if child else None
+        child, run = self._fleet.run_of(replica, group)
         if child is None or run is None:
             return [*results]
         for result in results:
@@ -233,8 +227,7 @@ class Scheduler:
     def on_chunk(self, replica: int, group: int, chunk: Chunk, now: float) -> None:
         """An item tells something before it is answered, if only that its child lives."""
         self._ends.late(now)
-        child = self._fleet.replicas.get(replica)
-        run = child.runs.get(group) if child else None
+        child, run = self._fleet.run_of(replica, group)
         if child is None or run is None:
             return
         child.heard = now
@@ -249,8 +242,7 @@ class Scheduler:
         if child is None or run is None:
             return
         child.heard = now
-        child.model.runs.learn([work.shape for work in run.group.works], run_ms)
-        child.model.queue.settle(run.group.works, run_ms)
+        child.model.ran(run.group.works, run_ms)
         for work in run.open.values():
             message = "the worker finished without an answer to it"
             self._ends.give_up(work, Code.INFERENCE_FAILED, message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -98,7 +99,8 @@ class Replica:
         if not self.runs_for_somebody:
             return False
         cohort = self.front.group.works[0].cohort
-        return self.model.queue.next_cohort(policy, now) in (cohort, None)
+        head = self.model.queue.head(policy, now)
+        return head is None or head.cohort == cohort
 
     @property
     def front(self) -> Run | None:
@@ -195,6 +197,11 @@ class Model:
     def run_ms(self) -> float | None:
         """How long a work takes, whatever its shape."""
         return self.runs.of(None)
+
+    def ran(self, works: Sequence[Work], run_ms: float) -> None:
+        """A child was done with a group of these in so long."""
+        self.runs.learn([work.shape for work in works], run_ms)
+        self.queue.settle(works, run_ms)
 
     def asked(self, now: float) -> None:
         """A request for it has come."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -133,3 +133,35 @@ class Account:
         cost -= self.credit
         self.credit = max(0.0, -cost)
         self.tag += max(0.0, cost)
+
+
+class Given:
+    """What principals were given of something that is given out seldom, such as room.
+
+    Tags as of an `Account`, but all that wait are looked through each time.
+    """
+
+    __slots__ = ("_clock", "_tags")
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self._tags: dict[str, float] = {}
+
+    def ahead(self, principal: str) -> int:
+        """How far it is beyond its share, in steps of the two costliest; of less no matter is made.
+
+        For whose turn it is exactly is worth less than what serves most.
+        """
+        most = self._clock.most
+        return int((self._tag(principal) - self._clock.now) / (2 * most)) if most else 0
+
+    def give(self, principal: str, cost: float, waiting: Collection[str]) -> None:
+        """It is given this much, while these wait, itself too; who is not ahead is forgotten."""
+        self._clock.reach(min(map(self._tag, waiting)))
+        start = self._tag(principal)
+        self._clock.served(start, cost, len(waiting))
+        self._tags[principal] = start + cost
+        self._tags = {name: tag for name, tag in self._tags.items() if tag > self._clock.now}
+
+    def _tag(self, principal: str) -> float:
+        return max(self._tags.get(principal, 0.0), self._clock.now)

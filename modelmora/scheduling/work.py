@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -88,3 +88,7 @@ class Position:
     ahead: int
     wait_s: float | None
     loading: bool = False
+
+
+Meant = Callable[[Work], bool] | None
+"""Which works of an id are meant; None: all."""

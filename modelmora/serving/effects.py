@@ -23,6 +23,7 @@ from modelmora.scheduling import (
 )
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.request import Incoming, Outcomes
+from modelmora.serving.shares import Shares
 from modelmora.workers import Chunk as WorkerChunk
 from modelmora.workers import ExitReason, ExitReport, Held
 from modelmora.workers import ItemResult as WorkerResult
@@ -93,8 +94,11 @@ class NodeEffects:
 
     workers: Workers
 
-    def __init__(self, outcomes: Outcomes, clock: BrokerClock) -> None:
+    def __init__(
+        self, outcomes: Outcomes, clock: BrokerClock, shares: Shares | None = None
+    ) -> None:
         self.outcomes = outcomes
+        self._shares = shares or Shares()
         self.replicas: dict[int, ModelKey] = {}
         self.exit_codes: dict[ModelKey, int] = {}
         self._clock = clock
@@ -153,6 +157,7 @@ class NodeEffects:
 
     def answered(self, work: Work, result: ItemResult) -> None:
         """The child has answered: outputs, or an error of this item alone."""
+        self._shares.leave(work)
         request, item = cast("Incoming", work.meta), cast("WorkerResult", result)
         spent = timings(request, self._clock, work.load_ms, item.inference_ms)
         if item.error:
@@ -164,6 +169,7 @@ class NodeEffects:
 
     def failed(self, work: Work, error: RequestError) -> None:
         """It ends without an answer of the child."""
+        self._shares.leave(work)
         request = cast("Incoming", work.meta)
         spent = timings(request, self._clock, work.load_ms)
         crashed = error.code in (Code.WORKER_CRASH, Code.RETRIES_SPENT)

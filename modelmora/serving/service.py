@@ -23,6 +23,7 @@ from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
 from modelmora.serving.line import Line
 from modelmora.serving.models import Catalogue, batch_key, take_keep_alive
 from modelmora.serving.request import Incoming, Outcomes, Record
+from modelmora.serving.shares import Shares
 from modelmora.text import printable, shorten
 
 Partition = tuple[str, int]
@@ -56,6 +57,7 @@ class Service:
         policy: Policy,
         timeout_ms: int,
         monotonic: Callable[[], float] = time.monotonic,
+        shares: Shares | None = None,
     ) -> None:
         self.catalogue = Catalogue()
         self._outcomes = outcomes
@@ -64,7 +66,10 @@ class Service:
         self._now = monotonic
         self.elsewhere: Callable[[Incoming, RequestError], RequestError | None] = _nowhere
         """Has another node take what this one does not serve; None: it does, else why not."""
-        self._effects = NodeEffects(outcomes, clock)
+        self.overflow: Callable[[Incoming, float], bool] = lambda *_: False
+        """Puts off a request that would wait so many seconds in a line that is long enough."""
+        self._shares = shares or Shares()
+        self._effects = NodeEffects(outcomes, clock, self._shares)
         self._scheduler = Scheduler(self._effects, policy)
         self.listener = Listener(self._scheduler, self._effects, self.arm, monotonic)
         self.line = Line(self._scheduler, outcomes, monotonic)
@@ -151,8 +156,12 @@ class Service:
             shape=shape_of(settings, size),
             attempt=1 + request.retries,
         )
-        position = self._scheduler.waits.position(work, now) if request.tell else None
-        if self._scheduler.submit(work, now) and position:
+        full = self._shares.is_full(work)
+        position = self._scheduler.waits.position(work, now) if request.tell or full else None
+        if full and position and self.overflow(request, position.wait_s or 0.0):
+            return
+        self._shares.enter(work)
+        if self._scheduler.submit(work, now) and position and request.tell:
             self.line.accepted(work, position)
 
     def refuse(self, request: Incoming, error: RequestError) -> None:
@@ -218,6 +227,8 @@ class Service:
         for work in [each for each in self._awaited if each.partition in partitions]:
             self._awaited.close(work)
         dropped = self._scheduler.drop(partitions, self._now(), started=started)
+        for work in dropped:
+            self._shares.leave(work)
         self.arm()
         return [cast("Incoming", work.meta).record for work in dropped]
 

@@ -1,7 +1,6 @@
 """Bytes to messages and back: Avro of the pinned schemas, single-object or Confluent's framing."""
 
 from modelmora.wire.codec import (
-    content_digest,
     decode_batch,
     decode_control,
     decode_event,
@@ -28,6 +27,7 @@ from modelmora.wire.codec import (
     readable_head,
     readable_request_id,
 )
+from modelmora.wire.digest import content_digest
 from modelmora.wire.framing import Framing, id_of, is_framed
 from modelmora.wire.ids import (
     MOST_RUNS,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
-from hashlib import blake2b
 from io import BytesIO
 from typing import Any, TypeVar, cast
 
@@ -26,7 +24,6 @@ from modelmora.messages import (
     JobRecord,
     LifecycleEvent,
     MetricSample,
-    ObjectRef,
     Parameter,
     ProgressEvent,
     ProgressStage,
@@ -249,30 +246,9 @@ def readable_head(value: bytes | None) -> RequestHead | None:
     return RequestHead(**datum | {"parameters": _parameters(datum["parameters"])})
 
 
-def content_digest(principal: str, head: RequestHead, value: bytes) -> str:
-    """What of whom is asked, as 32 hexadecimal digits of BLAKE2b (RFC 7693).
-
-    `value` is in single-object encoding, `head` what was decoded of it. The id, the time allowed
-    and whether progress is told do not count, nor where an object lies and for how long. Writers
-    that cut arrays into blocks must always cut them alike.
-    """
-    what = (principal, head.model, head.task, sorted(head.parameters.items()))
-    told = blake2b(repr(what).encode(), digest_size=16)
-    if value[:HEADER] == REQUEST_HEADER and b"://" not in value:
-        told.update(memoryview(value)[head.inputs_at :])
-    else:
-        told.update(_plain_inputs(value, head.inputs_at))
-    return told.hexdigest()
-
-
-def _plain_inputs(value: bytes, start: int) -> bytes:
-    """The inputs as the current schema has them, references by what they refer to."""
-    try:
-        inputs = decode_request(value).inputs
-    except Undecodable:  # their child will say so
-        return value[start:]
-    same = [replace(i, uri="", expires_at=0) if isinstance(i, ObjectRef) else i for i in inputs]
-    return _write(b"", _INPUTS, {"inputs": plain_contents(same)})
+def encode_inputs(inputs: Sequence[Content]) -> bytes:
+    """The Avro array of an InferenceRequest."""
+    return _write(b"", _INPUTS, {"inputs": plain_contents(inputs)})
 
 
 def encode_outputs(outputs: Sequence[Content]) -> bytes:

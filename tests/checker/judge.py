@@ -2,10 +2,12 @@
 
 1. Every id of the file has an outcome, and every record that carries it has exactly one distinct
    outcome: equal id, run, status and code for one source (I1). A replay is a run of its own: no two
-   records are the same run of an id above the first.
+   records are the same run of an id above the first. An id asked again after it ended without
+   being judged is its next run too.
 2. A record without a readable id has a dead letter, all of one code (I1).
 3. A failure that must be dead-lettered is, but for what a gateway's caller was told of its own
-   content, and every dead letter has the record's very bytes.
+   content and for an id that was asked twice, of which one record is; every dead letter has the
+   record's very bytes.
 4. No sample's committed offset passes a request that had no outcome in the log then (I2), unless
    it was handed on: then that holds for the record which did that.
 5. Every repeated outcome has its crash, see `repeats.py` (I3); exactly once, there are none.
@@ -64,6 +66,18 @@ TOLD = DEAD_LETTERED - {
 # What the gateway says of a request that it did not write, or does not know to be written.
 DOOR = frozenset(("busy", "stopping", "broker_unreachable", "no_node"))
 EXPIRED = "expired"
+UNJUDGED = frozenset(
+    (
+        "busy",
+        "starting",
+        "stopping",
+        "model_unavailable",
+        "cannot_be_served",
+        EXPIRED,
+        "cancelled",
+        "stopped",
+    )
+)
 # The gateway ends a caller's wait by itself; it cannot know of what was appended only now.
 OVER = frozenset((EXPIRED, "cancelled"))
 # An outcome in a transaction is there to be read when no older one is open before it: a frozen
@@ -177,6 +191,10 @@ def _missing(evidence: Evidence, index: _Index) -> Iterator[Violation]:
 
 def _distinct(index: _Index) -> Iterator[Violation]:
     """Check 1: one distinct outcome per record, and none without a record."""
+    unjudged: dict[str, set[int]] = defaultdict(set)
+    for outcome in (each for found in index.outcomes.values() for each in found):
+        if outcome.code in UNJUDGED:
+            unjudged[outcome.request_id].add(outcome.run)
     for source, found in index.outcomes.items():
         kinds = {(o.request_id, o.run, o.status, o.code) for o in found}
         if len(kinds) > 1:
@@ -185,7 +203,11 @@ def _distinct(index: _Index) -> Iterator[Violation]:
         request = index.requests.get(source)
         if request is None:
             yield Violation("stray", f"{found[0].request_id} ended, of no record at {source}")
-        elif any((o.request_id, o.run) != (request.request_id, request.run) for o in found):
+        elif any(
+            (o.request_id, o.run) != (request.request_id, request.run)
+            and (o.request_id != request.request_id or o.run - 1 not in unjudged[o.request_id])
+            for o in found
+        ):
             what = f"{request.request_id!r}, run {request.run}"
             yield Violation("stray", f"{source} is {what}, its outcome is not")
     for request_id, records in index.by_id.items():
@@ -212,8 +234,9 @@ def _dead_letters(evidence: Evidence, index: _Index) -> Iterator[Violation]:
         if request and not request.request_id and len(codes) > 1:
             yield Violation("contradicting", f"{source} is dead-lettered as {' and '.join(codes)}")
     for source, found in index.outcomes.items():
-        codes = sorted({letter.code for letter in index.letters.get(source, ())})
         request = index.requests.get(source)
+        twins = {source, *(r.place for r in index.by_id.get(found[0].request_id, ()))}
+        codes = sorted({letter.code for each in twins for letter in index.letters.get(each, ())})
         needed = DEAD_LETTERED - TOLD if request and request.told else DEAD_LETTERED
         for code in sorted({o.code for o in found} & needed):
             if code not in codes:

@@ -270,8 +270,9 @@ def as_outcome(record: Record) -> Outcome:
 
 
 def is_note(record: Record) -> bool:
-    """Whether a record of `dead-letters` is no letter, but says that one was replayed."""
-    return "modelmora-replay-of" in record.headers and "modelmora-error-code" not in record.headers
+    """Whether a record of `dead-letters` is no letter, but says what became of one."""
+    notes = {"modelmora-replay-of", "modelmora-purge-of"}
+    return bool(notes & record.headers.keys()) and "modelmora-error-code" not in record.headers
 
 
 def as_dead_letter(record: Record) -> DeadLetter:

@@ -59,14 +59,16 @@ class Yard:
         return verdict
 
     def members(self) -> dict[str, set[tuple[str, int]]]:
-        """What each node owns, by its name; empty while that changes."""
+        """Which lane partitions each node owns, by its name; empty while that changes."""
         client = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
         group = client.describe_consumer_groups([self.group])[self.group].result(30)
         if group.state.name != "STABLE":
             return {}
         return {
             member.client_id: {
-                (tp.topic, tp.partition) for tp in member.assignment.topic_partitions
+                (tp.topic, tp.partition)
+                for tp in member.assignment.topic_partitions
+                if ".requests." in tp.topic
             }
             for member in group.members
         }

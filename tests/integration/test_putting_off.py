@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from modelmora.broker import EmbeddedBroker
@@ -16,7 +17,7 @@ from modelmora.errors import Code
 from modelmora.messages import InferenceResult, Status
 from tests.checker import Delivery, gather, judge, read_ids
 from tests.checker.reading import Record, read_records
-from tests.foreign import Foreign, draft
+from tests.foreign import Draft, Foreign, draft
 from tests.hasty import HastyNode
 from tests.nodes import SESSION_S, Observer, frozen
 from tests.programs import eventually
@@ -35,6 +36,7 @@ class Yard:
         self.mood.touch()
         self.models = [
             {"name": "echo", "task": "echo", "source": "builtin:echo"},
+            {"name": "sleep", "task": "sleep", "source": "builtin:sleep"},
             {
                 "name": "moody",
                 "task": "echo",
@@ -72,7 +74,7 @@ class Yard:
 
     def judged(self, delivery: Delivery = Delivery.AT_LEAST_ONCE) -> dict[str, int]:
         """The counts of a verdict that finds nothing."""
-        expected = read_ids(self.ids)
+        expected = read_ids(self.ids) if self.ids.exists() else ()
         found = judge(gather(self.servers, self.group, self.namespace, expected, delivery=delivery))
         assert found.violations == ()
         return found.counts
@@ -138,6 +140,29 @@ def test_a_kill_between_putting_off_and_the_commit_gives_one_outcome(
         assert codes(seen.answers(yard.send(5))) == {None}
         assert node.stop() == 0
     assert yard.judged(delivery)["repeated"] == 0
+
+
+def test_a_long_line_does_not_hold_up_others_on_its_partition(yard: Yard) -> None:
+    producer = Producer({"bootstrap.servers": yard.servers, "log_level": 0})
+
+    def send(*drafts: Draft) -> list[str]:
+        for each in drafts:
+            producer.produce(f"{yard.namespace}.requests.normal", each.value, each.key, 0)
+        assert producer.flush(60) == 0
+        return [each.request_id for each in drafts]
+
+    settings: dict[str, object] = {"LIMITS__PARTITION_REQUESTS": 12, "LIMITS__GROUP_REQUESTS": 1}
+    with yard.node("n1", **settings) as node, watched(yard) as seen:
+        seen.answers(send(draft("sleep", ["first"], {"ms": 700.0}), draft("echo", ["first"])))
+        line = send(*(draft("sleep", [f"{number}"], {"ms": 700.0}) for number in range(16)))
+        (other,) = send(draft("echo", ["behind"]))
+        seen.answers([other])
+        assert len(seen.results.keys() & set(line)) < 8, "it would have waited for these"
+        assert codes(seen.answers(line)) == {None}
+        assert yard.put_off(SOON, LATER)
+        assert {each.attempt for each in seen.answers(line)} == {1}
+        assert node.stop() == 0
+    assert yard.judged()["repeated"] == 0
 
 
 @pytest.mark.faults

@@ -157,7 +157,7 @@ def test_a_gateway_is_killed_with_callers_and_jobs_open(
         assert [each.result().request_id for each in waiting] == callers
         assert [job.wait(CAP_S).state for job in jobs] == ["completed"] * len(jobs)
         assert jobs[-1].result().request_id == jobs[-1].id
-    station.seen.answers([*callers, *(job.id for job in jobs)])  # one outcome each: none ran twice
+    station.seen.ended_once([*callers, *(job.id for job in jobs)])
     gateways[0].start().wait_ready()
 
 
@@ -182,7 +182,7 @@ def test_a_frozen_gateway_holds_nobody_up(
         told += [each for each in rest if isinstance(each, Text)]
     assert isinstance(answer, Answer)
     assert "".join(each.text for each in told) == answer.outputs[0]
-    station.seen.answers([answer.request_id, *callers])
+    station.seen.ended_once([answer.request_id, *callers])
 
 
 def test_an_id_under_way_is_no_job_of_somebody_else(
@@ -201,3 +201,38 @@ def test_an_id_under_way_is_no_job_of_somebody_else(
             assert (taken.status_code, taken.json()["code"]) == (409, "id_reused")
             assert at.delete(f"/jobs/{request_id}").status_code == 404
         assert waiting.result().status_code == 200
+
+
+def test_who_has_hung_up_may_ask_again(
+    station: Station, gateways: Pair, keys: dict[str, str], client: Opened
+) -> None:
+    one, two = (client(gateway, keys["alice"]) for gateway in gateways)
+    body = {"inputs": ["x"], "parameters": {"words": 400, "ms": 5}}
+    for again in (one, two):
+        request_id = new_request_id(PARTITIONS)
+        named = {"x-request-id": request_id}
+        with pytest.raises(httpx.ReadTimeout):
+            one.post("/infer/single", json=body, headers=named, timeout=0.5)
+        answer = again.post("/infer/single", json=body, headers=named)
+        assert answer.status_code == 200, answer.text
+        for at in (one, two):
+            assert at.post("/infer/single", json=body, headers=named).json() == answer.json()
+        other = {"inputs": ["y"]}
+        bob = client(gateways[0], keys["bob"])
+        for at, asked in ((one, other), (two, other), (bob, body)):
+            taken = at.post("/infer/single", json=asked, headers=named)
+            assert (taken.status_code, taken.json()["code"]) == (409, "id_reused")
+
+
+def test_two_gateways_asked_at_once_run_it_once(
+    station: Station, gateways: Pair, keys: dict[str, str], client: Opened
+) -> None:
+    callers = [client(gateway, keys["alice"]) for gateway in gateways]
+    key = {"idempotency-key": new_request_id()}
+    body = {"inputs": ["x"], "parameters": {"words": 20, "ms": 5}}
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(at.post, "/infer/single", json=body, headers=key) for at in callers]
+        answers = [each.result() for each in asked]
+    assert [each.status_code for each in answers] == [200, 200], [each.text for each in answers]
+    assert answers[0].json() == answers[1].json()
+    station.seen.ended_once([answers[0].json()["request_id"]])

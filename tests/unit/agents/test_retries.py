@@ -9,7 +9,8 @@ import pytest
 from modelmora.agents.retries import SPARE, TRANSIENT, Budget, Retries, tier_for
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.topics import Topic
-from modelmora.messages import Lane
+from modelmora.messages import Lane, Timings
+from modelmora.scheduling import ModelKey
 from modelmora.serving import BrokerClock, HandedOn, Incoming
 from modelmora.settings import Limits, Settings
 from modelmora.testing.fakes import UNIX_MS, FakeRecord, FakeTime, incoming
@@ -39,6 +40,16 @@ class Desk:
     ) -> None:
         self.written.append((to, told))
         self.otherwise.append(otherwise)
+
+    def failed(
+        self,
+        request: Incoming,
+        model: ModelKey,
+        error: RequestError,
+        timings: Timings,
+        attempt: int,
+    ) -> None:
+        self.ended.append(error)
 
     def fail(self, request: Incoming, code: Code = Code.MODEL_UNAVAILABLE) -> None:
         self.retries(request, RequestError(code, "not now"), self.ended.append)
@@ -153,3 +164,26 @@ def test_beyond_the_budget_requests_end_with_their_failure() -> None:
     for _ in range(12):
         desk.fail(came())
     assert (len(desk.written), desk.codes) == (10, [Code.MODEL_UNAVAILABLE] * 2)
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "timeout_ms", "topic"),
+    [
+        (29.0, None, None),
+        (30.0, None, "modelmora.retry.30s"),
+        (299.0, None, "modelmora.retry.30s"),
+        (300.0, None, "modelmora.retry.5m"),
+        (300.0, 2 * MINUTE, "modelmora.retry.30s"),
+        (300.0, 30_000, None),
+        (0.0, None, None),
+    ],
+)
+def test_a_long_line_is_put_off_for_no_longer_than_it_takes(
+    wait_s: float, timeout_ms: int | None, topic: str | None
+) -> None:
+    desk = Desk()
+    assert desk.retries.overflow(came(1, timeout_ms), wait_s) is bool(topic)
+    assert desk.written == ([((topic, 3), HandedOn(0, 5, 7, UNIX_MS, LANE, 1))] if topic else [])
+    for otherwise in desk.otherwise:
+        otherwise()
+        assert desk.codes == [Code.BUSY]

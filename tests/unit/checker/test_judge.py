@@ -347,3 +347,23 @@ def test_a_place_from_where_it_was_put_off_again_may_be_passed() -> None:
     assert judge(evidence).violations == ()
     (found,) = judge(replace(evidence, requests=(first, one))).violations
     assert found.kind == "commit"
+
+
+@pytest.mark.parametrize(("code", "kinds"), [("cancelled", []), ("worker_crash", ["stray"])])
+def test_what_was_not_judged_may_be_run_anew(code: str, kinds: list[str]) -> None:
+    first, second = _request(0, "good"), _request(1, "good")
+    letter = _letter(0, first, code)
+    ended = replace(_outcome(0, "good", 0), status="FAILED", code=code)
+    anew = replace(_outcome(1, "good", 1), run=2)
+    evidence = Evidence((_expected(first),), (first, second), (ended, anew), (letter,))
+    assert _kinds(evidence) == kinds
+
+
+def test_of_two_records_that_failed_alike_one_leaves_a_letter() -> None:
+    first, second = _request(0, "bad"), _request(1, "bad")
+    failed = replace(_outcome(0, "bad", 0), status="FAILED", code="worker_crash")
+    again = replace(failed, at=_outcome(1, "bad", 1).at, source=second.place)
+    letters = (_letter(0, first, "worker_crash"),)
+    evidence = Evidence((_expected(first),), (first, second), (failed, again), letters)
+    assert _kinds(evidence) == []
+    assert _kinds(replace(evidence, dead_letters=())) == ["unlettered"] * 2

@@ -62,6 +62,8 @@ class Turns:
         for work in group:
             lowest = min(self.tags[one.principal] for one in left)
             assert self.tags[work.principal] <= lowest + CLOSE, "out of turn in the group"
+            ahead = self.tags[work.principal] - start
+            assert ahead <= max(self.most, total) + CLOSE, "it rides in another's turn"
             own = [one.order for one in left if one.principal == work.principal]
             assert work.order == min(own), "arrival order of one principal"
             left.remove(work)

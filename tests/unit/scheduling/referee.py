@@ -65,7 +65,7 @@ class Referee:
         if not there:
             self.began[queue] = self.now
             self.turns[queue] = Turns()
-        if work.principal not in {one.principal for one in there if one not in self.back}:
+        if self.turns[queue].exact and work.principal not in {one.principal for one in there}:
             self.turns[queue].comes(work.principal, there)
         waiting.append(work)
 

@@ -150,6 +150,45 @@ def test_the_model_for_which_most_waits_is_loaded_first() -> None:
     assert world.loads == [A, C]
 
 
+def test_in_one_lane_loads_are_shared_among_principals() -> None:
+    """`many` has a hundred requests for each of six models, `one` one for a seventh."""
+    world = World(ONE)
+    world.serve(A)
+    world.send(A, principal="many")
+    keys = [*((name, "1") for name in "uvwxyz"), B]
+    for key in keys:
+        world.scheduler.add_model(spec(key), world.now)
+    for key in keys[:-1]:
+        for _ in range(100):
+            world.send(key, principal="many")
+    world.send(B, principal="one")
+    while B not in world.loads:
+        key = world.loads[-1]
+        world.drain()
+        world.exit(key)
+        world.loaded(world.loads[-1])
+    assert len(world.loads) <= 6, "after four for the other"
+
+
+def test_requests_of_one_model_run_together_and_those_of_the_next_after_them() -> None:
+    """AABBCC, not ABCABC."""
+    world = World(ONE)
+    world.serve(A)
+    for key in (B, C):
+        world.scheduler.add_model(spec(key), world.now)
+    for _ in range(4):
+        for key in (A, B, C):
+            world.send(key)
+    while len(world.loads) < 3:
+        key = world.loads[-1]
+        world.drain()
+        world.exit(key)
+        world.loaded(world.loads[-1])
+    world.drain()
+    assert world.loads == [A, B, C]
+    assert len(world.outcomes) == 12
+
+
 def test_room_that_is_being_made_for_one_is_not_taken_by_another() -> None:
     world = World(ONE)
     world.serve(A)

@@ -164,6 +164,15 @@ def test_who_leaves_and_comes_back_has_had_what_it_had() -> None:
     assert (one.tag, other.tag, clock.now) == (100, 0, 50)
 
 
+def test_the_clock_runs_no_further_than_the_one_that_was_served() -> None:
+    clock = Clock()
+    clock.reach(50)
+    clock.served(20, 10, waiting=1)
+    assert clock.now == 50
+    clock.served(45, 10, waiting=1)
+    assert clock.now == 55
+
+
 def test_credit_is_used_before_the_tag_rises_again() -> None:
     account = Account("one", Clock())
     account.charge(10)

@@ -8,6 +8,7 @@ from modelmora.engines.catalog import entry_for
 from modelmora.engines.entries import EngineEntry
 from modelmora.scheduling import ModelSpec, Policy
 from modelmora.serving import BrokerClock, Service
+from modelmora.serving.shares import Shares
 from modelmora.testing.fakes import (
     UNIX_MS,
     FakeOutcomes,
@@ -33,11 +34,12 @@ class Hall:
     outcomes: FakeOutcomes = field(default_factory=FakeOutcomes)
     workers: FakeWorkers = field(default_factory=FakeWorkers)
     time: FakeTime = field(default_factory=FakeTime)
+    shares: Shares = field(default_factory=Shares)
 
     def __post_init__(self) -> None:
         self.clock = BrokerClock(self.time)
         self.clock.acknowledged(UNIX_MS, ("results", 0))
-        self.service = Service(self.outcomes, self.clock, Policy(), 60_000, self.time)
+        self.service = Service(self.outcomes, self.clock, Policy(), 60_000, self.time, self.shares)
         self.workers.events = self.service.listener
         self.service.use(self.workers)
         self.service.serve([model("echo"), model("sleep")])

@@ -27,6 +27,39 @@ async def test_a_cancel_of_before_a_replay_is_not_for_it(hall: Hall) -> None:
     assert hall.told == [("failed", "r2", "cancelled")]
 
 
+async def test_a_cancel_is_for_what_was_asked_before_it(hall: Hall) -> None:
+    hall.service.cancel("r1", Cancel(UNIX_MS - 1))
+    hall.service.accept(incoming("r1"))
+    assert hall.told == [], "it was asked again"
+    hall.service.cancel("r1", Cancel(UNIX_MS))
+    assert hall.told == [("failed", "r1", "cancelled")]
+
+
+@pytest.mark.parametrize(
+    ("cancel", "hits"),
+    [
+        (Cancel(UNIX_MS, "alice", "g1"), True),
+        (Cancel(UNIX_MS, "alice"), True),
+        (Cancel(UNIX_MS, "alice", "g2"), False),
+        (Cancel(UNIX_MS, "bob", "g1"), False),
+        (Cancel(UNIX_MS, "bob"), False),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_cancel_is_for_those_of_who_gave_it(
+    hall: Hall, cancel: Cancel, hits: bool, first: bool
+) -> None:
+    request = incoming("r1")
+    request.principal, request.gateway = "alice", "g1"
+    if first:
+        hall.service.cancel("r1", cancel)
+        hall.service.cancel("r1", Cancel(UNIX_MS + 1, "carol", "g3"))
+    hall.service.accept(request)
+    if not first:
+        hall.service.cancel("r1", cancel)
+    assert bool(hall.told) == hits
+
+
 async def test_a_cancel_ends_what_waits_and_what_runs(hall: Hall) -> None:
     hall.service.accept(incoming("r1"))
     hall.service.cancel("r1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from modelmora.messages import (
     ErrorInfo,
     InferenceRequest,
     InferenceResult,
+    ObjectRef,
     RequestHead,
     ResultHead,
     Source,
@@ -178,3 +180,36 @@ def test_a_code_of_a_later_release_is_read_as_a_failure() -> None:
     )
     error = wire.decode_result(result.replace(b"busy", b"lazy")).error
     assert error == ErrorInfo(Code.INFERENCE_FAILED, "lazy: later")
+
+
+def digest(principal: str = "alice", inputs: tuple[Any, ...] = ("x",), **fields: Any) -> str:
+    request = InferenceRequest(**{"request_id": "a", "model": "m"} | fields, inputs=inputs)
+    value = wire.encode_request(request)
+    return wire.content_digest(principal, wire.decode_request_head(value), value)
+
+
+def test_the_same_content_is_the_same_however_it_is_asked() -> None:
+    same = digest(parameters={"a": 1, "b": 2})
+    assert len(same) == 32
+    assert same == digest(request_id="b", parameters={"b": 2, "a": 1}, timeout_ms=5, progress=True)
+    others = [
+        digest("bob", parameters={"a": 1, "b": 2}),
+        digest(inputs=("y",), parameters={"a": 1, "b": 2}),
+        digest(parameters={"a": 1, "b": 2.0}),
+        digest(parameters={"a": True, "b": 2}),
+        digest(model="m@1", parameters={"a": 1, "b": 2}),
+        digest(task="t", parameters={"a": 1, "b": 2}),
+        digest("alicem", model=""),
+        digest("alice", model="m"),
+        digest("", model="alicem"),
+    ]
+    assert len({same, *others}) == 10
+
+
+def test_an_object_is_the_same_wherever_it_lies() -> None:
+    one = ObjectRef("s3://a/b", "0" * 64, 3, "text/plain", 1)
+    there = replace(one, uri="s3://c/d", expires_at=2)
+    other = replace(one, sha256="1" * 64)
+    assert digest(inputs=(one, "x")) == digest(inputs=(there, "x"))
+    assert digest(inputs=(one, "x")) != digest(inputs=(other, "x"))
+    assert digest(inputs=("see https://a",)) != digest(inputs=("see https://b",))
