@@ -101,6 +101,12 @@ class HandOn:
         self.count = 0
         """How many were handed on."""
 
+    def is_elsewhere(self, model: str) -> bool:
+        """Whether another node that runs serves name@version."""
+        return any(
+            each.node != self._node and model in each.serves for each in self._leases.living()
+        )
+
     def __call__(self, request: Incoming, unknown: RequestError) -> RequestError | None:
         """Hand the request on; why it is to be refused here where that cannot be."""
         hops = request.handed_on.hops if request.handed_on else 0

@@ -23,7 +23,7 @@ from modelmora.wire import SKEW_MS, encode_outputs, time_of
 
 log = structlog.get_logger(__name__)
 MOST_HEARD = 100_000
-RETRY_S = (0.2, 1.0)
+RETRY_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 MOST_TOLD = 16 << 20
 """Bytes of outcomes told again that may be on their way to the broker."""
 _BREATH = 250
@@ -90,6 +90,9 @@ class _Family:
     waiting: deque[Incoming]
     since_ms: int = 0
     """From when on (Unix ms) an outcome is looked for."""
+    ended: bool = False
+    """Whether one of the id has ended here: its outcome may not be readable yet, for brokers
+    acknowledge a transaction before its records are."""
 
 
 class Twins:
@@ -169,6 +172,7 @@ class Twins:
         if request.asked_since is not None:
             made_ms = max(request.asked_since, made_ms or 0)
         heard_ms = self._heard.get(request_id)
+        ended = heard_ms is not None
         if heard_ms is None:
             self._hear(request_id, asked_ms)
             known_ms = max(self._known_of(record).since_ms, self._floor_ms)
@@ -178,7 +182,7 @@ class Twins:
                 return False
             heard_ms = made_ms
         # (4)
-        self._open[request_id] = family = _Family(deque([request]), heard_ms - SKEW_MS)
+        self._open[request_id] = family = _Family(deque([request]), heard_ms - SKEW_MS, ended)
         self._start(request_id, family)
         return True
 
@@ -241,7 +245,7 @@ class Twins:
     def _go_on(self, request_id: str, *, ended: bool) -> None:
         family = self._open[request_id]
         if family and family.waiting:
-            family.since_ms = self._heard.get(request_id, 0) - SKEW_MS
+            family.since_ms, family.ended = self._heard.get(request_id, 0) - SKEW_MS, ended
             self._start(request_id, family)
             return
         del self._open[request_id]
@@ -255,7 +259,7 @@ class Twins:
 
     async def _settle(self, request_id: str, family: _Family) -> None:
         """Find out how the id has ended, and tell those who wait, until one of them is to run."""
-        stored = await self._find(request_id, family.since_ms)
+        stored = await self._find(request_id, family)
         outputs = encode_outputs(stored.result.outputs) if stored else b""
         for number in count(1):
             if not family.waiting:
@@ -287,10 +291,12 @@ class Twins:
         self._teller.repeated(request, replace(stored.result.head, source=request.source), outputs)
         return True
 
-    async def _find(self, request_id: str, since_ms: int) -> Outcome | None:
+    async def _find(self, request_id: str, family: _Family) -> Outcome | None:
         for pause_s in (*RETRY_S, None):
             try:
-                return await self._finder.find(request_id, since_ms)
+                found = await self._finder.find(request_id, family.since_ms)
+                if found or not family.ended:
+                    return found
             except LookBackFailed as error:
                 log.warning("an id could not be looked up", reason=str(error))
             except Exception:

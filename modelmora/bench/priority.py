@@ -37,6 +37,7 @@ IDLE_CALLS = 100
 SLEEP_MS = 5.0
 GROUP = Limits().group_requests
 WORKS = 100_000
+PRINCIPALS = 100
 ROUNDS = 3
 SPEC = ModelSpec("bench", "1", "bench", "none", "", 0, needs_cores=False)
 
@@ -129,16 +130,18 @@ def _p99(values: Sequence[float]) -> float:
 def queue(scale: float) -> list[Figure]:
     """Appending to a model's queue and grouping, beside asyncio's PriorityQueue put and get."""
     count = int(WORKS * scale)
-    ours, theirs, whole = [], [], []
+    ours, theirs, whole, shared = [], [], [], []
     for _ in range(max(1, int(ROUNDS * scale))):
         works = _works(count)
         ours.append(_timed(partial(_append_and_take, works)))
         theirs.append(_timed(partial(_priority_queue, works)))
         whole.append(_timed(partial(_schedule, works)))
+        shared.append(_timed(partial(_schedule, _works(count, PRINCIPALS))))
     rates = {
         "queue /s": count / median(ours),
         "asyncio /s": count / median(theirs),
         "whole life /s": count / median(whole),
+        "of 100 principals /s": count / median(shared),
     }
     return [
         Figure(
@@ -159,12 +162,15 @@ def _timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _works(count: int) -> list[Work]:
+def _works(count: int, principals: int = 1) -> list[Work]:
     chosen = random.Random(1)
-    return [
+    works = [
         Work(str(n), SPEC.key, Lane(chosen.randrange(4)), (), 200, 0.0, None, b"", n, ("t", 0))
         for n in range(count)
     ]
+    for work in works:
+        work.principal = str(chosen.randrange(principals))
+    return works
 
 
 def _append_and_take(works: Sequence[Work]) -> int:

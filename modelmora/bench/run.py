@@ -13,6 +13,7 @@ from modelmora.bench.chat import chats
 from modelmora.bench.cold import cold_starts
 from modelmora.bench.embedding import embeddings
 from modelmora.bench.forms import onnx_forms
+from modelmora.bench.honest import estimates
 from modelmora.bench.latency import latencies
 from modelmora.bench.life import base_memory, swap, unloads
 from modelmora.bench.once import exactly_once
@@ -36,6 +37,7 @@ ONLY = (
     "simulate",
     "swap",
     "once",
+    "estimate",
     "echo",
     "latency",
     "embed",
@@ -83,6 +85,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "swap": swaps,
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),
+        "estimate": lambda: estimates(scale),
         "cold": lambda: cold_starts(scale),
         "text": lambda: texts(scale),
         "stream": lambda: streams(scale),

@@ -95,7 +95,7 @@ class Bridge:
         self._orders = Orders(settings, self._pulse, self._publisher, schemas)
         self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
         self.registrar = self._directory.registrar(self._publisher.send, self.gateway_id)
-        self._writer = Writer(settings, self._publisher, self._pulse)
+        self._writer = Writer(settings, self._publisher, self._pulse, self._room.busy)
         self._asking = Asking(settings, self.gateway_id, self._room, self._replies, self._writer)
         self._desk = Desk(
             self._topics[Topic.JOBS],
@@ -269,7 +269,7 @@ class Bridge:
         except RequestError as error:
             raise Refusal(error.code, error.message) from None
         if self._publisher.backlog_of(self._lanes) >= self._settings.limits.gateway_waiting:
-            raise Refusal(Code.BUSY, "too many requests are being written; try again later")
+            raise self._room.busy("too many requests are being written")
 
     def _broker_fault(self) -> str | None:
         if not (self._pulse.alive and self._publisher.connected):

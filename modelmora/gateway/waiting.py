@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from modelmora.errors import Code
@@ -12,6 +15,8 @@ from modelmora.messages import InferenceResult, ProgressEvent, leaves_as_it_was
 from modelmora.web.problems import DoorCode
 
 End = InferenceResult | Refusal
+_REMEMBERED = 32
+_SOONEST_S, _LATEST_S = 0.1, 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -104,11 +109,38 @@ def overdue(waiting: Waiting, known: bool) -> Refusal:
     return Refusal(Code.EXPIRED, message, request_id=waiting.request_id)
 
 
+class Pace:
+    """When a place will be free, by how often somebody has left: the latest 32 times."""
+
+    def __init__(self) -> None:
+        self._left: deque[float] = deque(maxlen=_REMEMBERED)
+        self._refused = 0
+
+    def leave(self, now: float) -> None:
+        """Somebody leaves (monotonic s)."""
+        self._left.append(now)
+        self._refused = 0
+
+    def refuse(self, now: float) -> int | None:
+        """In how many ms one more who is refused finds a place, behind those refused before.
+
+        None before two have left. That nobody has left for a while counts too.
+        """
+        self._refused += 1
+        if len(self._left) < 2:
+            return None
+        first, last = self._left[0], self._left[-1]
+        gap_s = max((last - first) / (len(self._left) - 1), now - last)
+        return round(1000 * min(max(self._refused * gap_s, _SOONEST_S), _LATEST_S))
+
+
 class WaitingRoom:
     """All requests under way, at most `limit`; the first end of one is kept."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
+        self._now = monotonic
+        self._pace = Pace()
         self._by_id: dict[bytes, Waiting] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -133,12 +165,15 @@ class WaitingRoom:
                 raise taken(request_id)
             return waiting, False
         if len(self._by_id) >= self._limit:
-            raise Refusal(
-                Code.BUSY, f"{self._limit} requests are waiting here; try again a little later"
-            )
+            raise self.busy(f"{self._limit} requests are waiting here")
         waiting = self._by_id[key] = Waiting(request_id, principal, content=content)
         self._empty.clear()
         return waiting, True
+
+    def busy(self, why: str) -> Refusal:
+        """There is no room now; when there will be is an estimate."""
+        wait_ms = self._pace.refuse(self._now())
+        return Refusal(Code.BUSY, f"{why}; try again a little later", retry_after_ms=wait_ms)
 
     def settle(self, waiting: Waiting, end: End) -> None:
         """Tell every caller how it ended; later ends of the same request are ignored."""
@@ -167,6 +202,7 @@ class WaitingRoom:
 
     def _close(self, waiting: Waiting) -> None:
         waiting.settled = True
+        self._pace.leave(self._now())
         if waiting.unacknowledged:
             waiting.unacknowledged.cancel()
         if waiting.opening:

@@ -25,7 +25,14 @@ SMALL = 1 << 16  # bytes of a request for which there is room when large ones fi
 class Writer:
     """Requests and commands on their way to the broker; all content held here is counted."""
 
-    def __init__(self, settings: Settings, publisher: Publisher, pulse: Pulse) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        publisher: Publisher,
+        pulse: Pulse,
+        busy: Callable[[str], Refusal],
+    ) -> None:
+        self._busy = busy
         self._limit = settings.limits.gateway_bytes
         self._control = Topic.CONTROL.full(settings.namespace)
         self._publisher = publisher
@@ -38,7 +45,7 @@ class Writer:
         """Count `size` more bytes of content as held here, `to` by the request; raises Refusal."""
         limit = self._limit
         if self.held + size > (limit * 3 // 4 if max(size, to) > SMALL else limit):
-            raise Refusal(Code.BUSY, "too many bytes of requests are held here; try again later")
+            raise self._busy("too many bytes of requests are held here")
         self.held += size
 
     def release(self, size: int) -> None:

@@ -11,12 +11,11 @@ if TYPE_CHECKING:
 def add_gauges(node: Node) -> None:
     """Have the node's metrics tell them."""
     gauge = node.metrics.gauge
-    intake, workers = node.intake, node.workers
+    intake, workers, late = node.intake, node.workers, node.service.listener
     gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
     gauge("modelmora_handed_on_total", "To other nodes.", lambda: node.hand_on.count)
     gauge("modelmora_retries_total", "Put off after a failure.", lambda: node.retries.count)
     gauge("modelmora_overflows_total", "Put off for the line.", lambda: node.retries.overflows)
-    late = node.service.listener
     gauge("modelmora_late_results_total", "Computed for nobody.", lambda: late.late_results)
     gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
     gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))

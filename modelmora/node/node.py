@@ -240,7 +240,8 @@ class Node:
         self.requests.close()
         self.service.drop(self._owned, started=False)
         if not await self.service.drain(self._owned, self.settings.timing.drain_s):
-            log.warning("started work left uncommitted, it will be run again")
+            log.warning("started work is not finished; it is answered, or left to other nodes")
+            self.service.stop(self.hand_on.is_elsewhere)
         if self.shelf:
             await self.shelf.moving.drain(self.settings.timing.drain_s)
         await self._acknowledged(self.publisher)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.strands import Preset, Strand, charge_of
+from modelmora.scheduling.strands import Preset, Strand, charged
 from modelmora.scheduling.work import Work
 
 
@@ -45,7 +45,7 @@ def take_group(first: Strand | Preset, policy: Policy) -> tuple[Work, ...]:
     start, waiting = flow.tag, flow.clock.waiting
     if len(batch.strands) == 1:
         taken = first.take(policy.group_requests, policy.group_bytes)
-        total = sum([charge_of(work) for work in taken])
+        total = charged(taken)
         flow.charge(total)
     else:
         taken, total = _take_in_turn(first, policy)
@@ -56,8 +56,8 @@ def take_group(first: Strand | Preset, policy: Policy) -> tuple[Work, ...]:
 def _take_in_turn(first: Strand, policy: Policy) -> tuple[list[Work], float]:
     taken: list[Work] = []
     size, total, start = 0, 0.0, first.flow.tag
-    most = first.flow.clock.most
-    while len(taken) < policy.group_requests and (strand := first.batch.turns.first()):
+    most, turns = first.flow.clock.most, first.batch.turns
+    while turns and len(taken) < policy.group_requests and (strand := turns.first()):
         work = strand.head()
         if taken and size + work.size > policy.group_bytes:
             break
@@ -67,7 +67,7 @@ def _take_in_turn(first: Strand, policy: Policy) -> tuple[list[Work], float]:
         strand.remove(work)
         taken.append(work)
         size += work.size
-        cost = charge_of(work)
+        cost = charged((work,))
         strand.flow.charge(cost)
         total += cost
     return taken, total

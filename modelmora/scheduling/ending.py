@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from modelmora.errors import Code
-from modelmora.scheduling.admission import outcome
+from modelmora.scheduling.admission import outcome, unloadable
 from modelmora.scheduling.book import Book
 from modelmora.scheduling.effects import Effects
 from modelmora.scheduling.model import ModelKey
@@ -26,8 +26,12 @@ class Endings:
         if self.book.next_deadline() > now:
             return
         for work in self.book.expired(now):
-            self.abandon(work, now)
-            self.fail(work, Code.EXPIRED, "its deadline has passed")
+            self.end(work, Code.EXPIRED, "its deadline has passed", now)
+
+    def end(self, work: Work, code: Code, message: str, now: float) -> None:
+        """Answer an open work, wherever it is."""
+        self.abandon(work, now)
+        self.fail(work, code, message)
 
     def abandon(self, work: Work, now: float) -> None:
         """Take an open work out of its queue or its child; the caller gives its outcome, if any."""
@@ -51,6 +55,11 @@ class Endings:
             self.book.close(work)
             model.queue.lanes[work.lane].remove(work)
             self._effects.failed(work, outcome(work, code, message, retry_after_ms))
+
+    def refuse_broken(self, model: Model) -> None:
+        """Answer all that waits for a model that only other files can mend."""
+        if why := unloadable(model):
+            self.refuse(model, Code.CANNOT_BE_SERVED, why)
 
     def give_up(self, work: Work, code: Code, message: str) -> None:
         """Answer an open work that is in no queue and no child."""

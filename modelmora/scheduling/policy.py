@@ -18,7 +18,7 @@ class Policy:
     """RAM for models."""
     gpus: tuple[Device, ...] = ()
     ageing_s: float = 120.0
-    """How long the head of a (model, lane) queue may be passed over before one group of it runs."""
+    """How long a (model, lane) queue may be passed over before one group of it runs."""
     group_requests: int = 128
     group_bytes: int = 1 * MIB
     group_wait_s: float = 0.0

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from modelmora.messages import Lane
 from modelmora.scheduling.batching import opens_at, take_group
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.strands import Batch, Flow, Preset, Strand, charge_of
+from modelmora.scheduling.strands import Batch, Flow, Preset, Strand, charged
 from modelmora.scheduling.turns import Clock, Rising
 from modelmora.scheduling.work import Work
 
@@ -61,26 +61,29 @@ class LaneQueue:
         if not self.count:
             self.passed_at = work.queued_at
         self._more(work)
-        flow = self._flows.get(work.principal)
-        if not (flow and flow.count):
-            self.first()  # so that the clock is right
         batch = self._batches.get(work.batch_key)
         strand = batch.strands.get(work.principal) if batch else None
-        if strand is not None:
+        if strand is not None and strand.flow.count:
             strand.add(work)
         else:
-            self._open(work, batch)
+            self._begin_flow(work)
 
-    def _open(self, work: Work, batch: Batch | None) -> None:
-        """A strand for it, and what is lacking to hold that."""
+    def _begin_flow(self, work: Work) -> None:
+        """A work whose principal has nothing waiting, or nothing that may share its group."""
+        self.first()  # so that the clock is right, and nothing is kept that is to be forgotten
+        batch = self._batches.get(work.batch_key)
         if batch is None:
             batch = self._batches[work.batch_key] = Batch(work.batch_key, self._close)
         known = self._flows.get(work.principal)
         flow = known or Flow(work.principal, self._clock, self._close)
-        strand = batch.strands[work.principal] = Strand(flow, batch)
+        strand = batch.strands.get(work.principal)
+        if strand is not None:
+            strand.add(work)
+            return
+        strand = Strand(flow, batch)
         strand.add(work)
         flow.strands.push(strand)
-        batch.turns.push(strand)
+        batch.add(work.principal, strand)
         if known is None:
             self._flows[work.principal] = flow
             self._turns.push(flow)
@@ -123,9 +126,9 @@ class LaneQueue:
     def settle(self, works: Sequence[Work], run_ms: float) -> None:
         """Charge these works with what they took in fact: each its part, by what was expected."""
         self.first()  # so that who is to be forgotten is
-        per_ms = run_ms / sum([charge_of(work) for work in works])
+        per_ms = run_ms / charged(works)
         for work in works:
-            expected = charge_of(work)
+            expected = charged((work,))
             work.cost = expected * per_ms
             if flow := self._flows.get(work.principal):
                 flow.charge(work.cost - expected)
@@ -140,10 +143,9 @@ class LaneQueue:
         turns = merge(*(flow.line() for flow in self._flows.values()))
         return islice(chain(back, ((batch, work) for _, _, batch, work in turns)), most)
 
-    def together(self, key: Hashable) -> int:
-        """How many wait that may share a group with a work of this key, arrived last."""
-        batch = self._batches.get(key)
-        return batch.count if batch else 0
+    def batch(self, key: Hashable) -> Batch | None:
+        """Those that wait and may share a group with a work of this key."""
+        return self._batches.get(key)
 
     def before(self, principal: str) -> int:
         """How many have their turn before one that comes now: of each other as many as its own."""
@@ -167,10 +169,10 @@ class LaneQueue:
         self.unknown += not work.cost
 
     def _less(self, works: Sequence[Work]) -> None:
-        self.count -= len(works)
-        for work in works:
-            self.cost -= work.cost
-            self.unknown -= not work.cost
+        costs = [work.cost for work in works]
+        self.count -= len(costs)
+        self.cost -= sum(costs)
+        self.unknown -= costs.count(0.0)
         if not self.count:
             self.cost = 0.0  # sums of fractions drift
             self._begin()

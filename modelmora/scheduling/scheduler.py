@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence, Set
+from collections.abc import Collection, Hashable, Sequence, Set
 from dataclasses import replace
 from itertools import count
 
 from modelmora.errors import Code, ModelMoraError, RequestError
 from modelmora.messages import Health, State
 from modelmora.records.measured import Measured
-from modelmora.scheduling.admission import admit, too_large, unloadable
+from modelmora.scheduling.admission import admit, too_large
 from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Chunk, Effects, ItemResult
 from modelmora.scheduling.ending import Endings
@@ -48,7 +48,7 @@ class Scheduler:
         """Serve this model; a changed specification lets the running child finish and leave."""
         self._ends.late(now)
         self._fleet.add(spec)
-        self._fail_broken(self._fleet.models[spec.key])
+        self._ends.refuse_broken(self._fleet.models[spec.key])
         self._advance(now)
 
     def remove_model(self, key: ModelKey, now: float) -> None:
@@ -138,8 +138,7 @@ class Scheduler:
         for work in filter(meant, self._book.find(request_id)):
             runs = work.group is not None or found is Cancelled.RUNNING
             found = Cancelled.RUNNING if runs else Cancelled.WAITING
-            self._ends.abandon(work, now)
-            self._ends.fail(work, Code.CANCELLED, "cancelled by request")
+            self._ends.end(work, Code.CANCELLED, "cancelled by request", now)
         self._advance(now)
         return found
 
@@ -159,6 +158,13 @@ class Scheduler:
             self._ends.abandon(work, now)
         self._advance(now)
         return dropped
+
+    def stop(self, spared: Collection[ModelKey], now: float) -> None:
+        """Answer what children work on, but for the spared models; it is not to be finished."""
+        self._ends.late(now)
+        begun = [each for each in self._book if each.group and each.started_at]
+        for work in (each for each in begun if each.model not in spared):
+            self._ends.end(work, Code.STOPPED, "its node was stopped before it was complete", now)
 
     def open_groups(self, partitions: Set[Hashable]) -> frozenset[int]:
         """The groups in which started work of these partitions is not answered yet."""
@@ -296,7 +302,7 @@ class Scheduler:
         if guilty or (idle and child.reason is None):
             self._strike(child.model, now)
         # (5) Removed or broken.
-        self._fail_broken(child.model)
+        self._ends.refuse_broken(child.model)
         if child.model.removed:
             self._ends.refuse(child.model, Code.UNKNOWN_MODEL, _REMOVED)
             self._fleet.forget_removed(child.model)
@@ -317,9 +323,7 @@ class Scheduler:
                 self._give_up_load(child.model, "it was not loaded in time", now)
                 self._strike(child.model, now)
             else:
-                waited_for = child.runs_for_somebody
-                reason = KillReason.RUN_TIMEOUT if waited_for else KillReason.NOBODY_WAITS
-                self._fleet.kill(child, reason)
+                self._fleet.kill(child, child.why_overdue)
         self._fleet.send_idle(now)
         self._advance(now)
 
@@ -385,11 +389,6 @@ class Scheduler:
     def _give_up_load(self, model: Model, why: str, now: float, *, broken: bool = False) -> None:
         """Answer what waits for a model that cannot be loaded, unless it has another child."""
         self._fleet.back_off(model, why, now, broken=broken)
-        self._fail_broken(model)
+        self._ends.refuse_broken(model)
         if not model.stays:
             self._ends.refuse(model, Code.MODEL_UNAVAILABLE, why, model.retry_after_ms(now))
-
-    def _fail_broken(self, model: Model) -> None:
-        """Answer what waits for a model that only other files can mend."""
-        if why := unloadable(model):
-            self._ends.refuse(model, Code.CANNOT_BE_SERVED, why)

@@ -132,6 +132,11 @@ class Replica:
         """Whether anything it works on still needs an answer."""
         return any(run.open for run in self.under_way)
 
+    @property
+    def why_overdue(self) -> KillReason:
+        """Why it is killed where it runs for too long."""
+        return KillReason.RUN_TIMEOUT if self.runs_for_somebody else KillReason.NOBODY_WAITS
+
     def load_ms_since(self, queued_at: float) -> float:
         """How much of the load a work queued at this time (monotonic s) has waited for."""
         return max(0.0, min(self.load_ms, (self.ready_at - queued_at) * 1000))

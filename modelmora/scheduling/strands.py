@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from heapq import merge
 
 from modelmora.scheduling.turns import Account, Clock, Rising
@@ -12,9 +12,9 @@ from modelmora.scheduling.work import Work
 _UNMEASURED_MS = 1.0
 
 
-def charge_of(work: Work) -> float:
-    """What its principal is charged with when it is taken (ms); all alike while nobody knows."""
-    return work.cost or _UNMEASURED_MS
+def charged(works: Sequence[Work]) -> float:
+    """What principals are charged with when these are taken (ms); all alike while nobody knows."""
+    return sum([work.cost or _UNMEASURED_MS for work in works])
 
 
 class Strand:
@@ -115,20 +115,31 @@ class Flow(Account):
         tag = self.tag
         for order, batch, work in merge(*(strand.line() for strand in self.strands)):
             yield tag, order, batch, work
-            tag += charge_of(work)
+            tag += charged((work,))
 
 
 class Batch:
-    """The strands of works that may share a group."""
+    """The strands of works that may share a group; `turns` once there was more than one."""
 
-    __slots__ = ("bytes", "count", "key", "strands", "turns")
+    __slots__ = ("_close", "bytes", "count", "key", "strands", "turns")
 
     def __init__(self, key: Hashable, close: Callable[[Strand], None]) -> None:
+        self._close = close
         self.key = key
         self.bytes = 0
         self.count = 0
         self.strands: dict[str, Strand] = {}
-        self.turns = Rising(Strand.turn, close)
+        self.turns: Rising[Strand] | None = None
+
+    def add(self, principal: str, strand: Strand) -> None:
+        """One more strand."""
+        self.strands[principal] = strand
+        if self.turns:
+            self.turns.push(strand)
+        elif len(self.strands) > 1:
+            self.turns = Rising(Strand.turn, self._close)
+            for each in self.strands.values():
+                self.turns.push(each)
 
 
 class Preset:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heapify, heapreplace
-from itertools import chain
+from itertools import chain, islice
 from math import ceil
 
 from modelmora.messages import State
@@ -13,12 +13,44 @@ from modelmora.scheduling.expected import NEVER, Comer, Seat, left_s, next_start
 from modelmora.scheduling.fleet import Fleet
 from modelmora.scheduling.model import ModelKey
 from modelmora.scheduling.policy import Policy
+from modelmora.scheduling.queue import LaneQueue
 from modelmora.scheduling.residency import Verdict
 from modelmora.scheduling.state import Model, Replica, Run, pins
+from modelmora.scheduling.strands import Batch, Preset
 from modelmora.scheduling.work import Position, Work
 
 FRONT = 256
 """So many of those that wait for one model are looked through for where they stand."""
+
+
+class Groups:
+    """When the groups of a line start, as its works are gone through in their order.
+
+    `places` is when each place is free, in seconds; a group has `most` works of one batch.
+    """
+
+    def __init__(self, places: list[float], most: int) -> None:
+        heapify(places)
+        self._places = places
+        self._most = most
+        self._groups: dict[int, tuple[float, int, int]] = {}
+
+    def start_s(self, batch: Preset | Batch, cost_s: float) -> float:
+        """When the next work of that batch starts, which takes so long; all of its group do so."""
+        start_s, missing, behind = self._groups.get(id(batch), (0.0, 0, batch.count))
+        if not missing:
+            start_s, missing = self._places[0], min(self._most, behind)
+            heapreplace(self._places, start_s + missing * cost_s)
+        self._groups[id(batch)] = start_s, missing - 1, behind - 1
+        return start_s
+
+    def next_s(self, batch: Batch | None) -> float:
+        """When one more starts, of this batch, behind all of them."""
+        if batch and (found := self._groups.get(id(batch))):
+            start_s, missing, behind = found
+            if missing or (not behind and batch.count % self._most):
+                return start_s
+        return self._places[0]
 
 
 class Waits:
@@ -29,31 +61,59 @@ class Waits:
         self._policy = policy
 
     def position(self, work: Work, now: float) -> Position:
-        """What a work that comes now is told, if it is admitted; O(batches and replicas).
+        """What a work that comes now is told, if it is admitted.
 
-        It starts beside those that it may share a group with, and behind all others of its lane
-        and of the lanes above.
+        It starts beside those whose group it joins, else behind all others of its lane and of the
+        lanes above. Where these are many, all are taken for equal.
         """
         model = self._fleet.models.get(work.model)
         if model is None:
             return Position(0, None)
         lanes = model.queue.lanes[: work.lane + 1]
-        own = lanes[-1]
-        before = own.before(work.principal)
-        ahead = count = sum(lane.count for lane in lanes[:-1]) + before
+        before = lanes[-1].before(work.principal)
+        ahead = sum(lane.count for lane in lanes[:-1]) + before
+        places = self._places_s(model, now, work)
+        wait_s = None
+        if places and (model.run_ms is not None or not ahead):
+            behind = self._behind_few if ahead <= FRONT else self._behind_many
+            wait_s = behind(model, lanes, before, work, places)
+        return Position(ahead + model.started(), wait_s, model.state is State.LOADING)
+
+    def _behind_few(
+        self,
+        model: Model,
+        lanes: Sequence[LaneQueue],
+        before: int,
+        work: Work,
+        places: list[float],
+    ) -> float:
+        groups = Groups(places, self._most(model))
+        *above, own = (lane.front(FRONT) for lane in lanes)
+        for batch, each in chain(*above, islice(own, before)):
+            groups.start_s(batch, self._cost_s(model, each) or 0.0)
+        return groups.next_s(lanes[-1].batch(work.batch_key))
+
+    def _behind_many(
+        self,
+        model: Model,
+        lanes: Sequence[LaneQueue],
+        before: int,
+        work: Work,
+        places: list[float],
+    ) -> float:
+        most, own = self._most(model), lanes[-1]
         shares = [*(1.0 for _ in lanes[:-1]), before / max(own.count, 1)]
         costs = (lane.cost + lane.unknown * (model.run_ms or 0.0) for lane in lanes)
         ms = sum(share * cost for share, cost in zip(shares, costs, strict=True))
-        if model.spec.slots is None:
-            most = self._policy.group_requests
-            beside = min(before, own.together(work.batch_key)) % most
-            ms = max(0.0, ms - beside * (model.runs.of(work.shape) or 0.0))
-            count = ceil((count - beside) / most)
-        places = self._places_s(model, now, work)
-        wait_s = None
-        if places and (model.run_ms is not None or not count):
-            wait_s = next_start_s(places, count, ms / 1000 / max(count, 1))
-        return Position(ahead + model.started(), wait_s, model.state is State.LOADING)
+        batch = own.batch(work.batch_key)
+        beside = min(before, batch.count) % most if batch else 0
+        ms = max(0.0, ms - beside * (model.runs.of(work.shape) or 0.0))
+        count = ceil((sum(lane.count for lane in lanes[:-1]) + before - beside) / most)
+        return next_start_s(places, count, ms / 1000 / max(count, 1))
+
+    def _most(self, model: Model) -> int:
+        """How many works start together at most."""
+        return 1 if model.spec.slots else self._policy.group_requests
 
     def standing(self, now: float) -> Iterator[tuple[Work, Position]]:
         """Where the first that wait for each model stand now."""
@@ -69,19 +129,13 @@ class Waits:
     def _line(self, model: Model, now: float) -> Iterator[tuple[Work, Position]]:
         """Those that wait, in the order in which they start, as their groups do."""
         places = self._places_s(model, now)
-        most = 1 if model.spec.slots else self._policy.group_requests
-        groups: dict[int, tuple[float, int, int]] = {}
+        groups = Groups(places, self._most(model)) if places else None
         fronts = (lane.front(FRONT) for lane in model.queue.lanes)
-        if places:
-            heapify(places)
         for ahead, (batch, work) in enumerate(chain.from_iterable(fronts), model.started()):
+            cost_s = self._cost_s(model, work)
             wait_s = None
-            if places and (cost_s := self._cost_s(model, work)) is not None:
-                wait_s, left, rest = groups.get(id(batch), (0.0, 0, batch.count))
-                if not left:
-                    wait_s, left = places[0], min(most, rest)
-                    heapreplace(places, wait_s + left * cost_s)
-                groups[id(batch)] = wait_s, left - 1, rest - 1
+            if groups and cost_s is not None:
+                wait_s = groups.start_s(batch, cost_s)
             yield work, Position(ahead, wait_s, model.state is State.LOADING)
 
     @staticmethod

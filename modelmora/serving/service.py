@@ -241,6 +241,14 @@ class Service:
             await asyncio.sleep(0.01)
         return True
 
+    def stop(self, is_elsewhere: Callable[[str], bool]) -> None:
+        """Answer what was started and will not be finished, unless its model is served elsewhere.
+
+        Then another node runs it again, as it will what waits: that was never begun.
+        """
+        spared = {key for key in self.catalogue.specs if is_elsewhere("@".join(key))}
+        self._scheduler.stop(spared, self._now())
+
     def close(self) -> None:
         """Load nothing any more: the workers are about to stop, and their exits bring no others."""
         self.line.close()

@@ -101,7 +101,7 @@ class Timing(Section):
         description="life of a request without its own `timeout_ms`, from the first append",
     )
     ageing_s: Span = Field(
-        120, gt=0, description="how long the head of a queue may be passed over before it runs once"
+        120, gt=0, description="how long a queue may be passed over before one group of it runs"
     )
     broker_s: Span = Field(
         15,

@@ -49,7 +49,8 @@ TIMES = {
     "unload.growth_mb_per_cycle",
     "unload.returned_share",
 }
-MEASURED_ELSEWHERE = {"chat", "cold", "rest", "simulate", "start", "stream", "text", "tokens"}
+ONCE = {"estimate": "estimate.within_half", "simulate": "simulate.error"}
+MEASURED_ELSEWHERE = {"chat", "cold", "rest", "start", "stream", "text", "tokens", *ONCE}
 RATED = {"base", "critical", "echo", "embed"}
 
 
@@ -62,12 +63,12 @@ RATED = {"base", "critical", "echo", "embed"}
         pytest.param({*ONLY} - RATED - MEASURED_ELSEWHERE, TIMES, marks=pytest.mark.faults),
         pytest.param({"cold"}, COLD, marks=pytest.mark.faults),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
-        pytest.param({"simulate"}, {"simulate.error"}, marks=pytest.mark.faults),
+        pytest.param({*ONCE}, {*ONCE.values()}, marks=pytest.mark.faults),
         pytest.param({"text"}, TEXT, marks=pytest.mark.faults),
         pytest.param({"stream"}, STREAM, marks=pytest.mark.faults),
         pytest.param({"chat", "rest", "tokens"}, DOORS, marks=pytest.mark.faults),
     ],
-    ids=["rates", "few", "times", "cold", "starts", "simulate", "text", "stream", "doors"],
+    ids=["rates", "few", "times", "cold", "starts", "once", "text", "stream", "doors"],
 )
 def test_a_quick_run_takes_every_figure(only: set[str], names: set[str], tmp_path: Path) -> None:
     output = tmp_path / "bench.json"

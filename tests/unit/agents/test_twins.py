@@ -334,6 +334,20 @@ async def test_a_broker_that_does_not_tell_holds_nobody_up_for_ever(
     assert (house.offsets, len(house.sought)) == ([0], 3)
 
 
+async def test_an_outcome_that_cannot_be_read_yet_is_waited_for(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelmora.agents.twins.RETRY_S", (0.0, 0.0))
+    first, _ = house.ask(0), house.ask(1)
+    house.twins.done(first.record)
+    await asyncio.sleep(0)
+    assert len(house.sought) == 1
+    house.stored[ID] = outcome()
+    await house.rest()
+    assert [offset for offset, _, _ in house.told] == [1]
+    assert house.offsets == [0]
+
+
 async def test_many_ids_are_forgotten_the_oldest_first(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ from modelmora.messages import (
     outcome_status,
 )
 from modelmora.settings import Settings
+from modelmora.testing.fakes import FakeTime
 from modelmora.web.problems import DoorCode
 from modelmora.web.tracing import trace_id_of, traceparent_of
 from modelmora.wire import encode_registry, new_request_id, time_of
@@ -124,7 +125,27 @@ async def test_a_full_waiting_room_is_busy() -> None:
     room.enter("a", "local")
     with pytest.raises(Refusal) as caught:
         room.enter("b", "local")
-    assert caught.value.code is Code.BUSY
+    assert (caught.value.code, caught.value.retry_after_ms) == (Code.BUSY, 1000), "nobody knows"
+
+
+async def test_who_is_refused_is_told_when_a_place_will_be_free() -> None:
+    time = FakeTime()
+    room = WaitingRoom(3, time)
+    for number in range(9):
+        waiting, _ = room.enter(f"r{number}", "local")
+        time.now += 2
+        if number < 6:
+            room.settle(waiting, Refusal(Code.CANCELLED, "gone"))
+    for wait_ms in (6000, 12_000):
+        with pytest.raises(Refusal) as caught:
+            room.enter("late", "local")
+        assert caught.value.retry_after_ms == wait_ms, "one behind the other"
+    time.now += 600
+    with pytest.raises(Refusal) as caught:
+        room.enter("late", "local")
+    assert caught.value.retry_after_ms == 60_000, "nobody leaves any more"
+    room.settle(waiting, Refusal(Code.CANCELLED, "gone"))
+    room.enter("late", "local")
 
 
 def fact(

@@ -234,3 +234,29 @@ def test_what_is_told_at_first_is_where_it_stands(sent: list[tuple[int, int]], m
     if work.group is None:
         assert position is not None
         assert position.ahead == found[work].ahead
+
+
+def test_who_joins_a_group_starts_with_it_and_not_behind_those_that_came_between() -> None:
+    world = World(Policy(group_requests=4))
+    world.serve(A)
+    world.send()
+    world.finish(run_ms=100)
+    world.send()
+    world.begin()
+    for batch in ("first", "between", "between"):
+        world.send(batch=batch)
+    joins, behind = (world.submit(batch=batch)[1] for batch in ("first", "other"))
+    assert joins is not None
+    assert behind is not None
+    assert joins.wait_s == pytest.approx(0.1)
+    assert behind.wait_s == pytest.approx(0.5)
+
+
+def test_a_line_of_thousands_has_an_estimate_too() -> None:
+    world = World(ALONE)
+    world.serve(A)
+    world.send()
+    world.finish(run_ms=100)
+    for _ in range(1000):
+        world.send()
+    assert told(world).wait_s == pytest.approx(100)

@@ -141,3 +141,31 @@ async def test_what_goes_to_another_node_while_it_is_fetched_has_no_outcome_here
     hall.time.now += 1
     hall.service.tick()
     assert hall.told == []
+
+
+async def test_what_a_stopping_node_cannot_finish_is_answered_where_nobody_else_can(
+    hall: Hall,
+) -> None:
+    for name in ("echo", "sleep"):
+        hall.service.accept(incoming(f"{name}-runs", name))
+        hall.workers.loaded()
+        hall.service.accept(incoming(f"{name}-is-prepared", name))
+        group = next(each for each in hall.workers.groups if each.model[0] == name)
+        hall.service.listener.on_started(group.replica, group.id)
+    hall.service.stop(lambda model: model == "echo@1")
+    assert hall.told == [("failed", "sleep-runs", "stopped")]
+    hall.workers.answer(2)
+    assert len(hall.told) == 1
+    assert hall.service.listener.late_results == 1
+
+
+async def test_what_waits_or_loads_when_its_node_stops_is_left_to_whoever_reads_it(
+    hall: Hall,
+) -> None:
+    hall.service.accept(incoming("loads"))
+    assert hall.service.awaits(incoming("fetches"))
+    hall.service.drop({("modelmora.requests.normal", 0)}, started=False)
+    hall.service.stop(lambda _: False)
+    hall.workers.loaded()
+    assert hall.told == []
+    assert hall.workers.groups == []

@@ -318,3 +318,15 @@ async def test_whether_memory_can_hold_a_model_is_judged_once_for_a_request(hall
         hall.service.accept(incoming("r2"))
     assert hall.told[-1] == ("failed", "r2", Code.MODEL_UNAVAILABLE)
     assert judged.call_count == 1
+
+
+async def test_a_request_of_one_principal_does_not_wait_behind_all_of_another(hall: Hall) -> None:
+    for number in range(1000):
+        request = incoming(f"many{number}", "sleep")
+        request.principal = "many"
+        hall.service.accept(request)
+    request = incoming("one", "sleep")
+    request.principal = "one"
+    hall.service.accept(request)
+    hall.workers.loaded()
+    assert "one" in [work.request_id for work in hall.workers.groups[0].works]
