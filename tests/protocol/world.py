@@ -20,7 +20,7 @@ NODES = {"a": ("echo", "rare"), "b": ("echo",)}
 STEPS = {
     "send": 12, "poll": 16, "take": 10, "work": 10, "append": 12, "acknowledge": 12, "commit": 6,
     "time": 8, "crash": 1, "freeze": 1, "wake": 2, "rebalance": 1, "lose": 1, "die": 1, "cancel": 1,
-    "replay": 1, "cut": 0.3, "remake": 0.2,
+    "replay": 1, "cut": 1, "remake": 0.4,
 }  # fmt: skip
 """What may happen, and how often of all."""
 HEAL_ROUNDS = 80
