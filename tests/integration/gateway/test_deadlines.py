@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from modelmora.broker import EmbeddedBroker
-from modelmora.gateway import replies
+from modelmora.gateway.calls import replies
 from modelmora.gateway.app import Gateway
 from modelmora.kafka.admin import Admin
 from tests.integration.gateway.responder import responding
