@@ -45,7 +45,7 @@ MODELS = json.dumps(
 
 @pytest.fixture(scope="module")
 def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    settings = {"TIMING__DRAIN_S": 1, "MEMORY__BUDGET_BYTES": 260 << 20}
+    settings = {"TIMING__DRAIN_S": 1, "MEMORY__BUDGET_BYTES": 260 << 20, "LIMITS__RETRIES": 0}
     folder = tmp_path_factory.mktemp("node")
     with running(broker.bootstrap_servers, folder, MODELS, settings) as made:
         yield made
