@@ -14,7 +14,7 @@ from modelmora.agents.stored import Outcome
 from modelmora.agents.twins import Twins
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.lookback import LookBackFailed
-from modelmora.kafka.topics import lane_topics
+from modelmora.kafka.topics import read_topics
 from modelmora.messages import (
     ErrorInfo,
     InferenceResult,
@@ -109,7 +109,7 @@ class House:
 
     def __post_init__(self) -> None:
         settings = Settings(namespace="ns")
-        self.intake = Intake(Limits(), lane_topics(settings))
+        self.intake = Intake(Limits(), read_topics(settings))
         for partition in range(2):
             self.intake.assign((TOPIC, partition), 0, 0)
         self.twins = Twins(self.intake, self, lambda: self.now_ms)
