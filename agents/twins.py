@@ -19,7 +19,7 @@ from modelmora.kafka.batches import Partition
 from modelmora.kafka.lookback import LookBackFailed
 from modelmora.messages import ResultHead
 from modelmora.serving import Incoming, Record
-from modelmora.wire import SKEW_MS, encode_outputs, time_of
+from modelmora.wire import NEAR_MS, SKEW_MS, encode_outputs, time_of
 
 log = structlog.get_logger(__name__)
 MOST_HEARD = 100_000
@@ -175,8 +175,10 @@ class Twins:
             return True
         # (3)
         asked_ms, made_ms = request.asked_ms, time_of(request_id)
-        if request.asked_since is not None:
-            made_ms = max(request.asked_since, made_ms or 0)
+        if (since_ms := request.asked_since) is not None:
+            # An older time than a near one says that its sender has found something.
+            is_near = since_ms >= asked_ms - NEAR_MS
+            made_ms = max(since_ms, made_ms or 0) if is_near else since_ms
         heard_ms, away = self._heard.get(request_id), request_id in self._away
         ended = heard_ms is not None and not away
         if heard_ms is None or (away and request.handed_on):  # else it is another
