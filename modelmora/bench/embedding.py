@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from modelmora.bench.ceiling import FIXED_TEXTS, MIXED_TEXTS
+from modelmora.bench.beside.ceiling import FIXED_TEXTS, MIXED_TEXTS
 from modelmora.bench.report import Figure, at_least
 from modelmora.bench.stage import Stage, appended_s, requests_of
 from modelmora.errors import ModelMoraError
@@ -31,7 +31,9 @@ QUIET = {
 def ceiling() -> contextlib.AbstractContextManager[Callable[[str], Any]]:
     """The model alone, with all cores."""
     threads = str(len(os.sched_getaffinity(0)))
-    return alone("modelmora.bench.ceiling", str(Package(MINILM_PACKAGE).folder(None)), threads)
+    return alone(
+        "modelmora.bench.beside.ceiling", str(Package(MINILM_PACKAGE).folder(None)), threads
+    )
 
 
 @contextlib.contextmanager

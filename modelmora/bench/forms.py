@@ -9,7 +9,7 @@ from statistics import median
 
 from confluent_kafka import Message
 
-from modelmora.bench.ceiling import FIXED_TOKENS
+from modelmora.bench.beside.ceiling import FIXED_TOKENS
 from modelmora.bench.report import Figure, at_least
 from modelmora.bench.stage import Stage, Tail, appended_s, requests_of, serving
 from modelmora.bench.text import ratio

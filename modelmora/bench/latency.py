@@ -13,7 +13,7 @@ from uuid import uuid4
 import grpc
 import orjson
 
-from modelmora.bench.peers import bare
+from modelmora.bench.beside.peers import bare
 from modelmora.bench.report import Figure, at_most
 from modelmora.bench.stage import PARTITIONS, Stage
 from modelmora.rpc.v1 import inference_pb2, inference_pb2_grpc

@@ -28,7 +28,7 @@ from modelmora.scheduling import (
     Scheduler,
     Work,
 )
-from modelmora.scheduling.queue import ModelQueue
+from modelmora.scheduling.line.queue import ModelQueue
 from modelmora.settings import Limits
 
 WAITING = 50_000

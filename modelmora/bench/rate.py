@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from uuid import uuid4
 
+from modelmora.bench.beside.peers import bare
 from modelmora.bench.cpu import parts, spent
-from modelmora.bench.peers import bare
 from modelmora.bench.report import Figure, at_least
 from modelmora.bench.stage import Stage, appended_s, requests_of
 from modelmora.wire import encode_request

@@ -8,11 +8,11 @@ from functools import partial
 from statistics import median
 from typing import Any
 
+from modelmora.bench.beside.ceiling import FIXED_TEXTS
+from modelmora.bench.beside.peers import mlserver
 from modelmora.bench.callers import rate
-from modelmora.bench.ceiling import FIXED_TEXTS
 from modelmora.bench.cpu import parts, spent
 from modelmora.bench.embedding import MODEL, alone, ceiling
-from modelmora.bench.peers import mlserver
 from modelmora.bench.rate import warm
 from modelmora.bench.report import Figure, at_least
 from modelmora.bench.stage import Stage
@@ -49,7 +49,7 @@ def _echoes(stage: Stage) -> list[Figure]:
         return found
 
     with ExitStack() as stack:
-        door = stack.enter_context(alone("modelmora.bench.door", "rest", str(len(TEXT))))
+        door = stack.enter_context(alone("modelmora.bench.beside.door", "rest", str(len(TEXT))))
         at = f"http://127.0.0.1:{door('')['port']}"
         asks: dict[str, Callable[[], float]] = {
             "modelmora": ours,

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from modelmora.bench.door import METHOD
+from modelmora.bench.beside.door import METHOD
 from modelmora.bench.embedding import alone
 from modelmora.bench.report import Figure, at_least, at_most
 from modelmora.bench.text import in_turns, ratio
@@ -37,7 +37,7 @@ OPTIONS = (("grpc.use_local_subchannel_pool", 1),)  # each client has a connecti
 def streams(scale: float) -> list[Figure]:
     """The door alone, before a hall that has its answer: neither topics nor a model are in it."""
     size = max(4, int(BYTES * scale) // CHUNK_BYTES) * CHUNK_BYTES
-    module = "modelmora.bench.door"
+    module = "modelmora.bench.beside.door"
     with alone(module, "door", str(size)) as door, alone(module, "bare", str(size)) as bare:
         at = {kind: ask("") for kind, ask in zip(KINDS, (door, bare), strict=True)}
         seen = {}

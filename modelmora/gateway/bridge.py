@@ -12,21 +12,21 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from modelmora.errors import Code, RequestError, Undecodable
-from modelmora.gateway.asking import Asking
 from modelmora.gateway.batches.following import Following
 from modelmora.gateway.batches.register import Register
-from modelmora.gateway.desk import Desk
+from modelmora.gateway.calls.asking import Asking
+from modelmora.gateway.calls.desk import Desk
+from modelmora.gateway.calls.jobs import HELD_MS, Job
+from modelmora.gateway.calls.replies import Replies
+from modelmora.gateway.calls.requests import record_of
+from modelmora.gateway.calls.waiting import WaitingRoom
+from modelmora.gateway.calls.writing import ACKNOWLEDGE_S, Writer
 from modelmora.gateway.hall import STOPPING, Ask, Heard, Wish
-from modelmora.gateway.jobs import HELD_MS, Job
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
 from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
-from modelmora.gateway.replies import Replies
-from modelmora.gateway.requests import record_of
 from modelmora.gateway.shelf import Shelf
-from modelmora.gateway.waiting import WaitingRoom
-from modelmora.gateway.writing import ACKNOWLEDGE_S, Writer
 from modelmora.kafka.background import background
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from modelmora.errors import Code
 from modelmora.gateway.batches.register import Register
 from modelmora.gateway.caller import caller
-from modelmora.gateway.jobs import Job
+from modelmora.gateway.calls.jobs import Job
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.shelf import Shelf
 from modelmora.kafka.leases import NodeLease

@@ -2,6 +2,7 @@
 
 from modelmora.scheduling.device import Device, Need, ram
 from modelmora.scheduling.effects import Chunk, Effects, ItemResult
+from modelmora.scheduling.line.work import Cancelled, Group, Position, Work
 from modelmora.scheduling.model import (
     KillReason,
     ModelKey,
@@ -13,7 +14,6 @@ from modelmora.scheduling.model import (
 from modelmora.scheduling.placement import Cause, Placement
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.scheduler import Scheduler
-from modelmora.scheduling.work import Cancelled, Group, Position, Work
 
 __all__ = [
     "Cancelled",

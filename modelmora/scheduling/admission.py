@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from modelmora.errors import Code, RequestError
 from modelmora.messages import DeviceKind
+from modelmora.scheduling.line.work import Work
 from modelmora.scheduling.state import Model
-from modelmora.scheduling.work import Work
 from modelmora.text import duration, size
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
 
-from modelmora.scheduling.work import Work
+from modelmora.scheduling.line.work import Work
 
 _STALE_ENTRIES = 1024
 

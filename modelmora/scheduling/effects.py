@@ -6,9 +6,9 @@ from typing import Protocol
 
 from modelmora.errors import RequestError
 from modelmora.messages import Health
+from modelmora.scheduling.line.work import Group, Work
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec
 from modelmora.scheduling.placement import Placement
-from modelmora.scheduling.work import Group, Work
 
 
 class ItemResult(Protocol):

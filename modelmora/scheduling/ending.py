@@ -8,9 +8,9 @@ from modelmora.errors import Code
 from modelmora.scheduling.admission import outcome, unloadable
 from modelmora.scheduling.book import Book
 from modelmora.scheduling.effects import Effects
+from modelmora.scheduling.line.work import Work
 from modelmora.scheduling.model import ModelKey
 from modelmora.scheduling.state import Model
-from modelmora.scheduling.work import Work
 
 
 class Endings:

@@ -13,13 +13,13 @@ from modelmora.scheduling.device import Need, most_of
 from modelmora.scheduling.effects import Effects
 from modelmora.scheduling.ledger import Ledger, Reserved
 from modelmora.scheduling.life import strike
+from modelmora.scheduling.line.turns import Given
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus
 from modelmora.scheduling.placement import Cause, Option, Placement
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.residency import Verdict
 from modelmora.scheduling.scaling import rescale
 from modelmora.scheduling.state import Model, Replica, Run, ewma
-from modelmora.scheduling.turns import Given
 from modelmora.text import counted
 
 _LOAD_MS = 1000.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from modelmora.errors import Code
+from modelmora.scheduling.line.work import Work
 from modelmora.scheduling.model import KillReason
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.retry import Works, examine
 from modelmora.scheduling.state import Replica
-from modelmora.scheduling.work import Work
 
 
 def recover(

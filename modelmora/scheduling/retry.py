@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelmora.scheduling.line.work import Work
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.work import Work
 
 Works = tuple[Work, ...]
 

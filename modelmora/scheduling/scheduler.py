@@ -14,12 +14,12 @@ from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Chunk, Effects, ItemResult
 from modelmora.scheduling.ending import Endings
 from modelmora.scheduling.fleet import Fleet
+from modelmora.scheduling.line.work import Cancelled, Group, Meant, Work
 from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelStatus
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.recovery import recover
 from modelmora.scheduling.state import Model, Run
 from modelmora.scheduling.waits import Waits
-from modelmora.scheduling.work import Cancelled, Group, Meant, Work
 
 _REMOVED = "its model is not served here any more"
 

@@ -11,12 +11,12 @@ from modelmora.records.measured import Measured
 from modelmora.scheduling.device import Device, Learned, Need
 from modelmora.scheduling.expected import Runs
 from modelmora.scheduling.life import Life, stays_until
+from modelmora.scheduling.line.queue import ModelQueue
+from modelmora.scheduling.line.work import Group, Work
 from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, ReplicaStatus
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.queue import ModelQueue
 from modelmora.scheduling.residency import Presence, Resident
 from modelmora.scheduling.scaling import Pressure
-from modelmora.scheduling.work import Group, Work
 
 _EWMA_WEIGHT = 0.2
 _MOMENT_S = 1e-3

@@ -11,13 +11,13 @@ from modelmora.messages import State
 from modelmora.scheduling.device import Device
 from modelmora.scheduling.expected import NEVER, Comer, Seat, left_s, next_start_s, room_in_s
 from modelmora.scheduling.fleet import Fleet
+from modelmora.scheduling.line.queue import LaneQueue
+from modelmora.scheduling.line.strands import Batch, Preset
+from modelmora.scheduling.line.work import Position, Work
 from modelmora.scheduling.model import ModelKey
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.queue import LaneQueue
 from modelmora.scheduling.residency import Verdict
 from modelmora.scheduling.state import Model, Replica, Run, pins
-from modelmora.scheduling.strands import Batch, Preset
-from modelmora.scheduling.work import Position, Work
 
 FRONT = 256
 """So many of those that wait for one model are looked through for where they stand."""

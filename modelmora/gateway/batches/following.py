@@ -6,9 +6,9 @@ import asyncio
 from contextlib import suppress
 
 from modelmora.gateway.batches.register import Register
+from modelmora.gateway.calls.writing import Writer
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.shelf import Shelf
-from modelmora.gateway.writing import Writer
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.schema_registry import Schemas

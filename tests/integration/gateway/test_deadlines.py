@@ -10,8 +10,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from modelmora.broker import EmbeddedBroker
-from modelmora.gateway import replies
 from modelmora.gateway.app import Gateway
+from modelmora.gateway.calls import replies
 from modelmora.kafka.admin import Admin
 from tests.integration.gateway.responder import responding
 from tests.integration.gateway.rig import CAP_S, running, seen, settings_for

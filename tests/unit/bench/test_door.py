@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from modelmora.bench.door import Answered
+from modelmora.bench.beside.door import Answered
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
 

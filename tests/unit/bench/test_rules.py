@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.bench.ceiling import BUDGET, arrival, single, sorted_budget, texts_of
+from modelmora.bench.beside.ceiling import BUDGET, arrival, single, sorted_budget, texts_of
 from modelmora.bench.priority import queue
 
 LENGTHS = [8, 250, 16, 128, 9, 200] * 50

@@ -10,8 +10,8 @@ from typing import Any
 from modelmora.errors import Code
 from modelmora.gateway.batches.register import Register
 from modelmora.gateway.caller import caller
+from modelmora.gateway.calls.jobs import Job, JobState
 from modelmora.gateway.hall import Ask, Heard, Wish
-from modelmora.gateway.jobs import Job, JobState
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.shelf import Shelf
 from modelmora.kafka.leases import NodeLease

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 
 from modelmora.errors import Code
-from modelmora.gateway.jobs import HELD_MS, Card, JobState
+from modelmora.gateway.calls.jobs import HELD_MS, Card, JobState
 from modelmora.messages import JobRecord, ProgressEvent, ProgressStage, Status
 
 WRITTEN = JobRecord("id", "alice", "echo", 1)

@@ -14,11 +14,11 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from modelmora.errors import Code
+from modelmora.gateway.calls.replies import Seen
+from modelmora.gateway.calls.waiting import End, Waiting, WaitingRoom
 from modelmora.gateway.models import Directory
 from modelmora.gateway.nodes import NodeWatch
 from modelmora.gateway.outcomes import Refusal, answer_of
-from modelmora.gateway.replies import Seen
-from modelmora.gateway.waiting import End, Waiting, WaitingRoom
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.tail import Tail
 from modelmora.messages import (

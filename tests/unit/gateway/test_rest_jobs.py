@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from modelmora.errors import Code
+from modelmora.gateway.calls.jobs import Job, JobState
 from modelmora.gateway.doors.rest.routes import create_app
-from modelmora.gateway.jobs import Job, JobState
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import ErrorInfo, ProgressEvent, ProgressStage, Tensor

@@ -8,8 +8,8 @@ import pytest
 
 from modelmora.messages import Lane
 from modelmora.scheduling import Policy, Work
-from modelmora.scheduling.queue import LaneQueue
-from modelmora.scheduling.turns import Account, Clock
+from modelmora.scheduling.line.queue import LaneQueue
+from modelmora.scheduling.line.turns import Account, Clock
 from tests.unit.scheduling.world import World, ids
 
 ONE = Policy(group_requests=1, groups_per_replica=1)

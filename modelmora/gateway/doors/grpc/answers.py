@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from functools import partial
 from typing import Any
 
+from modelmora.gateway.calls.jobs import Job
 from modelmora.gateway.doors.grpc.calls import status_of
-from modelmora.gateway.jobs import Job
 from modelmora.gateway.outcomes import refusal_of_error
 from modelmora.messages import Content, InferenceResult, ProgressEvent, Tensor
 from modelmora.messages.pieces import Followed

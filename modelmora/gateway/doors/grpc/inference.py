@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from modelmora.errors import Code
+from modelmora.gateway.calls.jobs import Job
 from modelmora.gateway.doors.grpc.answers import (
     events_of,
     job_of,
@@ -28,7 +29,6 @@ from modelmora.gateway.doors.grpc.calls import (
     unary,
 )
 from modelmora.gateway.hall import Ask, Hall, check_request_id
-from modelmora.gateway.jobs import Job
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.watching import watch

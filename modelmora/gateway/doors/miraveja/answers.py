@@ -8,9 +8,9 @@ from http import HTTPStatus
 from typing import Any
 
 from modelmora.errors import Code
+from modelmora.gateway.calls.jobs import Job, JobState
 from modelmora.gateway.choosing import Suit, default_of, reads_images
 from modelmora.gateway.hall import STOPPING, Hall
-from modelmora.gateway.jobs import Job, JobState
 from modelmora.gateway.outcomes import AnyCode, Refusal, answer_of
 from modelmora.messages import InferenceResult, ProgressEvent, ProgressStage, RegistryRecord, State
 from modelmora.records import details_of

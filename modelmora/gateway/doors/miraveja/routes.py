@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from modelmora.errors import Code
+from modelmora.gateway.calls.jobs import Job, JobState
 from modelmora.gateway.choosing import address_of, choose
 from modelmora.gateway.doors.miraveja import answers, described
 from modelmora.gateway.doors.miraveja.bodies import ImageRequest, TextRequest
@@ -20,7 +21,6 @@ from modelmora.gateway.doors.miraveja.images import kept
 from modelmora.gateway.doors.rest.bodies import checked, read_json
 from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
 from modelmora.gateway.hall import Ask, Hall
-from modelmora.gateway.jobs import Job, JobState
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Content, InferenceResult, Parameter, ProgressEvent, RegistryRecord
 from modelmora.web.problems import DoorCode, trace_of

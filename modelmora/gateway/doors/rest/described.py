@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from modelmora.gateway.calls.jobs import JobState
 from modelmora.gateway.doors.batches.described import BatchBody
 from modelmora.gateway.doors.guarded import OPEN_PATHS
 from modelmora.gateway.doors.miraveja import described as miraveja
@@ -20,7 +21,6 @@ from modelmora.gateway.doors.rest import forms
 from modelmora.gateway.doors.rest.bodies import InferBody, ObjectBody, OrderBody
 from modelmora.gateway.doors.rest.catalogue import Choice
 from modelmora.gateway.hall import MOST_WAIT_S
-from modelmora.gateway.jobs import JobState
 from modelmora.messages import State
 from modelmora.settings import ModelConfig, ModelDetails
 from modelmora.web.problems import PROBLEM

@@ -15,13 +15,13 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from modelmora.errors import Code
+from modelmora.gateway.calls.jobs import Job
+from modelmora.gateway.calls.waiting import taken
 from modelmora.gateway.doors.rest import described, forms
 from modelmora.gateway.doors.rest.asking import asked
 from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
 from modelmora.gateway.hall import MOST_WAIT_S, Ask, Hall
-from modelmora.gateway.jobs import Job
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.waiting import taken
 from modelmora.gateway.watching import failed
 from modelmora.messages import ProgressEvent
 from modelmora.web.events import EVENTS, QUIET, Events, event

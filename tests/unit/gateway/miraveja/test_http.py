@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from modelmora.errors import Code
+from modelmora.gateway.calls.jobs import Job, JobState
 from modelmora.gateway.doors.miraveja.answers import FILTERED
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.hall import STOPPING
-from modelmora.gateway.jobs import Job, JobState
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import ChatMessage, ErrorInfo, ProgressEvent, ProgressStage

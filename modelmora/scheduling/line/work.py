@@ -11,7 +11,7 @@ from modelmora.messages import Lane
 from modelmora.scheduling.model import ModelKey
 
 if TYPE_CHECKING:
-    from modelmora.scheduling.strands import Preset, Strand
+    from modelmora.scheduling.line.strands import Preset, Strand
 
 
 @dataclass(slots=True, eq=False)

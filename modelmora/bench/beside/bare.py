@@ -1,6 +1,6 @@
 """What ModelMora is measured beside: the barest echo through Faust, aiokafka, confluent-kafka.
 
-Run as a process of its own: `python -m modelmora.bench.bare KIND SERVERS SOURCE TARGET`.
+Run as a process of its own: `python -m modelmora.bench.beside.bare KIND SERVERS SOURCE TARGET`.
 """
 
 from __future__ import annotations

@@ -7,12 +7,12 @@ import time
 
 import structlog
 
+from modelmora.gateway.calls.replies import Replies
+from modelmora.gateway.calls.requests import content_of, record_of
+from modelmora.gateway.calls.waiting import End, Waiting, WaitingRoom, overdue, taken, unreachable
+from modelmora.gateway.calls.writing import ACKNOWLEDGE_S, Writer, too_large
 from modelmora.gateway.hall import Ask, Heard
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.replies import Replies
-from modelmora.gateway.requests import content_of, record_of
-from modelmora.gateway.waiting import End, Waiting, WaitingRoom, overdue, taken, unreachable
-from modelmora.gateway.writing import ACKNOWLEDGE_S, Writer, too_large
 from modelmora.kafka.lookback import LookBackFailed
 from modelmora.kafka.writing.publisher import Answer, Record, TooLarge, Written
 from modelmora.messages import InferenceResult, leaves_as_it_was

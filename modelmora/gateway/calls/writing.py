@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from modelmora.errors import Code
+from modelmora.gateway.calls.waiting import unreachable
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.waiting import unreachable
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.topics import Topic

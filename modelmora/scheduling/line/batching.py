@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from modelmora.scheduling.line.strands import Preset, Strand, charged
+from modelmora.scheduling.line.work import Work
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.strands import Preset, Strand, charged
-from modelmora.scheduling.work import Work
 
 
 def opens_at(first: Strand | Preset, policy: Policy) -> float:

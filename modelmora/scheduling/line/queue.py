@@ -8,11 +8,11 @@ from heapq import merge
 from itertools import chain, islice
 
 from modelmora.messages import Lane
-from modelmora.scheduling.batching import opens_at, take_group
+from modelmora.scheduling.line.batching import opens_at, take_group
+from modelmora.scheduling.line.strands import Batch, Flow, Preset, Strand, charged
+from modelmora.scheduling.line.turns import Clock, Rising
+from modelmora.scheduling.line.work import Work
 from modelmora.scheduling.policy import Policy
-from modelmora.scheduling.strands import Batch, Flow, Preset, Strand, charged
-from modelmora.scheduling.turns import Clock, Rising
-from modelmora.scheduling.work import Work
 
 Urgency = tuple[int, float, int, int]
 """Sorts what comes first first: aged heads; then lane, number and arrival; then nothing waiting."""

@@ -25,7 +25,7 @@ LOOK_S = 0.2
 @contextlib.contextmanager
 def bare(stage: Stage, kind: str, source: str, target: str) -> Iterator[int]:
     """Run a bare echo between two topics; yields its pid."""
-    command = [*interpreter("modelmora.bench.bare"), kind]
+    command = [*interpreter("modelmora.bench.beside.bare"), kind]
     process = subprocess.Popen(
         [*command, stage.bootstrap_servers, source, target],
         stdout=subprocess.PIPE,

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
 from modelmora.gateway.caller import caller
-from modelmora.gateway.jobs import Card, Job
+from modelmora.gateway.calls.jobs import Card, Job
+from modelmora.gateway.calls.replies import Replies
+from modelmora.gateway.calls.requests import content_of
+from modelmora.gateway.calls.waiting import End, WaitingRoom, taken
+from modelmora.gateway.calls.writing import Writer
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.replies import Replies
-from modelmora.gateway.requests import content_of
-from modelmora.gateway.waiting import End, WaitingRoom, taken
 from modelmora.gateway.watching import MOST_WAITING, QUIET_S
-from modelmora.gateway.writing import Writer
 from modelmora.kafka.lookback import LookBackFailed
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.writing.publisher import Record

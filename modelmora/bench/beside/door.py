@@ -1,8 +1,8 @@
 """What doors are measured with: a door of ours before a hall that has its answer.
 
-Run as a process of its own: `python -m modelmora.bench.door KIND BYTES`; `door` is the gRPC door,
-`rest` the REST door, and `bare` the barest stream of grpc.aio, of as many bytes in the same chunks.
-It says where it is, and serves until its input ends.
+Run as a process of its own: `python -m modelmora.bench.beside.door KIND BYTES`; `door` is the gRPC
+door, `rest` the REST door, and `bare` the barest stream of grpc.aio, of as many bytes in the same
+chunks. It says where it is, and serves until its input ends.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from heapq import merge
 
-from modelmora.scheduling.turns import Account, Clock, Rising
-from modelmora.scheduling.work import Work
+from modelmora.scheduling.line.turns import Account, Clock, Rising
+from modelmora.scheduling.line.work import Work
 
 _UNMEASURED_MS = 1.0
 

@@ -1,0 +1,1 @@
+"""A caller's request from its writing to its end: who waits for it, and what comes back."""

@@ -1,0 +1,1 @@
+"""What waits for one model, and whose turn it is."""
