@@ -129,7 +129,8 @@ class Fetching:
                     kept.append(each)
             self._waiting[queue] = kept
         for task, found in self._tasks.items():
-            if found and (found.topic, found.partition) in partitions:
+            gone = found is not None and (found.topic, found.partition) in partitions
+            if found and gone and not task.done():  # else whoever took it has it
                 task.cancel()
                 self._tasks[task] = None
                 dropped.append(found)

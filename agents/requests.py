@@ -102,7 +102,7 @@ class Requests:
         limit = settings.limits.node_bytes
         self._fetching = Fetching(objects, intake, service, limit) if objects else None
         self.on_first: Callable[[], None] = lambda: None
-        """Told of each request that comes from its sender."""
+        """Told of each request that is tried for the first time."""
         self._twins = twins
         self._gated: set[Partition] = set()
         self._closed = False
@@ -190,6 +190,8 @@ class Requests:
             dropped += part.drop(partitions) if part else ()
         if self._twins:
             self._twins.lost(dropped)
+            if started:
+                self._twins.leave(partitions)
         return dropped
 
     def _guarded(self, record: Record, take: Callable[[Record], None] | None = None) -> None:
@@ -249,11 +251,11 @@ class Requests:
         # (5)
         if self._intake.is_answered(record, head.request_id):
             self._intake.done(record)
+            if self._twins:
+                self._twins.passed(record)
             return
         # (6)
         request = self._incoming(record, head)
-        if request.handed_on is None:
-            self.on_first()
         if plain is not value:
             request.value = plain
         request.content = content_digest(request.principal, head, plain or b"")
@@ -262,6 +264,8 @@ class Requests:
 
     def _admit(self, request: Incoming) -> None:
         """Steps (7) and (8)."""
+        if request.handed_on is None:
+            self.on_first()
         fetching = self._fetching
         if not (fetching and self._is_served(request.head) and fetching.takes(request)):
             self._service.accept(request)

@@ -63,13 +63,15 @@ class Owned(Protocol):
     def done(self, record: Record) -> None:
         """The outcome is acknowledged."""
 
+    def handed_on(self, record: Record) -> None:
+        """The broker has it elsewhere."""
+
 
 class Results:
     """The service's `Outcomes`, as records on topics; progress goes by a sender of its own.
 
     Order of writes: large outputs as objects, dead letter, copies, result, done. Whatever belongs
-    to a partition that has moved to another node is dropped, here or on its way to the broker: that
-    node gives the outcome.
+    to a partition that has moved to another node is dropped, here or on its way: that one answers.
     """
 
     def __init__(
@@ -173,7 +175,7 @@ class Results:
         def done(answer: Answer) -> None:
             if isinstance(answer, Written):
                 self._heard(topic, answer)
-                self._owned.done(record)
+                self._owned.handed_on(record)
             elif not isinstance(answer, Dropped):
                 otherwise()
 

@@ -19,7 +19,7 @@ from modelmora.kafka.batches import Partition
 from modelmora.kafka.lookback import LookBackFailed
 from modelmora.messages import ResultHead
 from modelmora.serving import Incoming, Record
-from modelmora.wire import SKEW_MS, encode_outputs, time_of
+from modelmora.wire import NEAR_MS, SKEW_MS, encode_outputs, time_of
 
 log = structlog.get_logger(__name__)
 MOST_HEARD = 100_000
@@ -38,6 +38,9 @@ class Owned(Protocol):
 
     def done(self, record: Record) -> None:
         """The outcome is acknowledged."""
+
+    def handed_on(self, record: Record) -> None:
+        """The broker has it elsewhere."""
 
     def partitions(self) -> set[Partition]:
         """What this node owns."""
@@ -121,6 +124,8 @@ class Twins:
         """None: one runs, nothing was heard of its id before, and nobody waits for it."""
         self._firsts: dict[Record, str] = {}
         self._heard: dict[str, int] = {}
+        self._away: set[str] = set()
+        """Those of them that were handed on, and nothing else was heard of them: none has ended."""
         self._known: dict[Partition, _Known] = {}
         self._floor_ms: float = -inf
         self._told: dict[Record, int] = {}
@@ -153,7 +158,8 @@ class Twins:
 
         (1) A replay is a run of its own.
         (2) Another of its id is open here: this one waits for that one's end.
-        (3) Its id is new: it is the first.
+        (3) Its id is new: it is the first. One that was handed on was asked where it lay before: it
+            may have ended since, or before, if that partition was not ours all the while.
         (4) Else what it has ended as is looked for.
         """
         request_id, record = request.head.request_id, request.record
@@ -169,14 +175,20 @@ class Twins:
             return True
         # (3)
         asked_ms, made_ms = request.asked_ms, time_of(request_id)
-        if request.asked_since is not None:
-            made_ms = max(request.asked_since, made_ms or 0)
-        heard_ms = self._heard.get(request_id)
-        ended = heard_ms is not None
-        if heard_ms is None:
+        if (since_ms := request.asked_since) is not None:
+            # An older time than a near one says that its sender has found something.
+            is_near = since_ms >= asked_ms - NEAR_MS
+            made_ms = max(since_ms, made_ms or 0) if is_near else since_ms
+        heard_ms, away = self._heard.get(request_id), request_id in self._away
+        ended = heard_ms is not None and not away
+        if heard_ms is None or (away and request.handed_on):  # else it is another
             self._hear(request_id, asked_ms)
             known_ms = max(self._known_of(record).since_ms, self._floor_ms)
+            if first := request.handed_on:
+                made_ms = asked_ms if made_ms is None else min(made_ms, asked_ms)
+                known_ms = max(known_ms, self._since((first.topic, first.partition)))
             if made_ms is None or is_new(made_ms, asked_ms, known_ms):
+                self._away.discard(request_id)
                 self._open[request_id] = None
                 self._firsts[record] = request_id
                 return False
@@ -189,6 +201,11 @@ class Twins:
     def _knows(self, partition: Partition, epoch: int) -> bool:
         known = self._known.get(partition)
         return known is not None and known.epoch == epoch
+
+    def _since(self, partition: Partition) -> float:
+        """Since when (Unix ms) all that was asked there is known; never where it is not ours."""
+        epoch, known = self._owned.epoch(partition), self._known.get(partition)
+        return inf if known is None or known.epoch != epoch else known.since_ms
 
     def _known_of(self, record: Record) -> _Known:
         """What is known of the record's partition: nothing was missed since its first record."""
@@ -203,7 +220,9 @@ class Twins:
     def _hear(self, request_id: str, asked_ms: int) -> None:
         self._heard[request_id] = asked_ms
         if len(self._heard) > MOST_HEARD:
-            forgotten = self._heard.pop(next(iter(self._heard)))
+            oldest = next(iter(self._heard))
+            forgotten = self._heard.pop(oldest)
+            self._away.discard(oldest)
             self._floor_ms = max(self._floor_ms, forgotten + 1)
 
     # Going ---------------------------------------------------------------------------------------
@@ -213,12 +232,21 @@ class Twins:
         return self._owned.owes(record)
 
     def done(self, record: Record) -> None:
-        """The outcome is acknowledged, or the record was handed on."""
+        """The outcome is acknowledged."""
         self._owned.done(record)
         if (request_id := self._firsts.pop(record, None)) is not None:
+            self._away.discard(request_id)
             self._go_on(request_id, ended=True)
         elif self._told:
             self._told_bytes -= self._told.pop(record, 0)
+
+    def handed_on(self, record: Record) -> None:
+        """The broker has it elsewhere: of those who waited for it, one runs."""
+        self._owned.handed_on(record)
+        if (request_id := self._firsts.pop(record, None)) is not None:
+            if self._open[request_id] is None:
+                self._away.add(request_id)
+            self._go_on(request_id, ended=False)
 
     def drop(self, partitions: Set[Partition]) -> list[Record]:
         """Forget those of these partitions that wait here; returns their records."""
@@ -234,7 +262,17 @@ class Twins:
         """These were forgotten without an outcome: of those who waited for one, one runs."""
         for record in records:
             if (request_id := self._firsts.pop(record, None)) is not None:
+                if self._open[request_id] is None:  # read again it is new again
+                    self._heard.pop(request_id, None)
                 self._go_on(request_id, ended=False)
+
+    def leave(self, partitions: Set[Partition]) -> None:
+        """Outcomes of these partitions that are on their way may be dropped, and nobody is told."""
+        for record in [each for each in self._firsts if _partition(each) in partitions]:
+            self._go_on(self._firsts.pop(record), ended=True)
+        told = self._told.items()
+        self._told = {each: size for each, size in told if _partition(each) not in partitions}
+        self._told_bytes = sum(self._told.values())
 
     async def stop(self) -> None:
         """Tell nobody anything any more."""
@@ -249,8 +287,6 @@ class Twins:
             self._start(request_id, family)
             return
         del self._open[request_id]
-        if family is None and not ended:  # read again it is new again
-            self._heard.pop(request_id, None)
 
     def _start(self, request_id: str, family: _Family) -> None:
         task = asyncio.create_task(self._settle(request_id, family), name="twins")

@@ -203,7 +203,7 @@ class Intake:
         return answered is not None and answered.get(record.offset) == request_id
 
     def done(self, record: Record) -> None:
-        """The record's outcome is acknowledged, or it was handed on."""
+        """The record's outcome is acknowledged."""
         partition = (record.topic, record.partition)
         ledger = self._ledgers.get(partition)
         if ledger is None or ledger.epoch != record.epoch:
@@ -211,6 +211,10 @@ class Intake:
         if cost := ledger.done(record.offset):
             self._changed[partition] = None
             self._less(partition, ledger, cost + self._unweigh(record))
+
+    def handed_on(self, record: Record) -> None:
+        """The broker has the record elsewhere, so nothing is owed here."""
+        self.done(record)
 
     def to_commit(self, since_ms: int) -> dict[Partition, Commit]:
         """What is to be committed of partitions where something changed since the broker took it.

@@ -103,8 +103,11 @@ class PartitionLedger:
         self._advance()
 
     def follows(self, after: int) -> bool:
-        """Whether everything below `after` was taken; if so, reading goes on from there."""
-        if after > self.next:
+        """Whether everything below `after` was taken; if so, reading goes on from there.
+
+        What comes while it leaves is the next owner's: here it would wait for ever.
+        """
+        if self.leaving or after > self.next:
             return False
         self._astray = False
         return True

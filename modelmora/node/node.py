@@ -238,7 +238,7 @@ class Node:
         self.presence.leave()
         self.models.measured(last=True)
         self.requests.close()
-        self.service.drop(self._owned, started=False)
+        self.requests.drop(self._owned, started=False)
         if not await self.service.drain(self._owned, self.settings.timing.drain_s):
             log.warning("started work is not finished; it is answered, or left to other nodes")
             self.service.stop(self.hand_on.is_elsewhere)

@@ -198,13 +198,14 @@ class Publisher(Outbox):
         3. A fatal error: another producer. Given back on our own order: nothing.
         4. Not taken in time: the producer gives back what it has not sent, to keep the order.
         5. Anything else is the topic's own trouble, and parks it; an optional record is refused,
-           also where it was late twice while the broker answers.
+           also where it was late twice while the broker answers, unless it ends a request: late,
+           it may lie there all the same, and what reads it there would give a second outcome.
         """
         code = error.code()
         if code in TOO_LARGE and goes_alone(record):
             self._answer(record, TooLarge())
             return
-        if gives_up(record, error, self.connected):
+        if gives_up(record, error, self.connected and record.ends is None):
             self._answer(record, Refused(error.str()))
             return
         flow.again.append(record)

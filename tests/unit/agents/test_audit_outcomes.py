@@ -34,6 +34,8 @@ class Desk:
     def done(self, record: Record) -> None:
         self.done_offsets.append(record.offset)
 
+    handed_on = done
+
     def answer(self, answer: Written | TooLarge, number: int = -1) -> None:
         self.sender.sent[number].done(answer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import replace
 from typing import Any
@@ -240,3 +241,21 @@ async def test_what_has_ended_meanwhile_is_fetched_no_further() -> None:
     desk.store.asked = 0
     assert desk.fetching.takes(ended)
     assert desk.store.asked == 0
+
+
+async def test_what_was_just_accepted_is_not_dropped_with_the_fetches() -> None:
+    """Shed, it would be read again while it runs."""
+    desk = Desk()
+    dropped: list[list[Record]] = []
+    accept = desk.accept
+
+    def accepted(request: Incoming) -> None:
+        accept(request)
+        place = request.record.topic, request.record.partition
+        look = lambda: dropped.append(desk.fetching.drop({place}))  # noqa: E731
+        asyncio.get_running_loop().call_soon(look)
+
+    desk.accept = accepted  # type: ignore[method-assign]
+    assert desk.ask(desk.ref())
+    await until(lambda: bool(dropped))
+    assert dropped == [[]]

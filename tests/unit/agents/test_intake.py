@@ -50,6 +50,14 @@ def test_an_outcome_of_an_earlier_epoch_is_not_taken_for_the_present_one() -> No
     assert taken.follows(A, 2, 1)
 
 
+def test_what_comes_while_its_partition_leaves_is_the_next_owners() -> None:
+    """Taken, it would have no outcome here, and its id would wait for that for ever."""
+    taken = intake()
+    taken.leave([A])
+    assert not taken.follows(A, 1, 0)
+    assert taken.follows(B, 1, 0)
+
+
 def test_the_others_notice_nothing() -> None:
     taken = intake()
     taken.begin(record(0))

@@ -66,6 +66,8 @@ class Desk:
     def done(self, record: Record) -> None:
         self.ended.append(record.offset)
 
+    handed_on = done
+
     def complete(self, request: Incoming) -> None:
         self.results.completed(request, MODEL, encode_outputs(["a"]), {"ms": 5.0}, TIMES, 1)
 

@@ -6,8 +6,9 @@ import pytest
 from confluent_kafka import KafkaError
 
 from modelmora.kafka.writing import outbox
-from modelmora.kafka.writing.outbox import Answer, Dropped, Outbox, Record
-from modelmora.kafka.writing.publisher import gives_up
+from modelmora.kafka.writing.outbox import Answer, Dropped, Ends, Outbox, Record
+from modelmora.kafka.writing.publisher import Publisher, gives_up
+from modelmora.settings import Settings
 
 
 class Idle(Outbox):
@@ -73,3 +74,16 @@ def test_what_is_late_twice_is_given_up_while_the_broker_answers() -> None:
     late, away = record(), KafkaError(KafkaError._MSG_TIMED_OUT)
     told = [gives_up(late, away, connected) for connected in (True, False, False, True)]
     assert told == [False, False, False, True]
+
+
+@pytest.mark.parametrize("ends", [None, Ends(("lane", 0), 1, 7)])
+def test_what_may_lie_there_all_the_same_and_ends_a_request_is_not_given_up(
+    ends: Ends | None,
+) -> None:
+    publisher, told = Publisher(Settings()), list[Answer]()
+    publisher.connected = True
+    late = Record("t", None, b"", told.append, optional=True, ends=ends)
+    publisher.send(late)
+    for _ in range(2):
+        publisher._failed(publisher._flows["t"], late, KafkaError(KafkaError._MSG_TIMED_OUT))
+    assert bool(told) is (ends is None)

@@ -13,7 +13,7 @@ from modelmora.node.health import NodeMetrics
 from modelmora.node.lookout import EXIT_CODE
 from modelmora.node.node import Node
 from modelmora.settings import Settings
-from modelmora.testing.fakes import FakeRecord
+from modelmora.testing.fakes import FakeRecord, incoming
 
 
 @pytest.fixture
@@ -28,6 +28,27 @@ async def test_batches_that_come_while_the_node_stops_are_not_taken(node: Node) 
     record = FakeRecord(*lane, 0)
     await node.requests.on_batch(Batch(lane, 1, 0, [record]))
     assert node.intake.open_requests == 0
+
+
+async def test_what_waits_for_another_of_its_id_is_left_to_others_where_the_node_stops(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be begun once that has ended, to be taken from its child again."""
+    lane = ("modelmora.requests.low", 0)
+    node.intake.assign(lane, 1, 0)
+    first, second = (FakeRecord(*lane, offset, 1) for offset in range(2))
+    for record in (first, second):
+        assert node.intake.begin(record)
+        node.twins.takes(incoming("no-time-in-it", record=record))
+
+    async def drain(*_: object) -> bool:
+        node.twins.done(first)
+        raise EOFError
+
+    monkeypatch.setattr(node.service, "drain", drain)
+    with pytest.raises(EOFError):
+        await node.stop()
+    assert not node.twins._open
 
 
 async def test_a_watch_that_breaks_ends_the_node(node: Node) -> None:
