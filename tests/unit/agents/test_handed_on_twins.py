@@ -143,10 +143,10 @@ class Desk:
         self.house.intake.assign(LANE, 1, 0, answered={1: ID})
         self.twins = Twins(self.house.intake, self.house, lambda: self.now_ms)
         parts = (self.house.intake, self.service, self.house, self.clock)
-        self.requests = Requests(settings, *parts, twins=self.twins)
+        self.requests = Requests(settings, *parts, twins=self.twins)  # type: ignore[arg-type]
         self.ran: list[Incoming] = []
         self.twins.use(self.requests.admit, self.service, self.house)
-        self.service.accept = self.ran.append  # type: ignore[method-assign]
+        self.service.accept = self.ran.append  # type: ignore[assignment, method-assign]
 
     def read(self, offset: int, request_id: str, at: int) -> FakeRecord:
         value = encode_request(InferenceRequest(request_id, "echo", ("a",)))
