@@ -266,6 +266,7 @@ class World:
     def _reach(self, partition: Partition) -> int:
         """How far anybody knows the log to reach."""
         read = [each.next.get(partition, 0) for each in self.broker.members]
+        read += [node.intake.next_offset(partition) or 0 for node in self.nodes.values()]
         return max(0, *read, *(each + 1 for each in self.judge.committed(partition)))
 
     def remake(self, _: str, number: int) -> None:
