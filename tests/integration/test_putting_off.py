@@ -18,7 +18,7 @@ from modelmora.messages import InferenceResult, Status
 from tests.checker import Delivery, gather, judge, read_ids
 from tests.checker.reading import Record, read_records
 from tests.foreign import Draft, Foreign, draft
-from tests.hasty import HastyNode
+from tests.hasty import LATER_MS, HastyNode
 from tests.nodes import SESSION_S, Observer, frozen
 from tests.programs import eventually
 
@@ -95,8 +95,11 @@ def codes(answers: Sequence[InferenceResult]) -> set[Code | None]:
     return {each.error.code if each.error else None for each in answers}
 
 
-def test_what_cannot_be_loaded_for_the_moment_is_tried_again(yard: Yard) -> None:
+def test_what_cannot_be_loaded_for_the_moment_is_tried_again(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And holds up no other meanwhile; after the last try it has failed, with a dead letter."""
+    lane = f"{yard.namespace}.requests.normal"
     with yard.node() as node, watched(yard) as seen:
         spent = yard.send(3, "never")
         assert codes(seen.answers(yard.send(8, "echo"))) == {None}
@@ -105,20 +108,22 @@ def test_what_cannot_be_loaded_for_the_moment_is_tried_again(yard: Yard) -> None
         assert codes(failed) == {Code.RETRIES_SPENT}
         assert {each.attempt for each in failed} == {3}
         assert "failed in each of 3 tries; the last: " in str(failed[0].error)
+        seen.until(lambda: len(seen.letters) == 3, "a dead letter of each")
+        letters = [each for found in seen.letters.values() for each in found]
+        assert [each.source.topic for each in letters] == [lane] * 3
+        assert node.stop() == 0
+    # So that the last try comes behind the mend, however slow this machine is.
+    monkeypatch.setenv(LATER_MS, "20000")
+    with yard.node("n2") as node, watched(yard) as seen:
         mended = yard.send(4)
         eventually(lambda: len(yard.put_off(SOON)) == 3 + 4, "what was put off")
         yard.mood.unlink()
         answers = seen.answers(mended)
         assert {each.status for each in answers} == {Status.COMPLETED}
         assert {each.attempt for each in answers} <= {2, 3}
-        lane = f"{yard.namespace}.requests.normal"
         assert {each.source.topic for each in answers} == {lane}
-        letters = [each for found in seen.letters.values() for each in found]
-        assert sorted(each.source.topic for each in letters) == [lane] * 3
+        assert len(seen.letters) <= 3
         assert node.stop() == 0
-    counts = yard.judged()
-    assert (counts["repeated"], counts["lost"]) == (0, 0)
-    assert counts["retries"] >= 3 + 3 + 4
 
 
 @pytest.mark.parametrize(
