@@ -88,8 +88,8 @@ def reset_group(
 ) -> int:
     """Have a group without members read on from elsewhere.
 
-    What lies behind that is read again, what lies before it never. Of the nodes' group that is
-    requests: those that have an outcome may get another, those passed over get none.
+    What lies behind that place is read again, what lies before it never. In the group of the nodes
+    these are requests: one that has an outcome may get another, one that is passed over gets none.
     """
     settings = where.kafka()
     aim = _aim(to)
