@@ -93,8 +93,6 @@ class Node:
         self.publisher, self.teller = publishers(settings, self.lease, framing, self.bearer)
         self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.acknowledged)
         self.shelf = Shelf.of(settings)
-        followed = [Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS]
-        self.pulse = Pulse(settings, [topic.full(namespace) for topic in followed])
         self.stored = Stored(settings, self.pulse, schemas)
         self.twins = Twins(self.intake, self.stored, self.clock.now_ms)
         results = self._results()

@@ -21,6 +21,10 @@ async def node() -> Node:
     return Node(Settings(bootstrap_servers="127.0.0.1:1", dynamic_member=True))
 
 
+async def test_the_clock_asks_the_pulse_that_is_started_who_leads(node: Node) -> None:
+    assert node.clock._leads == node.pulse.leader
+
+
 async def test_batches_that_come_while_the_node_stops_are_not_taken(node: Node) -> None:
     lane = ("modelmora.requests.low", 0)
     node.intake.assign(lane, 1, 0)
