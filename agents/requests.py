@@ -15,9 +15,9 @@ from modelmora.agents.twins import Twins
 from modelmora.agents.unresolved import Unresolved
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.batches import Batch, Partition
+from modelmora.kafka.reading.unreadable import Unreadable
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import lane_topics, tier_topics
-from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import Lane, RequestHead
 from modelmora.messages.headers import (
     ASKED_SINCE,

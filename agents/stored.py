@@ -9,8 +9,8 @@ from typing import NamedTuple
 from aiokafka import ConsumerRecord
 
 from modelmora.errors import Code, Undecodable
-from modelmora.kafka.lookback import LookBack
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.reading.lookback import LookBack
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceResult

@@ -16,7 +16,7 @@ from modelmora.agents.sameness import is_new, run_of
 from modelmora.agents.stored import Outcome
 from modelmora.errors import RequestError
 from modelmora.kafka.batches import Partition
-from modelmora.kafka.lookback import LookBackFailed
+from modelmora.kafka.reading.lookback import LookBackFailed
 from modelmora.messages import ResultHead
 from modelmora.serving import Incoming, Record
 from modelmora.wire import NEAR_MS, SKEW_MS, encode_outputs, time_of

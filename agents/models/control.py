@@ -14,8 +14,8 @@ from modelmora.agents.models.served import Models
 from modelmora.errors import ModelMoraError, NotFound, Undecodable
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.reading.tail import Tail
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.messages import ControlCommand, ControlVerb, EventKind, Health, Parameter
 from modelmora.messages.headers import GATEWAY, PRINCIPAL

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException
 
 from modelmora.agents.partitions.ledger import read_metadata
 from modelmora.kafka.batches import Partition
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.standing import Standing
 
 log = structlog.get_logger(__name__)
 PATIENCE_S = 1.0

@@ -14,7 +14,7 @@ from modelmora.agents.partitions.janitor import committed
 from modelmora.agents.partitions.ledger import Commit, read_metadata
 from modelmora.errors import Undecodable
 from modelmora.kafka.batches import Commits, Partition, Record, headers_of, record_of
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.standing import Standing
 from modelmora.serving.request import place_read, request_id_of
 from modelmora.wire import decode_result, decode_result_source
 

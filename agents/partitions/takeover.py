@@ -18,7 +18,7 @@ from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.places import Place, Places, Plain, signed, unsigned
 from modelmora.errors import Unreachable
 from modelmora.kafka.batches import Batch, Commits, Partition
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.standing import Standing
 
 log = structlog.get_logger(__name__)
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modelmora.cli.nodes import list_cluster
+from modelmora.cli.cluster.nodes import list_cluster
 from modelmora.cli.shared.options import AllOption, JsonOption, finds_instance
 from modelmora.cli.shared.output import node_name, print_json, print_table, say, tell
 from modelmora.errors import ConfigurationError, NotFound

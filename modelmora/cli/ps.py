@@ -39,7 +39,7 @@ def ps(where: Instance, all_nodes: AllOption = False, json: JsonOption = False) 
 
 
 def _everywhere(where: Instance) -> list[dict[str, Any]]:
-    from modelmora.cli.nodes import nodes_of  # who asks one node needs no Kafka
+    from modelmora.cli.cluster.nodes import nodes_of  # who asks one node needs no Kafka
 
     return [*nodes_of(where).rows()]
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ConfigurationError, NotFound
-from modelmora.kafka.reader import Place, Record
+from modelmora.kafka.reading.reader import Place, Record
 from modelmora.kafka.topics import Topic
 from modelmora.messages.headers import (
     ATTEMPT,

@@ -12,7 +12,7 @@ from modelmora.deadletters.letters import DeadLetter, Letters
 from modelmora.errors import Unreachable
 from modelmora.kafka.admin import WAIT_S, explain
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
-from modelmora.kafka.reader import Place
+from modelmora.kafka.reading.reader import Place
 from modelmora.kafka.writing.producing import producer_config
 from modelmora.messages.headers import PURGE_OF
 from modelmora.settings import Settings

@@ -16,8 +16,8 @@ from modelmora.deadletters.letters import DeadLetter, Letters, Replay, original_
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, NotFound, Unreachable
 from modelmora.kafka.admin import explain
-from modelmora.kafka.reader import Place, Record
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.reader import Place, Record
+from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.writing.producing import producer_config
 from modelmora.kafka.writing.publisher import GIVEN_BACK

@@ -15,8 +15,8 @@ from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import confluent_config
-from modelmora.kafka.reader import WAIT_S, Place
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.reader import WAIT_S, Place
+from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import LANE_TOPICS
 from modelmora.settings import Settings
 from modelmora.text import did_you_mean

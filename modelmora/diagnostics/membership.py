@@ -16,7 +16,7 @@ from modelmora.errors import ModelMoraError
 from modelmora.host.instance import accepts
 from modelmora.kafka.admin import explain
 from modelmora.kafka.batches import Partition
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import lane_topics
 from modelmora.node.path import Look, Path, look
 from modelmora.settings import Settings

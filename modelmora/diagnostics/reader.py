@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from modelmora.errors import Undecodable
-from modelmora.kafka.reader import Reader as PlainReader
-from modelmora.kafka.reader import Record
+from modelmora.kafka.reading.reader import Reader as PlainReader
+from modelmora.kafka.reading.reader import Record
 from modelmora.kafka.topics import LANE_TOPICS, TIERS, Topic
 from modelmora.serving.request import first_place
 from modelmora.wire.plainjson import encode_json, is_json

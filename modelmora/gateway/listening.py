@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord
 
 from modelmora.errors import Undecodable
 from modelmora.kafka.orders import HEARD_S, Order
-from modelmora.kafka.tail import Handler, Tail
+from modelmora.kafka.reading.tail import Handler, Tail
 from modelmora.messages import LifecycleEvent
 from modelmora.wire import decode_event
 

@@ -16,8 +16,8 @@ from modelmora.gateway.nodes import NodeWatch
 from modelmora.kafka.events import event_record
 from modelmora.kafka.leases import Leases, NodeLease
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.reading.tail import Tail
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import (

@@ -14,8 +14,8 @@ from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.reading.tail import Handler, Tail
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.tail import Handler, Tail
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.outbox import Outbox, Written
 from modelmora.kafka.writing.publisher import Answer, Record

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from confluent_kafka import Message
 
-from modelmora.kafka.unreadable import Unreadable
+from modelmora.kafka.reading.unreadable import Unreadable
 
 Partition = tuple[str, int]
 """(topic, number)."""

@@ -27,7 +27,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from modelmora.errors import ConfigurationError
 from modelmora.kafka.batches import Batch, Commits, Owner, Partition, Record, record_of
 from modelmora.kafka.connection import group_config
-from modelmora.kafka.unreadable import Unreadable
+from modelmora.kafka.reading.unreadable import Unreadable
 from modelmora.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from modelmora.agents.partitions.takeover import Partitions
 from modelmora.errors import Unreachable
 from modelmora.kafka.group import Member
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import read_topics
 from modelmora.node.path import Look, Path, look
 from modelmora.settings import Settings

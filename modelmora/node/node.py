@@ -35,8 +35,8 @@ from modelmora.kafka.batches import Partition
 from modelmora.kafka.group import Member
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.standing import Standing
 from modelmora.kafka.topics import Topic, lane_topics, read_topics, tier_topics
 from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from modelmora.kafka.batches import Partition
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.standing import Standing
 
 TWIN_S, PATIENT_S, ELDER_S = 3.0, 10.0, 60.0
 

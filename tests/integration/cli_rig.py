@@ -14,7 +14,7 @@ from modelmora.broker import EmbeddedBroker
 from modelmora.cli import main
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Code
-from modelmora.kafka.reader import Record
+from modelmora.kafka.reading.reader import Record
 from modelmora.messages import (
     InferenceRequest,
 )

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from modelmora.kafka.batches import Batch, Commits, Partition, Record
 from modelmora.kafka.group import Member
-from modelmora.kafka.unreadable import Unreadable
+from modelmora.kafka.reading.unreadable import Unreadable
 from modelmora.settings import Settings
 from tests.programs import eventually
 

@@ -117,7 +117,7 @@ def test_events_are_followed_as_they_come(
         else:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("modelmora.cli.events.print_json", take)
+    monkeypatch.setattr("modelmora.cli.cluster.events.print_json", take)
     world.run("events", "--follow", "--json", code=130)
     assert seen == ["0", "1"]
 

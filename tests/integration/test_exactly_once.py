@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from modelmora.agents.partitions.janitor import committed
 from modelmora.agents.partitions.ledger import metadata_of
 from modelmora.broker import EmbeddedBroker
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.standing import Standing
 from modelmora.settings import Settings
 from tests.checker import Delivery, gather, judge, read_ids
 from tests.foreign import Broken, draft
@@ -119,7 +119,7 @@ def test_a_transaction_of_a_member_is_its_own_affair(
 ) -> None:
     lane = (f"{left_open.namespace}.requests.low", 0)
     standing = Standing(left_open)
-    monkeypatch.setattr("modelmora.kafka.standing.ANSWER_S", 2.0)
+    monkeypatch.setattr("modelmora.kafka.reading.standing.ANSWER_S", 2.0)
     members = SimpleNamespace(members=[SimpleNamespace(client_id="gone")])
     monkeypatch.setattr(standing, "members", lambda _: members)
     with closing(standing), pytest.raises(KafkaException):

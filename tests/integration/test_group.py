@@ -10,8 +10,8 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from modelmora.broker import EmbeddedBroker, config, embedded
 from modelmora.kafka.admin import Admin
-from modelmora.kafka.standing import Standing
-from modelmora.kafka.unreadable import Unreadable
+from modelmora.kafka.reading.standing import Standing
+from modelmora.kafka.reading.unreadable import Unreadable
 from tests.integration.group_rig import Rig, until
 from tests.topics import produce_unreadable
 

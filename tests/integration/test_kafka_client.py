@@ -19,9 +19,9 @@ from modelmora.broker import EmbeddedBroker
 from modelmora.client import CallError, DeadlineExceeded
 from modelmora.client.kafka import AsyncKafkaClient, KafkaClient, aio, asking
 from modelmora.errors import Code, Invalid, NotFound, Unreachable
-from modelmora.kafka import reader
 from modelmora.kafka.admin import Admin
 from modelmora.kafka.events import event_record
+from modelmora.kafka.reading import reader
 from modelmora.messages import (
     ErrorInfo,
     EventKind,

@@ -19,7 +19,7 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerialize
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from modelmora.broker import EmbeddedBroker
-from modelmora.cli.trace import steps_of
+from modelmora.cli.cluster.trace import steps_of
 from modelmora.diagnostics.reader import Reader
 from modelmora.messages import InferenceRequest
 from modelmora.settings import Settings

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.errors import Unreachable
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.standing import Standing
 from modelmora.settings import Settings
 from tests.programs import ROOT
 from tests.topics import create_topic, produce, until
@@ -142,7 +142,7 @@ def test_the_members_of_a_group(standing: Standing, settings: Settings, topic: s
 
 
 def test_a_broker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modelmora.kafka.standing.ANSWER_S", 1)
+    monkeypatch.setattr("modelmora.kafka.reading.standing.ANSWER_S", 1)
     standing = Standing(Settings(bootstrap_servers="127.0.0.1:1"))
     for ask in (
         lambda: standing.bounds([("t", 0)]),
@@ -182,7 +182,7 @@ ASKED = """
 import os, signal, sys
 from confluent_kafka.admin import AdminClient
 from modelmora.errors import Unreachable
-from modelmora.kafka import standing
+from modelmora.kafka.reading import standing
 from modelmora.settings import Settings
 
 broker = int(sys.argv[2])

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.kafka.pulse import Pulse
-from modelmora.kafka.tail import Tail
+from modelmora.kafka.reading.tail import Tail
 from modelmora.settings import Settings
 from tests.topics import (
     CAP_S,
@@ -233,7 +233,7 @@ async def test_a_tail_replaces_a_consumer_that_fails(settings: Settings) -> None
 async def test_a_tail_replaces_a_consumer_that_fetches_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelmora.kafka.tail.QUIET_S", 0.5)
+    monkeypatch.setattr("modelmora.kafka.reading.tail.QUIET_S", 0.5)
     servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.stuck"
     create_topic(servers, topic)
     async with tailing(settings, topic) as (tail, seen):

@@ -145,7 +145,7 @@ class Broker:
 
 
 class Standing:
-    """What `modelmora.kafka.standing.Standing` answers; `looked` hears whose commits were seen."""
+    """What the real `Standing` answers; `looked` hears whose commits were seen."""
 
     def __init__(self, broker: Broker, looked: Callable[[Partition], None]) -> None:
         self.group = broker.group

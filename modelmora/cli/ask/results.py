@@ -12,7 +12,7 @@ from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.client.kafka.subscription import Where, results_of
 from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
-from modelmora.kafka.reader import Start
+from modelmora.kafka.reading.reader import Start
 from modelmora.messages import InferenceResult
 from modelmora.text import counted
 from modelmora.wire import time_of

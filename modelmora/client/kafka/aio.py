@@ -24,10 +24,10 @@ from modelmora.client.kafka.subscription import (
 )
 from modelmora.errors import NotFound, Unreachable
 from modelmora.kafka.pulse import Pulse
-from modelmora.kafka.reader import Reader
+from modelmora.kafka.reading.reader import Reader
+from modelmora.kafka.reading.tail import Tail
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarge
 from modelmora.messages import (

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, Self, TypedDict, TypeVar, Unpack
 
 from modelmora.errors import Undecodable
-from modelmora.kafka.reader import Reader, Record, Start
+from modelmora.kafka.reading.reader import Reader, Record, Start
 from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceResult, LifecycleEvent, MetricSample, ProgressEvent
 from modelmora.settings import Settings

@@ -10,9 +10,9 @@ from modelmora.gateway.calls.writing import Writer
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.shelf import Shelf
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.reading.tail import Tail
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.tail import Tail
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import BatchRecord

@@ -13,7 +13,7 @@ from modelmora.gateway.calls.waiting import End, Waiting, WaitingRoom, overdue, 
 from modelmora.gateway.calls.writing import ACKNOWLEDGE_S, Writer, too_large
 from modelmora.gateway.hall import Ask, Heard
 from modelmora.gateway.outcomes import Refusal
-from modelmora.kafka.lookback import LookBackFailed
+from modelmora.kafka.reading.lookback import LookBackFailed
 from modelmora.kafka.writing.publisher import Answer, Record, TooLarge, Written
 from modelmora.messages import InferenceResult, leaves_as_it_was
 from modelmora.messages.headers import ASKED_SINCE, REPLY_PARTITION

@@ -17,7 +17,7 @@ from modelmora.gateway.calls.waiting import End, WaitingRoom, taken
 from modelmora.gateway.calls.writing import Writer
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.watching import MOST_WAITING, QUIET_S
-from modelmora.kafka.lookback import LookBackFailed
+from modelmora.kafka.reading.lookback import LookBackFailed
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import InferenceResult, JobRecord, ProgressEvent, Status

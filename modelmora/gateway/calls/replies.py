@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from aiokafka import ConsumerRecord
 
 from modelmora.gateway.outcomes import Refusal
-from modelmora.kafka.lookback import MARGIN_MS, LookBack
 from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.reading.lookback import MARGIN_MS, LookBack
+from modelmora.kafka.reading.tail import Handler, Tail
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.tail import Handler, Tail
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
 from modelmora.web.problems import DoorCode

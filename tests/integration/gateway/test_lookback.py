@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 from confluent_kafka import Producer
 
 from modelmora.broker import EmbeddedBroker
-from modelmora.kafka.lookback import NOTICED_MS, LookBack, LookBackFailed
+from modelmora.kafka.reading.lookback import NOTICED_MS, LookBack, LookBackFailed
 from modelmora.settings import Settings
 from modelmora.wire import new_request_id, time_of
 from modelmora.wire.ids import id_of_place
@@ -91,7 +91,7 @@ async def test_whoever_waits_is_told_when_nothing_comes(
         return {}
 
     assert look.back._consumer
-    monkeypatch.setattr("modelmora.kafka.lookback.STANDSTILL_S", 0.5)
+    monkeypatch.setattr("modelmora.kafka.reading.lookback.STANDSTILL_S", 0.5)
     look.back._consumer.getmany = nothing
     look.found.clear()
     with pytest.raises(LookBackFailed):

@@ -15,7 +15,7 @@ from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.takeover import Partitions
 from modelmora.kafka.batches import Partition
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import lane_topics
 from modelmora.messages import InferenceResult, Source, Status
 from modelmora.settings import Settings

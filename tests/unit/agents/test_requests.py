@@ -11,8 +11,8 @@ from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.requests import LostRecord, Requests
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.batches import Batch
+from modelmora.kafka.reading.unreadable import Unreadable
 from modelmora.kafka.topics import read_topics
-from modelmora.kafka.unreadable import Unreadable
 from modelmora.messages import InferenceRequest, Lane, Source
 from modelmora.messages.headers import RUN
 from modelmora.scheduling import Policy

@@ -13,7 +13,7 @@ from modelmora.agents.sameness import is_new, run_of
 from modelmora.agents.stored import Outcome
 from modelmora.agents.twins import Twins
 from modelmora.errors import Code, RequestError
-from modelmora.kafka.lookback import LookBackFailed
+from modelmora.kafka.reading.lookback import LookBackFailed
 from modelmora.kafka.topics import read_topics
 from modelmora.messages import (
     ErrorInfo,

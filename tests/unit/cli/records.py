@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.kafka.reader import Record
+from modelmora.kafka.reading.reader import Record
 
 
 def record(

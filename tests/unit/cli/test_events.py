@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.cli.events import as_json
+from modelmora.cli.cluster.events import as_json
 from modelmora.messages import FACTS, EventKind, LifecycleEvent
 from modelmora.text import facts_line
 from modelmora.wire import encode_event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.cli.trace import describe
+from modelmora.cli.cluster.trace import describe
 from modelmora.deadletters.letters import Replay
 from modelmora.errors import Code
 from modelmora.messages import (

@@ -20,7 +20,7 @@ from modelmora.gateway.models import Directory
 from modelmora.gateway.nodes import NodeWatch
 from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.kafka.pulse import Pulse
-from modelmora.kafka.tail import Tail
+from modelmora.kafka.reading.tail import Tail
 from modelmora.messages import (
     ErrorInfo,
     Health,

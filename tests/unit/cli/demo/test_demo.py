@@ -31,7 +31,7 @@ from modelmora.diagnostics.reader import Reader
 from modelmora.engines.images.pipeline import read_files
 from modelmora.errors import Code, ModelMoraError
 from modelmora.host.runfile import RunInfo
-from modelmora.kafka.reader import Record
+from modelmora.kafka.reading.reader import Record
 from modelmora.messages import (
     Content,
     ErrorInfo,

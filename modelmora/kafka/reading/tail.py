@@ -14,8 +14,8 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from modelmora.kafka.background import background
 from modelmora.kafka.connection import aiokafka_config
 from modelmora.kafka.pulse import Pulse, Shape
+from modelmora.kafka.reading.unreadable import PARSE_FAULTS, Unreadable, step_over
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.unreadable import PARSE_FAULTS, Unreadable, step_over
 from modelmora.settings import Settings
 
 log = structlog.get_logger(__name__)

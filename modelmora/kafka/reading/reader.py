@@ -28,8 +28,8 @@ from modelmora.errors import (
 from modelmora.kafka.admin import explain
 from modelmora.kafka.batches import headers_of
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
+from modelmora.kafka.reading.standing import UNSETTLED
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.standing import UNSETTLED
 from modelmora.settings import Settings
 from modelmora.wire import is_framed
 

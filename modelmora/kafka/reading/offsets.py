@@ -12,7 +12,7 @@ from modelmora.errors import Conflict, NotFound
 from modelmora.kafka.admin import WAIT_S, explain
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
-from modelmora.kafka.standing import Standing
+from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import read_topics
 from modelmora.settings import Settings
 from modelmora.text import counted

@@ -15,7 +15,7 @@ from modelmora.cli.shared.output import node_name, print_json, print_table, say,
 from modelmora.deadletters.letters import since_ms
 from modelmora.diagnostics.groups import Group, Groups, pace_line
 from modelmora.host.instance import Instance
-from modelmora.kafka.offsets import EARLIEST, LATEST, plan, reset
+from modelmora.kafka.reading.offsets import EARLIEST, LATEST, plan, reset
 from modelmora.messages import Lane
 from modelmora.text import counted
 

@@ -11,7 +11,7 @@ from modelmora.cli.shared.output import clock, node_name, print_json, print_tabl
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Undecodable
 from modelmora.host.instance import Instance
-from modelmora.kafka.reader import Record
+from modelmora.kafka.reading.reader import Record
 from modelmora.kafka.topics import Topic
 from modelmora.text import facts_line
 from modelmora.wire import decode_event

@@ -14,7 +14,7 @@ from modelmora.deadletters.letters import DeadLetter, Replay, place_text, run_of
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound, Undecodable
 from modelmora.host.instance import Instance
-from modelmora.kafka.reader import Record
+from modelmora.kafka.reading.reader import Record
 from modelmora.kafka.topics import LANE_TOPICS, TIERS, Topic
 from modelmora.messages import InferenceResult, ProgressEvent
 from modelmora.messages.headers import GATEWAY, HANDED_ON, PRINCIPAL

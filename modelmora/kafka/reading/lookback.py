@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from modelmora.kafka.background import background
 from modelmora.kafka.connection import aiokafka_config
+from modelmora.kafka.reading.tail import Handler, give
+from modelmora.kafka.reading.unreadable import PARSE_FAULTS, step_over
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.tail import Handler, give
-from modelmora.kafka.unreadable import PARSE_FAULTS, step_over
 from modelmora.settings import Settings
 from modelmora.wire import time_of
 

@@ -1,0 +1,1 @@
+"""Reading: topics as they are, partitions without a group, and where they stand."""
