@@ -11,9 +11,24 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from tests.brokers import broker, killable, mortal, namespace
+from tests.faults.recording import (
+    figures,
+    pytest_configure,
+    pytest_itemcollected,
+    pytest_runtest_makereport,
+)
 from tests.folders import remove_all
 
-__all__ = ["broker", "killable", "mortal", "namespace"]
+__all__ = [
+    "broker",
+    "figures",
+    "killable",
+    "mortal",
+    "namespace",
+    "pytest_configure",
+    "pytest_itemcollected",
+    "pytest_runtest_makereport",
+]
 SHARING = {"tests/integration/doors"}
 
 # Tests compute beside each other: threads that spin while they wait take the cores from those that
@@ -25,8 +40,9 @@ hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The fault programme's option; it must be here to be known in time."""
+    """The options of the fault programme and matrix; they must be here to be known in time."""
     parser.addoption("--seeds", metavar="N,N", help="of the fault programme; default: random ones")
+    parser.addoption("--record", metavar="FILE", help="keep there what tests of rows have shown")
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed

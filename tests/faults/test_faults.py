@@ -25,6 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", [int(seed) for seed in given.split(",")] if given else random)
 
 
+@pytest.mark.row("F1", "F6", "F7", "F27", "F28")
 @pytest.mark.timeout(600)
 def test_a_short_programme(tmp_path: Path) -> None:
     kills = {Part.CHILD: 2, Part.ZYGOTE: 1, Part.NODE: 1, Part.BROKER: 1}
@@ -34,6 +35,7 @@ def test_a_short_programme(tmp_path: Path) -> None:
     assert all(report.struck[f"{part} killed"] == count for part, count in kills.items())
 
 
+@pytest.mark.row("F1", "F6", "F7", "F8", "F27", "F28")
 @pytest.mark.faults
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("delivery", DELIVERIES)

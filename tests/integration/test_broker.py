@@ -230,6 +230,7 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
         EmbeddedBroker(tmp_path / "file").start()
 
 
+@pytest.mark.row("F13")
 def test_full_disk(tmp_path: Path) -> None:
     with pytest.raises(ModelMoraError, match="is full") as caught:
         EmbeddedBroker(tmp_path, min_free_bytes=1 << 60).start()

@@ -158,6 +158,7 @@ async def test_gated_partitions_are_not_read_and_lose_nothing(rig: Rig) -> None:
     await rig.read(b"behind the gate")
 
 
+@pytest.mark.row("F30")
 async def test_partitions_that_are_added_are_read(rig: Rig) -> None:
     rig.create(2)
     rig.join("n1")
@@ -167,6 +168,7 @@ async def test_partitions_that_are_added_are_read(rig: Rig) -> None:
     await rig.read(b"on a new partition")
 
 
+@pytest.mark.row("F30")
 @pytest.mark.parametrize("rig", ["consumer"], indirect=True)
 async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(rig: Rig) -> None:
     rig.create(1)

@@ -208,6 +208,7 @@ async def _flow(publisher: Publisher, answers: Answers, topic: str, count: int) 
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.row("F7")
 async def test_nothing_is_lost_when_the_broker_is_killed(
     mortal: EmbeddedBroker, namespace: str
 ) -> None:
@@ -229,6 +230,7 @@ async def test_nothing_is_lost_when_the_broker_is_killed(
     assert set(written) == set(answers.offsets())
 
 
+@pytest.mark.row("F8")
 async def test_a_long_outage_neither_wedges_nor_reorders(
     mortal: EmbeddedBroker, namespace: str
 ) -> None:
@@ -256,6 +258,7 @@ async def test_a_long_outage_neither_wedges_nor_reorders(
     assert firsts == lasts == numbered
 
 
+@pytest.mark.row("F8")
 async def test_a_frozen_broker_loses_nothing(mortal: EmbeddedBroker, namespace: str) -> None:
     """It takes connections and never answers, as one behind a network fault does."""
     settings = Settings(bootstrap_servers=mortal.bootstrap_servers, namespace=namespace)

@@ -32,6 +32,7 @@ async def flushed(publisher: Publisher) -> None:
     await asyncio.wait_for(publisher.flush(), CAP_S)
 
 
+@pytest.mark.row("F30")
 @pytest.mark.parametrize("name", ["dead-letters", "control"])
 async def test_a_deleted_topic_holds_up_no_other_and_flows_when_it_is_back(
     settings: Settings, name: str
@@ -178,6 +179,7 @@ async def test_a_partition_that_the_topic_lacks_is_chosen_by_key(settings: Setti
     assert answers.offsets().keys() == partition.keys()
 
 
+@pytest.mark.row("F30")
 async def test_partitions_that_are_added_are_followed(settings: Settings) -> None:
     servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.wider"
     create_topic(servers, topic, partitions=1)

@@ -165,6 +165,7 @@ def test_a_schema_that_is_not_ours_is_dead_lettered(station: Station) -> None:
     assert station.result("neighbour-1")["status"] == "COMPLETED"
 
 
+@pytest.mark.row("F11")
 def test_a_registry_that_is_down(station: Station) -> None:
     known = station.serialized("known-1")
     station.send(known)

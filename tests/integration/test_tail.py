@@ -130,6 +130,7 @@ async def test_a_tail_goes_on_when_a_handler_raises(settings: Settings) -> None:
         await seen.until(lambda values: values == [b"good"])
 
 
+@pytest.mark.row("F7")
 async def test_a_tail_survives_its_broker(mortal: EmbeddedBroker, namespace: str) -> None:
     settings = Settings(bootstrap_servers=mortal.bootstrap_servers, namespace=namespace)
     topic = f"{namespace}.survive"
@@ -182,6 +183,7 @@ async def test_a_tail_gives_only_what_was_committed(settings: Settings) -> None:
         assert seen.values == [b"kept"]
 
 
+@pytest.mark.row("F30")
 @pytest.mark.parametrize("new", [[b"1", b"2"], [b"1", b"2", b"3", b"4", b"5"]])
 async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
     settings: Settings, new: list[bytes]
@@ -230,6 +232,7 @@ async def test_a_tail_replaces_a_consumer_that_fails(settings: Settings) -> None
         await until(lambda: tail.fault is None)
 
 
+@pytest.mark.row("F10")
 async def test_a_tail_replaces_a_consumer_that_fetches_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

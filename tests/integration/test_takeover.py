@@ -43,6 +43,7 @@ def owned(yard: Yard, node: NodeProcess) -> int:
     return len(yard.members().get(node.log.stem, ()))
 
 
+@pytest.mark.row("F28")
 def test_a_node_that_was_frozen_contradicts_nobody(yard: Yard) -> None:
     """It wakes when all its requests are long expired, and another node has answered them."""
     with yard.node("n1", LIMITS__GROUP_REQUESTS=4) as frozen, yard.node("n2") as other:
@@ -88,6 +89,7 @@ def test_what_was_answered_and_not_committed_is_not_answered_again(yard: Yard) -
     assert verdict.counts["repeated"] == 0
 
 
+@pytest.mark.row("F31")
 def test_two_nodes_with_one_member_id(yard: Yard, tmp_path: Path) -> None:
     """A copied data folder: the younger ends and says why, the elder goes on."""
     with yard.node("n1") as elder:
@@ -105,6 +107,7 @@ def test_two_nodes_with_one_member_id(yard: Yard, tmp_path: Path) -> None:
     assert yard.verdict().violations == ()
 
 
+@pytest.mark.row("F29")
 def test_a_commit_beyond_the_end_swallows_nothing(yard: Yard) -> None:
     """As after a power cut: the group has committed what the log does not have any more."""
     with yard.node() as node:
@@ -127,6 +130,7 @@ def test_a_commit_beyond_the_end_swallows_nothing(yard: Yard) -> None:
         assert node.stop() == 0
 
 
+@pytest.mark.row("F30")
 @pytest.mark.parametrize(
     "protocol", ["consumer", pytest.param("classic", marks=pytest.mark.faults)]
 )

@@ -149,6 +149,7 @@ def test_only_what_was_announced_can_be_put(desk: Desk) -> None:
     assert not [*(desk.folder / "incoming").iterdir()]
 
 
+@pytest.mark.row("F12")
 def test_a_store_that_is_down_loses_nothing_though_the_node_is_killed(
     broker: EmbeddedBroker, tmp_path: Path
 ) -> None:

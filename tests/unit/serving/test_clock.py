@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from modelmora.testing.fakes import UNIX_MS, FakeTime
 A, B = ("lane", 0), ("lane", 1)
 R, S = ("results", 0), ("results", 1)
 HOUR_MS = 3_600_000
+pytestmark = pytest.mark.row("F15")
 
 
 def test_before_the_first_timestamp_nothing_is_ever_due() -> None:
