@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -40,7 +39,6 @@ from modelmora.wire.codec import NO_OUTPUTS
 from modelmora.workers import Chunk
 
 log = structlog.get_logger(__name__)
-ACCEPTED_AFTER_S = 0.01
 
 Again = Callable[[Incoming, RequestError, Callable[[RequestError], None]], None]
 SendAfter = Callable[[Outgoing | None], None]
@@ -207,25 +205,13 @@ class Results:
     # Progress and events -------------------------------------------------------------------------
 
     def accepted(self, request: Incoming, model: ModelKey, position: Position) -> None:
-        """It waits: how many are ahead, and for how long if that was ever measured.
-
-        Told after a moment, and not at all if the outcome came first: a record written just
-        before the outcome would hold it up by a whole round trip to the broker.
-        """
-        request.unsaid = partial(self._tell_accepted, request, model, position)
-        asyncio.get_running_loop().call_later(ACCEPTED_AFTER_S, request.unsaid)
-
-    def _tell_accepted(self, request: Incoming, model: ModelKey, position: Position) -> None:
-        if request.unsaid and not request.ended:
-            request.unsaid = None
-            wait_ms = None if position.wait_s is None else position.wait_s * 1000
-            told = {"position": position.ahead, "estimate_ms": wait_ms, "loading": position.loading}
-            self._tell(request, model, ProgressStage.ACCEPTED, **told)
+        """It waits: how many are ahead, and for how long if that was ever measured."""
+        wait_ms = None if position.wait_s is None else position.wait_s * 1000
+        told = {"position": position.ahead, "estimate_ms": wait_ms, "loading": position.loading}
+        self._tell(request, model, ProgressStage.ACCEPTED, **told)
 
     def started(self, request: Incoming, model: ModelKey) -> None:
         """Its worker has begun."""
-        if request.unsaid:  # in this order
-            request.unsaid()
         self._tell(request, model, ProgressStage.STARTED)
 
     def progressed(self, request: Incoming, model: ModelKey, chunk: Chunk, attempt: int) -> None:

@@ -117,25 +117,28 @@ class Waits:
 
     def standing(self, now: float) -> Iterator[tuple[Work, Position]]:
         """Where the first that wait for each model stand now."""
-        for model in self._fleet.models.values():
+        for key, model in self._fleet.models.items():
             if len(model.queue):
-                yield from self._line(model, now)
+                yield from self.line(key, now)
 
     def is_loading(self, key: ModelKey) -> bool:
         """Whether it is being loaded, and has no other child that serves."""
         model = self._fleet.models.get(key)
         return model is not None and model.state is State.LOADING
 
-    def _line(self, model: Model, now: float) -> Iterator[tuple[Work, Position]]:
-        """Those that wait, in the order in which they start, as their groups do."""
+    def line(self, key: ModelKey, now: float) -> Iterator[tuple[Work, Position]]:
+        """Where the first that wait for it stand, in the order in which they start."""
+        model = self._fleet.models.get(key)
+        if model is None:
+            return
         places = self._places_s(model, now)
         groups = Groups(places, self._most(model)) if places else None
-        fronts = (lane.front(FRONT) for lane in model.queue.lanes)
+        fronts, known = (lane.front(FRONT) for lane in model.queue.lanes), True
         for ahead, (batch, work) in enumerate(chain.from_iterable(fronts), model.started()):
-            cost_s = self._cost_s(model, work)
-            wait_s = None
-            if groups and cost_s is not None:
-                wait_s = groups.start_s(batch, cost_s)
+            cost_s, wait_s = self._cost_s(model, work), None
+            if groups and known:
+                wait_s = groups.start_s(batch, cost_s or 0.0)
+            known = cost_s is not None
             yield work, Position(ahead, wait_s, model.state is State.LOADING)
 
     @staticmethod

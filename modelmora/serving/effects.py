@@ -145,6 +145,8 @@ class NodeEffects:
     def started(self, work: Work) -> None:
         """The child works on it."""
         request = cast("Incoming", work.meta)
+        if request.unsaid:  # in this order
+            request.unsaid()
         if request.head.progress or request.job:
             self.outcomes.started(request, work.model)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from modelmora.scheduling import Position, Scheduler, Work
@@ -13,6 +14,9 @@ LOOK_S = 1.0
 """Nobody is told again any sooner."""
 MOST_TOLD = 100
 """How many are told again at one look."""
+TOLD_AFTER_S = 0.01
+"""So much later it is told for the first time: by then all that came with it is in the line, where
+it joins groups that start before it. And a record just before the outcome would hold that up."""
 _SHARE = 0.2
 _MOMENT_S = 0.1
 
@@ -31,6 +35,8 @@ class Line:
         self._outcomes = outcomes
         self._now = monotonic
         self._timer: asyncio.TimerHandle | None = None
+        self._new: list[Work] = []
+        self._telling: asyncio.TimerHandle | None = None
 
     @property
     def looks(self) -> bool:
@@ -38,37 +44,63 @@ class Line:
         return self._timer is not None
 
     def accepted(self, work: Work, position: Position) -> None:
-        """The work is admitted, and stood here when it came."""
+        """The work is admitted, and stood here when it came; it is told so after a moment.
+
+        Not at all where it has its outcome by then.
+        """
         loading = work.group is None and self._scheduler.waits.is_loading(work.model)
-        self._tell(work, Position(position.ahead, position.wait_s, loading))
+        request = cast("Incoming", work.meta)
+        request.standing = Position(position.ahead, position.wait_s, loading)
+        request.unsaid = partial(self._say, work)
+        self._new.append(work)
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TOLD_AFTER_S, self.tell)
         if work.group is None and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LOOK_S, self.look)
 
+    def tell(self) -> None:
+        """Tell those who have come where they stand behind all that came meanwhile."""
+        new, self._new, self._telling = self._new, [], None
+        now, waits = self._now(), self._scheduler.waits
+        for key in {work.model for work in new if work.group is None}:
+            for work, position in waits.line(key, now):
+                if cast("Incoming", work.meta).unsaid:
+                    cast("Incoming", work.meta).standing = position
+        for work in new:
+            if say := cast("Incoming", work.meta).unsaid:
+                say()
+
     def look(self) -> None:
         """Tell those again who stand elsewhere by now, the first in line first."""
-        self.close()
+        self._timer = None
         left, waiting = MOST_TOLD, False
         for work, position in self._scheduler.waits.standing(self._now()):
             told = cast("Incoming", work.meta).standing
             if told is None:
                 continue
             waiting = True
+            if cast("Incoming", work.meta).unsaid:
+                continue
             if left and _differs(told, position):
                 left -= 1
-                self._tell(work, position)
+                cast("Incoming", work.meta).standing = position
+                self._say(work)
         if waiting:
             self._timer = asyncio.get_running_loop().call_later(LOOK_S, self.look)
 
     def close(self) -> None:
         """Look no more until another waits."""
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._telling):
+            if timer:
+                timer.cancel()
+        self._timer = self._telling = None
+        self._new = []
 
-    def _tell(self, work: Work, position: Position) -> None:
+    def _say(self, work: Work) -> None:
         request = cast("Incoming", work.meta)
-        request.standing = position
-        self._outcomes.accepted(request, work.model, position)
+        request.unsaid = None
+        if request.standing and not request.ended:
+            self._outcomes.accepted(request, work.model, request.standing)
 
 
 def _differs(told: Position, now: Position) -> bool:

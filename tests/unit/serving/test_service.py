@@ -70,6 +70,7 @@ async def test_more_inputs_than_one_result_answers_are_refused_before_anything_i
 async def test_who_waits_is_told(hall: Hall) -> None:
     for number in range(3):
         hall.service.accept(incoming(f"r{number}", tell=True))
+    hall.service.line.tell()
     assert [what for what, _, _ in hall.told] == ["accepted"] * 3
     assert [hall.outcomes.positions[f"r{n}"].ahead for n in range(3)] == [0, 1, 2]
     assert hall.outcomes.positions["r0"].wait_s is None, "nothing was ever measured"
