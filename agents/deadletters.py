@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.writing.publisher import Headers
-from modelmora.messages import ResultHead, leaves_as_it_was
+from modelmora.messages import ErrorInfo, ResultHead, is_final
 from modelmora.messages.headers import (
     ATTEMPT,
     CONNECT,
@@ -45,13 +45,15 @@ _CONTENT = frozenset(
 )
 
 
-def leaves_letter(record: Record, code: Code) -> bool:
-    """Whether a record whose result says this code is kept as a dead letter too.
+def leaves_letter(record: Record, error: ErrorInfo) -> bool:
+    """Whether a record whose result says this error is kept as a dead letter too.
 
+    What its caller may ask again is not: replayed as well, it would have two runs of one number.
     A caller who waits at a gateway is told what is wrong with its request, and still has it; a
     replayed record has no caller any more.
     """
-    if leaves_as_it_was(code) or code is Code.ID_REUSED:  # the result says all
+    code = error.code
+    if not is_final(error) or code is Code.ID_REUSED:  # the result says all
         return False
     names = {name for name, _ in record.headers}
     return not (code in _CONTENT and GATEWAY in names and RUN not in names)

@@ -145,7 +145,7 @@ class Results:
             what = (request.head.request_id, outcome_status(error.code), name, model[1])
             head = ResultHead(*what, request.source, {}, info, timings, attempt, request.run)
             send = self._ending(request, head, NO_OUTPUTS)
-            if leaves_letter(request.record, error.code):
+            if leaves_letter(request.record, info):
                 self._bury(request.record, head, error, exit_code, send)
             else:
                 send(None)
@@ -186,18 +186,19 @@ class Results:
     def undecodable(self, record: Record, error: RequestError) -> None:
         """A record that is no request: FAILED where its id is readable, and a dead letter."""
         send: SendAfter = partial(self._end, record)
+        info = ErrorInfo(error.code, error.message)
         head = ResultHead(
             error.request_id,
             outcome_status(error.code),
             "",
             "",
             Source(record.topic, record.partition, record.offset),
-            error=ErrorInfo(error.code, error.message),
+            error=info,
             run=read_run(dict(record.headers).get(RUN)),
         )
         if error.request_id:
             send = partial(self._send_result, record, head, NO_OUTPUTS, ())
-        if not error.request_id or leaves_letter(record, error.code):
+        if not error.request_id or leaves_letter(record, info):
             self._bury(record, head, error, None, send)
         else:
             send(None)

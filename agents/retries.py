@@ -8,15 +8,13 @@ from math import inf
 from modelmora.agents.handon import Writer
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.topics import TIERS, Topic
-from modelmora.messages import Timings
-from modelmora.messages.headers import GATEWAY
+from modelmora.messages import Timings, is_transient
+from modelmora.messages.headers import is_awaited
 from modelmora.serving import BrokerClock, Incoming
 from modelmora.settings import Settings
 
-TRANSIENT = frozenset({Code.MODEL_UNAVAILABLE, Code.RETRIES_SPENT, Code.STORE_UNAVAILABLE})
-"""What may be otherwise after a while: the model could not be loaded, others brought down each
-process the request was given to, the object store did not answer. All other codes speak of the
-request itself, of a wish of its caller, or of what stays as it is."""
+AGAIN_MS = 1000
+"""When a caller may ask again, where nobody knows better."""
 SPARE = 10.0
 
 End = Callable[[RequestError], None]
@@ -80,19 +78,20 @@ class Retries:
         """Put the request off, or end it.
 
         (1) The failure says something of the request: it ends so.
-        (2) A caller waits for it, who is told, and may ask again.
+        (2) A caller waits for it, who is told when to ask again; so this does not stand for its id.
         (3) It was tried often enough, it has no time for another try, or too many are tried again
             already: it ends with its failure if it had one try, else as `retries_spent`.
         (4) Put off.
         """
         # (1)
-        if error.code not in TRANSIENT:
+        if not is_transient(error.code):
             end(error)
             return
         # (2)
-        names = {name for name, _ in request.record.headers}
-        if GATEWAY in names and not request.job:
-            end(error)
+        if is_awaited(request.record.headers):
+            wait_ms = AGAIN_MS if error.retry_after_ms is None else error.retry_after_ms
+            code, message = error.code, error.message
+            end(RequestError(code, message, retry_after_ms=wait_ms, request_id=error.request_id))
             return
         # (3)
         tier = tier_for(request.retries, self._left_ms(request))

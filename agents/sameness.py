@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelmora.agents.stored import Outcome
 from modelmora.errors import Code, RequestError
-from modelmora.messages import leaves_as_it_was
+from modelmora.messages import is_final
 from modelmora.wire import NEAR_MS, SKEW_MS
 
 
@@ -35,8 +35,8 @@ def run_of(stored: Outcome | None, content: str, asked_ms: int, *, cancelled: bo
 
     (1) The id has no outcome.
     (2) It is that of another request.
-    (3) It was judged: so is this one.
-    (4) It was not judged (expired, busy): nor is this one, if it was asked before that was known,
+    (3) It stands for the id.
+    (4) It does not stand (expired, busy): nor does this one, if it was asked before that was known,
         and was taken back as well where that one was.
     """
     # (1)
@@ -47,7 +47,7 @@ def run_of(stored: Outcome | None, content: str, asked_ms: int, *, cancelled: bo
         raise RequestError(Code.ID_REUSED, "this id is that of another request; take a new UUID")
     # (3)
     error = stored.result.error
-    if error is None or not leaves_as_it_was(error.code):
+    if error is None or is_final(error):
         return None
     # (4)
     shares = cancelled or error.code is not Code.CANCELLED

@@ -69,6 +69,8 @@ _ANSWERS: dict[AnyCode, Answer] = {
     Code.STOPPING: _LATER,
     Code.MODEL_UNAVAILABLE: _LATER,
     Code.STORE_UNAVAILABLE: _LATER,
+    # Where its node says when to ask again; else it has failed as often as it may.
+    Code.RETRIES_SPENT: Answer(HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE),
     DoorCode.BROKER_UNREACHABLE: Answer(
         HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 2000
     ),

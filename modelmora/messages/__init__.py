@@ -30,7 +30,8 @@ from modelmora.messages.inference import (
     Source,
     Status,
     Timings,
-    leaves_as_it_was,
+    is_final,
+    is_transient,
     outcome_status,
 )
 from modelmora.messages.jobs import JobRecord
@@ -70,6 +71,7 @@ __all__ = [
     "Tensor",
     "Timings",
     "ToolCall",
-    "leaves_as_it_was",
+    "is_final",
+    "is_transient",
     "outcome_status",
 ]

@@ -51,3 +51,9 @@ def principal_of(headers: Iterable[tuple[str, bytes | None]]) -> str:
         if name == PRINCIPAL:
             return (value or b"").decode(errors="replace") or LOCAL
     return LOCAL
+
+
+def is_awaited(headers: Iterable[tuple[str, bytes | None]]) -> bool:
+    """Whether a gateway's caller waits for the request's outcome; of a replay nobody does."""
+    names = {name for name, _ in headers}
+    return GATEWAY in names and not names & {JOB, RUN}

@@ -49,7 +49,7 @@ _STATUS = {
     Code.CANNOT_BE_SERVED: Status.REFUSED,
     Code.ID_REUSED: Status.REFUSED,
 }
-_ANEW = frozenset(
+_UNJUDGED = frozenset(
     {
         Code.BUSY,
         Code.STARTING,
@@ -61,6 +61,10 @@ _ANEW = frozenset(
         Code.STOPPED,
     }
 )
+_TRANSIENT = frozenset({Code.MODEL_UNAVAILABLE, Code.RETRIES_SPENT, Code.STORE_UNAVAILABLE})
+"""The model could not be loaded, others brought down each process the request was given to, the
+object store did not answer. All other codes speak of the request itself, of a wish of its caller,
+or of what stays as it is."""
 
 
 def outcome_status(code: Code) -> Status:
@@ -68,9 +72,25 @@ def outcome_status(code: Code) -> Status:
     return _STATUS.get(code, Status.FAILED)
 
 
-def leaves_as_it_was(code: Code) -> bool:
-    """Whether a request that ended so was not judged: asked again it may end in another way."""
-    return code in _ANEW
+def is_transient(code: Code) -> bool:
+    """Whether it speaks of what may be otherwise after a while, and not of the request."""
+    return code in _TRANSIENT
+
+
+def is_final(error: ErrorInfo | None) -> bool:
+    """Whether an outcome with this error, or without any, stands for its id.
+
+    Asked again by the same id the request runs as the next run of it where
+    (1) it was not judged: nobody had room or time for it, or its caller took it back,
+    (2) what may pass stood in its way, and its caller was told when to ask again.
+    """
+    if error is None:
+        return True
+    # (1)
+    if error.code in _UNJUDGED:
+        return False
+    # (2)
+    return not (error.code in _TRANSIENT and error.retry_after_ms is not None)
 
 
 @dataclass(frozen=True, slots=True)

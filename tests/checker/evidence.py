@@ -64,7 +64,8 @@ class Request:
 class Outcome:
     """A record of `results`, lying at `at`; `code` is empty when there was no error.
 
-    `appended` is the broker's clock, in seconds.
+    `appended` is the broker's clock, in seconds. `again`: what may pass stood in its way, and its
+    caller was told when to ask again.
     """
 
     at: Place
@@ -74,6 +75,7 @@ class Outcome:
     source: Place
     appended: float = 0.0
     run: int = 1
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ DEAD_LETTERED = frozenset(
         "out_of_memory",
         "retries_spent",
         "inference_failed",
+        "store_unavailable",
     )
 )
 # Of these a caller who waited at a gateway was told, and they need no dead letter.
@@ -62,6 +63,7 @@ TOLD = DEAD_LETTERED - {
     "out_of_memory",
     "retries_spent",
     "inference_failed",
+    "store_unavailable",
 }
 # What the gateway says of a request that it did not write, or does not know to be written.
 DOOR = frozenset(("busy", "stopping", "broker_unreachable", "no_node"))
@@ -193,7 +195,7 @@ def _distinct(index: _Index) -> Iterator[Violation]:
     """Check 1: one distinct outcome per record, and none without a record."""
     unjudged: dict[str, set[int]] = defaultdict(set)
     for outcome in (each for found in index.outcomes.values() for each in found):
-        if outcome.code in UNJUDGED:
+        if outcome.code in UNJUDGED or outcome.again:
             unjudged[outcome.request_id].add(outcome.run)
     for source, found in index.outcomes.items():
         kinds = {(o.request_id, o.run, o.status, o.code) for o in found}
@@ -238,7 +240,7 @@ def _dead_letters(evidence: Evidence, index: _Index) -> Iterator[Violation]:
         twins = {source, *(r.place for r in index.by_id.get(found[0].request_id, ()))}
         codes = sorted({letter.code for each in twins for letter in index.letters.get(each, ())})
         needed = DEAD_LETTERED - TOLD if request and request.told else DEAD_LETTERED
-        for code in sorted({o.code for o in found} & needed):
+        for code in sorted({o.code for o in found if not o.again} & needed):
             if code not in codes:
                 yield Violation("unlettered", f"{source} failed as {code} without a dead letter")
 

@@ -57,6 +57,7 @@ def _versions(name: str) -> dict[bytes, Any]:
 
 REQUESTS = _versions("inference_request")
 RESULTS = _versions("inference_result")
+PASSING = frozenset(("retries_spent", "store_unavailable"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +267,7 @@ def as_outcome(record: Record) -> Outcome:
         Place(source["topic"], source["partition"], source["offset"]),
         record.timestamp / 1000,
         datum.get("run", 1),
+        bool(error) and error["code"] in PASSING and error.get("retry_after_ms") is not None,
     )
 
 

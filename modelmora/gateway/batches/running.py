@@ -23,7 +23,7 @@ from modelmora.gateway.batches.state import KEPT_MS, Batch, Fault, Standing, tol
 from modelmora.gateway.hall import Ask, Hall
 from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.gateway.watching import failed
-from modelmora.messages import BatchKind, Lane, ObjectRef
+from modelmora.messages import BatchKind, Lane, ObjectRef, is_transient
 from modelmora.web.problems import DoorCode
 from modelmora.wire import id_of_name
 
@@ -354,7 +354,7 @@ def _told(line: Line, good: bool, **what: Any) -> _Answered:
 
 def _mends(refusal: Refusal, tries: int) -> bool:
     """Whether a later try may have what this one was refused."""
-    if refusal.code is Code.MODEL_UNAVAILABLE and tries >= MOST_DEAD:
+    if isinstance(refusal.code, Code) and is_transient(refusal.code) and tries >= MOST_DEAD:
         return False
     return answer_of(refusal.code).http == HTTPStatus.SERVICE_UNAVAILABLE
 

@@ -15,7 +15,7 @@ from modelmora.gateway.hall import Ask, Heard
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.reading.lookback import LookBackFailed
 from modelmora.kafka.writing.publisher import Answer, Record, TooLarge, Written
-from modelmora.messages import InferenceResult, leaves_as_it_was
+from modelmora.messages import InferenceResult, is_final
 from modelmora.messages.headers import ASKED_SINCE, REPLY_PARTITION
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import bind_request
@@ -103,7 +103,7 @@ class Asking:
         return end if isinstance(end, InferenceResult) else None
 
     async def _open(self, waiting: Waiting, record: Record) -> None:
-        """Send the request of a caller's own id, unless it was judged already.
+        """Send the request of a caller's own id, unless it has an outcome that stands.
 
         Where it is under way it is written again all the same: the node sees which came first.
         """
@@ -117,7 +117,7 @@ class Asking:
             found = waiting.found
             if waiting.foreign or waiting.others:
                 self._room.settle(waiting, taken(request_id))
-            elif found and not (found.error and leaves_as_it_was(found.error.code)):
+            elif found and is_final(found.error):
                 self._room.settle(waiting, found)
             elif not waiting.settled:
                 # An older time than a near one has the node look for what was found here.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from modelmora.errors import Code
 from modelmora.gateway.hall import Heard
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import InferenceResult, ProgressEvent, leaves_as_it_was
+from modelmora.messages import InferenceResult, ProgressEvent, is_final
 from modelmora.web.problems import DoorCode
 
 End = InferenceResult | Refusal
@@ -50,7 +50,7 @@ class Waiting:
     others: bool = False
     """Whether that is the outcome of other content."""
     early: list[InferenceResult] = field(default_factory=list)
-    """Outcomes of requests that were not judged, one of which may be this very one."""
+    """Outcomes that do not stand for the id, one of which may be of this very request."""
     _rank: tuple[int, int, int] = (0, 0, 0)
 
     def meet(self, result: InferenceResult, content: str, timestamp: int, offset: int) -> None:
@@ -66,14 +66,14 @@ class Waiting:
         """Whether an outcome that comes while it is under way is its own.
 
         (1) It is not where something else was asked by the same id.
-        (2) It is where the id is ours alone, or where the content was judged, by whomever asked.
+        (2) It is where the id is ours alone, or where the outcome stands, whoever asked.
         (3) Another asker's cancel or deadline is not ours: then it must be of our own record.
         """
         # (1)
         if self._is_other(content):
             return False
         # (2)
-        if not (self.content and result.error and leaves_as_it_was(result.error.code)):
+        if not self.content or is_final(result.error):
             return True
         # (3)
         if self.place is None:

@@ -18,6 +18,7 @@ from modelmora.client import Client
 from modelmora.messages import ObjectRef, Status, Tensor
 from modelmora.objects import content_of
 from modelmora.objects.contents import TENSOR
+from modelmora.wire import new_request_id
 from tests.integration.doors.conftest import INLINE
 from tests.nodes import ECHO, GatewayProcess, NodeProcess
 from tests.object_stores import ObjectStore, free_port, object_store
@@ -185,6 +186,45 @@ def test_a_store_that_is_down_loses_nothing_though_the_node_is_killed(
                 bucket, _, name = ref.uri.removeprefix("s3://").partition("/")
                 assert store.client.get_object(bucket, name).read() == content
             eventually(lambda: spilled() == 0, "nothing waits any more")
+
+
+def test_who_was_told_to_ask_again_has_another_run_of_the_same_id(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    port, mine = free_port(), new_request_id()
+    keys = {
+        "STORE": "s3",
+        "ENDPOINT": f"http://127.0.0.1:{port}",
+        "ACCESS_KEY": ObjectStore.key,
+        "SECRET_KEY": ObjectStore.secret,
+        "RETRY_S": 1,
+        "INLINE_BYTES": 64 << 10,
+    }
+    settings: dict[str, object] = {f"OBJECTS__{name}": value for name, value in keys.items()}
+    told, content = {"x-request-id": mine}, {"inputs": ["x" * 100_000]}
+    folder, servers = tmp_path / "gateway", broker.bootstrap_servers
+    folder.mkdir()
+    with (
+        running(servers, tmp_path, ECHO, settings) as station,
+        GatewayProcess(servers, station.namespace, folder, settings) as gateway,
+        httpx.Client(base_url=gateway.wait_ready().http, timeout=60) as rest,
+    ):
+        refused = rest.post("/infer/echo", json=content, headers=told)
+        assert refused.status_code == 503, refused.text
+        assert refused.json()["code"] == "store_unavailable"
+        assert refused.headers["retry-after"]
+        with object_store(port) as store:
+            store.put("modelmora", {})
+            for _ in range(2):  # what it ends as then stands
+                answer = rest.post("/infer/echo", json=content, headers=told)
+                assert answer.status_code == 200, answer.text
+        ends = station.seen.results
+        station.seen.until(lambda: len(ends.get(mine, ())) == 2, "both outcomes")
+        assert [(each.run, each.status) for each in ends[mine]] == [
+            (1, Status.FAILED),
+            (2, Status.COMPLETED),
+        ]
+        assert station.seen.letters == {}
 
 
 class Dying(NodeProcess):

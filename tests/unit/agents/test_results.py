@@ -9,7 +9,15 @@ from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.results import Results
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.writing.publisher import Answer, Ends, Refused, TooLarge
-from modelmora.messages import ProgressEvent, ProgressStage, Source, Status, Timings, outcome_status
+from modelmora.messages import (
+    ErrorInfo,
+    ProgressEvent,
+    ProgressStage,
+    Source,
+    Status,
+    Timings,
+    outcome_status,
+)
 from modelmora.scheduling import Position
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record
 from modelmora.serving.request import place_read
@@ -69,8 +77,10 @@ class Desk:
     def complete(self, request: Incoming) -> None:
         self.results.completed(request, MODEL, encode_outputs(["a"]), {"ms": 5.0}, TIMES, 1)
 
-    def fail(self, request: Incoming, code: Code, exit_code: int | None = None) -> None:
-        error = RequestError(code, "why", retry_after_ms=7)
+    def fail(
+        self, request: Incoming, code: Code, exit_code: int | None = None, later: int | None = None
+    ) -> None:
+        error = RequestError(code, "why", retry_after_ms=later)
         self.results.failed(request, MODEL, error, TIMES, 2, exit_code)
 
     def topics(self) -> list[str]:
@@ -135,7 +145,7 @@ async def test_outcome_and_progress_go_where_the_sender_reads(
 
 def test_dead_letter_then_result_then_done(desk: Desk) -> None:
     record = FakeRecord("ns.requests.low", 3, 42, key=b"k", value=b"value")
-    desk.fail(incoming(record=record), Code.WORKER_CRASH, -9)
+    desk.fail(incoming(record=record), Code.WORKER_CRASH, -9, 7)
     assert desk.topics() == [LETTERS]
     (letter,) = desk.sender.sent
     assert (letter.key, letter.value) == (b"k", b"value")
@@ -372,7 +382,11 @@ def test_what_a_gateways_caller_was_told_of_its_content_leaves_no_letter(code: C
     gateway, replay = ("modelmora-gateway", b"g1"), ("modelmora-run", b"2")
     for headers, told in (([gateway], TOLD), ([], set()), ([gateway, replay], set())):
         record = FakeRecord(headers=headers)
-        assert leaves_letter(record, code) is (code not in {*RESULT_ONLY, *told})
+        error = ErrorInfo(code, "why")
+        assert leaves_letter(record, error) is (code not in {*RESULT_ONLY, *told})
+        again = {*RESULT_ONLY, *told, Code.STORE_UNAVAILABLE, Code.RETRIES_SPENT}
+        error = ErrorInfo(code, "why", retry_after_ms=0)
+        assert leaves_letter(record, error) is (code not in again)
         desk = Desk()
         desk.fail(incoming("r1", record=record), code)
         desk.results.undecodable(record, RequestError(code, "why", request_id="r1"))

@@ -37,7 +37,7 @@ def test_who_asks_in_json_is_answered_in_json_first(desk: Desk) -> None:
 
 
 def test_what_fails_in_json_leaves_all_three(desk: Desk) -> None:
-    desk.fail(incoming("r1", record=IN_JSON), Code.WORKER_CRASH)
+    desk.fail(incoming("r1", record=IN_JSON), Code.WORKER_CRASH, later=7)
     desk.sender.acknowledge_all()
     assert desk.topics() == [LETTERS, JSON, RESULTS]
     told = json.loads(desk.sender.sent[1].value or b"")

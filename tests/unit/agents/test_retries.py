@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from modelmora.agents.retries import SPARE, TRANSIENT, Budget, Retries, tier_for
+from modelmora.agents.retries import AGAIN_MS, SPARE, Budget, Retries, tier_for
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.topics import Topic
-from modelmora.messages import Lane, Timings
+from modelmora.messages import Lane, Timings, is_transient
 from modelmora.scheduling import ModelKey
 from modelmora.serving import BrokerClock, HandedOn, Incoming
 from modelmora.settings import Limits, Settings
@@ -72,7 +72,7 @@ def came(retries: int = 0, timeout_ms: int | None = None, **headers: bytes) -> I
 def test_only_what_is_no_fault_of_the_request_is_put_off(code: Code) -> None:
     desk = Desk()
     desk.fail(came(), code)
-    assert (bool(desk.written), desk.codes) == (code in TRANSIENT, [] if desk.written else [code])
+    assert (bool(desk.written), desk.codes) == (is_transient(code), [] if desk.written else [code])
 
 
 def test_it_goes_to_its_own_partition_and_says_where_it_comes_from() -> None:
@@ -101,12 +101,18 @@ def test_after_the_last_try_it_has_failed_and_the_last_failure_is_told() -> None
 
 def test_who_waits_at_a_gateway_is_told_at_once_and_a_job_is_put_off() -> None:
     desk = Desk()
-    desk.fail(came(modelmora_gateway=b"g"))
-    assert desk.codes == [Code.MODEL_UNAVAILABLE]
+    desk.fail(came(modelmora_gateway=b"g"), Code.STORE_UNAVAILABLE)
+    told = RequestError(Code.RETRIES_SPENT, "not now", retry_after_ms=7)
+    desk.retries(came(modelmora_gateway=b"g"), told, desk.ended.append)
+    assert [(each.code, each.retry_after_ms) for each in desk.ended] == [
+        (Code.STORE_UNAVAILABLE, AGAIN_MS),
+        (Code.RETRIES_SPENT, 7),
+    ]
     job = came(modelmora_gateway=b"g", modelmora_job=b"1")
     job.job = True
     desk.fail(job)
-    assert len(desk.written) == 1
+    desk.fail(came(modelmora_gateway=b"g", modelmora_run=b"2"))  # a replay
+    assert len(desk.written) == 2
 
 
 @pytest.mark.parametrize(

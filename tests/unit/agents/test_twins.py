@@ -35,10 +35,14 @@ ID = id_of_name("r", NOW)
 
 
 def outcome(
-    code: Code | None = None, content: str = "same", run: int = 1, written_ms: int = NOW
+    code: Code | None = None,
+    content: str = "same",
+    run: int = 1,
+    written_ms: int = NOW,
+    retry_after_ms: int | None = None,
 ) -> Outcome:
     status = outcome_status(code) if code else Status.COMPLETED
-    error = ErrorInfo(code, "so it is") if code else None
+    error = ErrorInfo(code, "so it is", retry_after_ms) if code else None
     source = Source(TOPIC, 0, 0)
     result = InferenceResult(
         ID, status, "echo", "1", source, error=error, outputs=("out",), run=run
@@ -72,6 +76,12 @@ def test_an_id_is_new_where_its_time_says_so(made_ms: int | None, known_ms: int,
         (outcome(run=3), NOW + 1, False, None),
         (outcome(Code.INFERENCE_FAILED), NOW + 1, False, None),
         (outcome(Code.INVALID_INPUT), NOW + 1, False, None),
+        (outcome(Code.STORE_UNAVAILABLE), NOW + 1, False, None),
+        (outcome(Code.STORE_UNAVAILABLE, retry_after_ms=1000), NOW + 1, False, 2),
+        (outcome(Code.STORE_UNAVAILABLE, retry_after_ms=1000), NOW, False, None),
+        (outcome(Code.RETRIES_SPENT), NOW + 1, False, None),
+        (outcome(Code.RETRIES_SPENT, run=2, retry_after_ms=0), NOW + 1, False, 3),
+        (outcome(Code.INFERENCE_FAILED, retry_after_ms=1000), NOW + 1, False, None),
         (outcome(Code.EXPIRED), NOW + 1, False, 2),
         (outcome(Code.EXPIRED), NOW, False, None),
         (outcome(Code.BUSY, run=4), NOW + 1, False, 5),
@@ -81,7 +91,7 @@ def test_an_id_is_new_where_its_time_says_so(made_ms: int | None, known_ms: int,
         (outcome(Code.CANCELLED), NOW + 1, True, 2),
     ],
 )
-def test_what_was_judged_is_told_and_all_else_is_run_anew(
+def test_what_stands_is_told_and_all_else_is_run_anew(
     stored: Outcome | None, asked_ms: int, cancelled: bool, run: int | None
 ) -> None:
     assert run_of(stored, "same", asked_ms, cancelled=cancelled) == run
