@@ -28,6 +28,7 @@ VERBS = {
     "demo": ("Run", "demo.demo:demo"),
     "bench": ("Run", "bench:bench"),
     "simulate": ("Look", "simulate:simulate"),
+    "traffic": ("Look", "traffic:app"),
     "infer": ("Use", "ask.infer:infer"),
     "produce": ("Use", "ask.produce:produce"),
     "results": ("Use", "ask.results:results"),

@@ -28,7 +28,7 @@ def test_what_was_asked_is_recorded_and_played(world: World) -> None:
     measured = Measured("", {DeviceKind.CPU: Taken({0: (5000, 0)})}, 1500.0)
     world.write("registry", encode_registry(told(("m", "1"), "n", measured)), "MEASURED:m@1:n")
 
-    world.run("simulate", "t.jsonl", "--record", "--since", "5min")
+    world.run("traffic", "record", "t.jsonl", "--since", "5min")
     assert "3 requests of 1 model" in world.err
     assert "1 request left out: no outcome tells their model" in world.err
     text = Path("t.jsonl").read_text()
@@ -42,5 +42,5 @@ def test_what_was_asked_is_recorded_and_played(world: World) -> None:
     (outlook,) = world.json("simulate", "t.jsonl", "--memory", "10k")
     assert (outlook["answered"], outlook["loads"]) == (3, 1)
     assert 0 < outlook["mean"] < 1.6
-    world.run("simulate", "t.jsonl", "--record", "--since", "2999-01-01", code=2)
-    world.run("simulate", "t.jsonl", "--record", "--since", "soon", code=2)
+    world.run("traffic", "record", "t.jsonl", "--since", "2999-01-01", code=2)
+    world.run("traffic", "record", "t.jsonl", "--since", "soon", code=2)
