@@ -142,27 +142,39 @@ def draft(
 
 
 class Foreign:
-    """Sends drafts; each is in the ids file before it can have an outcome."""
+    """Sends drafts; each is in the ids file before it can have an outcome.
 
-    def __init__(self, servers: str, ids: Path, namespace: str = "modelmora") -> None:
+    `settings` are further ones of librdkafka. Without `keep` what was sent is only counted.
+    """
+
+    def __init__(
+        self,
+        servers: str,
+        ids: Path,
+        namespace: str = "modelmora",
+        *,
+        settings: Mapping[str, str | int] | None = None,
+        keep: bool = True,
+    ) -> None:
         self._namespace = namespace
+        self._keep = keep
         self._file = ids.open("a")
         self._faults: list[KafkaError] = []
         self.sent: list[Sent] = []
+        self.acknowledged = 0
         # Only what a foreign client must set: our limit is above librdkafka's own.
-        self._producer = Producer(
-            {"bootstrap.servers": servers, "message.max.bytes": 2 << 20, "log_level": 0}
-        )
+        own = {"bootstrap.servers": servers, "message.max.bytes": 2 << 20, "log_level": 0}
+        self._producer = Producer(own | dict(settings or {}))
 
-    def send(self, lane: str, one: Draft) -> None:
-        """Hand a draft to the producer, on the lane's topic."""
+    def send(self, lane: str, one: Draft, partition: int = -1) -> None:
+        """Hand a draft to the producer, on the lane's topic; without a partition, by its key."""
         topic = f"{self._namespace}.requests.{lane}"
         if one.request_id:
             self._note(one, topic)
         delivered = partial(self._delivered, one)
         while True:
             try:
-                self._producer.produce(topic, one.value, one.key, on_delivery=delivered)
+                self._producer.produce(topic, one.value, one.key, partition, on_delivery=delivered)
                 break
             except BufferError:
                 self._producer.poll(0.5)
@@ -192,7 +204,9 @@ class Foreign:
             self._faults.append(error)
             return
         sent = Sent(one, message.topic(), message.partition(), message.offset())
-        self.sent.append(sent)
+        self.acknowledged += 1
+        if self._keep:
+            self.sent.append(sent)
         if not one.request_id:
             self._note(one, sent.topic, partition=sent.partition, offset=sent.offset)
 

@@ -1,0 +1,1 @@
+"""Faults at random under a load that does not stop: `python -m tests.faults.chaos --help`."""

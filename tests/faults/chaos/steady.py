@@ -1,0 +1,125 @@
+"""Memory, descriptors and threads of processes while faults run, and whether they stay flat."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import linear_regression
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+INTERVAL_S = 2.0
+ENDS = 10
+WARM_UP = 0.2
+"""What of a run is not compared: buffers and caches fill meanwhile."""
+KB_MORE, KB_SHARE = 8192, 0.1
+FDS_MORE = 4
+THREADS_MORE = 2
+
+
+class Held(NamedTuple):
+    """What a process holds: private memory in kB, open files and sockets, threads."""
+
+    at: float
+    anonymous_kb: int
+    fds: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The least of ten samples behind the warm-up, and of the last ten; flat by `is_flat`.
+
+    `slope_kb_min` is that of the memory over the second half, in kB a minute.
+    """
+
+    samples: int
+    kb: tuple[int, int]
+    most_kb: int
+    fds: tuple[int, int]
+    threads: tuple[int, int]
+    slope_kb_min: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Memory grew by a tenth or 8 MB at most, descriptors by 4, threads by 2."""
+        kb = self.kb[1] - self.kb[0] <= max(KB_MORE, KB_SHARE * self.kb[0])
+        fds = self.fds[1] - self.fds[0] <= FDS_MORE
+        return kb and fds and self.threads[1] - self.threads[0] <= THREADS_MORE
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "is_flat": self.is_flat}
+
+
+def kept(samples: Sequence[Held]) -> Kept | None:
+    """Compare the ends; None where there are too few samples for that."""
+    warm = samples[int(len(samples) * WARM_UP) :]
+    if len(warm) < 2 * ENDS:
+        return None
+    first, last = warm[:ENDS], warm[-ENDS:]
+    half = warm[len(warm) // 2 :]
+    slope = linear_regression(
+        [each.at for each in half], [each.anonymous_kb for each in half]
+    ).slope
+    return Kept(
+        len(samples),
+        (min(each.anonymous_kb for each in first), min(each.anonymous_kb for each in last)),
+        max(each.anonymous_kb for each in warm),
+        (min(each.fds for each in first), min(each.fds for each in last)),
+        (min(each.threads for each in first), min(each.threads for each in last)),
+        round(slope * 60, 1),
+    )
+
+
+def look(pid: int) -> Held | None:
+    """What it holds now; None where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        fds = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return None
+    told = {name: text.split() for name, _, text in (line.partition(":") for line in lines)}
+    if "RssAnon" not in told:
+        return None
+    return Held(time.monotonic(), int(told["RssAnon"][0]), fds, int(told["Threads"][0]))
+
+
+class Steady:
+    """A context manager that samples the processes that `who` names, in a thread."""
+
+    def __init__(self, who: Callable[[], Mapping[str, int | None]]) -> None:
+        self._who = who
+        self._held: dict[tuple[str, int], list[Held]] = {}
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="steady", daemon=True)
+        self._first: set[tuple[str, int]] = set()
+
+    def survivors(self) -> dict[str, Kept]:
+        """Of every process that was there from the first sample to the last."""
+        now = {(name, pid) for name, pid in self._who().items() if pid}
+        found = {name: kept(self._held[name, pid]) for name, pid in sorted(self._first & now)}
+        return {name: one for name, one in found.items() if one}
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._ends.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ends.wait(INTERVAL_S):
+            for name, pid in self._who().items():
+                if pid and (seen := look(pid)):
+                    self._held.setdefault((name, pid), []).append(seen)
+            self._first = self._first or set(self._held)
