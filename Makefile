@@ -11,7 +11,7 @@ COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --g
 	--no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types docs package lock bench peers faults tools clean
+.PHONY: help setup demo test lint types docs package lock bench peers faults chaos soak tools clean
 export PYTHON
 # Tests start hundreds of processes: where it is set each would compile our sources anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -63,6 +63,12 @@ peers: setup ## build what the benchmark measures beside: MLServer, in an enviro
 faults: setup ## kill and freeze everything many times, check every outcome (ARGS="--seeds 7,21"; hours)
 	$(PY) -m pytest -m faults $(ARGS)
 
+chaos: setup ## faults at random, two minutes (ARGS="--seed 7 --minutes 3"); tells, and writes chaos.json
+	$(PY) -m tests.faults.chaos $(ARGS)
+
+soak: setup ## the same for ten minutes, 200,000 requests; memory, files and threads must stay flat
+	$(PY) -m tests.faults.chaos --soak $(ARGS)
+
 clean: ## remove what was built; the environment (.venv) and your data (.modelmora) stay
 	rm -rf build dist site .make .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache \
-		.hypothesis .import_linter_cache *.egg-info bench.json
+		.hypothesis .import_linter_cache *.egg-info bench.json chaos.json

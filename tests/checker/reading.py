@@ -56,6 +56,7 @@ def _versions(name: str) -> dict[bytes, Any]:
 
 
 REQUESTS = _versions("inference_request")
+NEWEST = [*REQUESTS.values()][-1]
 RESULTS = _versions("inference_result")
 PASSING = frozenset(("retries_spent", "store_unavailable"))
 
@@ -221,20 +222,25 @@ def _record(message: Message) -> Record:
 
 
 def readable_id(value: bytes | None) -> str:
-    """The id of a request record; empty unless it is whole under a released fingerprint."""
-    schema = REQUESTS.get((value or b"")[:10])
-    if schema is None or value is None:
+    """The id of a request record; empty unless it is whole under a released fingerprint.
+
+    What comes in a schema registry's framing has the newest schema.
+    """
+    value = value or b""
+    framed = value[:1] == b"\0"
+    schema = NEWEST if framed else REQUESTS.get(value[:10])
+    if schema is None:
         return ""
     first = {**schema, "fields": schema["fields"][:1]}
     try:
-        return str(_read(value, first)["request_id"])
+        return str(_read(value, first, 5 if framed else 10)["request_id"])
     except (EOFError, ValueError, IndexError, struct.error):
         return ""
 
 
-def _read(value: bytes, schema: Any) -> dict[str, Any]:
+def _read(value: bytes, schema: Any, begins: int = 10) -> dict[str, Any]:
     stream = BytesIO(value)
-    stream.seek(10)
+    stream.seek(begins)
     datum: Any = schemaless_reader(stream, schema, None)
     return dict(datum)
 

@@ -8,22 +8,33 @@ import time
 from dataclasses import replace
 
 from tests.faults.callers import Callers
-from tests.faults.chaos.scene import KEYS
+from tests.faults.chaos.scene import INLINE_BYTES, KEYS
 from tests.foreign import LANES, Broken, Draft, Foreign, draft
 
 TICK_S = 0.05
 # Shorter than a long freeze: what is held then expires, unless another has it.
 TIMEOUTS_MS = (None, None, None, 10_000)
 BROKEN = tuple(kind for kind in Broken if kind is not Broken.OVER_LIMIT)
-BROKEN_SHARE, SLOW_SHARE, TWIN_SHARE = 0.01, 0.03, 0.005
+BROKEN_SHARE, SLOW_SHARE, TWIN_SHARE, LARGE_SHARE, FRAMED_SHARE = 0.01, 0.03, 0.005, 0.002, 0.02
+LARGE = 2 * INLINE_BYTES
+"""So long a text comes back in an object."""
 CALLS_S, CALLS_WAITING = 2.0, 64
+
+
+def framed(one: Draft, schema: int) -> Draft:
+    """The same under an id of a schema registry."""
+    assert one.value is not None
+    return replace(one, value=b"\0" + schema.to_bytes(4, "big") + one.value[10:])
 
 
 class Load:
     """Sends from `start` until `stop`; behind a broker that was away it catches up."""
 
-    def __init__(self, foreign: Foreign, callers: Callers, rate: float, seed: int) -> None:
+    def __init__(
+        self, foreign: Foreign, callers: Callers, rate: float, seed: int, schema: int
+    ) -> None:
         self._foreign = foreign
+        self._schema = schema
         self._callers = callers
         self._rate = rate
         self._chance = random.Random(f"{seed} load")
@@ -73,7 +84,10 @@ class Load:
         if chance.random() < SLOW_SHARE:
             ms = chance.choice((1.0, 5.0, 20.0))
             return draft("sleep", text, {"ms": ms}, timeout_ms=timeout_ms)
-        return draft("echo", text, timeout_ms=timeout_ms)
+        if chance.random() < LARGE_SHARE:
+            return draft("echo", ["x" * LARGE], timeout_ms=timeout_ms)
+        one = draft("echo", text, timeout_ms=timeout_ms)
+        return framed(one, self._schema) if chance.random() < FRAMED_SHARE else one
 
     def _call(self, number: int) -> None:
         if self._callers.waiting > CALLS_WAITING:

@@ -83,17 +83,17 @@ class Report:
                 yield f"{title}: " + ", ".join(f"{n} {count}" for n, count in sorted(told.items()))
         for name, one in self.steady.items():
             flat = "flat" if one.is_flat else "NOT FLAT"
-            kb = f"{one.kb[0] / 1024:.1f} -> {one.kb[1] / 1024:.1f} MB"
+            memory = f"{one.kb[0] / 1024:.1f} -> {one.kb[1] / 1024:.1f} MB"
             more = f"most {one.most_kb / 1024:.1f} MB, {one.slope_kb_min:+.0f} kB/min"
             fds, threads = (f"{a} -> {b}" for a, b in (one.fds, one.threads))
-            yield f"{name}: {kb} ({more}), files {fds}, threads {threads}: {flat}"
+            yield f"{name}: {memory} ({more}), files {fds}, threads {threads}: {flat}"
         took = f"{self.seconds:.0f} s, then {self.drain_s:.0f} s to the last commit"
         yield f"{took}, judged in {self.judge_s:.0f} s; longest silence {self.silent_s:.1f} s"
         names = ("requests", "outcomes", "told", "lost", "contradicting", "repeated")
-        told = ", ".join(f"{name} {counts[name]}" for name in names)
+        counted = ", ".join(f"{name} {counts[name]}" for name in names)
         untold = self.kinds.get("untold", 0)
         more = f"untold {untold}, violations {counts['violations']}"
-        yield f"chaos seed={self.plan.seed}: {len(self.struck)} faults, {told}, {more}"
+        yield f"chaos seed={self.plan.seed}: {len(self.struck)} faults, {counted}, {more}"
 
 
 def _spread(values: Sequence[float | None]) -> str:

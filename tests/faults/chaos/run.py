@@ -39,7 +39,8 @@ class Chaos:
         with self._scene as scene:
             servers = scene.broker.bootstrap_servers
             foreign = scene.client("load")
-            load = Load(foreign, scene.callers, self._plan.rate, self._plan.seed)
+            plan = self._plan
+            load = Load(foreign, scene.callers, plan.rate, plan.seed, scene.known)
             with (
                 Sampler(servers, GROUP, NAMESPACE) as sampler,
                 Watch(servers, f"{NAMESPACE}.results") as watch,
@@ -120,7 +121,7 @@ class Chaos:
 
     def _ask(self, seen: Seen) -> None:
         seen.waits = {"answer"}
-        asked = self._scene.callers.ask("echo", {"inputs": ["after"], "priority": "critical"})
+        asked = self._scene.probes.ask("echo", {"inputs": ["after"], "priority": "critical"})
         asked.add_done_callback(lambda _: seen.came("answer", time.monotonic()))
 
     def _write(self, seen: Seen, watch: Watch) -> None:
@@ -135,7 +136,7 @@ class Chaos:
     def _drain(self, load: Foreign) -> tuple[Told, ...]:
         for each in (load, self._scene.foreign):
             each.flush(CAP_S)
-        told = self._scene.callers.told()
+        told = self._scene.callers.told() + self._scene.probes.told()
         eventually(self._all_committed, "all requests committed", CAP_S)
         return told
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
+from asyncio import StreamReader, StreamWriter
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from modelmora.broker import EmbeddedBroker
 from tests.checker import Fault
 from tests.faults.callers import Callers
+from tests.faults.proxy import Proxied, Proxy
 from tests.foreign import Draft, Foreign, draft
 from tests.nodes import GatewayProcess, NodeProcess
-from tests.object_stores import free_port
-from tests.programs import alive, eventually
+from tests.object_stores import ObjectStore, free_port, object_store
+from tests.programs import ROOT, alive, eventually
+from tests.schema_registries import FakeRegistry
 
 NAMESPACE = "modelmora"
 GROUP = f"{NAMESPACE}.nodes"
 MODELS = 5
 GROUP_REQUESTS = 16
 KEYS = 16
+BUCKET = "chaos"
+INLINE_BYTES = 4096
+SCHEMA = (ROOT / "schemas/inference_request.avsc").read_text()
 GUESTS = 4
 CAP_S = 240.0
 SETTINGS: Mapping[str, object] = {
@@ -32,6 +37,10 @@ SETTINGS: Mapping[str, object] = {
     # The last try is 30 s after the first, not 5 min.
     "LIMITS__RETRIES": 1,
     "TIMING__START_TO_CLOSE_S": 10,
+    # It is down for less, so every id is found.
+    "SCHEMA_REGISTRY__WAIT_S": 60,
+    # What ends is read by those who know no registry.
+    "SCHEMA_REGISTRY__WRITE": "false",
 }
 # A client that finds a broker again as soon as it is there.
 CLIENT: Mapping[str, str | int] = {"reconnect.backoff.max.ms": 500, "linger.ms": 20}
@@ -39,6 +48,13 @@ CLIENT: Mapping[str, str | int] = {"reconnect.backoff.max.ms": 500, "linger.ms":
 
 class Missed(Exception):
     """There was nothing to strike."""
+
+
+class Wire(Proxy):
+    """Before anything that talks TCP."""
+
+    async def _requests(self, reader: StreamReader, onward: StreamWriter) -> None:
+        await self._answers(reader, onward)
 
 
 class Scene:
@@ -51,7 +67,9 @@ class Scene:
         self.folder = folder
         self.spared = spared
         self.flood = flood
-        self.broker = EmbeddedBroker(folder)
+        self.proxy, self.store_proxy = Proxy(), Wire()
+        self.registry = FakeRegistry()
+        self.broker = Proxied(folder, self.proxy)
         self.nodes: list[NodeProcess] = []
         self.guests: list[NodeProcess] = []
         self.faults: list[Fault] = []
@@ -61,9 +79,11 @@ class Scene:
         self._stack = ExitStack()
 
     def __enter__(self) -> Scene:
-        self.broker.start()
-        self._stack.callback(self.broker.stop)
         try:
+            for each in (self.proxy, self.store_proxy, self.registry):
+                self._stack.enter_context(each)
+            self.start_broker()
+            self._stack.callback(self.broker.stop)
             self._start()
         except BaseException:
             self._stack.close()
@@ -74,6 +94,11 @@ class Scene:
         self._stack.close()
 
     def _start(self) -> None:
+        store = self._stack.enter_context(object_store())
+        store.put(BUCKET, {})
+        self.store_proxy.target = int(store.url.rpartition(":")[2])
+        self._settings = {**SETTINGS, **self._objects(store)}
+        self.known = self.registry.add("requests", SCHEMA)
         self.nodes = [self._node(f"n{number}") for number in range(1, self._count + 1)]
         self.guests = [self._node(f"g{number}") for number in range(1, GUESTS + 1)]
         for node in self.nodes:
@@ -81,22 +106,32 @@ class Scene:
         for node in self.nodes:
             node.wait_ready(CAP_S)
         ports = {"HTTP_PORT": free_port(), "GRPC_PORT": free_port()}
-        self.gateway = GatewayProcess(self.servers, NAMESPACE, self.folder, ports)
+        own = {**ports, **self._objects(store)}
+        self.gateway = GatewayProcess(self.proxy.address, NAMESPACE, self.folder, own)
         self._stack.callback(lambda: self.gateway.running and self.gateway.kill())
         self.gateway.start().wait_ready(CAP_S)
-        self.http = self.gateway.http
         self.foreign = self.client("strikes")
-        self.callers = self._stack.enter_context(Callers(self.http, again=True))
+        http = self.gateway.http
+        self.callers = self._stack.enter_context(Callers(http, again=True))
+        # Never behind others who wait.
+        self.probes = self._stack.enter_context(Callers(http, again=True))
 
     def _node(self, name: str) -> NodeProcess:
-        node = NodeProcess(self.servers, NAMESPACE, self.folder, name, SETTINGS)
+        own = {**self._settings, "SCHEMA_REGISTRY__URL": self.registry.url}
+        node = NodeProcess(self.proxy.address, NAMESPACE, self.folder, name, own)
         self._stack.push(node.__exit__)
         return node
 
-    @property
-    def servers(self) -> str:
-        """Where node and gateway find the broker."""
-        return self.broker.bootstrap_servers
+    def _objects(self, store: ObjectStore) -> dict[str, object]:
+        return {
+            "OBJECTS__STORE": "s3",
+            "OBJECTS__BUCKET": BUCKET,
+            "OBJECTS__ENDPOINT": f"http://{self.store_proxy.address}",
+            "OBJECTS__REGION": "us-east-1",
+            "OBJECTS__ACCESS_KEY": store.key,
+            "OBJECTS__SECRET_KEY": store.secret,
+            "OBJECTS__INLINE_BYTES": INLINE_BYTES,
+        }
 
     def client(self, name: str) -> Foreign:
         """A producer of its own; for one thread."""
@@ -104,6 +139,10 @@ class Scene:
         servers = self.broker.bootstrap_servers
         made = Foreign(servers, ids, NAMESPACE, settings=CLIENT, keep=False)
         return self._stack.enter_context(made)
+
+    def start_broker(self) -> None:
+        """Start it, on machines that are busy too."""
+        self.broker.start(CAP_S)
 
     # For strikes ---------------------------------------------------------------------------------
 

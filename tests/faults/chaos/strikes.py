@@ -1,7 +1,8 @@
-"""The kinds of fault: what each does. It is over when `strike` returns; from then on recovery counts."""
+"""The kinds of fault: what each does; recovery counts from where `strike` returns."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -9,7 +10,9 @@ import time
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from tests.faults.chaos.scene import GUESTS, Missed, Scene
+from tests.faults.chaos.load import LARGE, framed
+from tests.faults.chaos.scene import GUESTS, SCHEMA, Missed, Scene
+from tests.faults.proxy import FETCH
 from tests.foreign import LANES, Broken, draft
 from tests.nodes import SESSION_S, NodeProcess, frozen
 from tests.programs import eventually
@@ -189,7 +192,7 @@ class BrokerKilled(Strike):
         """Do it."""
         scene.broker.kill()
         time.sleep(self.seconds(SHORT_S))
-        scene.broker.start()
+        scene.start_broker()
 
 
 class BrokerFrozen(Strike):
@@ -200,6 +203,52 @@ class BrokerFrozen(Strike):
     def strike(self, scene: Scene) -> None:
         """Do it."""
         _freeze(scene.broker.pid, self.seconds(self.chance.choice((SHORT_S, LONG_S))))
+
+
+class BrokerUnreachable(Strike):
+    """The network swallows, refuses, brings nothing back, or brings no records."""
+
+    name, rows, moves = "broker unreachable", ("F8", "F10"), True
+
+    def strike(self, scene: Scene) -> None:
+        """Do it."""
+        proxy = scene.proxy
+        fetches = (FETCH,)
+        verbs = (proxy.black_hole, proxy.refuse, proxy.half_open, lambda: proxy.drop(fetches))
+        self.chance.choice(verbs)()
+        time.sleep(self.seconds(self.chance.choice((SHORT_S, LONG_S))))
+        proxy.heal()
+
+
+class StoreDown(Strike):
+    """The object store refuses, or never answers, while outputs are to be put there."""
+
+    name, rows = "object store down", ("F12",)
+
+    def strike(self, scene: Scene) -> None:
+        """Do it."""
+        self.chance.choice((scene.store_proxy.black_hole, scene.store_proxy.refuse))()
+        for number in range(8):
+            scene.send("high", draft("echo", [f"{number}" * LARGE]))
+        time.sleep(self.seconds(DOWN_S))
+        scene.store_proxy.heal()
+
+
+class RegistryDown(Strike):
+    """The schema registry fails, while requests come under an id that nobody has asked for."""
+
+    name, rows = "schema registry down", ("F11",)
+
+    def strike(self, scene: Scene) -> None:
+        """Do it."""
+        indent = self.chance.randrange(8, 100)
+        fresh = scene.registry.add("requests", json.dumps(json.loads(SCHEMA), indent=indent))
+        scene.registry.down = True
+        for number in range(8):
+            scene.send("high", framed(draft("echo", ["known"]), scene.known))
+            scene.send("high", framed(draft("echo", [f"fresh {number}"]), fresh))
+        time.sleep(self.seconds(DOWN_S))
+        scene.registry.down = False
 
 
 class GatewayKilled(Strike):
@@ -307,6 +356,9 @@ KINDS: tuple[type[Strike], ...] = (
     NodeFrozenShortly,
     BrokerKilled,
     BrokerFrozen,
+    BrokerUnreachable,
+    StoreDown,
+    RegistryDown,
     GatewayKilled,
     GatewayFrozen,
     Join,

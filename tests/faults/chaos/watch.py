@@ -1,4 +1,4 @@
-"""Reads outcomes as they come, to say when the first of what was written after a fault was there."""
+"""Reads outcomes as they come, to say when the first of what came after a fault was there."""
 
 from __future__ import annotations
 

@@ -39,6 +39,13 @@ def test_broken_bytes_have_the_code_that_is_expected(broken: Broken, inputs: lis
     assert readable_id(made.value) == readable_request_id(made.value) == made.request_id
 
 
+def test_an_id_in_a_registrys_framing_is_readable() -> None:
+    made = draft("echo", ["x"], request_id="id-1")
+    assert made.value is not None
+    assert readable_id(b"\0\0\0\0\7" + made.value[10:]) == "id-1"
+    assert readable_id(b"\0\0\0\0\7") == readable_id(b"\0") == ""
+
+
 @pytest.mark.parametrize("broken", [b for b in Broken if b not in UNDECODABLE])
 def test_other_breaks_decode(broken: Broken) -> None:
     made = draft("echo", ["x"], request_id="id-1", broken=broken)
