@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
@@ -213,9 +214,11 @@ class Scene:
 
     def leave(self, node: NodeProcess) -> None:
         """Stop a node as its host would; one that does not end well has died."""
+        begun = node.ready(0)
         code = node.stop(CAP_S)
         node.facts = {}
-        if code:
+        # While its interpreter starts SIGTERM ends it as it ends any program.
+        if code and (begun or code != -signal.SIGTERM):
             self.died.append(f"{node.log.stem} was stopped and ended with {code}:\n{node.tail()}")
 
     def close(self) -> None:

@@ -42,6 +42,8 @@ class Kept:
     fds: tuple[int, int]
     threads: tuple[int, int]
     slope_kb_min: float
+    course_kb: tuple[int, ...]
+    """The memory at every tenth sample."""
 
     @property
     def is_flat(self) -> bool:
@@ -72,6 +74,7 @@ def kept(samples: Sequence[Held]) -> Kept | None:
         (min(each.fds for each in first), min(each.fds for each in last)),
         (min(each.threads for each in first), min(each.threads for each in last)),
         round(slope * 60, 1),
+        tuple(each.anonymous_kb for each in samples[::10]),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -241,8 +240,8 @@ class RegistryDown(Strike):
 
     def strike(self, scene: Scene) -> None:
         """Do it."""
-        indent = self.chance.randrange(8, 100)
-        fresh = scene.registry.add("requests", json.dumps(json.loads(SCHEMA), indent=indent))
+        # The same schema, written as nobody has yet.
+        fresh = scene.registry.add("requests", SCHEMA + " " * self.chance.randrange(1, 5000))
         scene.registry.down = True
         for number in range(8):
             scene.send("high", framed(draft("echo", ["known"]), scene.known))
