@@ -49,6 +49,8 @@ ROWS: Mapping[str, Row] = {
     "F29": Row("log shorter than the committed offset", "read on from where the log begins anew"),
     "F30": Row("topics deleted, made anew, widened", "served as they are then, none skipped"),
     "F31": Row("two members with one id", "the second is refused while the first lives"),
+    "chaos": Row("all that `make chaos` has, at random", "every request ends as it must"),
+    "soak": Row("those of `make soak`, for ten minutes", "the same; what is held stays flat"),
 }
 
 

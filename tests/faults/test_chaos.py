@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from tests.checker import Verdict, Violation
 from tests.faults.callers import Callers
-from tests.faults.chaos.plan import Plan
+from tests.faults.chaos.plan import Plan, soak
 from tests.faults.chaos.report import Report
+from tests.faults.chaos.run import run
 from tests.faults.chaos.steady import ENDS, Held, kept
 from tests.faults.chaos.strikes import KINDS, SOAK
 from tests.faults.chaos.watch import Seen
+from tests.faults.recording import Figures
 
 COUNTS = dict.fromkeys(
     ("requests", "outcomes", "told", "lost", "contradicting", "repeated", "violations"), 0
@@ -99,6 +103,37 @@ def test_what_grows_fails_a_soak_only() -> None:
         plan = Plan(7, witness=witness)
         report = Report(plan, Verdict((), COUNTS), {}, (), steady={"n1": grown})
         assert bool(report.faults) is witness
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+@pytest.mark.row("chaos")
+def test_three_minutes_of_chaos(
+    tmp_path: Path, figures: Figures, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(secrets.randbelow(1 << 32), minutes=3.0)
+    assert run_and_tell(plan, tmp_path, figures, capsys) == []
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+@pytest.mark.row("soak")
+def test_the_soak(tmp_path: Path, figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = soak(secrets.randbelow(1 << 32))
+    assert run_and_tell(plan, tmp_path, figures, capsys) == []
+    assert (figures.requests or 0) >= 200_000
+
+
+def run_and_tell(
+    plan: Plan, folder: Path, figures: Figures, capsys: pytest.CaptureFixture[str]
+) -> list[str]:
+    """What was violated; the seed comes first, the report last."""
+    with capsys.disabled():
+        print(f"\nchaos: {plan}", flush=True)
+        report = run(plan, folder)
+        report.show(figures)
+        print(json.dumps(report.as_json()), report, sep="\n", flush=True)
+    return report.faults
 
 
 @pytest.fixture

@@ -7,13 +7,12 @@ import json
 import secrets
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from tests.faults.chaos.plan import FLOOD, MINUTES, RATE, Plan
+from tests.faults.chaos.plan import Plan, soak
 from tests.faults.chaos.run import run
-from tests.faults.chaos.strikes import KINDS, SOAK
-
-SOAK_MINUTES, SOAK_RATE, SOAK_FLOOD = 10.0, 345.0, 5000
+from tests.faults.chaos.strikes import KINDS
 
 
 def planned(argv: list[str]) -> tuple[Plan, argparse.Namespace]:
@@ -21,31 +20,24 @@ def planned(argv: list[str]) -> tuple[Plan, argparse.Namespace]:
     names = {kind.name: kind for kind in KINDS}
     parser = argparse.ArgumentParser("python -m tests.faults.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
-    soak = f"{SOAK_MINUTES:g} minutes and 200,000 requests; memory, files, threads must stay flat"
-    parser.add_argument("--soak", action="store_true", help=soak)
+    long = "ten minutes and 200,000 requests; memory, files and threads must stay flat"
+    parser.add_argument("--soak", action="store_true", help=long)
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--rate", type=float, help="requests a second")
-    parser.add_argument("--nodes", type=int, default=2)
+    parser.add_argument("--nodes", type=int)
     only = f"kinds of fault, with commas between: {', '.join(names)}; default: all"
     parser.add_argument("--only", help=only)
     parser.add_argument("--json", type=Path, default=Path("chaos.json"))
     parser.add_argument("--folder", type=Path, help="kept; default: one that is deleted")
     options = parser.parse_args(argv)
-    kinds = SOAK if options.soak else KINDS
+    plan = soak(options.seed) if options.soak else Plan(options.seed)
+    asked = {"nodes": options.nodes, "minutes": options.minutes, "rate": options.rate}
     if options.only:
         try:
-            kinds = tuple(names[name.strip()] for name in options.only.split(","))
+            asked["kinds"] = tuple(names[name.strip()] for name in options.only.split(","))
         except KeyError as error:
             parser.error(f"there is no fault {error}")
-    plan = Plan(
-        options.seed,
-        options.minutes or (SOAK_MINUTES if options.soak else MINUTES),
-        options.rate or (SOAK_RATE if options.soak else RATE),
-        options.nodes,
-        SOAK_FLOOD if options.soak else FLOOD,
-        options.soak,
-        kinds,
-    )
+    plan = replace(plan, **{name: value for name, value in asked.items() if value})
     return plan, options
 
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.faults.chaos.strikes import KINDS, Strike
+from tests.faults.chaos.strikes import KINDS, SOAK, Strike
 
 MINUTES, RATE, FLOOD = 2.0, 50.0, 2000
 GAP_S = (0.5, 6.0)
@@ -41,3 +41,8 @@ class Plan:
             for kind in kinds:
                 gap_s = chance.uniform(*GAP_S)
                 yield gap_s, kind(random.Random(chance.random()))
+
+
+def soak(seed: int) -> Plan:
+    """Ten minutes and more than 200,000 requests, after which nothing may have grown."""
+    return Plan(seed, minutes=10.0, rate=345.0, flood=5000, witness=True, kinds=SOAK)

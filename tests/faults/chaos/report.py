@@ -12,6 +12,7 @@ from tests.checker import Verdict
 from tests.faults.chaos.plan import Plan
 from tests.faults.chaos.steady import Kept
 from tests.faults.chaos.watch import Seen
+from tests.faults.recording import Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,12 @@ class Report:
         ]
         judged = self.plan.witness
         return [*map(str, self.verdict.violations), *self.died, *(swollen if judged else ())]
+
+    def show(self, figures: Figures) -> None:
+        """Leave what the matrix has of it; a fault during which another came tells no time."""
+        figures.judged(self.verdict, len(self.struck))
+        alone = [seen.first_s for seen in self.struck if seen.first_s and not seen.beside]
+        figures.recovered(max(alone, default=0.0))
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
