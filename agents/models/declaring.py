@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
@@ -236,7 +237,8 @@ class Declaring:
             return
         entry = self._state.entries.get(key)
         based_on = None if entry is None or entry.offset == GONE else entry.offset
-        written = replace(record, based_on=based_on)
+        now_ms = time.time_ns() // 1_000_000
+        written = replace(self._state.settled(record, now_ms), based_on=based_on)
         self._under_way[key] = written, entry.record if entry else None
 
         def answered(answer: Answer) -> None:

@@ -29,6 +29,7 @@ WRITE_S = 8.0
 TRANSACTION_S = 10
 WAIT_S = 30.0
 TRIES, RETRY_S = 10, 0.2
+BY_KEY = -1
 AT_ONCE, AT_ONCE_BYTES = 100, 4 << 20
 _SILENT = logging.getLogger(__name__)
 _SILENT.addHandler(logging.NullHandler())
@@ -120,6 +121,7 @@ class Replayer:
         self._servers = settings.bootstrap_servers or ""
         self._reader = reader
         self._letters = letters
+        self._homes: dict[str, frozenset[Place]] = {}
         self._producer = Producer(
             producer_config(settings, WRITE_S)
             | {
@@ -202,12 +204,13 @@ class Replayer:
                 places[rerun] = place_text(at)
 
         for rerun, record in found:
-            topic, headers = rerun.letters[0].source, _headers(record, rerun.run)
+            (topic, partition), headers = self._home(rerun), _headers(record, rerun.run)
             try:
                 self._producer.produce(
-                    topic[0] if topic else "",
+                    topic,
                     record.value,
                     record.key,
+                    partition,
                     headers=headers,
                     on_delivery=partial(report, rerun),
                 )
@@ -223,6 +226,13 @@ class Replayer:
         for rerun, place in places.items() if not faults else ():
             rerun.to = place
         return faults
+
+    def _home(self, rerun: Rerun) -> tuple[str, int]:
+        """Where it lay, for there its twins lie too; by its key where that partition is gone."""
+        topic, number, _ = rerun.letters[0].source or ("", 0, 0)
+        if topic not in self._homes:
+            self._homes[topic] = frozenset(self._reader.places(topic)) if topic else frozenset()
+        return topic, number if (topic, number) in self._homes[topic] else BY_KEY
 
     def _note(self, found: list[tuple[Rerun, Record]]) -> None:
         for rerun, _ in found:

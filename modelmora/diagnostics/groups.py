@@ -20,7 +20,7 @@ from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import LANE_TOPICS
 from modelmora.settings import Settings
 from modelmora.text import did_you_mean
-from modelmora.wire import partition_of
+from modelmora.wire import places_of
 
 CONSUMER = "consumer"
 FEW = 10
@@ -105,12 +105,13 @@ class Groups:
             meant = did_you_mean(name, names)
             raise NotFound(f"there is no group {name}{meant}; see `modelmora groups list`")
         lanes: list[Place] = []
-        models: list[str] = []
+        models: Mapping[str, int] = {}
         if name == self._settings.group:
             with Reader(self._settings) as reader:
                 topics = (t.full(self._settings.namespace) for t in LANE_TOPICS.values())
                 lanes = reader.places(*topics)
-                models = read_nodes(reader, self._settings).models
+                nodes = read_nodes(reader, self._settings)
+                models = {name: nodes.spreads.get(name, 1) for name in nodes.models}
         with self._explained(), closing(Standing(self._settings, name)) as standing:
             told = standing.members(name)
             pace = pace_of(standing, name) if _protocol(told) == CONSUMER else None
@@ -204,18 +205,20 @@ def shares_of(
     lanes: Iterable[Place],
     members: Iterable[Member],
     lag: Mapping[Place, int | None],
-    models: Iterable[str],
+    models: Mapping[str, int],
 ) -> list[Share]:
     """The partitions of the lanes side by side, since one node has a partition of all of them.
 
-    Where lanes of a partition are on different nodes, the owner names them all.
+    `models` says over how many partitions the requests of each lie. Where lanes of a partition are
+    on different nodes, the owner names them all.
     """
     places = list(lanes)
     topics = {topic.full(namespace): lane for lane, topic in LANE_TOPICS.items()}
     count = 1 + max((partition for _, partition in places), default=-1)
     at: dict[int, list[str]] = {}
-    for name in models:
-        at.setdefault(partition_of(name.encode(), count), []).append(name)
+    for name, spread in models.items():
+        for number in places_of(name, spread, count) if count else ():
+            at.setdefault(number, []).append(name)
     shares = []
     for number in range(count):
         here = [place for place in places if place[1] == number]

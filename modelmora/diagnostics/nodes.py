@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from modelmora.diagnostics.reader import Reader
 from modelmora.kafka.leases import Leases, NodeLease
 from modelmora.kafka.topics import Topic
 from modelmora.messages import Health, RegistryKind, RegistryRecord, State
+from modelmora.records import Registry
 from modelmora.settings import Settings
 from modelmora.wire import decode_registry
 
@@ -22,6 +24,8 @@ class Nodes:
     lapsed: tuple[NodeLease, ...]
     registered: Mapping[str, str]
     """The task of each model, by name@version."""
+    spreads: Mapping[str, int]
+    """Over how many partitions the requests of a name lie now, where those are several."""
 
     @property
     def models(self) -> list[str]:
@@ -55,17 +59,21 @@ def read_nodes(reader: Reader, settings: Settings) -> Nodes:
     """What the registry tells now. Raises Unreachable, NotFound, Undecodable."""
     places = reader.places(Topic.REGISTRY.full(settings.namespace))
     latest: dict[bytes | None, RegistryRecord | None] = {}
-    leases = Leases()
+    leases, state = Leases(), Registry()
     for record in reader.read(reader.since(places, None)):
         fact = decode_registry(record.plain) if record.value else None
-        leases.take(record.key or b"", fact, record.timestamp)
+        if not leases.take(record.key or b"", fact, record.timestamp):
+            state.take(record.key or b"", fact, record.offset)
         latest[record.key] = fact
     registered = {
         f"{fact.name}@{fact.version}": fact.task
         for fact in latest.values()
         if fact and fact.present and fact.kind is RegistryKind.MODEL
     }
-    return Nodes(leases.living(), leases.lapsed(), registered)
+    now_ms = time.time_ns() // 1_000_000
+    spreads = {each.name: state.spread(each.name, now_ms) for each in state.models()}
+    several = {name: spread for name, spread in spreads.items() if spread > 1}
+    return Nodes(leases.living(), leases.lapsed(), registered, several)
 
 
 def loaded(node: NodeLease) -> int:

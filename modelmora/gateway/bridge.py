@@ -18,7 +18,7 @@ from modelmora.gateway.calls.asking import Asking
 from modelmora.gateway.calls.desk import Desk
 from modelmora.gateway.calls.jobs import HELD_MS, Job
 from modelmora.gateway.calls.replies import Replies
-from modelmora.gateway.calls.requests import record_of
+from modelmora.gateway.calls.requests import Requests
 from modelmora.gateway.calls.waiting import WaitingRoom
 from modelmora.gateway.calls.writing import ACKNOWLEDGE_S, Writer
 from modelmora.gateway.hall import STOPPING, Ask, Heard, Wish
@@ -87,7 +87,8 @@ class Bridge:
         framing = schemas.framing if schemas else None
         bounds = {self._topics[Topic.METRICS]: MOST_WAITING}
         self._publisher = Publisher(settings, framing=framing, drop_oldest=bounds)
-        self._pulse = Pulse(settings, [self._topics[topic] for topic in FOLLOWED])
+        followed = [self._topics[topic] for topic in FOLLOWED]
+        self._pulse = Pulse(settings, [*followed, *sorted(self._lanes)])
         self._replies = Replies(
             settings, self._pulse, self._on_result, self._on_progress, self._on_job, schemas
         )
@@ -96,7 +97,10 @@ class Bridge:
         self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
         self.registrar = self._directory.registrar(self._publisher.send, self.gateway_id)
         self._writer = Writer(settings, self._publisher, self._pulse, self._room.busy)
-        self._asking = Asking(settings, self.gateway_id, self._room, self._replies, self._writer)
+        self._requests = Requests(settings, self.gateway_id, self._directory.state, self._pulse)
+        self._asking = Asking(
+            settings, self.gateway_id, self._requests, self._room, self._replies, self._writer
+        )
         self._desk = Desk(
             self._topics[Topic.JOBS],
             self._replies,
@@ -225,7 +229,7 @@ class Bridge:
         )
 
     def _record_of(self, ask: Ask) -> Callable[[str], Record]:
-        return partial(record_of, ask=ask, settings=self._settings, gateway_id=self.gateway_id)
+        return partial(self._requests.record, ask=ask)
 
     async def submit(self, ask: Ask) -> Job:
         """Write a request for which nobody waits; any gateway tells of it from now on."""

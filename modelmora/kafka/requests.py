@@ -11,9 +11,15 @@ from modelmora.wire import encode_request
 
 
 def request_record(
-    request: InferenceRequest, lane: Lane, settings: Settings, headers: Headers
+    request: InferenceRequest,
+    lane: Lane,
+    settings: Settings,
+    headers: Headers,
+    partition: int | None = None,
 ) -> Record:
     """The record, keyed by the model's name, so that one node gets all that ask for it.
+
+    It goes onto `partition` where the registry places it, see `records.Registry.place`.
 
     Raises RequestError: `too_large`, or `invalid_input` where a value fits into no request.
     """
@@ -34,7 +40,9 @@ def request_record(
             "(limits.request_bytes); send its inputs in several requests",
             request_id=request.request_id,
         )
-    return Record(LANE_TOPICS[lane].full(settings.namespace), key, value, nothing, headers)
+    return Record(
+        LANE_TOPICS[lane].full(settings.namespace), key, value, nothing, headers, partition
+    )
 
 
 def nothing(_answer: Answer) -> None:

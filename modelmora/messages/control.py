@@ -27,6 +27,8 @@ class RegistryRecord:
     was made of, None where a caller made it.
     `file_facts` is a JSON object of what its files tell, `max_inputs` how many inputs' outputs fit
     one result; None where nobody knows.
+    `spreads` is over how many partitions its requests lie, by the time (Unix ms, as text) from
+    which on ids are laid out so; where it is empty, on one.
     NODE is the lease of a node that runs: for how long from the record's timestamp (ms), the task
     of each model that it serves by name@version, and the partitions of the lanes that it reads.
     `failed` is why it cannot load a model, `states` where each stands, and `holding` what it holds
@@ -53,6 +55,7 @@ class RegistryRecord:
     states: Mapping[str, str] = field(default_factory=dict)
     holding: Mapping[str, str] = field(default_factory=dict)
     file_facts: str = ""
+    spreads: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -6,7 +6,9 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.spread import Steps, joined, spread_at, spread_for, steps_of, with_spread
 from modelmora.records.telling import key_of, model_key
+from modelmora.wire import place_of
 
 GONE = -1
 """The offset of what an earlier log of the same name told: no record is based on it."""
@@ -53,6 +55,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
+        self._spreads: Mapping[str, Steps] | None = None
 
     @property
     def entries(self) -> Mapping[bytes, Entry]:
@@ -65,6 +68,7 @@ class Registry:
         None, a record without a value, takes the key away. What stands under another key than its
         own, and what is a lease, is passed over.
         """
+        self._spreads = None
         if record is None:
             return self._entries.pop(key, None) is not None
         if record.kind is RegistryKind.NODE or key != key_of(record):
@@ -77,7 +81,7 @@ class Registry:
 
     def restore(self, entries: Mapping[bytes, Entry]) -> None:
         """Go on from these."""
-        self._entries = dict(entries)
+        self._entries, self._spreads = dict(entries), None
 
     def anew(self) -> None:
         """The log is another and holds nothing yet: what the former one told waits to be told."""
@@ -100,6 +104,39 @@ class Registry:
             if each.record.kind is RegistryKind.MODEL and (retired or each.record.present)
         ]
         return tuple(sorted(found, key=lambda record: (record.name, record.version)))
+
+    def place(self, model: str, request_id: str, partitions: int) -> int | None:
+        """On which of so many partitions of a lane a request for `name` or `name@version` lies.
+
+        None where the name alone decides, as it does of models that are not spread.
+        """
+        name = model.partition("@")[0]
+        steps = self._steps().get(name)
+        spread = spread_for(steps, request_id) if steps and partitions else 1
+        return None if spread == 1 else place_of(name, request_id, spread, partitions)
+
+    def spread(self, name: str, at_ms: int) -> int:
+        """Over how many partitions requests of a name lie whose ids are made then (Unix ms)."""
+        return spread_at(self._steps().get(name, ()), at_ms)
+
+    def settled(self, record: RegistryRecord, now_ms: int) -> RegistryRecord:
+        """A record as it is to be written over what counts now, see `with_spread`."""
+        entry = self._entries.get(key_of(record))
+        names = {each.record.name for each in self._of_models()}
+        before = entry.record if entry else None
+        return with_spread(record, before, now_ms, first=record.name not in names)
+
+    def _steps(self) -> Mapping[str, Steps]:
+        if self._spreads is None:
+            found: dict[str, list[Steps]] = {}
+            for each in self._of_models():
+                if steps := steps_of(each.record.spreads):
+                    found.setdefault(each.record.name, []).append(steps)
+            self._spreads = {name: joined(several) for name, several in found.items()}
+        return self._spreads
+
+    def _of_models(self) -> Iterator[Entry]:
+        return (e for e in self._entries.values() if e.record.kind is RegistryKind.MODEL)
 
     def measured(self, key: tuple[str, str] | None = None) -> tuple[Entry, ...]:
         """What nodes have measured, of one model (name, version) or of all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -43,7 +44,7 @@ def register(state: Registry, config: ModelConfig, writer: str) -> RegistryRecor
             f"{config.name}@{config.version} is registered with other fields; "
             "update it, or register another version"
         )
-    return _over(entry, record)
+    return _over(state, entry, record)
 
 
 def update(
@@ -72,7 +73,8 @@ def update(
         file_facts=record.file_facts if same else "",
         declaration=record.declaration,
     )
-    return None if replace(made, based_on=record.based_on) == record else _over(entry, made)
+    made = _over(state, entry, made)
+    return None if replace(made, based_on=record.based_on) == record else made
 
 
 def retire(state: Registry, name: str, version: str, base: int | None = None) -> RegistryRecord:
@@ -88,7 +90,7 @@ def retire(state: Registry, name: str, version: str, base: int | None = None) ->
             f"{name}@{version} answers for {name}; activate another version first: "
             f"{', '.join(others[:5])}"
         )
-    return _over(entry, replace(entry.record, present=False))
+    return _over(state, entry, replace(entry.record, present=False))
 
 
 def activate(state: Registry, name: str, version: str, writer: str) -> RegistryRecord | None:
@@ -97,7 +99,7 @@ def activate(state: Registry, name: str, version: str, writer: str) -> RegistryR
     if state.active().get(name) == version:
         return None
     route = RegistryRecord(RegistryKind.ROUTE, name, version, "", "", writer)
-    return _over(state.entries.get(route_key(name)), route)
+    return _over(state, state.entries.get(route_key(name)), route)
 
 
 def make_default(state: Registry, name: str, writer: str) -> RegistryRecord | None:
@@ -109,7 +111,7 @@ def make_default(state: Registry, name: str, writer: str) -> RegistryRecord | No
     if state.defaults().get(task) == name:
         return None
     chosen = RegistryRecord(RegistryKind.DEFAULT, name, "", task, "", writer)
-    return _over(state.entries.get(default_key(task)), chosen)
+    return _over(state, state.entries.get(default_key(task)), chosen)
 
 
 def present(state: Registry, name: str, version: str, base: int | None = None) -> Entry:
@@ -139,6 +141,6 @@ def _check_free(config: ModelConfig) -> None:
         raise Invalid(f"{bound}: counts only in a node's own settings and files")
 
 
-def _over(entry: Entry | None, record: RegistryRecord) -> RegistryRecord:
+def _over(state: Registry, entry: Entry | None, record: RegistryRecord) -> RegistryRecord:
     based_on = None if entry is None or entry.offset == GONE else entry.offset
-    return replace(record, based_on=based_on)
+    return replace(state.settled(record, time.time_ns() // 1_000_000), based_on=based_on)

@@ -19,7 +19,7 @@ _State = tuple[tuple[str, int, int, int], ...]
 """Per file and folder its path, inode, time of the last change of the inode in ns, and size."""
 
 
-ORDERED = frozenset({"card", "keep_alive", "metadata", "pinned", "preload", "replicas"})
+ORDERED = frozenset({"card", "keep_alive", "metadata", "pinned", "preload", "replicas", "spread"})
 """What callers may order, or say, of a model that serves: not what it is."""
 
 

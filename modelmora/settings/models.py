@@ -25,6 +25,7 @@ from modelmora.settings.section import Section
 FOREVER = -1
 """As `keep_alive`: the model stays until memory is needed."""
 _LONG = 1 << 63
+MOST_SPREAD = 1024
 Word = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\S(.*\S)?$")]
 Sha256 = Annotated[
     str,
@@ -147,6 +148,12 @@ class ModelDetails(Section):
         "it is not served. true = one that its task has, a text = that, false = none",
     )
     replicas: Replicas = Field(Replicas(), description="`min` and `max`")
+    spread: int = Field(
+        1,
+        ge=1,
+        le=MOST_SPREAD,
+        description="how many partitions its requests lie on, so that as many nodes can share them",
+    )
     runtime: RuntimeName | None = Field(
         None, description="the Python environment it runs in, one of `runtimes`; none = ours"
     )

@@ -36,6 +36,8 @@ from modelmora.wire.ids import (
     id_of_name,
     new_request_id,
     partition_of,
+    place_of,
+    places_of,
     read_run,
     time_of,
 )
@@ -74,6 +76,8 @@ __all__ = [
     "is_framed",
     "new_request_id",
     "partition_of",
+    "place_of",
+    "places_of",
     "read_run",
     "readable_head",
     "readable_request_id",

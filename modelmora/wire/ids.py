@@ -52,6 +52,22 @@ def partition_of(key: bytes, partitions: int) -> int:
     return (murmur2(key) & _POSITIVE) % partitions
 
 
+def place_of(model: str, request_id: str, spread: int, partitions: int) -> int:
+    """The partition of a lane for a request of a model that is spread over so many: one for an id.
+
+    The upper half of the id's hash decides, for gateways make ids whose lower bits fit their own
+    partitions of `results`.
+    """
+    places = places_of(model, spread, partitions)
+    return places[((murmur2(request_id.encode()) & _POSITIVE) >> 16) % len(places)]
+
+
+def places_of(model: str, spread: int, partitions: int) -> tuple[int, ...]:
+    """The partitions of a lane on which a model's requests lie: from that of its name on."""
+    first = partition_of(model.encode(), partitions)
+    return tuple((first + turn) % partitions for turn in range(min(spread, partitions)))
+
+
 def new_request_id(partitions: int = 1, mine: Container[int] = range(1)) -> str:
     """A UUIDv7 whose partition (of `partitions`) is one of `mine`.
 

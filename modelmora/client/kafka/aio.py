@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from modelmora.client.errors import CallError, closed
 from modelmora.client.kafka.asked import Asked, How
 from modelmora.client.kafka.asking import AsyncReply, Place, Waiting
+from modelmora.client.kafka.placing import Placing
 from modelmora.client.kafka.subscription import (
     Subscription,
     Where,
@@ -28,7 +29,7 @@ from modelmora.kafka.reading.reader import Reader
 from modelmora.kafka.reading.tail import Tail
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.topics import Topic
+from modelmora.kafka.topics import Topic, lane_topics
 from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarge
 from modelmora.messages import (
     Content,
@@ -84,7 +85,9 @@ class AsyncKafkaClient:
         self._most = most_awaited
         self._results = Topic.RESULTS.full(settings.namespace)
         self._schemas = Schemas.of(settings)
-        self._pulse = Pulse(settings, [self._results])
+        registry = Topic.REGISTRY.full(settings.namespace)
+        self._pulse = Pulse(settings, [self._results, registry, *lane_topics(settings)])
+        self._placing = Placing(settings, self._pulse, self._schemas)
         self._publisher = Publisher(settings)
         self._tails: dict[int, asyncio.Task[Tail]] = {}
         self._mine = 0
@@ -106,8 +109,9 @@ class AsyncKafkaClient:
         try:
             self._mine = secrets.randbelow(self._partitions())
             await self._publisher.start()
+            await self._placing.start()
         except BaseException:
-            await self._pulse.stop()
+            await asyncio.gather(self._placing.stop(), self._publisher.stop(), self._pulse.stop())
             raise
 
     async def close(self) -> None:
@@ -119,7 +123,7 @@ class AsyncKafkaClient:
         self._waiting.close()
         tails = await asyncio.gather(*self._tails.values(), return_exceptions=True)
         await asyncio.gather(*(tail.stop() for tail in tails if isinstance(tail, Tail)))
-        await asyncio.gather(self._pulse.stop(), self._publisher.stop())
+        await asyncio.gather(self._placing.stop(), self._pulse.stop(), self._publisher.stop())
         if self._reader:
             await asyncio.to_thread(self._reader.close)
         if self._schemas:
@@ -138,7 +142,7 @@ class AsyncKafkaClient:
         self._mine %= partitions  # the topic may have been made anew with fewer
         request_id = how.get("request_id") or new_request_id(partitions, {self._mine})
         partition = partition_of(request_id.encode(), partitions)
-        record = Asked.of(request_id, model, inputs, how).record(self.settings, partition)
+        record = self._record(request_id, model, inputs, how, partition)
         await self._join(partition)
         reply = await self._waiting.enter(request_id, timeout_s)
         record.wanted = lambda: self._waiting.wanted(reply)
@@ -160,9 +164,21 @@ class AsyncKafkaClient:
     async def submit(self, model: str, inputs: Sequence[Content], **how: Unpack[How]) -> str:
         """Write a request whose outcome nobody awaits here; its id, once the broker has it."""
         request_id = how.get("request_id") or new_request_id()
-        record = Asked.of(request_id, model, inputs, how).record(self.settings)
+        record = self._record(request_id, model, inputs, how)
         await self._write(record, request_id)
         return request_id
+
+    def _record(
+        self,
+        request_id: str,
+        model: str,
+        inputs: Sequence[Content],
+        how: How,
+        partition: int | None = None,
+    ) -> Record:
+        asked = Asked.of(request_id, model, inputs, how)
+        place = self._placing.partition(model, request_id, asked.lane)
+        return asked.record(self.settings, place, partition)
 
     async def cancel(self, request_id: str, *, principal: str = LOCAL) -> None:
         """Take a request back; only who asked for it may."""

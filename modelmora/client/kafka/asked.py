@@ -69,14 +69,19 @@ class Asked:
         )
         return cls(request, lane, how.get("principal", ""), timeout_s)
 
-    def record(self, settings: Settings, partition: int | None = None) -> Record:
-        """The record, to be answered on that partition of `results`. Raises CallError."""
+    def record(
+        self, settings: Settings, place: int | None = None, partition: int | None = None
+    ) -> Record:
+        """The record, to lie at that place of its lane, and to be answered on that partition.
+
+        Raises CallError.
+        """
         headers: Headers = ()
         if self.principal:
             headers = (*headers, (PRINCIPAL, self.principal.encode()))
         if partition is not None:
             headers = (*headers, (REPLY_PARTITION, str(partition).encode()))
         try:
-            return request_record(self.request, self.lane, settings, headers)
+            return request_record(self.request, self.lane, settings, headers, place)
         except RequestError as error:
             raise CallError(error.code, error.message, request_id=error.request_id) from None

@@ -8,7 +8,7 @@ import time
 import structlog
 
 from modelmora.gateway.calls.replies import Replies
-from modelmora.gateway.calls.requests import content_of, record_of
+from modelmora.gateway.calls.requests import Requests, content_of
 from modelmora.gateway.calls.waiting import End, Waiting, WaitingRoom, overdue, taken, unreachable
 from modelmora.gateway.calls.writing import ACKNOWLEDGE_S, Writer, too_large
 from modelmora.gateway.hall import Ask, Heard
@@ -34,12 +34,14 @@ class Asking:
         self,
         settings: Settings,
         gateway_id: str,
+        requests: Requests,
         room: WaitingRoom,
         replies: Replies,
         writer: Writer,
     ) -> None:
         self._settings = settings
         self._gateway_id = gateway_id
+        self._requests = requests
         self._room = room
         self._replies = replies
         self._writer = writer
@@ -53,7 +55,7 @@ class Asking:
         if request_id is None:
             request_id, partition = await self._replies.mint()
         bind_request(request_id, ask.principal, ask.traceparent)
-        record = record_of(request_id, ask, self._settings, self._gateway_id)
+        record = self._requests.record(request_id, ask)
         content = "" if partition is not None else content_of(record, ask.principal)
         waiting, new = self._room.enter(request_id, ask.principal, content)
         caller: asyncio.Future[End] = loop.create_future()

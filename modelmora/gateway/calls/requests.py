@@ -5,33 +5,48 @@ from __future__ import annotations
 from modelmora.errors import RequestError
 from modelmora.gateway.hall import Ask
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.requests import request_record
+from modelmora.kafka.topics import LANE_TOPICS
 from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import InferenceRequest
 from modelmora.messages.headers import GATEWAY, PRINCIPAL, TRACEPARENT
+from modelmora.records import Registry
 from modelmora.settings import Settings
 from modelmora.wire import content_digest, decode_request_head
 
 
-def record_of(request_id: str, ask: Ask, settings: Settings, gateway_id: str) -> Record:
-    """The record. Raises Refusal where it would be too large, or a value fits into none."""
-    request = InferenceRequest(
-        request_id,
-        ask.model,
-        ask.inputs,
-        parameters=ask.parameters,
-        timeout_ms=ask.timeout_ms,
-        progress=ask.progress,
-    )
-    headers = (
-        (GATEWAY, gateway_id.encode()),
-        (PRINCIPAL, ask.principal.encode()),
-        (TRACEPARENT, ask.traceparent.encode()),
-    )
-    try:
-        return request_record(request, ask.lane, settings, headers)
-    except RequestError as error:
-        raise Refusal(error.code, error.message, request_id=request_id) from None
+class Requests:
+    """Makes the records; `state` is the registry as it is read here, and places them."""
+
+    def __init__(self, settings: Settings, gateway_id: str, state: Registry, pulse: Pulse) -> None:
+        self._settings = settings
+        self._gateway_id = gateway_id
+        self._state = state
+        self._pulse = pulse
+
+    def record(self, request_id: str, ask: Ask) -> Record:
+        """The record. Raises Refusal where it would be too large, or a value fits into none."""
+        request = InferenceRequest(
+            request_id,
+            ask.model,
+            ask.inputs,
+            parameters=ask.parameters,
+            timeout_ms=ask.timeout_ms,
+            progress=ask.progress,
+        )
+        headers = (
+            (GATEWAY, self._gateway_id.encode()),
+            (PRINCIPAL, ask.principal.encode()),
+            (TRACEPARENT, ask.traceparent.encode()),
+        )
+        topic = LANE_TOPICS[ask.lane].full(self._settings.namespace)
+        shape = self._pulse.shapes.get(topic)
+        place = self._state.place(ask.model, request_id, shape.partitions if shape else 0)
+        try:
+            return request_record(request, ask.lane, self._settings, headers, place)
+        except RequestError as error:
+            raise Refusal(error.code, error.message, request_id=request_id) from None
 
 
 def content_of(record: Record, principal: str) -> str:
