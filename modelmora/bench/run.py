@@ -21,6 +21,7 @@ from modelmora.bench.priority import critical, queue
 from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
 from modelmora.bench.rest import rest
+from modelmora.bench.scale import scale_of_four
 from modelmora.bench.simulated import simulated
 from modelmora.bench.stage import Stage, serving
 from modelmora.bench.start import starts
@@ -38,6 +39,7 @@ ONLY = (
     "swap",
     "once",
     "estimate",
+    "scale",
     "echo",
     "latency",
     "embed",
@@ -86,6 +88,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),
         "estimate": lambda: estimates(scale),
+        "scale": lambda: scale_of_four(scale),
         "cold": lambda: cold_starts(scale),
         "text": lambda: texts(scale),
         "stream": lambda: streams(scale),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from modelmora.messages import Health, Holding, RegistryKind, RegistryRecord, RequestHead, State
@@ -65,12 +65,16 @@ class Leases:
     def __init__(self) -> None:
         self._leases: dict[bytes, NodeLease] = {}
         self._latest_ms = 0
+        self.on_left: Callable[[NodeLease], None] = lambda _: None
+        """Told of each node that has run until now and says that it leaves."""
 
     def take(self, key: bytes, record: RegistryRecord | None, timestamp_ms: int) -> bool:
         """Take a record of the registry, in the log's order; whether it is (or was) a lease."""
         self._latest_ms = timestamp_ms
         known = self._leases.pop(key, None)
         if record is None or record.kind is not RegistryKind.NODE:
+            if known and self._age_ms(known) <= known.lease_ms:
+                self.on_left(known)
             return known is not None
         if record.present:
             self._leases[key] = NodeLease(

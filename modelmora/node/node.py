@@ -20,6 +20,7 @@ from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models.control import Control
 from modelmora.agents.models.presence import Presence
 from modelmora.agents.models.served import Models
+from modelmora.agents.models.warming import Warming
 from modelmora.agents.partitions.beginning import Oddity
 from modelmora.agents.partitions.books import Books
 from modelmora.agents.partitions.intake import Intake
@@ -101,6 +102,7 @@ class Node:
         self._compute(results, zygote)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
+        self.warming = Warming(self.name, leases, self.service, self._policy)
         told = (partial(look, self.service, self.workers), self.intake, leases, self.teller)
         self.presence = Presence(settings, self.name, *told)
         self.hand_on = self.service.elsewhere = HandOn(
@@ -136,8 +138,8 @@ class Node:
         settings = self.settings
         limits = settings.limits
         shares = Shares(limits.partition_requests, limits.partition_bytes)
-        policy, timeout_ms = policy_of(settings), settings.timing.request_timeout_ms
-        self.service = Service(results, self.clock, policy, timeout_ms, shares=shares)
+        self._policy, timeout_ms = policy_of(settings), settings.timing.request_timeout_ms
+        self.service = Service(results, self.clock, self._policy, timeout_ms, shares=shares)
         self.service.overflow = self.retries.overflow
         self.workers = Supervisor(
             self.service.listener,
@@ -205,6 +207,8 @@ class Node:
         await self.control.start()
         await self._look_at_models()
         await self.app.feed.reading.wait()
+        self._wait_for("models that other nodes have in use")
+        await self.warming.join(self.settings.timing.warm_up_s)
         self.member.start()
         self._watch(
             models=self._watch_models(),
@@ -234,6 +238,8 @@ class Node:
         self._stopping = True
         notify(ready=False)
         self.presence.leave()
+        timing = self.settings.timing
+        await self.warming.leave(min(timing.warm_up_s, timing.drain_s / 2))
         self.models.measured(last=True)
         self.requests.close()
         self.requests.drop(self._owned, started=False)

@@ -119,6 +119,12 @@ class Timing(Section):
     start_to_close_s: Span = Field(
         300, gt=0, description="how long one group may run before its process is killed"
     )
+    warm_up_s: Span = Field(
+        20,
+        ge=0,
+        description="how long a node that starts may load what others have in use before it takes "
+        "partitions, and a node that stops may wait until others have loaded what it has in use",
+    )
     drain_s: Span = Field(
         20, ge=0, description="how long started work may finish when the node stops"
     )

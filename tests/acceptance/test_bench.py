@@ -49,7 +49,11 @@ TIMES = {
     "unload.growth_mb_per_cycle",
     "unload.returned_share",
 }
-ONCE = {"estimate": "estimate.within_half", "simulate": "simulate.error"}
+ONCE = {
+    "estimate": "estimate.within_half",
+    "scale": "scale.4_vs_1",
+    "simulate": "simulate.error",
+}
 MEASURED_ELSEWHERE = {"chat", "cold", "rest", "start", "stream", "text", "tokens", *ONCE}
 RATED = {"base", "critical", "echo", "embed"}
 

@@ -1,11 +1,13 @@
 """Nodes that join and leave one after the other under load, and how long requests wait meanwhile.
 
 python -m tests.faults.joining --nodes 5 --partitions 4 --rate 100
+python -m tests.faults.joining --nodes 3 --rate 20 --load-s 2.5 --warm-up-s 0
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 import tempfile
@@ -27,7 +29,8 @@ from tests.programs import eventually
 NAMESPACE = "modelmora"
 KEYS = 64
 REST_S = 8.0
-CAP_S = 240.0
+CAP_S = 600.0
+MODEL, FIXED = "loads", "modelmora.testing.engines:Fixed"
 
 
 class Step(NamedTuple):
@@ -48,7 +51,7 @@ class Step(NamedTuple):
 
 
 class Load:
-    """Requests for `echo` at a steady rate on all lanes, and when each was answered."""
+    """Requests for `MODEL` at a steady rate on all lanes, and when each was answered."""
 
     def __init__(self, servers: str, folder: Path, rate: float) -> None:
         self.servers, self.folder, self.rate = servers, folder, rate
@@ -85,7 +88,7 @@ class Load:
         with Foreign(self.servers, self.folder / "ids.jsonl") as foreign:
             while not self._over.wait(max(0.0, due - time.monotonic())):
                 due += 1 / self.rate
-                one = draft("echo", ["x"])
+                one = draft(MODEL, ["x"])
                 one = replace(one, key=b"%d" % chance.randrange(KEYS))
                 self.sent[one.request_id.encode()] = time.monotonic()
                 foreign.send(chance.choice(LANES), one)
@@ -102,10 +105,26 @@ class Load:
         consumer.close()
 
 
-def run(nodes: int, partitions: int, rate: float, folder: Path) -> list[Step]:
-    """Each node joins, then each but the first leaves; every request is answered."""
+def run(
+    nodes: int,
+    partitions: int,
+    rate: float,
+    folder: Path,
+    *,
+    load_s: float = 0.0,
+    warm_up_s: float = 20.0,
+) -> list[Step]:
+    """Each node joins, then each but the first leaves; every request is answered.
+
+    Its model takes `load_s` to load; `warm_up_s` is the nodes' setting.
+    """
     steps: list[Step] = []
-    settings = {"TOPICS__PARTITIONS": partitions}
+    model = {"name": MODEL, "task": "sleep", "source": "builtin:sleep", "engine": FIXED}
+    settings = {
+        "TOPICS__PARTITIONS": partitions,
+        "MODELS": json.dumps([model | {"options": {"load_s": load_s, "ms": 0.0}}]),
+        "TIMING__WARM_UP_S": warm_up_s,
+    }
     with EmbeddedBroker(folder) as broker, ExitStack() as stack:
         servers = broker.bootstrap_servers
         all_nodes = [
@@ -113,7 +132,8 @@ def run(nodes: int, partitions: int, rate: float, folder: Path) -> list[Step]:
             for number in range(1, nodes + 1)
         ]
         first, *others = all_nodes
-        stack.enter_context(first)
+        stack.callback(first.__exit__)
+        first.start().wait_ready(CAP_S)
         load = stack.enter_context(Load(servers, folder, rate))
         with load.during("first alone", all_nodes, []):
             pass  # the first request waits for the model
@@ -121,7 +141,8 @@ def run(nodes: int, partitions: int, rate: float, folder: Path) -> list[Step]:
             pass
         for number, node in enumerate(others, start=2):
             with load.during(f"{number} joins", all_nodes, steps):
-                stack.enter_context(node)
+                stack.callback(node.__exit__)
+                node.start().wait_ready(CAP_S)
         for number, node in reversed([*enumerate(others, start=2)]):
             with load.during(f"{number} leaves", all_nodes, steps):
                 assert node.stop() == 0, node.tail()
@@ -134,9 +155,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--nodes", type=int, default=5)
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second")
+    parser.add_argument("--load-s", type=float, default=0.0, help="what the model takes to load")
+    parser.add_argument("--warm-up-s", type=float, default=20.0, help="timing.warm_up_s of a node")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="modelmora-joining-") as folder:
-        for step in run(options.nodes, options.partitions, options.rate, Path(folder)):
+        given = options.nodes, options.partitions, options.rate, Path(folder)
+        for step in run(*given, load_s=options.load_s, warm_up_s=options.warm_up_s):
             sys.stdout.write(f"{step}\n")
 
 

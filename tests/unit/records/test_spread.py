@@ -23,7 +23,7 @@ def spread(record: RegistryRecord, over: int) -> RegistryRecord:
 def write(state: Registry, record: RegistryRecord, now_ms: int) -> RegistryRecord:
     """Write over what counts, as whoever writes does, and read it."""
     before = state.entries.get(key_of(record))
-    written = replace(state.settled(record, now_ms), based_on=before and before.offset)
+    written = replace(state.settled(record, now_ms), based_on=before.offset if before else None)
     offset = 1 + max((each.offset for each in state.entries.values()), default=0)
     state.take(key_of(written), written, offset)
     return written
