@@ -28,12 +28,15 @@ from modelmora.messages import (
     InferenceRequest,
     InferenceResult,
     LifecycleEvent,
+    RegistryKind,
+    RegistryRecord,
     Source,
     Status,
 )
 from modelmora.messages.headers import PRINCIPAL, REPLY_PARTITION
+from modelmora.records import key_of
 from modelmora.settings import load_settings
-from modelmora.wire import decode_request, encode_result, partition_of
+from modelmora.wire import decode_request, encode_registry, encode_result, partition_of, place_of
 from tests.programs import eventually
 from tests.topics import produce, produce_unreadable
 
@@ -136,6 +139,25 @@ def test_a_plain_program_asks_and_is_answered(nodes: Echoes) -> None:
     assert by_id["mine"].topic().endswith(".low")
     assert by_id[first].key() == b"m"
     assert by_id[first].partition() == partition_of(b"m", PARTITIONS)
+
+
+def test_a_model_that_is_spread_lies_on_several_partitions(nodes: Echoes) -> None:
+    hot = RegistryRecord(
+        RegistryKind.MODEL, "hot", "1", "echo", "builtin:echo", "w", spreads={"0": PARTITIONS}
+    )
+    producer = Producer({"bootstrap.servers": nodes.servers, "log_level": 0})
+    producer.produce(f"{nodes.namespace}.registry", encode_registry(hot), key_of(hot))
+    assert producer.flush(CAP_S) == 0
+    with KafkaClient(nodes.servers, nodes.namespace) as client:
+        for model in ("hot", "cold"):
+            for reply in [client.ask(model, ["x"]) for _ in range(30)]:
+                assert reply.result(CAP_S).outputs == ("x",)
+    lay = {request.request_id: message.partition() for request, _, message in nodes.asked}
+    of_hot = {each.request_id for each, _, _ in nodes.asked if each.model == "hot"}
+    for each in of_hot:
+        assert lay[each] == place_of("hot", each, PARTITIONS, PARTITIONS)
+    assert {lay[each] for each in of_hot} == set(range(PARTITIONS))
+    assert {lay[each] for each in lay.keys() - of_hot} == {partition_of(b"cold", PARTITIONS)}
 
 
 async def test_what_cannot_be_asked(nodes: Echoes) -> None:

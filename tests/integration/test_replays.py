@@ -52,6 +52,8 @@ def test_a_replay_has_one_outcome_whatever_is_killed(
             for outcomes in seen.results.values():
                 ends = {outcome.run: outcome.status for outcome in outcomes}
                 assert ends == {1: Status.REFUSED, 2: Status.COMPLETED}
+                # Where the first one lay, though this producer's partitioner is not ours.
+                assert len({outcome.source.partition for outcome in outcomes}) == 1
         assert node.stop() == 0
     expected = read_ids(yard.ids)
     found = gather(yard.servers, yard.group, yard.namespace, expected, delivery=delivery)

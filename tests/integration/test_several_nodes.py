@@ -53,7 +53,7 @@ class Cluster:
 
         def shared() -> bool:
             facts = [node.get("/health/ready") or {"partitions": -1} for node in self.nodes]
-            found = sorted(fact["partitions"] // 4 for fact in facts)
+            found: list[int] = sorted(fact["partitions"] // 4 for fact in facts)
             return sum(found) == PARTITIONS and least <= found[0] and found[-1] <= least + 1
 
         eventually(shared, "all partitions, shared", CAP_S)
