@@ -1,4 +1,4 @@
-"""Models that are loaded before their requests come: by who joins, and by who stays when one leaves.
+"""Models that are loaded before their requests come: by who joins, and when one leaves by the rest.
 
 Requests move with partitions, and the model's process does not. So a node that starts loads what
 others have in use before it becomes a member of the group, which only then takes partitions from
@@ -56,9 +56,7 @@ def in_use(nodes: Iterable[NodeLease]) -> list[Want]:
     return sorted(found.values(), key=lambda want: (-want.busy, want.model))
 
 
-def that_fit(
-    wants: Iterable[Want], here: Mapping[str, State], ram: int, gpu: int
-) -> list[Want]:
+def that_fit(wants: Iterable[Want], here: Mapping[str, State], ram: int, gpu: int) -> list[Want]:
     """Those that are served here, not in memory, and fit beside each other into what is free."""
     chosen: list[Want] = []
     for want in wants:
@@ -68,16 +66,15 @@ def that_fit(
     return chosen
 
 
-def awaited(
-    mine: Iterable[Want], others: Sequence[NodeLease], asked_s: float
-) -> list[str]:
-    """The models for which who leaves still waits; `asked_s` is for how long it has by now.
+def awaited(mine: Iterable[str], others: Sequence[NodeLease], asked_s: float) -> list[str]:
+    """Those of the models here for which who leaves still waits, `asked_s` after it said so.
 
-    (1) Those that another has in memory cold, for it may not have seen yet that we leave;
-    (2) and those that another loads.
+    (1) Those that another loads,
+    (2) and at first those that another could load: it may not have heard yet.
     """
+    # (1), (2)
     states = {State.LOADING} if asked_s > ANSWER_S else {State.LOADING, State.COLD}
-    return [w.model for w in mine if any(n.states.get(w.model) in states for n in others)]
+    return [each for each in mine if any(node.states.get(each) in states for node in others)]
 
 
 class Fleet(Protocol):
@@ -115,7 +112,7 @@ class Warming:
         """
         self._joined = False
         began = asyncio.get_running_loop().time()
-        mine = [Want("@".join(each.key), 0, 0, 0) for each in self._fleet.status() if _is_in_use(each)]
+        mine = ["@".join(each.key) for each in self._fleet.status() if _is_in_use(each)]
 
         def is_over() -> bool:
             asked_s = asyncio.get_running_loop().time() - began
@@ -152,7 +149,9 @@ class Warming:
 
     async def _until(self, holds: Callable[[], bool], most_s: float) -> None:
         until = asyncio.get_running_loop().time() + most_s
-        while not holds() and asyncio.get_running_loop().time() < until:
+        while True:
+            if holds() or asyncio.get_running_loop().time() >= until:
+                return
             await asyncio.sleep(LOOK_S)
 
 

@@ -45,7 +45,7 @@ def test_only_what_fits_and_is_cold_here() -> None:
 
 
 def test_for_whom_a_leaving_node_waits() -> None:
-    mine = [Want(f"{name}@1", 0, 0, 0) for name in ("a", "b", "c", "mine-alone")]
+    mine = [f"{name}@1" for name in ("a", "b", "c", "mine-alone")]
     others = [lease("n2", {"a@1": "loading", "b@1": "cold", "c@1": "ready"})]
     assert awaited(mine, others, 0.0) == ["a@1", "b@1"]
     assert awaited(mine, others, ANSWER_S + 1) == ["a@1"]
