@@ -24,10 +24,9 @@ from modelmora.messages.headers import (
     GATEWAY,
     HANDED_ON,
     JOB,
-    LOCAL,
-    PRINCIPAL,
     RUN,
     TRACEPARENT,
+    principal_of,
 )
 from modelmora.objects import Objects
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
@@ -325,7 +324,7 @@ class Requests:
             record,
             head,
             self._lanes[handed_on.topic] if handed_on else lane,
-            principal=_text(headers.get(PRINCIPAL)) or LOCAL,
+            principal=principal_of(record.headers),
             gateway=_text(headers.get(GATEWAY)),
             asked_since=_number(headers.get(ASKED_SINCE)),
             traceparent=_text(headers.get(TRACEPARENT)),

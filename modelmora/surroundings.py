@@ -63,6 +63,15 @@ def _allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def connections(most: int) -> int:
+    """How many connections of one kind to hold: `most`, or a quarter of the files that may be open.
+
+    What the process itself opens must find room beside those of callers who only sit there.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if soft == resource.RLIM_INFINITY else min(most, max(1, soft // 4))
+
+
 def ended_by(number: signal.Signals) -> int:
     """The exit code of a process that has drained after this signal."""
     return INTERRUPTED if number == signal.SIGINT else 0

@@ -77,6 +77,7 @@ class Draft:
     value: bytes | None
     code: str | None = None
     broken: Broken | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,14 @@ class Foreign:
         delivered = partial(self._delivered, one)
         while True:
             try:
-                self._producer.produce(topic, one.value, one.key, partition, on_delivery=delivered)
+                self._producer.produce(
+                    topic,
+                    one.value,
+                    one.key,
+                    partition,
+                    on_delivery=delivered,
+                    headers=[*one.headers],
+                )
                 break
             except BufferError:
                 self._producer.poll(0.5)

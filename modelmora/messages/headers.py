@@ -5,6 +5,8 @@ from collections.abc import Iterable
 PRINCIPAL = "modelmora-principal"
 LOCAL = "local"
 """The principal of who need not say who they are; a record without one is theirs."""
+MOST_PRINCIPAL = 256
+"""Characters of a principal that count: it goes with all that is told of a request."""
 GATEWAY = "modelmora-gateway"
 JOB = "modelmora-job"
 """Of a request for which nobody waits: what becomes of it is kept on `jobs`."""
@@ -46,11 +48,12 @@ SHAPE = "modelmora-shape"
 
 
 def principal_of(headers: Iterable[tuple[str, bytes | None]]) -> str:
-    """Whose request a record is, or tells of."""
+    """Whose request a record is, or tells of; of several that are named the last."""
+    told = None
     for name, value in headers:
         if name == PRINCIPAL:
-            return (value or b"").decode(errors="replace") or LOCAL
-    return LOCAL
+            told = value
+    return (told or b"").decode(errors="replace")[:MOST_PRINCIPAL] or LOCAL
 
 
 def is_awaited(headers: Iterable[tuple[str, bytes | None]]) -> bool:

@@ -236,7 +236,8 @@ class Scheduler:
         child, run = self._fleet.run_of(replica, group)
         if child is None or run is None:
             return
-        child.heard = now
+        if child.runs_for_somebody:
+            child.heard = now
         if chunk.tells and (work := run.open.get(chunk.index)):
             self._effects.progressed(work, chunk)
 

@@ -11,6 +11,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from modelmora.errors import Code
+from modelmora.surroundings import connections
 from modelmora.web.problems import DoorCode, problem
 
 HEAD_BYTES = 64 * 1024  # request line and headers, trailers too
@@ -188,7 +189,7 @@ class Protocol(HttpToolsProtocol):
         """Nothing whole has been sent here; where too many are so, the oldest ends."""
         idle = self._idle
         idle[self] = None
-        if len(idle) > IDLE:
+        if len(idle) > connections(IDLE):
             oldest = next(iter(idle))
             del idle[oldest]
             oldest._make_room()
@@ -280,7 +281,7 @@ _TOO_LARGE = (
 _CROWDED = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     Code.BUSY,
-    f"{IDLE} connections have sent no whole request, and this is the oldest; try again",
+    "too many connections have sent no whole request, and this is the oldest; try again",
 )
 _TOO_SLOW = (
     HTTPStatus.REQUEST_TIMEOUT,

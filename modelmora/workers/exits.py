@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 
 from modelmora.workers import linux
+
+NO_DESCRIPTOR_S = 0.1
+"""Between two looks whether there is one again."""
 
 
 async def wait_exit(pid: int) -> int | None:
@@ -18,7 +22,7 @@ async def wait_exit(pid: int) -> int | None:
     if not linux.supported:
         return await loop.run_in_executor(None, reap, pid)
     try:
-        fd = os.pidfd_open(pid)
+        fd = await _pidfd(pid)
     except ProcessLookupError:
         return reap(pid)
     ended = loop.create_future()
@@ -29,6 +33,17 @@ async def wait_exit(pid: int) -> int | None:
         loop.remove_reader(fd)
         os.close(fd)
     return reap(pid)
+
+
+async def _pidfd(pid: int) -> int:
+    """Raises ProcessLookupError. One that cannot be watched for now is not lost sight of."""
+    while True:
+        try:
+            return os.pidfd_open(pid)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            await asyncio.sleep(NO_DESCRIPTOR_S)
 
 
 def reap(pid: int) -> int | None:

@@ -9,6 +9,7 @@ length; whoever breaks a rule is dropped by the node (`ProtocolError`).
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -278,7 +279,7 @@ def encode_done(group: int, run_ms: float) -> bytes:
 def decode_done(body: memoryview) -> tuple[int, float]:
     """The group that ended and its milliseconds in the child."""
     group, run_ms = _unpack(_DONE, body)
-    return group, run_ms
+    return group, _time(run_ms)
 
 
 def encode_chunk(group: int, chunk: Chunk) -> bytes:
@@ -336,6 +337,7 @@ def decode_results(body: memoryview) -> tuple[int, list[ItemResult]]:
         unpack, head = _ITEM.unpack_from, _ITEM.size
         for _ in range(count):
             index, state, inference_ms, length = unpack(body, start)
+            _time(inference_ms)
             start += head + length
             if start > len(body):
                 raise ProtocolError("a RESULTS body that ends inside an item")
@@ -383,6 +385,12 @@ def decode_error(values: Mapping[str, Any]) -> RequestError:
         return RequestError(Code(values["code"]), str(values["message"])[:MESSAGE_CHARS])
     except (KeyError, ValueError):
         raise ProtocolError("an error without a known code") from None
+
+
+def _time(milliseconds: float) -> float:
+    if not 0 <= milliseconds < math.inf:  # else what is estimated from it is none for ever
+        raise ProtocolError("a time that is none")
+    return milliseconds
 
 
 def _unpack(layout: struct.Struct, body: memoryview) -> tuple[Any, ...]:

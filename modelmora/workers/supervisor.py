@@ -31,6 +31,8 @@ from modelmora.workers.process import ChildProcess, Surroundings
 SAMPLE_S = 5.0
 ORPHANS_S = 30.0
 ORPHAN_END_S = 0.02
+LOOK_AGAIN_S = 1.0
+"""After the system refused a look, as it does without a free descriptor."""
 log = logging.getLogger(__name__)
 
 
@@ -189,7 +191,6 @@ class Supervisor:
 
     async def _keep_house(self) -> None:
         """Sample the memory of children that worked; reap what became ours by inheritance."""
-        loop = asyncio.get_running_loop()
         elapsed = 0.0
         while True:
             try:
@@ -198,17 +199,30 @@ class Supervisor:
                     await self._orphans_due.wait()
             except TimeoutError:
                 elapsed += SAMPLE_S
-            for child in list(self._children.values()):
-                if child.busy and child.pid is not None:
-                    child.busy = False
-                    sizes = await loop.run_in_executor(self._reader, _sizes, child.pid, child.gpu)
-                    self._sampled(child, *sizes)
-            if self._orphans_due.is_set() or elapsed >= ORPHANS_S:
-                self._orphans_due.clear()
-                elapsed = 0.0
-                if self._clear_orphans():
-                    self._orphans_due.set()
-                    await asyncio.sleep(ORPHAN_END_S)
+            try:
+                await self._sample()
+                if self._orphans_due.is_set() or elapsed >= ORPHANS_S:
+                    elapsed = 0.0
+                    await self._reap()
+            except OSError as error:
+                log.warning("children cannot be looked at now (%s)", error.strerror)
+                await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _sample(self) -> None:
+        loop = asyncio.get_running_loop()
+        for child in list(self._children.values()):
+            if child.busy and child.pid is not None:
+                child.busy = False
+                sizes = await loop.run_in_executor(self._reader, _sizes, child.pid, child.gpu)
+                self._sampled(child, *sizes)
+
+    async def _reap(self) -> None:
+        """Due until there are none any more."""
+        self._orphans_due.set()
+        if self._clear_orphans():
+            await asyncio.sleep(ORPHAN_END_S)
+        else:
+            self._orphans_due.clear()
 
     def _sampled(self, child: ChildProcess, private: int, on_gpu: int) -> None:
         pid = child.pid

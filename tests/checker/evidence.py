@@ -80,13 +80,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record of `dead-letters`; `source` is None where its headers do not tell."""
+    """A record of `dead-letters`; `source` is None where its headers do not tell.
+
+    One that is `cut` holds the beginning of its record and no key, and says the record's digest.
+    """
 
     at: Place
     source: Place | None
     code: str
     key: bytes | None
     sha256: str | None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

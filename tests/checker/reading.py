@@ -294,8 +294,10 @@ def as_dead_letter(record: Record) -> DeadLetter:
         )
     except (KeyError, ValueError):
         source = None
-    code = text.get("modelmora-error-code", "")
-    return DeadLetter(record.place, source, code, record.key, digest(record.value))
+    code, whole = text.get("modelmora-error-code", ""), text.get("modelmora-size", "")
+    cut = whole.isdecimal() and int(whole) > len(record.value or b"")
+    sha256 = text.get("modelmora-sha256") if cut else digest(record.value)
+    return DeadLetter(record.place, source, code, record.key, sha256, cut)
 
 
 def gather(

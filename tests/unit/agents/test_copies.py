@@ -165,3 +165,11 @@ def test_no_reply_tells_what_the_result_takes_back(desk: ReplyDesk) -> None:
     told = [decode_result(each.value) for each in desk.sender.sent if each.topic != LETTERS]
     assert {each.status for each in told} == {told[0].status}
     assert desk.ended == [8]
+
+
+def test_a_principal_is_told_of_an_outcome_as_far_as_it_counts(desk: ReplyDesk) -> None:
+    """Whole, one as large as its record would fit no outcome, which would be tried for ever."""
+    record = FakeRecord(headers=[("modelmora-principal", b"p" * (2 << 20))])
+    desk.complete(incoming(record=record))
+    (sent,) = desk.sender.sent
+    assert dict(sent.headers)["modelmora-principal"] == b"p" * 256

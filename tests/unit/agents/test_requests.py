@@ -14,7 +14,7 @@ from modelmora.kafka.batches import Batch
 from modelmora.kafka.reading.unreadable import Unreadable
 from modelmora.kafka.topics import read_topics
 from modelmora.messages import InferenceRequest, Lane, Source
-from modelmora.messages.headers import RUN
+from modelmora.messages.headers import RUN, principal_of
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
 from modelmora.settings import Limits, Settings
@@ -112,6 +112,13 @@ async def test_strange_headers_do_no_harm(desk: Desk) -> None:
     (request,) = desk.service.accepted
     assert request.principal == "local"
     assert len(request.traceparent) == 256
+
+
+async def test_of_several_principals_all_mean_the_same(desk: Desk) -> None:
+    headers = (("modelmora-principal", b"bob"), ("modelmora-principal", "ä".encode() * 999))
+    await desk.read([record(headers=headers)])
+    (request,) = desk.service.accepted
+    assert request.principal == principal_of(headers) == "ä" * 256
 
 
 async def test_who_asked_for_progress_is_told(desk: Desk) -> None:

@@ -160,3 +160,15 @@ def test_suspects_run_apart_from_newcomers_until_they_are_done() -> None:
     end(world, "r4")
     assert running(world) == ["r5", "r6"]
     assert [work.attempt for work in sent] == [2, 2, 2, 2, 1, 1]
+
+
+def test_signs_of_life_are_no_reason_to_keep_a_child_that_runs_for_nobody() -> None:
+    world = stepped(policy=Policy(cancel_grace_s=10))
+    world.send()
+    (group,) = world.child().groups
+    world.scheduler.cancel("r1", world.now)
+    for _ in range(10):
+        assert world.child().killed is None
+        world.wait(1)
+        world.scheduler.on_chunk(world.replica(), group.id, Answer(0), world.now)
+    assert world.child().killed is KillReason.NOBODY_WAITS

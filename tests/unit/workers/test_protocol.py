@@ -149,3 +149,12 @@ def test_an_item_error_needs_a_known_code() -> None:
     item = protocol.encode_item(0, False, 0.0, b'{"code": "oops", "message": ""}')
     with pytest.raises(ProtocolError, match="known code"):
         protocol.decode_results(memoryview(protocol.encode_results(1, [item]))[5:])
+
+
+@pytest.mark.parametrize("told", [-1.0, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused(told: float) -> None:
+    item = protocol.encode_item(0, True, told, b"")
+    with pytest.raises(ProtocolError, match="a time"):
+        protocol.decode_results(memoryview(protocol.encode_results(1, [item]))[5:])
+    with pytest.raises(ProtocolError, match="a time"):
+        protocol.decode_done(memoryview(protocol.encode_done(1, told))[5:])

@@ -21,6 +21,7 @@ from modelmora.gateway.guard import EVERYBODY, Guard
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.settings import Purposes
+from modelmora.surroundings import connections
 
 CONNECTIONS = 2048  # those of a client carry all of its calls
 GREETING_MS = 10_000  # a caller that has not said by then that it speaks HTTP/2 is gone
@@ -61,7 +62,7 @@ class RpcServer:
                 # Without it calls that are taken back at once fill the queue in which all wait, and
                 # gRPC then drops some of anybody's.
                 ("grpc.max_concurrent_streams", STREAMS),
-                ("grpc.max_allowed_incoming_connections", CONNECTIONS),
+                ("grpc.max_allowed_incoming_connections", connections(CONNECTIONS)),
                 ("grpc.server_handshake_timeout_ms", GREETING_MS),
                 ("grpc.max_connection_idle_ms", UNUSED_MS),
                 # Both, for between them gRPC refuses some calls and some not, by chance.
