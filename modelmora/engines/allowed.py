@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 from typing import Any
@@ -92,7 +92,9 @@ def check_json(path: str, content: Any) -> None:
     """Refuse a configuration that names code to run; raises LoadError.
 
     `auto_map` and `custom_pipelines` are transformers' and diffusers' ways to name code of a
-    repository; a part of a pipeline, or a step of a sentence model, is imported by its name.
+    repository, in a configuration or one within it; an implementation of attention whose name has a
+    slash is fetched from the hub; a part of a pipeline, or a step of a sentence model, is imported
+    by its name.
     """
     if not isinstance(content, dict | list):
         return
@@ -104,15 +106,29 @@ def check_json(path: str, content: Any) -> None:
                 raise _code(path, f"names the step {_told(kind)}")
     if not isinstance(content, dict):
         return
-    for key in ("auto_map", "custom_pipelines", "custom_pipeline"):
-        if key in content:
+    for key, value in _settings(content):
+        if key in ("auto_map", "custom_pipelines", "custom_pipeline"):
             raise _code(path, f"has an `{key}`")
+        if "attn_implementation" in key and "/" in str(value):
+            raise _code(path, f"takes `{_told(key)}` from a repository")
     if mapping := content.get("auto_mapping"):  # the class that PEFT found the base to be
         library = mapping.get("parent_library") if isinstance(mapping, dict) else None
         if not str(library).startswith("transformers."):
             raise _code(path, "has an `auto_mapping`")
     if name == "model_index.json":
         _check_index(path, content)
+
+
+def _settings(content: Any) -> Iterator[tuple[str, Any]]:
+    """Names and values, those of configurations within it too."""
+    level = [content]
+    while level:
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                yield from each.items()
+            inner += each.values() if isinstance(each, dict) else each
+        level = [each for each in inner if isinstance(each, dict | list)]
 
 
 def _check_index(path: str, content: Mapping[str, Any]) -> None:

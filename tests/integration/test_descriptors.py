@@ -50,7 +50,7 @@ def none_left(*pids: int) -> Iterator[None]:
 
 
 async def test_a_process_that_cannot_be_watched_yet_is_watched_later() -> None:
-    with subprocess.Popen(["true"]) as process:
+    with subprocess.Popen(["true"]) as process:  # noqa: ASYNC220 - it ends at once
         with none_left(os.getpid()):
             waiting = asyncio.create_task(wait_exit(process.pid))
             await asyncio.sleep(0)

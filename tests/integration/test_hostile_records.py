@@ -69,7 +69,9 @@ CORPUS: dict[str, Callable[[], Draft]] = {
     "unknown fingerprint": lambda: raw(b"\xc3\x01" + bytes(8) + b"x", "unknown_schema"),
     "unknown schema id": lambda: raw(b"\0\xff\xff\xff\xff" + bytes(40), "undecodable"),
     "an Avro file": lambda: raw(b"Obj\x01" + bytes(100), "undecodable"),
-    "trailing junk": lambda: raw(encode(str(uuid.uuid4()), "echo", ["x"]) + b"\0", "trailing_bytes"),
+    "trailing junk": lambda: raw(
+        encode(str(uuid.uuid4()), "echo", ["x"]) + b"\0", "trailing_bytes"
+    ),
     "cut": lambda: raw(encode(str(uuid.uuid4()), "echo", ["x" * 90])[:-40], "undecodable"),
     "no id": lambda: raw(encode("", "echo", ["x"]), "undecodable"),
     "an id that fills it": lambda: draft("echo", ["x"], request_id="i" * 990_000),

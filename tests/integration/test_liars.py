@@ -111,11 +111,13 @@ async def test_whatever_a_child_says(
     print(f"seed {seed}")  # shown where it fails
     chance = random.Random(seed)
     liars: list[Liar] = []
+    there = asyncio.Event()
 
     async def launch(
         _launcher: object, _visible: str, _runtime: str | None
     ) -> tuple[int, socket.socket]:
         liars.append(Liar())
+        there.set()
         return liars[-1].process.pid, liars[-1].ours
 
     monkeypatch.setattr("modelmora.workers.launch.Launcher.launch", launch)
@@ -123,9 +125,8 @@ async def test_whatever_a_child_says(
     async with supervised() as (supervisor, recorder):
         for replica in range(1, count + 1):
             loading = asyncio.create_task(load(supervisor, recorder, replica, Spec()))
-            await asyncio.sleep(0)
-            while len(liars) < replica:
-                await asyncio.sleep(0)
+            await there.wait()
+            there.clear()
             liar = liars[-1]
             await liar.says(p.encode_json(p.Kind.LOADED, {"private_bytes": 1}))
             await loading
