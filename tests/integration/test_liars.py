@@ -13,11 +13,12 @@ import socket
 import struct
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from modelmora.resources import private_memory
-from modelmora.workers import ExitReason
+from modelmora.workers import Chunk, ExitReason
 from modelmora.workers import protocol as p
 from tests.faults.recording import Figures
 from tests.integration.worker_rig import Recorder, Spec, group, load, supervised
@@ -42,7 +43,8 @@ def time(chance: random.Random) -> float:
 
 def item(chance: random.Random) -> bytes:
     payload = chance.choice((b"", b"\0", b"{}", b'{"code": "busy", "message": "x"}', b"\xff" * 9))
-    settings = chance.choice((None, None, {"a": 1}, {"a": {}}, {"a": 1 << 70}))
+    odd: tuple[dict[str, Any] | None, ...] = (None, None, {"a": 1}, {"a": {}}, {"a": 1 << 70})
+    settings = chance.choice(odd)
     with contextlib.suppress(TypeError):  # an integer that JSON does not take
         return p.encode_item(number(chance), chance.random() < 0.7, time(chance), payload, settings)
     return anything(chance, 40)
@@ -51,11 +53,9 @@ def item(chance: random.Random) -> bytes:
 TOLD: tuple[Callable[[random.Random, int], bytes], ...] = (
     lambda chance, owed: p.encode_started(owed),
     lambda chance, owed: p.encode_done(owed, time(chance)),
-    lambda chance, owed: p.encode_results(
-        owed, [item(chance) for _ in range(chance.randrange(4))]
-    ),
+    lambda chance, owed: p.encode_results(owed, [item(chance) for _ in range(chance.randrange(4))]),
     lambda chance, owed: p.encode_chunk(
-        owed, p.Chunk(number(chance), number(chance), "a" * chance.randrange(9))
+        owed, Chunk(number(chance), number(chance), "a" * chance.randrange(9))
     ),
     lambda chance, owed: p.encode_json(p.Kind.LEARNED, {"cost": chance.choice((1, 0, "x", 1.5))}),
     lambda chance, owed: p.encode_json(p.Kind.LOADED, {"private_bytes": number(chance)}),

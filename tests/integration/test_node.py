@@ -105,6 +105,7 @@ def test_each_lane_is_answered(station: Station, lane: str) -> None:
         assert answer.timings.total_ms >= answer.timings.queue_ms >= 0
 
 
+@pytest.mark.row("F18")
 async def test_a_header_name_that_is_no_text(station: Station) -> None:
     """No client can read such a record: it is dead-lettered by its place, and passed over."""
     topic = f"{station.namespace}.requests.normal"
@@ -131,6 +132,7 @@ def test_inputs_that_are_no_text_fail_alone(station: Station) -> None:
     assert (letter.key, letter.value, letter.code) == (broken.key, broken.value, "undecodable")
 
 
+@pytest.mark.row("F2", "F3", "F4")
 @pytest.mark.parametrize(
     ("model", "code", "exit_code"),
     [
@@ -219,6 +221,7 @@ def test_an_installed_model_is_served_without_a_restart(station: Station) -> Non
     assert (tensor.name, tensor.dtype, tensor.shape) == ("embedding", "FP32", (2, 384))  # type: ignore[union-attr]
 
 
+@pytest.mark.row("F24")
 def test_files_that_break_fail_their_model_alone_and_it_comes_back_with_them(
     station: Station, tmp_path: Path
 ) -> None:

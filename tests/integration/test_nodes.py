@@ -86,6 +86,7 @@ def mixture(count: int, *, ms: float = 2.0) -> list[Draft]:
     ]
 
 
+@pytest.mark.row("F18")
 def test_broken_requests_among_others_and_a_clean_restart(yard: Yard) -> None:
     kinds = list(Broken)
     drafts = mixture(200)
@@ -113,6 +114,7 @@ def test_broken_requests_among_others_and_a_clean_restart(yard: Yard) -> None:
     assert verdict.violations == ()
 
 
+@pytest.mark.row("F14")
 def test_more_waits_than_a_partition_may_hold(yard: Yard) -> None:
     with yard.node(LIMITS__PARTITION_REQUESTS=20, LIMITS__GROUP_REQUESTS=4) as node:
         yard.send(draft("sleep", [f"first {n}"], {"ms": 3.0}) for n in range(300))

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 
+import pytest
 import uvloop
 
 from tests.integration.worker_rig import group, spec_of, supervised
@@ -25,6 +26,7 @@ async def _order_until_it_is_gone() -> int:
         return orders
 
 
+@pytest.mark.row("F1")
 def test_orders_to_a_dying_child_are_no_error() -> None:
     """On the loop of the node: there a closed transport refuses to be written to."""
     assert uvloop.run(_order_until_it_is_gone()) > 0

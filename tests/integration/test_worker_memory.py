@@ -21,6 +21,7 @@ TIGHT = Spec(engine="tests.integration.worker_helpers:Tight")
 GPU = Placement(Device("GPU-bbbb", DeviceKind.CUDA, GIB, "cuda:1"), Need(1, GIB), Cause.ORDER)
 
 
+@pytest.mark.row("F3")
 async def test_the_batch_that_fits_is_told_and_not_exceeded_after_the_next_load() -> None:
     async with supervised() as (supervisor, recorder):
         await load(supervisor, recorder, 1, TIGHT)

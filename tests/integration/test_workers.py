@@ -105,6 +105,7 @@ def replace_value(work: Any, value: bytes) -> Any:
     return type(work)(work.request_id, value, work.meta)
 
 
+@pytest.mark.row("F1")
 async def test_a_killed_child_is_reported_once_and_its_answers_count() -> None:
     async with supervised() as (supervisor, recorder):
         await load(supervisor, recorder, 1, spec_of("sleep"))
@@ -122,6 +123,7 @@ async def test_a_killed_child_is_reported_once_and_its_answers_count() -> None:
     assert second.reason is ExitReason.KILLED
 
 
+@pytest.mark.row("F4")
 async def test_an_engine_that_kills_its_process_is_a_crash() -> None:
     async with supervised() as (supervisor, recorder):
         await load(supervisor, recorder, 1, spec_of("crash"))
@@ -132,6 +134,7 @@ async def test_an_engine_that_kills_its_process_is_a_crash() -> None:
         assert (report.reason, report.exit_code) == (ExitReason.CRASHED, -signal.SIGKILL)
 
 
+@pytest.mark.row("F2")
 async def test_a_hanging_child_is_killed() -> None:
     async with supervised() as (supervisor, recorder):
         await load(supervisor, recorder, 1, spec_of("hang"))
@@ -144,6 +147,7 @@ async def test_a_hanging_child_is_killed() -> None:
         assert report.private_bytes > 0
 
 
+@pytest.mark.row("F6")
 def test_a_killed_node_leaves_nothing() -> None:
     root = str(Path(__file__).resolve().parents[2])
     with subprocess.Popen(
@@ -162,6 +166,7 @@ def test_a_killed_node_leaves_nothing() -> None:
         os.close(fd)
 
 
+@pytest.mark.row("F2")
 async def test_a_frozen_child_is_killed() -> None:
     async with supervised() as (supervisor, recorder):
         await load(supervisor, recorder, 1, spec_of("sleep"))
@@ -197,6 +202,7 @@ async def test_a_child_sees_the_one_device_that_it_is_for() -> None:
         assert told == [("cuda", "GPU-bbbb"), ("cpu", "")]
 
 
+@pytest.mark.row("F24")
 async def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     (tmp_path / "evil").mkdir()
     (tmp_path / "evil" / "config.json").write_text('{"auto_map": {}}')
@@ -331,6 +337,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.row("F25")
 async def test_a_lying_child_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     processes: list[subprocess.Popen[bytes]] = []
     lies = iter(LIES.values())

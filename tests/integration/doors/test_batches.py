@@ -107,6 +107,7 @@ def test_a_cancelled_batch_leaves_nothing_running(
     assert {each["error"]["code"] for each in left} == {"batch_cancelled"}
 
 
+@pytest.mark.row("F16")
 @pytest.mark.faults
 def test_a_gateway_is_killed_at_work_on_a_batch(
     station: Station, gateways: Pair, clients: list[openai.OpenAI], tmp_path: Path

@@ -147,6 +147,7 @@ async def dribble_body(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.5)
 
 
+@pytest.mark.row("F23")
 @pytest.mark.parametrize(
     ("say", "callers", "status"),
     [
@@ -166,6 +167,7 @@ async def test_floods(
     assert set(found) <= status
 
 
+@pytest.mark.row("F23")
 @pytest.mark.faults
 @pytest.mark.parametrize("say", [dribble_head, dribble_body])
 async def test_dribbles(
@@ -176,6 +178,7 @@ async def test_dribbles(
     assert set(found) == {b"408"}
 
 
+@pytest.mark.row("F23")
 @pytest.mark.faults
 @pytest.mark.parametrize("door", ["http", "grpc"])
 async def test_ten_thousand_idle_connections(door: str, gateway: GatewayProcess) -> None:
@@ -233,11 +236,13 @@ async def reset_rapidly(gateway: GatewayProcess, streams: int) -> None:
     writer.close()
 
 
+@pytest.mark.row("F23")
 async def test_rapid_resets(gateway: GatewayProcess) -> None:
     async with bounded(gateway):
         await asyncio.gather(*(reset_rapidly(gateway, 20_000) for _ in range(5)))
 
 
+@pytest.mark.row("F23")
 async def test_a_megabyte_of_metadata(gateway: GatewayProcess) -> None:
     async with bounded(gateway), grpc.aio.insecure_channel(gateway.grpc) as channel:
         stub = pb_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]

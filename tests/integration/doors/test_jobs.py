@@ -133,6 +133,7 @@ def accepted(station: Station, ids: Iterable[str]) -> None:
     eventually(all_are, "a node has accepted them all")
 
 
+@pytest.mark.row("F16")
 @pytest.mark.parametrize("number", [20, pytest.param(100, marks=pytest.mark.faults)])
 def test_a_gateway_is_killed_with_callers_and_jobs_open(
     station: Station, gateways: Pair, keys: dict[str, str], number: int

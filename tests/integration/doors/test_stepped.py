@@ -38,6 +38,7 @@ def test_a_cancel_midway_frees_the_slot(station: Station) -> None:
     assert station.node.models()["count"]["state"] == "ready", "its child lives on"
 
 
+@pytest.mark.row("F1")
 def test_after_a_kill_the_text_continues_where_it_is_the_same(station: Station) -> None:
     ordered = station.send(3, words=600, ms=5)
     seeded = station.send(3, words=600, ms=5, seed=7)
@@ -54,6 +55,7 @@ def test_after_a_kill_the_text_continues_where_it_is_the_same(station: Station) 
         assert numbers[-1][0] == 2
 
 
+@pytest.mark.row("F4")
 def test_who_brings_the_child_down_is_found_among_the_others(station: Station) -> None:
     innocent = station.send(7, words=40, ms=2)
     guilty = station.send(words=10, marker="text", fault="crash")

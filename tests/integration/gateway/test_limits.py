@@ -23,6 +23,7 @@ def limited(settings: Settings, **more: Any) -> Settings:
     return settings_for(settings.bootstrap_servers or "", settings.namespace, **more)
 
 
+@pytest.mark.row("F14")
 async def test_limits_are_told(settings: Settings, responder: Responder) -> None:
     limits = {"gateway_waiting": 1, "request_bytes": 2000, "gateway_bytes": 6000}
     async with (

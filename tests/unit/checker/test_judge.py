@@ -224,6 +224,13 @@ def test_altered_bytes_are_seen(change: dict[str, Any]) -> None:
     assert _kinds(replace(CLEAN, dead_letters=(altered, LETTER_UNREADABLE))) == ["altered"]
 
 
+def test_of_a_letter_that_is_cut_the_digest_counts() -> None:
+    cut = replace(LETTER_FAILED, key=None, cut=True)
+    assert _kinds(replace(CLEAN, dead_letters=(cut, LETTER_UNREADABLE))) == []
+    other = replace(cut, sha256=digest(b"other"))
+    assert _kinds(replace(CLEAN, dead_letters=(other, LETTER_UNREADABLE))) == ["altered"]
+
+
 def test_a_record_other_than_the_one_sent_is_seen() -> None:
     other = replace(_expected(FAILED), sha256=digest(b"what was sent"))
     assert _kinds(replace(CLEAN, expected=(other,))) == ["altered"]

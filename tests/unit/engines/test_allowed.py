@@ -43,6 +43,7 @@ def test_what_makes_a_model(paths: list[str], taken: list[str]) -> None:
     assert chosen(*paths) == taken
 
 
+@pytest.mark.row("F21")
 @pytest.mark.parametrize(
     ("paths", "reason"),
     [
@@ -62,6 +63,7 @@ def test_what_is_refused(paths: list[str], reason: str) -> None:
         chosen(*paths)
 
 
+@pytest.mark.row("F22")
 @pytest.mark.parametrize(
     "path",
     ["../x.json", "/x.json", "a/../x.json", "a//x.json", "a\\x.json", "C:/x.json", "a/./x.json",
@@ -75,6 +77,7 @@ def test_no_path_leads_out(path: str) -> None:
 SEGMENT = st.sampled_from(["..", ".", "", "a", "b c", "é", "\0", "\\", "c:", "x" * 300])
 
 
+@pytest.mark.row("F22")
 @given(st.lists(SEGMENT, min_size=1, max_size=5), st.sampled_from([".json", ".safetensors", ""]))
 def test_whatever_is_chosen_stays_inside(segments: list[str], suffix: str) -> None:
     path = "/".join(segments) + suffix
@@ -88,6 +91,7 @@ def test_whatever_is_chosen_stays_inside(segments: list[str], suffix: str) -> No
         assert each.isprintable()
 
 
+@pytest.mark.row("F21")
 @given(st.lists(st.text(alphabet="ab./_-pytJSONsafernk", max_size=30), max_size=8))
 def test_nothing_that_runs_is_ever_chosen(paths: list[str]) -> None:
     try:
@@ -113,6 +117,7 @@ def test_only_narrows_the_weights() -> None:
         chosen(CONFIG, SAFE, only=["*.gguf"])
 
 
+@pytest.mark.row("F21")
 @pytest.mark.parametrize(
     ("name", "content"),
     [

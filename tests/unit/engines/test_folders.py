@@ -44,6 +44,7 @@ ATTACKS = {
 }
 
 
+@pytest.mark.row("F21")
 @pytest.mark.parametrize(("attack", "reason"), ATTACKS.values(), ids=ATTACKS)
 def test_what_is_hostile_is_refused(tmp_path: Path, attack: Attack, reason: str) -> None:
     folder = make_model(tmp_path / "m")
@@ -81,6 +82,7 @@ def test_a_file_of_its_own_is_a_model(tmp_path: Path) -> None:
     assert entrance(tmp_path, ["config.json", "model.safetensors"]) == tmp_path
 
 
+@pytest.mark.row("F24")
 def test_a_changed_file_is_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_text("a")

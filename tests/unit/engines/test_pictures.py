@@ -59,6 +59,7 @@ def test_formats_that_are_read(kind: str) -> None:
     assert (image.mode, image.size) == ("RGB", (30, 20))
 
 
+@pytest.mark.row("F20")
 @pytest.mark.parametrize(
     "kind", ["BMP", "TIFF", "PPM", "ICO", "TGA", "PCX", "SGI", "JPEG2000", "PDF"]
 )
@@ -90,6 +91,7 @@ NO_IMAGES: dict[str, bytes] = {
 }
 
 
+@pytest.mark.row("F20")
 @pytest.mark.parametrize("content", NO_IMAGES.values(), ids=NO_IMAGES)
 def test_what_is_no_image(content: bytes) -> None:
     refused(content, "input 0 ")
@@ -102,6 +104,7 @@ def test_a_file_cut_off(kind: str, share: float) -> None:
     refused(whole[: int(len(whole) * share)], "input 0 ")
 
 
+@pytest.mark.row("F20")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_no_byte_turned_over_gets_out(kind: str) -> None:
     whole = bytearray(picture(24, 24, kind=kind))
@@ -120,6 +123,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.row("F20")
 @pytest.mark.parametrize(("make", "words"), BOMBS.values(), ids=BOMBS)
 def test_bombs_are_refused_by_their_header(make: Callable[[], bytes], words: str) -> None:
     from modelmora.engines.images.pictures import size_of
@@ -130,10 +134,12 @@ def test_bombs_are_refused_by_their_header(make: Callable[[], bytes], words: str
         size_of(content, "input 0")
 
 
+@pytest.mark.row("F20")
 def test_a_frame_larger_than_its_gif() -> None:
     refused(gif(8, 8, 65535), "input 0 ")
 
 
+@pytest.mark.row("F20")
 def test_text_that_unpacks_to_more_than_memory_should_hold() -> None:
     text = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(80 << 20), 9))
     refused(png(8, 8, zlib.compress(bytes(8 * 25)), text), "input 0 ")

@@ -42,6 +42,7 @@ def started(process: subprocess.Popen[bytes]) -> Started:
     return Started("node", process.pid, boot_id(), ticks)
 
 
+@pytest.mark.row("F17")
 def test_one_owner_at_a_time_and_who_it_is(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)],
@@ -68,6 +69,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.row("F17")
 def test_leftovers_of_a_killed_owner_are_reaped(
     tmp_path: Path, leftover: subprocess.Popen[bytes]
 ) -> None:

@@ -62,6 +62,7 @@ def test_an_adapter_makes_a_version_beside_its_base(
     assert both.files.facts["adapter_rank"] == 2
 
 
+@pytest.mark.row("F24")
 def test_both_parts_are_locked_and_no_byte_of_either_may_differ(
     settings: Settings, wish: Wish, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_more_files_of_a_revision_come_beside_those_that_are_there(tmp_path: Pat
     assert not [path for path in (tmp_path / ".partial").rglob("*") if path.is_file()]
 
 
+@pytest.mark.row("F17")
 def test_two_at_once_fetch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asks = threading.Event()
 
@@ -107,6 +108,7 @@ def test_two_at_once_fetch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert second.asked == []
 
 
+@pytest.mark.row("F17")
 def test_one_who_was_frozen_and_goes_on_changes_nothing(tmp_path: Path) -> None:
     cache, heirs = Cache(tmp_path), Store(WHOLE)
     frozen = Store(WHOLE, stop=50, hold=threading.Event())

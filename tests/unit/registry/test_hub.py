@@ -83,6 +83,7 @@ def test_a_branch_that_moved_is_another_revision_and_the_old_one_stays(
         install(settings, "hf:org/Tiny@v9")
 
 
+@pytest.mark.row("F17")
 def test_a_killed_install_goes_on_where_it_was_and_shows_nothing_half(
     hub: HubServer, settings: Settings, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_killed_install_goes_on_where_it_was_and_shows_nothing_half(
         assert hub.fetched(BIG) == ["", f"bytes={left[0]}-"], "what had come is not fetched again"
 
 
+@pytest.mark.row("F17")
 def test_two_installs_at_once_fetch_once(hub: HubServer, settings: Settings) -> None:
     hub.stall = (BIG, 1000)
     results: list[object] = []
@@ -125,6 +127,7 @@ def test_two_installs_at_once_fetch_once(hub: HubServer, settings: Settings) -> 
     assert len(hub.fetched(BIG)) == 1
 
 
+@pytest.mark.row("F24")
 @pytest.mark.parametrize("name", ["config.json", BIG])
 def test_a_flipped_byte_is_refused_and_not_kept(
     hub: HubServer, settings: Settings, name: str
@@ -217,6 +220,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.row("F21")
 @pytest.mark.parametrize(("files", "reason"), HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_repository_is_refused_and_nothing_of_it_came_or_ran(
     hub: HubServer, settings: Settings, tmp_path: Path, files: dict[str, bytes | None], reason: str

@@ -34,6 +34,7 @@ def holder(path: Path) -> subprocess.Popen[bytes]:
     return process
 
 
+@pytest.mark.row("F17")
 def test_a_claim_is_one_processs_and_the_next_ones_after_it(tmp_path: Path) -> None:
     path = tmp_path / "claims" / "one"
     waited = threading.Event()
@@ -59,6 +60,7 @@ def test_a_claim_is_one_processs_and_the_next_ones_after_it(tmp_path: Path) -> N
     assert not [*path.parent.iterdir()]
 
 
+@pytest.mark.row("F17")
 def test_what_a_killed_process_held_is_taken_over_at_once(tmp_path: Path) -> None:
     path = tmp_path / "one"
     with holder(path) as other:
@@ -69,6 +71,7 @@ def test_what_a_killed_process_held_is_taken_over_at_once(tmp_path: Path) -> Non
         assert str(os.getpid()) in path.read_text()
 
 
+@pytest.mark.row("F17")
 def test_what_another_machine_held_is_taken_over_when_it_is_silent(tmp_path: Path) -> None:
     path = tmp_path / "one"
     path.write_text("another-machine 1 1.0 token")
@@ -88,6 +91,7 @@ def test_an_owner_that_renews_keeps_it(tmp_path: Path, monkeypatch: pytest.Monke
         assert path.read_text().startswith("there")
 
 
+@pytest.mark.row("F17")
 def test_of_many_that_see_a_dead_owner_one_at_a_time_gets_it(tmp_path: Path) -> None:
     path = tmp_path / "one"
     path.write_text("another-machine 1 1.0 token")

@@ -51,6 +51,7 @@ def test_equal_models_make_equal_files_and_what_is_written_is_read(settings: Set
     assert differences(settings) == []
 
 
+@pytest.mark.row("F24")
 def test_every_difference_is_told(settings: Settings, tmp_path: Path) -> None:
     write_lock(settings)
     flip(tmp_path / "m" / "model.safetensors")
@@ -91,6 +92,7 @@ def test_an_edited_lock_file_is_not_believed(settings: Settings) -> None:
         read_lock(settings)
 
 
+@pytest.mark.row("F24")
 def test_a_locked_node_refuses_what_drifted_and_goes_on_with_what_it_has(
     settings: Settings, tmp_path: Path
 ) -> None:

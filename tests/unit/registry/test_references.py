@@ -56,6 +56,7 @@ def test_what_is_meant(text: str, meant: Reference) -> None:
     assert parse(text, HERE) == meant
 
 
+@pytest.mark.row("F22")
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
@@ -86,6 +87,7 @@ def test_what_is_unclear_gets_one_line(text: str, error: type[Exception], words:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.row("F22")
 @given(st.text(max_size=60))
 def test_any_text_is_a_reference_or_one_line(text: str) -> None:
     try:

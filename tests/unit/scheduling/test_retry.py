@@ -30,6 +30,7 @@ def live_on(world: World, poison: set[str]) -> None:
             world.loaded()
 
 
+@pytest.mark.row("F4")
 @pytest.mark.parametrize("position", range(32))
 def test_one_poison_among_32_costs_at_most_seven_children(position: int) -> None:
     world = World()
@@ -97,6 +98,7 @@ def test_a_request_that_kills_its_child_alone_twice_has_failed() -> None:
     assert len(world.loads) == 2
 
 
+@pytest.mark.row("F2")
 def test_a_child_that_hangs_is_killed_and_its_request_tried_once_more() -> None:
     world = World(Policy(start_to_close_s=300))
     (work,) = burst(world, 1)

@@ -162,6 +162,7 @@ def test_suspects_run_apart_from_newcomers_until_they_are_done() -> None:
     assert [work.attempt for work in sent] == [2, 2, 2, 2, 1, 1]
 
 
+@pytest.mark.row("F25")
 def test_signs_of_life_are_no_reason_to_keep_a_child_that_runs_for_nobody() -> None:
     world = stepped(policy=Policy(cancel_grace_s=10))
     world.send()

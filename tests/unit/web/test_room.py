@@ -13,6 +13,7 @@ from tests.unit.web.test_protocol import BODY, CAP_S, Caller, address, hall, pos
 __all__ = ["address", "hall"]
 
 
+@pytest.mark.row("F23")
 @pytest.mark.parametrize("said", [b"", b"GET / HT", post()[:-3], post(path=b"/health")])
 async def test_the_oldest_of_too_many_makes_room(
     said: bytes, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch

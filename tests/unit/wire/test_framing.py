@@ -117,11 +117,13 @@ def _changed(change: str) -> str:
     return json.dumps(schema)
 
 
+@pytest.mark.row("F19")
 @pytest.mark.parametrize("change", ["name", "order", "more", "type"])
 def test_another_schema_is_not_ours(change: str) -> None:
     assert pinned_header(_changed(change)) is None
 
 
+@pytest.mark.row("F19")
 @pytest.mark.parametrize(
     "text",
     [

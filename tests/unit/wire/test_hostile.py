@@ -6,6 +6,8 @@ import secrets
 import subprocess
 import sys
 
+import pytest
+
 MUTATIONS = 200_000
 
 
@@ -19,11 +21,13 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.row("F18")
 def test_mutations_raise_only_undecodable() -> None:
     done = _run(secrets.token_hex(8), str(MUTATIONS))
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.row("F18", "F19")
 def test_bombs_neither_hang_nor_crash() -> None:
     done = _run("bombs")
     assert done.returncode == 0, done.stderr

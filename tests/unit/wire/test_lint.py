@@ -34,6 +34,7 @@ EMPTY = _record("Empty")
 NULLS = _record("Nulls", one="null", two=_record("Inner", three={"type": "null"}))
 
 
+@pytest.mark.row("F19")
 @pytest.mark.parametrize("name", NAMES)
 def test_ours_are_clean(name: str) -> None:
     assert lint(read_schema(name)) == []
@@ -41,6 +42,7 @@ def test_ours_are_clean(name: str) -> None:
         assert lint(released) == []
 
 
+@pytest.mark.row("F19")
 @pytest.mark.parametrize(
     "schema",
     [
@@ -56,6 +58,7 @@ def test_recursion_is_refused(schema: Any) -> None:
     assert any("contains itself" in fault for fault in lint(schema))
 
 
+@pytest.mark.row("F19")
 @pytest.mark.parametrize(
     "items",
     [
@@ -72,6 +75,7 @@ def test_arrays_of_zero_width_items_are_refused(items: Any) -> None:
     assert any("zero width" in fault for fault in lint(_record("R", many=_array(items))))
 
 
+@pytest.mark.row("F19")
 @pytest.mark.parametrize("reference", ["Empty", "n.Empty"])
 def test_arrays_of_named_zero_width_items_are_refused(reference: str) -> None:
     schema = _record("R", first=EMPTY, many=_array(reference))
@@ -94,12 +98,14 @@ def test_arrays_of_items_with_width_are_accepted() -> None:
     assert lint(fine) == []
 
 
+@pytest.mark.row("F19")
 def test_depth_has_a_limit() -> None:
     assert lint(_nested(MAX_DEPTH)) == []
     assert lint(_nested(MAX_DEPTH + 1)) == [f"types nest deeper than {MAX_DEPTH}"]
     assert lint(_nested(900))
 
 
+@pytest.mark.row("F19")
 def test_size_has_a_limit() -> None:
     schema = {"type": "string", "doc": "x" * MAX_BYTES}
     assert lint(schema) == [f"the schema is larger than {MAX_BYTES} bytes"]

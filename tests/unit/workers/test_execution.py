@@ -208,6 +208,7 @@ NO_MEMORY = (
 )
 
 
+@pytest.mark.row("F3")
 @pytest.mark.parametrize("fault", NO_MEMORY)
 def test_out_of_memory_halves_the_batch_and_remembers(fault: Exception) -> None:
     def act(texts: Sequence[str]) -> None:
@@ -260,6 +261,7 @@ def test_what_torch_keeps_of_a_gpu_goes_back_before_a_smaller_batch_is_tried(
     assert did == [2, 0, 1, 1]
 
 
+@pytest.mark.row("F3")
 def test_out_of_memory_alone_is_the_requests_own_error() -> None:
     def act(texts: Sequence[str]) -> None:
         if "huge" in texts:

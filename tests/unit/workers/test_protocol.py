@@ -110,6 +110,7 @@ def test_settings_and_what_was_told_come_through() -> None:
     assert run.requests == (RunItem("r", told=Told(3, 20, 4_000_000_000)),)
 
 
+@pytest.mark.row("F25")
 def test_an_over_long_frame_is_refused_from_its_header_alone() -> None:
     header = struct.pack("<IB", (288 << 20) + 1, Kind.RESULTS)
     with pytest.raises(ProtocolError, match="RESULTS frame of 301989889 bytes"):
@@ -122,6 +123,7 @@ def test_a_type_that_may_not_come_this_way_is_refused(kind: int) -> None:
         read_all(struct.pack("<IB", 0, kind), dict(protocol.TO_NODE))
 
 
+@pytest.mark.row("F25")
 @given(st.binary(max_size=400))
 def test_garbage_never_raises_anything_but_a_protocol_error(body: bytes) -> None:
     for decode in (
@@ -140,6 +142,7 @@ def test_garbage_never_raises_anything_but_a_protocol_error(body: bytes) -> None
             continue
 
 
+@pytest.mark.row("F25")
 def test_a_lying_count_is_refused_before_anything_is_built() -> None:
     with pytest.raises(ProtocolError, match="lying count"):
         protocol.decode_results(memoryview(struct.pack("<QI", 1, 0xFFFFFFFF)))
@@ -151,6 +154,7 @@ def test_an_item_error_needs_a_known_code() -> None:
         protocol.decode_results(memoryview(protocol.encode_results(1, [item]))[5:])
 
 
+@pytest.mark.row("F25")
 @pytest.mark.parametrize("told", [-1.0, float("nan"), float("inf")])
 def test_a_time_that_is_none_is_refused(told: float) -> None:
     item = protocol.encode_item(0, True, told, b"")

@@ -244,6 +244,7 @@ def test_an_engine_whose_steps_all_fail_fails_each() -> None:
     assert hall.desk.ends == dict.fromkeys(numbers, Code.INFERENCE_FAILED)
 
 
+@pytest.mark.row("F3")
 def test_out_of_memory_leaves_fewer_slots_and_fails_nobody() -> None:
     hall = Hall(Speller(slots=4, memory=3))
     texts = ["one", "two", "three", "four", "five"]
