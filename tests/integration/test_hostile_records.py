@@ -133,10 +133,10 @@ class Target:
     def ends(self, hostile: Iterable[Draft], figures: Figures) -> None:
         """Each between two good ones of the same partition: all end, each as it must."""
         ids = self.folder / f"{uuid.uuid4().hex}.jsonl"
-        packing = {"message_max_bytes": 16 << 20, "compression_type": "zstd"}
+        packing: dict[str, str | int] = {"message.max.bytes": 16 << 20, "compression.type": "zstd"}
         good = [draft("echo", ["good"])]
         with (
-            Foreign(self.servers, ids, self.namespace, **packing) as foreign,
+            Foreign(self.servers, ids, self.namespace, settings=packing) as foreign,
             closing(Observer(self.servers, self.namespace)) as seen,
         ):
             foreign.send("normal", good[0])
