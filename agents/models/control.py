@@ -71,6 +71,10 @@ class Control:
         await self._tail.stop()
         await self._reading.end()
 
+    def fault(self) -> str | None:
+        """Why orders and the registry are not read, None while they are."""
+        return self._tail.fault if self._live else "the registry is not read to its end"
+
     def keep(self) -> None:
         """To be called now and then: keep what was read of the registry."""
         self._reading.keep()

@@ -10,7 +10,7 @@ from modelmora.agents.lifecycle import Sender
 from modelmora.agents.partitions.intake import Intake
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import Topic, lane_topics
-from modelmora.kafka.writing.publisher import Answer
+from modelmora.kafka.writing.publisher import Answer, Written
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import Holding, RegistryKind, RegistryRecord
 from modelmora.records import key_of
@@ -49,6 +49,7 @@ class Presence:
         self._now = monotonic
         self._told: RegistryRecord | None = None
         self._due = self._told_at = 0.0
+        self._held_at: float | None = None
         self._writing = self._left = False
 
     def tell(self) -> None:
@@ -57,6 +58,8 @@ class Presence:
         if self._left or self._writing or not self._is_news(record, now):
             return
         self._told, self._told_at, self._due = record, now, now + self._lease_s / 4
+        if self._held_at is None:
+            self._held_at = now
         self._writing = True
         self._write(key_of(record), encode_registry(record))
         for key in self._leases.forgotten():
@@ -79,6 +82,11 @@ class Presence:
             return True
         # (3)
         return now >= self._told_at + HOLDING_S and _placed(told) != _placed(now_told)
+
+    @property
+    def lapsing_s(self) -> float:
+        """For how long the broker has acknowledged no renewal; 0 before the first was told."""
+        return 0.0 if self._held_at is None else self._now() - self._held_at
 
     def leave(self) -> None:
         """The node is about to end, and tells no more of itself."""
@@ -110,8 +118,10 @@ class Presence:
     def _write(self, key: bytes, value: bytes | None) -> None:
         self._sender.send(Outgoing(self._topic, key, value, self._written, (), 0))
 
-    def _written(self, _: Answer) -> None:
+    def _written(self, answer: Answer) -> None:
         self._writing = False
+        if isinstance(answer, Written):
+            self._held_at = self._now()
 
 
 def _pinned(holding: Mapping[str, Holding]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -41,8 +42,9 @@ HEALTH_S = 0.5
 class Gateway:
     """The hall and its two doors in one loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stalled_s: Callable[[], float] = lambda: 0.0) -> None:
         self._settings = settings
+        self._stalled_s = stalled_s
         self._schemas: Schemas | None = None
         self._bridge: Bridge | None = None
         self._rest: HttpServer | None = None
@@ -65,6 +67,7 @@ class Gateway:
             await asyncio.to_thread(schemas.register)
         metrics = Metrics()
         bridge = self._bridge = Bridge(settings, metrics, schemas)
+        bridge.stalled_s = self._stalled_s
         try:
             await bridge.start()
         except KafkaError as error:
@@ -96,12 +99,14 @@ class Gateway:
         return tuple(part for part in (self._watch, self._rest and self._rest.task) if part)
 
     async def stop(self) -> None:
-        """Refuse new requests, let those waiting end, then close both doors."""
+        """Say so, refuse new requests, let those waiting end, then close both doors."""
+        if self._bridge and self._rpc:
+            self._bridge.leave()
+            await self._rpc.leave()
         if self._driver:
             await self._driver.stop()
         if self._bridge and self._rpc:
             drain_s = min(self._settings.timing.drain_s, DRAIN_S)
-            await self._rpc.serving(now=False)
             await self._bridge.drain(drain_s)
         if self._watch:
             self._watch.cancel()
@@ -133,8 +138,9 @@ async def serve(settings: Settings) -> int:
             ended.set_result(code)
 
     on_ending(lambda number: end(ended_by(number)))
-    Standstill(settings.timing.watchdog_s, partial(os._exit, UNWATCHED)).start()
-    gateway = Gateway(settings)
+    standstill = Standstill(settings.timing.watchdog_s, partial(os._exit, UNWATCHED))
+    standstill.start()
+    gateway = Gateway(settings, standstill.longest_s)
     starting = asyncio.create_task(gateway.start())
     try:
         await asyncio.wait((starting, ended), return_when=asyncio.FIRST_COMPLETED)

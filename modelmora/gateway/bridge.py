@@ -21,12 +21,13 @@ from modelmora.gateway.calls.replies import Replies
 from modelmora.gateway.calls.requests import Requests
 from modelmora.gateway.calls.waiting import WaitingRoom
 from modelmora.gateway.calls.writing import ACKNOWLEDGE_S, Writer
-from modelmora.gateway.hall import STOPPING, Ask, Heard, Wish
+from modelmora.gateway.hall import Ask, Heard, Wish
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
 from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
 from modelmora.gateway.shelf import Shelf
+from modelmora.gateway.wellness import NO_NODE, Seen, signs_of
 from modelmora.kafka.background import background
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
@@ -47,12 +48,12 @@ from modelmora.messages import (
 from modelmora.messages.headers import CONTENT, JOB, principal_of
 from modelmora.objects import open_objects
 from modelmora.settings import Settings
+from modelmora.telemetry.health import Verdict, judge
 from modelmora.telemetry.samples import MOST_WAITING, Samples
 from modelmora.web.problems import DoorCode
 from modelmora.wire import decode_job, decode_progress, decode_result
 
 log = structlog.get_logger(__name__)
-NO_NODE = "no node tells that it runs"
 FOLLOWED = (
     Topic.RESULTS,
     Topic.PROGRESS,
@@ -110,7 +111,10 @@ class Bridge:
         )
         self._following = Following(settings, self._pulse, self._writer, self.shelf, schemas)
         self._samples: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._schemas = schemas
+        self._leaving = self._stopping = False
+        self.stalled_s: Callable[[], float] = lambda: 0.0
+        """The longest that the loop was waited for of late."""
 
     async def start(self) -> None:
         """Connect, read the registry, tail the own share of replies.
@@ -124,9 +128,14 @@ class Bridge:
         await self._following.start()
         self._metrics.waiting.set_function(lambda: len(self._room))
         self._metrics.held.set_function(lambda: self._writer.held)
+        self._metrics.judged(self.verdict)
         self._metrics.broker_up.set_function(lambda: not self._broker_fault())
         told = self._metrics.registry, self.gateway_id, self._publisher.send
         self._samples = background(Samples(self._settings, *told).run(), "samples")
+
+    def leave(self) -> None:
+        """Say from now on that the gateway stops; what comes all the same is served until then."""
+        self._leaving = True
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests and let those waiting end; what remains then is cancelled."""
@@ -156,14 +165,31 @@ class Bridge:
 
     def faults(self) -> tuple[str, ...]:
         """Why the gateway is not ready; empty when it is."""
-        faults = (
-            STOPPING if self._stopping else None,
-            self._broker_fault(),
-            self._directory.fault(),
-            NO_NODE if self._directory.absent_s() else None,
-            *(_silent(topic) for topic in sorted(self._writer.silent)),
+        return self.verdict().faults
+
+    def verdict(self) -> Verdict:
+        """How the gateway is, in full."""
+        return judge(signs_of(self._seen(), self._settings.timing.session_timeout_s))
+
+    def _seen(self) -> Seen:
+        now = asyncio.get_running_loop().time()
+        objects = self.shelf.objects
+        return Seen(
+            stopping=self._leaving or self._stopping,
+            broker=self._pulse.alive and self._publisher.connected,
+            answered_s=self._pulse.answered_s,
+            replies=self._replies.fault(),
+            registry=self._directory.fault(),
+            absent_s=self._directory.absent_s(),
+            idle_s=self._directory.idle_s(),
+            silent=frozenset(self._writer.silent),
+            unacknowledged_s=self._publisher.oldest_s(self._lanes),
+            unaccepted_s=self._room.unaccepted_s(now),
+            stalled_s=self.stalled_s(),
+            batches=self._following.fault(),
+            store=objects.last.fault if objects else None,
+            schemas=self._schemas.last.fault if self._schemas else None,
         )
-        return tuple(fault for fault in faults if fault)
 
     def look(self) -> None:
         """To be called twice a second at least, so that it is known since when no node runs."""

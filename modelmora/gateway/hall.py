@@ -26,6 +26,7 @@ from modelmora.messages import (
     RegistryRecord,
 )
 from modelmora.records.registrar import Registrar
+from modelmora.telemetry.health import Verdict
 from modelmora.web.tracing import traceparent_of
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -125,6 +126,9 @@ class Hall(Protocol):
 
     def faults(self) -> tuple[str, ...]:
         """Why the gateway is not ready; empty when it is."""
+
+    def verdict(self) -> Verdict:
+        """How the gateway is, in full."""
 
     def models(self) -> tuple[RegistryRecord, ...]:
         """The models of the registry, by name and version."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from modelmora.telemetry.health import HealthCollector, Verdict
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -47,6 +51,10 @@ class Metrics:
         # labels() looks up under a lock; these are asked for on every request.
         self._by_code: dict[tuple[str, str], Counter] = {}
         self._by_door: dict[str, Histogram] = {}
+
+    def judged(self, look: Callable[[], Verdict]) -> None:
+        """Tell how the gateway is."""
+        self.registry.register(HealthCollector(look))
 
     def answered(self, door: str, code: str, seconds: float) -> None:
         """One request has been answered."""

@@ -77,6 +77,8 @@ class Directory:
         self._status: Mapping[str, NodeLease] = {}
         self._health: Mapping[str, Health] = {}
         self._watch: NodeWatch | None = None
+        self._reading_watch: NodeWatch | None = None
+        """The same for nodes that read partitions."""
         self._changed = asyncio.Event()
 
     def registrar(self, send: Callable[[Record], None], writer: str) -> Registrar:
@@ -106,10 +108,11 @@ class Directory:
             raise Unreachable(f"{self._topic} was not read within {READ_S:.0f} s") from None
         self._beginning = False
         self._index()
-        self._watch = NodeWatch(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._watch, self._reading_watch = NodeWatch(now), NodeWatch(now)
         # What was read until now is of any age: who may run has its whole lease to tell so again.
         if self._leases.living():
-            self._hear(self._watch)
+            self._hear()
 
     async def stop(self) -> None:
         """Stop following."""
@@ -131,14 +134,22 @@ class Directory:
     def look(self, hearing: bool) -> None:
         """To be called twice a second at least; `hearing`: whether the broker answers."""
         self._reading.keep()
-        if self._watch:
-            self._watch.look(hearing and not self.fault(), asyncio.get_running_loop().time())
+        now, hearing = asyncio.get_running_loop().time(), hearing and not self.fault()
+        for watch in (self._watch, self._reading_watch):
+            if watch:
+                watch.look(hearing, now)
 
     def absent_s(self) -> float:
         """How long no node has told that it runs; 0 while one does."""
         if self._watch is None:
             return 0.0
         return self._watch.absent_s(asyncio.get_running_loop().time())
+
+    def idle_s(self) -> float:
+        """How long no node has told that it reads any partition; 0 while one does."""
+        if self._reading_watch is None:
+            return 0.0
+        return self._reading_watch.absent_s(asyncio.get_running_loop().time())
 
     def knows(self, model: str) -> bool:
         """Whether the registry has this `name` or `name@version`."""
@@ -149,12 +160,15 @@ class Directory:
         return self._listing
 
     def health(self) -> Mapping[str, Health]:
-        """How each model is on the node of those that run where it is best, by name@version."""
-        return self._health
+        """How each model is on the node of those that run where it is best, by name@version.
+
+        What the last node has told is true no longer than it ran.
+        """
+        return {} if self.absent_s() else self._health
 
     def status(self) -> Mapping[str, NodeLease]:
         """What each node that runs has told last, by its name."""
-        return self._status
+        return {} if self.absent_s() else self._status
 
     def max_inputs(self, model: str) -> int | None:
         """How many inputs of `name` or `name@version` one result can answer at most, if known."""
@@ -184,8 +198,8 @@ class Directory:
         if not self._leases.take(key, fact, record.timestamp):
             self.state.take(key, fact, record.offset)
             self._on_fact(key, fact, record.offset)
-        elif self._watch:
-            self._hear(self._watch)
+        else:
+            self._hear()
         if not self._beginning:
             self._index()
 
@@ -193,9 +207,13 @@ class Directory:
         self.state.anew()
         self._reading.anew()
 
-    def _hear(self, watch: NodeWatch) -> None:
-        leases = [node.lease_ms / 1000 for node in self._leases.living()]
-        watch.told(max(leases, default=None), asyncio.get_running_loop().time())
+    def _hear(self) -> None:
+        if self._watch is None or self._reading_watch is None:
+            return
+        nodes, now = self._leases.living(), asyncio.get_running_loop().time()
+        self._watch.told(max((each.lease_ms / 1000 for each in nodes), default=None), now)
+        reading = (each.lease_ms / 1000 for each in nodes if each.partitions)
+        self._reading_watch.told(max(reading, default=None), now)
 
     def _index(self) -> None:
         """What may be called: what is registered, and what a node that runs still serves."""

@@ -21,12 +21,14 @@ from concurrent.futures import TimeoutError as NotInTime
 from functools import partial
 from typing import Any
 
+import orjson
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from modelmora.errors import ConfigurationError
 from modelmora.kafka.batches import Batch, Commits, Owner, Partition, Record, record_of
 from modelmora.kafka.connection import group_config
+from modelmora.kafka.reading.fetches import TOLD_MS, Fetches
 from modelmora.kafka.reading.unreadable import Unreadable
 from modelmora.settings import Settings
 
@@ -64,6 +66,9 @@ class Member:
         Kept up to date for transactions; any thread may read it. The broker refuses the metadata
         once it has been told that any of these partitions was given back.
         """
+        self.fetches = Fetches()
+        self.turns = 0
+        """How often its thread has come round: one that stands still reads nothing any more."""
         # The thread's own:
         self._consumer: Consumer | None = None
         self._epoch = 0
@@ -136,6 +141,8 @@ class Member:
             "client.id": self._name,
             "error_cb": self._on_error,
             "on_commit": self._on_commit,
+            "statistics.interval.ms": TOLD_MS,
+            "stats_cb": self._on_statistics,
         }
         try:
             self._consumer = Consumer(config, logger=logging.getLogger("librdkafka"))
@@ -169,6 +176,7 @@ class Member:
 
     def _turn(self) -> None:
         """Obey what was ordered, then fetch once and hand over what came."""
+        self.turns += 1
         while self._orders:
             self._orders.popleft()()
         if not self._epochs:
@@ -246,6 +254,10 @@ class Member:
         if error.code() == KafkaError._FATAL:
             self._failure = self._failure or error
         log.debug("the group's consumer has met an error", error=error.str())
+
+    def _on_statistics(self, told: str) -> None:
+        opened = self._next.keys() - self._paused
+        self.fetches.saw(orjson.loads(told), opened, time.monotonic())
 
     # Rebalances: brief, for what is kept stands still meanwhile --------------------------------
 

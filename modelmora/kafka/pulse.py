@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from modelmora.settings import Settings
 log = structlog.get_logger(__name__)
 BEAT_S = 1.0
 PATIENCE_S = 3.0
+HUNG_S = 10.0
+"""A question without an answer for so long gets none, whatever its client says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Pulse:
         self._client: AdminClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._answered = False
+        self._answered_at: float | None = None
         self.shapes: Mapping[str, Shape] = {}
         self._leaders: Mapping[Hashable, int] = {}
 
@@ -49,6 +53,11 @@ class Pulse:
     def alive(self) -> bool:
         """Whether the last question was answered and more will be asked."""
         return self._answered and self._task is not None and not self._task.done()
+
+    @property
+    def answered_s(self) -> float:
+        """How long ago the last question was answered; 0 before the first."""
+        return 0.0 if self._answered_at is None else time.monotonic() - self._answered_at
 
     def leader(self, partition: Hashable) -> int | None:
         """The broker that leads this (topic, number); None where nobody is known to."""
@@ -62,6 +71,7 @@ class Pulse:
         except KafkaException as error:
             raise explain(error, self._servers) from None
         self._answered = True
+        self._answered_at = time.monotonic()
         self._task = background(self._beat(client), "pulse")
 
     async def stop(self) -> None:
@@ -75,7 +85,8 @@ class Pulse:
         while True:
             await asyncio.sleep(BEAT_S)
             try:
-                shapes = await self._ask(client)
+                async with asyncio.timeout(HUNG_S):
+                    shapes = await self._ask(client)
             except Exception as error:  # noqa: BLE001 - whoever stops asking says nothing any more
                 self._turn(answered=False, error=repr(error))
             else:
@@ -103,6 +114,8 @@ class Pulse:
         return shapes
 
     def _turn(self, *, answered: bool, error: str | None = None) -> None:
+        if answered:
+            self._answered_at = time.monotonic()
         if answered != self._answered:
             self._answered = answered
             log.warning(

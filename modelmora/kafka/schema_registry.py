@@ -19,6 +19,7 @@ from modelmora.errors import (
     Unreachable,
     WrongCredentials,
 )
+from modelmora.heard import LastWord
 from modelmora.kafka.topics import TABLE
 from modelmora.settings import SchemaRegistrySettings, Settings
 from modelmora.wire import Framing, id_of, is_framed
@@ -49,6 +50,8 @@ class Schemas:
         self._learning = threading.Lock()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._silent_until = -math.inf
+        self.last = LastWord()
+        """Whether the registry answered when it was asked for an id."""
 
     @classmethod
     def of(cls, settings: Settings) -> Schemas | None:
@@ -143,11 +146,15 @@ class Schemas:
     def _text_of(self, schema_id: int) -> str | None:
         """The registry's schema, "" where it has none as text, None where the id is unknown."""
         try:
-            return self._client.get_schema(schema_id).schema_str or ""
+            found = self._client.get_schema(schema_id).schema_str or ""
         except Exception as error:  # noqa: BLE001 - whatever its HTTP library raises comes through
-            if _is_absent(error):
-                return None
-            raise self._fault(error) from None
+            if not _is_absent(error):
+                fault = self._fault(error)
+                self.last.silent(str(fault))
+                raise fault from None
+            found = None
+        self.last.answered()
+        return found
 
     def _id_of(self, subject: str, schema: dict[str, Any]) -> int:
         from confluent_kafka.schema_registry import Schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html import escape
 from itertools import accumulate
 from typing import Any
@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from modelmora.messages import Status, Timings
+from modelmora.telemetry.health import HealthCollector, Verdict
 from modelmora.text import counted
 from modelmora.web.look import code, page, status_line, table
 from modelmora.web.problems import install
@@ -30,7 +31,7 @@ from modelmora.web.surface import Surface
 
 # Bucket bounds in seconds, as OpenTelemetry's generative-AI conventions have them.
 BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-Checks = Callable[[], Mapping[str, bool]]
+Look = Callable[[], Verdict]
 Facts = Callable[[], Mapping[str, Any]]
 """`waiting_for`: what it needs to become ready; `partitions`: how many lane partitions it has;
 `serves`: which models; `failed`: why others cannot be loaded; `unreadable`: what hides models."""
@@ -127,12 +128,16 @@ class NodeMetrics(Collector):
                 family.add_metric((model,), tally.buckets(), tally.total)
             yield family
 
+    def judged(self, look: Look) -> None:
+        """Tell how the node is."""
+        self.registry.register(HealthCollector(look))
+
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A value that is read when it is asked for."""
         Gauge(name, text, registry=self.registry).set_function(value)
 
 
-def health_app(checks: Checks, facts: Facts, models: ModelRows, metrics: NodeMetrics) -> Starlette:
+def health_app(look: Look, facts: Facts, models: ModelRows, metrics: NodeMetrics) -> Starlette:
     """`/`, `/health`, `/health/live`, `/health/ready`, `/health/models`, `/metrics`."""
 
     def answer(content: Any, ok: bool = True) -> Response:
@@ -143,10 +148,12 @@ def health_app(checks: Checks, facts: Facts, models: ModelRows, metrics: NodeMet
         return answer({"status": "live"})
 
     def standing() -> tuple[bool, dict[str, Any]]:
-        found, told = dict(checks()), facts()
-        ok = all(found.values())
+        verdict, told = look(), facts()
+        ok = verdict.ready
         status = ("ready" if told["partitions"] else "standby") if ok else "not ready"
-        return ok, {"status": status, "checks": found, **told}
+        found = asdict(verdict)
+        del found["faults"]  # which `why` has
+        return ok, {"status": status, **found, **told}
 
     async def landing(_: Request) -> Response:
         return _landing(standing()[1], models())
@@ -175,8 +182,8 @@ def health_app(checks: Checks, facts: Facts, models: ModelRows, metrics: NodeMet
 
 
 def _landing(told: Mapping[str, Any], models: list[dict[str, Any]]) -> Response:
-    unwell = [name for name, well in told["checks"].items() if not well]
-    faults = [f"not well: {', '.join(unwell)}"] if unwell else []
+    faults = [f"{check}: {why}" for check, why in told["why"].items()]
+    faults += [f"{check} (not needed by all): {why}" for check, why in told["degraded"].items()]
     if told["waiting_for"]:
         faults.append(f"waiting for {told['waiting_for']}")
     rows = [

@@ -43,11 +43,6 @@ class Lookout:
         self._standing = standing
         self._fail = fail
 
-    @property
-    def unread_s(self) -> float:
-        """For how long the longest unread partition of the lanes is unread."""
-        return self.path.unread_s(time.monotonic())
-
     async def run(self) -> None:
         """Look again and again."""
         lanes = frozenset(read_topics(self._settings))

@@ -51,6 +51,7 @@ from modelmora.node.objects import Shelf
 from modelmora.node.policy import policy_of, sandbox_mode
 from modelmora.node.publishers import publishers
 from modelmora.node.stopping import all_within
+from modelmora.node.wellness import Wellness
 from modelmora.serving import BrokerClock, Service
 from modelmora.serving.shares import Shares
 from modelmora.settings import Settings
@@ -79,6 +80,7 @@ class Node:
         self, settings: Settings, schemas: Schemas | None = None, zygote: Spawned | None = None
     ) -> None:
         self.settings = settings
+        self.schemas = schemas
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
         written = (Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS, Topic.DEAD_LETTERS, Topic.EVENTS)
         names = [topic.full(settings.namespace) for topic in written]
@@ -86,7 +88,7 @@ class Node:
         self.clock = BrokerClock(leads=self.pulse.leader)
         self.metrics = NodeMetrics()
         namespace = settings.namespace
-        self._lanes = lane_topics(settings)
+        self.lanes = lane_topics(settings)
         self.intake = Intake(settings.limits, read_topics(settings))
         self.lease = Lease(settings.timing.session_timeout_s)
         framing = schemas.framing if schemas else None
@@ -117,7 +119,9 @@ class Node:
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         rows = partial(model_rows, self.service, self.workers)
-        door = health_app(self.checks, self.facts, rows, self.metrics)
+        self.wellness = Wellness(self)
+        self.metrics.judged(self.wellness.verdict)
+        door = health_app(self.wellness.verdict, self.wellness.facts, rows, self.metrics)
         self.http = HttpServer(door, settings.host, settings.node_http_port)
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.waiting_for: str | None = "broker"
@@ -169,7 +173,7 @@ class Node:
             on_batches=self.app.feed.put,
             on_due=transactions.commit if transactions else None,
             on_odd=self._on_odd,
-            on_failed=self._fail,
+            on_failed=self.fail,
             tiers=tier_topics(settings),
             plain=framing.plain if framing else None,
         )
@@ -181,7 +185,7 @@ class Node:
                 self.intake, self.partitions.since_ms, self.bearer, self.partitions.signed
             )
         self.app.feed.taken = self.member.taken
-        parts = (self.partitions, self.member, self.standing, self._fail)
+        parts = (self.partitions, self.member, self.standing, self.fail)
         self.lookout = Lookout(settings, self.name, *parts)
 
     # Life ----------------------------------------------------------------------------------------
@@ -216,6 +220,7 @@ class Node:
             commits=self._watch_commits(),
             gates=self._watch_gates(),
             path=self.lookout.run(),
+            reader=self.wellness.watch(),
             metrics=self.samples.run(),
             **({"objects": self.shelf.sweep()} if self.shelf else {}),
         )
@@ -316,7 +321,7 @@ class Node:
     def _unwatched(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
             log.error("a watch has ended", watch=task.get_name(), exc_info=error)
-            self._fail(f"nobody watches the {task.get_name()} any more")
+            self.fail(f"nobody watches the {task.get_name()} any more")
 
     async def _watch_models(self) -> None:
         while True:
@@ -333,6 +338,7 @@ class Node:
     async def _look_at_models(self) -> None:
         """In a thread: files may lie on a disk that does not answer."""
         self.models.take(await asyncio.to_thread(self.models.look))
+        await self.wellness.look_at_disk()
 
     async def _watch_commits(self) -> None:
         while True:
@@ -345,7 +351,7 @@ class Node:
         while True:
             await asyncio.sleep(_GATES_S)
             if self.app.crashed:
-                self._fail("the Faust application crashed")
+                self.fail("the Faust application crashed")
             kept = self.shelf.moving.held_bytes if self.shelf else 0
             self.intake.hold = self.publisher.backlog_bytes + kept > limit
             self.requests.regate()
@@ -354,44 +360,18 @@ class Node:
     def _owned(self) -> set[Partition]:
         return self.intake.partitions()
 
-    @property
-    def _leased(self) -> bool:
-        return bool(self._owned) and self.settings.delivery == "at_least_once"
-
-    def _fail(self, reason: str, code: int = EXIT_CODE) -> None:
+    def fail(self, reason: str, code: int = EXIT_CODE) -> None:
+        """Only a new process helps."""
         log.error("the node ends", reason=reason)
         if not self.failure.done():
             self.failure.set_result(code)
 
     # Telling -------------------------------------------------------------------------------------
 
-    def checks(self) -> dict[str, bool]:
-        """What must be true for a request to be served now."""
-        patience_s = self.settings.timing.watchdog_s / 2
-        models = self.service.standing().values()
-        return {
-            "broker": self.pulse.alive and self.publisher.connected,
-            "group": self.lease.holds() if self._leased else self.lookout.path.in_group,
-            "requests": self.lookout.unread_s < patience_s,
-            "outcomes": self.publisher.oldest_s() < patience_s,
-            "workers": self.workers.zygote_pid is not None,
-            "models": not models or any(not each.health.hopeless for each in models),
-            "running": self._ready and not self._stopping,
-        }
-
-    def facts(self) -> dict[str, Any]:
-        """What it still waits for, how many partitions it has, which models cannot be loaded."""
-        models = self.service.standing()
-        return {
-            "waiting_for": self.waiting_for,
-            "partitions": sum(topic in self._lanes for topic, _ in self._owned),
-            "serves": sorted(name for name, each in models.items() if not each.health.hopeless),
-            "failed": {
-                name: each.health.reason for name, each in models.items() if each.health.reason
-            },
-            "unreadable": self.models.unreadable,
-            "lacking": self.models.lacking,
-        }
+    @property
+    def running(self) -> bool:
+        """Whether it has got ready, and does not stop."""
+        return self._ready and not self._stopping
 
     def _count(self, status: Status, model: str, timings: Timings) -> None:
         served = model if self.service.catalogue.named(model) else ""

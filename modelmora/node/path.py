@@ -68,6 +68,8 @@ class Path:
     _read_to: dict[Partition, int] = field(default_factory=dict)
     _positions: dict[Partition, int] = field(default_factory=dict)
     _twin_since: float | None = None
+    saw_at: float | None = None
+    """When the broker last said how things stand; None: never."""
     _looked_at: float = 0.0
     _patience_s: float | None = None
 
@@ -84,6 +86,7 @@ class Path:
         A partition is unread while records lie on it and its position does not move, although it
         is not gated.
         """
+        self.saw_at = now
         self.in_group = any(member.id == member_id for member in seen.members)
         owns = member_id in seen.owners.values()
         self.on_standby = self.in_group and not owns and not seen.unowned
@@ -127,6 +130,10 @@ class Path:
     def unread_s(self, now: float) -> float:
         """For how long the longest unread partition is; 0 where all are read."""
         return max((now - since for since in self.unread.values()), default=0.0)
+
+    def unseen_s(self, now: float) -> float:
+        """How long ago the broker last said how things stand; 0 before the first time."""
+        return 0.0 if self.saw_at is None else now - self.saw_at
 
     def is_twin(self, now: float) -> bool:
         """Whether this node is to end, for another runs under its name.

@@ -6,10 +6,12 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelmora.errors import Code, RequestError
+from modelmora.errors import Code, ConfigurationError, RequestError, Unreachable
+from modelmora.heard import LastWord
 from modelmora.messages import ObjectRef
 from modelmora.objects.folder import FolderStore
 from modelmora.objects.keys import HOUR_MS, Key, key_of, owner_of
@@ -47,6 +49,8 @@ class Objects:
         self.base = (settings.public_url or "").rstrip("/")
         """What a path of the gateway's is put behind to be a URL."""
         self._now_ms = now_ms
+        self.last = LastWord()
+        """Whether the store answered when contents were put, read or swept."""
 
     def put(
         self,
@@ -63,7 +67,8 @@ class Objects:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = content.stat().st_size
         key, ref = self._new(sha256, size, media_type, principal, expires_at)
-        self.store.put(key.name, content, media_type)
+        with self._asked():
+            self.store.put(key.name, content, media_type)
         return ref
 
     def announce(self, sha256: str, size: int, media_type: str, principal: str) -> Upload:
@@ -122,12 +127,13 @@ class Objects:
         What was given by then is not to be used.
         """
         seen, digest = 0, hashlib.sha256()
-        for piece in self.store.get(ref.uri):
-            seen += len(piece)
-            if seen > ref.size:
-                break
-            digest.update(piece)
-            yield piece
+        with self._asked():
+            for piece in self.store.get(ref.uri):
+                seen += len(piece)
+                if seen > ref.size:
+                    break
+                digest.update(piece)
+                yield piece
         if seen != ref.size or digest.hexdigest() != ref.sha256:
             raise Bad("the object is not what its reference says; its size or sha256 differs")
 
@@ -144,7 +150,17 @@ class Objects:
 
     def sweep(self) -> int:
         """Let go of what has expired; several may do so at once. How many objects those were."""
-        return self.store.sweep(int(self._now_ms()) // HOUR_MS)
+        with self._asked():
+            return self.store.sweep(int(self._now_ms()) // HOUR_MS)
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        try:
+            yield
+        except (Unreachable, ConfigurationError) as error:
+            self.last.silent(str(error))
+            raise
+        self.last.answered()
 
     def _new(
         self,

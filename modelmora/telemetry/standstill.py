@@ -16,6 +16,8 @@ LOOK_S = 0.5
 SUSPICIOUS_LOOKS = 4
 FRAMES = 20
 LAST_WORDS_S = 2.0
+WINDOW_S = 60.0
+"""The longest wait is told for so long at least, and for twice as long at most."""
 
 
 class Standstill:
@@ -32,7 +34,8 @@ class Standstill:
         self._watched = threading.get_ident()
         self._answered = threading.Event()
         self._asked_at = 0.0
-        self._longest_s = 0.0
+        self._longest_s = self._before_s = 0.0
+        self._since = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="standstill", daemon=True)
 
     def start(self) -> None:
@@ -40,9 +43,8 @@ class Standstill:
         self._thread.start()
 
     def longest_s(self) -> float:
-        """The longest wait for the loop since this was last asked (s). Ask on the loop."""
-        longest_s, self._longest_s = self._longest_s, 0.0
-        return longest_s
+        """The longest wait for the loop of the last minute or two (s), for all who ask."""
+        return max(self._longest_s, self._before_s)
 
     def _run(self) -> None:
         while not self._loop.is_closed():
@@ -56,7 +58,10 @@ class Standstill:
             time.sleep(LOOK_S)
 
     def _answer(self) -> None:
-        self._longest_s = max(self._longest_s, time.monotonic() - self._asked_at)
+        now = time.monotonic()
+        if now - self._since >= WINDOW_S:
+            self._since, self._before_s, self._longest_s = now, self._longest_s, 0.0
+        self._longest_s = max(self._longest_s, now - self._asked_at)
         self._answered.set()
 
     def _wait(self) -> None:

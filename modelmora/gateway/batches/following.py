@@ -47,6 +47,10 @@ class Following:
             await self._tail.start({self._topic: [0]}, "beginning")
             self._begun = True
 
+    def fault(self) -> str | None:
+        """Why files and batches are not followed, None while they are."""
+        return self._tail.fault if self._begun else f"there is no topic {self._topic}"
+
     async def stop(self) -> None:
         """Read no more."""
         await self._tail.stop()

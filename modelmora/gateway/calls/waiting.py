@@ -192,6 +192,14 @@ class WaitingRoom:
         self._close(waiting)
         return True
 
+    def unaccepted_s(self, now: float) -> float:
+        """How old the oldest request is that the broker has and no node has accepted.
+
+        `now` is the loop's time (s); 0 where there is none.
+        """
+        sent = (each.sent_at for each in self._by_id.values() if not each.accepted and each.place)
+        return max((now - at for at in sent if at is not None), default=0.0)
+
     def all(self) -> tuple[Waiting, ...]:
         """Every request that someone waits for."""
         return tuple(self._by_id.values())

@@ -25,6 +25,8 @@ RETRY_S = 0.5
 _NOWHERE: Mapping[TopicPartition, int] = {}
 READ_S = 0.1
 QUIET_S = 5.0
+HUNG_S = 20.0
+"""A client that gives no answer for so long gives none, and another takes its place."""
 
 
 class Stuck(Exception):
@@ -157,13 +159,14 @@ class Tail:
         """Hand over what has come by now."""
         if self._pulse.shapes is not self._shapes:
             self._assign(consumer)
-        if not self._caught_up.is_set():
-            await self._check_caught_up(consumer)
         try:
-            try:
-                batches = await consumer.getmany(timeout_ms=500)
-            except PARSE_FAULTS:
-                batches = await step_over(consumer, self._assigned())
+            async with asyncio.timeout(HUNG_S):  # what was fetched by then is fetched again
+                if not self._caught_up.is_set():
+                    await self._check_caught_up(consumer)
+                try:
+                    batches = await consumer.getmany(timeout_ms=500)
+                except PARSE_FAULTS:
+                    batches = await step_over(consumer, self._assigned())
         except OffsetOutOfRangeError as error:
             await self._start_again(consumer, error.args[0])
             return

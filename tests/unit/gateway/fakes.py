@@ -37,6 +37,7 @@ from modelmora.objects import Objects
 from modelmora.records import Registry, key_of
 from modelmora.records.registrar import Registrar
 from modelmora.settings.objects import ObjectSettings
+from modelmora.telemetry.health import Sign, Verdict, judge
 from modelmora.testing.objects import MemoryStore
 from modelmora.web.problems import DoorCode
 from modelmora.wire import decode_batch, decode_registry, encode_batch
@@ -241,6 +242,9 @@ class FakeHall:
 
     def faults(self) -> tuple[str, ...]:
         return self.told
+
+    def verdict(self) -> Verdict:
+        return judge(Sign("broker", fault) for fault in self.told)
 
     def models(self) -> tuple[RegistryRecord, ...]:
         return self.registrar.state.models()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,6 +69,7 @@ async def test_a_node_that_fails_while_it_starts_ends(monkeypatch: pytest.Monkey
         def __init__(self, *_: object) -> None:
             self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             self.metrics = NodeMetrics()
+            self.wellness = SimpleNamespace()
 
         async def begin(self) -> None:
             pass

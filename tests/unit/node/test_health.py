@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from modelmora.node.health import NodeMetrics, health_app
+from modelmora.telemetry.health import Sign, judge
 
 
 @pytest.mark.parametrize(
@@ -18,19 +19,21 @@ async def test_a_node_without_partitions_is_ready_on_standby(
     group: bool, partitions: int, status: str, code: int
 ) -> None:
     facts = {"waiting_for": None, "partitions": partitions}
-    app = health_app(lambda: {"group": group}, lambda: facts, list, NodeMetrics())
+    verdict = judge([Sign("group", None if group else "unknown")])
+    app = health_app(lambda: verdict, lambda: facts, list, NodeMetrics())
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://node"
     ) as client:
         answer = await client.get("/health/ready")
     assert answer.status_code == code
-    assert answer.json() == {"status": status, "checks": {"group": group}, **facts}
+    told = {"why": {} if group else {"group": "unknown"}, "degraded": {}, "ages": {}}
+    assert answer.json() == {"status": status, "checks": {"group": group}, **told, **facts}
 
 
 async def test_the_first_page_says_how_the_node_is_and_what_it_serves() -> None:
     row = {"name": "<b>", "version": "1", "state": "cold", "waiting": 3}
     app = health_app(
-        lambda: {"broker": True, "group": False},
+        lambda: judge([Sign("broker"), Sign("group", "<u>"), Sign("disk", "full", needed=False)]),
         lambda: {"waiting_for": "<i>", "partitions": 1},
         lambda: [row],
         NodeMetrics(),
@@ -40,7 +43,14 @@ async def test_the_first_page_says_how_the_node_is_and_what_it_serves() -> None:
     ) as client:
         page = await client.get("/")
         assert page.status_code == 200
-        for said in ("not ready", "not well: group", "1 partition ", "&lt;b&gt;", "&lt;i&gt;"):
+        for said in (
+            "not ready",
+            "group: &lt;u&gt;",
+            "full",
+            "1 partition ",
+            "&lt;b&gt;",
+            "&lt;i&gt;",
+        ):
             assert said in page.text
         for link in re.findall(r'href="(/[^"]*)"', page.text):
             assert (await client.get(link)).status_code in (200, 503)

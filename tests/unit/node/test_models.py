@@ -27,12 +27,12 @@ async def test_each_model_is_told_with_why_it_has_failed(tmp_path: Path) -> None
         models=(gone,),
     )
     node = Node(settings)
-    assert node.checks()["models"], "with none there is nothing wrong with them"
+    assert node.wellness.verdict().checks["models"], "with none there is nothing wrong with them"
     await node._look_at_models()
-    ((name, reason),) = node.facts()["failed"].items()
+    ((name, reason),) = node.wellness.facts()["failed"].items()
     assert name == "gone@1"
     assert "there is no folder" in reason
-    assert not node.checks()["models"], "nothing could be served"
+    assert not node.wellness.verdict().checks["models"], "nothing could be served"
     (row,) = model_rows(node.service, node.workers)
     assert (row["name"], row["state"], row["reason"]) == ("gone", "failed", reason)
     assert row["retry_after_ms"] is None
@@ -40,15 +40,15 @@ async def test_each_model_is_told_with_why_it_has_failed(tmp_path: Path) -> None
     weights = make_model(tmp_path / "mine") / "model.safetensors"
     definition = install(settings, str(weights.parent))
     await node._look_at_models()
-    assert node.checks()["models"]
-    assert node.facts()["serves"] == ["mine@1"]
+    assert node.wellness.verdict().checks["models"]
+    assert node.wellness.facts()["serves"] == ["mine@1"]
     with patch.object(Service, "status", autospec=True, side_effect=Service.status) as looked:
         standing, holding = look(node.service, node.workers)
     assert standing.keys() == holding.keys() == {"gone@1", "mine@1"}
     assert looked.call_count == 1, "a look at each of many models takes its time"
     weights.write_bytes(b"")
     await node._look_at_models()
-    assert "cut off" in node.facts()["failed"]["mine@1"]
+    assert "cut off" in node.wellness.facts()["failed"]["mine@1"]
     (settings.data_dir / "models" / definition.name / "1.yaml").unlink()
     await node._look_at_models()
     assert [row["name"] for row in model_rows(node.service, node.workers)] == ["gone"]
@@ -74,7 +74,7 @@ async def test_what_drifted_from_the_lock_file_is_told_once_and_what_is_loaded_g
         Lifecycle, "event", lambda self, kind, key, facts=None: told.append((kind, facts))
     )
     await node._look_at_models()
-    assert node.facts()["serves"] == ["mine@1"]
+    assert node.wellness.facts()["serves"] == ["mine@1"]
     before = dict(node.service.catalogue.specs)
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + b"x")
@@ -84,5 +84,5 @@ async def test_what_drifted_from_the_lock_file_is_told_once_and_what_is_loaded_g
     assert [facts for kind, facts in told if kind is EventKind.LOAD_FAILED] == [
         {"code": "cannot_be_served", "message": reason}
     ]
-    assert node.checks()["models"]
+    assert node.wellness.verdict().checks["models"]
     assert dict(node.service.catalogue.specs) == before, "nothing is loaded anew"

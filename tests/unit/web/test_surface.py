@@ -12,13 +12,14 @@ from starlette.responses import Response
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
 from modelmora.node.health import NodeMetrics, health_app
+from modelmora.telemetry.health import judge
 from modelmora.web.surface import Surface, plain
 from tests.unit.gateway.fakes import FakeHall
 
 
 def node() -> object:
     return health_app(
-        lambda: {"group": True}, lambda: {"waiting_for": None, "partitions": 1}, list, NodeMetrics()
+        lambda: judge([]), lambda: {"waiting_for": None, "partitions": 1}, list, NodeMetrics()
     )
 
 

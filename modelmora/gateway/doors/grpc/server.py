@@ -112,6 +112,10 @@ class RpcServer:
             for name in ("", *SERVICES):
                 await self._health.set(name, STATUS.SERVING if now else STATUS.NOT_SERVING)
 
+    async def leave(self) -> None:
+        """Say from now on that nothing is served, whatever is said later."""
+        await self._health.enter_graceful_shutdown()
+
     async def stop(self, grace_s: float) -> None:
         """Stop listening; calls under way have `grace_s` to end."""
         await self._server.stop(grace_s)

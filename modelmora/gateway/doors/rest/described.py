@@ -83,6 +83,10 @@ class Health(BaseModel):
 
     status: str = Field(description="`ok`, or `unavailable` for the reasons in `faults`")
     faults: list[str]
+    degraded: dict[str, str] = Field(description="What is wrong with what not all requests need")
+    ages: dict[str, float] = Field(
+        description="For how long (s) what is owed was owed, by its name"
+    )
     models: int
     version: str
 

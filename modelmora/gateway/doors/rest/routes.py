@@ -103,10 +103,12 @@ def _add_health(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
         tags=["health"],
     )
     async def health() -> dict[str, Any]:
-        faults = hall.faults()
+        verdict = hall.verdict()
         return {
-            "status": "unavailable" if faults else "ok",
-            "faults": faults,
+            "status": "unavailable" if verdict.faults else "ok",
+            "faults": verdict.faults,
+            "degraded": verdict.degraded,
+            "ages": verdict.ages,
             "models": len(hall.models()),
             "version": __version__,
         }

@@ -1,0 +1,67 @@
+"""What a gateway sees of itself and of the nodes, and what of it makes it unwell or degraded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelmora.gateway.hall import STOPPING
+from modelmora.telemetry.health import Sign
+
+NO_NODE = "no node tells that it runs"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known at one moment; ages in seconds, and as it is where all is well."""
+
+    stopping: bool = False
+    broker: bool = True
+    """It answers, and the producer has a connection."""
+    answered_s: float = 0.0
+    """Since the broker has last answered a question."""
+    replies: str | None = None
+    """Why outcomes do not arrive."""
+    registry: str | None = None
+    """Why the registry is not read."""
+    absent_s: float = 0.0
+    """For how long no node has told that it runs."""
+    idle_s: float = 0.0
+    """For how long no node has read any partition."""
+    silent: frozenset[str] = frozenset()
+    """Topics that do not acknowledge what is written."""
+    unacknowledged_s: float = 0.0
+    unaccepted_s: float = 0.0
+    """How old the oldest request is that the broker has, and no node has accepted."""
+    stalled_s: float = 0.0
+    """How long the loop was waited for, as another thread has seen it of late."""
+    batches: str | None = None
+    store: str | None = None
+    schemas: str | None = None
+
+
+def signs_of(seen: Seen, session_s: float) -> tuple[Sign, ...]:
+    """What it means.
+
+    A partition has no reader for a session at most where a node has died, so this is no fault.
+    That a request is not accepted is none either: a line may be long, and is read in its time.
+    """
+    idle_s = 0.0 if seen.absent_s else seen.idle_s
+    return (
+        Sign("running", STOPPING if seen.stopping else None),
+        Sign("broker", None if seen.broker else "the broker does not answer"),
+        Sign("replies", seen.replies),
+        Sign("registry", seen.registry),
+        Sign("nodes", NO_NODE if seen.absent_s else None),
+        Sign("nodes", age_s=idle_s, limit_s=2 * session_s, late="no node has read any partition"),
+        *(
+            Sign("lanes", f"{topic} does not acknowledge what is written")
+            for topic in sorted(seen.silent)
+        ),
+        Sign("lanes", age_s=seen.unacknowledged_s, age_of="unacknowledged"),
+        Sign("lanes", age_s=seen.unaccepted_s, age_of="unaccepted"),
+        Sign("broker", age_s=seen.answered_s, age_of="answer"),
+        Sign("running", age_s=seen.stalled_s, age_of="loop"),
+        Sign("batches", seen.batches, needed=False),
+        Sign("object_store", seen.store, needed=False),
+        Sign("schema_registry", seen.schemas, needed=False),
+    )
