@@ -158,6 +158,19 @@ async def test_gated_partitions_are_not_read_and_lose_nothing(rig: Rig) -> None:
     await rig.read(b"behind the gate")
 
 
+async def test_an_idle_member_is_seen_to_fetch_by_what_librdkafka_tells(rig: Rig) -> None:
+    """Nothing lies there, so no record could be old; see `reading.fetches`."""
+    rig.create(2)
+    owner = rig.join("n1")
+    fetches, turns = owner.member.fetches, owner.member.turns
+    await until(lambda: fetches.since is not None, "that something is open for reading")
+    since = fetches.since or 0.0
+    await until(lambda: (fetches.since or 0.0) > since + 2, "fetches that go on")
+    assert owner.member.turns > turns
+    owner.member.gate(owner.epochs)
+    await until(lambda: fetches.since is None, "that nothing is open, and nothing missed")
+
+
 @pytest.mark.row("F30")
 async def test_partitions_that_are_added_are_read(rig: Rig) -> None:
     rig.create(2)
