@@ -118,18 +118,23 @@ class Node:
         self.twins.use(self.requests.admit, self.service, results)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
-        rows = partial(model_rows, self.service, self.workers)
         self.wellness = Wellness(self)
-        self.metrics.judged(self.wellness.verdict)
-        door = health_app(self.wellness.verdict, self.wellness.facts, rows, self.metrics)
-        self.http = HttpServer(door, settings.host, settings.node_http_port)
+        self.http = self._door()
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.waiting_for: str | None = "broker"
         self._address = ""
-        self._ready = self._stopping = False
+        self._ready = self.stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         add_gauges(self)
         self.samples = Samples(settings, self.metrics.registry, self.name, self.teller.send)
+
+    def _door(self) -> HttpServer:
+        """Where it tells how it is."""
+        look, settings = self.wellness.verdict, self.settings
+        self.metrics.judged(look)
+        rows = partial(model_rows, self.service, self.workers)
+        app = health_app(look, self.wellness.facts, rows, self.metrics)
+        return HttpServer(app, settings.host, settings.node_http_port)
 
     def _results(self) -> Results:
         parts = (self.publisher, self.teller, self.twins, self.clock, self.lifecycle)
@@ -240,7 +245,7 @@ class Node:
 
     async def stop(self) -> None:
         """Finish started work within the drain time, commit, and leave nothing running."""
-        self._stopping = True
+        self.stopping = True
         notify(ready=False)
         self.presence.leave()
         timing = self.settings.timing
@@ -371,7 +376,7 @@ class Node:
     @property
     def running(self) -> bool:
         """Whether it has got ready, and does not stop."""
-        return self._ready and not self._stopping
+        return self._ready and not self.stopping
 
     def _count(self, status: Status, model: str, timings: Timings) -> None:
         served = model if self.service.catalogue.named(model) else ""

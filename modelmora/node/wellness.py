@@ -115,15 +115,16 @@ class Wellness:
         self._files_at = time.monotonic()
 
     async def watch(self) -> None:
-        """See whether the thread that reads comes round, for ever.
+        """See whether the thread that reads comes round, until the node stops.
 
         What counts is how often this has looked in vain, not the clock: a process that was frozen
-        as a whole has not seen its thread stand still.
+        as a whole has not seen its thread stand still. One that waits for a broker may stand.
         """
         node = self._node
-        while True:
+        while not node.stopping:
             turns = node.member.turns
-            self._vain = self._vain + 1 if turns == self._turns and turns else 0
+            stands = 0 < turns == self._turns and node.pulse.alive
+            self._vain = self._vain + 1 if stands else 0
             self._turns = turns
             if self.stands_s >= node.settings.timing.watchdog_s:
                 node.fail(f"the thread that reads stands still for {self.stands_s:g} s")

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from modelmora.heard import FRESH_S, LastWord
+from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.reading.fetches import Fetches
 from modelmora.node import wellness
 from modelmora.node.health import NodeMetrics, health_app
@@ -135,6 +136,7 @@ async def test_a_reader_that_hangs_ends_its_node(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its group learns it from librdkafka; without an end nobody would start it again."""
+    monkeypatch.setattr(Pulse, "alive", True)
     monkeypatch.setattr(wellness, "LOOK_S", 0.001)
     monkeypatch.setattr(wellness.Wellness, "stands_s", property(lambda self: self._vain * 10.0))
     node.member.turns = 7
@@ -149,6 +151,7 @@ async def test_a_reader_that_comes_round_after_a_leap_of_the_clock_goes_on(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after SIGSTOP and SIGCONT: looks count, not seconds."""
+    monkeypatch.setattr(Pulse, "alive", True)
     monkeypatch.setattr(wellness, "LOOK_S", 0.001)
     looks = 0
 
@@ -164,6 +167,22 @@ async def test_a_reader_that_comes_round_after_a_leap_of_the_clock_goes_on(
         await node.wellness.watch()
     assert not node.failure.done()
     assert node.wellness.stands_s < 1
+
+
+async def test_a_reader_that_waits_for_a_frozen_broker_is_not_to_blame(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        node.stopping = looks > 100
+
+    monkeypatch.setattr(wellness, "asyncio", SimpleNamespace(sleep=sleep))
+    node.member.turns = 7
+    await node.wellness.watch()
+    assert (looks, node.failure.done(), node.wellness.stands_s) == (101, False, 0)
 
 
 LANE = ("lane", 0)
