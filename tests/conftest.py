@@ -54,6 +54,28 @@ class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist is not type
         return folder if folder in SHARING else file
 
 
+class Failures:
+    """Tells of a failure when it happens; the whole of it stands at the end of the run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """In the process that shows how the run goes, of every test."""
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            why = crash.message.partition("\n")[0] if crash else ""
+            terminal.ensure_newline()
+            terminal.write_line(f"{report.when} of {report.nodeid} failed: {why}", red=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where the tests run beside each other: a run takes minutes."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Failures(config))
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     """In place of the one that `--dist` names."""
     return Scheduling(config, log)
@@ -61,11 +83,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole processes first, units last: so the workers of `make test` end together."""
+    """The longest first, then whole processes, units last: so the workers end together."""
     # Of several tests with one name a worker runs one, and says nothing.
     assert len({item.nodeid for item in items}) == len(items), "two tests have one name"
     root = Path(__file__).parent
-    items.sort(key=lambda item: item.path.relative_to(root).parts[0])
+    shared = {root.parent / folder for folder in SHARING}
+    items.sort(key=lambda i: (i.path.parent not in shared, i.path.relative_to(root).parts[0]))
 
 
 def pytest_sessionfinish() -> None:
