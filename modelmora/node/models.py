@@ -9,7 +9,7 @@ from typing import Any
 from modelmora.messages import Holding
 from modelmora.scheduling import ModelStatus
 from modelmora.serving import Offered, Service
-from modelmora.workers import Supervisor
+from modelmora.workers.supervisor import Supervisor
 
 
 def holding_of(status: ModelStatus, pids: Mapping[int, int]) -> Holding:

@@ -59,8 +59,8 @@ from modelmora.telemetry.notify import notify
 from modelmora.telemetry.samples import Samples
 from modelmora.web.server import HttpServer
 from modelmora.wire import Framing
-from modelmora.workers import Supervisor
 from modelmora.workers.handle import Spawned
+from modelmora.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
 _MODELS_POLL_S = 0.5

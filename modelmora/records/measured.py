@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from modelmora.messages import DeviceKind, RegistryKind, RegistryRecord
+from modelmora.messages.device import step
 from modelmora.records.state import Registry
 
 MEANINGFUL = 0.1
@@ -15,11 +16,6 @@ MEANINGFUL = 0.1
 MOST_STEPS = 64
 _LOAD_MS = 1e9
 _T = TypeVar("_T")
-
-
-def step(cost: int) -> int:
-    """The cost under which a batch is remembered: rounded up to a power of two; 0: none ran."""
-    return 1 << (cost - 1).bit_length() if cost > 0 else 0
 
 
 def tried(peaks: Mapping[int, _T], safe_cost: int | None) -> dict[int, _T]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from modelmora.messages import DeviceKind
-from modelmora.records.measured import Taken, step, tried
+from modelmora.messages.device import step
+from modelmora.records.measured import Taken, tried
 
 
 class Need(NamedTuple):

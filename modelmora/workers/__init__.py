@@ -1,4 +1,7 @@
-"""The processes that run models: one child each, started, fed, watched and ended by the node."""
+"""The processes that run models: one child each, started, fed, watched and ended by the node.
+
+What does that, `supervisor`, is imported by its name: the children import this room too.
+"""
 
 from modelmora.workers.chunks import NOTHING_TOLD, Chunk, Told
 from modelmora.workers.events import (
@@ -12,7 +15,6 @@ from modelmora.workers.events import (
     WorkLike,
 )
 from modelmora.workers.protocol import ItemResult
-from modelmora.workers.supervisor import Supervisor
 
 __all__ = [
     "NOTHING_TOLD",
@@ -24,7 +26,6 @@ __all__ = [
     "ItemResult",
     "MetaLike",
     "SpecLike",
-    "Supervisor",
     "Told",
     "WorkLike",
     "WorkerEvents",

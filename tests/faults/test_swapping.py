@@ -20,7 +20,7 @@ from modelmora.serving import BrokerClock, Incoming, Service
 from modelmora.simulate import belady
 from modelmora.testing.fakes import UNIX_MS, FakeOutcomes, FakeRecord, incoming
 from modelmora.wire import encode_outputs, encode_request
-from modelmora.workers import Supervisor
+from modelmora.workers.supervisor import Supervisor
 
 MIB = 1 << 20
 SIZE = 76 * MIB

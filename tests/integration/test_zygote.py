@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from modelmora.resources import private_memory
-from modelmora.workers import Supervisor
+from modelmora.workers.supervisor import Supervisor
 from tests.integration.worker_rig import (
     Recorder,
     Spec,

@@ -14,7 +14,8 @@ from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.sandbox import Mode
 from modelmora.settings import Runtime
 from modelmora.wire import encode_request
-from modelmora.workers import NOTHING_TOLD, Chunk, ExitReport, Held, ItemResult, Supervisor, Told
+from modelmora.workers import NOTHING_TOLD, Chunk, ExitReport, Held, ItemResult, Told
+from modelmora.workers.supervisor import Supervisor
 
 CAP_S = 120.0
 

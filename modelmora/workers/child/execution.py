@@ -21,7 +21,7 @@ from modelmora.engines.base import (
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.sizes import OUTPUT_BYTES, outputs_too_large
 from modelmora.messages import Content, InferenceRequest, Parameter
-from modelmora.records.measured import step
+from modelmora.messages.device import step
 from modelmora.wire import decode_request, encode_outputs
 from modelmora.workers.chunks import LIFE_S, Chunk, Stream
 from modelmora.workers.protocol import Run

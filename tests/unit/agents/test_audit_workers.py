@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from modelmora.workers import ExitReason, ExitReport, Supervisor
+from modelmora.workers import ExitReason, ExitReport
 from modelmora.workers import supervisor as room
+from modelmora.workers.supervisor import Supervisor
 
 
 class Events:
