@@ -29,7 +29,8 @@ __all__ = [
     "pytest_itemcollected",
     "pytest_runtest_makereport",
 ]
-SHARING = {"tests/integration/doors"}
+SHARING = ("tests/integration/doors/", "tests/unit/engines/")
+"""Folders whose tests share what is dear: a running node, the imported model libraries."""
 
 # Tests compute beside each other: threads that spin while they wait take the cores from those that
 # work. Before OpenMP is loaded, and for what tests start.
@@ -45,13 +46,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record", metavar="FILE", help="keep there what tests of rows have shown")
 
 
+def shared(nodeid: str) -> str:
+    """The folder of these that a test lies in; empty where it lies in none."""
+    return next((folder for folder in SHARING if nodeid.startswith(folder)), "")
+
+
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
-    """A file goes to one worker, and so do all files of a folder that share a running node."""
+    """A file goes to one worker, and so do all files of a folder that share something."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        folder = file.rpartition("/")[0]
-        return folder if folder in SHARING else file
+        return shared(file) or file
 
 
 class Failures:
@@ -70,14 +75,9 @@ class Failures:
             terminal.write_line(f"{report.when} of {report.nodeid} failed: {why}", red=True)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Where the tests run beside each other: a run takes minutes."""
-    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Failures(config))
-
-
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
-    """In place of the one that `--dist` names."""
+    """In place of the one that `--dist` names; asked for where tests run beside each other."""
+    config.pluginmanager.register(Failures(config))
     return Scheduling(config, log)
 
 
@@ -87,8 +87,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Of several tests with one name a worker runs one, and says nothing.
     assert len({item.nodeid for item in items}) == len(items), "two tests have one name"
     root = Path(__file__).parent
-    shared = {root.parent / folder for folder in SHARING}
-    items.sort(key=lambda i: (i.path.parent not in shared, i.path.relative_to(root).parts[0]))
+    items.sort(key=lambda i: (not shared(i.nodeid), i.path.relative_to(root).parts[0]))
 
 
 def pytest_sessionfinish() -> None:

@@ -43,6 +43,14 @@ MODELS = json.dumps(
 )
 
 
+REFUSED: tuple[tuple[str, dict[str, Any], int, str], ...] = (
+    ("nobody", {}, 404, "unknown_model"),
+    ("hog", {"ms": "soon"}, 400, "invalid_input"),
+    ("hog", {"nope": 1}, 400, "unknown_parameter"),
+    ("vast", {}, 500, "cannot_be_served"),
+)
+
+
 @pytest.fixture(scope="module")
 def station(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     settings = {"TIMING__DRAIN_S": 1, "MEMORY__BUDGET_BYTES": 260 << 20, "LIMITS__RETRIES": 0}
@@ -87,7 +95,10 @@ def withdraw(rest: httpx.Client, job_id: str) -> None:
 
 @pytest.fixture
 def busy(rest: httpx.Client) -> Iterator[str]:
-    """The node computes something that does not end before the test does."""
+    """The node computes something that does not end before the test does.
+
+    Whoever comes after a withdrawn one waits until its process is ended, 10 s later.
+    """
     assert job(rest, submit(rest, "hog", ms=1.0), CAP_S)["state"] == "completed"
     job_id = submit(rest, "hog", ms=500_000.0)
     until(rest, job_id, "processing")
@@ -115,20 +126,12 @@ def test_each_is_told_at_once_where_it_stands_and_hears_when_that_changes(
     withdraw(rest, waiting[1])
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters", "status", "code"),
-    [
-        ("nobody", {}, 404, "unknown_model"),
-        ("hog", {"ms": "soon"}, 400, "invalid_input"),
-        ("hog", {"nope": 1}, 400, "unknown_parameter"),
-        ("vast", {}, 500, "cannot_be_served"),
-    ],
-)
 def test_what_cannot_be_is_refused_with_its_reason_though_all_is_busy(
-    rest: httpx.Client, busy: str, name: str, parameters: dict[str, Any], status: int, code: str
+    rest: httpx.Client, busy: str
 ) -> None:
-    answer = rest.post(f"/infer/{name}", json={"inputs": ["x"], "parameters": parameters})
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    for name, parameters, status, code in REFUSED:
+        answer = rest.post(f"/infer/{name}", json={"inputs": ["x"], "parameters": parameters})
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert job(rest, busy)["state"] == "processing"
 
 
