@@ -49,6 +49,7 @@ def _start(folder: Path, stack: ExitStack) -> Stage:
         "MODELMORA_ROLE": "node",
         "MODELMORA_NAMESPACE": "four",
         "MODELMORA_BOOTSTRAP_SERVERS": stage.bootstrap_servers,
+        "MODELMORA_TOPICS__PARTITIONS": str(PARTITIONS),
     }
     nodes = [
         stack.enter_context(serving(_made(folder / f"node-{number}"), variables=variables))

@@ -63,9 +63,12 @@ def place_of(model: str, request_id: str, spread: int, partitions: int) -> int:
 
 
 def places_of(model: str, spread: int, partitions: int) -> tuple[int, ...]:
-    """The partitions of a lane on which a model's requests lie: from that of its name on."""
-    first = partition_of(model.encode(), partitions)
-    return tuple((first + turn) % partitions for turn in range(min(spread, partitions)))
+    """The partitions of a lane on which a model's requests lie: from that of its name on.
+
+    As far apart as can be, for a node has partitions that follow on each other.
+    """
+    first, most = partition_of(model.encode(), partitions), min(spread, partitions)
+    return tuple((first + turn * partitions // most) % partitions for turn in range(most))
 
 
 def new_request_id(partitions: int = 1, mine: Container[int] = range(1)) -> str:

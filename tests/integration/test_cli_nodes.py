@@ -18,6 +18,7 @@ def test_all_nodes_by_the_address_alone(world: World) -> None:
     known = RegistryRecord(RegistryKind.MODEL, "idle", "1", "echo", "builtin:echo", "somebody")
     world.write("registry", encode_registry(known), "MODEL:idle@1")
     tell(world, "gone", lease_ms=-1, serves={"m@1": "echo"}, partitions=(2,))
+    tell(world, "node-b", serves={"m@1": "echo"}, states={"m@1": "cold"})
     held = Holding("cpu", 7, 34_000_000, waiting=3, running=1)
     tell(
         world,
@@ -28,13 +29,13 @@ def test_all_nodes_by_the_address_alone(world: World) -> None:
         states={"m@1": "ready"},
         holding={"m@1": held.text},
     )
-    tell(world, "node-b", serves={"m@1": "echo"}, states={"m@1": "cold"})
     nodes = {each["node"]: each for each in world.json("nodes")}
     assert {name: each["state"] for name, each in nodes.items()} == {
         "node-a": "running",
         "node-b": "standby",
         "gone": "silent",
     }
+    assert list(nodes) == ["node-a", "node-b", "gone"]
     first = nodes["node-a"]
     assert (first["loaded"], first["models"]) == (1, ["broken@1", "m@1"])
     assert (first["memory_bytes"], first["waiting"], first["running"]) == (34_000_000, 3, 1)

@@ -22,6 +22,13 @@ MODELS = json.dumps(
     [
         {"name": "hot", "task": "sleep", "source": "builtin:sleep", "spread": PARTITIONS},
         {"name": "cold", "task": "echo", "source": "builtin:echo"},
+        {
+            "name": "slow",
+            "task": "sleep",
+            "source": "builtin:sleep",
+            "engine": "modelmora.testing.engines:Fixed",
+            "options": {"load_s": 2.0},
+        },
     ]
 )
 
@@ -60,11 +67,13 @@ class Cluster:
 
     def ask(self, count: int, ms: float = 5.0) -> list[str]:
         """Requests for the hot model, and for one that lies on one partition."""
-        with KafkaClient(
-            self._settings.bootstrap_servers or "", self._settings.namespace
-        ) as client:
-            hot = [client.submit("hot", ["x"], parameters={"ms": ms}) for _ in range(count)]
-            return hot + [client.submit("cold", ["x"]) for _ in range(count // 4)]
+        return self.ask_one("hot", count, ms=ms) + self.ask_one("cold", count // 4)
+
+    def ask_one(self, model: str, count: int, **parameters: float) -> list[str]:
+        """Requests for one model; their ids."""
+        servers = self._settings.bootstrap_servers or ""
+        with KafkaClient(servers, self._settings.namespace) as client:
+            return [client.submit(model, ["x"], parameters=parameters) for _ in range(count)]
 
     def who_ran(self, ids: list[str]) -> set[int]:
         """The partitions on which these requests lay; each has one outcome."""
@@ -98,6 +107,27 @@ def test_two_nodes_share_a_model_and_one_takes_over(cluster: Cluster) -> None:
     assert cluster.nodes.pop(0).stop() == 0
     cluster.settled()
     cluster.seen.answers(last)
+
+
+@pytest.mark.faults
+def test_who_leaves_serves_until_the_other_has_loaded(cluster: Cluster) -> None:
+    cluster.grow(2)
+    asked = cluster.ask_one("slow", 1)
+    cluster.seen.answers(asked)
+    (owner,) = [node for node in cluster.nodes if node.models()["slow"]["state"] == "ready"]
+    asked += cluster.ask_one("slow", 50)
+    cluster.seen.answers(asked)
+    assert owner.stop() == 0, owner.tail()
+    cluster.nodes.remove(owner)
+    cluster.settled()
+    asked = cluster.ask_one("slow", 20)
+    cluster.seen.answers(asked)
+    events = cluster.seen.events
+    cluster.seen.until(lambda: any(each.kind.value == "node_left" for each in events), "its end")
+    left = next(each.time for each in events if each.kind.value == "node_left")
+    loads = [e.time for e in events if (e.kind.value, e.model) == ("loaded", "slow")]
+    assert len(loads) == 2
+    assert max(loads) < left
 
 
 @pytest.mark.faults

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from modelmora.cli.shared.options import JsonOption, finds_instance
@@ -31,7 +31,8 @@ def nodes(where: Instance, json: JsonOption = False) -> None:
     """
     found = nodes_of(where)
     states = {each.node: "running" if each.partitions else "standby" for each in found.living}
-    rows = [_told(each, states.get(each.node, "silent")) for each in (*found.living, *found.lapsed)]
+    told = [*_by_name(found.living), *_by_name(found.lapsed)]
+    rows = [_told(each, states.get(each.node, "silent")) for each in told]
     if json:
         print_json(rows)
         return
@@ -43,6 +44,10 @@ def nodes(where: Instance, json: JsonOption = False) -> None:
     )
     if not rows:
         say("no node runs; start one with `modelmora serve`")
+
+
+def _by_name(nodes: Iterable[NodeLease]) -> list[NodeLease]:
+    return sorted(nodes, key=lambda each: each.node)
 
 
 def _told(node: NodeLease, state: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,11 +94,21 @@ def test_an_id_without_a_time_is_not_spread() -> None:
 
 
 @given(st.integers(1, 12), st.integers(1, 12))
-def test_places_follow_on_that_of_the_name(over: int, partitions: int) -> None:
+def test_places_begin_with_that_of_the_name(over: int, partitions: int) -> None:
     places = places_of("m", over, partitions)
     assert places[0] == partition_of(b"m", partitions)
     assert len({*places}) == len(places) == min(over, partitions)
     assert place_of("m", id_of_name("x", 1), over, partitions) in places
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 4])
+def test_every_node_has_its_share_of_the_places(nodes: int) -> None:
+    """Kafka's range assignor gives each member partitions that follow on each other."""
+    each = 48 // nodes
+    for name in ("a", "b", "c", "d"):
+        places = places_of(name, 12, 48)
+        shares = [sum(place // each == node for place in places) for node in range(nodes)]
+        assert shares == [12 // nodes] * nodes
 
 
 def test_ids_of_one_partition_of_results_are_spread_all_the_same() -> None:
