@@ -88,16 +88,24 @@ class Station:
         model: str = "count",
         progress: bool = True,
         inputs: tuple[Content, ...] = ("text",),
+        timeout_ms: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
         **parameters: Parameter,
     ) -> list[str]:
         """As many requests; their ids."""
         ids = [new_request_id(PARTITIONS) for _ in range(number)]
         for each in ids:
             request = InferenceRequest(
-                each, model, inputs, parameters=parameters, progress=progress
+                each,
+                model,
+                inputs,
+                parameters=parameters,
+                progress=progress,
+                timeout_ms=timeout_ms,
             )
             topic = f"{self.namespace}.requests.normal"
-            self._producer.produce(topic, encode_request(request), model)
+            value = encode_request(request)
+            self._producer.produce(topic, value, model, headers=list(headers))
         assert self._producer.flush(60) == 0
         return ids
 

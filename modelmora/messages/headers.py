@@ -10,6 +10,8 @@ MOST_PRINCIPAL = 256
 GATEWAY = "modelmora-gateway"
 JOB = "modelmora-job"
 """Of a request for which nobody waits: what becomes of it is kept on `jobs`."""
+OR_BUSY = "modelmora-or-busy"
+"""Of a request: it is refused at once where it is not expected to start in its time."""
 REPLY_PARTITION = "modelmora-reply-partition"
 HANDED_ON = "modelmora-handed-on"
 TRACEPARENT = "traceparent"

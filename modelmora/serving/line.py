@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from math import ceil
 from typing import cast
 
+from modelmora.errors import Code, RequestError
 from modelmora.scheduling import Position, Scheduler, Work
 from modelmora.serving.request import Incoming, Outcomes
+from modelmora.text import duration
 
 LOOK_S = 1.0
 """Nobody is told again any sooner."""
@@ -17,6 +20,7 @@ MOST_TOLD = 100
 TOLD_AFTER_S = 0.01
 """So much later it is told for the first time: by then all that came with it is in the line, where
 it joins groups that start before it. And a record just before the outcome would hold that up."""
+SOONEST_MS = 100
 _SHARE = 0.2
 _MOMENT_S = 0.1
 
@@ -101,6 +105,21 @@ class Line:
         request.unsaid = None
         if request.standing and not request.ended:
             self._outcomes.accepted(request, work.model, request.standing)
+
+
+def busy(position: Position, left_s: float) -> RequestError | None:
+    """What to refuse a request with that is not expected to start within so many seconds.
+
+    It may be asked again when the line is so much shorter that it would. None where it has the
+    time, and where nobody knows.
+    """
+    wait_s = position.wait_s or 0.0
+    if wait_s <= left_s:
+        return None
+    wait, left = duration(1000 * wait_s), duration(1000 * max(0.0, left_s))
+    message = f"it would start in {wait}, and has {left}; ask again later, or allow more time"
+    retry_after_ms = max(SOONEST_MS, ceil(1000 * (wait_s - left_s)))
+    return RequestError(Code.BUSY, message, retry_after_ms=retry_after_ms)
 
 
 def _differs(told: Position, now: Position) -> bool:

@@ -105,6 +105,8 @@ class Incoming:
     traceparent: str = ""
     tell: bool = False
     """Whether it is told that it was accepted."""
+    or_busy: bool = False
+    """Whether it would rather be refused at once than expire in the line."""
     unsaid: Callable[[], None] | None = None
     """Tells that it was accepted, while that is still to be told."""
     job: bool = False

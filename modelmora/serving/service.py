@@ -20,7 +20,7 @@ from modelmora.scheduling.expected import shape_of
 from modelmora.serving.cancels import Cancel, Cancels
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
-from modelmora.serving.line import Line
+from modelmora.serving.line import Line, busy
 from modelmora.serving.models import Catalogue, batch_key, take_keep_alive
 from modelmora.serving.request import Incoming, Outcomes, Record
 from modelmora.serving.shares import Shares
@@ -156,8 +156,17 @@ class Service:
             shape=shape_of(settings, size),
             attempt=1 + request.retries,
         )
+        self._line_up(work, request, now)
+
+    def _line_up(self, work: Work, request: Incoming, now: float) -> None:
+        """Have the work wait, here, or elsewhere, or not where it asks for that."""
         full = self._shares.is_full(work)
-        position = self._scheduler.waits.position(work, now) if request.tell or full else None
+        asked = request.tell or request.or_busy or full
+        position = self._scheduler.waits.position(work, now) if asked else None
+        late = busy(position, work.deadline - now) if position and request.or_busy else None
+        if late:
+            self._refuse(request, work.model, late)
+            return
         if full and position and self.overflow(request, position.wait_s or 0.0):
             return
         self._shares.enter(work)

@@ -106,6 +106,14 @@ async def test_headers_travel_along(desk: Desk) -> None:
     assert (request.principal, request.traceparent, request.tell) == ("alice", "00-1-2-01", True)
 
 
+async def test_who_would_rather_be_refused_than_late_says_so_whatever_the_value(desk: Desk) -> None:
+    for number, value in enumerate((b"", None, b"1")):
+        await desk.read([record(number, headers=(("modelmora-or-busy", value),))], number)
+    await desk.read([record(3)], 3)
+    told = [request.or_busy for request in desk.service.accepted]
+    assert told == [True, True, True, False]
+
+
 async def test_strange_headers_do_no_harm(desk: Desk) -> None:
     headers = (("modelmora-principal", None), ("traceparent", b"\xff" * 999), ("other", b""))
     await desk.read([record(headers=headers)])
