@@ -88,10 +88,23 @@ def parts_of(where: Instance) -> Iterator[dict[str, Any]]:
         if since is not None:
             state = f"starting again ({duration(1000 * (time.time() - since))})"
         elif name == "broker":
-            state = "ready"
+            state = _broker_says(where, address)
         else:
             state = _says(f"{address}/health/ready")
         yield {"part": name, "state": state, "pid": pid, "address": address}
+
+
+def _broker_says(where: Instance, servers: str) -> str:
+    """Whether it answers a question: one that is frozen still takes connections."""
+    from modelmora.kafka.admin import Admin
+
+    timing = where.settings.timing.model_copy(update={"broker_s": ASK_S})
+    asked = where.settings.model_copy(update={"bootstrap_servers": servers, "timing": timing})
+    try:
+        Admin(asked).existing()
+    except ModelMoraError as error:
+        return str(error)
+    return "ready"
 
 
 def _says(url: str) -> str:

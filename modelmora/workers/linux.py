@@ -69,6 +69,15 @@ def close_other_fds(keep: set[int]) -> None:
                 continue  # the listing's own descriptor
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped a process (SIGSTOP): it does nothing until another wakes it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[0] == b"T"
+
+
 def children_in_sessions(sessions: set[int]) -> list[tuple[int, int, bool]]:
     """(pid, session, zombie) of this process's children in these sessions."""
     me, found = os.getpid(), []

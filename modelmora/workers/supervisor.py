@@ -64,6 +64,8 @@ class Supervisor:
         self._lives: set[asyncio.Task[None]] = set()
         self._housekeeping: asyncio.Task[None] | None = None
         self._was_subreaper = False
+        self._stopped: set[int] = set()
+        """Pids that were stopped by a signal at the last look."""
         self._stopping = False
 
     @property
@@ -199,6 +201,7 @@ class Supervisor:
                     await self._orphans_due.wait()
             except TimeoutError:
                 elapsed += SAMPLE_S
+                self._end_stopped()
             try:
                 await self._sample()
                 if self._orphans_due.is_set() or elapsed >= ORPHANS_S:
@@ -223,6 +226,17 @@ class Supervisor:
             await asyncio.sleep(ORPHAN_END_S)
         else:
             self._orphans_due.clear()
+
+    def _end_stopped(self) -> None:
+        """Kill the children that are stopped for a second look.
+
+        To all who ask such a model is ready, and whatever it is given waits for its time to end.
+        """
+        stopped = {pid for pid in self.pids.values() if linux.is_stopped(pid)}
+        for pid in stopped & self._stopped:
+            log.warning("child %d is stopped by a signal; it is killed", pid)
+            os.kill(pid, signal.SIGKILL)
+        self._stopped = stopped
 
     def _sampled(self, child: ChildProcess, private: int, on_gpu: int) -> None:
         pid = child.pid

@@ -130,9 +130,9 @@ def test_who_asks_for_it_is_told_busy_and_when_to_ask_again(
     station: Station, rest: httpx.Client, busy: str
 ) -> None:
     """Of two that come to the same line with the same time, one says that it would not wait."""
-    ahead = submit(rest, "hog", ms=2.0)
-    eventually(lambda: (job(rest, ahead)["estimate_ms"] or 0) > 6000, "a line that is long")
-    asks = {"model": "hog", "timeout_ms": 5000, "ms": 3.0}
+    ahead = [submit(rest, "hog", ms=float(number)) for number in (2, 3)]
+    eventually(lambda: (job(rest, ahead[1])["estimate_ms"] or 0) > 6000, "a line that is long")
+    asks: dict[str, Any] = {"model": "hog", "timeout_ms": 5000, "ms": 4.0}
     (impatient,) = station.send(headers=[("modelmora-or-busy", b"")], **asks)
     (patient,) = station.send(**asks)
     refused, late = station.seen.answers([impatient, patient])
@@ -141,7 +141,8 @@ def test_who_asks_for_it_is_told_busy_and_when_to_ask_again(
     assert refused.error.code.value == "busy"
     assert refused.error.retry_after_ms
     assert job(rest, busy)["state"] == "processing"
-    withdraw(rest, ahead)
+    for each in ahead:
+        withdraw(rest, each)
 
 
 def test_what_cannot_be_is_refused_with_its_reason_though_all_is_busy(

@@ -178,6 +178,21 @@ async def test_a_frozen_child_is_killed() -> None:
         assert (report.reason, report.exit_code) == (ExitReason.KILLED, -signal.SIGKILL)
 
 
+async def test_a_child_that_is_stopped_does_not_pass_for_a_ready_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though nothing was asked of it, for all who look would ask of it next."""
+    monkeypatch.setattr("modelmora.workers.supervisor.SAMPLE_S", 0.1)
+    async with supervised() as (supervisor, recorder):
+        await load(supervisor, recorder, 1, spec_of("echo"))
+        await load(supervisor, recorder, 2, spec_of("echo"))
+        os.kill(supervisor.pids[1], signal.SIGSTOP)
+        await recorder.wait("exited", 1)
+        (report,) = recorder.reports[1]
+        assert (report.reason, report.exit_code) == (ExitReason.CRASHED, -signal.SIGKILL)
+        await answers(supervisor, recorder, group(1, 2, [["a"]]))
+
+
 async def test_workers_see_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELMORA_KAFKA__SASL_PASSWORD", "canary-secret")
     monkeypatch.setenv("HF_TOKEN", "canary-secret")

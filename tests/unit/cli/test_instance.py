@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,31 @@ def owned(folder: Path) -> Iterator[Path]:
     assert lock.acquire()
     yield folder
     lock.release()
+
+
+@pytest.fixture(autouse=True)
+def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers, unless the test has one of its own."""
+    if "mute" not in request.fixturenames:
+        monkeypatch.setattr(instance, "_broker_says", lambda *_: "ready")
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """What takes connections and never says a word, as a process that is frozen."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_broker_that_only_takes_connections_is_not_ready(
+    cli: Cli, owned: Path, mute: str
+) -> None:
+    with door({"/health/ready": (200, READY), "/health/models": (200, [])}) as node:
+        pids = {"broker": 1, "node": 2}
+        pretend_running(owned, node_http=node.url, processes=pids, bootstrap_servers=mute)
+        ran = cli("status", "--json")
+    assert (ran.code, ran.json["ready"]) == (1, False)
+    assert [each["state"] == "ready" for each in ran.json["parts"]] == [False, True]
 
 
 def test_nothing_runs(cli: Cli) -> None:
