@@ -9,15 +9,16 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 HONEST, MIRAVEJA = "acceptance/test_honest", "integration/doors/test_miraveja"
+TOLD = f"{HONEST}::each_is_told_at_once_where_it_stands_hears_when_that_changes_and_busy_if_it_asks"
 HTTP = "unit/gateway/miraveja/test_http"
 
 TABLE = {
     "accepted at once, with position and wait": [
-        f"{HONEST}::each_is_told_at_once_where_it_stands_and_hears_when_that_changes",
+        TOLD,
         f"{HTTP}::position_and_wait_follow_what_is_told",
     ],
     "or refused: busy, with a time": [
-        f"{HONEST}::who_asks_for_it_is_told_busy_and_when_to_ask_again",
+        TOLD,
         "unit/gateway/test_parts::who_is_refused_is_told_when_a_place_will_be_free",
     ],
     "or refused: unknown, invalid, cannot be served here": [
@@ -64,6 +65,7 @@ TABLE = {
     "files that are not those of the record are refused": [
         "unit/registry/test_lock::a_locked_node_refuses_what_drifted_and_goes_on_with_what_it_has",
     ],
+    "what is retired keeps its record": ["unit/gateway/test_registry::the_life_of_a_model"],
     "a phrase is in no log": [f"{MIRAVEJA}::what_was_sent_is_in_no_log"],
     "a result is held for its time": [f"{HTTP}::what_is_no_longer_held"],
     "a stop leaves nobody without an answer": [
