@@ -88,26 +88,26 @@ class Station:
         model: str = "count",
         progress: bool = True,
         inputs: tuple[Content, ...] = ("text",),
-        timeout_ms: int | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
         **parameters: Parameter,
     ) -> list[str]:
         """As many requests; their ids."""
         ids = [new_request_id(PARTITIONS) for _ in range(number)]
         for each in ids:
             request = InferenceRequest(
-                each,
-                model,
-                inputs,
-                parameters=parameters,
-                progress=progress,
-                timeout_ms=timeout_ms,
+                each, model, inputs, parameters=parameters, progress=progress
             )
             topic = f"{self.namespace}.requests.normal"
-            value = encode_request(request)
-            self._producer.produce(topic, value, model, headers=list(headers))
+            self._producer.produce(topic, encode_request(request), model)
         assert self._producer.flush(60) == 0
         return ids
+
+    def send_one(self, request: InferenceRequest, *headers: tuple[str, bytes]) -> str:
+        """One request as it is told; its id."""
+        topic = f"{self.namespace}.requests.normal"
+        value = encode_request(request)
+        self._producer.produce(topic, value, request.model, headers=[*headers])
+        assert self._producer.flush(60) == 0
+        return request.request_id
 
     def cancel(self, request_id: str) -> None:
         value = encode_control(ControlCommand(ControlVerb.CANCEL, request_id))

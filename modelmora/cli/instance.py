@@ -88,7 +88,7 @@ def parts_of(where: Instance) -> Iterator[dict[str, Any]]:
         if since is not None:
             state = f"starting again ({duration(1000 * (time.time() - since))})"
         elif name == "broker":
-            state = _broker_says(where, address)
+            state = _broker_says(where, run.bootstrap_servers)
         else:
             state = _says(f"{address}/health/ready")
         yield {"part": name, "state": state, "pid": pid, "address": address}

@@ -163,7 +163,8 @@ class Service:
         full = self._shares.is_full(work)
         asked = request.tell or request.or_busy or full
         position = self._scheduler.waits.position(work, now) if asked else None
-        late = busy(position, work.deadline - now) if position and request.or_busy else None
+        left_s = inf if work.deadline is None else work.deadline - now
+        late = busy(position, left_s) if position and request.or_busy else None
         if late:
             self._refuse(request, work.model, late)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from modelmora.broker import EmbeddedBroker
-from modelmora.messages import Status
+from modelmora.messages import InferenceRequest, Status
 from tests.nodes import GatewayProcess
 from tests.programs import eventually
 from tests.stations import Station, running
@@ -130,10 +131,12 @@ def test_each_is_told_at_once_where_it_stands_hears_when_that_changes_and_busy_i
 
 def is_refused_where_it_would_be_late(station: Station) -> None:
     """Of two that come to the same line with the same time, one says that it would not wait."""
-    asks: dict[str, Any] = {"model": "hog", "timeout_ms": 5000, "ms": 4.0}
-    (impatient,) = station.send(headers=[("modelmora-or-busy", b"")], **asks)
-    (patient,) = station.send(**asks)
-    refused, late = station.seen.answers([impatient, patient])
+    one, other = (
+        InferenceRequest(str(uuid.uuid4()), "hog", ("x",), parameters={"ms": 4.0}, timeout_ms=5000)
+        for _ in range(2)
+    )
+    ids = [station.send_one(one, ("modelmora-or-busy", b"")), station.send_one(other)]
+    refused, late = station.seen.answers(ids)
     assert (refused.status, late.status) == (Status.REFUSED, Status.EXPIRED)
     assert refused.error
     assert refused.error.code.value == "busy"
