@@ -60,6 +60,9 @@ class Member:
         self._room = threading.Semaphore(HANDED_OVER)
         self._stopping = threading.Event()
         self._asked: tuple[Commits, float] | None = None
+        self._taken = 0
+        self.caught_up_at = time.monotonic()
+        """When (monotonic) the loop had last taken all that had come; any thread may read it."""
         self.membership: tuple[Any, Mapping[Partition, int]] = (None, {})
         """The group's metadata and the epochs of what was owned, of one and the same moment.
 
@@ -70,6 +73,7 @@ class Member:
         self.turns = 0
         """How often its thread has come round: one that stands still reads nothing any more."""
         # The thread's own:
+        self._handed = 0
         self._consumer: Consumer | None = None
         self._epoch = 0
         self._epochs: dict[Partition, int] = {}
@@ -110,6 +114,7 @@ class Member:
 
     def taken(self) -> None:
         """What one fetch has brought is taken in; there is room for another."""
+        self._taken += 1
         self._room.release()
 
     @property
@@ -187,7 +192,7 @@ class Member:
             self.membership = self._client.consumer_group_metadata(), dict(self._epochs)
         if not self._room.acquire(timeout=POLL_S):
             return
-        handed = False
+        idle = self._handed == self._taken
         consumer = self._client
         batches: dict[tuple[str, int, int], list[Record | Unreadable]] = {}
         # Two calls: the first waits for one record only, the second takes what lies ready. A
@@ -195,9 +200,13 @@ class Member:
         messages = consumer.consume(1, POLL_S)
         if messages:
             self._sort(messages, batches)
-            self._sort(consumer.consume(BATCH_RECORDS, 0), batches)
-            handed = self._hand_over(batches)
-        if not handed:
+            messages = consumer.consume(BATCH_RECORDS, 0)
+            self._sort(messages, batches)
+        if idle and len(messages) < BATCH_RECORDS:
+            self.caught_up_at = time.monotonic()
+        if batches and self._hand_over(batches):
+            self._handed += 1
+        else:
             self._room.release()
 
     @property

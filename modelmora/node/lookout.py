@@ -59,13 +59,15 @@ class Lookout:
                     topics = {topic for topic, _ in own}
                     partitions.on_logs(await partitions.ask(self._standing.logs, topics))
             except (KafkaException, Unreachable) as error:
+                self.path.unheard(time.monotonic())
                 log.debug("could not look at the group", error=str(error))
             await asyncio.sleep(LOOK_S)
 
     def _judge(self, seen: Look) -> None:
         now, intake, path = time.monotonic(), self._partitions.intake, self.path
         own = {p: at for p in intake.partitions() if (at := intake.next_offset(p)) is not None}
-        path.saw(seen, self._member.id, own, intake.gated, now)
+        behind = self._member.caught_up_at < (path.saw_at or 0.0)
+        path.saw(seen, self._member.id, own, intake.gated, now, behind=behind)
         if path.on_standby:
             self._partitions.settled.set()
         if path.is_twin(now):

@@ -80,11 +80,14 @@ class Path:
         positions: Mapping[Partition, int],
         gated: set[Partition],
         now: float,
+        *,
+        behind: bool = False,
     ) -> None:
         """Take in a look; `positions` is the next offset of each partition of ours.
 
         A partition is unread while records lie on it and its position does not move, although it
-        is not gated.
+        is not gated. `behind` says that more has come than was taken in: while any partition of
+        ours moves, the others then wait for their turn.
         """
         self.saw_at = now
         self.in_group = any(member.id == member_id for member in seen.members)
@@ -93,13 +96,16 @@ class Path:
         stands = {each: seen.committed.get(each, 0) for each in seen.unowned} | {
             each: offset for each, offset in positions.items() if each not in gated
         }
+        moves = behind and any(
+            self._positions.get(each, offset) != offset for each, offset in positions.items()
+        )
         unread: dict[Partition, float] = {}
         for each, (first, end) in seen.bounds.items():
             read_to = self._read_to.get(each, 0)
             # Beyond the end it was said of an earlier topic of that name.
             position = max(stands.get(each, end), first, read_to if read_to <= end else 0)
             if position < end:
-                moved = self._positions.get(each) != position
+                moved = self._positions.get(each) != position or (moves and each in positions)
                 unread[each] = now if moved else self.unread.get(each, now)
                 self._positions[each] = position
         self.unread = unread
@@ -121,6 +127,10 @@ class Path:
             self._twin_since = None
         elif self._twin_since is None or silent:
             self._twin_since = now
+
+    def unheard(self, now: float) -> None:
+        """The broker did not answer: nothing could be read meanwhile either."""
+        self.unread = dict.fromkeys(self.unread, now)
 
     def read(self, partition: Partition, end: int) -> None:
         """Nothing that a reader would get lies below this offset after all."""

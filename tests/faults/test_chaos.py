@@ -118,8 +118,13 @@ def test_three_minutes_of_chaos(
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
 @pytest.mark.row("soak")
-def test_the_soak(tmp_path: Path, figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = soak(secrets.randbelow(1 << 32))
+def test_the_soak(
+    tmp_path: Path,
+    figures: Figures,
+    capsys: pytest.CaptureFixture[str],
+    pytestconfig: pytest.Config,
+) -> None:
+    plan = soak(int(pytestconfig.getoption("--seeds") or secrets.randbelow(1 << 32)))
     assert run_and_tell(plan, tmp_path, figures, capsys) == []
     assert (figures.requests or 0) >= 200_000
 

@@ -171,6 +171,23 @@ async def test_an_idle_member_is_seen_to_fetch_by_what_librdkafka_tells(rig: Rig
     await until(lambda: fetches.since is None, "that nothing is open, and nothing missed")
 
 
+async def test_a_member_knows_whether_all_that_came_was_taken_in(rig: Rig) -> None:
+    rig.create(1)
+    owner = rig.join("n1")
+    await rig.shared(1)
+    lane, member = (rig.lanes[0], 0), owner.member
+    taken, member.taken = member.taken, lambda: None  # type: ignore[method-assign]
+    rig.send(lane, b"not taken in yet")
+    await rig.read(b"not taken in yet")
+    behind_since = member.caught_up_at
+    rig.send(lane, b"another")
+    await rig.read(b"another")
+    assert member.caught_up_at == behind_since
+    taken()
+    taken()
+    await until(lambda: member.caught_up_at > behind_since, "the member has caught up")
+
+
 @pytest.mark.row("F30")
 async def test_partitions_that_are_added_are_read(rig: Rig) -> None:
     rig.create(2)

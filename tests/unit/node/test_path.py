@@ -44,6 +44,29 @@ def test_a_partition_is_unread_while_records_lie_on_it_and_nothing_moves() -> No
     assert looked.unread == {}
 
 
+def test_behind_what_has_come_a_partition_waits_for_its_turn() -> None:
+    other = ("lane", 3)
+    looked = path()
+    both = {OURS: (0, 900), other: (0, 900)}
+    for now in (10, 20, 30, 40):
+        at = {OURS: 5, other: now}
+        looked.saw(seen(ME, bounds=both), "id-1", at, set(), now, behind=True)
+    assert looked.unread_s(40) == 0
+    # Nothing moves at all, or all that came was taken in.
+    looked.saw(seen(ME, bounds=both), "id-1", {OURS: 5, other: 40}, set(), 50, behind=True)
+    assert looked.unread_s(50) == 10
+    looked.saw(seen(ME, bounds=both), "id-1", {OURS: 5, other: 60}, set(), 60)
+    assert looked.unread_s(60) == 20
+
+
+def test_while_the_broker_says_nothing_nothing_is_unread_for_longer() -> None:
+    looked = path()
+    looked.saw(seen(ME, bounds={OURS: (0, 8)}), "id-1", {OURS: 5}, set(), 10)
+    looked.unheard(45)
+    looked.saw(seen(ME, bounds={OURS: (0, 8)}), "id-1", {OURS: 5}, set(), 46)
+    assert looked.unread_s(46) == 1
+
+
 def test_a_gated_partition_waits_on_purpose() -> None:
     looked = path()
     for now in (10, 400):
