@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     assert len({item.nodeid for item in items}) == len(items), "two tests have one name"
     root = Path(__file__).parent
     items.sort(key=lambda i: (not shared(i.nodeid), i.path.relative_to(root).parts[0]))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are there to stay: each full collection of garbage would go over them."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:
