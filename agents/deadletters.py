@@ -24,8 +24,7 @@ from modelmora.messages.headers import (
     SIZE,
 )
 from modelmora.serving import Record
-from modelmora.serving.request import first_place
-from modelmora.wire.plainjson import is_json, json_request_id
+from modelmora.wire.plainjson import is_json
 
 KEPT_BYTES = 64 * 1024
 
@@ -80,9 +79,9 @@ def headers_of(
     value, told = record.value, [name for name, _ in record.headers]
     if head.run > 1 and RUN not in told:
         context[RUN] = str(head.run)
-    if value and is_json(value, record.headers) and REQUEST_ID not in told:
+    if head.request_id and is_json(value, record.headers) and REQUEST_ID not in told:
         # Written back to its lane it lies elsewhere, and is the same request.
-        context[REQUEST_ID] = json_request_id(value, record.headers, *first_place(record))
+        context[REQUEST_ID] = head.request_id
     return [*record.headers, *((name, text.encode()) for name, text in context.items())]
 
 

@@ -10,7 +10,9 @@ from typing import Protocol
 import structlog
 
 from modelmora.agents.fetching import Fetching
+from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.intake import Intake
+from modelmora.agents.partitions.suspects import MOST_TRIES
 from modelmora.agents.twins import Twins
 from modelmora.agents.unresolved import Unresolved
 from modelmora.errors import Code, RequestError, Undecodable
@@ -25,6 +27,7 @@ from modelmora.messages.headers import (
     HANDED_ON,
     JOB,
     OR_BUSY,
+    REQUEST_ID,
     RUN,
     TRACEPARENT,
     principal_of,
@@ -87,6 +90,7 @@ class Requests:
         schemas: Schemas | None = None,
         objects: Objects | None = None,
         twins: Twins | None = None,
+        care: Care | None = None,
     ) -> None:
         self._lanes = lane_topics(settings)
         self._delays = tier_topics(settings)
@@ -104,6 +108,7 @@ class Requests:
         self.on_first: Callable[[], None] = lambda: None
         """Told of each request that is tried for the first time."""
         self._twins = twins
+        self._care = care or Care(intake)
         self._gated: set[Partition] = set()
         self._closed = False
 
@@ -112,7 +117,7 @@ class Requests:
         if not self._follows(batch):
             return
         for number, found in enumerate(batch.records, 1):
-            if self._rests(found):
+            if self._rests(found) or not self._may_begin(found):
                 break
             self._guarded(_record_of(found))
             if number % _BREATH == 0:
@@ -155,6 +160,11 @@ class Requests:
         self._intake.rest(partition)
         return True
 
+    def _may_begin(self, found: Record | Unreadable) -> bool:
+        """Whether nothing that others died of keeps it waiting, and with it all behind it."""
+        care = self._care
+        return not care.active or care.lets((found.topic, found.partition), found.offset)
+
     def _shed(self) -> None:
         """Have waiting work leave memory where it blocks a higher lane."""
         if victims := self._intake.to_shed():
@@ -170,6 +180,7 @@ class Requests:
                 self._intake.wake(partition)
         if self._twins:
             self._twins.look()
+        self._care.look()
         intake, gated = self._intake, set(self._intake.gated)
         if gated != self._gated:
             self.reader.gate(gated)
@@ -209,7 +220,7 @@ class Requests:
         """Admit one record, or bury it.
 
         (1) Read again after a rebalance, or finished before a restart: nothing to do.
-        (2) Its headers cannot even be represented: buried by its place.
+        (2) It has ended nodes, or its headers cannot even be represented: buried as it is.
         (3) Too large, or no request: buried with its code.
         (4) Its schema id is not known yet: taken up again when the registry has been asked.
         (5) It was handed on before a restart, and has its outcome already.
@@ -223,12 +234,31 @@ class Requests:
                 self._twins.passed(record)
             return
         # (2)
+        if tries := self._care.tries((record.topic, record.partition), record.offset):
+            self._set_aside(record, tries)
+            return
         if isinstance(record, LostRecord):
             message = "a header name is not UTF-8; the record cannot be read"
             self._burials.undecodable(record, RequestError(Code.UNDECODABLE, message))
             return
         self._clock.heard(record.timestamp, (record.topic, record.partition), record.offset)
         self._take(record)
+
+    def _set_aside(self, record: Record, tries: int) -> None:
+        """Bury what has ended so many nodes while they did nothing else; its value is not decoded.
+
+        Its id is read once, where that needs no more than the first field.
+        """
+        log.error("set aside: it ended nodes", topic=record.topic, offset=record.offset)
+        is_text = is_json(record.value, record.headers)
+        told = dict(record.headers).get(REQUEST_ID) if is_text else None
+        found = _text(told) if is_text or tries > MOST_TRIES else self._readable_id(record)
+        message = (
+            f"{tries} nodes ended while they had begun this request and nothing else; it is kept "
+            "as a dead letter: look at a node's log and memory before it is replayed"
+        )
+        error = RequestError(Code.WORKER_CRASH, message, request_id=found)
+        self._burials.undecodable(record, error)
 
     def _take(self, record: Record) -> None:
         """Steps (3) to (8); the limit holds for the bytes on the topic."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.ledger import Commit
@@ -25,13 +25,16 @@ class Books:
         since_ms: Callable[[], int],
         bearer: str,
         sign: Callable[[Commits], Commits] = lambda commits: commits,
+        on_paid: Callable[[Mapping[Partition, Commit]], None] = lambda _: None,
     ) -> None:
         """`since_ms` is the broker's time, `bearer` the transactional id.
 
-        `sign` adds to the ledger's commits what the ledger does not know.
+        `sign` adds to the ledger's commits what the ledger does not know. `on_paid` hears what the
+        group has.
         """
         self._intake = intake
         self._sign = sign
+        self._on_paid = on_paid
         self._commits: dict[Partition, Commit] = {}
         self._since_ms = since_ms
         self._bearer = bearer
@@ -55,3 +58,4 @@ class Books:
         """That has been committed, and its outcomes were marked done."""
         commits = {each: self._commits[each] for each in dues}
         self._intake.on_written(commits, self._since, self._bearer)
+        self._on_paid(commits)

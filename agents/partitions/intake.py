@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import inf
 
+from modelmora.agents.partitions.costs import cost_of
 from modelmora.agents.partitions.ledger import WINDOW, Commit, PartitionLedger
 from modelmora.kafka.batches import Partition
 from modelmora.messages import Lane
 from modelmora.serving import Record
 from modelmora.settings import Limits
 
-REQUEST_COST = 1700
-"""Bytes that a request costs in memory beside its value and headers."""
 SHARES = {Lane.CRITICAL: 1.0, Lane.HIGH: 0.9, Lane.NORMAL: 0.75, Lane.LOW: 0.5}
 """How full, of `node_bytes`, the node may be for a lane to be open: the rest is for higher ones."""
 FLOOR = 1 / 256
@@ -97,6 +96,10 @@ class Intake:
         """What this node owns."""
         return set(self._ledgers)
 
+    def ledger(self, partition: Partition) -> PartitionLedger | None:
+        """Its ledger; None when it is not owned."""
+        return self._ledgers.get(partition)
+
     def epoch(self, partition: Partition) -> int | None:
         """The epoch it is owned in; None when it is not."""
         ledger = self._ledgers.get(partition)
@@ -125,14 +128,14 @@ class Intake:
             ledger.stray()
 
     def rest(self, partition: Partition) -> None:
-        """What comes next is not due: it is to be read again once the partition wakes."""
+        """What comes next is not to be begun yet: it is read again once the partition wakes."""
         if ledger := self._ledgers.get(partition):
             ledger.rests = True
             ledger.stray()
             self._gate(partition, ledger)
 
     def wake(self, partition: Partition) -> None:
-        """What comes next may be due."""
+        """What comes next may be begun."""
         if ledger := self._ledgers.get(partition):
             ledger.rests = False
             self._gate(partition, ledger)
@@ -152,7 +155,7 @@ class Intake:
         if ledger is None or ledger.epoch != record.epoch:
             return False
         head = ledger.head
-        cost = _cost(record)
+        cost = cost_of(record)
         fresh = ledger.begin(record.offset, cost)
         if ledger.head != head:
             self._changed[partition] = None
@@ -390,11 +393,3 @@ class Intake:
             self.gated.add(partition)
         else:
             self.gated.discard(partition)
-
-
-def _cost(record: Record) -> int:
-    """Bytes that the record costs while it is open."""
-    cost = REQUEST_COST + len(record.value or b"")
-    if record.headers:
-        cost += sum(len(name) + len(value or b"") for name, value in record.headers)
-    return cost

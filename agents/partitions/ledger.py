@@ -5,6 +5,8 @@ I2). Offsets finished above it travel in the commit's metadata, so that a new ow
 nothing: `mm2:<since_ms>:<bitmap>`, where `since_ms` is the broker's time (Unix ms) from which on
 outcomes may be missing in the bitmap, and the bitmap is base85 of zlib of bytes, the lowest bit of
 the first byte being the committed offset rounded down to a multiple of eight; "" is no bit at all.
+What is suspected of having ended owners follows the bitmap inside the base85 (see `suspects`), where
+who does not know of it does not see it.
 `:<transactional id>` follows where the commit is part of a transaction: then no outcome is missing.
 The id itself is left out where there is no room for it. `mm1:<bitmap>` (bit 0 is the committed
 offset itself) is read, and not written any more.
@@ -17,6 +19,8 @@ import zlib
 from collections.abc import Iterable
 from copy import copy
 from typing import NamedTuple
+
+from modelmora.agents.partitions.suspects import Suspects, packed, unpacked
 
 METADATA_BYTES = 4000
 """Of one commit. The broker refuses more than 4,096, and librdkafka adds a NUL."""
@@ -42,6 +46,7 @@ class Known(NamedTuple):
     finished: tuple[int, ...] = ()
     bearer: str | None = None
     """The transactional id of who committed, perhaps ""; None where it was in no transaction."""
+    suspects: Suspects | None = None
 
 
 class PartitionLedger:
@@ -68,6 +73,7 @@ class PartitionLedger:
         "next",
         "open",
         "rests",
+        "suspects",
     )
 
     def __init__(
@@ -90,7 +96,9 @@ class PartitionLedger:
         self.leaving = False
         """It goes to another owner, and gets no more outcomes from here."""
         self.rests = False
-        """What comes next is not due."""
+        """What comes next is not to be begun yet."""
+        self.suspects: Suspects | None = None
+        """What may have ended the owners before, until all of it is done."""
         self._base = offset & ~7
         self._bits = bytearray()
         self._refused = 0
@@ -141,7 +149,7 @@ class PartitionLedger:
         # (4)
         if offset in self.open:
             return False
-        if self._is_done(offset):
+        if self.has(offset):
             self._advance()
             return False
         self.open[offset] = cost
@@ -169,6 +177,11 @@ class PartitionLedger:
             self._refused = 0
             self._go_back()
         return cost
+
+    def has(self, offset: int) -> bool:
+        """Whether an offset from the head on is known to be done."""
+        place = offset - self._base
+        return place >> 3 < len(self._bits) and bool(self._bits[place >> 3] >> (place & 7) & 1)
 
     def rewind(self) -> int | None:
         """Where reading has to go back to, told once; None: it goes on."""
@@ -206,7 +219,8 @@ class PartitionLedger:
             since_ms, bearer = self._since_ms, None
         if bits:
             bits[0] &= 0xFF << (self.head & 7)
-        return Commit(self.head, metadata_of(since_ms, bits, bearer))
+        told = packed(self.suspects, self.head, leaves=self.leaving)
+        return Commit(self.head, metadata_of(since_ms, bits, bearer, told))
 
     def stray(self) -> None:
         """Something below what comes next was not taken: reading has to go back."""
@@ -215,10 +229,6 @@ class PartitionLedger:
 
     def _go_back(self) -> None:
         self._astray, self._told = True, False
-
-    def _is_done(self, offset: int) -> bool:
-        place = offset - self._base
-        return place >> 3 < len(self._bits) and bool(self._bits[place >> 3] >> (place & 7) & 1)
 
     def _mark(self, offset: int) -> None:
         place = offset - self._base
@@ -248,11 +258,13 @@ class PartitionLedger:
         self._base += passed * 8
 
 
-def metadata_of(since_ms: int, bits: bytes | bytearray, bearer: str | None = None) -> str:
+def metadata_of(
+    since_ms: int, bits: bytes | bytearray, bearer: str | None = None, suspects: bytes = b""
+) -> str:
     """Commit metadata of a bitmap; any of a whole window fits METADATA_BYTES."""
     bits = bits.rstrip(b"\0")
-    packed = base64.b85encode(zlib.compress(bits)).decode() if bits else ""
-    metadata = f"{_PREFIX}{since_ms}:{packed}"
+    told = zlib.compress(bits) + suspects if bits or suspects else b""
+    metadata = f"{_PREFIX}{since_ms}:{base64.b85encode(told).decode()}"
     if bearer is None:
         return metadata
     room = METADATA_BYTES - len(metadata) - 1
@@ -264,24 +276,26 @@ def read_metadata(offset: int, metadata: str | None) -> Known:
     metadata = (metadata or "").rstrip("\0")
     try:
         if metadata.startswith(_OLD_PREFIX):
-            return Known(finished=_offsets(offset, metadata[len(_OLD_PREFIX) :], offset))
+            finished, _ = _unpacked(offset, metadata[len(_OLD_PREFIX) :], offset)
+            return Known(finished=finished)
         if metadata.startswith(_PREFIX):
             since_ms, _, rest = metadata[len(_PREFIX) :].partition(":")
-            packed, colon, bearer = rest.partition(":")
+            text, colon, bearer = rest.partition(":")
             if since_ms.isascii() and since_ms.isdigit():
-                finished = _offsets(offset & ~7, packed, offset)
-                return Known(int(since_ms), finished, bearer if colon else None)
+                finished, suspects = _unpacked(offset & ~7, text, offset)
+                return Known(int(since_ms), finished, bearer if colon else None, suspects)
     except (ValueError, zlib.error):
         pass
     return Known()
 
 
-def _offsets(base: int, packed: str, offset: int) -> tuple[int, ...]:
-    if not packed:
-        return ()
+def _unpacked(base: int, text: str, offset: int) -> tuple[tuple[int, ...], Suspects | None]:
+    if not text:
+        return (), None
     unpacker = zlib.decompressobj()
-    bits = unpacker.decompress(base64.b85decode(packed), _BITMAP_BYTES)
+    bits = unpacker.decompress(base64.b85decode(text), _BITMAP_BYTES)
     if not unpacker.eof:
         raise ValueError("cut short, or more than any node writes")
     places = (place for place in range(len(bits) * 8) if bits[place >> 3] >> (place & 7) & 1)
-    return tuple(base + place for place in places if base + place >= offset)
+    finished = tuple(base + place for place in places if base + place >= offset)
+    return finished, unpacked(offset, unpacker.unused_data)

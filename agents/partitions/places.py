@@ -12,6 +12,7 @@ from confluent_kafka import Message
 from modelmora.agents.partitions.beginning import Beginning, Oddity, beginning
 from modelmora.agents.partitions.janitor import committed
 from modelmora.agents.partitions.ledger import Commit, read_metadata
+from modelmora.agents.partitions.suspects import Suspects
 from modelmora.errors import Undecodable
 from modelmora.kafka.batches import Commits, Partition, Record, headers_of, record_of
 from modelmora.kafka.reading.standing import Standing
@@ -56,6 +57,9 @@ class Place:
     where no commit says."""
     answered: Mapping[int, str] = field(default_factory=dict)
     """Ids of requests that are said to have been handed on from here."""
+    was_committed: bool = True
+    suspects: Suspects | None = None
+    """What the last owner's commit tells of who died before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +157,10 @@ class Places:
             # Beyond the end it is a lie, and would never be read.
             most = min(begin.until, end)
             there = ended.elsewhere[p].items() if p in unsure else ()
-            answered = {at: told for at, told in there if begin.offset <= at < most}
-            places[p] = Place(begin, log, shown, first, end, done, since_ms, answered)
+            answered = {at: name for at, name in there if begin.offset <= at < most}
+            told = known[p].suspects if p in known else None
+            where = (begin, log, shown, first, end, done, since_ms, answered)
+            places[p] = Place(*where, offset is not None, told)
         return places
 
     def _outcomes(self, since: Mapping[Partition, int]) -> Outcomes:

@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count, islice
 from typing import Any, Protocol, TypeVar
 
@@ -13,8 +14,10 @@ import structlog
 from confluent_kafka import KafkaException
 
 from modelmora.agents.partitions.beginning import Beginning, Oddity
+from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.lease import Lease
+from modelmora.agents.partitions.ledger import Commit
 from modelmora.agents.partitions.places import Place, Places, Plain, signed, unsigned
 from modelmora.errors import Unreachable
 from modelmora.kafka.batches import Batch, Commits, Partition
@@ -24,6 +27,7 @@ log = structlog.get_logger(__name__)
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 SLACK_MS = 2_000  # by which an estimate of the broker's time may run ahead
 _ACKNOWLEDGE_S = 1.5
+_LOOK_S = 0.02
 
 T = TypeVar("T")
 Told = Callable[[Oddity, Partition, Mapping[str, int]], None]
@@ -83,9 +87,12 @@ class Partitions:
         on_failed: Callable[[str], None] = lambda _: None,
         tiers: Iterable[str] = (),
         plain: Plain | None = None,
+        care: Care | None = None,
     ) -> None:
         """`on_due` has the publisher commit; None: the reader does, beside the publisher."""
         self.intake = intake
+        self.care = care or Care(intake)
+        self.care.commit = self.commit
         self._on_due = on_due
         self._lease = lease
         self._standing = standing
@@ -102,6 +109,8 @@ class Partitions:
         self._logs: dict[str, str] = {}
         self._held: dict[Partition, tuple[int, int]] = {}
         """Epoch and offset of those that are not read before they are committed."""
+        self._leaving: set[Partition] = set()
+        """What is left, until a transaction has told so."""
         self._read: dict[Partition, int] = {}
         """How far those were read that are to be taken anew."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -139,6 +148,7 @@ class Partitions:
         """Drop their work, see what is being written to its end, and say what was done."""
         self._forget(partitions)
         if self._on_due:
+            await self._say_left(partitions)
             self.intake.revoke(partitions)
             return {}
         self.intake.leave(partitions)
@@ -181,9 +191,18 @@ class Partitions:
         self._fresh -= commits.keys()
         for partition in commits.keys() & self._oldest.keys():
             self._oldest.move_to_end(partition)
-        self.intake.on_committed({p: unsigned(*each)[0] for p, each in commits.items()})
+        ours = {p: unsigned(*each)[0] for p, each in commits.items()}
+        self.intake.on_committed(ours)
+        self.on_told(ours)
+
+    def on_told(self, commits: Mapping[Partition, Commit]) -> None:
+        """The group has these commits, of the ledger's own form: what waited for them goes on."""
+        self.care.confirmed(commits)
+        self._leaving -= commits.keys()
         if starts := {p: self._held.pop(p) for p in commits.keys() & self._held.keys()}:
             self.reader.read(starts)
+        if self._held:
+            self.commit()
 
     # Committing ----------------------------------------------------------------------------------
 
@@ -237,19 +256,45 @@ class Partitions:
             known = place.finished, place.since_ms or 0, place.answered
             self.intake.assign(partition, epoch, offset, *known)
             self._read.pop(partition, None)
-            # Without a commit that says when it was made, the next owner could not look back.
-            held = self._held if place.since_ms is None and self._on_due is None else starts
-            held[partition] = epoch, offset
+            starts[partition] = epoch, offset
             self._oldest[partition] = None
             self._fresh.add(partition)
             if self._on_due:
                 self.intake.claim(partition)  # under our own transactional id
+            self._suspect(partition, place)
             self._tell_odd(partition, place)
-        if starts:
-            self.reader.read(starts)
+        self._read_once_told(starts)
         log.info("partitions taken over", taken=len(epochs), owned=len(self._epochs))
         self.commit()
         self.settled.set()
+
+    def _suspect(self, partition: Partition, place: Place) -> None:
+        """See whether what lies there may have ended its last owner."""
+        if place.was_committed and not place.begin.oddity:
+            self.care.take_over(partition, place.suspects, place.end)
+
+    def _read_once_told(self, starts: Mapping[Partition, tuple[int, int]]) -> None:
+        """Nothing is read before a commit of ours says when that was, and who died before.
+
+        Else the next owner could not look back, nor know that we died of what we read.
+        """
+        self._held |= starts
+
+    async def _say_left(self, partitions: set[Partition]) -> None:
+        """Have a transaction tell that what is suspected was left, and that nobody died of it."""
+        for partition in partitions:
+            if (ledger := self.intake.ledger(partition)) and ledger.suspects:
+                self._leaving.add(partition)
+                self.intake.claim(partition)
+        self.intake.leave(self._leaving)
+        if not self._leaving or self._on_due is None:
+            return
+        self._on_due()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ACKNOWLEDGE_S):
+                while self._leaving:
+                    await asyncio.sleep(_LOOK_S)
+        self._leaving.clear()
 
     async def _get_on(self, partition: Partition, epoch: int, offset: int) -> None:
         """Reading stands at an offset that is not there; what lies before it may wait to be taken.
@@ -306,6 +351,7 @@ class Partitions:
             self._oldest.pop(partition, None)
             self._held.pop(partition, None)
             self._fresh.discard(partition)
+        self.care.drop(partitions)
         self._work.forget(partitions)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

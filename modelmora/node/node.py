@@ -23,6 +23,7 @@ from modelmora.agents.models.served import Models
 from modelmora.agents.models.warming import Warming
 from modelmora.agents.partitions.beginning import Oddity
 from modelmora.agents.partitions.books import Books
+from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.janitor import bearer_of
 from modelmora.agents.partitions.lease import Lease
@@ -90,6 +91,7 @@ class Node:
         namespace = settings.namespace
         self.lanes = lane_topics(settings)
         self.intake = Intake(settings.limits, read_topics(settings))
+        self.care = Care(self.intake)
         self.lease = Lease(settings.timing.session_timeout_s)
         framing = schemas.framing if schemas else None
         self.bearer = bearer_of(settings.group, self.name)
@@ -113,7 +115,7 @@ class Node:
         self._listen(leases, schemas)
         given = (self.intake, self.service, results, self.clock, schemas)
         objects = self.shelf.objects if self.shelf else None
-        self.requests = Requests(settings, *given, objects, self.twins)
+        self.requests = Requests(settings, *given, objects, self.twins, self.care)
         self.requests.on_first = self.retries.budget.earn
         self.twins.use(self.requests.admit, self.service, results)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
@@ -181,14 +183,15 @@ class Node:
             on_failed=self.fail,
             tiers=tier_topics(settings),
             plain=framing.plain if framing else None,
+            care=self.care,
         )
         self.member = Member(settings, self.name, read_topics(settings), self.partitions)
         self.partitions.reader = self.requests.reader = self.member
         if transactions:
             transactions.reader = self.member
-            transactions.books = Books(
-                self.intake, self.partitions.since_ms, self.bearer, self.partitions.signed
-            )
+            taking = self.partitions
+            told = (taking.since_ms, self.bearer, taking.signed, taking.on_told)
+            transactions.books = Books(self.intake, *told)
         self.app.feed.taken = self.member.taken
         parts = (self.partitions, self.member, self.standing, self.fail)
         self.lookout = Lookout(settings, self.name, *parts)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LANE, RESULTS, LETTERS = "ns.requests.normal", "ns.results", "ns.dead-letters"
 PARTITIONS: tuple[Partition, ...] = ((LANE, 0), (LANE, 1))
 SESSION_S = 6.0
+POISON = "poison"
+"""The model of a request that ends the node that decodes it."""
 Key = tuple[str, int]
 """A request's id and run."""
 

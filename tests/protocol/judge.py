@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelmora.agents.partitions.ledger import read_metadata
 from modelmora.agents.partitions.places import unsigned
+from modelmora.agents.partitions.suspects import FREE_DEATHS, MOST_TRIES
 from modelmora.kafka.batches import Partition
 from modelmora.serving.request import place_read
-from tests.protocol.broker import LANE, Broker, Key, Stored
+from tests.protocol.broker import LANE, POISON, Broker, Key, Stored
 
 Place = tuple[int, int]
 """Partition and offset of the lane."""
+
+
+MOST_KILLED = FREE_DEATHS + 2 + MOST_TRIES
+"""Those before less is begun at a time, one of a few, and those of the one alone."""
 
 
 class Violation(Exception):
@@ -27,6 +33,8 @@ class Judge:
     ended: set[Key] = field(default_factory=set)
     first: dict[tuple[Key, Place], tuple[str, str]] = field(default_factory=dict)
     repeated: int = 0
+    killed: Counter[Place] = field(default_factory=Counter)
+    """How many nodes the record of a place has ended."""
 
     def committed(self, partition: Partition) -> set[int]:
         """The offsets that the group has as done."""
@@ -54,9 +62,17 @@ class Judge:
                 raise Violation(f"contradicting: {name} of {place} is {before} and {how}")
             if place[1] in known.get((LANE, place[0]), ()):
                 raise Violation(f"repeated: {name} of {place} was committed before it was begun")
+        if found.error and "nodes ended" in found.error.message and POISON not in str(name):
+            raise Violation(f"blamed: {name} of {place} was set aside and had ended no node")
         if how[1] == "inference_failed":
             raise Violation(f"raised: {name} was not taken, see the node's log")
         self.ended.add(name)
+
+    def on_killed(self, place: Place) -> None:
+        """A node has decoded what ends it; where no log was cut, it is found soon."""
+        self.killed[place] += 1
+        if self.killed[place] > MOST_KILLED and not self.broker.lanes[LANE, place[0]].was_cut:
+            raise Violation(f"untamed: {place} has ended {self.killed[place]} nodes")
 
     def on_commit(self, partition: Partition) -> None:
         """I2 of a commit."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 from modelmora.agents.partitions import places
 from modelmora.agents.partitions.beginning import Beginning, beginning
+from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.ledger import PartitionLedger
-from modelmora.agents.partitions.places import Outcomes, Place, Places
+from modelmora.agents.partitions.places import Outcomes, Places
 from modelmora.agents.partitions.takeover import Partitions
 from modelmora.agents.results import Results
 from modelmora.kafka.batches import Partition
@@ -20,7 +20,6 @@ from modelmora.kafka.batches import Partition
 Mutation = Callable[[], AbstractContextManager[Any]]
 _send = Results._send
 _commit = PartitionLedger.commit
-_find = Places.find
 
 
 def without_lease() -> AbstractContextManager[Any]:
@@ -77,13 +76,22 @@ def blind_to_cuts() -> AbstractContextManager[Any]:
 
 
 def unable_to_look_back() -> AbstractContextManager[Any]:
-    """A partition without a commit that tells its time is read at once."""
+    """A partition is read before a commit tells when that was."""
 
-    def find(*arguments: Any) -> dict[Partition, Place]:
-        found = _find(*arguments)
-        return {p: replace(place, since_ms=place.since_ms or 0) for p, place in found.items()}
+    def read(self: Any, starts: Any) -> None:
+        self.reader.read(starts)
 
-    return patch.object(Places, "find", find)
+    return patch.object(Partitions, "_read_once_told", read)
+
+
+def blind_to_deaths() -> AbstractContextManager[Any]:
+    """Nobody counts who died before."""
+    return patch.object(Care, "take_over", lambda *_: None)
+
+
+def beside_others() -> AbstractContextManager[Any]:
+    """What is begun alone is begun beside what lies on other partitions."""
+    return patch.object(Care, "_take_turns", lambda _: None)
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -96,5 +104,7 @@ MUTATIONS: dict[str, Mutation] = {
         of_any_epoch,
         blind_to_cuts,
         unable_to_look_back,
+        blind_to_deaths,
+        beside_others,
     )
 }

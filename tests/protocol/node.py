@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError
 
 from modelmora.agents.handon import HandOn
+from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.takeover import Partitions
@@ -25,11 +27,11 @@ from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.node.node import Node as RealNode
 from modelmora.scheduling import Group, ModelSpec, Placement, Policy
-from modelmora.serving import BrokerClock, Service
+from modelmora.serving import BrokerClock, Record, Service
 from modelmora.settings import Settings
 from modelmora.wire import encode_outputs
 from modelmora.workers import ExitReason, ExitReport, ItemResult
-from tests.protocol.broker import RESULTS, SESSION_S, Broker, Standing, Stored
+from tests.protocol.broker import POISON, RESULTS, SESSION_S, Broker, Standing, Stored
 from tests.protocol.loop import Loop
 from tests.protocol.member import Member
 
@@ -42,6 +44,7 @@ SETTINGS = Settings.model_validate(
 )
 POLICY = Policy(group_requests=2, load_s=1e6, start_to_close_s=1e6, cancel_grace_s=1e6)
 TIMEOUT_MS = 600_000
+_PROCESSES = count(1)
 OUTPUTS = encode_outputs(["done"])
 
 
@@ -53,6 +56,19 @@ def model(name: str) -> tuple[ModelSpec, Any]:
 
 
 MODELS = {name: model(name) for name in ("echo", "rare")}
+
+
+class Killed(KeyboardInterrupt):
+    """The node has ended, at once: nothing catches this."""
+
+
+class Frail(Requests):
+    """Requests, of which some end the node when they are decoded."""
+
+    def _take(self, record: Record) -> None:
+        if POISON.encode() in (record.value or b""):
+            raise Killed(record.partition, record.offset)
+        super()._take(record)
 
 
 class Children:
@@ -157,7 +173,9 @@ class Node:
         leases = cast("Leases", SimpleNamespace(living=living, lapsed=list))
         self.service.elsewhere = HandOn(leases, self.intake, self.results, self.name)
         given = (self.intake, self.service, self.results, self.clock)
-        self.requests = Requests(SETTINGS, *given)
+        # Two that are started under one name are two processes.
+        self.care = Care(self.intake, bytes((next(_PROCESSES) % 256, 0, 0, 0)), now)
+        self.requests = Frail(SETTINGS, *given, care=self.care)
 
     def _start(self, served: Sequence[str], looked: Callable[[Partition], None]) -> None:
         standing = cast("Any", Standing(self.broker, looked))
@@ -166,7 +184,9 @@ class Node:
         for name in ("forget", "written", "since_ms"):
             setattr(work, name, partial(getattr(RealNode, name), self))
         self.partitions = Partitions(
-            self.intake, self.lease, standing, RESULTS, work, on_batches=lambda _: None
+            *(self.intake, self.lease, standing, RESULTS, work),
+            on_batches=lambda _: None,
+            care=self.care,
         )
         self.member = Member(self, self.broker)
         self.partitions.reader = self.member

@@ -12,18 +12,18 @@ from modelmora.messages import InferenceRequest
 from modelmora.messages.headers import HANDED_ON, RUN
 from modelmora.serving import HandedOn
 from modelmora.wire import decode_request_head, encode_request, read_run
-from tests.protocol.broker import LANE, LETTERS, PARTITIONS, RESULTS, Broker
+from tests.protocol.broker import LANE, LETTERS, PARTITIONS, POISON, RESULTS, Broker
 from tests.protocol.judge import Judge, Violation
-from tests.protocol.node import Handed, Node
+from tests.protocol.node import Handed, Killed, Node
 
 NODES = {"a": ("echo", "rare"), "b": ("echo",)}
 STEPS = {
     "send": 12, "poll": 16, "take": 10, "work": 10, "append": 12, "acknowledge": 12, "commit": 6,
     "time": 8, "crash": 1, "freeze": 1, "wake": 2, "rebalance": 1, "lose": 1, "die": 1, "cancel": 1,
-    "replay": 1, "cut": 1, "remake": 0.4,
+    "replay": 1, "cut": 1, "remake": 0.4, "poison": 0.2,
 }  # fmt: skip
 """What may happen, and how often of all."""
-HEAL_ROUNDS = 80
+HEAL_ROUNDS = 400
 
 
 class Step(NamedTuple):
@@ -110,6 +110,13 @@ class World:
         self.sent += 1
         self._append_request(PARTITIONS[number % 2], request(self.sent, number // 2), ())
 
+    def poison(self, _: str, number: int) -> None:
+        """A request more, which ends whatever node decodes it."""
+        if self._has_room(PARTITIONS[number % 2]):
+            self.sent += 1
+            value = encode_request(InferenceRequest(f"{POISON}{self.sent}", POISON, ("x",)))
+            self._append_request(PARTITIONS[number % 2], value, ())
+
     def _has_room(self, partition: Partition) -> bool:
         """Assumed: a log that was cut is looked at before it has grown as far again."""
         log = self.broker.lanes.get(partition)
@@ -150,9 +157,13 @@ class World:
             node.call(node.requests.regate)
 
     def take(self, name: str, _: int = 0) -> None:
-        """The agent gets what was fetched."""
+        """The agent gets what was fetched, and may not outlive it."""
         if (node := self.nodes.get(name)) and not node.frozen:
-            node.take()
+            try:
+                node.take()
+            except Killed as killed:
+                self.judge.on_killed(killed.args)
+                del self.nodes[name]
 
     def work(self, name: str, _: int = 0) -> None:
         """A child gets on."""
@@ -296,8 +307,10 @@ class World:
     def _get_on(self, node: Node) -> None:
         name = node.name
         self.poll(name)
-        while node.feed:
+        while node.feed and name in self.nodes:
             self.take(name)
+        if name not in self.nodes:
+            return
         for _ in range(20):
             if not node.work():
                 break

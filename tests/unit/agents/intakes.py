@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from modelmora.agents.partitions.intake import REQUEST_COST, Intake
+from modelmora.agents.partitions.costs import REQUEST_COST
+from modelmora.agents.partitions.intake import Intake
 from modelmora.messages import Lane
 from modelmora.settings import Limits
 from modelmora.testing.fakes import FakeRecord

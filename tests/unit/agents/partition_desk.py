@@ -101,7 +101,7 @@ class Desk:
     """Partitions between a broker, a reader and some work that are all made up."""
 
     def __init__(self, *, exactly_once: bool = False) -> None:
-        self.due = 0
+        self.due = self.paid = 0
         settings = Settings(bootstrap_servers="127.0.0.1:1")
         self.now_ms = 1_000_000.0
         self.forgotten: list[set[Partition]] = []
@@ -140,15 +140,31 @@ class Desk:
     async def own(self, *partitions: Partition, epoch: int = 1) -> None:
         before = len(self.reader.places)
         self.partitions.on_assigned(dict.fromkeys(partitions, epoch))
-        await self.read(before + 1)
+        async with asyncio.timeout(10):
+            while {*partitions} - {p for each in self.reader.places[before:] for p in each}:
+                self.take_commits()
+                await asyncio.sleep(0.005)
 
     async def read(self, count: int) -> None:
         """Wait for so many orders to read; the group takes the commits that some wait for."""
         async with asyncio.timeout(10):
             while len(self.reader.places) < count:
-                if self.reader.commits:
-                    self.partitions.on_committed(self.reader.commits[-1], 0.0, None)
+                self.take_commits()
                 await asyncio.sleep(0.005)
+
+    def take_commits(self) -> None:
+        """The group takes what was last asked for."""
+        if self.reader.commits:
+            self.partitions.on_committed(self.reader.commits[-1], 0.0, None)
+        if self.due > self.paid:
+            self.paid = self.due
+            self.partitions.on_told(
+                {
+                    partition: ledger.commit(SINCE_MS, "g.n1")
+                    for partition in self.intake.partitions()
+                    if (ledger := self.intake.ledger(partition))
+                }
+            )
 
     async def renewed(self) -> None:
         """Wait until the partition is to be had anew, then have it."""
@@ -160,7 +176,7 @@ class Desk:
         await self.own(LANE, epoch=2)
 
     def place(self, partition: Partition = LANE) -> tuple[int, int]:
-        return self.reader.places[-1][partition]
+        return next(each[partition] for each in self.reader.places[::-1] if partition in each)
 
 
 def outcome(offset: int, partition: Partition = LANE) -> bytes:

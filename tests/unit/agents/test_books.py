@@ -50,7 +50,7 @@ def test_a_transaction_commits_what_its_outcomes_and_others_have_changed(desk: D
     desk.done(0, partition=B)
     dues = desk.books.dues(outcomes(0, 2))
     assert dues == {A: Due(3, 1, dues[A].metadata), B: Due(3, 1, "mm2:5::g.n1")}
-    assert read_metadata(1, dues[A].metadata) == (5, (2,), "g.n1")
+    assert read_metadata(1, dues[A].metadata) == (5, (2,), "g.n1", None)
     assert desk.intake.owes(request(0)), "nothing is done before the transaction is"
     desk.done(0, 2)
     desk.books.paid(dues)

@@ -65,9 +65,9 @@ def test_a_null_value_is_shortened_to_nothing() -> None:
 def test_a_letter_of_json_says_which_request_it_is() -> None:
     error = RequestError(Code.WORKER_CRASH, "it died")
     told = FakeRecord("ns.requests.low", 3, 42, value=b'{"inputs": ["a"]}')
-    headers = headers_of(told, HEAD, error, None)
-    made = id_of_place("ns.requests.low", 3, 42, told.timestamp).encode()
-    assert ("modelmora-request-id", made) in headers
+    made = id_of_place("ns.requests.low", 3, 42, told.timestamp)
+    headers = headers_of(told, replace(HEAD, request_id=made), error, None)
+    assert ("modelmora-request-id", made.encode()) in headers
     told.headers = (("modelmora-request-id", b"mine"),)
     names = [name for name, _ in headers_of(told, HEAD, error, None)]
     assert names.count("modelmora-request-id") == 1

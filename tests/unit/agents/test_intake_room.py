@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelmora.agents.partitions.intake import REQUEST_COST, Intake
+from modelmora.agents.partitions.costs import REQUEST_COST
+from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.ledger import WINDOW, Commit, read_metadata
 from modelmora.messages import Lane
 from modelmora.testing.fakes import FakeRecord
