@@ -164,11 +164,7 @@ class Care:
 
     def _ask(self, partition: Partition, watched: _Watched, offset: int) -> None:
         ledger = self._intake.ledger(partition)
-        if not ledger or not ledger.suspects:
-            return
-        if self._turn and self._turn[0] != partition:
-            return
-        if ledger.suspects.alone and (self._intake.open_requests or self._now() < self._quiet_until):
+        if not ledger or not ledger.suspects or not self._is_free(partition, ledger.suspects):
             return
         if wider := ledger.suspects.wider(ledger.head, offset, is_first=not ledger.open):
             ledger.suspects, watched.asked = wider, True
@@ -176,6 +172,13 @@ class Care:
         elif ledger.next < watched.below:  # something before it left memory
             watched.waits = None
             self._wake(partition)
+
+    def _is_free(self, partition: Partition, suspects: Suspects) -> bool:
+        """Whether something may be begun there beside what is open, or begun alone."""
+        if self._turn and self._turn[0] != partition:
+            return False
+        is_quiet = not self._intake.open_requests and self._now() >= self._quiet_until
+        return is_quiet or not suspects.alone
 
     def _clear(self, partition: Partition) -> None:
         """All that was suspected is done: it goes on as ever."""

@@ -101,7 +101,7 @@ def inherited(
     if told.clean or told.owner == owner:
         return same
     if not told.careful:
-        return same._replace(deaths=told.deaths + 1)
+        return same._replace(deaths=told.deaths + 1, until=fresh.until)
     # (4)
     if not told.begun or told.mark <= head:
         return same

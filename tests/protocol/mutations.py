@@ -91,7 +91,7 @@ def blind_to_deaths() -> AbstractContextManager[Any]:
 
 def beside_others() -> AbstractContextManager[Any]:
     """What is begun alone is begun beside what lies on other partitions."""
-    return patch.object(Care, "_take_turns", lambda _: None)
+    return patch.multiple(Care, _take_turns=lambda _: None, _is_free=lambda *_: True)
 
 
 MUTATIONS: dict[str, Mutation] = {
