@@ -144,13 +144,8 @@ class Care:
 
     def _take_turns(self) -> None:
         """See whether what is begun alone is done, or gone; then the next may be."""
-        if self._turn:
-            partition, offset = self._turn
-            ledger = self._intake.ledger(partition)
-            watched = self._watched.get(partition)
-            if ledger and watched and offset >= ledger.head and not ledger.has(offset):
-                if offset in ledger.open or watched.waits in (None, offset):
-                    return
+        if self._turn and self._is_pending(*self._turn):
+            return
         self._turn = None
         for partition, watched in self._watched.items():
             ledger = self._intake.ledger(partition)
@@ -158,9 +153,20 @@ class Care:
             if suspects and suspects.alone and watched.waits is not None:
                 self._turn, watched.asked = (partition, watched.waits), False
                 again = suspects.tries and suspects.mark == watched.waits + 1
+                again = again and not suspects.condemns(watched.waits)
                 jitter = 1 + self._owner[0] / 255
                 self._quiet_until = self._now() + (QUIET_S * jitter if again else 0.0)
                 return
+
+    def _is_pending(self, partition: Partition, offset: int) -> bool:
+        """Whether the record there is still to be begun, or to be done.
+
+        Where a later one came before it was begun, it is not in the log any more.
+        """
+        ledger, watched = self._intake.ledger(partition), self._watched.get(partition)
+        if not ledger or not watched or offset < ledger.head or ledger.has(offset):
+            return False
+        return offset in ledger.open or watched.waits in (None, offset)
 
     def _ask(self, partition: Partition, watched: _Watched, offset: int) -> None:
         ledger = self._intake.ledger(partition)

@@ -5,8 +5,8 @@ I2). Offsets finished above it travel in the commit's metadata, so that a new ow
 nothing: `mm2:<since_ms>:<bitmap>`, where `since_ms` is the broker's time (Unix ms) from which on
 outcomes may be missing in the bitmap, and the bitmap is base85 of zlib of bytes, the lowest bit of
 the first byte being the committed offset rounded down to a multiple of eight; "" is no bit at all.
-What is suspected of having ended owners follows the bitmap inside the base85 (see `suspects`), where
-who does not know of it does not see it.
+What is suspected of having ended owners follows it inside the base85 (see `suspects`), where who
+does not know of it does not see it.
 `:<transactional id>` follows where the commit is part of a transaction: then no outcome is missing.
 The id itself is left out where there is no room for it. `mm1:<bitmap>` (bit 0 is the committed
 offset itself) is read, and not written any more.

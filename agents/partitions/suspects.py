@@ -4,11 +4,11 @@ An owner that leaves says so. Of one that did not, the next can only guess what 
 more owners die in a row without getting past that, the less is begun at a time, and never before
 a commit says what. So what kills is left alone with its partition in the end, and tells on itself.
 
-| deaths in a row | what is begun                                  | what is suspected behind one more |
-|-----------------|------------------------------------------------|-----------------------------------|
-| 0 and 1         | anything                                       | all that lay there                |
-| 2               | `WIDTH` at a time, told before                 | those                             |
-| 3               | one at a time, told before, and nothing beside | that one, tried once              |
+| deaths  | what is begun                                  | what is suspected behind one more |
+|---------|------------------------------------------------|-----------------------------------|
+| 0 and 1 | anything                                       | all that lay there                |
+| 2       | `WIDTH` at a time, told before                 | those                             |
+| 3       | one at a time, told before, and nothing beside | that one, tried once              |
 """
 
 from __future__ import annotations

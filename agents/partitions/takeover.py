@@ -27,7 +27,6 @@ log = structlog.get_logger(__name__)
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 SLACK_MS = 2_000  # by which an estimate of the broker's time may run ahead
 _ACKNOWLEDGE_S = 1.5
-_LOOK_S = 0.02
 
 T = TypeVar("T")
 Told = Callable[[Oddity, Partition, Mapping[str, int]], None]
@@ -111,6 +110,7 @@ class Partitions:
         """Epoch and offset of those that are not read before they are committed."""
         self._leaving: set[Partition] = set()
         """What is left, until a transaction has told so."""
+        self._left = asyncio.Event()
         self._read: dict[Partition, int] = {}
         """How far those were read that are to be taken anew."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -199,6 +199,8 @@ class Partitions:
         """The group has these commits, of the ledger's own form: what waited for them goes on."""
         self.care.confirmed(commits)
         self._leaving -= commits.keys()
+        if not self._leaving:
+            self._left.set()
         if starts := {p: self._held.pop(p) for p in commits.keys() & self._held.keys()}:
             self.reader.read(starts)
         if self._held:
@@ -289,11 +291,10 @@ class Partitions:
         self.intake.leave(self._leaving)
         if not self._leaving or self._on_due is None:
             return
+        self._left.clear()
         self._on_due()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_ACKNOWLEDGE_S):
-                while self._leaving:
-                    await asyncio.sleep(_LOOK_S)
+            await asyncio.wait_for(self._left.wait(), _ACKNOWLEDGE_S)
         self._leaving.clear()
 
     async def _get_on(self, partition: Partition, epoch: int, offset: int) -> None:
