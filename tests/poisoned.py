@@ -7,10 +7,10 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from modelmora.agents import requests
+from modelmora.agents.requests import Requests
 from modelmora.node.__main__ import main
+from modelmora.serving import Record
 from tests.nodes import NodeProcess
 
 POISON = "it ends the node"
@@ -47,15 +47,15 @@ def kept_up(nodes: Iterable[FrailNode]) -> Iterator[None]:
             each.join()
 
 
-def decode_or_die(value: bytes | None) -> Any:
+def take_or_die(self: Requests, record: Record) -> None:
     """Decode it, if the process lives so long."""
-    if value and POISON.encode() in value:
+    if POISON.encode() in (record.value or b""):
         os.kill(os.getpid(), signal.SIGKILL)
-    return _decode(value)
+    _take(self, record)
 
 
-_decode = requests.decode_request_head
+_take = Requests._take
 
 if __name__ == "__main__":
-    requests.decode_request_head = decode_or_die
+    Requests._take = take_or_die  # type: ignore[method-assign]
     main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
@@ -64,6 +65,7 @@ class Log:
     unseen: int = 0
     was_cut: bool = False
     looked: float = 0.0
+    cut_at: float = -inf
 
     @property
     def end(self) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from random import Random
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from modelmora.agents.partitions.takeover import SLACK_MS
 from modelmora.kafka.batches import Partition
 from modelmora.messages import InferenceRequest
 from modelmora.messages.headers import HANDED_ON, RUN
@@ -23,6 +25,7 @@ STEPS = {
     "replay": 1, "cut": 1, "remake": 0.4, "poison": 0.2,
 }  # fmt: skip
 """What may happen, and how often of all."""
+EARLY_S = SLACK_MS / 1000 - 0.1
 HEAL_ROUNDS = 400
 
 
@@ -225,7 +228,7 @@ class World:
 
     def time(self, _: str, number: int) -> None:
         """Time passes; who is not frozen is heard of."""
-        self.clock.now += 0.05 + number / 30
+        self.clock.now += min(0.05 + number / 30, *self._patience())
         for node in self._awake():
             node.member.heard = self.clock.now
             late = [h for h in node.wire.handed if self.clock.now - h.since > node.lease.write_s]
@@ -267,7 +270,7 @@ class World:
             del log.records[len(log.records) - 1 - number // 2 % min(3, len(log.records)) :]
             reach = self._reach(partition)
             log.was_cut, log.unseen = True, reach if reach > log.end else 0
-            log.looked = 0.0
+            log.looked, log.cut_at = 0.0, self.clock.now
 
     def _is_calm(self) -> bool:
         """Assumed: a log that was cut is looked at before anything else goes wrong."""
@@ -279,6 +282,11 @@ class World:
         read = [each.next.get(partition, 0) for each in self.broker.members]
         read += [node.intake.next_offset(partition) or 0 for node in self.nodes.values()]
         return max(0, *read, *(each + 1 for each in self.judge.committed(partition)))
+
+    def _patience(self) -> list[float]:
+        """Assumed: a log that was cut is looked at within the time by which commits are early."""
+        logs = [log for log in self.broker.lanes.values() if log.unseen and not log.looked and log.cut_at > -inf]
+        return [inf, *(max(0.0, log.cut_at + EARLY_S - self.clock.now) for log in logs)]
 
     def remake(self, _: str, number: int) -> None:
         """The lane is deleted and made anew."""
