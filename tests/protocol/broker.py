@@ -65,7 +65,7 @@ class Log:
     unseen: int = 0
     was_cut: bool = False
     looked: float = 0.0
-    cut_at: float = -inf
+    cut_at: float = inf
 
     @property
     def end(self) -> int:

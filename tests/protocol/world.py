@@ -227,8 +227,12 @@ class World:
         self.acknowledge(name, number, lost=True)
 
     def time(self, _: str, number: int) -> None:
-        """Time passes; who is not frozen is heard of."""
-        self.clock.now += min(0.05 + number / 30, *self._patience())
+        """Time passes."""
+        self._pass(min(0.05 + number / 30, *self._patience()))
+
+    def _pass(self, seconds: float) -> None:
+        """Who is not frozen is heard of."""
+        self.clock.now += seconds
         for node in self._awake():
             node.member.heard = self.clock.now
             late = [h for h in node.wire.handed if self.clock.now - h.since > node.lease.write_s]
@@ -285,7 +289,7 @@ class World:
 
     def _patience(self) -> list[float]:
         """Assumed: a log that was cut is looked at within the time by which commits are early."""
-        logs = [log for log in self.broker.lanes.values() if log.unseen and not log.looked and log.cut_at > -inf]
+        logs = [log for log in self.broker.lanes.values() if log.unseen and not log.looked]
         return [inf, *(max(0.0, log.cut_at + EARLY_S - self.clock.now) for log in logs)]
 
     def remake(self, _: str, number: int) -> None:
@@ -293,7 +297,8 @@ class World:
         if self._is_calm():
             self.broker.log_name += "+"
             for partition, log in self.broker.lanes.items():
-                log.unseen, log.was_cut, log.looked = self._reach(partition), True, 0.0
+                log.unseen, log.was_cut = self._reach(partition), True
+                log.looked, log.cut_at = 0.0, inf
                 log.records.clear()
 
     # The end -------------------------------------------------------------------------------------
@@ -305,7 +310,7 @@ class World:
                 self._get_on(self.nodes[name])
             if not self.judge.unanswered():
                 break
-            self.time("", 20)
+            self._pass(0.7)
         else:
             raise Violation(f"lost: {', '.join(self.judge.unanswered())}")
         for node in self.nodes.values():
