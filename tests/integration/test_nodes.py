@@ -43,6 +43,14 @@ class Yard:
             foreign.flush()
         return sent
 
+    def send_to(self, lane: str, drafts: Iterable[Draft]) -> list[Draft]:
+        sent = list(drafts)
+        with Foreign(self.servers, self.ids, self.namespace) as foreign:
+            for each in sent:
+                foreign.send(lane, each)
+            foreign.flush()
+        return sent
+
     def all_committed(self) -> bool:
         with closing(Cluster(self.servers, self.group)) as cluster:
             return cluster.all_committed(self.namespace)
