@@ -115,9 +115,8 @@ def test_a_poison_at_each_position(
     positions: tuple[int, ...], yard: Yard, figures: Figures
 ) -> None:
     marker = {"marker": "poison"}
-    settings = {"LIMITS__GROUP_REQUESTS": GROUP, "LIMITS__GROUP_WAIT_MS": 2000}
     with (
-        yard.node(**settings) as node,
+        yard.node(LIMITS__GROUP_REQUESTS=GROUP, LIMITS__GROUP_WAIT_MS=2000) as node,
         closing(Observer(yard.servers, yard.namespace)) as seen,
     ):
         for position in positions:

@@ -35,9 +35,8 @@ def test_a_byte_changed_behind_the_lock(yard: Yard, figures: Figures) -> None:
     write_lock(Settings(data_dir=yard.folder / "n1", lock_file=lock, models=(config,)))
     told = [{"name": "echo", "task": "echo", "source": "builtin:echo"}]
     told.append({"name": "tiny", "task": "txt2embed", "source": str(model)})
-    settings = {"MODELS": json.dumps(told), "LOCKED": "true", "LOCK_FILE": lock}
     with (
-        yard.node(**settings) as node,
+        yard.node(MODELS=json.dumps(told), LOCKED="true", LOCK_FILE=lock) as node,
         closing(Observer(yard.servers, yard.namespace)) as seen,
     ):
 
