@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from modelmora.kafka.background import background
 from modelmora.kafka.connection import aiokafka_config
+from modelmora.kafka.reading.closing import close
 from modelmora.kafka.reading.tail import Handler, give
 from modelmora.kafka.reading.unreadable import PARSE_FAULTS, step_over
 from modelmora.kafka.schema_registry import Schemas
@@ -199,5 +199,4 @@ class LookBack:
     async def _drop(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer:
-            with contextlib.suppress(Exception):
-                await consumer.stop()
+            await close(consumer)

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from modelmora.kafka.background import background
 from modelmora.kafka.connection import aiokafka_config
 from modelmora.kafka.pulse import Pulse, Shape
+from modelmora.kafka.reading.closing import close
 from modelmora.kafka.reading.unreadable import PARSE_FAULTS, Unreadable, step_over
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.settings import Settings
@@ -91,7 +92,7 @@ class Tail:
             self._ends = await consumer.end_offsets(wanted)
             first = await consumer.beginning_offsets(wanted) if start == "beginning" else self._ends
         except BaseException:
-            await consumer.stop()
+            await close(consumer)
             raise
         known = {tp: at for tp, at in since.items() if first[tp] <= at <= self._ends[tp]}
         begin = {**first, **known}
@@ -258,7 +259,7 @@ class Tail:
             await consumer.start()
             self._assign(consumer)
         except BaseException:
-            await consumer.stop()
+            await close(consumer)
             raise
         self._waiting = {}
         self._consumer = consumer
@@ -266,8 +267,7 @@ class Tail:
     async def _close(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer:
-            with contextlib.suppress(Exception):
-                await consumer.stop()
+            await close(consumer)
 
 
 async def give(

@@ -1,0 +1,58 @@
+"""A consumer that does not end holds nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from modelmora.kafka.reading import closing, lookback
+from modelmora.kafka.reading.lookback import LookBack, LookBackFailed
+from modelmora.settings import Settings
+
+
+class Hanging:
+    """A consumer that cannot connect, and then waits for a task that was not to be cancelled."""
+
+    free: asyncio.Event
+
+    def __init__(self, **_: object) -> None:
+        self.stopped = 0
+
+    async def start(self) -> None:
+        raise OSError("no broker")
+
+    async def stop(self) -> None:
+        self.stopped += 1
+        while not self.free.is_set():
+            try:
+                await self.free.wait()
+            except asyncio.CancelledError:
+                continue  # as a task does that swallows it
+
+
+@pytest.fixture
+async def hanging(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[type[Hanging]]:
+    Hanging.free = asyncio.Event()
+    monkeypatch.setattr(closing, "CLOSE_S", 0.02)
+    yield Hanging
+    Hanging.free.set()
+    await asyncio.gather(*closing._closing)
+
+
+async def test_a_consumer_that_does_not_end_is_left_to_itself(hanging: type[Hanging]) -> None:
+    consumer = hanging()
+    await closing.close(consumer)
+    assert consumer.stopped == 1
+
+
+async def test_what_is_looked_for_fails_though_the_consumer_hangs(
+    hanging: type[Hanging], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookback, "AIOKafkaConsumer", hanging)
+    back = LookBack(Settings(bootstrap_servers="127.0.0.1:1"), "t.results", lambda _: None)
+    for _ in range(2):
+        with pytest.raises(LookBackFailed):
+            await asyncio.wait_for(back.search("an id", 0, 1), 30)
+    await back.stop()
