@@ -59,6 +59,8 @@ def confluent_config(settings: Settings) -> dict[str, Any]:
         "client.id": settings.namespace,
         "security.protocol": kafka.security_protocol,
         "log_level": 0,
+        # By default whoever was tried in vain is let alone for ten seconds and more.
+        "reconnect.backoff.max.ms": 1_000,
     }
     if kafka.security_protocol.startswith("SASL_"):
         config |= {

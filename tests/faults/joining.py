@@ -53,8 +53,9 @@ class Step(NamedTuple):
 class Load:
     """Requests for `MODEL` at a steady rate on all lanes, and when each was answered."""
 
-    def __init__(self, servers: str, folder: Path, rate: float) -> None:
+    def __init__(self, servers: str, folder: Path, rate: float, namespace: str = NAMESPACE) -> None:
         self.servers, self.folder, self.rate = servers, folder, rate
+        self._namespace = namespace
         self.sent: dict[bytes, float] = {}
         self.answered: dict[bytes, float] = {}
         self._over = threading.Event()
@@ -85,7 +86,7 @@ class Load:
     def _send(self) -> None:
         chance = random.Random(1)
         due = time.monotonic()
-        with Foreign(self.servers, self.folder / "ids.jsonl") as foreign:
+        with Foreign(self.servers, self.folder / "ids.jsonl", self._namespace) as foreign:
             while not self._over.wait(max(0.0, due - time.monotonic())):
                 due += 1 / self.rate
                 one = draft(MODEL, ["x"])
@@ -96,7 +97,7 @@ class Load:
 
     def _read(self) -> None:
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "load"})
-        topic = f"{NAMESPACE}.results"
+        topic = f"{self._namespace}.results"
         there = consumer.list_topics(topic, timeout=CAP_S).topics[topic].partitions
         consumer.assign([TopicPartition(topic, each, 0) for each in there])
         while not self._over.is_set():

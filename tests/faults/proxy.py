@@ -203,17 +203,22 @@ async def _turns() -> None:
 
 
 class Proxied(EmbeddedBroker):
-    """A broker whose clients are told the proxy's address; give them `proxy.address` first."""
+    """A broker that is reached through the proxy alone: `bootstrap_servers` is the proxy's too."""
 
     def __init__(self, folder: Path, proxy: Proxy) -> None:
         super().__init__(folder)
         self._proxy = proxy
 
+    @property
+    def bootstrap_servers(self) -> str:
+        """`127.0.0.1:port` of the proxy."""
+        return self._proxy.address
+
     def _prepare(self) -> None:
         super()._prepare()
         self._proxy.target = self.port
         path = self.folder / PROPERTIES
-        own, told = f"PLAINTEXT://{self.bootstrap_servers}", f"PLAINTEXT://{self._proxy.address}"
+        own, told = f"PLAINTEXT://{HOST}:{self.port}", f"PLAINTEXT://{self._proxy.address}"
         lines = path.read_text().splitlines()
         path.write_text(
             "".join(

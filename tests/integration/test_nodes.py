@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -35,11 +35,11 @@ class Yard:
         folder.mkdir(exist_ok=True)
         return NodeProcess(self.servers, self.namespace, folder, name, settings)
 
-    def send(self, drafts: Iterable[Draft]) -> list[Draft]:
+    def send(self, drafts: Iterable[Draft], lanes: Sequence[str] = LANES) -> list[Draft]:
         sent = list(drafts)
         with Foreign(self.servers, self.ids, self.namespace) as foreign:
             for number, each in enumerate(sent):
-                foreign.send(LANES[number % len(LANES)], each)
+                foreign.send(lanes[number % len(lanes)], each)
             foreign.flush()
         return sent
 

@@ -41,7 +41,6 @@ def producer_config(settings: Settings, timeout_s: float) -> dict[str, Any]:
         "allow.auto.create.topics": False,
         "topic.metadata.propagation.max.ms": 1_000,
         "topic.metadata.refresh.interval.ms": 5_000,
-        "reconnect.backoff.max.ms": 1_000,
         "socket.nagle.disable": True,
     }
 

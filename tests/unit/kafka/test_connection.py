@@ -15,8 +15,10 @@ from modelmora.kafka.connection import (
     aiokafka_config,
     bootstrap_servers,
     confluent_config,
+    group_config,
     ssl_context,
 )
+from modelmora.kafka.writing.producing import producer_config
 from modelmora.settings import Settings
 
 PASSWORD = "correct horse"
@@ -30,6 +32,12 @@ def _settings(**kafka: Any) -> Settings:
 
 
 SASL = {"sasl_username": "node", "sasl_password": PASSWORD}
+
+
+def test_a_broker_that_was_away_is_tried_again_within_a_second() -> None:
+    for protocol in ("consumer", "classic"):
+        assert group_config(_settings(), protocol)["reconnect.backoff.max.ms"] == 1_000
+    assert producer_config(_settings(), 10)["reconnect.backoff.max.ms"] == 1_000
 
 
 def test_without_a_broker_nothing_is_started() -> None:
@@ -50,6 +58,7 @@ def test_plaintext() -> None:
         "client.id": "ns",
         "security.protocol": "PLAINTEXT",
         "log_level": 0,
+        "reconnect.backoff.max.ms": 1_000,
     }
 
 
