@@ -17,7 +17,11 @@ class FakeRegistry:
 
     def __init__(self) -> None:
         self.down = False
-        """Answers 503 to everything."""
+        """Answers `fault` to everything."""
+        self.fault = 503
+        self.at_once = threading.Event()
+        """While it is cleared nothing is answered."""
+        self.at_once.set()
         self.asked: list[str] = []
         """What was asked for, as `GET /schemas/ids/1`."""
         self._texts: list[str] = []
@@ -56,6 +60,7 @@ class FakeRegistry:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.at_once.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -79,8 +84,9 @@ class FakeRegistry:
     def answer(self, verb: str, path: str, body: Any) -> tuple[int, Any]:
         """Status and JSON."""
         self.asked.append(f"{verb} {path}")
+        self.at_once.wait()
         if self.down:
-            return 503, {"error_code": 50003, "message": "down"}
+            return self.fault, {"error_code": self.fault * 100 + 3, "message": "down"}
         match verb, [unquote(part) for part in path.strip("/").split("/")]:
             case "GET", ["schemas", "ids", number]:
                 return self._schema(int(number))

@@ -20,6 +20,7 @@ from tests.nodes import NodeProcess
 GROUP_REQUESTS = 16
 MODELS = 2
 KEYS = 16
+NEAR_S = 20.0
 
 
 class Stage(Yard):
@@ -89,10 +90,12 @@ class Stage(Yard):
             outcomes=tuple(e for e in evidence.outcomes if e.source.topic in topics),
         )
 
-    def longest_silence_s(self, since: float, until: float) -> float:
-        """The longest time without an outcome, behind `conclude`."""
+    def silence(self, since: float, until: float) -> tuple[float, str]:
+        """The longest time (s) without an outcome, behind `conclude`, and what struck around it."""
         times = [since, *(each for each in self._appended if since < each < until), until]
-        return max(b - a for a, b in pairwise(times))
+        longest, began = max((b - a, a) for a, b in pairwise(times))
+        near = (e for e in self._faults if began - NEAR_S < e.at < began + longest)
+        return longest, ", ".join(f"{e.what} at {e.at - began:+.1f} s" for e in near)
 
 
 def pile(count: int, ms: float = 10.0) -> Iterator[Draft]:

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from modelmora.messages import InferenceRequest
 from modelmora.settings import Settings
 from modelmora.wire import encode_request
 from tests.checker.reading import arrived
+from tests.faults.recording import Figures
 from tests.nodes import READY_S, NodeProcess
 from tests.programs import ROOT, eventually
 from tests.schema_registries import FakeRegistry
@@ -166,27 +169,43 @@ def test_a_schema_that_is_not_ours_is_dead_lettered(station: Station) -> None:
 
 
 @pytest.mark.row("F11")
-def test_a_registry_that_is_down(station: Station) -> None:
-    known = station.serialized("known-1")
+@pytest.mark.parametrize("how", ["down", "failing", "slow"])
+def test_a_registry_that_does_not_tell(station: Station, how: str, figures: Figures) -> None:
+    known = station.serialized(f"{how}-1")
     station.send(known)
-    station.result("known-1")
+    station.result(f"{how}-1")
     # The same schema, written as nobody has yet: an id that the node has to ask for.
-    number = station.registry.add("others", json.dumps(json.loads(SCHEMA), indent=7))
+    width = {"down": 7, "failing": 8, "slow": 9}[how]
+    number = station.registry.add("others", json.dumps(json.loads(SCHEMA), indent=width))
     unknown = b"\x00" + number.to_bytes(4, "big") + known[5:]
-    station.registry.down = True
-    try:
+    later = [station.serialized(f"{how}-{each}") for each in (2, 3)]
+    with failing(station.registry, how):
         station.send(unknown)
-        station.send(station.serialized("known-2"))
-        assert station.result("known-2")["status"] == "COMPLETED"
+        station.send(later[0])
+        assert station.result(f"{how}-2")["status"] == "COMPLETED"
         headers = station.letter(unknown)
         assert headers["modelmora-error-code"] == b"unknown_schema"
         message = headers["__connect.errors.exception.message"].decode()
         assert f"did not tell schema id {number} within {WAIT_S} s" in message
+    began = time.monotonic()
+    station.send(b"\x00" + number.to_bytes(4, "big") + later[1][5:])
+    assert station.result(f"{how}-3")["status"] == "COMPLETED"
+    figures.add(requests=4, faults=1)
+    figures.recovered(time.monotonic() - began)
+
+
+@contextmanager
+def failing(registry: FakeRegistry, how: str) -> Iterator[None]:
+    """In one of three ways."""
+    if how == "slow":
+        registry.at_once.clear()
+    else:
+        registry.down, registry.fault = True, 503 if how == "down" else 500
+    try:
+        yield
     finally:
-        station.registry.down = False
-    later = station.serialized("known-3")
-    station.send(b"\x00" + number.to_bytes(4, "big") + later[5:])
-    assert station.result("known-3")["status"] == "COMPLETED"
+        registry.down = False
+        registry.at_once.set()
 
 
 def test_a_trace_reads_both(station: Station) -> None:

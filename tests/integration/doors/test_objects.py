@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from modelmora.messages import ObjectRef, Status, Tensor
 from modelmora.objects import content_of
 from modelmora.objects.contents import TENSOR
 from modelmora.wire import new_request_id
+from tests.faults.recording import Figures
 from tests.integration.doors.conftest import INLINE
 from tests.nodes import ECHO, GatewayProcess, NodeProcess
 from tests.object_stores import ObjectStore, free_port, object_store
@@ -152,7 +154,7 @@ def test_only_what_was_announced_can_be_put(desk: Desk) -> None:
 
 @pytest.mark.row("F12")
 def test_a_store_that_is_down_loses_nothing_though_the_node_is_killed(
-    broker: EmbeddedBroker, tmp_path: Path
+    broker: EmbeddedBroker, tmp_path: Path, figures: Figures
 ) -> None:
     port = free_port()
     keys: dict[str, object] = {
@@ -180,7 +182,11 @@ def test_a_store_that_is_down_loses_nothing_though_the_node_is_killed(
         assert station.seen.results == {}
         with object_store(port) as store:
             store.put("modelmora", {})
-            for result in station.seen.answers(ids):
+            began = time.monotonic()
+            results = station.seen.answers(ids)
+            figures.add(requests=3, faults=2, lost=0)
+            figures.recovered(time.monotonic() - began)
+            for result in results:
                 (ref,) = result.outputs
                 assert isinstance(ref, ObjectRef)
                 bucket, _, name = ref.uri.removeprefix("s3://").partition("/")

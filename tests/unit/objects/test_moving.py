@@ -84,6 +84,7 @@ async def test_one_that_stays_down_is_told(tmp_path: Path) -> None:
     assert desk.spilled == []
 
 
+@pytest.mark.row("F12", "F13")
 async def test_without_room_to_wait_it_fails_at_once(tmp_path: Path) -> None:
     desk = Desk(tmp_path, quota=1000)
     desk.store.down()

@@ -210,6 +210,7 @@ def test_who_share_a_folder_share_what_they_sign_with(tmp_path: Path) -> None:
         assert len({*threads.map(lambda store: store.secret, stores)}) == 1
 
 
+@pytest.mark.row("F13")
 def test_a_folder_takes_no_more_than_its_quota(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "objects", 1000)
     objects = objects_on(store)

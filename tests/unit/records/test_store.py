@@ -101,6 +101,7 @@ def test_a_file_that_fails_later_is_kept_no_more(path: Path) -> None:
     store.keep("t", 2, [])
 
 
+@pytest.mark.row("F13")
 def test_a_disk_that_is_full_is_told_once(path: Path) -> None:
     store = Store(path)
     store.open()

