@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from modelmora import addresses
 from modelmora.diagnostics.finding import Finding, State
@@ -237,8 +238,21 @@ def doors(info: RunInfo | None) -> Iterator[Finding]:
         if failed := ", ".join(health.get("failed", ())):
             found = f"{base} is ready, and cannot load {failed}"
             yield Finding(State.WRONG, name, found, "`modelmora ps` says why")
+        elif told := "; ".join(f"{part}: {why}" for part, why in _degraded(base, health).items()):
+            found = f"{base} is ready, but for what not all requests need: {told}"
+            yield Finding(State.NOTE, name, found, "see docs/howto/health.md")
         else:
             yield Finding(State.OK, name, f"{base} is ready")
+
+
+def _degraded(base: str, ready: dict[str, Any]) -> dict[str, str]:
+    """What of it is unwell and not needed by all; a gateway says so only at `/health`."""
+    if "degraded" in ready:
+        return dict(ready["degraded"])
+    try:
+        return dict(call("GET", f"{base}/health").get("degraded", {}))
+    except ModelMoraError:
+        return {}
 
 
 def _split(error: ModelMoraError | str) -> tuple[str, str]:

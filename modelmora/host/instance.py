@@ -207,9 +207,12 @@ def call(method: str, url: str, *, timeout_s: float = 10.0, **options: Any) -> A
 
 
 def _not_ready(health: dict[str, Any]) -> str:
-    """What a health page says is missing: its faults, or the checks that are false."""
-    checks = health.get("checks") or {}
-    faults = health.get("faults") or [name for name, passed in checks.items() if not passed]
+    """What a health page says is missing: its faults, or the checks that are false, and why."""
+    checks, why = health.get("checks") or {}, health.get("why") or {}
+    unwell = [
+        f"{name} ({why[name]})" if name in why else name for name in checks if not checks[name]
+    ]
+    faults = health.get("faults") or unwell
     return f"not ready: {', '.join(map(str, faults))}" if faults else ""
 
 

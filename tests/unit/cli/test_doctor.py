@@ -88,7 +88,11 @@ def test_a_broken_definition_and_a_model_whose_files_are_gone(cli: Cli, tmp_path
 @pytest.mark.parametrize(("status", "state"), [(200, "ok"), (503, "WRONG")])
 def test_the_doors_of_a_running_instance(cli: Cli, tmp_path: Path, status: int, state: str) -> None:
     gateway_says = {"ready": status == 200, "faults": ["no broker"]}
-    node_says = {"status": "...", "checks": {"broker": True, "workers": False}}
+    node_says = {
+        "status": "...",
+        "checks": {"broker": True, "workers": False, "requests": False},
+        "why": {"requests": "nothing was fetched for 16 s"},
+    }
     with (
         door({"/health/ready": (status, gateway_says)}) as gateway,
         door({"/health/ready": (status, node_says)}) as node,
@@ -98,5 +102,21 @@ def test_the_doors_of_a_running_instance(cli: Cli, tmp_path: Path, status: int, 
     assert found(ran, "gateway")["state"] == found(ran, "node")["state"] == state
     if status == 503:
         assert found(ran, "gateway")["found"] == "not ready: no broker"
-        assert found(ran, "node")["found"] == "not ready: workers"
+        assert found(ran, "node")["found"] == (
+            "not ready: workers, requests (nothing was fetched for 16 s)"
+        )
     assert found(ran, "instance")["found"].startswith(f"process {os.getpid()} runs")
+
+
+def test_what_not_all_requests_need_is_noted(cli: Cli, tmp_path: Path) -> None:
+    ready, unwell = {"ready": True, "faults": []}, {"degraded": {"batches": "not read"}}
+    node_says = {"status": "ready", "degraded": {"disk": "it is full"}}
+    with (
+        door({"/health/ready": (200, ready), "/health": (200, unwell)}) as gateway,
+        door({"/health/ready": (200, node_says)}) as node,
+    ):
+        pretend_running(tmp_path / ".modelmora", http=gateway.url, node_http=node.url)
+        ran = cli("doctor", "--json")
+    for name, told in (("node", "disk: it is full"), ("gateway", "batches: not read")):
+        assert found(ran, name)["state"] == "note"
+        assert told in found(ran, name)["found"]
