@@ -89,9 +89,9 @@ def blind_to_deaths() -> AbstractContextManager[Any]:
     return patch.object(Care, "take_over", lambda *_: None)
 
 
-def beside_others() -> AbstractContextManager[Any]:
-    """What is begun alone is begun beside what lies on other partitions."""
-    return patch.multiple(Care, _take_turns=lambda _: None, _is_free=lambda *_: True)
+def without_telling() -> AbstractContextManager[Any]:
+    """Nobody tells what is begun of a partition whose owners died."""
+    return patch.object(Care, "lets", lambda *_: True)
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -105,6 +105,6 @@ MUTATIONS: dict[str, Mutation] = {
         blind_to_cuts,
         unable_to_look_back,
         blind_to_deaths,
-        beside_others,
+        without_telling,
     )
 }
