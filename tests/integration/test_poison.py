@@ -21,6 +21,7 @@ from tests.programs import eventually
 SEED = 20
 MOST_DEATHS = 5
 CAP_LONG_S = 4 * CAP_S
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
