@@ -43,6 +43,7 @@ class Endings:
             child = next(one for one in model.replicas.values() if work.group in one.runs)
             run = child.runs[work.group]
             del run.open[work.index]
+            run.taken.add(work.index)
             if run in child.under_way and not child.runs_for_somebody:
                 child.heard = now
             self._effects.cancel(work.group, work.index)

@@ -31,16 +31,19 @@ def shape_of(parameters: Mapping[str, Parameter], size: int) -> Hashable:
 class Typical:
     """The median of the latest nine: one that was frozen, or the first of all, tells little."""
 
-    __slots__ = ("_latest", "value")
+    __slots__ = ("_latest", "trusted", "value")
 
     def __init__(self) -> None:
         self._latest: deque[float] = deque(maxlen=_REMEMBERED)
         self.value: float | None = None
         """None before the first."""
+        self.trusted = 0
+        """How often works were not begun on its word since one was last seen."""
 
     def add(self, value: float) -> None:
         """One more was seen."""
         self._latest.append(value)
+        self.trusted = 0
         self.value = median(self._latest)
 
 
@@ -57,6 +60,15 @@ class Runs:
         """Of that shape, else of any; None while none has run."""
         known = self._shapes.get(shape)
         return known.value if known else self._all.value
+
+    def trust(self, shape: Hashable) -> bool:
+        """Whether works of that shape are not to be begun on its word.
+
+        Nine times in a row; then one is, for it may take less time by now.
+        """
+        known = self._shapes.get(shape, self._all)
+        known.trusted += 1
+        return known.trusted <= _REMEMBERED
 
     def learn(self, shapes: Sequence[Hashable], run_ms: float) -> None:
         """A group of these ran for so long: shared out as each was expected to take of it."""

@@ -22,6 +22,7 @@ from modelmora.scheduling.state import Model, Run
 from modelmora.scheduling.waits import Waits
 
 _REMOVED = "its model is not served here any more"
+_LATE = "it would not be done by its deadline; give it more time, or a higher lane"
 
 
 class Scheduler:
@@ -249,7 +250,7 @@ class Scheduler:
         if child is None or run is None:
             return
         child.heard = now
-        child.model.ran(run.group.works, run_ms)
+        child.model.ran(run, run_ms)
         for work in run.open.values():
             message = "the worker finished without an answer to it"
             self._ends.give_up(work, Code.INFERENCE_FAILED, message)
@@ -345,7 +346,7 @@ class Scheduler:
         (1) Only a ready child gets any, the one with least to do first, and at most two: one
             runs, one is prepared, late. One that is stepped gets single requests, as many as it
             has slots.
-        (2) The queue says which works are next, if any are to start now.
+        (2) The queue says which works are next, if any are to start now; see `in_time`.
         (3) Threads: the cores shared among the children that compute, this one included; the
             others are told first.
         """
@@ -353,8 +354,12 @@ class Scheduler:
         # (1) A place.
         while child := model.next_child(policy, now):
             # (2) Works.
-            works = model.queue.take(policy, now)
+            works, late = model.take(child, policy, now)
+            for work in late:
+                self._ends.give_up(work, Code.EXPIRED, _LATE)
             if not works:
+                if late:
+                    continue
                 return
             if not child.runs:
                 child.heard = now

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -17,6 +16,7 @@ from modelmora.scheduling.model import KillReason, ModelSpec, ModelStatus, Repli
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.residency import Presence, Resident
 from modelmora.scheduling.scaling import Pressure
+from modelmora.scheduling.timely import in_time
 
 _EWMA_WEIGHT = 0.2
 _MOMENT_S = 1e-3
@@ -38,6 +38,8 @@ class Run:
     open: dict[int, Work]
     began: float | None = None
     """When its child said that it works on it (monotonic s)."""
+    taken: set[int] = field(default_factory=set)
+    """Those of its works that were taken from it before they had an answer, by index."""
 
 
 @dataclass(slots=True, eq=False)
@@ -203,9 +205,22 @@ class Model:
         """How long a work takes, whatever its shape."""
         return self.runs.of(None)
 
-    def ran(self, works: Sequence[Work], run_ms: float) -> None:
-        """A child was done with a group of these in so long."""
-        self.runs.learn([work.shape for work in works], run_ms)
+    def take(
+        self, child: Replica, policy: Policy, now: float
+    ) -> tuple[tuple[Work, ...], tuple[Work, ...]]:
+        """The child's next group, and what was taken with it but would be late and is not begun."""
+        begins_s = 0.0 if self.spec.slots else child.unanswered * (self.run_ms or 0.0) / 1000
+        works, late = in_time(self.queue.take(policy, now), self.runs, now, begins_s)
+        if late:
+            self.queue.settle(late, 0.0)
+        return works, late
+
+    def ran(self, run: Run, run_ms: float) -> None:
+        """A child was done with that in so long; what was taken from it took none of it."""
+        works = run.group.works
+        shapes = [work.shape for index, work in enumerate(works) if index not in run.taken]
+        if shapes:
+            self.runs.learn(shapes, run_ms)
         self.queue.settle(works, run_ms)
 
     def asked(self, now: float) -> None:
