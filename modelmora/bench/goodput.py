@@ -41,15 +41,13 @@ def goodputs(scale: float) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="modelmora-bench-") as folder:
         with serving(Path(folder), scale, models) as stage:
             rate = _rate(stage)
-            full = _goodput(stage, rate, seconds)
+            full = max(_goodput(stage, rate, seconds), 1e-3)
             over = _goodput(stage, OVERLOAD * rate, seconds)
             with _killing(stage) as killed:
                 crashing = _goodput(stage, rate, seconds)
     beside = {"at 100 % /s": full, "capacity /s": rate, "asleep /s": 1000 / MS}
     return [
-        Figure(
-            "goodput.at_120", over / full, "ratio", at_least(0.9), full, {"/s": over, **beside}
-        ),
+        Figure("goodput.at_120", over / full, "ratio", at_least(0.9), full, {"/s": over, **beside}),
         Figure(
             "goodput.killed",
             crashing / full,

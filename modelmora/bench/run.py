@@ -13,9 +13,11 @@ from modelmora.bench.chat import chats
 from modelmora.bench.cold import cold_starts
 from modelmora.bench.embedding import embeddings
 from modelmora.bench.forms import onnx_forms
+from modelmora.bench.goodput import goodputs
 from modelmora.bench.honest import estimates
 from modelmora.bench.latency import latencies
 from modelmora.bench.life import base_memory, swap, unloads
+from modelmora.bench.nodes import comings
 from modelmora.bench.once import exactly_once
 from modelmora.bench.priority import critical, queue
 from modelmora.bench.rate import echo_rate
@@ -40,6 +42,8 @@ ONLY = (
     "once",
     "estimate",
     "scale",
+    "goodput",
+    "nodes",
     "echo",
     "latency",
     "embed",
@@ -89,6 +93,8 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "once": lambda: exactly_once(scale),
         "estimate": lambda: estimates(scale),
         "scale": lambda: scale_of_four(scale),
+        "goodput": lambda: goodputs(scale),
+        "nodes": lambda: comings(scale),
         "cold": lambda: cold_starts(scale),
         "text": lambda: texts(scale),
         "stream": lambda: streams(scale),

@@ -54,7 +54,25 @@ ONCE = {
     "scale": "scale.4_vs_1",
     "simulate": "simulate.error",
 }
-MEASURED_ELSEWHERE = {"chat", "cold", "rest", "start", "stream", "text", "tokens", *ONCE}
+FAULTS = {
+    "goodput.at_120",
+    "goodput.killed",
+    "nodes.join_added_s",
+    "nodes.killed_to_outcome_s",
+    "nodes.leave_added_s",
+}
+MEASURED_ELSEWHERE = {
+    "chat",
+    "cold",
+    "goodput",
+    "nodes",
+    "rest",
+    "start",
+    "stream",
+    "text",
+    "tokens",
+    *ONCE,
+}
 RATED = {"base", "critical", "echo", "embed"}
 
 
@@ -68,11 +86,12 @@ RATED = {"base", "critical", "echo", "embed"}
         pytest.param({"cold"}, COLD, marks=pytest.mark.faults),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
         pytest.param({*ONCE}, {*ONCE.values()}, marks=pytest.mark.faults),
+        pytest.param({"goodput", "nodes"}, FAULTS, marks=pytest.mark.faults),
         pytest.param({"text"}, TEXT, marks=pytest.mark.faults),
         pytest.param({"stream"}, STREAM, marks=pytest.mark.faults),
         pytest.param({"chat", "rest", "tokens"}, DOORS, marks=pytest.mark.faults),
     ],
-    ids=["rates", "few", "times", "cold", "starts", "once", "text", "stream", "doors"],
+    ids=["rates", "few", "times", "cold", "starts", "once", "faults", "text", "stream", "doors"],
 )
 def test_a_quick_run_takes_every_figure(only: set[str], names: set[str], tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
