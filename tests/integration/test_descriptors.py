@@ -37,11 +37,11 @@ MANY = 400
 
 
 @contextmanager
-def none_left(*pids: int) -> Iterator[None]:
+def none_left(*pids: int, limit: int = NO_MORE) -> Iterator[None]:
     """These processes open nothing more meanwhile."""
     before = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids}
     for pid, (_, hard) in before.items():
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (NO_MORE, hard))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, hard))
     try:
         yield
     finally:
@@ -51,7 +51,7 @@ def none_left(*pids: int) -> Iterator[None]:
 
 async def test_a_process_that_cannot_be_watched_yet_is_watched_later() -> None:
     with subprocess.Popen(["true"]) as process:  # noqa: ASYNC220 - it ends at once
-        with none_left(os.getpid()):
+        with none_left(os.getpid(), limit=3):
             waiting = asyncio.create_task(wait_exit(process.pid))
             await asyncio.sleep(0)
         process.returncode = await waiting
@@ -65,7 +65,7 @@ async def test_children_are_not_lost_sight_of() -> None:
         await load(supervisor, recorder, 1, Spec(engine="tests.integration.worker_helpers:Parent"))
         helper = recorder.info[1]["helper"]
         assert isinstance(helper, int)
-        with none_left(os.getpid()):
+        with none_left(os.getpid(), limit=3):
             os.kill(supervisor.pids[1], signal.SIGKILL)
             await recorder.wait("exited", 1)
             await asyncio.sleep(0.1)  # whoever keeps house has been told, and cannot look
