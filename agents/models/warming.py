@@ -8,8 +8,9 @@ them; and a node that leaves goes on serving until those that stay have loaded w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -17,7 +18,7 @@ import structlog
 from modelmora.errors import NotFound
 from modelmora.kafka.leases import Leases, NodeLease
 from modelmora.messages import Health, State
-from modelmora.scheduling import ModelKey, ModelStatus, Policy
+from modelmora.scheduling import ModelKey, ModelStatus
 
 log = structlog.get_logger(__name__)
 LOOK_S = 0.05
@@ -25,51 +26,26 @@ RECENT_S = 60.0
 """A model that was idle for longer is not in use."""
 ANSWER_S = 2.0
 """For so long a node that leaves waits until another says that it loads."""
-_THERE = frozenset({State.READY, State.FAILED, State.QUARANTINED})
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
-    """A model that others have in use, and what it takes there (bytes)."""
+def in_use(nodes: Iterable[NodeLease]) -> list[str]:
+    """What these nodes have in memory and in use, as name@version, the busiest first.
 
-    model: str
-    ram: int
-    gpu: int
-    busy: int
-    """How many requests run or wait there."""
-
-
-def in_use(nodes: Iterable[NodeLease]) -> list[Want]:
-    """What these nodes have in memory and in use, the busiest first."""
-    found: dict[str, Want] = {}
+    How busy a model is, is how many of its requests run or wait there.
+    """
+    busy: Counter[str] = Counter()
     for node in nodes:
         for model, state in node.states.items():
             held = node.holds(model)
             if state == State.READY and (held.idle_s or 0.0) <= RECENT_S:
-                one = found.get(model, Want(model, 0, 0, 0))
-                found[model] = Want(
-                    model,
-                    max(one.ram, held.memory_bytes),
-                    max(one.gpu, held.gpu_bytes),
-                    one.busy + held.waiting + held.running,
-                )
-    return sorted(found.values(), key=lambda want: (-want.busy, want.model))
-
-
-def that_fit(wants: Iterable[Want], here: Mapping[str, State], ram: int, gpu: int) -> list[Want]:
-    """Those that are served here, not in memory, and fit beside each other into what is free."""
-    chosen: list[Want] = []
-    for want in wants:
-        if here.get(want.model) is State.COLD and want.ram <= ram and want.gpu <= gpu:
-            ram, gpu = ram - want.ram, gpu - want.gpu
-            chosen.append(want)
-    return chosen
+                busy[model] += held.waiting + held.running
+    return sorted(busy, key=lambda model: (-busy[model], model))
 
 
 def awaited(mine: Iterable[str], others: Sequence[NodeLease], asked_s: float) -> list[str]:
-    """Those of the models here for which who leaves still waits, `asked_s` after it said so.
+    """Those of this node's models for which it still waits, so long after it said that it leaves.
 
-    (1) Those that another loads,
+    (1) Those that another node loads,
     (2) and at first those that another could load: it may not have heard yet.
     """
     # (1), (2)
@@ -83,33 +59,37 @@ class Fleet(Protocol):
     def status(self) -> Sequence[ModelStatus]:
         """All models as they stand."""
 
-    def load(self, key: ModelKey) -> Health:
-        """Load one. Raises NotFound."""
+    def load(self, key: ModelKey, *, ahead: bool = False) -> Health:
+        """Load one, `ahead` only where nobody loses by that. Raises NotFound."""
 
 
 class Warming:
     """Of one node."""
 
-    def __init__(self, node: str, leases: Leases, fleet: Fleet, policy: Policy) -> None:
+    def __init__(self, node: str, leases: Leases, fleet: Fleet) -> None:
         self._node = node
         self._leases = leases
         self._fleet = fleet
-        self._policy = policy
         self._joined = False
         leases.on_left = self._on_left
 
     async def join(self, most_s: float) -> list[str]:
-        """Load what others have in use, and wait for that, `most_s` at most; what was loaded."""
-        self._joined = True
-        models = self._warm(in_use(self._others())) if most_s else []
-        await self._until(lambda: all(self._here().get(m) in _THERE for m in models), most_s)
+        """Load what others have in use, and wait for that, `most_s` at most; what was loaded.
+
+        With 0 nothing is loaded ahead, now or when another leaves.
+        """
+        models = self._warm(self._others()) if most_s else []
+        await self._until(lambda: not self._loading().intersection(models), most_s)
+        self._joined = most_s > 0
         return models
 
     async def leave(self, most_s: float) -> None:
         """Wait until others have loaded what is in use here, `most_s` at most.
 
-        They are to have been told that this node leaves.
+        They are to have been told that this node leaves. Nothing, where it has not joined.
         """
+        if not self._joined:
+            return
         self._joined = False
         began = asyncio.get_running_loop().time()
         mine = ["@".join(each.key) for each in self._fleet.status() if _is_in_use(each)]
@@ -123,26 +103,24 @@ class Warming:
     def _on_left(self, lease: NodeLease) -> None:
         """A node that ran has said that it leaves."""
         if self._joined and lease.node != self._node:
-            self._warm(in_use([lease]))
+            self._warm([lease])
 
-    def _warm(self, wants: Iterable[Want]) -> list[str]:
-        statuses, policy = self._fleet.status(), self._policy
-        ram = policy.budget_bytes - sum(each.bytes for each in statuses)
-        gpu = sum(each.budget_bytes for each in policy.gpus)
-        gpu -= sum(one.gpu_bytes for each in statuses for one in each.replicas)
-        chosen = [want.model for want in that_fit(wants, self._here(), ram, gpu)]
-        for model in chosen:
+    def _warm(self, nodes: Iterable[NodeLease]) -> list[str]:
+        """Load what is in use there and served here; what of it loads now."""
+        models = in_use(nodes)
+        for model in models:
             name, _, version = model.rpartition("@")
-            try:
-                self._fleet.load((name, version))
-            except NotFound:
-                continue
-        if chosen:
-            log.info("models are loaded before their requests come", models=chosen)
-        return chosen
+            with suppress(NotFound):
+                self._fleet.load((name, version), ahead=True)
+        loading = self._loading()
+        found = [each for each in models if each in loading]
+        if found:
+            log.info("models are loaded before their requests come", models=found)
+        return found
 
-    def _here(self) -> dict[str, State]:
-        return {"@".join(each.key): each.health.state for each in self._fleet.status()}
+    def _loading(self) -> set[str]:
+        statuses = self._fleet.status()
+        return {"@".join(each.key) for each in statuses if each.health.state is State.LOADING}
 
     def _others(self) -> list[NodeLease]:
         return [each for each in self._leases.living() if each.node != self._node]

@@ -106,7 +106,7 @@ class Node:
         self._compute(results, zygote)
         self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
-        self.warming = Warming(self.name, leases, self.service, self._policy)
+        self.warming = Warming(self.name, leases, self.service)
         told = (partial(look, self.service, self.workers), self.intake, leases, self.teller)
         self.presence = Presence(settings, self.name, *told)
         self.hand_on = self.service.elsewhere = HandOn(
@@ -149,8 +149,8 @@ class Node:
         settings = self.settings
         limits = settings.limits
         shares = Shares(limits.partition_requests, limits.partition_bytes)
-        self._policy, timeout_ms = policy_of(settings), settings.timing.request_timeout_ms
-        self.service = Service(results, self.clock, self._policy, timeout_ms, shares=shares)
+        policy, timeout_ms = policy_of(settings), settings.timing.request_timeout_ms
+        self.service = Service(results, self.clock, policy, timeout_ms, shares=shares)
         self.service.overflow = self.retries.overflow
         self.workers = Supervisor(
             self.service.listener,
@@ -221,6 +221,7 @@ class Node:
         await self.app.feed.reading.wait()
         self._wait_for("models that other nodes have in use")
         await self.warming.join(self.settings.timing.warm_up_s)
+        await self._look_at_models()  # as they are by now
         self.member.start()
         self._watch(
             models=self._watch_models(),
@@ -252,7 +253,8 @@ class Node:
         notify(ready=False)
         self.presence.leave()
         timing = self.settings.timing
-        await self.warming.leave(min(timing.warm_up_s, timing.drain_s / 2))
+        most_s = min(timing.warm_up_s, timing.drain_s / 2)
+        await self.warming.leave(0.0 if self.failure.done() else most_s)
         self.models.measured(last=True)
         self.requests.close()
         self.requests.drop(self._owned, started=False)

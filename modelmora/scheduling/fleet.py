@@ -43,7 +43,7 @@ class Fleet:
         self._policy = policy
         self._ledger = Ledger(self.replicas, policy)
         self._ids = count(1)
-        self._closed = False
+        self.closed = False
 
     # Models --------------------------------------------------------------------------------------
 
@@ -303,7 +303,7 @@ class Fleet:
 
     def close(self) -> None:
         """Load nothing any more."""
-        self._closed = True
+        self.closed = True
 
     def arrange(self, now: float) -> list[Model]:
         """Load models, or make room for them; the result can never be loaded.
@@ -320,7 +320,7 @@ class Fleet:
         # (1) Grown beyond the budget.
         self._send_away(self._ledger.overrun(now))
         # (2) The claims in their order.
-        if self._closed or not (self._claims or self._elastic):
+        if self.closed or not (self._claims or self._elastic):
             return []
         self._claims = {key: model for key, model in self._claims.items() if model.claims}
         if not self._claims:
@@ -358,7 +358,7 @@ class Fleet:
             if cause is Cause.REQUESTS and not model.replicas:
                 askers = {self._asker(one, now) for one in self._claims.values()}
                 self._given.give(self._asker(model, now), model.load_ms or _LOAD_MS, askers)
-            self._load(model, option, cause, now)
+            self.load(model, option, cause, now)
         elif option.plan.verdict is Verdict.SOON:
             self._send_away(option.plan.leave)
             self._ledger.reserve(reserved, option)
@@ -382,7 +382,8 @@ class Fleet:
             due += [at for at in later if at > now]
         return min(due)
 
-    def _load(self, model: Model, option: Option, cause: Cause, now: float) -> None:
+    def load(self, model: Model, option: Option, cause: Cause, now: float) -> None:
+        """Load the model there, where there is room."""
         device = model.was_on = option.device
         mark = model.spec.mark
         child = Replica(next(self._ids), model, device, option.need, heard=now, mark=mark)

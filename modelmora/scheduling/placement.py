@@ -17,6 +17,8 @@ class Cause(StrEnum):
     """Requests wait for its model."""
     ORDER = "order"
     """Somebody wants it loaded."""
+    AHEAD = "ahead"
+    """Requests for it may come from a node that leaves, or that gives partitions to this one."""
     MINIMUM = "minimum"
     """Its model is loaded and has fewer than it is to have."""
     QUEUE = "queue"

@@ -19,6 +19,7 @@ from modelmora.scheduling.model import KillReason, ModelKey, ModelSpec, ModelSta
 from modelmora.scheduling.policy import Policy
 from modelmora.scheduling.recovery import recover
 from modelmora.scheduling.state import Model, Run
+from modelmora.scheduling.unasked import load_unasked
 from modelmora.scheduling.waits import Waits
 
 _REMOVED = "its model is not served here any more"
@@ -61,11 +62,11 @@ class Scheduler:
             self._fleet.remove(model)
         self._advance(now)
 
-    def load(self, key: ModelKey, now: float) -> Health:
-        """Load the model although nothing waits for it, pause or not. Raises NotFound."""
+    def load(self, key: ModelKey, now: float, *, ahead: bool = False) -> Health:
+        """Load the model, pause or not; `ahead`: see `load_unasked`. Raises NotFound."""
         self._ends.late(now)
         model = self._fleet.known(key)
-        self._fleet.want(model)
+        load_unasked(self._fleet, model, self._policy, now, ahead=ahead)
         self._advance(now)
         return self._fleet.health(model, now)
 
@@ -112,9 +113,8 @@ class Scheduler:
     def submit(self, work: Work, now: float) -> bool:
         """Admit a request, start or load what it needs; False: refused, by `Effects.failed`."""
         self._ends.late(now)
-        model = self._fleet.models.get(work.model)
         try:
-            model = admit(work, model, now)
+            model = admit(work, self._fleet.models.get(work.model), now)
         except RequestError as error:
             self._effects.failed(work, error)
             return False

@@ -305,9 +305,12 @@ class Service:
             self._scheduler.remove_model(key, now)
         self.arm()
 
-    def load(self, key: ModelKey) -> Health:
-        """Load a model that nothing waits for; where it stands then. Raises NotFound."""
-        health = self._scheduler.load(key, self._now())
+    def load(self, key: ModelKey, *, ahead: bool = False) -> Health:
+        """Load a model that nothing waits for; where it stands then. Raises NotFound.
+
+        `ahead`: only where nobody loses by that, see `modelmora.scheduling.unasked`.
+        """
+        health = self._scheduler.load(key, self._now(), ahead=ahead)
         self.arm()
         return health
 

@@ -123,7 +123,8 @@ class Timing(Section):
         20,
         ge=0,
         description="how long a node that starts may load what others have in use before it takes "
-        "partitions, and a node that stops may wait until others have loaded what it has in use",
+        "partitions, and a node that stops may wait until others have loaded what it has in use; "
+        "0 = nothing is loaded so",
     )
     drain_s: Span = Field(
         20, ge=0, description="how long started work may finish when the node stops"

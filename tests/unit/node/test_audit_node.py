@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,6 +55,51 @@ async def test_what_waits_for_another_of_its_id_is_left_to_others_where_the_node
     with pytest.raises(EOFError):
         await node.stop()
     assert not node.twins._open
+
+
+@pytest.mark.parametrize("failed", [False, True])
+async def test_a_node_that_has_failed_does_not_wait_for_others(
+    node: Node, monkeypatch: pytest.MonkeyPatch, *, failed: bool
+) -> None:
+    """It may read nothing any more: who takes its partitions over is to do so at once."""
+
+    async def leave(most_s: float) -> None:
+        assert (most_s == 0) is failed
+        raise EOFError
+
+    monkeypatch.setattr(node.warming, "leave", leave)
+    if failed:
+        node.fail("its reader stands still")
+    with pytest.raises(EOFError):
+        await node.stop()
+
+
+async def test_models_are_looked_at_again_once_others_are_loaded(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was registered meanwhile is served when its first request comes."""
+    seen: list[str] = []
+
+    def step(name: str = "") -> Callable[..., Awaitable[None]]:
+        async def taken(*_: object) -> None:
+            seen.extend([name] if name else [])
+
+        return taken
+
+    def member() -> None:
+        seen.append("member")
+        raise EOFError
+
+    for part in (node.pulse, node.publisher, node.teller, node.control):
+        monkeypatch.setattr(part, "start", step())
+    monkeypatch.setattr(node, "_acknowledged", step())
+    monkeypatch.setattr(node.app.feed, "reading", SimpleNamespace(wait=step()))
+    monkeypatch.setattr(node, "_look_at_models", step("models"))
+    monkeypatch.setattr(node.warming, "join", step("others"))
+    monkeypatch.setattr(node.member, "start", member)
+    with pytest.raises(EOFError):
+        await node.start()
+    assert seen == ["models", "others", "models", "member"]
 
 
 async def test_a_watch_that_breaks_ends_the_node(node: Node) -> None:

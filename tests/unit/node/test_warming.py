@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from modelmora.agents.models.warming import ANSWER_S, Want, Warming, awaited, in_use, that_fit
+import pytest
+
+from modelmora.agents.models.warming import ANSWER_S, Warming, awaited, in_use
 from modelmora.errors import NotFound
 from modelmora.kafka.leases import Leases, NodeLease
-from modelmora.messages import DeviceKind, Health, Holding, RegistryKind, RegistryRecord, State
+from modelmora.messages import Health, Holding, RegistryKind, RegistryRecord, State
 from modelmora.records import key_of
-from modelmora.scheduling import Device, ModelKey, ModelStatus, Policy
-from modelmora.scheduling.model import ReplicaStatus
+from modelmora.scheduling import ModelKey, ModelStatus
 
 MB = 1 << 20
 
@@ -30,18 +31,8 @@ def test_what_is_in_use_the_busiest_first() -> None:
         old=Holding("cpu", 3, MB, idle_s=600.0),
     )
     two = lease("n2", {"a@1": "ready"}, a=Holding("cpu", 1, 6 * MB, gpu_bytes=9, waiting=5))
-    assert in_use([one, two]) == [Want("a@1", 6 * MB, 9, 6), Want("b@1", 7 * MB, 0, 3)]
-
-
-def test_only_what_fits_and_is_cold_here() -> None:
-    wants = [Want(f"{name}@1", ram, gpu, 1) for name, ram, gpu in (
-        ("big", 90, 0), ("small", 30, 0), ("there", 1, 0), ("unknown", 1, 0), ("on-gpu", 1, 9),
-        ("last", 60, 0),
-    )]  # fmt: skip
-    here = {f"{name}@1": State.COLD for name in ("big", "small", "on-gpu", "last")}
-    here["there@1"] = State.READY
-    assert [w.model for w in that_fit(wants, here, 100, 5)] == ["big@1"]
-    assert [w.model for w in that_fit(wants[1:], here, 100, 9)] == ["small@1", "on-gpu@1", "last@1"]
+    assert in_use([one, two]) == ["a@1", "b@1"]
+    assert in_use([one]) == ["b@1", "a@1"]
 
 
 def test_for_whom_a_leaving_node_waits() -> None:
@@ -54,30 +45,22 @@ def test_for_whom_a_leaving_node_waits() -> None:
 
 @dataclass
 class Here:
-    """A node's models: they are loaded when `done` says so."""
+    """A node's models; a load goes as far as `to`."""
 
     states: dict[str, State]
-    held: dict[str, int] = field(default_factory=dict)
+    to: State = State.LOADING
     asked: list[str] = field(default_factory=list)
-    at_once: bool = True
 
     def status(self) -> list[ModelStatus]:
-        return [
-            ModelStatus(
-                (name, "1"),
-                Health(state),
-                0,
-                0,
-                (ReplicaStatus(1, state, "cpu", self.held.get(name, 0), 0, 0),),
-            )
-            for name, state in self.states.items()
-        ]
+        return [ModelStatus((name, "1"), Health(each), 0, 0) for name, each in self.states.items()]
 
-    def load(self, key: ModelKey) -> Health:
+    def load(self, key: ModelKey, *, ahead: bool = False) -> Health:
+        assert ahead, "it is no order"
         if key[0] not in self.states:
             raise NotFound("gone meanwhile")
         self.asked.append(key[0])
-        self.states[key[0]] = State.READY if self.at_once else State.LOADING
+        if self.states[key[0]] is State.COLD:
+            self.states[key[0]] = self.to
         return Health(self.states[key[0]])
 
 
@@ -90,54 +73,73 @@ def running(node: str, **models: str) -> RegistryRecord:
     )  # fmt: skip
 
 
-async def test_who_joins_waits_until_what_others_use_is_loaded() -> None:
-    leases, here = Leases(), Here({"a": State.COLD, "b": State.COLD}, at_once=False)
-    for record in (running("n1", a="ready", b="cold"), running("me", b="ready")):
+@pytest.mark.parametrize("end", [State.READY, State.FAILED, State.COLD, None])
+async def test_who_joins_waits_while_what_others_use_is_loaded(end: State | None) -> None:
+    leases, here = Leases(), Here({"a": State.COLD, "b": State.COLD})
+    for record in (running("n1", a="ready", b="cold", gone="ready"), running("me", b="ready")):
         leases.take(key_of(record), record, 1000)
-    warming = Warming("me", leases, here, Policy(budget_bytes=10 * MB))
-    joining = asyncio.create_task(warming.join(60.0))
+    joining = asyncio.create_task(Warming("me", leases, here).join(600.0))
     await asyncio.sleep(0.2)
     assert not joining.done()
     assert here.asked == ["a"]
-    here.states["a"] = State.READY
-    assert await asyncio.wait_for(joining, 30) == ["a@1"]
+    if end:
+        here.states["a"] = end
+    else:
+        del here.states["a"]  # it was retired
+    assert await asyncio.wait_for(joining, 60) == ["a@1"]
+
+
+async def test_it_does_not_wait_for_what_has_no_room() -> None:
+    leases, here = Leases(), Here({"a": State.COLD}, to=State.COLD)
+    record = running("n1", a="ready")
+    leases.take(key_of(record), record, 1000)
+    assert await asyncio.wait_for(Warming("me", leases, here).join(600.0), 60) == []
 
 
 async def test_it_joins_all_the_same_when_its_time_is_over() -> None:
-    leases, here = Leases(), Here({"a": State.COLD}, at_once=False)
+    leases, here = Leases(), Here({"a": State.COLD})
     record = running("n1", a="ready")
     leases.take(key_of(record), record, 1000)
-    warming = Warming("me", leases, here, Policy(budget_bytes=10 * MB))
-    assert await asyncio.wait_for(warming.join(0.1), 30) == ["a@1"]
+    warming = Warming("me", leases, here)
+    assert await asyncio.wait_for(warming.join(0.1), 60) == ["a@1"]
     assert here.states["a"] is State.LOADING
-    assert await Warming("me", leases, here, Policy()).join(0.0) == []
 
 
 async def test_who_stays_loads_what_the_leaving_one_has_in_use() -> None:
-    gpus = (Device("g", DeviceKind.CUDA, 0, "cuda:0"),)
-    leases, here = Leases(), Here({"a": State.COLD, "held": State.READY}, {"held": 9 * MB})
-    warming = Warming("me", leases, here, Policy(budget_bytes=10 * MB, gpus=gpus))
-    record = running("n1", a="ready", held="ready")
-    leases.take(key_of(record), record, 1000)
-    leases.take(key_of(record), None, 2000)
-    assert here.asked == []  # it has not joined itself
-    await warming.join(0.0)
-    leases.take(key_of(record), record, 3000)
-    leases.take(key_of(record), None, 30_000)
-    assert here.asked == []  # it was dead long ago, and only forgotten now
-    leases.take(key_of(record), record, 31_000)
-    leases.take(key_of(record), None, 32_000)
-    assert here.asked == ["a"]
+    leases, here = Leases(), Here({"a": State.COLD})
+    warming = Warming("me", leases, here)
+    record = running("n1", a="ready", b="cold")
+
+    def leave(told_ms: int, left_ms: int) -> list[str]:
+        here.asked.clear()
+        leases.take(key_of(record), record, told_ms)
+        leases.take(key_of(record), None, left_ms)
+        return here.asked
+
+    assert leave(1000, 2000) == []  # it has not joined itself
+    await warming.join(600.0)
+    assert leave(3000, 30_000) == []  # it was dead long ago, and only forgotten now
+    assert leave(31_000, 32_000) == ["a"]
+    await Warming("me", leases, here).join(0.0)
+    assert leave(33_000, 34_000) == []  # it is not to load anything ahead
 
 
 async def test_who_leaves_serves_until_another_has_loaded() -> None:
     leases, here = Leases(), Here({"a": State.READY, "b": State.COLD})
-    warming = Warming("me", leases, here, Policy())
+    warming = Warming("me", leases, here)
+    await warming.join(600.0)
     record = running("n1", a="loading")
     leases.take(key_of(record), record, 1000)
-    leaving = asyncio.create_task(warming.leave(60.0))
+    leaving = asyncio.create_task(warming.leave(600.0))
     await asyncio.sleep(0.2)
     assert not leaving.done()
     record = running("n1", a="ready")
     leases.take(key_of(record), record, 1000)
-    await asyncio.wait_for(leaving, 30)
+    await asyncio.wait_for(leaving, 60)
+
+
+async def test_who_has_not_joined_waits_for_nobody() -> None:
+    leases, here = Leases(), Here({"a": State.READY})
+    record = running("n1", a="loading")
+    leases.take(key_of(record), record, 1000)
+    await asyncio.wait_for(Warming("me", leases, here).leave(600.0), 60)

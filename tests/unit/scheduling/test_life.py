@@ -8,8 +8,9 @@ import pytest
 
 from modelmora.errors import ModelMoraError
 from modelmora.scheduling import KillReason, ModelKey, ModelSpec, Policy, State
+from modelmora.scheduling.placement import Cause
 from tests.unit.scheduling.test_models import state
-from tests.unit.scheduling.world import SIZE, A, B, World, spec
+from tests.unit.scheduling.world import SIZE, A, B, C, World, spec
 
 KEPT = Policy(keep_alive_s=60)
 
@@ -85,6 +86,53 @@ def test_what_was_loaded_by_order_stays_until_it_was_used() -> None:
     world.finish()
     world.wait(0)
     assert state(world) is State.LEAVING
+
+
+def test_what_is_loaded_before_anybody_asks_is_no_order_to_stay() -> None:
+    world = World(KEPT)
+    world.scheduler.add_model(spec(), world.now)
+    world.scheduler.load(A, world.now, ahead=True)
+    assert world.child().place.cause is Cause.AHEAD
+    world.loaded()
+    world.wait(59)
+    assert state(world) is State.READY
+    world.wait(1)
+    assert world.child().killed is KillReason.IDLE
+
+
+def test_nothing_makes_room_for_what_nobody_asks_for() -> None:
+    world = World(Policy(budget_bytes=round(2.5 * SIZE)))
+    world.serve(A)
+    world.wait(1000)
+    for key, size in ((B, 2 * SIZE), (C, SIZE)):
+        world.scheduler.add_model(spec(key, size), world.now)
+        world.scheduler.load(key, world.now, ahead=True)
+    assert world.loads == [A, C]
+    assert world.child(A).killed is None
+
+
+def test_nothing_is_loaded_ahead_while_another_waits_for_room() -> None:
+    world = World(Policy(budget_bytes=round(2.5 * SIZE)))
+    world.serve(A)
+    world.send(A)
+    for key, size in ((B, 2 * SIZE), (C, SIZE)):
+        world.scheduler.add_model(spec(key, size), world.now)
+    world.send(B)
+    world.scheduler.load(C, world.now, ahead=True)
+    assert world.loads == [A]
+
+
+@pytest.mark.parametrize("one", [spec(), replace(spec(), keep_alive_s=0.0)])
+def test_what_failed_or_would_leave_at_once_is_not_loaded_ahead(one: ModelSpec) -> None:
+    world = World()
+    world.scheduler.add_model(one, world.now)
+    if one.keep_alive_s is None:
+        world.scheduler.load(A, world.now)
+        world.scheduler.on_load_failed(world.replica(), "no memory", world.now)
+        world.exit()
+    before = [*world.loads]
+    world.scheduler.load(A, world.now, ahead=True)
+    assert world.loads == before
 
 
 def test_a_cancelled_request_leaves_no_model_behind() -> None:
