@@ -38,8 +38,12 @@ class Pulse:
     as they were last seen; it is another mapping whenever one has changed.
     """
 
-    def __init__(self, settings: Settings, names: Iterable[str]) -> None:
-        self._names = list(names)
+    def __init__(
+        self, settings: Settings, names: Iterable[str], where_allowed: Iterable[str] = ()
+    ) -> None:
+        """Topics `where_allowed` count as missing where the brokers do not let us see them."""
+        self._where_allowed = frozenset(where_allowed)
+        self._names = [*names, *self._where_allowed]
         self._servers = bootstrap_servers(settings)
         self._config = confluent_config(settings)
         self._client: AdminClient | None = None
@@ -108,10 +112,15 @@ class Pulse:
                 shapes[name] = Shape(str(answer.topic_id), len(answer.partitions))
                 led = (each for each in answer.partitions if each.leader)
                 leaders |= {(name, each.id): each.leader.id for each in led}
-            elif not _is_missing(answer):
+            elif not self._is_missing(name, answer):
                 raise answer
         self._leaders = leaders
         return shapes
+
+    def _is_missing(self, name: str, error: BaseException) -> bool:
+        code = error.args[0].code() if isinstance(error, KafkaException) else None
+        denied = code == KafkaError.TOPIC_AUTHORIZATION_FAILED
+        return code == KafkaError.UNKNOWN_TOPIC_OR_PART or (denied and name in self._where_allowed)
 
     def _turn(self, *, answered: bool, error: str | None = None) -> None:
         if answered:
@@ -121,13 +130,6 @@ class Pulse:
             log.warning(
                 "broker answers again" if answered else "broker does not answer", error=error
             )
-
-
-def _is_missing(error: BaseException) -> bool:
-    return (
-        isinstance(error, KafkaException)
-        and error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
-    )
 
 
 def _differing(before: Mapping[str, Shape], now: Mapping[str, Shape]) -> dict[str, int | None]:

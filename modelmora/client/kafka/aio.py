@@ -86,7 +86,7 @@ class AsyncKafkaClient:
         self._results = Topic.RESULTS.full(settings.namespace)
         self._schemas = Schemas.of(settings)
         registry = Topic.REGISTRY.full(settings.namespace)
-        self._pulse = Pulse(settings, [self._results, registry, *lane_topics(settings)])
+        self._pulse = Pulse(settings, [self._results], [registry, *lane_topics(settings)])
         self._placing = Placing(settings, self._pulse, self._schemas)
         self._publisher = Publisher(settings)
         self._tails: dict[int, asyncio.Task[Tail]] = {}
