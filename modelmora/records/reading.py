@@ -10,10 +10,13 @@ from modelmora.messages import RegistryKind
 from modelmora.records.state import Registry
 from modelmora.records.store import Store, peek
 from modelmora.settings import Settings
+from modelmora.wire.schemas import header_of, read_schema
 
 _LEASE = f"{RegistryKind.NODE}:".encode()
 AGAIN_MS = 600_000
 """So much of the log, in its own time, is read again at a start, for the leases in it."""
+FORM = header_of(read_schema("registry_record")).hex()
+"""What a release with another one has passed over, for it could not read it, this one may read."""
 
 
 def file_of(settings: Settings, part: str) -> Path:
@@ -31,7 +34,7 @@ def kept(settings: Settings) -> Registry:
 class Reading:
     """Keeps what a registry has read of the log in a file, to go on from there.
 
-    The file is a cache: without it, or where it is of another topic, all is read again.
+    The file is a cache: without it, or where it is of another topic or release, all is read again.
     """
 
     def __init__(self, registry: Registry, settings: Settings, part: str) -> None:
@@ -46,8 +49,8 @@ class Reading:
     async def begin(self, topic_id: str) -> int:
         """Take up what was kept of this topic; from which offset to read on, 0 = all."""
         kept = await asyncio.to_thread(self._store.open)
-        self._topic_id = topic_id
-        if not topic_id or kept.topic_id != topic_id:
+        self._topic_id = topic_id and f"{topic_id} {FORM}"
+        if not topic_id or kept.topic_id != self._topic_id:
             return 0
         self._registry.restore(kept.entries)
         return kept.next

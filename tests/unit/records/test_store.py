@@ -10,7 +10,7 @@ import pytest
 
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.records import Entry, Registry, key_of
-from modelmora.records.reading import Reading
+from modelmora.records.reading import FORM, Reading
 from modelmora.records.store import Kept, Store, peek
 from modelmora.settings import Settings
 
@@ -134,3 +134,18 @@ async def test_reading_goes_on_where_it_was_left(tmp_path: Path) -> None:
     await later.end()
     assert await Reading(Registry(), settings, "node").begin("t2") == 0
     assert await Reading(Registry(), settings, "gateway").begin("t1") == 0
+
+
+async def test_what_an_older_release_has_kept_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has passed over what was written in the newer form, and read on behind it."""
+    settings = Settings(data_dir=tmp_path)
+    for form, begins in (("older", 0), ("older", 7), (FORM, 0)):
+        monkeypatch.setattr("modelmora.records.reading.FORM", form)
+        registry = Registry()
+        reading = Reading(registry, settings, "node")
+        assert await reading.begin("t1") == begins
+        registry.take(key_of(MODEL), MODEL, 7)
+        reading.note(key_of(MODEL), 7, 0)
+        await reading.end()
