@@ -231,7 +231,9 @@ class Replayer:
         """Where it lay, for there its twins lie too; by its key where that partition is gone."""
         topic, number, _ = rerun.letters[0].source or ("", 0, 0)
         if topic not in self._homes:
-            self._homes[topic] = frozenset(self._reader.places(topic)) if topic else frozenset()
+            self._homes[topic] = frozenset()
+            with suppress(NotFound):  # which is this one's fault, and no other's
+                self._homes[topic] = frozenset(self._reader.places(topic) if topic else ())
         return topic, number if (topic, number) in self._homes[topic] else BY_KEY
 
     def _note(self, found: list[tuple[Rerun, Record]]) -> None:
