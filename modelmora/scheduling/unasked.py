@@ -16,7 +16,7 @@ def load_unasked(fleet: Fleet, model: Model, policy: Policy, now: float, *, ahea
 
     (1) By order: as soon as there is room, which others make, and to stay until it is used.
     (2) Else `ahead`, where nobody loses by that. Only one that is cold: not one that has failed;
-    (3) not while another waits for room;
+    (3) not while another waits for room that it may have some day;
     (4) only where there is room for it, so that nothing has to leave;
     (5) not where it would leave at once, for it leaves as any model that has nothing to do.
     """
@@ -24,8 +24,11 @@ def load_unasked(fleet: Fleet, model: Model, policy: Policy, now: float, *, ahea
     if not ahead:
         fleet.want(model)
         return
-    # (2) Cold. (3) Others wait.
-    if fleet.closed or model.state is not State.COLD or fleet.comers(now):
+    # (2) Cold.
+    if fleet.closed or model.state is not State.COLD:
+        return
+    # (3) Others wait.
+    if not all(map(fleet.hopeless, fleet.comers(now))):
         return
     # (4) Room.
     option = fleet.place(model, now)

@@ -122,6 +122,14 @@ def test_nothing_is_loaded_ahead_while_another_waits_for_room() -> None:
     assert world.loads == [A]
 
 
+def test_one_that_memory_can_never_hold_keeps_no_other_from_being_loaded_ahead() -> None:
+    world = World(Policy(budget_bytes=2 * SIZE))
+    world.scheduler.add_model(replace(spec(A, 3 * SIZE), pinned=True), world.now)
+    world.scheduler.add_model(spec(B), world.now)
+    world.scheduler.load(B, world.now, ahead=True)
+    assert world.loads == [B]
+
+
 @pytest.mark.parametrize("one", [spec(), replace(spec(), keep_alive_s=0.0)])
 def test_what_failed_or_would_leave_at_once_is_not_loaded_ahead(one: ModelSpec) -> None:
     world = World()
