@@ -59,7 +59,7 @@ class Limits(Section):
     partition_bytes: int = Field(
         64 * MIB,
         ge=1,
-        description="bytes that may wait per partition; each request counts 1,700 bytes beside its "
+        description="bytes that may wait per partition; each request counts 2,600 bytes beside its "
         "own",
     )
     node_bytes: int = Field(

@@ -13,7 +13,7 @@ LANES = {lane.label: lane for lane in Lane}
 
 
 def record(
-    offset: int, cost: int = 2000, partition: int = 0, lane: str = "normal", epoch: int = 1
+    offset: int, cost: int = 4000, partition: int = 0, lane: str = "normal", epoch: int = 1
 ) -> FakeRecord:
     value = b"x" * (cost - REQUEST_COST)
     return FakeRecord(lane, partition, offset, value=value, epoch=epoch)

@@ -122,10 +122,10 @@ def test_a_gate_closes_at_the_limit_and_opens_at_half() -> None:
 
 
 def test_a_gate_closes_by_bytes() -> None:
-    taken = intake(partition_bytes=4000)
-    taken.begin(record(0, 2200))
+    taken = intake(partition_bytes=8000)
+    taken.begin(record(0, 4400))
     assert taken.gated == set()
-    taken.begin(record(1, 1800))
+    taken.begin(record(1, 3600))
     assert taken.gated == {A}
     taken.done(record(1))
     assert taken.gated == {A}
@@ -135,11 +135,15 @@ def test_a_gate_closes_by_bytes() -> None:
 
 def test_small_requests_cost_more_than_their_bytes() -> None:
     taken = intake()
-    headers = [("h", b"y" * 1000), ("none", None)]
+    headers = [("h", b"y" * 1000), ("none", None), ("modelmora-principal", b"local")]
     taken.begin(FakeRecord("normal", 0, 0, value=b"x", headers=headers, epoch=1))
-    assert taken.open_bytes == 1700 + 1 + 1001 + 4
+    first = 2600 + 1 + 3 * 120 + 1001 + 4 + 24
+    assert taken.open_bytes == first
     taken.begin(FakeRecord("normal", 0, 1, value=None, epoch=1))
-    assert taken.open_bytes == 2 * 1700 + 1 + 1001 + 4
+    assert taken.open_bytes == first + 2600
+    own = [("modelmora-principal", b"anyone")]
+    taken.begin(FakeRecord("normal", 0, 2, value=None, headers=own, epoch=1))
+    assert taken.open_bytes == first + 2 * 2600 + 1300 + 120 + 25, "its own place in line too"
 
 
 def test_a_full_window_gates_until_its_head_moves() -> None:
