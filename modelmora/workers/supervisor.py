@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 from modelmora.resources import peak_memory
@@ -235,7 +236,8 @@ class Supervisor:
         stopped = {pid for pid in self.pids.values() if linux.is_stopped(pid)}
         for pid in stopped & self._stopped:
             log.warning("child %d is stopped by a signal; it is killed", pid)
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # its zygote reaps it, where it ended just now
+                os.kill(pid, signal.SIGKILL)
         self._stopped = stopped
 
     def _sampled(self, child: ChildProcess, private: int, on_gpu: int) -> None:

@@ -34,9 +34,11 @@ from modelmora.resources import summed_pss
 from modelmora.scheduling import Cause, Device, Need, Placement, ram
 from modelmora.wire import decode_result, encode_outputs, encode_result_head
 from modelmora.workers import ExitReason
+from modelmora.workers.supervisor import Supervisor
 from tests.integration.worker_rig import (
     CAP_S,
     Group,
+    Recorder,
     Spec,
     answers,
     group,
@@ -191,6 +193,18 @@ async def test_a_child_that_is_stopped_does_not_pass_for_a_ready_one(
         (report,) = recorder.reports[1]
         assert (report.reason, report.exit_code) == (ExitReason.CRASHED, -signal.SIGKILL)
         await answers(supervisor, recorder, group(1, 2, [["a"]]))
+
+
+def test_one_that_ended_before_it_was_killed_does_not_end_the_watch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    supervisor = Supervisor(Recorder())
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait(CAP_S)
+    monkeypatch.setattr(Supervisor, "pids", {1: gone.pid})
+    monkeypatch.setattr("modelmora.workers.linux.is_stopped", lambda _: True)
+    for _ in "12":
+        supervisor._end_stopped()
 
 
 async def test_workers_see_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
