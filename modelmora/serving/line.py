@@ -111,12 +111,12 @@ def busy(position: Position, left_s: float) -> RequestError | None:
     """What to refuse a request with that is not expected to start within so many seconds.
 
     It may be asked again when the line is so much shorter that it would. None where it has the
-    time, and where nobody knows.
+    time, where nobody knows, and where its time is over, so that it expires.
     """
-    wait_s = position.wait_s or 0.0
-    if wait_s <= left_s:
+    wait_s = position.wait_s
+    if wait_s is None or left_s <= 0 or wait_s <= left_s:
         return None
-    wait, left = duration(1000 * wait_s), duration(1000 * max(0.0, left_s))
+    wait, left = duration(1000 * wait_s), duration(1000 * left_s)
     message = f"it would start in {wait}, and has {left}; ask again later, or allow more time"
     retry_after_ms = max(SOONEST_MS, ceil(1000 * (wait_s - left_s)))
     return RequestError(Code.BUSY, message, retry_after_ms=retry_after_ms)

@@ -58,7 +58,15 @@ async def test_asked_again_it_is_in_line_once_that_is_short_enough(hall: Hall) -
 
 @pytest.mark.parametrize(
     ("wait_s", "left_s", "retry_ms"),
-    [(None, 1, None), (1, 1, None), (0.5, 1, None), (9, 4, 5000), (1.001, 1, SOONEST_MS)],
+    [
+        (None, 1, None),
+        (1, 1, None),
+        (0.5, 1, None),
+        (9, 4, 5000),
+        (1.001, 1, SOONEST_MS),
+        (None, -3600, None),
+        (9, -3600, None),
+    ],
 )
 def test_the_time_to_ask_again_is_by_how_much_it_is_late(
     wait_s: float | None, left_s: float, retry_ms: int | None
