@@ -83,6 +83,8 @@ class HealthCollector(Collector):
 
     def __init__(self, look: Callable[[], Verdict]) -> None:
         self._look = look
+        self._degraded: set[str] = set()
+        """Checks of what is not needed that were unwell at any time: that they are well is told."""
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: there may be no verdict yet."""
@@ -95,8 +97,9 @@ class HealthCollector(Collector):
         healthy = GaugeMetricFamily("modelmora_healthy", told, labels=("check",))
         for check, well in verdict.checks.items():
             healthy.add_metric((check,), float(well))
-        for check in verdict.degraded:
-            healthy.add_metric((check,), 0.0)
+        self._degraded |= verdict.degraded.keys()
+        for check in sorted(self._degraded):
+            healthy.add_metric((check,), float(check not in verdict.degraded))
         yield healthy
         told = "For how long what is owed was owed, or since when nothing was heard."
         ages = GaugeMetricFamily("modelmora_age_seconds", told, labels=("of",))

@@ -32,16 +32,19 @@ class Fetches:
         """Take in what was told at a moment (monotonic s).
 
         (1) Each fetch waits for the answer of the one before, so while they go on brokers answer.
+            None is owed while what was fetched waits here.
         (2) A partition whose fetcher does not run is in none of them.
         """
         # (1)
         brokers = told.get("brokers", {}).values()
         count = sum(each.get("req", {}).get("Fetch", 0) for each in brokers)
-        if count != self._count or not opened:
+        of = {each: _told_of(told.get("topics", {}), each) for each in opened}
+        waits = any(each.get("fetchq_cnt") for each in of.values())
+        if count != self._count or waits or not opened:
             self._count, self._answered = count, now
         # (2)
-        topics = told.get("topics", {})
-        still = {each: self._still.get(each, now) for each in opened if _state(topics, each)}
+        stopped = (each for each, found in of.items() if found.get("fetch_state") != FETCHED)
+        still = {each: self._still.get(each, now) for each in stopped}
         self._still = still
         self.since = min([self._answered, *still.values()]) if opened else None
 
@@ -51,9 +54,8 @@ class Fetches:
         return 0.0 if since is None else max(0.0, now - since)
 
 
-def _state(topics: Mapping[str, Any], partition: Partition) -> str:
-    """The state of a partition's fetcher, "" where that runs."""
+def _told_of(topics: Mapping[str, Any], partition: Partition) -> Mapping[str, Any]:
+    """What was told of a partition; nothing where that is unknown."""
     topic, number = partition
-    there = topics.get(topic, {}).get("partitions", {}).get(str(number), {})
-    state = str(there.get("fetch_state", "absent"))
-    return "" if state == FETCHED else state
+    found: Mapping[str, Any] = topics.get(topic, {}).get("partitions", {}).get(str(number), {})
+    return found

@@ -122,6 +122,15 @@ async def test_live_is_told_while_it_is_not_ready_and_both_are_counted() -> None
         assert line in told
 
 
+def test_what_is_well_again_is_told_so() -> None:
+    """Who keeps the last value of each series would take it for unwell for ever."""
+    metrics, seen = NodeMetrics(), dict[str, Any]()
+    metrics.judged(lambda: verdict(**seen))
+    for disk, value in (("full", 0), (None, 1)):
+        seen["disk"] = disk
+        assert metrics.registry.get_sample_value("modelmora_healthy", {"check": "disk"}) == value
+
+
 @pytest.fixture
 async def node(tmp_path: Path) -> Node:
     settings = Settings(bootstrap_servers="127.0.0.1:1", dynamic_member=True, data_dir=tmp_path)
@@ -188,8 +197,8 @@ async def test_a_reader_that_waits_for_a_frozen_broker_is_not_to_blame(
 LANE = ("lane", 0)
 
 
-def statistics(count: int, state: str = "active") -> dict[str, Any]:
-    lane = {"partitions": {"0": {"fetch_state": state}}}
+def statistics(count: int, state: str = "active", waiting: int = 0) -> dict[str, Any]:
+    lane = {"partitions": {"0": {"fetch_state": state, "fetchq_cnt": waiting}}}
     return {"brokers": {"b": {"req": {"Fetch": count}}}, "topics": {"lane": lane}}
 
 
@@ -202,6 +211,15 @@ def test_an_idle_node_that_fetches_is_well_and_one_that_does_not_is_seen() -> No
     for now in (16, 18):
         fetches.saw(statistics(14), {LANE}, now)
     assert fetches.idle_s(19) == 5, "no answer since 14"
+
+
+def test_no_fetch_is_missed_while_what_was_fetched_waits_here() -> None:
+    fetches = Fetches()
+    for now in (10, 20, 30):
+        fetches.saw(statistics(1, waiting=2_000), {LANE}, now)
+        assert fetches.idle_s(now) == 0
+    fetches.saw(statistics(1), {LANE}, 40)
+    assert fetches.idle_s(40) == 10, "all is taken, and nothing was fetched since"
 
 
 def test_a_partition_whose_fetcher_rests_is_seen_though_others_are_fetched() -> None:
