@@ -78,21 +78,26 @@ class Lookout:
             )
 
     async def _look_closer(self, seen: Look) -> None:
-        """A partition of ours that seems stuck: records, or only marks of transactions?"""
+        """Partitions of ours that seem stuck: records, or only marks of transactions?
+
+        Asked long before it counts, so that marks make no node unwell.
+        """
         now, limit = time.monotonic(), self._settings.timing.watchdog_s
-        for partition, since in [*self.path.unread.items()]:
-            at = self._partitions.intake.next_offset(partition)
-            if at is None or now - since < limit:
-                continue
-            try:
-                waits = await self._partitions.ask(self._standing.anything, partition, at)
-            except Unreachable:
-                # Nobody of this process is given records, though the broker says where they end.
-                waits = time.monotonic() - since > 2 * limit
-                if not waits:
-                    continue
-            if waits:
+        intake, unread = self._partitions.intake, self.path.unread
+        old = (each for each, at in unread.items() if now - at > limit / 3)
+        since = {each: at for each in old if (at := intake.next_offset(each)) is not None}
+        if not since:
+            return
+        try:
+            waiting = await self._partitions.ask(self._standing.waiting, since)
+        except Unreachable:
+            # Nobody of this process is given records, though the broker says where they end.
+            waiting, limit = {*since}, 2 * limit
+        for partition, offset in since.items():
+            if intake.next_offset(partition) != offset:
+                continue  # it moves, or is not ours any more
+            if partition not in waiting:
+                self.path.read(partition, seen.bounds[partition][1])
+            elif time.monotonic() - unread[partition] > limit:
                 reason = f"nothing is read from {partition[0]} {partition[1]}, records wait"
                 self._fail(reason, EXIT_CODE)
-            else:
-                self.path.read(partition, seen.bounds[partition][1])

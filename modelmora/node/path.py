@@ -67,9 +67,13 @@ class Path:
     """Partitions with records that nobody reads, and since when."""
     _read_to: dict[Partition, int] = field(default_factory=dict)
     _positions: dict[Partition, int] = field(default_factory=dict)
+    _before: Mapping[Partition, int] = field(default_factory=dict)
+    """Where each partition of ours was at the last look."""
     _twin_since: float | None = None
     saw_at: float | None = None
     """When the broker last said how things stand; None: never."""
+    _asked_at: float | None = None
+    """When it was last asked, whether the broker answered or not; None: never."""
     _looked_at: float = 0.0
     _patience_s: float | None = None
 
@@ -85,11 +89,14 @@ class Path:
     ) -> None:
         """Take in a look; `positions` is the next offset of each partition of ours.
 
-        A partition is unread while records lie on it and its position does not move, although it
-        is not gated. `behind` says that more has come than was taken in: while any partition of
-        ours moves, the others then wait for their turn.
+        A partition is unread while records lie on it and its position does not move, although it is
+        not gated. `behind` says that more has come than was taken in: while any partition of ours
+        moves, the others then wait for their turn. Between two looks nothing grows older by more
+        than a look may take: who was frozen is not blamed.
         """
-        self.saw_at = now
+        last = now if self._asked_at is None else self._asked_at
+        frozen_s = max(0.0, now - last - PATIENT_S)
+        self.saw_at = self._asked_at = now
         self.in_group = any(member.id == member_id for member in seen.members)
         owns = member_id in seen.owners.values()
         self.on_standby = self.in_group and not owns and not seen.unowned
@@ -97,8 +104,9 @@ class Path:
             each: offset for each, offset in positions.items() if each not in gated
         }
         moves = behind and any(
-            self._positions.get(each, offset) != offset for each, offset in positions.items()
+            self._before.get(each, offset) != offset for each, offset in positions.items()
         )
+        self._before = dict(positions)
         unread: dict[Partition, float] = {}
         for each, (first, end) in seen.bounds.items():
             read_to = self._read_to.get(each, 0)
@@ -106,7 +114,8 @@ class Path:
             position = max(stands.get(each, end), first, read_to if read_to <= end else 0)
             if position < end:
                 moved = self._positions.get(each) != position or (moves and each in positions)
-                unread[each] = now if moved else self.unread.get(each, now)
+                since = self.unread.get(each, now) + frozen_s
+                unread[each] = now if moved else min(now, since)
                 self._positions[each] = position
         self.unread = unread
         self._look_for_twins(seen, member_id, now)
@@ -130,6 +139,7 @@ class Path:
 
     def unheard(self, now: float) -> None:
         """The broker did not answer: nothing could be read meanwhile either."""
+        self._asked_at = now
         self.unread = dict.fromkeys(self.unread, now)
 
     def read(self, partition: Partition, end: int) -> None:

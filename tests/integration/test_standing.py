@@ -85,11 +85,11 @@ def test_what_was_aborted_is_no_outcome_and_no_end_to_wait_for(
     producer.begin_transaction()
     producer.produce(topic, b"aborted", partition=0)
     producer.flush(30)
-    assert standing.anything((topic, 0), 0)
+    assert standing.waiting({(topic, 0): 0})
     producer.abort_transaction(30)
     assert values(standing, topic, 0) == [b"1"]
     assert standing.bounds([(topic, 0)], committed=True)[topic, 0][1] > 1
-    assert not standing.anything((topic, 0), 1), "only marks of the transaction lie there"
+    assert not standing.waiting({(topic, 0): 1}), "only marks of the transaction lie there"
 
 
 async def test_metadata_that_another_client_wrote_is_read_whole(

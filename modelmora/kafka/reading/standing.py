@@ -213,7 +213,7 @@ class Standing:
     def waiting(self, since: Mapping[Partition, int]) -> set[Partition]:
         """Where a reader of committed records gets one from its offset on; markers are none.
 
-        Unreachable also where the end is not reached.
+        Unreachable also where neither a record comes nor the end.
         """
         ends = self.bounds(since, committed=True)
         begin = {each: max(offset, ends[each][0]) for each, offset in since.items()}
@@ -230,13 +230,6 @@ class Standing:
         finally:
             self._consumer.unassign()
         return found
-
-    def anything(self, partition: Partition, offset: int) -> bool:
-        """Whether a reader of committed records gets one from this offset on.
-
-        Unreachable also where neither a record comes nor the end.
-        """
-        return bool(self.waiting({partition: offset}))
 
     def end_transaction(self, transactional_id: str) -> None:
         """Abort what the bearer of the id has left open; it cannot go on."""

@@ -38,5 +38,5 @@ def test_silence_is_no_proof_that_nothing_waits(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(asked, "bounds", lambda since, committed: {LANE: (0, 8)})
     monkeypatch.setattr(asked, "_consumer", Silent(), raising=False)
     with pytest.raises(Unreachable):
-        asked.anything(LANE, 5)
-    assert not asked.anything(LANE, 8)
+        asked.waiting({LANE: 5})
+    assert not asked.waiting({LANE: 8})

@@ -34,7 +34,7 @@ def test_membership_is_what_the_group_says() -> None:
 
 def test_a_partition_is_unread_while_records_lie_on_it_and_nothing_moves() -> None:
     looked = path()
-    for now in (10, 40):
+    for now in (10, 20, 30, 40):
         looked.saw(seen(ME, bounds={OURS: (0, 8)}), "id-1", {OURS: 5}, set(), now)
     assert looked.unread == {OURS: 10}
     assert looked.unread_s(40) == 30
@@ -59,6 +59,26 @@ def test_behind_what_has_come_a_partition_waits_for_its_turn() -> None:
     assert looked.unread_s(60) == 20
 
 
+def test_what_has_come_to_its_end_moves_no_more() -> None:
+    """Else one partition that was read once hides for ever that nothing is taken in."""
+    other = ("lane", 3)
+    looked = path()
+    for now, at in ((1, 5), (2, 9)):
+        both = {OURS: (0, 9), other: (0, 9)}
+        looked.saw(seen(ME, bounds=both), "id-1", {OURS: at, other: 9}, set(), now, behind=True)
+    both = {OURS: (0, 9), other: (0, 20)}
+    for now in (3, 10, 20):
+        looked.saw(seen(ME, bounds=both), "id-1", {OURS: 9, other: 9}, set(), now, behind=True)
+    assert looked.unread == {other: 3}
+
+
+def test_who_was_frozen_is_not_blamed_for_what_lay_unread_meanwhile() -> None:
+    looked = path()
+    for now in (10, 11, 300, 301):
+        looked.saw(seen(ME, bounds={OURS: (0, 8)}), "id-1", {OURS: 5}, set(), now)
+    assert looked.unread_s(301) < 15
+
+
 def test_while_the_broker_says_nothing_nothing_is_unread_for_longer() -> None:
     looked = path()
     looked.saw(seen(ME, bounds={OURS: (0, 8)}), "id-1", {OURS: 5}, set(), 10)
@@ -77,8 +97,8 @@ def test_a_gated_partition_waits_on_purpose() -> None:
 def test_a_partition_that_nobody_has_is_unread_from_what_was_committed() -> None:
     looked = path()
     alone = seen(ME, bounds={NOBODYS: (0, 3)}, unowned=frozenset({NOBODYS}))
-    looked.saw(alone, "id-1", {}, set(), 10)
-    looked.saw(alone, "id-1", {}, set(), 307)
+    for now in range(10, 308, 9):
+        looked.saw(alone, "id-1", {}, set(), now)
     assert looked.unread_s(307) == 297
     done = seen(ME, bounds={NOBODYS: (0, 3)}, unowned=frozenset({NOBODYS}), committed={NOBODYS: 3})
     looked.saw(done, "id-1", {}, set(), 308)
