@@ -17,7 +17,7 @@ from modelmora.agents.partitions.beginning import Beginning, Oddity
 from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.lease import Lease
-from modelmora.agents.partitions.ledger import Commit
+from modelmora.agents.partitions.ledger import Commit, read_metadata
 from modelmora.agents.partitions.places import Place, Places, Plain, signed, unsigned
 from modelmora.errors import Unreachable
 from modelmora.kafka.batches import Batch, Commits, Partition
@@ -198,7 +198,8 @@ class Partitions:
     def on_told(self, commits: Mapping[Partition, Commit]) -> None:
         """The group has these commits, of the ledger's own form: what waited for them goes on."""
         self.care.confirmed(commits)
-        self._leaving -= commits.keys()
+        # A transaction that was under way before does not say that they are left.
+        self._leaving -= {p for p in self._leaving & commits.keys() if _is_left(commits[p])}
         if not self._leaving:
             self._left.set()
         if starts := {p: self._held.pop(p) for p in commits.keys() & self._held.keys()}:
@@ -379,3 +380,8 @@ class Partitions:
         }
         log.error("the commit does not fit the log", what=begin.oddity, at=partition, **facts)
         self._on_odd(begin.oddity, partition, facts)
+
+
+def _is_left(commit: Commit) -> bool:
+    told = read_metadata(*commit).suspects
+    return told is not None and told.clean

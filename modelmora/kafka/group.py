@@ -81,11 +81,7 @@ class Member:
         self._gated: set[Partition] = set()
         self._paused: set[Partition] = set()
         self._failure: KafkaError | None = None
-        self.protocol = (
-            "consumer"
-            if settings.kafka.group_protocol == "auto"
-            else (settings.kafka.group_protocol)
-        )
+        self.protocol = settings.kafka.group_protocol.replace("auto", "consumer")
         self.id = ""
 
     # From the loop -------------------------------------------------------------------------------
@@ -365,11 +361,16 @@ class Member:
         self._paused = wanted
 
     def _commit(self) -> None:
-        asked = self._asked
-        if asked is None:
+        if self._asked is None:
+            return
+        commits, at = self._asked
+        # What was given back since has had its last commit, which says more than this one.
+        self._asked = {p: commit for p, commit in commits.items() if p in self._epochs}, at
+        if not self._asked[0]:
+            self._committed("all of it was given back")
             return
         try:
-            self._client.commit(offsets=_offsets(asked[0]), asynchronous=True)
+            self._client.commit(offsets=_offsets(self._asked[0]), asynchronous=True)
         except KafkaException as error:
             self._committed(error.args[0].str())
 

@@ -206,3 +206,24 @@ async def test_in_exactly_once_the_publisher_alone_commits() -> None:
     desk.partitions.commit()
     assert (desk.due, desk.reader.commits) == (2, [])
     assert not desk.intake.owes(record(1))
+
+
+async def test_what_is_suspected_is_left_only_once_a_transaction_has_said_so() -> None:
+    """One that was under way before says that its owner may have died."""
+    desk = Desk(exactly_once=True)
+    desk.standing.commits = {LANE: (0, "mm2:5:")}
+    await desk.own(LANE)
+    ledger = desk.intake.ledger(LANE)
+    assert ledger
+    assert ledger.suspects
+    before = ledger.commit(SINCE_MS, "g.n1")
+    going = asyncio.create_task(desk.partitions.on_revoked({LANE}))
+    await asyncio.sleep(0)
+    desk.partitions.on_told({LANE: before})
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not going.done()
+    assert desk.intake.ledger(LANE), "what is to be told is still known"
+    desk.partitions.on_told({LANE: ledger.commit(SINCE_MS, "g.n1")})
+    assert await going == {}
+    assert not desk.intake.partitions()
