@@ -11,7 +11,7 @@ import structlog
 
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.ledger import WINDOW, Commit, read_metadata
-from modelmora.agents.partitions.suspects import Suspects, inherited
+from modelmora.agents.partitions.suspects import WIDTH, Suspects, inherited
 from modelmora.kafka.batches import Partition
 
 log = structlog.get_logger(__name__)
@@ -98,6 +98,16 @@ class Care:
     def active(self) -> bool:
         """Whether anything has to be asked; else everything may be begun."""
         return bool(self._watched)
+
+    @property
+    def why(self) -> str | None:
+        """Why less is begun than could be; None where nothing is held back for that."""
+        if not self._watched:
+            return None
+        ledgers = map(self._intake.ledger, self._watched)
+        is_alone = any(each and each.suspects and each.suspects.alone for each in ledgers)
+        how = "one request at a time on the whole node" if is_alone else f"{WIDTH} requests of each"
+        return f"owners of {len(self._watched)} of its partitions died in a row: it begins {how}"
 
     def lets(self, partition: Partition, offset: int) -> bool:
         """Whether the record there may be begun now; if not, it is read again when it may."""

@@ -55,6 +55,8 @@ class Seen:
     store: str | None = None
     schemas: str | None = None
     disk: str | None = None
+    careful: str | None = None
+    """Why less is begun than could be."""
 
 
 def signs_of(seen: Seen, patience_s: float, lease_s: float) -> tuple[Sign, ...]:
@@ -95,6 +97,7 @@ def signs_of(seen: Seen, patience_s: float, lease_s: float) -> tuple[Sign, ...]:
         Sign("object_store", seen.store, needed=False),
         Sign("schema_registry", seen.schemas, needed=False),
         Sign("disk", seen.disk, needed=False),
+        Sign("pace", seen.careful, needed=False),
     )
 
 
@@ -168,6 +171,7 @@ class Wellness:
             store=node.shelf.objects.last.fault if node.shelf else None,
             schemas=node.schemas.last.fault if node.schemas else None,
             disk=self._disk,
+            careful=node.care.why,
         )
 
     def facts(self) -> dict[str, Any]:

@@ -89,6 +89,20 @@ def test_a_few_are_begun_at_a_time_and_told_before(ward: Ward) -> None:
     assert not ward.begins(WIDTH + 10)
 
 
+def test_it_says_why_little_is_begun(ward: Ward) -> None:
+    assert ward.care.why is None
+    ward.care.take_over(A, TWO._replace(until=100), 1_000)
+    assert ward.care.why == (
+        "owners of 1 of its partitions died in a row: it begins 128 requests of each"
+    )
+    ward.care.take_over(B, ONCE, 1_000)
+    assert ward.care.why
+    assert "of 2 of its partitions" in ward.care.why
+    assert ward.care.why.endswith("one request at a time on the whole node")
+    ward.care.drop([A, B])
+    assert ward.care.why is None
+
+
 def test_the_other_partitions_go_on_beside_a_few(ward: Ward) -> None:
     ward.care.take_over(A, TWO._replace(until=100), 1_000)
     assert ward.told(0)

@@ -80,6 +80,7 @@ def test_an_age_is_no_fault_before_its_time(age: str) -> None:
         ({"disk": "full"}, "disk"),
         ({"store": "silent"}, "object_store"),
         ({"schemas": "silent"}, "schema_registry"),
+        ({"careful": "deaths"}, "pace"),
         ({"untold_s": PATIENCE_S}, "telling"),
     ],
 )
