@@ -328,17 +328,20 @@ class Twins:
         return True
 
     async def _find(self, request_id: str, family: _Family) -> Outcome | None:
+        reason = None
         for pause_s in (*RETRY_S, None):
             try:
-                found = await self._finder.find(request_id, family.since_ms)
+                found, reason = await self._finder.find(request_id, family.since_ms), None
                 if found or not family.ended:
                     return found
             except LookBackFailed as error:
-                log.warning("an id could not be looked up", reason=str(error))
+                reason = str(error)
             except Exception:
                 log.exception("an id could not be looked up")
             if pause_s is not None:
                 await asyncio.sleep(pause_s)
+        if reason:
+            log.warning("an id could not be looked up, it may run twice", reason=reason)
         return None  # to run twice is better than not at all
 
     async def _room(self) -> None:

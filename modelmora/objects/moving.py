@@ -79,6 +79,8 @@ class Moving:
         self._spill = spill
         self._threads = ThreadPoolExecutor(THREADS, "objects")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_silent = False
+        """Whether the store did not take what was last given to it."""
         self.held_bytes = 0
         """Bytes of outputs that wait in memory."""
 
@@ -160,7 +162,7 @@ class Moving:
         with ExitStack() as spilled:
             async for last in tries(self._objects.settings.retry_s):
                 try:
-                    return await loop.run_in_executor(
+                    ref = await loop.run_in_executor(
                         self._threads, self._objects.put, part.content, part.media_type, principal
                     )
                 except Full as error:
@@ -170,10 +172,21 @@ class Moving:
                         raise RequestError(
                             Code.STORE_UNAVAILABLE, f"its outputs could not be kept: {error}"
                         ) from None
-                    log.warning("outputs wait for the object store", reason=str(error))
+                    self._turn(silent=True, reason=str(error))
+                else:
+                    self._turn(silent=False)
+                    return ref
                 if isinstance(part.content, bytes):
                     await loop.run_in_executor(self._threads, self._spill_part, part, spilled)
         raise AssertionError  # the last try ends in one way or the other
+
+    def _turn(self, *, silent: bool, reason: str | None = None) -> None:
+        """Logged once for all that wait meanwhile."""
+        if silent and not self._is_silent:
+            log.warning("outputs wait for the object store", reason=reason)
+        elif self._is_silent and not silent:
+            log.info("the object store takes outputs again")
+        self._is_silent = silent
 
     def _spill_part(self, part: Part, spilled: ExitStack) -> None:
         data = part.content

@@ -24,6 +24,8 @@ MARGIN_MS = 5 * 60_000  # how far the clock that made an id may be ahead of the 
 AHEAD_MS = 60_000  # of one that is further ahead the time says nothing
 NOTICED_MS = 60_000  # within this, everybody writes by a new partition count
 STANDSTILL_S = 10.0
+PAUSE_S = 0.5
+"""Behind a pass that failed; who comes meanwhile shares the next one."""
 
 
 class LookBackFailed(Exception):
@@ -60,7 +62,7 @@ class LookBack:
         self._open: list[_Search] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._stopped = False
+        self._stopped = self._is_failing = False
 
     async def search(
         self, request_id: str, partition: int, partitions: int, since_ms: int | None = None
@@ -107,7 +109,8 @@ class LookBack:
             try:
                 await self._pass(searches)
             except Exception as error:  # noqa: BLE001 - each who waits is told, also of our faults
-                log.warning("look-back failed", error=repr(error))
+                if not self._is_failing:
+                    log.warning("looking back fails", error=repr(error))
                 failure = LookBackFailed(repr(error))
                 await self._drop()
             for search in searches:
@@ -117,12 +120,17 @@ class LookBack:
                     search.done.set_exception(failure)
                 else:
                     search.done.set_result(None)
+            self._is_failing = failure is not None
+            if failure:
+                await asyncio.sleep(PAUSE_S)
 
     async def _pass(self, searches: list[_Search]) -> None:
         async with asyncio.timeout(STANDSTILL_S) as patience:
             consumer = await self._connected()
+            _moved(patience)
             consumer.assign([TopicPartition(self._topic, search.partition) for search in searches])
             stretches = await self._stretches(consumer, searches)
+            _moved(patience)
             consumer.assign(list(stretches))
             for tp, (start, _) in stretches.items():
                 consumer.seek(tp, start)
@@ -186,7 +194,7 @@ class LookBack:
                         await give(record, self._handle, self._schemas)
             now = {tp: await consumer.position(tp) for tp in positions}
             if now != positions:
-                patience.reschedule(asyncio.get_running_loop().time() + STANDSTILL_S)
+                _moved(patience)
             positions = {tp: at for tp, at in now.items() if at < stretches[tp][1]}
             consumer.pause(*(now.keys() - positions.keys()))
 
@@ -200,3 +208,8 @@ class LookBack:
         consumer, self._consumer = self._consumer, None
         if consumer:
             await close(consumer)
+
+
+def _moved(patience: asyncio.Timeout) -> None:
+    """Something came: who is slow may still come to the end."""
+    patience.reschedule(asyncio.get_running_loop().time() + STANDSTILL_S)

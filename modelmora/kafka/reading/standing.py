@@ -279,14 +279,15 @@ class Standing:
         A coordinator that answers after librdkafka has given up a question ends the process
         (https://github.com/confluentinc/librdkafka/issues/4605), so it must not give up.
         """
+        # Each of them has threads and sockets of its own.
+        self._unanswered = [each for each in self._unanswered if not each[0].done()]
         admin = self._admin
         _result(admin.describe_cluster(request_timeout=ANSWER_S))
         answer = admin.describe_consumer_groups([group], request_timeout=LEFT_S)[group]
         try:
             return _result(answer)
         except Unreachable:
-            left = [each for each in self._unanswered if not each[0].done()]
-            self._unanswered = [*left, (answer, admin)]
+            self._unanswered.append((answer, admin))
             raise
 
 

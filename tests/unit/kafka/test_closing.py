@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from modelmora.kafka.reading import closing, lookback
 from modelmora.kafka.reading.lookback import LookBack, LookBackFailed
@@ -19,6 +20,10 @@ class Hanging:
 
     def __init__(self, **_: object) -> None:
         self.stopped = 0
+        self._client = self
+
+    async def close(self) -> None:
+        """As of the client inside."""
 
     async def start(self) -> None:
         raise OSError("no broker")
@@ -56,3 +61,28 @@ async def test_what_is_looked_for_fails_though_the_consumer_hangs(
         with pytest.raises(LookBackFailed):
             await asyncio.wait_for(back.search("an id", 0, 1), 30)
     await back.stop()
+
+
+async def test_while_looking_back_fails_all_who_come_share_a_pass_and_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passes: list[int] = []
+
+    async def fails(_: LookBack, searches: list[object]) -> None:
+        passes.append(len(searches))
+        raise OSError("no broker")
+
+    monkeypatch.setattr(LookBack, "_pass", fails)
+    back = LookBack(Settings(bootstrap_servers="127.0.0.1:1"), "t.results", lambda _: None)
+    with capture_logs() as logged:
+        with pytest.raises(LookBackFailed):
+            await back.search("the first", 0, 1)
+        others: list[asyncio.Task[None]] = []
+        for number in range(9):
+            others.append(asyncio.create_task(back.search(f"{number}", 0, 1)))
+            await asyncio.sleep(0)
+        told = await asyncio.gather(*others, return_exceptions=True)
+    await back.stop()
+    assert {type(each) for each in told} == {LookBackFailed}
+    assert passes == [1, 9]
+    assert len(logged) == 1

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from modelmora.errors import Code, RequestError
 from modelmora.messages import ChatMessage, ObjectRef, Tensor
@@ -73,6 +74,20 @@ async def test_a_store_that_is_down_is_waited_for_and_nothing_is_lost(tmp_path: 
     assert isinstance(ref, ObjectRef)
     assert desk.store.kept[ref.uri][0] == LARGE
     assert desk.spilled == []
+
+
+async def test_a_store_that_is_down_is_logged_once_for_all_who_wait(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    with capture_logs() as logged:
+        for outage in (1, 2):
+            desk.store.down()
+            asked = desk.store.asked + 5
+            told = [desk.begin(LARGE) for _ in range(3)]
+            while desk.store.asked < asked:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.01)
+            desk.store.fault = None
+            await asyncio.gather(*told)
+            assert [line["log_level"] for line in logged] == ["warning", "info"] * outage
 
 
 async def test_one_that_stays_down_is_told(tmp_path: Path) -> None:
