@@ -113,7 +113,8 @@ class Pulse:
                 led = (each for each in answer.partitions if each.leader)
                 leaders |= {(name, each.id): each.leader.id for each in led}
             elif not self._is_missing(name, answer):
-                raise answer
+                # A new one: this frame holds the other, which would hold this frame.
+                raise type(answer)(*answer.args)
         self._leaders = leaders
         return shapes
 

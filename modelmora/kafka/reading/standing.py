@@ -293,9 +293,14 @@ class Standing:
 
 def _result(future: Future[Any]) -> Any:
     try:
-        return future.result(ANSWER_S)
+        error = future.exception(ANSWER_S)
     except TimeoutError:
         raise Unreachable("the broker does not answer in time") from None
+    if error is None:
+        return future.result()
+    # Not the one that the future holds: with the frames that hold the future it would be a cycle,
+    # and keep the client with its threads until the collector comes, which is seldom in a node.
+    raise type(error)(*error.args)
 
 
 async def _committed(

@@ -1,4 +1,4 @@
-"""A client that was left behind for an answer is kept until that answer, and no longer."""
+"""Which clients are held: one that was left behind for an answer until that, and no other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from modelmora.errors import Unreachable
 from modelmora.kafka.reading import standing
@@ -54,3 +55,21 @@ def test_a_client_left_behind_is_let_go_once_it_has_its_answer(
     assert asked.members("g") == "described"
     gc.collect()
     assert held() is None
+
+
+def test_a_client_that_failed_is_let_go_without_the_collector() -> None:
+    refused: Future[str] = Future()
+    refused.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+    failed = Admin(refused)
+    asked = Standing(Settings())
+    asked.__dict__["_admin"] = failed
+    held = weakref.ref(failed)
+    del failed, refused
+    gc.disable()  # as good as off in a node
+    try:
+        with pytest.raises(KafkaException):
+            asked.members("g")
+        asked.renew()
+        assert held() is None
+    finally:
+        gc.enable()
