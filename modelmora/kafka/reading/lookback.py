@@ -84,7 +84,12 @@ class LookBack:
         self._wake.set()
         if self._task is None or self._task.done():
             self._task = background(self._run(), "look-back")
-        await done
+        try:
+            await done
+        finally:
+            # What it raises would hold this frame, and this frame what it raises: who asked, and
+            # the requests that wait there, would stay until the collector comes.
+            del done
 
     async def stop(self) -> None:
         """Give up what is being searched; nothing is searched from now on."""
@@ -105,19 +110,19 @@ class LookBack:
             await self._wake.wait()
             self._wake.clear()
             searches, self._open = self._open, []
-            failure: LookBackFailed | None = None
+            failure: str | None = None
             try:
                 await self._pass(searches)
             except Exception as error:  # noqa: BLE001 - each who waits is told, also of our faults
                 if not self._is_failing:
                     log.warning("looking back fails", error=repr(error))
-                failure = LookBackFailed(repr(error))
+                failure = repr(error)
                 await self._drop()
             for search in searches:
                 if search.done.done():
                     continue
                 if failure:
-                    search.done.set_exception(failure)
+                    search.done.set_exception(LookBackFailed(failure))
                 else:
                     search.done.set_result(None)
             self._is_failing = failure is not None

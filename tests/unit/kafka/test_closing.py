@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -86,3 +88,27 @@ async def test_while_looking_back_fails_all_who_come_share_a_pass_and_a_line(
     assert {type(each) for each in told} == {LookBackFailed}
     assert passes == [1, 9]
     assert len(logged) == 1
+
+
+async def test_a_failed_search_is_forgotten_without_the_collector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fails(_: LookBack, __: list[object]) -> None:
+        raise OSError("no broker")
+
+    async def told() -> weakref.ref[LookBackFailed]:
+        try:
+            await back.search("an id", 0, 1)
+        except LookBackFailed as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    monkeypatch.setattr(LookBack, "_pass", fails)
+    back = LookBack(Settings(bootstrap_servers="127.0.0.1:1"), "t.results", lambda _: None)
+    gc.disable()  # as good as off in a node
+    try:
+        first, _ = await told(), await told()
+        assert first() is None
+    finally:
+        gc.enable()
+        await back.stop()
