@@ -61,25 +61,33 @@ def explain(error: KafkaException | KafkaError, servers: str) -> ModelMoraError:
     return ModelMoraError(f"the broker at {servers} refused: {fault.str()}")
 
 
+class _Heard:
+    """What a client says between its answers."""
+
+    auth_failed = False
+
+    def on_error(self, error: KafkaError) -> None:
+        """Refused credentials are only told here, from poll(): the call itself just times out."""
+        self.auth_failed |= error.code() == KafkaError._AUTHENTICATION
+
+
 class Admin:
     """Topics of one namespace on one cluster. Blocking: call it from a thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._servers = bootstrap_servers(settings)
-        self._auth_failed = False
+        # Not a method of ours: client and Admin would hold each other, and the client's threads
+        # stay until the cycle collector comes.
+        self._heard = _Heard()
         config = confluent_config(settings) | {
-            "error_cb": self._on_error,
+            "error_cb": self._heard.on_error,
             "reconnect.backoff.max.ms": RECONNECT_MS,
         }
         try:
             self._client = AdminClient(config)
         except (KafkaException, ValueError) as error:
             raise ConfigurationError(f"the kafka settings cannot be used: {error}") from None
-
-    def _on_error(self, error: KafkaError) -> None:
-        # Refused credentials are only told here, from poll(): the call itself just times out.
-        self._auth_failed |= error.code() == KafkaError._AUTHENTICATION
 
     def existing(self) -> dict[str, int]:
         """Partition counts of every topic there is. Raises Unreachable, WrongCredentials."""
@@ -90,7 +98,7 @@ class Admin:
                 metadata = self._client.list_topics(timeout=min(1.0, wait_s))
             except KafkaException as error:
                 self._client.poll(0)
-                if self._auth_failed:
+                if self._heard.auth_failed:
                     raise WrongCredentials from None
                 if time.monotonic() >= until:
                     raise explain(error, self._servers) from None
