@@ -11,6 +11,7 @@ from tests.checker import Delivery
 from tests.faults.joining import run as join_and_leave
 from tests.faults.plan import Part, Plan
 from tests.faults.programme import run
+from tests.faults.recording import Figures
 from tests.foreign import LANES
 
 SEEDS = 5
@@ -25,14 +26,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", [int(seed) for seed in given.split(",")] if given else random)
 
 
-@pytest.mark.row("F1", "F6", "F7", "F27", "F28")
+@pytest.mark.row("F1", "F6", "F7", "F27")
 @pytest.mark.timeout(600)
-def test_a_short_programme(tmp_path: Path) -> None:
+def test_a_short_programme(tmp_path: Path, figures: Figures) -> None:
     kills = {Part.CHILD: 2, Part.ZYGOTE: 1, Part.NODE: 1, Part.BROKER: 1}
     report = run(Plan(300, kills, {Part.CHILD: 1}, secrets.randbelow(1 << 32)), tmp_path)
     assert report.verdict.violations == ()
     assert report.verdict.counts["requests"] >= 300
     assert all(report.struck[f"{part} killed"] == count for part, count in kills.items())
+    figures.judged(report.verdict, sum(report.struck.values()))
 
 
 @pytest.mark.row("F1", "F6", "F7", "F8", "F27", "F28")
@@ -41,12 +43,18 @@ def test_a_short_programme(tmp_path: Path) -> None:
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("nodes", [1, 2, 4], ids="{}-nodes".format)
 def test_the_whole_programme(
-    seed: int, nodes: int, delivery: Delivery, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    seed: int,
+    nodes: int,
+    delivery: Delivery,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    figures: Figures,
 ) -> None:
     # Its seed and its summary are for whoever asked for it, also when all is well.
     with capsys.disabled():
         report = run(Plan(seed=seed, nodes=nodes, delivery=delivery), tmp_path)
     assert report.verdict.violations == ()
+    figures.judged(report.verdict, sum(report.struck.values()))
 
 
 @pytest.mark.faults

@@ -11,6 +11,7 @@ import pytest
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.messages import Status
+from tests.faults.recording import Figures
 from tests.foreign import Draft
 from tests.integration.test_nodes import CAP_S, Yard
 from tests.integration.test_takeover import spread
@@ -35,7 +36,9 @@ def frail(yard: Yard, name: str, **settings: object) -> FrailNode:
     return FrailNode(yard.servers, yard.namespace, folder, name, settings)
 
 
-def survives(yard: Yard, drafts: list[Draft], *nodes: FrailNode, repeats: int) -> int:
+def survives(
+    yard: Yard, drafts: list[Draft], figures: Figures, *nodes: FrailNode, repeats: int
+) -> int:
     """Have nodes that are started whenever they die answer all; how often they died."""
     with ExitStack() as running:
         for node in nodes:
@@ -59,8 +62,11 @@ def survives(yard: Yard, drafts: list[Draft], *nodes: FrailNode, repeats: int) -
             assert [each.code for each in letters] == ["worker_crash"] * len(poison)
             assert {each.value for each in letters} == {each.value for each in poison}
         assert all(node.wait_ready().stop() == 0 for node in nodes if node.running)
-    assert yard.verdict(repeats=repeats).violations == ()
-    return sum(node.deaths for node in nodes)
+    verdict = yard.verdict(repeats=repeats)
+    assert verdict.violations == ()
+    deaths = sum(node.deaths for node in nodes)
+    figures.judged(verdict, deaths)
+    return deaths
 
 
 def among(place: int, count: int) -> list[Draft]:
@@ -69,16 +75,20 @@ def among(place: int, count: int) -> list[Draft]:
     return drafts
 
 
-def test_what_ends_the_node_is_set_aside(yard: Yard) -> None:
+@pytest.mark.row("F5")
+def test_what_ends_the_node_is_set_aside(yard: Yard, figures: Figures) -> None:
     drafts = among(Random(SEED).randrange(60), 60)
-    deaths = survives(yard, drafts, frail(yard, "n1"), repeats=60)
+    deaths = survives(yard, drafts, figures, frail(yard, "n1"), repeats=60)
     assert 2 <= deaths <= MOST_DEATHS
 
 
+@pytest.mark.row("F5")
 @pytest.mark.faults
 @pytest.mark.parametrize("place", [0, 1, 7, 30, 58, 59])
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
-def test_wherever_it_lies_two_nodes_find_it(yard: Yard, place: int, delivery: str) -> None:
+def test_wherever_it_lies_two_nodes_find_it(
+    yard: Yard, place: int, delivery: str, figures: Figures
+) -> None:
     nodes = [frail(yard, name, DELIVERY=delivery) for name in ("n1", "n2")]
     repeats = 60 if delivery == "at_least_once" else 0
-    assert 2 <= survives(yard, among(place, 60), *nodes, repeats=repeats) <= MOST_DEATHS
+    assert 2 <= survives(yard, among(place, 60), figures, *nodes, repeats=repeats) <= MOST_DEATHS

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, TopicPartition
 from modelmora.broker import EmbeddedBroker
 from modelmora.messages import EventKind, Status
 from tests.checker.reading import read_records
+from tests.faults.recording import Figures
 from tests.foreign import Draft, draft
 from tests.integration.test_nodes import CAP_S, Yard
 from tests.nodes import NodeProcess, Observer
@@ -44,7 +45,7 @@ def owned(yard: Yard, node: NodeProcess) -> int:
 
 
 @pytest.mark.row("F28")
-def test_a_node_that_was_frozen_contradicts_nobody(yard: Yard) -> None:
+def test_a_node_that_was_frozen_contradicts_nobody(yard: Yard, figures: Figures) -> None:
     """It wakes when all its requests are long expired, and another node has answered them."""
     with yard.node("n1", LIMITS__GROUP_REQUESTS=4) as frozen, yard.node("n2") as other:
         eventually(lambda: owned(yard, frozen) and owned(yard, other), "both own some", CAP_S)
@@ -55,9 +56,11 @@ def test_a_node_that_was_frozen_contradicts_nobody(yard: Yard) -> None:
             sent_at = time.monotonic()
             seen.until(lambda: len(seen.results) >= 10, "some outcomes")
             frozen.process.send_signal(signal.SIGSTOP)
+            stopped = time.monotonic()
             try:
                 ids = {each.request_id for each in sent}
                 seen.until(lambda: seen.results.keys() >= ids, "every outcome, by the other node")
+                figures.recovered(time.monotonic() - stopped)
                 eventually(lambda: not owned(yard, frozen), "all partitions the other's", CAP_S)
                 expired(sent_at, 20)
             finally:
@@ -68,6 +71,7 @@ def test_a_node_that_was_frozen_contradicts_nobody(yard: Yard) -> None:
     verdict = yard.verdict(repeats=100)
     assert verdict.violations == ()
     assert verdict.counts.get("contradicting", 0) == 0
+    figures.judged(verdict, faults=1)
 
 
 def test_what_was_answered_and_not_committed_is_not_answered_again(yard: Yard) -> None:
@@ -90,7 +94,7 @@ def test_what_was_answered_and_not_committed_is_not_answered_again(yard: Yard) -
 
 
 @pytest.mark.row("F31")
-def test_two_nodes_with_one_member_id(yard: Yard, tmp_path: Path) -> None:
+def test_two_nodes_with_one_member_id(yard: Yard, tmp_path: Path, figures: Figures) -> None:
     """A copied data folder: the younger ends and says why, the elder goes on."""
     with yard.node("n1") as elder:
         copied = tmp_path / "copy"
@@ -104,11 +108,13 @@ def test_two_nodes_with_one_member_id(yard: Yard, tmp_path: Path) -> None:
         yard.send(draft("echo", [f"{n}"]) for n in range(40))
         yard.answered()
         assert elder.stop() == 0
-    assert yard.verdict().violations == ()
+    verdict = yard.verdict()
+    assert verdict.violations == ()
+    figures.judged(verdict, faults=1)
 
 
 @pytest.mark.row("F29")
-def test_a_commit_beyond_the_end_swallows_nothing(yard: Yard) -> None:
+def test_a_commit_beyond_the_end_swallows_nothing(yard: Yard, figures: Figures) -> None:
     """As after a power cut: the group has committed what the log does not have any more."""
     with yard.node() as node:
         yard.send(draft("echo", ["before"]) for _ in range(4))
@@ -128,6 +134,7 @@ def test_a_commit_beyond_the_end_swallows_nothing(yard: Yard) -> None:
         assert {event.facts["position_offset"] for event in told} == {1000}
         assert "modelmora_odd_commits_total" in node.text("/metrics")
         assert node.stop() == 0
+    figures.add(requests=len(sent), faults=len(ahead), lost=0, repeated=0)
 
 
 @pytest.mark.row("F30")

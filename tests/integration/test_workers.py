@@ -35,6 +35,7 @@ from modelmora.scheduling import Cause, Device, Need, Placement, ram
 from modelmora.wire import decode_result, encode_outputs, encode_result_head
 from modelmora.workers import ExitReason
 from modelmora.workers.supervisor import Supervisor
+from tests.faults.recording import Figures
 from tests.integration.worker_rig import (
     CAP_S,
     Group,
@@ -367,7 +368,7 @@ time.sleep(600)
 
 
 @pytest.mark.row("F25")
-async def test_a_lying_child_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lying_child_is_dropped(monkeypatch: pytest.MonkeyPatch, figures: Figures) -> None:
     processes: list[subprocess.Popen[bytes]] = []
     lies = iter(LIES.values())
 
@@ -392,6 +393,7 @@ async def test_a_lying_child_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None
             assert summed_pss([os.getpid()]) < 4 << 30, lie
     for process in processes:
         process.returncode = -signal.SIGKILL
+    figures.add(faults=len(LIES))
 
 
 def start_script(script: str, fd: int) -> subprocess.Popen[bytes]:

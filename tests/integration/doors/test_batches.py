@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from modelmora.gateway.batches.running import PART_LINES
+from tests.faults.recording import Figures
 from tests.nodes import GatewayProcess
 from tests.programs import eventually
 from tests.stations import Station
@@ -110,7 +111,11 @@ def test_a_cancelled_batch_leaves_nothing_running(
 @pytest.mark.row("F16")
 @pytest.mark.faults
 def test_a_gateway_is_killed_at_work_on_a_batch(
-    station: Station, gateways: Pair, clients: list[openai.OpenAI], tmp_path: Path
+    station: Station,
+    gateways: Pair,
+    clients: list[openai.OpenAI],
+    tmp_path: Path,
+    figures: Figures,
 ) -> None:
     count, before = 2 * PART_LINES, {*station.seen.results}
     file = clients[0].files.create(file=written(tmp_path / "in.jsonl", count), purpose="batch")
@@ -129,3 +134,4 @@ def test_a_gateway_is_killed_at_work_on_a_batch(
     found = rows(clients[1 - at], batch.output_file_id)
     assert [each["custom_id"] for each in found] == [f"c{number}" for number in range(count)]
     asked_once(station, found, before)
+    figures.add(requests=count, faults=1, lost=0, contradicting=0, repeated=0)

@@ -14,6 +14,7 @@ import pytest
 
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
+from tests.faults.recording import Figures
 from tests.nodes import GatewayProcess
 from tests.stations import Station
 
@@ -46,8 +47,11 @@ def forget_peak(pid: int) -> None:
 
 
 @asynccontextmanager
-async def bounded(gateway: GatewayProcess) -> AsyncIterator[None]:
-    """Good callers are answered at both doors meanwhile, and what is held stays bounded."""
+async def bounded(gateway: GatewayProcess, figures: Figures, hostile: int) -> AsyncIterator[None]:
+    """Good callers are answered at both doors meanwhile, and what is held stays bounded.
+
+    Both are counted: what the good ones asked, and how many are hostile.
+    """
     pid = gateway.process.pid
     over, served = asyncio.Event(), 0
 
@@ -77,6 +81,7 @@ async def bounded(gateway: GatewayProcess) -> AsyncIterator[None]:
             await good
     more = memory(pid, "VmHWM") - before
     assert more <= MORE, f"{more / 2**20:.1f} MiB more"
+    figures.add(requests=2 * served, faults=hostile)
 
 
 def address(gateway: GatewayProcess, door: str) -> tuple[str, int]:
@@ -164,8 +169,9 @@ async def test_floods(
     callers: int,
     status: set[bytes],
     gateway: GatewayProcess,
+    figures: Figures,
 ) -> None:
-    async with bounded(gateway):
+    async with bounded(gateway, figures, callers):
         found = await asyncio.gather(*(told(gateway, say) for _ in range(callers)))
     assert set(found) <= status
 
@@ -174,9 +180,11 @@ async def test_floods(
 @pytest.mark.faults
 @pytest.mark.parametrize("say", [dribble_head, dribble_body])
 async def test_dribbles(
-    say: Callable[[asyncio.StreamWriter], Awaitable[None]], gateway: GatewayProcess
+    say: Callable[[asyncio.StreamWriter], Awaitable[None]],
+    gateway: GatewayProcess,
+    figures: Figures,
 ) -> None:
-    async with bounded(gateway):
+    async with bounded(gateway, figures, 500):
         found = await asyncio.gather(*(told(gateway, say) for _ in range(500)))
     assert set(found) == {b"408"}
 
@@ -184,10 +192,12 @@ async def test_dribbles(
 @pytest.mark.row("F23")
 @pytest.mark.faults
 @pytest.mark.parametrize("door", ["http", "grpc"])
-async def test_ten_thousand_idle_connections(door: str, gateway: GatewayProcess) -> None:
+async def test_ten_thousand_idle_connections(
+    door: str, gateway: GatewayProcess, figures: Figures
+) -> None:
     writers: list[asyncio.StreamWriter] = []
     try:
-        async with bounded(gateway):
+        async with bounded(gateway, figures, 10_000):
             for _ in range(100):
                 opened = await asyncio.gather(
                     *(asyncio.open_connection(*address(gateway, door)) for _ in range(100)),
@@ -241,14 +251,14 @@ async def reset_rapidly(gateway: GatewayProcess, streams: int) -> None:
 
 @pytest.mark.row("F23")
 @pytest.mark.parametrize("streams", [5_000, pytest.param(20_000, marks=pytest.mark.faults)])
-async def test_rapid_resets(gateway: GatewayProcess, streams: int) -> None:
-    async with bounded(gateway):
+async def test_rapid_resets(gateway: GatewayProcess, streams: int, figures: Figures) -> None:
+    async with bounded(gateway, figures, 5 * streams):
         await asyncio.gather(*(reset_rapidly(gateway, streams) for _ in range(5)))
 
 
 @pytest.mark.row("F23")
-async def test_a_megabyte_of_metadata(gateway: GatewayProcess) -> None:
-    async with bounded(gateway), grpc.aio.insecure_channel(gateway.grpc) as channel:
+async def test_a_megabyte_of_metadata(gateway: GatewayProcess, figures: Figures) -> None:
+    async with bounded(gateway, figures, 50), grpc.aio.insecure_channel(gateway.grpc) as channel:
         stub = pb_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]
 
         async def ask() -> grpc.StatusCode:

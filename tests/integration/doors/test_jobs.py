@@ -16,6 +16,7 @@ from modelmora.access.keys import Keys, made
 from modelmora.client import Answer, Client, Job, Options, Text
 from modelmora.settings import Settings
 from modelmora.wire import new_request_id
+from tests.faults.recording import Figures
 from tests.nodes import PARTITIONS, GatewayProcess, frozen
 from tests.programs import eventually
 from tests.stations import Station
@@ -136,7 +137,7 @@ def accepted(station: Station, ids: Iterable[str]) -> None:
 @pytest.mark.row("F16")
 @pytest.mark.parametrize("number", [20, pytest.param(100, marks=pytest.mark.faults)])
 def test_a_gateway_is_killed_with_callers_and_jobs_open(
-    station: Station, gateways: Pair, keys: dict[str, str], number: int
+    station: Station, gateways: Pair, keys: dict[str, str], number: int, figures: Figures
 ) -> None:
     options = Options(api_key=keys["alice"])
     addresses = [gateway.grpc for gateway in gateways]
@@ -159,6 +160,7 @@ def test_a_gateway_is_killed_with_callers_and_jobs_open(
         assert [job.wait(CAP_S).state for job in jobs] == ["completed"] * len(jobs)
         assert jobs[-1].result().request_id == jobs[-1].id
     station.seen.ended_once([*callers, *(job.id for job in jobs)])
+    figures.add(requests=len(callers) + len(jobs), faults=1, lost=0, contradicting=0)
     gateways[0].start().wait_ready()
 
 

@@ -1,0 +1,124 @@
+"""Nodes killed under load, and two of them on one data folder."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelmora.broker import EmbeddedBroker
+from modelmora.messages import Status
+from tests.faults.recording import Figures
+from tests.faults.stage import Stage, pile
+from tests.foreign import draft
+from tests.nodes import NodeProcess, Observer
+from tests.programs import ROOT, alive, eventually
+from tests.tiny_models import make_tiny
+
+pytestmark = pytest.mark.faults
+CAP_S = 180.0
+KILLS = 20
+
+
+@pytest.fixture
+def stage(broker: EmbeddedBroker, namespace: str, tmp_path: Path) -> Stage:
+    return Stage(broker, namespace, tmp_path)
+
+
+def both_own(stage: Stage) -> bool:
+    """Whether each of two members has partitions."""
+    owned = stage.members()
+    return len(owned) == 2 and all(owned.values())
+
+
+def at_work(node: NodeProcess) -> bool:
+    """Whether its child runs something."""
+    return bool(node.models().get("sleep", {}).get("running"))
+
+
+@pytest.mark.row("F6")
+@pytest.mark.timeout(2400)
+def test_nodes_killed_twenty_times_under_load(stage: Stage, figures: Figures) -> None:
+    """Its processes end with it; the other node ends what it had, before it is back.
+
+    The time is that from the kill until the last of all that was sent has ended.
+    """
+    chance = random.Random()
+    with (
+        stage.node("n1") as one,
+        stage.node("n2") as two,
+        stage.sampler() as sampler,
+        closing(Observer(stage.servers, stage.namespace)) as seen,
+    ):
+        for number in range(KILLS):
+            victim = (one, two)[number % 2]
+            eventually(lambda: both_own(stage), "two nodes that own some", CAP_S)
+            sent = stage.send(pile(200, ms=50.0))
+            eventually(lambda: at_work(victim), "work under way", CAP_S)  # noqa: B023
+            time.sleep(chance.random() * 0.5)
+            pids = [row["pid"] for row in victim.models().values() if row["pid"]]
+            family = [*pids, victim.zygote or 0]
+            stage.struck("node killed")
+            killed = time.monotonic()
+            victim.kill()
+            eventually(lambda: not any(map(alive, family)), "the end of its children", CAP_S)  # noqa: B023
+            sent += stage.send(pile(60))
+            seen.ended_once(each.request_id for each in sent)
+            figures.recovered(time.monotonic() - killed)
+            victim.start().wait_ready()
+        stage.answered()
+        assert (one.stop(), two.stop()) == (0, 0)
+    stage.conclude(figures, sampler)
+
+
+INSTALL = """
+import sys
+from pathlib import Path
+from modelmora.registry import install
+from modelmora.settings import Settings
+install(Settings(data_dir=Path(sys.argv[1])), sys.argv[2], name=sys.argv[3])
+"""
+
+
+@pytest.mark.row("F17")
+def test_two_nodes_on_one_data_folder(stage: Stage, figures: Figures) -> None:
+    """What is installed there is served by both; one is killed, and what it held stops nobody."""
+    shared, model = stage.folder / "shared", make_tiny(stage.folder / "tiny")
+    with ExitStack() as stack:
+        shared.mkdir()
+        nodes = [stage.node(each, DATA_DIR=shared) for each in ("one", "two")]
+        for node in nodes:
+            stack.enter_context(node)
+        seen = stack.enter_context(closing(Observer(stage.servers, stage.namespace)))
+        words = [sys.executable, "-c", INSTALL, str(shared), str(model)]
+        both = [subprocess.Popen([*words, name], cwd=ROOT) for name in ("first", "second")]
+        assert [each.wait(CAP_S) for each in both] == [0, 0]
+        for node in nodes:
+            eventually(lambda: {"first", "second"} <= node.models().keys(), "both there", CAP_S)  # noqa: B023
+        sent = stage.send(
+            replace(draft(name, [f"{n}"]), key=b"%d" % n)
+            for n in range(40)
+            for name in ("first", "second")
+        )
+        eventually(lambda: nodes[0].models()["first"]["pid"], "a child of the one", CAP_S)
+        stage.struck("node killed")
+        nodes[0].kill()
+        killed = time.monotonic()
+        sent += stage.send(replace(draft("first", [f"{n}"]), key=b"%d" % n) for n in range(40))
+        seen.ended_once(each.request_id for each in sent)
+        figures.recovered(time.monotonic() - killed)
+        assert {each[-1].status for each in seen.results.values()} == {Status.COMPLETED}
+        third = subprocess.run([*words, "third"], cwd=ROOT, timeout=CAP_S, check=False)
+        assert third.returncode == 0
+        nodes[0].start().wait_ready()
+        for node in nodes:
+            eventually(lambda: "third" in node.models(), "the third there", CAP_S)  # noqa: B023
+        stage.answered()
+        assert [node.stop() for node in nodes] == [0, 0]
+    stage.conclude(figures)
