@@ -1,4 +1,4 @@
-"""Nodes killed under load, and two of them on one data folder."""
+"""Nodes killed under load, flooded, and two of them on one data folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelmora.broker import EmbeddedBroker
 from modelmora.messages import Status
 from tests.faults.recording import Figures
 from tests.faults.stage import Stage, pile
-from tests.foreign import draft
+from tests.foreign import Draft, draft
 from tests.nodes import NodeProcess, Observer
 from tests.programs import ROOT, alive, eventually
 from tests.tiny_models import make_tiny
@@ -24,6 +24,10 @@ from tests.tiny_models import make_tiny
 pytestmark = pytest.mark.faults
 CAP_S = 180.0
 KILLS = 20
+SIZE = 100_000
+ROOM = 8 << 20
+FLOOD = 60 * ROOM // SIZE
+MOST_MORE = 1.2
 
 
 @pytest.fixture
@@ -75,6 +79,47 @@ def test_nodes_killed_twenty_times_under_load(stage: Stage, figures: Figures) ->
         stage.answered()
         assert (one.stop(), two.stop()) == (0, 0)
     stage.conclude(figures, sampler)
+
+
+def memory(node: NodeProcess, what: str) -> int:
+    """Bytes of the node itself."""
+    status = Path(f"/proc/{node.process.pid}/status").read_text()
+    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith(what))
+
+
+def large(count: int) -> list[Draft]:
+    """Requests of some size over all partitions, for a model that takes its time."""
+    made = (draft("sleep", ["x" * SIZE], {"ms": 1.0}) for _ in range(count))
+    return [replace(each, key=b"%d" % number) for number, each in enumerate(made)]
+
+
+def most_held(stage: Stage, node: NodeProcess) -> int:
+    """The most memory (bytes) since it was forgotten, once all is answered."""
+    eventually(stage.all_committed, "every request committed", CAP_S)
+    return memory(node, "VmHWM")
+
+
+@pytest.mark.row("F14")
+@pytest.mark.timeout(900)
+def test_a_flood_beyond_all_that_is_held(stage: Stage, figures: Figures) -> None:
+    """Memory stays what it was when all was full once, and who is critical waits for no flood."""
+    with (
+        stage.node(LIMITS__NODE_BYTES=str(ROOM), LIMITS__GROUP_REQUESTS="4") as node,
+        closing(Observer(stage.servers, stage.namespace)) as seen,
+    ):
+        stage.send_to("normal", large(FLOOD))
+        before = most_held(stage, node)
+        Path(f"/proc/{node.process.pid}/clear_refs").write_text("5")  # VmHWM begins anew
+        flood = stage.send_to("normal", large(FLOOD))
+        critical = stage.send_to("critical", [draft("echo", ["now"]) for _ in range(20)])
+        answers = seen.answers(each.request_id for each in critical)
+        assert {each.status for each in answers} == {Status.COMPLETED}
+        assert not seen.results.keys() >= {each.request_id for each in flood}, "all are through"
+        most = most_held(stage, node)
+        assert most <= MOST_MORE * before, f"{most / before:.2f} times as much"
+        assert node.stop() == 0
+    stage.conclude(figures)
+    figures.add(faults=1)
 
 
 INSTALL = """
