@@ -30,7 +30,7 @@ CALLERS = ROOT / "tests" / "callers"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelmora" / "callers"
 BUILT = {"ask", "node_modules", "target"}
 """What is there where somebody has built them in place."""
-CAP_S = 90
+CAP_S = 300
 MODEL = "mirror"
 """Its hash has the sign bit set, and CRC32 would place it elsewhere."""
 
