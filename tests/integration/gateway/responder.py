@@ -120,7 +120,7 @@ class Responder:
         self._told = time.monotonic()
         record: dict[str, Any] = {"kind": "NODE", "name": "responder", "writer": "tests"}
         record |= {"version": "", "task": "", "source": ""}
-        record |= {"lease_ms": 2000, "serves": dict(self._serves)}
+        record |= {"lease_ms": 2000, "serves": dict(self._serves), "partitions": [0]}
         value = REGISTRY.encode(record) if present else None
         self._producer.produce(f"{self._namespace}.registry", value, "NODE:responder@")
         assert self._producer.flush(30) == 0

@@ -25,6 +25,7 @@ TOLD: dict[str, Any] = {
     "preload": True,
     "warm_up": "Hello",
     "replicas": {"max": 2},
+    "spread": 3,
     "runtime": "vllm",
     "card": {"language": ["en"]},
     "metadata": {"languages": ["en"]},
