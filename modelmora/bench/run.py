@@ -13,18 +13,18 @@ from modelmora.bench.chat import chats
 from modelmora.bench.cold import cold_starts
 from modelmora.bench.embedding import embeddings
 from modelmora.bench.forms import onnx_forms
-from modelmora.bench.goodput import goodputs
-from modelmora.bench.honest import estimates
 from modelmora.bench.latency import latencies
 from modelmora.bench.life import base_memory, swap, unloads
-from modelmora.bench.nodes import comings
 from modelmora.bench.once import exactly_once
 from modelmora.bench.priority import critical, queue
+from modelmora.bench.promises.goodput import goodputs
+from modelmora.bench.promises.honest import estimates
+from modelmora.bench.promises.nodes import comings
+from modelmora.bench.promises.scale import scale_of_four
+from modelmora.bench.promises.simulated import simulated
 from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
 from modelmora.bench.rest import rest
-from modelmora.bench.scale import scale_of_four
-from modelmora.bench.simulated import simulated
 from modelmora.bench.stage import Stage, serving
 from modelmora.bench.start import starts
 from modelmora.bench.streams import streams

@@ -180,6 +180,13 @@ def requests_of(model: str, texts: Sequence[str], **parameters: Any) -> list[Inf
     ]
 
 
+def fixed(name: str, options: Mapping[str, float], **more: object) -> dict[str, object]:
+    """A model as settings tell it that takes `options["ms"]` a request, whatever it is asked."""
+    engine = {"source": "builtin:sleep", "engine": "modelmora.testing.engines:Fixed"}
+    told = {"name": name, "task": "sleep", "options": dict(options), "warm_up": False}
+    return told | engine | more
+
+
 @contextlib.contextmanager
 def serving(
     folder: Path, scale: float = 1.0, variables: Mapping[str, str] | None = None

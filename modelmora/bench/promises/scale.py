@@ -12,7 +12,15 @@ import httpx
 import yaml
 
 from modelmora.bench.report import Figure, at_least
-from modelmora.bench.stage import PARTITIONS, PATIENCE_S, Stage, appended_s, requests_of, serving
+from modelmora.bench.stage import (
+    PARTITIONS,
+    PATIENCE_S,
+    Stage,
+    appended_s,
+    fixed,
+    requests_of,
+    serving,
+)
 from modelmora.errors import ModelMoraError
 from modelmora.messages import Lane
 from modelmora.settings import CONFIG_VARIABLE
@@ -42,7 +50,7 @@ def scale_of_four(scale: float) -> list[Figure]:
 def _start(folder: Path, stack: ExitStack) -> Stage:
     """A broker and a node, and four nodes on another namespace of it, each with its partitions."""
     config = folder / "modelmora.yaml"
-    config.write_text(yaml.safe_dump({"models": [_model()]}))
+    config.write_text(yaml.safe_dump({"models": [fixed(MODEL, {"ms": MS}, spread=PARTITIONS)]}))
     variables = {CONFIG_VARIABLE: str(config)}
     stage = stack.enter_context(serving(_made(folder / "one"), variables=variables))
     variables |= {
@@ -61,18 +69,6 @@ def _start(folder: Path, stack: ExitStack) -> Stage:
             raise ModelMoraError(f"{NODES} nodes do not share {PARTITIONS} partitions alike")
         time.sleep(0.2)
     return stage
-
-
-def _model() -> dict[str, object]:
-    return {
-        "name": MODEL,
-        "task": "sleep",
-        "source": "builtin:sleep",
-        "engine": "modelmora.testing.engines:Fixed",
-        "options": {"ms": MS},
-        "warm_up": False,
-        "spread": PARTITIONS,
-    }
 
 
 def _made(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from statistics import fmean
 import yaml
 
 from modelmora.bench.report import Figure, at_most
-from modelmora.bench.stage import Stage, requests_of, serving
+from modelmora.bench.stage import Stage, fixed, requests_of, serving
 from modelmora.diagnostics.recording import seen
 from modelmora.messages import Status
 from modelmora.node.policy import policy_of
@@ -59,18 +59,8 @@ def _both(seed: int, seconds: float) -> tuple[Waits, Waits]:
 
 
 def _config() -> dict[str, object]:
-    models = [
-        {
-            "name": name,
-            "task": "sleep",
-            "source": "builtin:sleep",
-            "engine": "modelmora.testing.engines:Fixed",
-            "options": {"ms": MS, "load_s": LOAD_S, "mb": MB},
-            "needs": {"memory_mb": MB + 16},
-            "warm_up": False,
-        }
-        for name in SHARES
-    ]
+    options = {"ms": MS, "load_s": LOAD_S, "mb": MB}
+    models = [fixed(name, options, needs={"memory_mb": MB + 16}) for name in SHARES]
     return {"models": models, "memory": {"budget_bytes": BUDGET_MB << 20}}
 
 

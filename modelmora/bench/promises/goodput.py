@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from modelmora.bench.report import Figure, at_least
-from modelmora.bench.stage import Stage, appended_s, requests_of, serving
+from modelmora.bench.stage import Stage, appended_s, fixed, requests_of, serving
 from modelmora.messages import InferenceRequest, Status
 from modelmora.wire import decode_result
 
@@ -37,7 +37,7 @@ def goodputs(scale: float) -> list[Figure]:
     Both beside what is at 100 %, which is measured first: the rate of requests that lie there.
     """
     seconds = max(SECONDS * scale, 2.0)
-    models = {"MODELMORA_MODELS": json.dumps([_model()])}
+    models = {"MODELMORA_MODELS": json.dumps([fixed(MODEL, {"ms": MS})])}
     with tempfile.TemporaryDirectory(prefix="modelmora-bench-") as folder:
         with serving(Path(folder), scale, models) as stage:
             rate = _rate(stage)
@@ -57,17 +57,6 @@ def goodputs(scale: float) -> list[Figure]:
             {"/s": crashing, "children killed": len(killed), **beside},
         ),
     ]
-
-
-def _model() -> dict[str, object]:
-    return {
-        "name": MODEL,
-        "task": "sleep",
-        "source": "builtin:sleep",
-        "engine": "modelmora.testing.engines:Fixed",
-        "options": {"ms": MS},
-        "warm_up": False,
-    }
 
 
 def _rate(stage: Stage) -> float:
