@@ -90,7 +90,7 @@ class HandOn:
         intake: Intake,
         writer: Writer,
         node: str = "",
-        meant: Callable[[RequestHead], str] = lambda _: "",
+        meant: Callable[[Incoming], str] = lambda _: "",
     ) -> None:
         """`meant` tells the name@version that a request means, "" where the node cannot say."""
         self._meant = meant
@@ -113,7 +113,7 @@ class HandOn:
         lane = request.source.topic
         own = {number for topic, number in self._intake.partitions() if topic == lane}
         head = request.head
-        head = replace(head, model=self._meant(head) or head.model)
+        head = replace(head, model=self._meant(request) or head.model)
         found = elsewhere(head, hops, self._leases, own, unknown, node=self._node)
         if isinstance(found, RequestError):
             return found

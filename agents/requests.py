@@ -297,16 +297,16 @@ class Requests:
         if request.handed_on is None:
             self.on_first()
         fetching = self._fetching
-        if not (fetching and self._is_served(request.head) and fetching.takes(request)):
+        if not (fetching and self._is_served(request) and fetching.takes(request)):
             self._service.accept(request)
 
     def admit(self, request: Incoming) -> None:
         """Admit a request that has waited; whatever is wrong with us, it gets an outcome."""
         self._guarded(request.record, lambda _: self._admit(request))
 
-    def _is_served(self, head: RequestHead) -> bool:
+    def _is_served(self, request: Incoming) -> bool:
         try:
-            self._service.catalogue.resolve(head)
+            self._service.catalogue.resolve(request)
         except RequestError:
             return False
         return True

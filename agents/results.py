@@ -110,7 +110,8 @@ class Results:
     ) -> None:
         """The model's outputs, which the child has encoded; large ones are kept elsewhere first."""
         what = (request.head.request_id, Status.COMPLETED, *model, request.source)
-        head = ResultHead(*what, settings, None, timings, attempt, request.run)
+        used = request.used(settings)
+        head = ResultHead(*what, used, None, timings, attempt, request.run)
         if self._mover is None or len(outputs) <= self._mover.inline_bytes:
             self._ending(request, head, outputs)(None)
             return
@@ -143,7 +144,8 @@ class Results:
             name = model[0] or request.head.model[:96]
             info = ErrorInfo(error.code, error.message, error.retry_after_ms)
             what = (request.head.request_id, outcome_status(error.code), name, model[1])
-            head = ResultHead(*what, request.source, {}, info, timings, attempt, request.run)
+            used = request.used({})
+            head = ResultHead(*what, request.source, used, info, timings, attempt, request.run)
             send = self._ending(request, head, NO_OUTPUTS)
             if leaves_letter(request.record, info):
                 self._bury(request.record, head, error, exit_code, send)

@@ -107,14 +107,15 @@ class Control:
         if not self._live:
             return
         try:
-            key = self._service.named(command.target)
+            keys = self._service.named(command.target)
         except NotFound as error:
             log.info("command for a model that is not here", why=str(error))
             return
-        try:
-            self._obey(command, key, partial(self._answer, command, record.offset, key))
-        except ModelMoraError as error:
-            self._answer(command, record.offset, key, None, str(error))
+        for key in keys:
+            try:
+                self._obey(command, key, partial(self._answer, command, record.offset, key))
+            except ModelMoraError as error:
+                self._answer(command, record.offset, key, None, str(error))
 
     def _answer(
         self,
@@ -129,7 +130,7 @@ class Control:
         if health:
             facts["state"] = health.state.value
         facts["message"] = health.reason if health else fault
-        facts["nodes"] = 1 if self._is_for_one(command) else self._serving("@".join(key))
+        facts["nodes"] = self._expected(command)
         self._lifecycle.event(EventKind.ANSWERED, key, facts)
 
     def _obey(self, command: ControlCommand, key: ModelKey, answer: Callable[..., None]) -> None:
@@ -168,11 +169,17 @@ class Control:
     def _is_for_one(command: ControlCommand) -> bool:
         return command.verb is not ControlVerb.UNLOAD and not command.everywhere
 
+    def _expected(self, command: ControlCommand) -> int:
+        """How many answers there will be: one of each node that obeys, for each version meant."""
+        arms = self._service.catalogue.arms(command.target)
+        serving = [self._serving("@".join(key)) for key in arms]
+        return sum(min(each, 1) for each in serving) if self._is_for_one(command) else sum(serving)
+
     def _serving(self, model: str) -> int:
-        """How many nodes serve it, this one included."""
-        node = self._lifecycle.node
+        """How many nodes serve it, this one included where it does."""
+        node, own = self._lifecycle.node, bool(self._service.catalogue.named(model))
         others = (each for each in self._leases.living() if each.node != node)
-        return 1 + sum(each.health(model) is not None for each in others)
+        return own + sum(each.health(model) is not None for each in others)
 
 
 def _cancel(record: ConsumerRecord) -> Cancel:

@@ -25,9 +25,10 @@ from modelmora.records import (
     record_of,
     route_key,
 )
-from modelmora.records.routing import routes, wished
+from modelmora.records.routes import route_facts, route_record
 from modelmora.records.verbs import update
 from modelmora.registry.definitions import WISH, ModelDefinition, tells_another
+from modelmora.routing import alone, routes, wished
 from modelmora.wire import encode_registry
 
 log = structlog.get_logger(__name__)
@@ -227,9 +228,7 @@ class Declaring:
             return
         version = self._wishes.pop(name, lowest)
         if version != active:
-            self._write(
-                key, RegistryRecord(RegistryKind.ROUTE, name, version, "", "", self._writer)
-            )
+            self._write(key, route_record(name, alone(version), self._writer))
 
     def _write(self, key: bytes, record: RegistryRecord) -> None:
         """Write over what counts now, once what is under way has been read back."""
@@ -254,9 +253,8 @@ class Declaring:
         key = (record.name, record.version)
         was_there = before is not None and before.present
         if record.kind is RegistryKind.ROUTE:
-            if before and (before.version, before.present) != (record.version, record.present):
-                former = {"former": before.version}
-                self._lifecycle.event(EventKind.ROUTE_CHANGED, key, former)
+            if facts := route_facts(record, before):
+                self._lifecycle.event(EventKind.ROUTE_CHANGED, key, facts)
         elif record.present and not was_there:
             others = {each.version for each in self._state.models() if each.name == record.name}
             added = others != {record.version}

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from modelmora.errors import Code
 from modelmora.gateway.batches.register import Register
-from modelmora.gateway.caller import caller
+from modelmora.gateway.caller import Given, caller, given
 from modelmora.gateway.calls.jobs import Job
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.shelf import Shelf
@@ -42,7 +42,7 @@ class Ask:
     """One request as a door hands it in; `model` is `name` or `name@version`.
 
     `request_id` is set where the caller brings its own; `timeout_ms` None is the setting;
-    `principal` is who asks. A `job` has an id, and goes on where the call that waits for it is
+    `principal` is who asks, `headers` those of the call. A `job` has an id, and goes on where the call that waits for it is
     given up; it is `new` where surely nobody has asked by that id, and then is not looked for.
     """
 
@@ -58,6 +58,7 @@ class Ask:
     principal: str = field(default_factory=caller.get)
     job: bool = False
     new: bool = False
+    headers: Given = field(default_factory=given.get, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from modelmora.messages import (
 from modelmora.records import Registry
 from modelmora.records.reading import Reading
 from modelmora.records.registrar import Registrar
-from modelmora.records.routing import routes
+from modelmora.routing import Steps, main_version, routes
 from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, printable, shorten
 from modelmora.wire import decode_registry
@@ -222,7 +222,7 @@ class Directory:
         self._listing = self.state.models()
         called = {f"{model.name}@{model.version}" for model in self._listing} | served
         self._names = frozenset(called | {each.partition("@")[0] for each in called})
-        self._limits = _limits(self._listing, self.state.active())
+        self._limits = _limits(self._listing, self.state.routes())
         self._status = {node.node: node for node in nodes}
         found: dict[str, list[Health]] = {}
         for node in nodes:
@@ -238,9 +238,16 @@ def _nearness(health: Health) -> int:
     return _NEAREST.index(health.state)
 
 
-def _limits(models: Sequence[RegistryRecord], active: Mapping[str, str]) -> dict[str, int]:
-    """By name@version, and by name that of the version that answers for it, where it is known."""
+def _limits(models: Sequence[RegistryRecord], steps: Mapping[str, Steps]) -> dict[str, int]:
+    """By name@version, and by name the most that one of the versions takes that answer for it.
+
+    Where it is known; which of them answers is for the node to say.
+    """
     limits = {f"{fact.name}@{fact.version}": fact.max_inputs for fact in models}
-    answering = routes(models, active).names
-    limits |= {name: limits.get("@".join(key)) for name, key in answering.items()}
+    active = {name: main_version(each[-1][1]) for name, each in steps.items()}
+    for name, key in routes(models, active).names.items():
+        versions = {version for _, route in steps.get(name, ()) for version in route.versions}
+        most = [limits.get(f"{name}@{version}") for version in versions or {key[1]}]
+        known = [each for each in most if each is not None]
+        limits[name] = max(known) if len(known) == len(most) else None
     return {name: most for name, most in limits.items() if most is not None}

@@ -6,8 +6,11 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.routes import steps_in, with_route
 from modelmora.records.spread import Steps, joined, spread_at, spread_for, steps_of, with_spread
-from modelmora.records.telling import key_of, model_key
+from modelmora.records.telling import key_of, model_key, route_key
+from modelmora.routing import Steps as RouteSteps
+from modelmora.routing import all_narrowed, main_version
 from modelmora.wire import place_of
 
 GONE = -1
@@ -56,6 +59,7 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._spreads: Mapping[str, Steps] | None = None
+        self._routes: dict[bytes, tuple[RegistryRecord, RouteSteps]] = {}
 
     @property
     def entries(self) -> Mapping[bytes, Entry]:
@@ -120,10 +124,14 @@ class Registry:
         return spread_at(self._steps().get(name, ()), at_ms)
 
     def settled(self, record: RegistryRecord, now_ms: int) -> RegistryRecord:
-        """A record as it is to be written over what counts now, see `with_spread`."""
+        """A record as it is to be written over what counts now.
+
+        See `with_spread` and `with_route`.
+        """
         entry = self._entries.get(key_of(record))
         names = {each.record.name for each in self._of_models()}
         before = entry.record if entry else None
+        record = with_route(record, before, now_ms)
         return with_spread(record, before, now_ms, first=record.name not in names)
 
     def _steps(self) -> Mapping[str, Steps]:
@@ -149,13 +157,47 @@ class Registry:
     def active(self, own: Container[tuple[str, str]] = ()) -> dict[str, str]:
         """Of each name the version that was chosen to answer for it, and is there.
 
-        `own` are models (name, version) that are there though nobody has told them yet.
+        Of several the one that answers most. `own` are models (name, version) that are there though
+        nobody has told them yet.
         """
-        return {
-            route.name: route.version
-            for route in self._chosen(RegistryKind.ROUTE)
-            if self._is_there(route.name, route.version) or (route.name, route.version) in own
-        }
+        return {name: main_version(steps[-1][1]) for name, steps in self.routes(own).items()}
+
+    def routes(self, own: Container[tuple[str, str]] = ()) -> dict[str, RouteSteps]:
+        """Of each name how it is answered at which time, by versions that are there; see `active`.
+
+        Names of which no version that was chosen is there are left out.
+        """
+        found: dict[str, RouteSteps] = {}
+        for record in self._chosen(RegistryKind.ROUTE):
+            name = record.name
+
+            def is_there(version: str, name: str = name) -> bool:
+                return self._is_there(name, version) or (name, version) in own
+
+            if steps := all_narrowed(self._steps_of(record), is_there):
+                found[name] = steps
+        return found
+
+    def route(self, name: str) -> Entry | None:
+        """What counts of the route of a name."""
+        return self._entries.get(route_key(name))
+
+    def told_route(self, name: str) -> RouteSteps:
+        """How a name was told to be answered, whether those versions are there or not."""
+        entry = self.route(name)
+        return self._steps_of(entry.record) if entry and entry.record.present else ()
+
+    def route_headers(self, name: str) -> frozenset[str]:
+        """The headers of a request at which the route of a name looks, or looked."""
+        return frozenset().union(*(route.headers for _, route in self.told_route(name)))
+
+    def _steps_of(self, record: RegistryRecord) -> RouteSteps:
+        """As `steps_in`: read once, for it is asked for with each record that comes."""
+        key = route_key(record.name)
+        known = self._routes.get(key)
+        if known is None or known[0] is not record:
+            known = self._routes[key] = record, steps_in(record)
+        return known[1]
 
     def defaults(self) -> dict[str, str]:
         """Of each task the name of the model that was chosen to answer for it, and is there."""

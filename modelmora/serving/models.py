@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from modelmora.engines.entries import EngineEntry, settings_for
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.sizes import check_inputs
 from modelmora.messages import Parameter, RequestHead
-from modelmora.records.routing import NOBODY, routes
+from modelmora.routing import NOBODY, Asking, Steps, choose, main_version, routes
 from modelmora.scheduling import ModelKey, ModelSpec
 from modelmora.settings.kinds import YEAR_S
 from modelmora.text import did_you_mean, printable
 
 KEEP_ALIVE = "keep_alive"
+NO_ROUTES: Mapping[str, Steps] = {}
 UNTIL_NEEDED = -1
+
+
+class Asked(Asking, Protocol):
+    """What is looked at of a request to find the model that it means."""
+
+    @property
+    def head(self) -> RequestHead:
+        """What it asks."""
+
+
+class Meant(NamedTuple):
+    """The model that answers a request, and why that version of several; "" where it is named."""
+
+    key: ModelKey
+    reason: str = ""
 
 
 class Catalogue:
@@ -24,72 +41,97 @@ class Catalogue:
     def __init__(self) -> None:
         self._models: dict[ModelKey, tuple[ModelSpec, EngineEntry]] = {}
         self._routes = routes(())
+        self._steps = NO_ROUTES
         self._lacking: Mapping[str, str] = NOBODY
 
     def replace(
         self,
         models: Iterable[tuple[ModelSpec, EngineEntry]],
-        active: Mapping[str, str] = NOBODY,
+        steps: Mapping[str, Steps] = NO_ROUTES,
         defaults: Mapping[str, str] = NOBODY,
         lacking: Mapping[str, str] = NOBODY,
     ) -> None:
-        """Serve exactly these; `active` and `defaults` as `routing` has them.
+        """Serve exactly these; `steps` is how each name is answered at which time.
 
-        `lacking` is why others that are registered are not served here, by name@version.
+        `defaults` as `routing` has them; `lacking` is why others that are registered are not
+        served here, by name@version.
         """
-        self._lacking = lacking
+        self._lacking, self._steps = lacking, steps
         self._models = {spec.key: (spec, entry) for spec, entry in models}
+        active = {name: main_version(each[-1][1]) for name, each in steps.items()}
         self._routes = routes((spec for spec, _ in self._models.values()), active, defaults)
 
-    def named(self, target: str) -> ModelKey | None:
-        """What `name@version` or `name` stands for; see `routing`."""
+    def named(self, target: str) -> tuple[ModelKey, ...]:
+        """What `name@version` or `name` stands for here; see `arms`."""
+        return tuple(key for key in self.arms(target) if key in self._models)
+
+    def arms(self, target: str) -> tuple[ModelKey, ...]:
+        """What `name@version` or `name` stands for, here or elsewhere.
+
+        Of a name all versions that answer for it.
+        """
         name, _, version = target.partition("@")
         if version:
-            return (name, version) if (name, version) in self._models else None
+            return ((name, version),)
+        if name in self._steps:
+            return tuple((name, each) for each in sorted(self._steps[name][-1][1].versions))
         key = self._routes.names.get(name)
-        return key if key in self._models else None
+        return (key,) if key else ()
 
-    def meant(self, head: RequestHead) -> str:
+    def meant(self, asked: Asked) -> str:
         """The name@version that a request means, be it served here or elsewhere; "" if unknown."""
-        if "@" in head.model:
-            return head.model
-        routes = self._routes
-        key = routes.names.get(head.model) if head.model else routes.tasks.get(head.task or "")
-        return "@".join(key or ())
+        found = self._meant(asked)
+        return "@".join(found.key) if found else ""
+
+    def _meant(self, asked: Asked) -> Meant | None:
+        """What a request means, here or elsewhere.
+
+        (1) `name@version`: exactly that one. (2) `name`: see `routing`. (3) Empty, with a task:
+        the name that answers for it.
+        """
+        head = asked.head
+        name, _, version = head.model.partition("@")
+        # (1)
+        if version:
+            return Meant((name, version))
+        # (2), (3)
+        keys = self._routes.names if head.model else self._routes.tasks
+        key = keys.get(name if head.model else head.task or "")
+        if key is None or key[0] not in self._steps:
+            return Meant(key) if key else None
+        chosen = choose(key[0], self._steps[key[0]], asked)
+        return Meant((key[0], chosen.version), chosen.reason)
 
     @property
     def specs(self) -> dict[ModelKey, ModelSpec]:
         """What is served."""
         return {key: spec for key, (spec, _) in self._models.items()}
 
-    def resolve(self, head: RequestHead) -> ModelKey:
+    def resolve(self, asked: Asked) -> Meant:
         """The model a request means. Raises RequestError (unknown_model, invalid_input).
 
-        (1) `name@version`: exactly that one. (2) `name`, and (3) empty, with a task: see `routing`.
-        (4) A task beside a model must be the model's own.
+        A task beside a model must be the model's own.
         """
-        # (1), (2), (3)
-        key = self.named(head.model) if head.model else self._routes.tasks.get(head.task or "")
-        if key is None or key not in self._models:
-            if (meant := self.meant(head)) in self._lacking:
+        head, found = asked.head, self._meant(asked)
+        if found is None or found.key not in self._models:
+            if (meant := "@".join(found.key) if found else "") in self._lacking:
                 raise RequestError(
                     Code.CANNOT_BE_SERVED, f"{meant} is not served here: {self._lacking[meant]}"
                 )
-            asked = head.model or f"a model for task {head.task!r}"
+            what = head.model or f"a model for task {head.task!r}"
             near = (
                 did_you_mean(head.model.partition("@")[0], self._routes.names) if head.model else ""
             )
             raise RequestError(
                 Code.UNKNOWN_MODEL,
-                f"{printable(asked[:200])} is not served; see `modelmora list`{near}",
+                f"{printable(what[:200])} is not served; see `modelmora list`{near}",
             )
-        # (4)
-        task = self._models[key][0].task
+        name, task = found.key[0], self._models[found.key][0].task
         if head.task and head.task != task:
             raise RequestError(
-                Code.INVALID_INPUT, f"{key[0]} serves task {task}, not {head.task[:96]}"
+                Code.INVALID_INPUT, f"{name} serves task {task}, not {head.task[:96]}"
             )
-        return key
+        return found
 
     def settings(self, key: ModelKey, head: RequestHead) -> Mapping[str, Parameter]:
         """What the request runs with. Raises RequestError.

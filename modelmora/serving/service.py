@@ -13,7 +13,7 @@ from modelmora.engines.entries import EngineEntry
 from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import Health
 from modelmora.records.measured import Measured
-from modelmora.records.routing import NOBODY
+from modelmora.routing import NOBODY, Steps
 from modelmora.scheduling import ModelKey, ModelSpec, ModelStatus, Policy, Scheduler, Work
 from modelmora.scheduling.book import Book
 from modelmora.scheduling.expected import shape_of
@@ -21,7 +21,7 @@ from modelmora.serving.cancels import Cancel, Cancels
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
 from modelmora.serving.line import Line, busy
-from modelmora.serving.models import Catalogue, batch_key, take_keep_alive
+from modelmora.serving.models import NO_ROUTES, Catalogue, batch_key, take_keep_alive
 from modelmora.serving.request import Incoming, Outcomes, Record
 from modelmora.serving.shares import Shares
 from modelmora.text import printable, shorten
@@ -126,7 +126,7 @@ class Service:
             head = request.head
             if self.is_cancelled(request):
                 raise RequestError(Code.CANCELLED, "cancelled before it was read")
-            key = self.catalogue.resolve(head)
+            key, request.route = self.catalogue.resolve(request)
             if hopeless := self._scheduler.hopeless(key):
                 raise RequestError(Code.CANNOT_BE_SERVED, hopeless)
             request.settings = settings = self.catalogue.settings(key, head)
@@ -290,13 +290,13 @@ class Service:
     def serve(
         self,
         models: Sequence[tuple[ModelSpec, EngineEntry]],
-        active: Mapping[str, str] = NOBODY,
+        steps: Mapping[str, Steps] = NO_ROUTES,
         defaults: Mapping[str, str] = NOBODY,
         lacking: Mapping[str, str] = NOBODY,
     ) -> None:
         """Serve exactly these models from now on; see `Catalogue.replace`."""
         before = self.catalogue.specs
-        self.catalogue.replace(models, active, defaults, lacking)
+        self.catalogue.replace(models, steps, defaults, lacking)
         self._effects.workers.preload(name for _, entry in models for name in entry.modules)
         now = self._now()
         for spec in self.catalogue.specs.values():
@@ -327,12 +327,12 @@ class Service:
         """How a model is. Raises NotFound."""
         return self._scheduler.health(key, self._now())
 
-    def named(self, target: str) -> ModelKey:
-        """The model that `name` or `name@version` means. Raises NotFound."""
-        key = self.catalogue.named(target)
-        if key is None:
+    def named(self, target: str) -> tuple[ModelKey, ...]:
+        """What `name@version` means, or `name`, which may be several. Raises NotFound."""
+        keys = self.catalogue.named(target)
+        if not keys:
             raise NotFound(f"{target} is not served here; see `modelmora list`")
-        return key
+        return keys
 
     @property
     def replicas(self) -> dict[int, ModelKey]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from modelmora.errors import RequestError
+from modelmora.gateway.caller import said
 from modelmora.gateway.hall import Ask
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.requests import request_record
 from modelmora.kafka.topics import LANE_TOPICS
-from modelmora.kafka.writing.publisher import Record
+from modelmora.kafka.writing.publisher import Headers, Record
 from modelmora.messages import InferenceRequest
 from modelmora.messages.headers import GATEWAY, PRINCIPAL, TRACEPARENT
 from modelmora.records import Registry
 from modelmora.settings import Settings
 from modelmora.wire import content_digest, decode_request_head
 
+MOST_HEADER = 256
+"""Characters of a header that go with a request."""
 
 class Requests:
     """Makes the records; `state` is the registry as it is read here, and places them."""
@@ -39,6 +42,7 @@ class Requests:
             (GATEWAY, self._gateway_id.encode()),
             (PRINCIPAL, ask.principal.encode()),
             (TRACEPARENT, ask.traceparent.encode()),
+            *self._looked_at(ask),
         )
         topic = LANE_TOPICS[ask.lane].full(self._settings.namespace)
         shape = self._pulse.shapes.get(topic)
@@ -47,6 +51,13 @@ class Requests:
             return request_record(request, ask.lane, self._settings, headers, place)
         except RequestError as error:
             raise Refusal(error.code, error.message, request_id=request_id) from None
+
+
+    def _looked_at(self, ask: Ask) -> Headers:
+        """Of the caller's headers those that the model's route looks at, and no others."""
+        names = sorted(self._state.route_headers(ask.model.partition("@")[0]))
+        told = [(name, said(ask.headers, name)) for name in names]
+        return tuple((name, value[:MOST_HEADER].encode()) for name, value in told if value)
 
 
 def content_of(record: Record, principal: str) -> str:

@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modelmora.gateway.caller import LOCAL, caller
+from modelmora.gateway.caller import LOCAL, caller, given
 from modelmora.gateway.doors.grpc.calls import Call
 from modelmora.gateway.doors.tellings import Tellings
 from modelmora.gateway.guard import Guard
@@ -39,6 +39,7 @@ class HttpGuard:
             await self._tellings.tell(scope, refusal)(scope, receive, send)
             return
         token = caller.set(who)
+        given.set(scope["headers"])
         try:
             await self._app(scope, receive, send)
         finally:
@@ -65,13 +66,14 @@ class RpcGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Hand the call on in its caller's name; gRPC runs its handler in this task."""
         metadata = details.invocation_metadata
-        given = [str(value) for name, value in metadata if name == "authorization"]
+        keys = [str(value) for name, value in metadata if name == "authorization"]
         try:
-            who = LOCAL if details.method in OPEN_METHODS else self._guard.principal(given)
+            who = LOCAL if details.method in OPEN_METHODS else self._guard.principal(keys)
         except Refusal as refusal:
             self._metrics.refused("grpc", refusal.code)
             return _refusing(refusal)
         caller.set(who)
+        given.set(metadata or ())
         return await continuation(details)
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.records import Registry, key_of
-from modelmora.records.spread import LAG_MS, MOST_CHANGES, spread_at, steps_of, with_spread
+from modelmora.records.changes import LAG_MS, MOST_CHANGES
+from modelmora.records.spread import spread_at, steps_of, with_spread
 from modelmora.wire import id_of_name, partition_of, place_of, places_of
 
 MODEL = RegistryRecord(RegistryKind.MODEL, "m", "1", "t", "/s", "w")

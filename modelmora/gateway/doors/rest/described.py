@@ -23,6 +23,7 @@ from modelmora.gateway.doors.rest.catalogue import Choice
 from modelmora.gateway.hall import MOST_WAIT_S
 from modelmora.messages import State
 from modelmora.settings import ModelConfig, ModelDetails
+from modelmora.settings.routes import Route
 from modelmora.web.problems import PROBLEM
 from modelmora.wire.forms import JsonContent
 
@@ -317,7 +318,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
-    bodies = (InferBody, OrderBody, ObjectBody, Problem, ModelConfig, ModelDetails, Choice)
+    asked = (InferBody, OrderBody, ObjectBody, ModelConfig, ModelDetails, Choice, Route)
+    bodies = (*asked, Problem)
     named[miraveja.REQUEST] = miraveja.EITHER
     others = (*bodies, *openai.BODIES, BatchBody, *oip.BODIES, *miraveja.BODIES)
     for name, model in {**{each.__name__: each for each in others}, **ollama.BODIES}.items():

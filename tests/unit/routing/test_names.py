@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelmora.records.routing import routes, wished
+from modelmora.routing import routes, wished
 from modelmora.registry.definitions import ModelDefinition
 
 
