@@ -42,8 +42,9 @@ class Ask:
     """One request as a door hands it in; `model` is `name` or `name@version`.
 
     `request_id` is set where the caller brings its own; `timeout_ms` None is the setting;
-    `principal` is who asks, `headers` those of the call. A `job` has an id, and goes on where the call that waits for it is
-    given up; it is `new` where surely nobody has asked by that id, and then is not looked for.
+    `principal` is who asks, `headers` are those of the call. A `job` has an id, and goes on where
+    the call that waits for it is given up; it is `new` where surely nobody has asked by that id,
+    and then is not looked for.
     """
 
     door: str

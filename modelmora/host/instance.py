@@ -91,7 +91,8 @@ class Instance:
     ) -> Any:
         base = self._door(part, address)
         if key := self.settings.access.key:
-            options = {"headers": {"authorization": f"Bearer {key.get_secret_value()}"}, **options}
+            ours = {"authorization": f"Bearer {key.get_secret_value()}"}
+            options = {**options, "headers": {**options.get("headers", {}), **ours}}
         try:
             with self.talk.waiting(f"waiting for {base}{path}"):
                 return call(method, base + path, **options)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from modelmora.settings import ModelConfig
+from modelmora.settings.routes import Route
 
 Key = tuple[str, str]
 
@@ -18,6 +19,7 @@ class Do(StrEnum):
     ADD = "add"
     CHANGE = "change"
     ACTIVATE = "activate"
+    ROUTE = "route"
     RETIRE = "retire"
 
 
@@ -43,6 +45,20 @@ class Step:
     fields: Mapping[str, Any] = field(default_factory=dict)
     former: Mapping[str, Any] = field(default_factory=dict)
     etag: str = ""
+
+
+def routed(wanted: Mapping[str, Route], there: Mapping[str, Mapping[str, Any]]) -> tuple[Step, ...]:
+    """The steps by which names are answered as is wanted; `there` is how they are, as JSON.
+
+    To be taken once all versions are there.
+    """
+    steps: list[Step] = []
+    for name, route in sorted(wanted.items()):
+        told, known = route.model_dump(mode="json"), there.get(name, {})
+        former = {field: known.get(field) for field in told}
+        if told != former:
+            steps.append(Step(Do.ROUTE, (name, ""), told, former, str(known.get("etag", ""))))
+    return tuple(steps)
 
 
 def plan(

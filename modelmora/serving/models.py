@@ -16,6 +16,8 @@ from modelmora.settings.kinds import YEAR_S
 from modelmora.text import did_you_mean, printable
 
 KEEP_ALIVE = "keep_alive"
+AS_BEFORE = "as before"
+"""Why a version answers that has answered an earlier run of the id."""
 NO_ROUTES: Mapping[str, Steps] = {}
 UNTIL_NEEDED = -1
 
@@ -26,6 +28,10 @@ class Asked(Asking, Protocol):
     @property
     def head(self) -> RequestHead:
         """What it asks."""
+
+    @property
+    def answered_by(self) -> str:
+        """The version that a former run of its id has ended with; "" where there was none."""
 
 
 class Meant(NamedTuple):
@@ -87,7 +93,7 @@ class Catalogue:
         """What a request means, here or elsewhere.
 
         (1) `name@version`: exactly that one. (2) `name`: see `routing`. (3) Empty, with a task:
-        the name that answers for it.
+        the name that answers for it. What has run before is answered by the same version again.
         """
         head = asked.head
         name, _, version = head.model.partition("@")
@@ -99,7 +105,10 @@ class Catalogue:
         key = keys.get(name if head.model else head.task or "")
         if key is None or key[0] not in self._steps:
             return Meant(key) if key else None
-        chosen = choose(key[0], self._steps[key[0]], asked)
+        steps = self._steps[key[0]]
+        if asked.answered_by and any(asked.answered_by in each.versions for _, each in steps):
+            return Meant((key[0], asked.answered_by), AS_BEFORE)
+        chosen = choose(key[0], steps, asked)
         return Meant((key[0], chosen.version), chosen.reason)
 
     @property

@@ -127,6 +127,8 @@ class Incoming:
     """What was told of its outputs before it had an outcome."""
     run: int = 1
     """Which run of its id it is: above 1 where a dead letter was replayed."""
+    answered_by: str = ""
+    """The version that a former run of its id has ended with; "" where there was none."""
     route: str = ""
     """Why this version of several answers it; "" where only one can."""
 

@@ -77,7 +77,7 @@ class Route(Section):
     weights: dict[ModelVersion, Weight] = Field(
         min_length=1,
         max_length=MOST_VERSIONS,
-        description="the share of each version, such as `{'1': 95, '2': 5}`; they need not make 100",
+        description="the share of each version, such as `{'1': 95, '2': 5}`; of any sum",
     )
     sticky: Sticky = Field(
         BY_ID,

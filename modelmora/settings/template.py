@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from modelmora.settings.fields import Settings
 from modelmora.settings.models import ModelConfig
+from modelmora.settings.routes import NamedRoute
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
 MODELS_SCHEMA_FILE = Path(__file__).with_name("models.schema.json")
@@ -79,14 +80,18 @@ def _value(default: Any) -> Any:
 
 def models_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a file of models, as it is shipped in `MODELS_SCHEMA_FILE`."""
-    model = ModelConfig.model_json_schema()
-    defs = model.pop("$defs", {}) | {"ModelConfig": model}
+    defs: dict[str, Any] = {}
+    for kind in (ModelConfig, NamedRoute):
+        own = kind.model_json_schema()
+        defs |= own.pop("$defs", {})
+        defs[kind.__name__] = own
     one = {"$ref": "#/$defs/ModelConfig"}
+    listed = {"models": one, "routes": {"$ref": "#/$defs/NamedRoute"}}
     several = {
         "type": "object",
-        "required": ["models"],
+        "minProperties": 1,
         "additionalProperties": False,
-        "properties": {"models": {"type": "array", "items": one}},
+        "properties": {name: {"type": "array", "items": each} for name, each in listed.items()},
     }
     dialect = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": dialect, "$defs": defs, "anyOf": [one, several]}

@@ -19,6 +19,7 @@ from modelmora.wire import content_digest, decode_request_head
 MOST_HEADER = 256
 """Characters of a header that go with a request."""
 
+
 class Requests:
     """Makes the records; `state` is the registry as it is read here, and places them."""
 
@@ -51,7 +52,6 @@ class Requests:
             return request_record(request, ask.lane, self._settings, headers, place)
         except RequestError as error:
             raise Refusal(error.code, error.message, request_id=request_id) from None
-
 
     def _looked_at(self, ask: Ask) -> Headers:
         """Of the caller's headers those that the model's route looks at, and no others."""

@@ -11,7 +11,9 @@ from modelmora.kafka.pulse import Pulse, Shape
 from modelmora.kafka.topics import lane_topics
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.records import Registry, key_of
+from modelmora.records.routes import route_record
 from modelmora.settings import Settings
+from modelmora.settings.routes import Route
 from modelmora.wire import new_request_id, place_of
 
 HOT = RegistryRecord(RegistryKind.MODEL, "hot", "1", "echo", "builtin:echo", "w")
@@ -32,3 +34,30 @@ def test_a_spread_model_lies_on_the_partition_of_each_id() -> None:
         assert record.partition == place_of("hot", request_id, 3, 12)
         assert record.key == b"hot"
     assert requests.record(request_id, Ask("rest", "other", ("x",))).partition is None
+
+
+def test_of_a_callers_headers_those_go_along_at_which_the_route_looks() -> None:
+    settings, state = Settings(bootstrap_servers="localhost:1"), Registry()
+    rule = {"header": "x-cohort", "version": "1"}
+    route = Route.model_validate({"weights": {"1": 1}, "sticky": "header:x-user", "rules": [rule]})
+    told = state.settled(route_record("hot", route, "w"), 0)
+    state.take(key_of(told), told, 0)
+    requests = Requests(settings, "gateway", state, Pulse(settings, []))
+    headers = [
+        (b"authorization", b"Bearer mm_secret"),
+        (b"x-cohort", "bäta".encode("latin-1")),
+        (b"x-cohort", b"another"),
+        (b"x-user", b"u" * 999),
+        (b"x-other", b"o"),
+    ]
+    ask = Ask("rest", "hot@1", ("x",), headers=headers)
+    assert "secret" not in repr(ask)
+    record = requests.record(new_request_id(), ask)
+    looked_at = [each for each in record.headers if each[0].startswith("x-")]
+    assert looked_at == [("x-cohort", "bäta".encode()), ("x-user", b"u" * 256)]
+    assert b"secret" not in b"".join(value or b"" for _, value in record.headers)
+    metadata = (("x-user", "me"), ("x-bin", b"x"))
+    record = requests.record(new_request_id(), Ask("grpc", "hot", ("x",), headers=metadata))
+    assert ("x-user", b"me") in record.headers
+    other = requests.record(new_request_id(), Ask("rest", "other", ("x",), headers=headers))
+    assert not [name for name, _ in other.headers if name.startswith("x-")]
