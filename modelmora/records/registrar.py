@@ -87,11 +87,12 @@ class Registrar:
 
     async def set_route(self, name: str, route: Route, base: int | None = None) -> None:
         """Let a name be answered so. Raises NotFound, Conflict, Invalid, Unreachable."""
-        before = self.state.route(name)
+        entry = self.state.route(name)
+        before = entry.record if entry else None
         record = verbs.set_route(self.state, name, route, self._writer, base)
         if record:
             await self._write(record)
-            if facts := route_facts(record, before and before.record):
+            if facts := route_facts(record, before):
                 self._tell(EventKind.ROUTE_CHANGED, (name, main_version(route)), facts)
 
     async def make_default(self, name: str) -> None:

@@ -15,7 +15,7 @@ def shares(route: Mapping[str, Any]) -> str:
     weights = {version: weight for version, weight in route["weights"].items() if weight}
     whole = sum(weights.values())
     if len(weights) == 1:
-        return next(iter(weights))
+        return str(next(iter(weights)))
     return ", ".join(
         f"{version} {100 * weight / whole:.3g} %" for version, weight in weights.items()
     )

@@ -169,7 +169,11 @@ HALF = Route(weights={"1": 1, "2": 1})
 
 
 def route(office: Office, to: Route) -> None:
-    office.hear(office.models.state.settled(route_record("first", to, "gw"), 1))
+    state = office.models.state
+    before = state.route("first")
+    assert before
+    told = state.settled(route_record("first", to, "gw"), 1)
+    office.hear(replace(told, based_on=before.offset))
     office.refresh()
 
 

@@ -53,7 +53,7 @@ def test_the_first_route_of_a_name_counts_from_the_beginning() -> None:
     )
 )
 def test_a_change_leaves_what_was_made_before_it_counts(changes: list[tuple[int, Route]]) -> None:
-    """The route of a moment is the same from 10 s before it on, as long as eight changes keep it."""
+    """The route of a moment is the same from 10 s before it on, as long as it is kept."""
     state = there("1", "2")
     write(state, route_record("m", alone("1"), "w"))
     now_ms, known = 0, {0: alone("1")}
@@ -125,9 +125,10 @@ def test_a_route_names_versions_that_are_there_and_do_the_same() -> None:
     write(state, replace(MODEL, version="3", task="other"))
     with pytest.raises(NotFound, match="m@4 is not registered"):
         set_route(state, "m", Route(weights={"1": 1, "4": 0}), "w")
+    rule = {"lane": "low", "version": "4"}
+    ruled = Route.model_validate({"weights": {"1": 1}, "rules": [rule]})
     with pytest.raises(NotFound, match="m@4"):
-        rule = {"lane": "low", "version": "4"}
-        set_route(state, "m", Route.model_validate({"weights": {"1": 1}, "rules": [rule]}), "w")
+        set_route(state, "m", ruled, "w")
     with pytest.raises(Invalid, match="1 does t, 3 does other"):
         set_route(state, "m", Route(weights={"1": 1, "3": 1}), "w")
     with pytest.raises(Stale):

@@ -135,7 +135,7 @@ def test_a_choice_is_pinned() -> None:
     assert found == PINNED
 
 
-PINNED = "?"
+PINNED = "11112221111111111121212112221222"
 
 
 def test_the_step_of_a_request_is_that_of_its_time() -> None:
