@@ -49,7 +49,8 @@ def read_rule(given: str) -> dict[str, str]:
 
     Raises ConfigurationError.
     """
-    asked, _, version = given.rpartition(":")
+    asked, *last = given.rsplit(":", 1)
+    version = last[0] if last else ""
     rule = {"version": version}
     for each in asked.split(","):
         name, equals, value = each.partition("=")
