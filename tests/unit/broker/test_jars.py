@@ -6,6 +6,7 @@ import functools
 import gc
 import hashlib
 import http.server
+import importlib
 import sys
 import threading
 import warnings
@@ -151,6 +152,7 @@ def test_several_at_once_fetch_once(maven: Maven, tmp_path: Path) -> None:
 
 
 def test_without_jgo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    importlib.import_module("jgo")  # whole: one that fails half-way is broken for whoever comes after
     monkeypatch.setitem(sys.modules, "jgo.maven", None)
     with pytest.raises(MissingExtra, match=r"modelmora\[broker\]"):
         ensure_jars(cache=tmp_path / "cache")
