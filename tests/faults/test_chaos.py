@@ -51,7 +51,8 @@ def test_the_soak_has_its_rows() -> None:
 
 
 def held(kb: int, fds: int = 20, threads: int = 9, count: int = 30) -> list[Held]:
-    return [Held(float(at), kb, fds, threads) for at in range(count)]
+    kinds = Counter({"rdk:main": threads, "socket": fds})
+    return [Held(float(at), kb, fds, threads, kinds) for at in range(count)]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ class Held(NamedTuple):
     anonymous_kb: int
     fds: int
     threads: int
+    kinds: Counter[str]
+    """How many of each kind these are: threads by name, descriptors by what they are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Kept:
     slope_kb_min: float
     course_kb: tuple[int, ...]
     """The memory at every tenth sample."""
+    more: Mapping[str, int]
+    """Of which kinds of threads and descriptors there are more at the end."""
 
     @property
     def is_flat(self) -> bool:
@@ -75,20 +81,30 @@ def kept(samples: Sequence[Held]) -> Kept | None:
         (min(each.threads for each in first), min(each.threads for each in last)),
         round(slope * 60, 1),
         tuple(each.anonymous_kb for each in samples[::10]),
+        dict(_least(last) - _least(first)),
     )
+
+
+def _least(samples: Sequence[Held]) -> Counter[str]:
+    least = samples[0].kinds
+    for each in samples:
+        least &= each.kinds
+    return least
 
 
 def look(pid: int) -> Held | None:
     """What it holds now; None where it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        fds = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+        fds = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+        names = [each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/comm")]
     except OSError:
         return None
     told = {name: text.split() for name, _, text in (line.partition(":") for line in lines)}
     if "RssAnon" not in told:
         return None
-    return Held(time.monotonic(), int(told["RssAnon"][0]), fds, int(told["Threads"][0]))
+    kinds = Counter(re.sub(r"\d+", "#", each.strip()) for each in (*fds, *names))
+    return Held(time.monotonic(), int(told["RssAnon"][0]), len(fds), len(names), kinds)
 
 
 class Steady:

@@ -72,10 +72,10 @@ def connections_of_jgo_collected() -> Iterator[None]:
 @pytest.fixture
 def maven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maven]:
     repository = Maven(tmp_path / "maven")
-    thread = threading.Thread(target=repository.server.serve_forever)
-    thread.start()
     monkeypatch.setattr("jgo.constants.MAVEN_CENTRAL_URL", repository.url)
     monkeypatch.setenv("JGO_CONFIG_FILE", str(tmp_path / "none"))
+    thread = threading.Thread(target=repository.server.serve_forever)
+    thread.start()
     yield repository
     repository.server.shutdown()
     repository.server.server_close()
