@@ -152,7 +152,9 @@ def test_several_at_once_fetch_once(maven: Maven, tmp_path: Path) -> None:
 
 
 def test_without_jgo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    importlib.import_module("jgo")  # whole: one that fails half-way is broken for whoever comes after
+    importlib.import_module(
+        "jgo"
+    )  # whole: one that fails half-way is broken for whoever comes after
     monkeypatch.setitem(sys.modules, "jgo.maven", None)
     with pytest.raises(MissingExtra, match=r"modelmora\[broker\]"):
         ensure_jars(cache=tmp_path / "cache")

@@ -84,5 +84,7 @@ async def test_it_was_submitted_before_its_request_was_taken(
     replies, writer = Mock(mint=AsyncMock(return_value=("id", 0))), Mock(write=write)
     value = encode_request(InferenceRequest("id", "echo", ("x",)))
     opened = Desk("jobs", replies, writer, AsyncMock(), Mock())
-    job = await opened.submit(None, "alice", "echo", lambda _: Record("requests", b"", value, nothing))
+    job = await opened.submit(
+        None, "alice", "echo", lambda _: Record("requests", b"", value, nothing)
+    )
     assert job.submitted_at < taken_at[0]
