@@ -19,11 +19,13 @@ WARM_UP = 0.2
 """What of a run is not compared: buffers and caches fill meanwhile."""
 KB_MORE, KB_SHARE = 8192, 0.1
 FDS_MORE = 4
+FDS_OF_CHILD = 2
+"""Its pidfd and its socket: how many children there are is what was asked last."""
 THREADS_MORE = 2
 
 
 class Held(NamedTuple):
-    """What a process holds: private memory in kB, open files and sockets, threads."""
+    """What a process holds: private memory in kB, threads, and what is open but for its children."""
 
     at: float
     anonymous_kb: int
@@ -104,7 +106,8 @@ def look(pid: int) -> Held | None:
     if "RssAnon" not in told:
         return None
     kinds = Counter(re.sub(r"\d+", "#", each.strip()) for each in (*fds, *names))
-    return Held(time.monotonic(), int(told["RssAnon"][0]), len(fds), len(names), kinds)
+    open_fds = len(fds) - FDS_OF_CHILD * kinds["anon_inode:[pidfd]"]
+    return Held(time.monotonic(), int(told["RssAnon"][0]), open_fds, len(names), kinds)
 
 
 class Steady:
