@@ -6,7 +6,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import linear_regression
@@ -25,7 +26,7 @@ THREADS_MORE = 2
 
 
 class Held(NamedTuple):
-    """What a process holds: private memory in kB, threads, and what is open but for its children."""
+    """What a process holds: private memory in kB, threads, what is open but for its children."""
 
     at: float
     anonymous_kb: int
@@ -94,11 +95,17 @@ def _least(samples: Sequence[Held]) -> Counter[str]:
     return least
 
 
+def _targets(folder: Path) -> Iterator[str]:
+    for each in folder.iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            yield str(each.readlink())
+
+
 def look(pid: int) -> Held | None:
     """What it holds now; None where it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        fds = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+        fds = [*_targets(Path(f"/proc/{pid}/fd"))]
         names = [each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/comm")]
     except OSError:
         return None
