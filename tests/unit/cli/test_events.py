@@ -11,7 +11,7 @@ from tests.unit.cli.records import record
 
 TEXTS = {
     "task", "code", "message", "reason", "what", "topic", "was", "state", "verb", "sandbox",
-    "former", "device", "cause", "principal",
+    "former", "device", "cause", "principal", "writer", "digest", "public_key", "signature",
 }  # fmt: skip
 
 
