@@ -1,7 +1,7 @@
 """What ModelMora is made of: a bill of materials, licences and known faults, held against a list.
 
-    .venv/bin/python .ci/supply.py check [FOLDER]       the checks; the bill goes into FOLDER
-    .venv/bin/python .ci/supply.py advisories CHECKOUT  take advisories anew (pypa/advisory-database)
+.venv/bin/python .ci/supply.py check [FOLDER]       the checks; the bill goes into FOLDER
+.venv/bin/python .ci/supply.py advisories CHECKOUT  take advisories anew (pypa/advisory-database)
 """
 
 from __future__ import annotations
@@ -131,33 +131,33 @@ def licence_of(name: str, listed: Mapping[str, Any]) -> str:
 
 def is_allowed(expression: str, allowed: Iterable[str]) -> bool:
     """Whether an SPDX expression can be met with licences of these."""
-    tokens = re.findall(r"\(|\)|[^\s()]+(?:\s+WITH\s+[^\s()]+)?", expression)
+    words = re.findall(r"\(|\)|[^\s()]+(?:\s+WITH\s+[^\s()]+)?", expression)
     known = set(allowed)
 
     def either() -> bool:
         met = both()
-        while tokens and tokens[0] == "OR":
-            tokens.pop(0)
+        while words and words[0] == "OR":
+            words.pop(0)
             met |= both()
         return met
 
     def both() -> bool:
         met = one()
-        while tokens and tokens[0] == "AND":
-            tokens.pop(0)
+        while words and words[0] == "AND":
+            words.pop(0)
             met &= one()
         return met
 
     def one() -> bool:
-        if not tokens:
+        if not words:
             return False
-        token = tokens.pop(0)
-        if token != "(":
-            return " ".join(token.split()) in known
+        word = words.pop(0)
+        if word != "(":
+            return " ".join(word.split()) in known
         met = either()
-        return bool(tokens) and tokens.pop(0) == ")" and met
+        return bool(words) and words.pop(0) == ")" and met
 
-    return either() and not tokens
+    return either() and not words
 
 
 def bill(found: Iterable[Part], version: str) -> dict[str, Any]:
@@ -168,7 +168,9 @@ def bill(found: Iterable[Part], version: str) -> dict[str, Any]:
     for each in components:
         by_name.setdefault(each.name, []).append(each.purl)
     digest = sha256(LOCK.read_bytes() + version.encode()).hexdigest()
-    top = sorted({purl for each in asked(OURS) for purl in by_name.get(canonicalize_name(each.name), ())})
+    top = sorted(
+        {purl for each in asked(OURS) for purl in by_name.get(canonicalize_name(each.name), ())}
+    )
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -191,7 +193,9 @@ def bill(found: Iterable[Part], version: str) -> dict[str, Any]:
             *(
                 {
                     "ref": each.purl,
-                    "dependsOn": sorted({p for name in each.requires for p in by_name.get(name, ())}),
+                    "dependsOn": sorted(
+                        {p for name in each.requires for p in by_name.get(name, ())}
+                    ),
                 }
                 for each in components
             ),
@@ -305,7 +309,9 @@ def check(folder: Path | None) -> int:
         path.write_text(json.dumps(bill(found, project["version"]), indent=1) + "\n")
         print(f"{path}: {len(found)} packages")
     as_of = json.loads(ADVISORIES.read_text())["as_of"]
-    print(f"licences: {len(found)} looked at; advisories: as of {as_of}, what is newer is not known")
+    print(
+        f"licences: {len(found)} looked at; advisories: as of {as_of}, what is newer is not known"
+    )
     return 1 if wrong else 0
 
 

@@ -71,9 +71,7 @@ class Models:
         self._after: list[Callable[[], None]] = []
         self.state = Registry()
         """The registry as far as it was read."""
-        self.declaring = Declaring(
-            self.state, sender, lifecycle, settings.namespace, writer, audit
-        )
+        self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer, audit)
         self.measuring = Measuring(self.state, sender, settings.namespace, settings.member_id or "")
         self.unreadable: tuple[str, ...] = ()
         """What hides definitions, in a line each."""

@@ -35,9 +35,7 @@ def anchor_record(head: Head, written: Written, process: str, namespace: str, ki
         **({"position_offset": written.offset} if written.offset >= 0 else {}),
     }
     now_ms = time.time_ns() // 1_000_000
-    event = LifecycleEvent(
-        str(uuid.uuid4()), EventKind.AUDITED, process, now_ms, None, None, facts
-    )
+    event = LifecycleEvent(str(uuid.uuid4()), EventKind.AUDITED, process, now_ms, None, None, facts)
     return event_record(event, namespace, kind, nothing)
 
 

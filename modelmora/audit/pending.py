@@ -38,7 +38,10 @@ class Pending:
         """What is kept, and how many bytes that is. Raises OSError."""
         if not self.path.exists():
             return [], 0
-        with _alone(self.path, os.O_RDWR) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        with (
+            _alone(self.path, os.O_RDWR) as descriptor,
+            open(descriptor, "rb", closefd=False) as file,
+        ):
             content = file.read()
         return [*filter(None, map(_told, content.splitlines()))], len(content)
 
@@ -69,9 +72,9 @@ class Forwarding:
             elif self._auditor.idle:
                 self._pending.forget(self._taken)
                 self._taken = 0
-        except OSError as error:
+        except OSError:
             if not self._failed:
-                log.error("what is to be told to the audit cannot be read", exc_info=error)
+                log.exception("what waits for the audit cannot be read or forgotten")
             self._failed = True
 
 

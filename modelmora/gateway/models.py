@@ -90,7 +90,8 @@ class Directory:
 
         def audited(verb: str, record: RegistryRecord) -> None:
             model = f"{record.name}@{record.version}" if record.version else record.name
-            audit(verb, caller.get(), model=model, reason=record.task and f"task {record.task}")
+            reason = f"task {record.task}" if record.task else None
+            audit(verb, caller.get(), model=model, reason=reason)
 
         def tell(kind: EventKind, model: tuple[str, str], facts: Mapping[str, Parameter]) -> None:
             now_ms = time.time_ns() // 1_000_000

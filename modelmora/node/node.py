@@ -106,9 +106,6 @@ class Node:
         results.on_outcome = self._count
         self.retries = results.again = Retries(settings, self.clock, results)
         self._compute(results, zygote)
-        self.models = Models(
-            settings, self.service, self.teller, self.lifecycle, self.name, self.audit.tell
-        )
         leases = Leases()
         self.warming = Warming(self.name, leases, self.service)
         told = (partial(look, self.service, self.workers), self.intake, leases, self.teller)
@@ -149,7 +146,7 @@ class Node:
         return Results(*parts, namespace, copies, self.shelf.moving if self.shelf else None)
 
     def _compute(self, results: Results, zygote: Spawned | None) -> None:
-        """The service, and the processes that it has compute."""
+        """The service, the processes that it has compute, and the models that they serve."""
         settings = self.settings
         limits = settings.limits
         shares = Shares(limits.partition_requests, limits.partition_bytes)
@@ -164,6 +161,9 @@ class Node:
             runtimes=settings.runtimes,
         )
         self.service.use(self.workers)
+        self.models = Models(
+            settings, self.service, self.teller, self.lifecycle, self.name, self.audit.tell
+        )
 
     def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
         """Who reads what is told to every node."""

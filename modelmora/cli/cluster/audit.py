@@ -143,9 +143,12 @@ def _print(report: Report, *, trusted: bool) -> None:
             [(each.fault, each.place, each.writer, each.message) for each in report.findings],
             prose=True,
         )
-    told = f"{counted(report.records, 'record')} of {counted(len(report.writers), 'process', 'processes')}"
+    processes = counted(len(report.writers), "process", "processes")
     again = f", {report.repeated} of them twice" if report.repeated else ""
-    say(f"{told}{again}; held against {counted(report.anchors, 'head')} on events")
+    heads = counted(report.anchors, "head")
+    say(
+        f"{counted(report.records, 'record')} of {processes}{again}; held against {heads} on events"
+    )
     for writer in report.writers.values():
         for lost in writer.lost:
             say(f"{writer.name}: {lost}")

@@ -17,6 +17,7 @@ from modelmora.audit.verifying import Line, Report, verify
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Dropped, Record, Written
 from modelmora.messages import AuditEvent, Decision
+from modelmora.messages.headers import SIGNATURE
 from modelmora.wire import decode_audit, decode_event
 
 AUDIT, EVENTS = Topic.AUDIT.full("ns"), Topic.EVENTS.full("ns")
@@ -51,14 +52,11 @@ class Broker:
         return [each for each in found if each]
 
     def verified(self) -> Report:
-        return verify(
-            [
-                Line(f"{AUDIT}:0:{number}", 0, number, each.value, bytes(dict(each.headers)["modelmora-signature"] or b""))
-                for number, each in enumerate(self.logs[AUDIT])
-            ],
-            self.anchors(),
-            {0: 0},
-        )  # fmt: skip
+        lines = [
+            Line(f"{AUDIT}:0:{at}", 0, at, each.value, dict(each.headers)[SIGNATURE] or b"")
+            for at, each in enumerate(self.logs[AUDIT])
+        ]
+        return verify(lines, self.anchors(), {0: 0})
 
 
 @pytest.fixture

@@ -162,8 +162,8 @@ async def test_who_is_refused_is_told_to_the_audit_without_what_they_sent(
 ) -> None:
     told: list[tuple[str, str, bool, str]] = []
 
-    def tell(verb: str, principal: str, *, allowed: bool = True, reason: str = "", **_: Any) -> None:
-        told.append((verb, principal, allowed, reason))
+    def tell(verb: str, principal: str, *, allowed: bool = True, **more: Any) -> None:
+        told.append((verb, principal, allowed, more["reason"]))
 
     guard = Guard(Keyring(file), tell)
     given = ([], ["Basic x"], ["Bearer mm_secret"], [f"Bearer {keys['carol']}"])
