@@ -25,7 +25,7 @@ class Anchor:
 
 def anchor_record(head: Head, written: Written, process: str, namespace: str, kind: str) -> Record:
     """The event to write."""
-    facts = {
+    facts: dict[str, Parameter] = {
         "writer": head.writer,
         "sequence": head.sequence,
         "digest": head.digest,

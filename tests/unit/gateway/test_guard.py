@@ -166,7 +166,12 @@ async def test_who_is_refused_is_told_to_the_audit_without_what_they_sent(
         told.append((verb, principal, allowed, more["reason"]))
 
     guard = Guard(Keyring(file), tell)
-    given = ([], ["Basic x"], ["Bearer mm_secret"], [f"Bearer {keys['carol']}"])
+    given: tuple[list[str], ...] = (
+        [],
+        ["Basic x"],
+        ["Bearer mm_secret"],
+        [f"Bearer {keys['carol']}"],
+    )
     for each in given:
         with pytest.raises(Refusal):
             guard.principal(each)
