@@ -14,7 +14,7 @@ from modelmora.audit.reading import verified
 from modelmora.audit.signing import key_path, signer_of
 from modelmora.audit.verifying import Report
 from modelmora.cli.shared.options import JsonOption, finds_instance
-from modelmora.cli.shared.output import minute, print_json, print_table, say, tell
+from modelmora.cli.shared.output import minute, node_name, print_json, print_table, say, tell
 from modelmora.deadletters.letters import since_ms
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound, Undecodable
@@ -71,7 +71,7 @@ def list_audit(
         return
     columns = ("TIME", "PRINCIPAL", "VERB", "MODEL", "DECISION", "REASON")
     rows = [
-        (minute(each["at"]), each["principal"], each["verb"], each["model"],
+        (minute(each["at"]), node_name(each["principal"]), each["verb"], each["model"],
          each["decision"].lower(), each["reason"])
         for each in found
     ]  # fmt: skip
