@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import mkstemp
 
 import structlog
 from cryptography.exceptions import InvalidSignature
@@ -19,7 +20,6 @@ from modelmora.errors import ConfigurationError
 from modelmora.settings import Settings
 
 log = structlog.get_logger(__name__)
-PRIVATE = 0o600
 
 
 class Signer:
@@ -85,11 +85,11 @@ def _make(path: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     pem = Ed25519PrivateKey.generate().private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
     )
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
+    # Readable for its owner alone from the beginning.
+    descriptor, aside = mkstemp(prefix=f"{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(pem)
@@ -97,4 +97,4 @@ def _make(path: Path) -> None:
     except FileExistsError:
         pass
     finally:
-        aside.unlink()
+        Path(aside).unlink()
