@@ -41,7 +41,7 @@ types: setup ## check types, strictly, in package and tests
 docs: setup ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
-package: setup ## build sdist and wheel into dist/ and try the wheel in an empty environment
+package: setup ## build sdist, wheel and bill of materials into dist/, check licences and advisories, try the wheel
 	@.ci/package
 
 lock: setup ## bring requirements*.lock up to date with pyproject.toml (UPGRADE=1: newest versions)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from modelmora.messages import FACTS, LifecycleEvent
 
 UNITS = ("_ms", "_bytes", "_share", "_offset", "_offsets")
-PLAIN = {"replica", "exit_code", "partition", "cores", "nodes", "replicas", "letters", "partitions"}
+PLAIN = {
+    "replica", "exit_code", "partition", "cores", "nodes", "replicas", "letters", "partitions",
+    "sequence",
+}  # fmt: skip
 """Numbers that measure nothing."""
 
 

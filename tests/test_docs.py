@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from modelmora.cli.app import main
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import answer_of
-from modelmora.kafka.topics import HOUR, TABLE, Topic
+from modelmora.kafka.topics import DAY, HOUR, TABLE, Topic
 from modelmora.messages import State as ModelState
 from modelmora.messages import outcome_status
 from modelmora.messages.events import FACTS
@@ -96,7 +96,13 @@ def test_every_error_code_and_its_status() -> None:
 
 
 def test_every_topic() -> None:
-    kept = {HOUR: "1 h", 24 * HOUR: "24 h", 7 * 24 * HOUR: "7 days", None: "compacted"}
+    kept = {
+        HOUR: "1 h",
+        24 * HOUR: "24 h",
+        7 * DAY: "7 days",
+        365 * DAY: "365 days",
+        None: "compacted",
+    }
     told = {
         code_of(row["topic"]): (row["key"], row["value"], row["kept"], row["content"])
         for row in rows("reference/topics.md", "topic", "key")

@@ -11,6 +11,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models.orders import is_ours
 from modelmora.agents.models.served import Models
+from modelmora.audit.auditor import Tell, untold
 from modelmora.errors import ModelMoraError, NotFound, Undecodable
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
@@ -44,7 +45,9 @@ class Control:
         pulse: Pulse,
         lifecycle: Lifecycle,
         schemas: Schemas | None = None,
+        audit: Tell = untold,
     ) -> None:
+        self._audit = audit
         self._control = Topic.CONTROL.full(settings.namespace)
         self._registry = Topic.REGISTRY.full(settings.namespace)
         self._service = service
@@ -132,6 +135,8 @@ class Control:
         facts["message"] = health.reason if health else fault
         facts["nodes"] = self._expected(command)
         self._lifecycle.event(EventKind.ANSWERED, key, facts)
+        verb, reason = command.verb.value.lower(), fault and f"not obeyed: {fault}"
+        self._audit(verb, command.principal, model="@".join(key), reason=reason)
 
     def _obey(self, command: ControlCommand, key: ModelKey, answer: Callable[..., None]) -> None:
         """Do it where it is this node's to do, and answer.

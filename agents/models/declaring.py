@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.audit.auditor import Tell, untold
 from modelmora.errors import ModelMoraError
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.topics import Topic
@@ -66,8 +67,15 @@ class Declaring:
     """
 
     def __init__(
-        self, state: Registry, sender: Sender, lifecycle: Lifecycle, namespace: str, writer: str
+        self,
+        state: Registry,
+        sender: Sender,
+        lifecycle: Lifecycle,
+        namespace: str,
+        writer: str,
+        audit: Tell = untold,
     ) -> None:
+        self._audit = audit
         self._state = state
         self._sender = sender
         self._lifecycle = lifecycle
@@ -252,6 +260,7 @@ class Declaring:
         """Tell what a record of ours that counts has changed."""
         key = (record.name, record.version)
         was_there = before is not None and before.present
+        self._audit(_verb(record, was_there=was_there), self._writer, model="@".join(key))
         if record.kind is RegistryKind.ROUTE:
             if facts := route_facts(record, before):
                 self._lifecycle.event(EventKind.ROUTE_CHANGED, key, facts)
@@ -262,3 +271,12 @@ class Declaring:
             self._lifecycle.event(kind, key, {"task": record.task})
         elif was_there and not record.present:
             self._lifecycle.event(EventKind.UNREGISTERED, key)
+
+
+def _verb(record: RegistryRecord, *, was_there: bool) -> str:
+    """What a record of a node's own definitions does, in the words of the audit."""
+    if record.kind is RegistryKind.ROUTE:
+        return "route"
+    if not record.present:
+        return "uninstall"
+    return "update" if was_there else "install"

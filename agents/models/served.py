@@ -15,6 +15,7 @@ from modelmora.agents.models.declaring import Declaring, FilesTell
 from modelmora.agents.models.following import newcomers
 from modelmora.agents.models.measuring import Measuring
 from modelmora.agents.models.warming import is_in_use
+from modelmora.audit.auditor import Tell, untold
 from modelmora.engines.base import LoadError
 from modelmora.engines.entries import EngineEntry, class_of, first_request, slots_of
 from modelmora.errors import Code, NotFound
@@ -56,6 +57,7 @@ class Models:
         sender: Sender,
         lifecycle: Lifecycle,
         writer: str,
+        audit: Tell = untold,
     ) -> None:
         self._settings = settings
         self._service = service
@@ -74,7 +76,7 @@ class Models:
         self._followed: Mapping[str, Steps] = {}
         self.state = Registry()
         """The registry as far as it was read."""
-        self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer)
+        self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer, audit)
         self.measuring = Measuring(self.state, sender, settings.namespace, settings.member_id or "")
         self.unreadable: tuple[str, ...] = ()
         """What hides definitions, in a line each."""

@@ -54,6 +54,7 @@ VERBS = {
     "nodes": ("Look", "cluster.nodes:nodes"),
     "trace": ("Look", "cluster.trace:trace"),
     "events": ("Look", "cluster.events:events"),
+    "audit": ("Look", "cluster.audit:app"),
     "dlq": ("Look", "cluster.dlq:app"),
     "doctor": ("Look", "doctor:doctor"),
     "topics": ("Kafka", "cluster.topics:app"),

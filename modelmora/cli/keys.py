@@ -10,6 +10,7 @@ import typer
 
 from modelmora.access.files import KeyFile
 from modelmora.access.keys import Key, Keys, ending, made, named, revoked
+from modelmora.cli.shared.audit import noted
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import minute, print_json, print_table, say, tell
 from modelmora.errors import Invalid
@@ -42,7 +43,9 @@ def create(
 ) -> None:
     """Make a key and print it, this once: only a digest of it is kept."""
     file, at = KeyFile.of(where.settings), _at(expires)
-    _show(_make(file, principal, at), json=json)
+    new = _make(file, principal, at)
+    noted(where.settings, "keys create", f"key {new[1].id} of {new[1].principal}")
+    _show(new, json=json)
     say(f"kept in {file.path}; it is shown this once")
 
 
@@ -84,6 +87,7 @@ def revoke(where: Instance, key_id: IdArgument, json: JsonOption = False) -> Non
         return revoked(keys, key_id)
 
     KeyFile.of(where.settings).change(decide)
+    noted(where.settings, "keys revoke", f"key {key_id} of {gone[0].principal}")
     if json:
         print_json(_told(gone[0]))
     say(f"key {key_id} of {gone[0].principal} is revoked")
@@ -102,7 +106,10 @@ def rotate(
 ) -> None:
     """Make another key for the same principal, and let the old one end a while later."""
     file, at, until = KeyFile.of(where.settings), _at(expires), _at(overlap)
-    _show(_make(file, "", at, key_id, until), json=json)
+    new = _make(file, "", at, key_id, until)
+    took = f"key {new[1].id} of {new[1].principal} in place of {key_id}"
+    noted(where.settings, "keys rotate", took)
+    _show(new, json=json)
     say(f"{key_id} holds until {minute(until or 0)}; the new one is shown this once")
 
 

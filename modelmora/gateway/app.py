@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,8 @@ from aiokafka.errors import KafkaError
 
 from modelmora import addresses
 from modelmora.access.files import keyring_of
+from modelmora.audit.auditor import Auditor
+from modelmora.audit.pending import Forwarding
 from modelmora.errors import ModelMoraError, Unreachable
 from modelmora.gateway.batches.driver import Driver
 from modelmora.gateway.bridge import Bridge
@@ -57,7 +60,8 @@ class Gateway:
     async def start(self) -> None:
         """Connect and listen. Raises ModelMoraError with its exit code."""
         settings = self._settings
-        guard = Guard(keyring_of(settings))
+        auditor = Auditor.of(settings, f"gateway@{socket.gethostname()}", "gateways")
+        guard = Guard(keyring_of(settings), auditor.tell)
         servers = bootstrap_servers(settings)
         admin = Admin(settings)
         states = await asyncio.to_thread(admin.create if settings.topics.create else admin.describe)
@@ -66,7 +70,7 @@ class Gateway:
         if schemas:
             await asyncio.to_thread(schemas.register)
         metrics = Metrics()
-        bridge = self._bridge = Bridge(settings, metrics, schemas)
+        bridge = self._bridge = Bridge(settings, metrics, schemas, auditor)
         bridge.stalled_s = self._stalled_s
         try:
             await bridge.start()
@@ -91,7 +95,8 @@ class Gateway:
         port = await self._rpc.start(settings.host, settings.grpc_port)
         self.grpc = addresses.join(host, port)
         await self._rpc.serving(now=not bridge.faults())
-        self._watch = background(self._follow(bridge, self._rpc), "health")
+        pending = Forwarding(settings, auditor)
+        self._watch = background(self._follow(bridge, self._rpc, pending), "health")
         log.info("gateway ready", http=self.http, grpc=self.grpc, id=bridge.gateway_id)
 
     def parts(self) -> tuple[asyncio.Task[None], ...]:
@@ -121,9 +126,10 @@ class Gateway:
             self._schemas.close()
 
     @staticmethod
-    async def _follow(bridge: Bridge, rpc: RpcServer) -> None:
+    async def _follow(bridge: Bridge, rpc: RpcServer, pending: Forwarding) -> None:
         while True:
             bridge.look()
+            pending.look()
             await rpc.serving(now=not bridge.faults())
             await asyncio.sleep(HEALTH_S)
 

@@ -11,9 +11,11 @@ from functools import partial
 import structlog
 from aiokafka import ConsumerRecord
 
+from modelmora.audit.auditor import Auditor, Tell, untold
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.gateway.batches.following import Following
 from modelmora.gateway.batches.register import Register
+from modelmora.gateway.caller import caller
 from modelmora.gateway.calls.asking import Asking
 from modelmora.gateway.calls.desk import Desk
 from modelmora.gateway.calls.jobs import HELD_MS, Job
@@ -78,6 +80,7 @@ class Bridge:
         settings: Settings,
         metrics: Metrics,
         schemas: Schemas | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
         self.shelf = Shelf(open_objects(settings))
         self._settings = settings
@@ -96,7 +99,12 @@ class Bridge:
         self._directory = Directory(settings, self._pulse, schemas)
         self._orders = Orders(settings, self._pulse, self._publisher, schemas)
         self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
-        self.registrar = self._directory.registrar(self._publisher.send, self.gateway_id)
+        self._auditor = auditor
+        self.audit: Tell = auditor.tell if auditor else untold
+        """Tells who did what, or was not let."""
+        self.registrar = self._directory.registrar(
+            self._publisher.send, self.gateway_id, self.audit
+        )
         self._writer = Writer(settings, self._publisher, self._pulse, self._room.busy)
         self._requests = Requests(settings, self.gateway_id, self._directory.state, self._pulse)
         self._asking = Asking(
@@ -132,6 +140,8 @@ class Bridge:
         self._metrics.broker_up.set_function(lambda: not self._broker_fault())
         told = self._metrics.registry, self.gateway_id, self._publisher.send
         self._samples = background(Samples(self._settings, *told).run(), "samples")
+        if self._auditor:
+            self._auditor.use(self._publisher.send)
 
     def leave(self) -> None:
         """Say from now on that the gateway stops; what comes all the same is served until then."""
@@ -155,6 +165,8 @@ class Bridge:
         """Write what is left to write, if the broker takes it at once, and disconnect."""
         if self._samples:
             self._samples.cancel()
+        if self._auditor:
+            self._auditor.stop()
         try:
             async with asyncio.timeout(ACKNOWLEDGE_S):
                 await self._publisher.flush()
@@ -215,6 +227,7 @@ class Bridge:
     async def order(self, wish: Wish) -> Order:
         """Give an order, and wait for what becomes of it, here too; raises Refusal."""
         self._check(wish.model, None)
+        self.audit(wish.verb.value.lower(), caller.get(), model=wish.model)
         order = await self._orders.give(wish)
         await self._directory.until(lambda: is_shown(order, self.status(), self.models()), SHOWN_S)
         return order
@@ -273,7 +286,9 @@ class Bridge:
 
     async def cancel(self, request_id: str) -> Job:
         """See to it that a job does not run on, and tell how it stands then. Raises Refusal."""
-        return await self._desk.cancel(request_id)
+        job = await self._desk.cancel(request_id)
+        self.audit("cancel", caller.get(), model=job.model, request_id=request_id)
+        return job
 
     def _check(self, model: str, lane: str | None) -> None:
         """Whether anything can be written for this model now. Raises Refusal."""

@@ -11,7 +11,9 @@ from contextlib import suppress
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
+from modelmora.audit.auditor import Tell, untold
 from modelmora.errors import Undecodable, Unreachable
+from modelmora.gateway.caller import caller
 from modelmora.gateway.nodes import NodeWatch
 from modelmora.kafka.events import event_record
 from modelmora.kafka.leases import Leases, NodeLease
@@ -81,15 +83,22 @@ class Directory:
         """The same for nodes that read partitions."""
         self._changed = asyncio.Event()
 
-    def registrar(self, send: Callable[[Record], None], writer: str) -> Registrar:
+    def registrar(
+        self, send: Callable[[Record], None], writer: str, audit: Tell = untold
+    ) -> Registrar:
         """Who changes the registry that is read here; `send` takes records to write."""
+
+        def audited(verb: str, record: RegistryRecord) -> None:
+            model = f"{record.name}@{record.version}" if record.version else record.name
+            reason = f"task {record.task}" if record.task else None
+            audit(verb, caller.get(), model=model, reason=reason)
 
         def tell(kind: EventKind, model: tuple[str, str], facts: Mapping[str, Parameter]) -> None:
             now_ms = time.time_ns() // 1_000_000
             event = LifecycleEvent(str(uuid.uuid4()), kind, writer, now_ms, *model, facts)
             send(event_record(event, self._namespace, "gateways", lambda _: None))
 
-        made = Registrar(self.state, send, self._topic, writer, tell)
+        made = Registrar(self.state, send, self._topic, writer, tell, audited)
         self._on_fact = made.heard
         return made
 

@@ -24,6 +24,7 @@ from modelmora.kafka.topics import (
     TABLE,
     Topic,
     TopicSpec,
+    spec_of,
 )
 from modelmora.settings import Settings
 from modelmora.text import counted
@@ -136,8 +137,10 @@ class Admin:
         configs = self._configs(name for name in names.values() if name in existing)
         lanes = {existing.get(names[topic], 0) for topic in LANE_TOPICS.values()}
         return [
-            self._state(topic, spec, names[topic], existing, configs, lanes)
-            for topic, spec in TABLE.items()
+            self._state(
+                topic, spec_of(topic, self._settings), names[topic], existing, configs, lanes
+            )
+            for topic in TABLE
         ]
 
     def create(self) -> list[TopicState]:
@@ -151,7 +154,7 @@ class Admin:
                 topic.full(namespace),
                 num_partitions=spec.partitions or wanted,
                 replication_factor=self._settings.topics.replication_factor or -1,
-                config=spec.broker_config(),
+                config=spec_of(topic, self._settings).broker_config(),
             )
             for topic, spec in TABLE.items()
             if topic.full(namespace) not in existing

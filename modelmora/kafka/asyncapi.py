@@ -48,6 +48,7 @@ HEADERS: Mapping[str, Mapping[str, str]] = {
     },
     "original bytes": {names.ERROR_CODE: "why it became no result", **_RUN},
     "ControlCommand": _PRINCIPAL,
+    "AuditEvent": {names.SIGNATURE: "Ed25519 of the value, in single-object encoding"},
     EVENT: {
         "ce_specversion": "CloudEvents 1.0, in Kafka's binary mode",
         "ce_id": "of this event, unique",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from modelmora.kafka.sizes import RECORD_BYTES
@@ -38,6 +38,7 @@ class Topic(StrEnum):
     METRICS = "metrics"
     REGISTRY = "registry"
     CONTROL = "control"
+    AUDIT = "audit"
 
     def full(self, namespace: str) -> str:
         """The topic's name on the broker."""
@@ -131,7 +132,15 @@ TABLE: Mapping[Topic, TopicSpec] = {
         config={"cleanup.policy": "compact", **_SHORT_SEGMENTS},
     ),
     Topic.CONTROL: TopicSpec("target", "ControlCommand", HOUR, 1, config=_SHORT_SEGMENTS),
+    Topic.AUDIT: TopicSpec("writer", "AuditEvent", 365 * DAY, 1),
 }
+
+
+def spec_of(topic: Topic, settings: Settings) -> TopicSpec:
+    """How the topic is made with these settings."""
+    if topic is Topic.AUDIT:
+        return replace(TABLE[topic], retention_ms=settings.audit.kept_days * DAY)
+    return TABLE[topic]
 
 
 def lane_topics(settings: Settings) -> dict[str, Lane]:

@@ -1,5 +1,6 @@
 """What travels: the frozen, typed messages of every topic."""
 
+from modelmora.messages.audit import AuditEvent, Decision
 from modelmora.messages.batches import BatchKind, BatchRecord
 from modelmora.messages.content import (
     ChatMessage,
@@ -39,12 +40,14 @@ from modelmora.messages.metrics import MetricSample
 
 __all__ = [
     "FACTS",
+    "AuditEvent",
     "BatchKind",
     "BatchRecord",
     "ChatMessage",
     "Content",
     "ControlCommand",
     "ControlVerb",
+    "Decision",
     "DeviceKind",
     "ErrorInfo",
     "EventKind",

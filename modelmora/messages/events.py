@@ -59,6 +59,8 @@ class EventKind(StrEnum):
     """A node has heard a command: what it made of it, and where the model stands."""
     ADMINISTERED = "administered"
     """A person is about to change what lies on the topics, or where they are read."""
+    AUDITED = "audited"
+    """How far the audit of a process has come: what is there is held against it."""
 
 
 EXIT_FACTS = (
@@ -112,6 +114,15 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
     ),
     EventKind.ANSWERED: ("verb", "command_offset", "nodes", "state", "message"),
     EventKind.ADMINISTERED: ("verb", "principal", "message", "letters", "partitions"),
+    EventKind.AUDITED: (
+        "writer",
+        "sequence",
+        "digest",
+        "public_key",
+        "signature",
+        "partition",
+        "position_offset",
+    ),
     EventKind.NODE_JOINED: ("cores",),
     EventKind.NODE_LEFT: (),
     EventKind.ROUTE_CHANGED: ("former", "route", "former_route", "since_ms"),

@@ -46,6 +46,9 @@ REPLAY_OF = "modelmora-replay-of"
 REPLAYED_TO = "modelmora-replayed-to"
 PURGE_OF = "modelmora-purge-of"
 
+SIGNATURE = "modelmora-signature"
+"""Of a record of the audit: its writer's signature of the value (Ed25519)."""
+
 DTYPE = "modelmora-dtype"
 SHAPE = "modelmora-shape"
 """What the bytes of a tensor are, where they are all of an answer over HTTP."""

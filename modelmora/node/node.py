@@ -33,6 +33,7 @@ from modelmora.agents.results import Results
 from modelmora.agents.retries import Retries
 from modelmora.agents.stored import Stored
 from modelmora.agents.twins import Twins
+from modelmora.audit.auditor import Auditor
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.group import Member
 from modelmora.kafka.leases import Leases
@@ -97,6 +98,7 @@ class Node:
         self.bearer = bearer_of(settings.group, self.name)
         self.publisher, self.teller = publishers(settings, self.lease, framing, self.bearer)
         self.lifecycle = Lifecycle(self.teller, self.name, namespace, self.clock.acknowledged)
+        self.audit = Auditor.of(settings, f"node@{self.name}", "nodes")
         self.shelf = Shelf.of(settings)
         self.stored = Stored(settings, self.pulse, schemas)
         self.twins = Twins(self.intake, self.stored, self.clock.now_ms)
@@ -104,7 +106,6 @@ class Node:
         results.on_outcome = self._count
         self.retries = results.again = Retries(settings, self.clock, results)
         self._compute(results, zygote)
-        self.models = Models(settings, self.service, self.teller, self.lifecycle, self.name)
         leases = Leases()
         self.warming = Warming(self.name, leases, self.service)
         told = (partial(look, self.service, self.workers), self.intake, leases, self.teller)
@@ -145,7 +146,7 @@ class Node:
         return Results(*parts, namespace, copies, self.shelf.moving if self.shelf else None)
 
     def _compute(self, results: Results, zygote: Spawned | None) -> None:
-        """The service, and the processes that it has compute."""
+        """The service, the processes that it has compute, and the models that they serve."""
         settings = self.settings
         limits = settings.limits
         shares = Shares(limits.partition_requests, limits.partition_bytes)
@@ -160,11 +161,14 @@ class Node:
             runtimes=settings.runtimes,
         )
         self.service.use(self.workers)
+        self.models = Models(
+            settings, self.service, self.teller, self.lifecycle, self.name, self.audit.tell
+        )
 
     def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
         """Who reads what is told to every node."""
         parts = (self.service, self.models, leases, self.pulse, self.lifecycle)
-        self.control = Control(self.settings, *parts, schemas)
+        self.control = Control(self.settings, *parts, schemas, self.audit.tell)
 
     def _form_group(self, framing: Framing | None) -> None:
         """The member of the group, whoever works on its partitions, and who looks at both."""
@@ -240,6 +244,7 @@ class Node:
         self.presence.tell()
         gc.freeze()  # what is there now stays
         self._ready, self.waiting_for = True, None
+        self.audit.use(self.teller.send)
         notify(ready=True)
         log.info("node ready", node=self.name, http=self._address, partitions=len(self._owned))
 
@@ -277,6 +282,7 @@ class Node:
         await self.twins.stop()
         await self.stored.stop()
         self.lifecycle.event(EventKind.NODE_LEFT)
+        self.audit.stop()
         await all_within(
             faust=self.app.stop(), control=self.control.stop(), workers=self.workers.stop()
         )

@@ -20,6 +20,8 @@ from modelmora.wire import encode_registry
 
 READ_BACK_S = 10.0
 Tell = Callable[[EventKind, tuple[str, str], Mapping[str, Any]], None]
+Audited = Callable[[str, RegistryRecord], None]
+"""Told what a caller is about to change, as a verb, and the record that is to count."""
 
 
 class Registrar:
@@ -35,12 +37,14 @@ class Registrar:
         topic: str,
         writer: str,
         tell: Tell = lambda *_: None,
+        audited: Audited = lambda *_: None,
     ) -> None:
         self.state = state
         self._send = send
         self._topic = topic
         self._writer = writer
         self._tell = tell
+        self._audited = audited
         self._waiting: dict[bytes, list[tuple[RegistryRecord, asyncio.Future[bool]]]] = {}
 
     def heard(self, key: bytes, record: RegistryRecord | None, offset: int) -> None:
@@ -59,7 +63,7 @@ class Registrar:
         names = {each.name for each in self.state.models()}
         record = verbs.register(self.state, config, self._writer)
         if record:
-            await self._write(record)
+            await self._write(record, "install")
             kind = EventKind.VERSION_ADDED if name in names else EventKind.REGISTERED
             self._tell(kind, (name, version), {"task": config.task})
         if config.active or name not in self.state.active():
@@ -72,12 +76,12 @@ class Registrar:
         """What counts now. Raises NotFound, Conflict, Invalid, Unreachable."""
         record = verbs.update(self.state, name, version, changes, base)
         if record:
-            await self._write(record)
+            await self._write(record, "update")
         return verbs.present(self.state, name, version)
 
     async def retire(self, name: str, version: str, base: int | None = None) -> Entry:
         """The record of what was there. Raises NotFound, Conflict, Unreachable."""
-        entry = await self._write(verbs.retire(self.state, name, version, base))
+        entry = await self._write(verbs.retire(self.state, name, version, base), "uninstall")
         self._tell(EventKind.UNREGISTERED, (name, version), {})
         return entry
 
@@ -91,7 +95,7 @@ class Registrar:
         before = entry.record if entry else None
         record = verbs.set_route(self.state, name, route, self._writer, base)
         if record:
-            await self._write(record)
+            await self._write(record, "route")
             if facts := route_facts(record, before):
                 self._tell(EventKind.ROUTE_CHANGED, (name, main_version(route)), facts)
 
@@ -99,9 +103,9 @@ class Registrar:
         """Let a model answer for its task. Raises NotFound, Conflict, Unreachable."""
         record = verbs.make_default(self.state, name, self._writer)
         if record:
-            await self._write(record)
+            await self._write(record, "default")
 
-    async def _write(self, record: RegistryRecord) -> Entry:
+    async def _write(self, record: RegistryRecord, verb: str) -> Entry:
         """Write, and wait until it was read: only the log says whether it counts."""
         key = key_of(record)
         read: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -112,6 +116,7 @@ class Registrar:
             if isinstance(answer, TooLarge) and not read.done():
                 read.set_exception(Invalid("the broker takes no record of this size"))
 
+        self._audited(verb, record)
         try:
             self._send(Record(self._topic, key, encode_registry(record), answered, (), 0))
             async with asyncio.timeout(READ_BACK_S):

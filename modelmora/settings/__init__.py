@@ -1,6 +1,7 @@
 """Settings: `modelmora.yaml`, above it `MODELMORA_*` variables, above them the command's flags."""
 
 from modelmora.settings.access import AccessSettings
+from modelmora.settings.audit import AuditSettings
 from modelmora.settings.faults import place_of
 from modelmora.settings.fields import (
     MIB,
@@ -53,6 +54,7 @@ __all__ = [
     "YEAR_S",
     "AccessSettings",
     "AdapterConfig",
+    "AuditSettings",
     "KafkaSettings",
     "Licence",
     "Limits",

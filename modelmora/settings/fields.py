@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from modelmora.settings.access import AccessSettings
+from modelmora.settings.audit import AuditSettings
 from modelmora.settings.kafka import KafkaSettings, SchemaRegistrySettings, TopicSettings
 from modelmora.settings.kinds import (
     YEAR_S,
@@ -307,6 +308,7 @@ class Settings(Section):
     objects: ObjectSettings = ObjectSettings()
     registry: RegistrySettings = RegistrySettings()
     access: AccessSettings = AccessSettings()
+    audit: AuditSettings = AuditSettings()
     purposes: Purposes = Purposes()
     models_folder: FilePath | None = Field(
         None,

@@ -1,6 +1,7 @@
 """Bytes to messages and back: Avro of the pinned schemas, single-object or Confluent's framing."""
 
 from modelmora.wire.codec import (
+    decode_audit,
     decode_batch,
     decode_control,
     decode_event,
@@ -13,6 +14,7 @@ from modelmora.wire.codec import (
     decode_result,
     decode_result_source,
     decode_sample,
+    encode_audit,
     encode_batch,
     encode_control,
     encode_event,
@@ -48,6 +50,7 @@ __all__ = [
     "SKEW_MS",
     "Framing",
     "content_digest",
+    "decode_audit",
     "decode_batch",
     "decode_control",
     "decode_event",
@@ -60,6 +63,7 @@ __all__ = [
     "decode_result",
     "decode_result_source",
     "decode_sample",
+    "encode_audit",
     "encode_batch",
     "encode_control",
     "encode_event",

@@ -12,11 +12,13 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from modelmora.errors import Code, ModelMoraError, Undecodable
 from modelmora.messages import (
+    AuditEvent,
     BatchKind,
     BatchRecord,
     Content,
     ControlCommand,
     ControlVerb,
+    Decision,
     ErrorInfo,
     EventKind,
     InferenceRequest,
@@ -371,3 +373,4 @@ encode_job, decode_job = _codec("job_record", JobRecord, {"status": lambda s: s 
 encode_batch, decode_batch = _codec("batch_record", BatchRecord, {"kind": BatchKind})
 encode_sample, decode_sample = _codec("metric_sample", MetricSample, {})
 encode_control, decode_control = _codec("control_command", ControlCommand, {"verb": ControlVerb})
+encode_audit, decode_audit = _codec("audit_event", AuditEvent, {"decision": Decision})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +20,7 @@ from tests.faults.callers import Callers
 from tests.faults.chaos.plan import Plan, soak
 from tests.faults.chaos.report import Report
 from tests.faults.chaos.run import run
-from tests.faults.chaos.steady import ENDS, Held, kept
+from tests.faults.chaos.steady import ENDS, Held, kept, look
 from tests.faults.chaos.strikes import KINDS, SOAK
 from tests.faults.chaos.watch import Seen
 from tests.faults.recording import Figures
@@ -51,7 +53,8 @@ def test_the_soak_has_its_rows() -> None:
 
 
 def held(kb: int, fds: int = 20, threads: int = 9, count: int = 30) -> list[Held]:
-    return [Held(float(at), kb, fds, threads) for at in range(count)]
+    kinds = Counter({"rdk:main": threads, "socket": fds})
+    return [Held(float(at), kb, fds, threads, kinds) for at in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,22 @@ def test_least_is_compared_with_least(last: list[Held], flat: bool) -> None:
     found = kept(held(50_000) + last)
     assert found is not None
     assert found.is_flat is flat
+
+
+def test_what_is_open_for_children_is_not_counted() -> None:
+    before = look(os.getpid())
+    child = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE)
+    handle = os.pidfd_open(child.pid)
+    try:
+        after = look(os.getpid())
+    finally:
+        os.close(handle)
+        child.kill()
+        child.communicate()
+    assert before
+    assert after
+    assert after.kinds["anon_inode:[pidfd]"] == before.kinds["anon_inode:[pidfd]"] + 1
+    assert after.fds == before.fds
 
 
 def test_a_few_samples_say_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from confluent_kafka import Consumer, TopicPartition
 
 from modelmora.errors import Code
+from modelmora.messages import EventKind
 from modelmora.wire import decode_event
 from tests.facts import faults
 from tests.integration.cli_rig import SECRET, World, request
@@ -18,6 +19,7 @@ def told(world: World) -> list[tuple[object, ...]]:
     return [
         (each.facts["verb"], each.facts.get("letters") or each.facts.get("partitions"))
         for each in sorted(events, key=lambda each: each.time)
+        if each.kind is EventKind.ADMINISTERED
     ]
 
 

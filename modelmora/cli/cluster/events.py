@@ -17,6 +17,8 @@ from modelmora.text import facts_line
 from modelmora.wire import decode_event
 
 ATTRIBUTE = "ce_"
+UNSEEN = {"digest", "public_key", "signature"}
+"""Facts for programs, which `--json` shows."""
 
 
 @finds_instance
@@ -81,7 +83,8 @@ def _cells(event: dict[str, Any]) -> tuple[str, str, str, str]:
         else node_name(event.get("node", ""))
     )
     kind = event.get("kind") or f"not readable: {event.get('fault')}"
-    return clock(event["time"]), kind, model, facts_line(event.get("facts", {}))
+    facts = {name: fact for name, fact in event.get("facts", {}).items() if name not in UNSEEN}
+    return clock(event["time"]), kind, model, facts_line(facts)
 
 
 def _print(told: list[dict[str, Any]], *, json: bool) -> None:

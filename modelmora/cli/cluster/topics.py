@@ -15,7 +15,8 @@ from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
 from modelmora.kafka.admin import Admin, TopicState
 from modelmora.kafka.asyncapi import document
-from modelmora.kafka.topics import TABLE, Topic
+from modelmora.kafka.topics import TABLE, Topic, spec_of
+from modelmora.settings import Settings
 from modelmora.text import counted, duration
 
 app = typer.Typer(help="Topics: list, create, describe, asyncapi.", no_args_is_help=True)
@@ -25,17 +26,19 @@ app = typer.Typer(help="Topics: list, create, describe, asyncapi.", no_args_is_h
 @finds_instance
 def list_topics(where: Instance, json: JsonOption = False) -> None:
     """List the topics of the namespace, and what is not as it should be."""
-    _print(Admin(where.kafka()).describe(), json=json)
+    settings = where.kafka()
+    _print(Admin(settings).describe(), settings, json=json)
 
 
 @app.command("create")
 @finds_instance
 def create_topics(where: Instance, json: JsonOption = False) -> int:
     """Create the topics that are missing; those that exist are left as they are."""
-    admin = Admin(where.kafka())
+    settings = where.kafka()
+    admin = Admin(settings)
     missing = {state.topic for state in admin.describe() if not state.exists}
     states = admin.create() if missing else admin.describe()
-    _print(states, json=json, created=missing)
+    _print(states, settings, json=json, created=missing)
     say(f"{len(missing)} created, {len(states) - len(missing)} were there")
     differing = [state.name for state in states if state.differs]
     if differing:
@@ -75,7 +78,7 @@ def describe_topics(
     wanted = {known[name] for name in topic} if topic else set(TABLE)
     states = [state for state in Admin(settings).describe() if state.topic in wanted]
     with Reader(settings) as reader:
-        described = [describe(state, held(reader, state)) for state in states]
+        described = [describe(state, held(reader, state), settings) for state in states]
     if json:
         print_json(described)
         return
@@ -91,9 +94,9 @@ def held(reader: Reader, state: TopicState) -> int | None:
     return sum(high - low for low, high in bounds)
 
 
-def describe(state: TopicState, records: int | None) -> dict[str, Any]:
+def describe(state: TopicState, records: int | None, settings: Settings) -> dict[str, Any]:
     """A topic as `--json` tells it."""
-    spec = TABLE[state.topic]
+    spec = spec_of(state.topic, settings)
     return {
         "name": state.name,
         "exists": state.exists,
@@ -122,7 +125,11 @@ def _print_description(row: dict[str, Any]) -> None:
 
 
 def _print(
-    states: list[TopicState], *, json: bool, created: set[Topic] | frozenset[Topic] = frozenset()
+    states: list[TopicState],
+    settings: Settings,
+    *,
+    json: bool,
+    created: set[Topic] | frozenset[Topic] = frozenset(),
 ) -> None:
     if json:
         print_json(
@@ -140,15 +147,18 @@ def _print(
         return
     print_table(
         ("TOPIC", "PARTITIONS", "KEPT", "STATE"),
-        [(s.name, s.partitions or None, _kept(s), _state(s, s.topic in created)) for s in states],
+        [
+            (s.name, s.partitions or None, _kept(s, settings), _state(s, s.topic in created))
+            for s in states
+        ],
         right=("PARTITIONS",),
         drop=("KEPT",),
         prose=True,
     )
 
 
-def _kept(state: TopicState) -> str:
-    retention = TABLE[state.topic].retention_ms
+def _kept(state: TopicState, settings: Settings) -> str:
+    retention = spec_of(state.topic, settings).retention_ms
     return "compacted" if retention is None else duration(retention)
 
 

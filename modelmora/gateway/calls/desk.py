@@ -106,7 +106,7 @@ class Desk:
             since = (ASKED_SINCE, b"%d" % looked_ms)
             record.headers = (*record.headers, *ours, since)
             await self._writer.write(record)
-        note = JobRecord(request_id, principal, model, _now_ms())
+        note = JobRecord(request_id, principal, model, looked_ms)
         content = content_of(record, principal)
         noted = Record(self._topic, request_id.encode(), encode_job(note), nothing)
         noted.headers = ((CONTENT, content.encode()),)

@@ -31,6 +31,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 from modelmora.errors import Unreachable
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.connection import aiokafka_config, confluent_config
+from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
 
 ANSWER_S = 10.0
@@ -277,12 +278,13 @@ class Standing:
         """Asks no coordinator while no broker answers, and leaves one behind that does not.
 
         A coordinator that answers after librdkafka has given up a question ends the process
-        (https://github.com/confluentinc/librdkafka/issues/4605), so it must not give up.
+        (https://github.com/confluentinc/librdkafka/issues/4605), so it must not give up. So does
+        `describe_cluster` (2.16) where a broker that has just started knows none yet.
         """
         # Each of them has threads and sockets of its own.
         self._unanswered = [each for each in self._unanswered if not each[0].done()]
         admin = self._admin
-        _result(admin.describe_cluster(request_timeout=ANSWER_S))
+        admin.list_topics(Topic.REGISTRY.full(self._settings.namespace), ANSWER_S)
         answer = admin.describe_consumer_groups([group], request_timeout=LEFT_S)[group]
         try:
             return _result(answer)

@@ -10,6 +10,10 @@ from tests.faults.chaos.strikes import KINDS, SOAK, Strike
 
 MINUTES, RATE, FLOOD = 2.0, 50.0, 2000
 GAP_S = (0.5, 6.0)
+FILL = 240_000
+"""More ids than two nodes remember; see `modelmora.agents.twins`."""
+SETTLE_S = 30.0
+"""As much as the samples at the end, and what clients that are given up need to close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,9 @@ class Plan:
     """All that is decided before; the seed decides order, lengths, gaps and inputs.
 
     `rate` is in requests a second, `flood` how many are written at once. With `witness` the first
-    node and its zygote are never killed, so that what they hold can be compared.
+    node and its zygote are never killed, so that what they hold can be compared: behind `fill`
+    requests, by which all that nodes remember has reached its bounds, and at the end after
+    `settle_s` in which nothing is asked.
     """
 
     seed: int
@@ -26,6 +32,8 @@ class Plan:
     nodes: int = 2
     flood: int = FLOOD
     witness: bool = False
+    fill: int = 0
+    settle_s: float = 0.0
     kinds: Sequence[type[Strike]] = KINDS
 
     def __str__(self) -> str:
@@ -45,4 +53,13 @@ class Plan:
 
 def soak(seed: int) -> Plan:
     """Ten minutes and more than 200,000 requests, after which nothing may have grown."""
-    return Plan(seed, minutes=10.0, rate=345.0, flood=5000, witness=True, kinds=SOAK)
+    return Plan(
+        seed,
+        minutes=10.0,
+        rate=345.0,
+        flood=5000,
+        witness=True,
+        fill=FILL,
+        settle_s=SETTLE_S,
+        kinds=SOAK,
+    )

@@ -89,7 +89,8 @@ class Report:
             if told:
                 yield f"{title}: " + ", ".join(f"{n} {count}" for n, count in sorted(told.items()))
         for name, one in self.steady.items():
-            flat = "flat" if one.is_flat else "NOT FLAT"
+            kinds = ", ".join(f"{kind} +{more}" for kind, more in sorted(one.more.items()))
+            flat = "flat" if one.is_flat else f"NOT FLAT ({kinds})"
             memory = f"{one.kb[0] / 1024:.1f} -> {one.kb[1] / 1024:.1f} MB"
             more = f"most {one.most_kb / 1024:.1f} MB, {one.slope_kb_min:+.0f} kB/min"
             fds, threads = (f"{a} -> {b}" for a, b in (one.fds, one.threads))

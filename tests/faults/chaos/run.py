@@ -18,7 +18,7 @@ from tests.faults.chaos.scene import CAP_S, GROUP, NAMESPACE, Missed, Scene
 from tests.faults.chaos.steady import Steady
 from tests.faults.chaos.strikes import Strike
 from tests.faults.chaos.watch import Seen, Watch
-from tests.foreign import Foreign, draft
+from tests.foreign import LANES, Foreign, draft
 from tests.nodes import PARTITIONS
 from tests.programs import eventually
 
@@ -45,15 +45,17 @@ class Chaos:
             with (
                 Sampler(servers, GROUP, NAMESPACE) as sampler,
                 Watch(servers, f"{NAMESPACE}.results") as watch,
-                Steady(self._processes) as steady,
             ):
-                began = time.monotonic()
-                load.start()
-                self._strike(watch, began)
-                load.stop()
-                struck_s = time.monotonic() - began
-                told = self._drain(foreign)
-                drained_s = time.monotonic() - began - struck_s
+                self._fill(foreign)
+                with Steady(self._processes) as steady:
+                    began = time.monotonic()
+                    load.start()
+                    self._strike(watch, began)
+                    load.stop()
+                    struck_s = time.monotonic() - began
+                    told = self._drain(foreign)
+                    drained_s = time.monotonic() - began - struck_s
+                    self._pause(plan.settle_s)
                 survivors = steady.survivors()
                 silent_s = watch.silent_s
             scene.close()
@@ -84,6 +86,13 @@ class Chaos:
             found["gateway"] = scene.gateway.process.pid
         found["broker"] = scene.broker.pid
         return found
+
+    def _fill(self, foreign: Foreign) -> None:
+        for number in range(self._plan.fill):
+            foreign.send(LANES[number % len(LANES)], draft("echo", ["fill"]))
+        if self._plan.fill:
+            foreign.flush(END_S)
+            eventually(self._all_committed, "what fills them is committed", END_S)
 
     # Striking ------------------------------------------------------------------------------------
 

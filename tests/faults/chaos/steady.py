@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import linear_regression
@@ -17,16 +20,20 @@ WARM_UP = 0.2
 """What of a run is not compared: buffers and caches fill meanwhile."""
 KB_MORE, KB_SHARE = 8192, 0.1
 FDS_MORE = 4
+FDS_OF_CHILD = 2
+"""Its pidfd and its socket: how many children there are is what was asked last."""
 THREADS_MORE = 2
 
 
 class Held(NamedTuple):
-    """What a process holds: private memory in kB, open files and sockets, threads."""
+    """What a process holds: private memory in kB, threads, what is open but for its children."""
 
     at: float
     anonymous_kb: int
     fds: int
     threads: int
+    kinds: Counter[str]
+    """How many of each kind these are: threads by name, descriptors by what they are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,8 @@ class Kept:
     slope_kb_min: float
     course_kb: tuple[int, ...]
     """The memory at every tenth sample."""
+    more: Mapping[str, int]
+    """Of which kinds of threads and descriptors there are more at the end."""
 
     @property
     def is_flat(self) -> bool:
@@ -75,20 +84,37 @@ def kept(samples: Sequence[Held]) -> Kept | None:
         (min(each.threads for each in first), min(each.threads for each in last)),
         round(slope * 60, 1),
         tuple(each.anonymous_kb for each in samples[::10]),
+        dict(_least(last) - _least(first)),
     )
+
+
+def _least(samples: Sequence[Held]) -> Counter[str]:
+    least = samples[0].kinds
+    for each in samples:
+        least &= each.kinds
+    return least
+
+
+def _targets(folder: Path) -> Iterator[str]:
+    for each in folder.iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            yield str(each.readlink())
 
 
 def look(pid: int) -> Held | None:
     """What it holds now; None where it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        fds = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+        fds = [*_targets(Path(f"/proc/{pid}/fd"))]
+        names = [each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/comm")]
     except OSError:
         return None
     told = {name: text.split() for name, _, text in (line.partition(":") for line in lines)}
     if "RssAnon" not in told:
         return None
-    return Held(time.monotonic(), int(told["RssAnon"][0]), fds, int(told["Threads"][0]))
+    kinds = Counter(re.sub(r"\d+", "#", each.strip()) for each in (*fds, *names))
+    open_fds = len(fds) - FDS_OF_CHILD * kinds["anon_inode:[pidfd]"]
+    return Held(time.monotonic(), int(told["RssAnon"][0]), open_fds, len(names), kinds)
 
 
 class Steady:

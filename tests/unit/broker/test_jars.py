@@ -6,6 +6,7 @@ import functools
 import gc
 import hashlib
 import http.server
+import importlib
 import sys
 import threading
 import warnings
@@ -71,10 +72,10 @@ def connections_of_jgo_collected() -> Iterator[None]:
 @pytest.fixture
 def maven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maven]:
     repository = Maven(tmp_path / "maven")
-    thread = threading.Thread(target=repository.server.serve_forever)
-    thread.start()
     monkeypatch.setattr("jgo.constants.MAVEN_CENTRAL_URL", repository.url)
     monkeypatch.setenv("JGO_CONFIG_FILE", str(tmp_path / "none"))
+    thread = threading.Thread(target=repository.server.serve_forever)
+    thread.start()
     yield repository
     repository.server.shutdown()
     repository.server.server_close()
@@ -151,6 +152,9 @@ def test_several_at_once_fetch_once(maven: Maven, tmp_path: Path) -> None:
 
 
 def test_without_jgo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    importlib.import_module(
+        "jgo"
+    )  # whole: one that fails half-way is broken for whoever comes after
     monkeypatch.setitem(sys.modules, "jgo.maven", None)
     with pytest.raises(MissingExtra, match=r"modelmora\[broker\]"):
         ensure_jars(cache=tmp_path / "cache")

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelmora.access.files import KeyFile, Keyring
+from modelmora.audit.auditor import user
+from modelmora.audit.pending import Pending
 from modelmora.settings import Settings
 from tests.unit.cli.runs import Cli
 
@@ -76,3 +78,20 @@ def test_secrets_of_the_settings_stay_hidden(cli: Cli, monkeypatch: pytest.Monke
         assert ran.code == 0
         assert "canary" not in ran.out + ran.err
     assert not file().pepper_path.exists()
+
+
+def test_what_is_done_with_keys_waits_to_be_told_without_their_secrets(cli: Cli) -> None:
+    key = cli("keys", "create", "alice", "--json").json
+    new = cli("keys", "rotate", key["id"], "--json").json
+    cli("keys", "revoke", key["id"])
+    pending = Pending(Settings(data_dir=DATA))
+    told, _ = pending.read()
+    assert [(each.verb, each.reason, each.allowed) for each in told] == [
+        ("keys create", f"key {key['id']} of alice", True),
+        ("keys rotate", f"key {new['id']} of alice in place of {key['id']}", True),
+        ("keys revoke", f"key {key['id']} of alice", True),
+    ]
+    assert {each.principal for each in told} == {user()}
+    content = pending.path.read_text()
+    for each in (key, new):
+        assert each["key"].rpartition("_")[2] not in content

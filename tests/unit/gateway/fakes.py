@@ -51,12 +51,15 @@ class LoopedRegistry:
         self.before: list[RegistryRecord] = []
         """Records that another writes, just before our next one."""
         self.told: list[tuple[EventKind, tuple[str, str]]] = []
+        self.audited: list[tuple[str, str]] = []
+        """What was done to which name."""
         self.registrar = Registrar(
             Registry(),
             self._send,
             "ns.registry",
             "gw",
             lambda kind, key, _: self.told.append((kind, key)),
+            lambda verb, record: self.audited.append((verb, record.name)),
         )
         for name in names:
             self.register(name)

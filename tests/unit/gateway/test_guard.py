@@ -23,6 +23,7 @@ from modelmora.gateway.doors.guarded import OPEN_METHODS, OPEN_PATHS
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.outcomes import Refusal
 from modelmora.objects.signing import PATH
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
@@ -154,6 +155,30 @@ async def test_what_is_no_key_of_ours(
     for scheme in ("Bearer", "bearer", "BEARER"):
         headers = {"authorization": f"{scheme} {keys['alice']}"}
         assert (await client.get("/models", headers=headers)).status_code == 200
+
+
+async def test_who_is_refused_is_told_to_the_audit_without_what_they_sent(
+    file: KeyFile, keys: dict[str, str]
+) -> None:
+    told: list[tuple[str, str, bool, str]] = []
+
+    def tell(verb: str, principal: str, *, allowed: bool = True, **more: Any) -> None:
+        told.append((verb, principal, allowed, more["reason"]))
+
+    guard = Guard(Keyring(file), tell)
+    given: tuple[list[str], ...] = (
+        [],
+        ["Basic x"],
+        ["Bearer mm_secret"],
+        [f"Bearer {keys['carol']}"],
+    )
+    for each in given:
+        with pytest.raises(Refusal):
+            guard.principal(each)
+    assert guard.principal([f"Bearer {keys['alice']}"]) == "alice"
+    assert [each[:3] for each in told] == [("call", "unknown", False)] * len(given)
+    assert "has expired" in told[-1][3]
+    assert not [each for each in told if "secret" in each[3] or keys["carol"][12:] in each[3]]
 
 
 async def test_many_callers_at_once_are_told_apart(

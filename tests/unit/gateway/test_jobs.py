@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import count, permutations
+from unittest.mock import AsyncMock, Mock
+
+import pytest
 
 from modelmora.errors import Code
+from modelmora.gateway.calls import desk
+from modelmora.gateway.calls.desk import Desk
 from modelmora.gateway.calls.jobs import HELD_MS, Card, JobState
-from modelmora.messages import JobRecord, ProgressEvent, ProgressStage, Status
+from modelmora.kafka.requests import nothing
+from modelmora.kafka.writing.publisher import Record
+from modelmora.messages import InferenceRequest, JobRecord, ProgressEvent, ProgressStage, Status
+from modelmora.wire import encode_request
 
 WRITTEN = JobRecord("id", "alice", "echo", 1)
 DONE = JobRecord("id", "alice", "echo", 9, Status.COMPLETED, "2")
@@ -61,3 +69,22 @@ def test_what_is_told_of_anothers_request_is_none_of_it() -> None:
     noted = Card(WRITTEN)
     noted.hear(STEP, "bob", job=False)
     assert noted.told is None
+
+
+async def test_it_was_submitted_before_its_request_was_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may have ended by the time at which the broker says that it has it."""
+    clock, taken_at = count(1), list[int]()
+    monkeypatch.setattr(desk, "_now_ms", lambda: next(clock))
+
+    async def write(_record: Record) -> None:
+        taken_at.append(next(clock))
+
+    replies, writer = Mock(mint=AsyncMock(return_value=("id", 0))), Mock(write=write)
+    value = encode_request(InferenceRequest("id", "echo", ("x",)))
+    opened = Desk("jobs", replies, writer, AsyncMock(), Mock())
+    job = await opened.submit(
+        None, "alice", "echo", lambda _: Record("requests", b"", value, nothing)
+    )
+    assert job.submitted_at < taken_at[0]

@@ -81,6 +81,16 @@ async def test_the_life_of_a_model(hall: FakeHall, client: httpx.AsyncClient) ->
         (EventKind.UNREGISTERED, ("m", "1")),
         (EventKind.VERSION_ADDED, ("m", "1")),
     ]
+    assert hall.registry.audited == [
+        ("install", "m"),
+        ("route", "m"),
+        ("install", "m"),
+        ("update", "m"),
+        ("route", "m"),
+        ("default", "m"),
+        ("uninstall", "m"),
+        ("install", "m"),
+    ]
 
 
 async def test_who_names_what_it_has_seen_changes_nothing_else(

@@ -53,6 +53,13 @@ PAIRS = (
         strategies.job_records,
     ),
     Pair(
+        "audit_event",
+        messages.AuditEvent,
+        wire.encode_audit,
+        wire.decode_audit,
+        strategies.audit_events,
+    ),
+    Pair(
         "batch_record",
         messages.BatchRecord,
         wire.encode_batch,

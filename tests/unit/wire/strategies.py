@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from modelmora.errors import Code
 from modelmora.messages import (
+    AuditEvent,
     BatchKind,
     BatchRecord,
     ChatMessage,
     ControlCommand,
     ControlVerb,
+    Decision,
     ErrorInfo,
     EventKind,
     InferenceRequest,
@@ -122,6 +124,20 @@ lifecycle_events = st.builds(
     model=st.none() | texts,
     version=st.none() | texts,
     facts=parameters,
+)
+audit_events = st.builds(
+    AuditEvent,
+    writer=texts,
+    sequence=longs,
+    previous=blobs,
+    time=longs,
+    principal=texts,
+    verb=texts,
+    decision=st.sampled_from(Decision),
+    model=st.none() | texts,
+    request_id=st.none() | texts,
+    reason=st.none() | texts,
+    public_key=blobs,
 )
 registry_records = st.builds(
     RegistryRecord,

@@ -20,8 +20,6 @@ from modelmora.wire import codec
 from modelmora.wire.schemas import NAMES, header_of, pinned, read_history, read_schema
 from tests.unit.wire.pairs import PAIRS
 
-# Its writer is of a later release.
-WITHOUT_MESSAGE = {"audit_event"}
 RECORDS: dict[str, type[Any]] = {
     **{
         name: getattr(messages, name)
@@ -30,10 +28,10 @@ RECORDS: dict[str, type[Any]] = {
     **{pair.message.__name__: pair.message for pair in PAIRS},
     "Error": messages.ErrorInfo,
 }
-ENUMS: dict[str, type[StrEnum]] = {
-    name: getattr(messages, name)
-    for name in ("BatchKind", "ControlVerb", "EventKind", "ProgressStage", "RegistryKind", "Status")
-}
+ENUM_NAMES = (
+    "BatchKind", "ControlVerb", "Decision", "EventKind", "ProgressStage", "RegistryKind", "Status",
+)  # fmt: skip
+ENUMS: dict[str, type[StrEnum]] = {name: getattr(messages, name) for name in ENUM_NAMES}
 
 
 def _named(schema: Any) -> list[dict[str, Any]]:
@@ -57,7 +55,7 @@ def _compatible(reader: Any, writer: Any) -> bool:
 
 
 def test_every_schema_has_its_message() -> None:
-    assert {pair.schema for pair in PAIRS} | WITHOUT_MESSAGE == set(NAMES)
+    assert {pair.schema for pair in PAIRS} == set(NAMES)
     assert set(read_history()) == set(NAMES)
 
 
@@ -87,6 +85,8 @@ def test_code_and_schemas_have_the_same_defaults() -> None:
                     if ours.default_factory is not MISSING:
                         made = ours.default_factory()
                     made = list(made) if isinstance(made, tuple) else made
+                    # Avro writes bytes as the text of their code points.
+                    made = made.decode("latin-1") if isinstance(made, bytes) else made
                     assert made == field["default"], (named["name"], field["name"])
 
 

@@ -1,0 +1,185 @@
+"""`modelmora audit`: who did what, and whether what is told of it is true."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from modelmora.audit.reading import verified
+from modelmora.audit.signing import key_path, signer_of
+from modelmora.audit.verifying import Report
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import minute, node_name, print_json, print_table, say, tell
+from modelmora.deadletters.letters import since_ms
+from modelmora.diagnostics.reader import Reader
+from modelmora.errors import NotFound, Undecodable
+from modelmora.host.instance import Instance
+from modelmora.kafka.topics import Topic
+from modelmora.messages import AuditEvent, Decision
+from modelmora.text import counted, iso
+from modelmora.wire import decode_audit
+
+app = typer.Typer(help="Who did what: list, verify, key.", no_args_is_help=True)
+FAULTY = 1
+
+
+@app.command("list")
+@finds_instance
+def list_audit(
+    where: Instance,
+    principal: Annotated[
+        str | None, typer.Option("--principal", metavar="NAME", help="Only what they did.")
+    ] = None,
+    verb: Annotated[
+        str | None, typer.Option("--verb", metavar="VERB", help="Only this, such as load.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Only with this model.")
+    ] = None,
+    denied: Annotated[bool, typer.Option("--denied", help="Only what was not allowed.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="SPAN|TIME", help="Only what is newer: 30min, 2h, 7d."),
+    ] = None,
+    last: Annotated[
+        int, typer.Option("--last", metavar="N", min=1, help="The newest so many of them.")
+    ] = 100,
+    json: JsonOption = False,
+) -> None:
+    """List who did what, or was not let, oldest first."""
+    begin = since_ms(since, time.time_ns() // 1_000_000) if since else None
+
+    def wanted(event: AuditEvent) -> bool:
+        return (
+            principal in (None, event.principal)
+            and verb in (None, event.verb)
+            and (model is None or (event.model or "").partition("@")[0] == model.partition("@")[0])
+            and (not denied or event.decision is Decision.DENIED)
+        )
+
+    settings = where.kafka()
+    with Reader(settings, say) as reader:
+        topic = Topic.AUDIT.full(settings.namespace)
+        found = deque(_told(reader, topic, begin, wanted), last)
+    if json:
+        print_json([*found])
+        return
+    columns = ("TIME", "PRINCIPAL", "VERB", "MODEL", "DECISION", "REASON")
+    rows = [
+        (minute(each["at"]), node_name(each["principal"]), each["verb"], each["model"],
+         each["decision"].lower(), each["reason"])
+        for each in found
+    ]  # fmt: skip
+    print_table(columns, rows, prose=True)
+    say(counted(len(found), "record"))
+
+
+def _told(
+    reader: Reader, topic: str, begin: int | None, wanted: Callable[[AuditEvent], bool]
+) -> Iterator[dict[str, Any]]:
+    for record in reader.read(reader.since(reader.places(topic), begin)):
+        try:
+            event = decode_audit(record.plain)
+        except Undecodable:
+            say(f"{record.place} is no record of the audit; see `modelmora audit verify`")
+            continue
+        if wanted(event):
+            yield {
+                "place": record.place,
+                "at": event.time,
+                "time": iso(event.time),
+                "writer": event.writer,
+                "sequence": event.sequence,
+                "principal": event.principal,
+                "verb": event.verb,
+                "model": event.model,
+                "decision": event.decision.value,
+                "reason": event.reason,
+                "request_id": event.request_id,
+            }
+
+
+@app.command("verify")
+@finds_instance
+def verify_audit(where: Instance, json: JsonOption = False) -> int:
+    """Find what was changed, left out, put elsewhere or cut off, and where; exit code 1 then.
+
+    Each process counts and signs its records and names the one before; how far it has come is
+    told on `events`, too.
+    """
+    settings = where.kafka()
+    with Reader(settings, say) as reader:
+        report = verified(settings, reader)
+    if json:
+        print_json(_as_json(report))
+    else:
+        _print(report, trusted=bool(settings.audit.trusted))
+    return FAULTY if report.findings else 0
+
+
+@app.command("key")
+@finds_instance
+def key(where: Instance, json: JsonOption = False) -> None:
+    """Print the public key with which this machine's records are signed, for `audit.trusted`."""
+    path = key_path(where.settings)
+    if not path.exists():
+        raise NotFound(f"there is no key {path}; a gateway or node makes it when it starts")
+    public = signer_of(where.settings).public_key.hex()
+    if json:
+        print_json({"public_key": public})
+    else:
+        tell(public)
+
+
+def _print(report: Report, *, trusted: bool) -> None:
+    if report.findings:
+        print_table(
+            ("FAULT", "PLACE", "WRITER", "WHAT"),
+            [(each.fault, each.place, each.writer, each.message) for each in report.findings],
+            prose=True,
+        )
+    processes = counted(len(report.writers), "process", "processes")
+    again = f", {report.repeated} of them twice" if report.repeated else ""
+    heads = counted(report.anchors, "head")
+    say(
+        f"{counted(report.records, 'record')} of {processes}{again}; held against {heads} on events"
+    )
+    for writer in report.writers.values():
+        for lost in writer.lost:
+            say(f"{writer.name}: {lost}")
+    running = sum(not each.ended for each in report.writers.values())
+    if running:
+        what = counted(running, "process has", "processes have")
+        say(f"{what} told no end: running still, or killed with what was not written by then")
+    if not trusted:
+        keys = sorted({each.public_key.hex() for each in report.writers.values()})
+        say(f"signed with {counted(len(keys), 'key')}, none of them named in audit.trusted:")
+        for each in keys:
+            say(f"  {each}")
+    say(counted(len(report.findings), "fault") if report.findings else "all of it holds")
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {
+        "holds": not report.findings,
+        "records": report.records,
+        "repeated": report.repeated,
+        "heads": report.anchors,
+        "findings": [asdict(each) for each in report.findings],
+        "writers": [
+            {
+                "writer": each.name,
+                "public_key": each.public_key.hex(),
+                "first": each.first,
+                "last": each.last,
+                "ended": each.ended,
+                "lost": each.lost,
+            }
+            for each in report.writers.values()
+        ],
+    }
