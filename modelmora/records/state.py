@@ -59,7 +59,8 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._spreads: Mapping[str, Steps] | None = None
-        self._routes: dict[bytes, tuple[RegistryRecord, RouteSteps]] = {}
+        self._told_routes: dict[bytes, tuple[RegistryRecord, RouteSteps]] = {}
+        self._routes: dict[str, RouteSteps] | None = None
 
     @property
     def entries(self) -> Mapping[bytes, Entry]:
@@ -72,7 +73,7 @@ class Registry:
         None, a record without a value, takes the key away. What stands under another key than its
         own, and what is a lease, is passed over.
         """
-        self._spreads = None
+        self._spreads = self._routes = None
         if record is None:
             return self._entries.pop(key, None) is not None
         if record.kind is RegistryKind.NODE or key != key_of(record):
@@ -85,7 +86,7 @@ class Registry:
 
     def restore(self, entries: Mapping[bytes, Entry]) -> None:
         """Go on from these."""
-        self._entries, self._spreads = dict(entries), None
+        self._entries, self._spreads, self._routes = dict(entries), None, None
 
     def anew(self) -> None:
         """The log is another and holds nothing yet: what the former one told waits to be told."""
@@ -160,13 +161,19 @@ class Registry:
         Of several the one that answers most. `own` are models (name, version) that are there though
         nobody has told them yet.
         """
-        return {name: main_version(steps[-1][1]) for name, steps in self.routes(own).items()}
+        steps = self._routes_with(own) if own else self.routes()
+        return {name: main_version(each[-1][1]) for name, each in steps.items()}
 
-    def routes(self, own: Container[tuple[str, str]] = ()) -> dict[str, RouteSteps]:
-        """Of each name how it is answered at which time, by versions that are there; see `active`.
+    def routes(self) -> Mapping[str, RouteSteps]:
+        """Of each name how it is answered at which time, by versions that are there.
 
         Names of which no version that was chosen is there are left out.
         """
+        if self._routes is None:
+            self._routes = self._routes_with(())
+        return self._routes
+
+    def _routes_with(self, own: Container[tuple[str, str]]) -> dict[str, RouteSteps]:
         found: dict[str, RouteSteps] = {}
         for record in self._chosen(RegistryKind.ROUTE):
             name = record.name
@@ -194,9 +201,9 @@ class Registry:
     def _steps_of(self, record: RegistryRecord) -> RouteSteps:
         """As `steps_in`: read once, for it is asked for with each record that comes."""
         key = route_key(record.name)
-        known = self._routes.get(key)
+        known = self._told_routes.get(key)
         if known is None or known[0] is not record:
-            known = self._routes[key] = record, steps_in(record)
+            known = self._told_routes[key] = record, steps_in(record)
         return known[1]
 
     def defaults(self) -> dict[str, str]:
