@@ -103,6 +103,7 @@ class Auditor:
         self._anchoring: asyncio.TimerHandle | None = None
         self._unfolding: asyncio.TimerHandle | None = None
         self._ending = False
+        self.tell(START, user(), reason=f"version {__version__}")
 
     @classmethod
     def of(cls, settings: Settings, process: str, kind: Literal["gateways", "nodes"]) -> Self:
@@ -122,7 +123,7 @@ class Auditor:
     def use(self, send: Callable[[Record], None]) -> None:
         """Write from now on; until then what is told waits."""
         self._send = send
-        self.tell(START, user(), reason=f"version {__version__}")
+        self._pump()
 
     def tell(
         self,

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from modelmora.audit.chain import Told
 
 WINDOW_MS = 10_000
-MOST_KINDS = 1_000
-"""Different refusals that are counted at once; of more each is told by itself."""
+MOST_KINDS = 100
+"""Different refusals that are told and counted in that time; of others it is told how many."""
+SEVERAL = "several"
+_OTHERS = ("", "", "", "")
 
 
 @dataclass(slots=True)
@@ -20,7 +22,8 @@ class _Counted:
 class Folding:
     """Lets a first refusal through, and counts what is like it for the next ten seconds.
 
-    Whoever calls a thousand times a second without a right must not fill what is kept for a year.
+    Whoever calls a thousand times a second without a right must not fill what is kept for a year,
+    not even with another name each time.
     """
 
     def __init__(self) -> None:
@@ -38,7 +41,10 @@ class Folding:
             return due
         if len(self._kinds) < MOST_KINDS:
             self._kinds[kind] = _Counted(told)
-        return [*due, told]
+            return [*due, told]
+        other = replace(told, principal=SEVERAL, model=None, reason="of other kinds")
+        self._kinds.setdefault(_OTHERS, _Counted(other)).again += 1
+        return due
 
     def due(self, now_ms: int | None = None) -> list[Told]:
         """Of all that were counted for long enough (None: of all) how many there were."""

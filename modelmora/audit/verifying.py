@@ -65,6 +65,8 @@ class Writer:
     last_place: str = ""
     lost: list[str] = field(default_factory=list)
     """What it says itself that it could not write."""
+    heads: int = 0
+    """How often `events` tells how far it has come: what is cut off behind the last is not seen."""
     ended: bool = False
     """It has told its end; else it runs, or was killed, and may have had more to tell."""
 
@@ -205,6 +207,8 @@ def _hold(
         return
     # (2)
     there = writer.digests.get(number) if writer else None
+    if writer:
+        writer.heads += 1
     if writer and there is not None:
         if there.hex() != head.digest:
             told = f"record {number} is another than `events` was told of"

@@ -107,8 +107,10 @@ def test_a_flood_beyond_all_that_is_held(stage: Stage, figures: Figures) -> None
         stage.node(LIMITS__NODE_BYTES=str(ROOM), LIMITS__GROUP_REQUESTS="4") as node,
         closing(Observer(stage.servers, stage.namespace)) as seen,
     ):
+        idle = memory(node, "VmHWM")
         stage.send_to("normal", large(FLOOD))
         before = most_held(stage, node)
+        assert before - idle < FLOOD * SIZE / 2, "it held more than half of all at once"
         Path(f"/proc/{node.process.pid}/clear_refs").write_text("5")  # VmHWM begins anew
         flood = stage.send_to("normal", large(FLOOD))
         critical = stage.send_to("critical", [draft("echo", ["now"]) for _ in range(20)])

@@ -20,6 +20,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from modelmora.audit.reading import verified
 from modelmora.broker import EmbeddedBroker
 from modelmora.cli.cluster.trace import steps_of
 from modelmora.diagnostics.reader import Reader
@@ -151,6 +152,18 @@ def test_what_the_node_tells_is_readable_too(station: Station) -> None:
     assert event["node"] == "n1"
     models = {station.read(each)["name"] for each in station.find("registry", bool, 2)}
     assert "echo" in models
+
+
+def test_the_audit_is_verified_in_this_form_too(station: Station) -> None:
+    (first, *_) = station.find("audit", bool)
+    assert station.read(first)["verb"] == "start"
+    assert first.value()[0] == 0
+    with Reader(station.settings) as reader:
+        report = verified(station.settings, reader)
+    assert report.findings == []
+    assert report.records >= 1
+    (writer,) = report.writers.values()
+    assert writer.heads >= 1
 
 
 def test_a_schema_that_is_not_ours_is_dead_lettered(station: Station) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from modelmora.deadletters.letters import since_ms
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound, Undecodable
 from modelmora.host.instance import Instance
+from modelmora.kafka.reading.reader import Place
 from modelmora.kafka.topics import Topic
 from modelmora.messages import AuditEvent, Decision
 from modelmora.text import counted, iso
@@ -26,6 +27,8 @@ from modelmora.wire import decode_audit
 
 app = typer.Typer(help="Who did what: list, verify, key.", no_args_is_help=True)
 FAULTY = 1
+MOST_SHOWN = 100
+"""Faults that a person is shown; `--json` has all."""
 
 
 @app.command("list")
@@ -54,6 +57,8 @@ def list_audit(
     """List who did what, or was not let, oldest first."""
     begin = since_ms(since, time.time_ns() // 1_000_000) if since else None
 
+    everything = not (principal or verb or model or denied or since)
+
     def wanted(event: AuditEvent) -> bool:
         return (
             principal in (None, event.principal)
@@ -65,7 +70,9 @@ def list_audit(
     settings = where.kafka()
     with Reader(settings, say) as reader:
         topic = Topic.AUDIT.full(settings.namespace)
-        found = deque(_told(reader, topic, begin, wanted), last)
+        places = reader.places(topic)
+        starts = reader.newest(places, last) if everything else reader.since(places, begin)
+        found = deque(_told(reader, starts, wanted), last)
     if json:
         print_json([*found])
         return
@@ -80,9 +87,9 @@ def list_audit(
 
 
 def _told(
-    reader: Reader, topic: str, begin: int | None, wanted: Callable[[AuditEvent], bool]
+    reader: Reader, starts: Mapping[Place, int], wanted: Callable[[AuditEvent], bool]
 ) -> Iterator[dict[str, Any]]:
-    for record in reader.read(reader.since(reader.places(topic), begin)):
+    for record in reader.read(starts):
         try:
             event = decode_audit(record.plain)
         except Undecodable:
@@ -140,9 +147,14 @@ def _print(report: Report, *, trusted: bool) -> None:
     if report.findings:
         print_table(
             ("FAULT", "PLACE", "WRITER", "WHAT"),
-            [(each.fault, each.place, each.writer, each.message) for each in report.findings],
+            [
+                (each.fault, each.place, each.writer, each.message)
+                for each in report.findings[:MOST_SHOWN]
+            ],
             prose=True,
         )
+        if (more := len(report.findings) - MOST_SHOWN) > 0:
+            say(f"and {more} more; --json has all")
     processes = counted(len(report.writers), "process", "processes")
     again = f", {report.repeated} of them twice" if report.repeated else ""
     heads = counted(report.anchors, "head")
@@ -156,6 +168,10 @@ def _print(report: Report, *, trusted: bool) -> None:
     if running:
         what = counted(running, "process has", "processes have")
         say(f"{what} told no end: running still, or killed with what was not written by then")
+    headless = sum(not each.heads for each in report.writers.values())
+    if headless:
+        what = counted(headless, "process is", "processes are")
+        say(f"{what} not on events (which keeps a week): an end that was cut off would not be seen")
     if not trusted:
         keys = sorted({each.public_key.hex() for each in report.writers.values()})
         say(f"signed with {counted(len(keys), 'key')}, none of them named in audit.trusted:")
@@ -177,6 +193,7 @@ def _as_json(report: Report) -> dict[str, Any]:
                 "public_key": each.public_key.hex(),
                 "first": each.first,
                 "last": each.last,
+                "heads": each.heads,
                 "ended": each.ended,
                 "lost": each.lost,
             }

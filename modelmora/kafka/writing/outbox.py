@@ -94,6 +94,14 @@ class Record:
     late: bool = field(default=False, init=False)
     """It was not taken in time once, perhaps for the broker's sake."""
 
+    def decided(self, answer: Answer) -> None:
+        """Tell it, once. What was to be told is let go: most of it holds the record.
+
+        Such a ring would keep the record until the collector comes, which is seldom in a node.
+        """
+        done, self.done = self.done, _told
+        done(answer)
+
     def give_to(self, produce: Callable[..., object], report: Callable[..., None]) -> None:
         """Hand it to a producer's `produce`; `report` gets the record, the error and the message.
 
@@ -112,6 +120,10 @@ class Record:
     def parts(self) -> tuple[Record, ...]:
         """The record, behind all that goes before it."""
         return (*self.after.parts, self) if self.after else (self,)
+
+
+def _told(_: Answer) -> None:
+    """Whoever waited for the answer has it."""
 
 
 def in_turn(record: Record, send: Callable[[Record], None]) -> Record:
@@ -263,7 +275,7 @@ class Outbox:
         self.backlog -= 1
         self.backlog_bytes -= record.size
         try:
-            record.done(answer)
+            record.decided(answer)
         except Exception:
             log.exception("an acknowledgement was not taken", topic=record.topic)
         if not self.backlog:

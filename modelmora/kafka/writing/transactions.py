@@ -345,7 +345,7 @@ class TransactionalPublisher(Outbox):
             if flow.fault and isinstance(answer, Written):
                 flow.unpark()
             for part, told in zip(record.parts, before, strict=False):
-                part.done(told)
+                part.decided(told)
             self._answer(record, answer)
 
     # The producer --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from modelmora.audit import auditor as module
 from modelmora.audit.anchors import Anchor, anchor_of
 from modelmora.audit.auditor import GAP, START, STOP, Auditor, untold
 from modelmora.audit.chain import MOST_REASON, Told
-from modelmora.audit.folding import MOST_KINDS, WINDOW_MS, Folding
+from modelmora.audit.folding import MOST_KINDS, SEVERAL, WINDOW_MS, Folding
 from modelmora.audit.signing import Signer
 from modelmora.audit.verifying import Line, Report, verify
 from modelmora.kafka.topics import Topic
@@ -78,7 +78,7 @@ async def test_a_process_tells_its_life_and_what_was_decided(
     auditor.stop()
     broker.take()
     told = broker.events()
-    assert [each.verb for each in told] == ["install", START, "call", STOP]
+    assert [each.verb for each in told] == [START, "install", "call", STOP]
     assert [each.decision for each in told] == [Decision.ALLOWED] * 2 + [
         Decision.DENIED,
         Decision.ALLOWED,
@@ -174,10 +174,16 @@ def test_refusals_that_are_alike_are_counted() -> None:
 
 def test_so_many_kinds_of_refusals_are_counted_and_no_more() -> None:
     folding = Folding()
-    for number in range(2 * MOST_KINDS):
+    for number in range(MOST_KINDS):
         assert folding.take(denied(number)) == [denied(number)]
+    for number in range(MOST_KINDS, 5 * MOST_KINDS):
+        assert folding.take(denied(number)) == []
     assert folding.take(denied(0)) == []
-    assert folding.take(denied(2 * MOST_KINDS - 1)) == [denied(2 * MOST_KINDS - 1)]
+    one, others = folding.due(WINDOW_MS)
+    assert (one.principal, one.reason) == ("p0", "1 more like it within 10 s: no")
+    assert (others.principal, others.model) == (SEVERAL, None)
+    assert others.reason == f"{4 * MOST_KINDS} more like it within 10 s: of other kinds"
+    assert not folding.counts
 
 
 async def test_what_was_counted_is_told_at_the_end(broker: Broker, auditor: Auditor) -> None:

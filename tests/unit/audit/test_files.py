@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -118,9 +117,6 @@ async def test_lines_of_strangers_are_skipped(settings: Settings) -> None:
     assert pending.read()[0] == [TOLD, TOLD]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 async def test_a_file_that_cannot_be_read_harms_nobody(settings: Settings) -> None:
-    pending = Pending(settings)
-    pending.add(TOLD)
-    pending.path.chmod(0)
+    Pending(settings).path.mkdir(parents=True)
     Forwarding(settings, Auditor("ns", "gateway@a", "gateways", Signer())).look()

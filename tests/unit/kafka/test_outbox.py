@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from confluent_kafka import KafkaError
 
@@ -41,6 +44,34 @@ def test_the_oldest_progress_makes_room_and_nothing_else_does(
     assert held.backlog == kept + 1
     send("progress", 200, 50_000)
     assert dropped[-1] == 199, "one is always left, however large"
+
+
+class Content:
+    """Stands for what a record holds."""
+
+
+def test_what_was_decided_is_let_go_without_the_collector() -> None:
+    held, content = Idle(None, {"progress": 1}), Content()
+    left = weakref.ref(content)
+
+    def send(content: Content) -> None:
+        def done(_: Answer) -> None:
+            assert result
+            assert content
+
+        result = Record("progress", None, b"", done)
+        held.send(result)
+
+    gc.disable()  # as good as off in a node
+    try:
+        send(content)
+        del content
+        assert left() is not None
+        held.send(record())
+        held.send(Record("progress", None, b"", lambda _: None))
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def record(*, optional: bool = True, partition: int | None = None) -> Record:
