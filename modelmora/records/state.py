@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from modelmora.access.rights import Told
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.roles import told_of
 from modelmora.records.spread import Steps, joined, spread_at, spread_for, steps_of, with_spread
 from modelmora.records.telling import key_of, model_key
 from modelmora.wire import place_of
@@ -56,6 +58,7 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._spreads: Mapping[str, Steps] | None = None
+        self._told: Told | None = None
 
     @property
     def entries(self) -> Mapping[bytes, Entry]:
@@ -68,7 +71,7 @@ class Registry:
         None, a record without a value, takes the key away. What stands under another key than its
         own, and what is a lease, is passed over.
         """
-        self._spreads = None
+        self._spreads = self._told = None
         if record is None:
             return self._entries.pop(key, None) is not None
         if record.kind is RegistryKind.NODE or key != key_of(record):
@@ -81,7 +84,7 @@ class Registry:
 
     def restore(self, entries: Mapping[bytes, Entry]) -> None:
         """Go on from these."""
-        self._entries, self._spreads = dict(entries), None
+        self._entries, self._spreads, self._told = dict(entries), None, None
 
     def anew(self) -> None:
         """The log is another and holds nothing yet: what the former one told waits to be told."""
@@ -125,6 +128,12 @@ class Registry:
         names = {each.record.name for each in self._of_models()}
         before = entry.record if entry else None
         return with_spread(record, before, now_ms, first=record.name not in names)
+
+    def told(self) -> Told:
+        """The roles and grants; the same object until another record is taken."""
+        if self._told is None:
+            self._told = told_of(each.record for each in self._entries.values())
+        return self._told
 
     def _steps(self) -> Mapping[str, Steps]:
         if self._spreads is None:

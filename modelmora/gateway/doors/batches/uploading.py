@@ -35,7 +35,7 @@ async def upload(hall: Hall, request: Request) -> File:
     """The file in the form of this request, kept. Raises Refusal, ClientDisconnect."""
     # A page of any site may send a form here unasked, where browsers know the way.
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise Refusal(DoorCode.FORBIDDEN, "files are not taken from pages of other sites")
+        raise Refusal(Code.FORBIDDEN, "files are not taken from pages of other sites")
     form = Form(request.headers.get("content-type", ""))
     most = min(FILE_BYTES, hall.shelf.most_bytes)
     declared = request.headers.get("content-length", "")
