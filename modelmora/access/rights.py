@@ -72,20 +72,25 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one source tells."""
+    """What one source tells; `ever`: it has, though all may be taken back by now."""
 
     roles: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     grants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ever: bool = False
+
+
+NOTHING = Told()
 
 
 class Rights:
-    """What all sources tell together; without any role or grant everybody may do all.
+    """What settings and registry tell together; without any role or grant everybody may do all.
 
-    A role that two sources tell has the rules of both.
+    A role that both tell has the rules of both. Taking back the last grant opens nothing.
     """
 
-    def __init__(self, *sources: Source) -> None:
-        self.told = any(source.roles or source.grants for source in sources)
+    def __init__(self, own: Source = NOTHING, common: Told = NOTHING) -> None:
+        sources: tuple[Source, ...] = (own, common)
+        self.told = common.ever or any(each.roles or each.grants for each in sources)
         """Whether anybody has told a role or a grant."""
         self._roles: dict[str, tuple[Rule, ...]] = dict(BUILT_IN)
         self._grants: list[tuple[str, tuple[str, ...]]] = []

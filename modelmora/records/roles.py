@@ -14,38 +14,40 @@ from modelmora.messages import RegistryKind, RegistryRecord
 _VERBS = frozenset(Verb)
 
 
-def role_record(name: str, rules: Iterable[Rule], writer: str) -> RegistryRecord:
+def role_record(name: str, rules: Iterable[Rule]) -> RegistryRecord:
     """The record that tells a role."""
     told = {"rules": [each.model_dump(mode="json", exclude_defaults=True) for each in rules]}
-    return _record(RegistryKind.ROLE, name, told, writer)
+    return _record(RegistryKind.ROLE, name, told)
 
 
-def grant_record(principal: str, roles: Iterable[str], writer: str) -> RegistryRecord:
+def grant_record(principal: str, roles: Iterable[str]) -> RegistryRecord:
     """The record that grants roles to a principal."""
-    return _record(RegistryKind.GRANT, principal, {"roles": sorted(set(roles))}, writer)
+    return _record(RegistryKind.GRANT, principal, {"roles": sorted(set(roles))})
 
 
-def _record(kind: RegistryKind, name: str, told: Mapping[str, Any], writer: str) -> RegistryRecord:
+def _record(kind: RegistryKind, name: str, told: Mapping[str, Any]) -> RegistryRecord:
     details = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
-    return RegistryRecord(kind, name, "", "", "", writer, details=details)
+    return RegistryRecord(kind, name, "", "", "", "", details=details)
 
 
 def told_of(records: Iterable[RegistryRecord]) -> Told:
-    """The roles and grants that these records tell.
+    """The roles and grants that these records tell, or have told before they were taken back.
 
     One that cannot be read, as a later release may have written it, still counts as told: so
     nobody may do more by it.
     """
     roles: dict[str, tuple[Rule, ...]] = {}
     grants: dict[str, tuple[str, ...]] = {}
+    ever = False
     for record in records:
+        ever |= record.kind in (RegistryKind.ROLE, RegistryKind.GRANT)
         if record.kind is RegistryKind.ROLE and record.present:
             told = (_rule(each) for each in _listed(record, "rules"))
             roles[record.name] = tuple(each for each in told if each)
         elif record.kind is RegistryKind.GRANT and record.present:
             names = _listed(record, "roles")
             grants[record.name] = tuple(each for each in names if isinstance(each, str))
-    return Told(roles, grants)
+    return Told(roles, grants, ever)
 
 
 def _listed(record: RegistryRecord, name: str) -> list[Any]:

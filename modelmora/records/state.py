@@ -135,6 +135,11 @@ class Registry:
             self._told = told_of(each.record for each in self._entries.values())
         return self._told
 
+    def told_with(self, record: RegistryRecord) -> Told:
+        """The roles and grants as they will be once this record counts."""
+        changed = {**self._entries, key_of(record): Entry(GONE, record)}
+        return told_of(each.record for each in changed.values())
+
     def _steps(self) -> Mapping[str, Steps]:
         if self._spreads is None:
             found: dict[str, list[Steps]] = {}

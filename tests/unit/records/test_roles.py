@@ -31,10 +31,11 @@ def write(state: Registry, *records: RegistryRecord) -> None:
 
 
 def test_what_is_told_is_read_back() -> None:
-    records = [role_record("embedder", RULES, "gw"), grant_record("team-*", ["b", "a"], "gw")]
-    assert told_of(records) == Told({"embedder": RULES}, {"team-*": ("a", "b")})
+    records = [role_record("embedder", RULES), grant_record("team-*", ["b", "a"])]
+    assert told_of(records) == Told({"embedder": RULES}, {"team-*": ("a", "b")}, ever=True)
     assert [key_of(each) for each in records] == [b"ROLE:embedder@", b"GRANT:team-*@"]
-    assert told_of(replace(each, present=False) for each in records) == Told()
+    assert told_of(replace(each, present=False) for each in records) == Told(ever=True)
+    assert told_of([RegistryRecord(RegistryKind.MODEL, "m", "1", "t", "/s", "w")]) == Told()
 
 
 def role(**told: Any) -> RegistryRecord:
@@ -64,7 +65,7 @@ def role(**told: Any) -> RegistryRecord:
 def test_what_cannot_be_read_allows_nothing_and_denies_all_it_may_mean(
     rule: Any, read: Rule | None
 ) -> None:
-    assert told_of([role(rules=[rule])]) == Told({"r": (read,) if read else ()})
+    assert told_of([role(rules=[rule])]) == Told({"r": (read,) if read else ()}, ever=True)
 
 
 @pytest.mark.parametrize("details", ["", "[]", "{", "7", '{"rules": {}}', "[" * 100_000])
@@ -84,12 +85,19 @@ def test_rights_follow_the_registry() -> None:
         return ruling.rights().decide(who, Verb.INFER, "embed-x", Lane.LOW).allowed
 
     assert (may("root"), may("ann")) == (True, False)
-    write(state, role_record("embedder", RULES, "gw"), grant_record("ann", ["embedder"], "gw"))
+    write(state, role_record("embedder", RULES), grant_record("ann", ["embedder"]))
     assert (may("root"), may("ann")) == (True, True)
     same = ruling.rights()
     write(state, RegistryRecord(RegistryKind.MODEL, "m", "1", "t", "/s", "w"))
     assert ruling.rights() is same
-    write(state, replace(grant_record("ann", ["embedder"], "gw"), present=False))
+    write(state, replace(grant_record("ann", ["embedder"]), present=False))
     assert (may("root"), may("ann")) == (True, False)
-    state.restore({})
-    assert (may("root"), may("ann")) == (True, False)
+
+
+def test_taking_back_the_last_grant_opens_nothing() -> None:
+    state = Registry()
+    ruling = Ruling(AccessSettings(), state)
+    assert ruling.rights().decide("ann", Verb.ADMIN).allowed
+    for present in (True, False):
+        write(state, replace(grant_record("root", ["admin"]), present=present))
+        assert not ruling.rights().decide("ann", Verb.ADMIN).allowed

@@ -1,0 +1,68 @@
+"""A hall behind its permits, which a test gives as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from modelmora.access.rights import Rule, Verb
+from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.permits import Denied, Permits
+from modelmora.gateway.permitted import Permitted
+from modelmora.records.ruling import Ruling
+from tests.unit.gateway.fakes import FakeHall, finished
+
+LIMIT = 1_000_000
+ME = "local"
+MINE = "my-job"
+ANY = frozenset(Verb)
+"""Any right at all is enough."""
+OWN: frozenset[Verb] = ANY
+"""So it is for what takes back what is one's own."""
+INFER, STREAM = frozenset({Verb.INFER}), frozenset({Verb.STREAM})
+REQUESTS = INFER | STREAM
+READ, ADMIN = frozenset({Verb.JOBS_READ}), frozenset({Verb.ADMIN})
+LOAD, UNLOAD = frozenset({Verb.LOAD}), frozenset({Verb.UNLOAD})
+INSTALL, ROUTE = frozenset({Verb.INSTALL}), frozenset({Verb.ROUTE})
+
+MODEL = {"name": "new", "task": "echo", "source": "tests"}
+OBJECT = {"media_type": "image/png", "size": 5, "sha256": "0" * 64}
+
+
+class Source:
+    """Roles and grants that a test tells as it goes."""
+
+    def __init__(self) -> None:
+        self.roles: dict[str, tuple[Rule, ...]] = {}
+        self.grants: dict[str, tuple[str, ...]] = {}
+
+
+@dataclass
+class Gate:
+    """A hall behind its permits."""
+
+    hall: FakeHall = field(default_factory=FakeHall)
+    told: Source = field(default_factory=Source)
+    denied: list[Denied] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name, task in (
+            ("texts", "txt2txt"),
+            ("vectors", "txt2embed"),
+            ("pictures", "txt2img"),
+            ("classes", "classify"),
+        ):
+            self.hall.registry.register(name, task)
+        job, result = finished(MINE, "out")
+        self.hall.jobs[ME, MINE] = (job, result)
+        self.metrics = Metrics()
+        self.permits = Permits(Ruling(self.told, self.hall.registrar.state), self.denied.append)
+        self.may(())
+
+    def may(self, verbs: Iterable[Verb], *more: Rule) -> None:
+        """From now on the caller may do this and nothing else; it has a role in any case."""
+        rules = (Rule(verbs=tuple(verbs)),) if verbs else ()
+        self.told.roles = {"r": (*rules, *more)}
+        self.told.grants = {ME: ("r",)}
+        self.permits.ruling = Ruling(self.told, self.hall.registrar.state)
+        self.open = Permitted(self.hall, self.permits, self.metrics)
