@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import structlog
-
 from modelmora.access.rights import Decision, Told, Verb
 from modelmora.errors import Code
 from modelmora.gateway.caller import caller
@@ -14,8 +12,6 @@ from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Lane
 from modelmora.records import Registry
 from modelmora.records.ruling import Ruling
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,6 @@ class Permits:
     def _settle(self, decision: Decision, denied: Denied) -> None:
         if decision.allowed:
             return
-        log.warning("refused", principal=denied.principal, reason=denied.reason)
         self._told(denied)
         raise Refusal(Code.FORBIDDEN, denied.reason, request_id=denied.request_id or "")
 

@@ -134,7 +134,7 @@ class _Registrar:
 
     def __init__(self, registrar: Changing, permits: Permits) -> None:
         self._registrar = registrar
-        self._ruling = permits.ruling
+        self._permits = permits
         self._check = permits.check
 
     @property
@@ -181,7 +181,7 @@ class _Registrar:
         self._check(Verb.ADMIN)
         if record:
             who = caller.get()
-            if not self._ruling.with_record(record).decide(who, Verb.ADMIN).allowed:
+            if not self._permits.ruling.with_record(record).decide(who, Verb.ADMIN).allowed:
                 message = f"{who} would not be admin any more; grant admin to {who} first"
                 raise Refusal(DoorCode.CONFLICT, message)
         await self._registrar.tell(record)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from modelmora.access.rights import Rule, Verb
+from modelmora.access.rights import Rule, Told, Verb
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.permits import Denied, Permits
 from modelmora.gateway.permitted import Permitted
@@ -29,20 +29,11 @@ MODEL = {"name": "new", "task": "echo", "source": "tests"}
 OBJECT = {"media_type": "image/png", "size": 5, "sha256": "0" * 64}
 
 
-class Source:
-    """Roles and grants that a test tells as it goes."""
-
-    def __init__(self) -> None:
-        self.roles: dict[str, tuple[Rule, ...]] = {}
-        self.grants: dict[str, tuple[str, ...]] = {}
-
-
 @dataclass
 class Gate:
     """A hall behind its permits."""
 
     hall: FakeHall = field(default_factory=FakeHall)
-    told: Source = field(default_factory=Source)
     denied: list[Denied] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -56,13 +47,17 @@ class Gate:
         job, result = finished(MINE, "out")
         self.hall.jobs[ME, MINE] = (job, result)
         self.metrics = Metrics()
-        self.permits = Permits(Ruling(self.told, self.hall.registrar.state), self.denied.append)
+        self.permits = Permits(Ruling(Told(), self.hall.registrar.state), self.denied.append)
+        self.open = Permitted(self.hall, self.permits, self.metrics)
         self.may(())
 
     def may(self, verbs: Iterable[Verb], *more: Rule) -> None:
         """From now on the caller may do this and nothing else; it has a role in any case."""
         rules = (Rule(verbs=tuple(verbs)),) if verbs else ()
-        self.told.roles = {"r": (*rules, *more)}
-        self.told.grants = {ME: ("r",)}
-        self.permits.ruling = Ruling(self.told, self.hall.registrar.state)
-        self.open = Permitted(self.hall, self.permits, self.metrics)
+        self.tell({"r": (*rules, *more)}, {ME: ("r",)})
+
+    def tell(
+        self, roles: Mapping[str, tuple[Rule, ...]], grants: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        """What the settings say from now on."""
+        self.permits.ruling = Ruling(Told(roles, grants), self.hall.registrar.state)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from modelmora.access.rights import Rule, Told, Verb
+from modelmora.access.rights import Rule, Verb
 from modelmora.errors import Code
 from modelmora.gateway.doors.guarded import OPEN_PATHS
 from modelmora.gateway.doors.rest.routes import create_app
@@ -20,7 +20,6 @@ from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Lane
 from modelmora.objects.signing import PATH
-from modelmora.records.ruling import Ruling
 from tests.unit.gateway.fakes import FakeHall, finished
 from tests.unit.gateway.gate import (
     ADMIN,
@@ -263,7 +262,7 @@ async def test_the_lines_of_a_batch_are_asked_as_their_principal(gate: Gate) -> 
 
 
 async def test_nobody_takes_admin_from_themselves(gate: Gate) -> None:
-    gate.told.roles, gate.told.grants = {}, {}
+    gate.tell({}, {})
 
     async def put(path: str, **body: Any) -> int:
         return (await ask(gate, Call("PUT", path, ADMIN, body))).status_code
@@ -296,7 +295,7 @@ async def test_nobody_takes_admin_from_themselves(gate: Gate) -> None:
 
 
 def test_nothing_told_is_everything_allowed(gate: Gate) -> None:
-    gate.permits.ruling = Ruling(Told(), gate.hall.registrar.state)
+    gate.tell({}, {})
     for verb in Verb:
         gate.permits.check(verb, "m", Lane.CRITICAL, principal="anybody")
     gate.permits.check_any(principal="anybody")

@@ -115,21 +115,11 @@ def gate() -> Gate:
 
 @pytest.fixture
 async def channel(gate: Gate) -> AsyncIterator[Any]:
-    server = RpcServer(_Switch(gate), gate.metrics, LIMIT, permits=gate.permits)  # type: ignore[arg-type]
+    server = RpcServer(gate.open, gate.metrics, LIMIT, permits=gate.permits)
     port = await server.start("127.0.0.1", 0)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
     await server.stop(0)
-
-
-class _Switch:
-    """The hall as its permits are by now."""
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._gate.open, name)
 
 
 async def code_of(channel: Any, path: str, message: Any) -> grpc.StatusCode:

@@ -17,6 +17,7 @@ from modelmora.gateway.doors.rest.bodies import read_body
 from modelmora.gateway.doors.rest.reading import Bodies
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.permits import Permits
 from modelmora.gateway.verbs import registering
 from modelmora.messages import RegistryRecord
 from modelmora.records import granting
@@ -68,8 +69,8 @@ class RightsTold(BaseModel):
     grants: list[GrantTold]
 
 
-def add_roles(app: FastAPI, hall: Hall, metrics: Metrics, own: Source) -> None:
-    """Serve `/roles` and `/grants`; `own` is what this gateway's settings tell."""
+def add_roles(app: FastAPI, hall: Hall, metrics: Metrics, permits: Permits) -> None:
+    """Serve `/roles` and `/grants`."""
     bodies = Bodies(hall, metrics, "rest", BODY_BYTES)
     registrar = hall.registrar
 
@@ -82,20 +83,20 @@ def add_roles(app: FastAPI, hall: Hall, metrics: Metrics, own: Source) -> None:
 
     @app.get("/roles", **catalogue.ROLES, response_model=RightsTold)
     async def roles() -> Response:
-        return _json(_shown(own, registrar.told()))
+        return _json(_shown(permits.ruling.own, registrar.told()))
 
     @app.put("/roles", **catalogue.SET_ROLE, response_model=RightsTold)
     async def set_role(request: Request) -> Response:
         body = await _read(bodies, request, RoleBody)
         await tell(lambda: granting.tell_role(registrar.state, body.name, body.rules))
-        return _json(_shown(own, registrar.told()))
+        return _json(_shown(permits.ruling.own, registrar.told()))
 
     @app.put("/grants", **catalogue.SET_GRANT, response_model=RightsTold)
     async def set_grant(request: Request) -> Response:
         body = await _read(bodies, request, GrantBody)
-        state = registrar.state
-        await tell(lambda: granting.grant(state, body.principal, body.roles, own.roles))
-        return _json(_shown(own, registrar.told()))
+        state, known = registrar.state, permits.ruling.own.roles
+        await tell(lambda: granting.grant(state, body.principal, body.roles, known))
+        return _json(_shown(permits.ruling.own, registrar.told()))
 
 
 async def _read(bodies: Bodies, request: Request, kind: type[B]) -> B:

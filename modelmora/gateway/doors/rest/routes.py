@@ -92,7 +92,7 @@ def create_app(
     add_miraveja(app, Bodies(hall, metrics, "miraveja", body_limit))
     add_models(app, hall, metrics)
     add_orders(app, hall, metrics)
-    add_roles(app, hall, metrics, permits.ruling.own)
+    add_roles(app, hall, metrics, permits)
     add_objects(app, hall, metrics)
     _add_models_health(app, hall)
     _add_health(app, hall, metrics)
