@@ -46,7 +46,6 @@ ASKED = oip.ModelInferRequest(
 METHODS: dict[str, tuple[frozenset[Verb], Any]] = {
     "InferenceService/Infer": (INFER, ECHO),
     "InferenceService/InferServerStream": (STREAM, ECHO),
-    "InferenceService/InferStream": (INFER, ECHO),
     "InferenceService/InferAsync": (INFER, ECHO),
     "InferenceService/GetJob": (READ, pb.GetJobRequest(request_id=MINE)),
     "InferenceService/WatchJob": (READ, pb.WatchJobRequest(request_id=MINE)),
@@ -83,13 +82,13 @@ METHODS: dict[str, tuple[frozenset[Verb], Any]] = {
         UNLOAD,
         oip.RepositoryModelUnloadRequest(model_name="echo"),
     ),
-    "TextEmbeddingService/GenerateTextEmbedding": (
+    "TextEmbeddingsService/GenerateTextEmbedding": (
         INFER,
         studio.TextEmbeddingRequest(model_name="vectors", text="x"),
     ),
 }
-TOLD_INSIDE = {"GRPCInferenceService/ModelStreamInfer"}
-"""Its refusals are messages of the stream; it asks as `ModelInfer` does."""
+TOLD_INSIDE = {"InferenceService/InferStream", "GRPCInferenceService/ModelStreamInfer"}
+"""Their refusals are messages of the stream; they ask as `Infer` and `ModelInfer` do."""
 
 
 def methods() -> dict[str, str]:
