@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from modelmora.access.rights import Rule, Told, Verb
 from modelmora.gateway.metrics import Metrics
@@ -25,8 +26,8 @@ READ, ADMIN = frozenset({Verb.JOBS_READ}), frozenset({Verb.ADMIN})
 LOAD, UNLOAD = frozenset({Verb.LOAD}), frozenset({Verb.UNLOAD})
 INSTALL, ROUTE = frozenset({Verb.INSTALL}), frozenset({Verb.ROUTE})
 
-MODEL = {"name": "new", "task": "echo", "source": "tests"}
-OBJECT = {"media_type": "image/png", "size": 5, "sha256": "0" * 64}
+MODEL: dict[str, Any] = {"name": "new", "task": "echo", "source": "tests"}
+OBJECT: dict[str, Any] = {"media_type": "image/png", "size": 5, "sha256": "0" * 64}
 
 
 @dataclass

@@ -27,7 +27,7 @@ def write(state: Registry, *records: RegistryRecord) -> None:
         key = key_of(record)
         before = state.entries.get(key)
         offset = 1 + max((each.offset for each in state.entries.values()), default=-1)
-        state.take(key, replace(record, based_on=before and before.offset), offset)
+        state.take(key, replace(record, based_on=before.offset if before else None), offset)
 
 
 def test_what_is_told_is_read_back() -> None:

@@ -320,9 +320,16 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
     bodies = (InferBody, OrderBody, ObjectBody, Problem, ModelConfig, ModelDetails, Choice)
-    bodies += (RoleBody, GrantBody)
     named[miraveja.REQUEST] = miraveja.EITHER
-    others = (*bodies, *openai.BODIES, BatchBody, *oip.BODIES, *miraveja.BODIES)
+    others = (
+        *bodies,
+        RoleBody,
+        GrantBody,
+        *openai.BODIES,
+        BatchBody,
+        *oip.BODIES,
+        *miraveja.BODIES,
+    )
     for name, model in {**{each.__name__: each for each in others}, **ollama.BODIES}.items():
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
