@@ -79,7 +79,7 @@ class Gateway:
         except KafkaError as error:
             raise Unreachable(f"the broker at {servers} failed: {type(error).__name__}") from None
         request_bytes = settings.limits.request_bytes
-        permits = Permits(bridge.ruling)
+        permits = Permits(bridge.ruling, auditor.tell)
         hall = Permitted(bridge, permits, metrics)
         app = create_app(hall, metrics, request_bytes, guard, permits)
         self._rest = HttpServer(app, settings.host, settings.http_port)

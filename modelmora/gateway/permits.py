@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import NoReturn
 
-from modelmora.access.rights import Decision, Told, Verb
+from modelmora.access.rights import Told, Verb
+from modelmora.audit.auditor import Tell, untold
 from modelmora.errors import Code
 from modelmora.gateway.caller import caller
+from modelmora.gateway.guard import CALL
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Lane
 from modelmora.records import Registry
 from modelmora.records.ruling import Ruling
+from modelmora.text import printable, shorten
 
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """What was asked and refused, for those who write it down; it holds no content."""
-
-    principal: str
-    verb: Verb | None
-    """None where it is about anything at all."""
-    model: str | None
-    reason: str
-    request_id: str | None = None
+SHOWN = 160
+"""Characters of a model in the audit: it is a stranger's word."""
 
 
 class Permits:
-    """Asks the rights that count by now; `told` is called with each refusal."""
+    """Asks the rights that count by now; what it refuses is audited."""
 
-    def __init__(self, ruling: Ruling, told: Callable[[Denied], None] = lambda _: None) -> None:
+    def __init__(self, ruling: Ruling, audit: Tell = untold) -> None:
         self.ruling = ruling
-        self._told = told
+        self._audit = audit
 
     def check(
         self,
@@ -45,19 +39,27 @@ class Permits:
         """Let it pass, or raise Refusal (`forbidden`); None as principal is the caller."""
         who = caller.get() if principal is None else principal
         decision = self.ruling.rights().decide(who, verb, model, lane)
-        self._settle(decision, Denied(who, verb, model, decision.reason, request_id))
+        if not decision.allowed:
+            self._refuse(verb, who, decision.reason, model, request_id)
 
     def check_any(self, verbs: Iterable[Verb] = Verb, *, principal: str | None = None) -> None:
         """Let pass who may do any of this with any model, or raise Refusal (`forbidden`)."""
         who = caller.get() if principal is None else principal
         decision = self.ruling.rights().decide_any(who, verbs)
-        self._settle(decision, Denied(who, None, None, decision.reason))
+        if not decision.allowed:
+            self._refuse(CALL, who, decision.reason)
 
-    def _settle(self, decision: Decision, denied: Denied) -> None:
-        if decision.allowed:
-            return
-        self._told(denied)
-        raise Refusal(Code.FORBIDDEN, denied.reason, request_id=denied.request_id or "")
+    def _refuse(
+        self,
+        verb: str,
+        who: str,
+        reason: str,
+        model: str | None = None,
+        request_id: str | None = None,
+    ) -> NoReturn:
+        named = model and shorten(printable(model), SHOWN)
+        self._audit(verb, who, allowed=False, model=named, reason=reason, request_id=request_id)
+        raise Refusal(Code.FORBIDDEN, reason, request_id=request_id or "")
 
 
 EVERYTHING = Permits(Ruling(Told(), Registry()))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from modelmora.access.rights import Told
+from modelmora.access.rights import Told, Verb
 from modelmora.errors import Conflict, Invalid, Unreachable
 from modelmora.kafka.writing.publisher import Answer, Record, TooLarge
 from modelmora.messages import EventKind, RegistryRecord
@@ -109,7 +109,7 @@ class Registrar:
         Raises Conflict, Invalid, Unreachable.
         """
         if record:
-            await self._write(replace(record, writer=self._writer), "rights")
+            await self._write(replace(record, writer=self._writer), Verb.ADMIN)
 
     async def _write(self, record: RegistryRecord, verb: str) -> Entry:
         """Write, and wait until it was read: only the log says whether it counts."""

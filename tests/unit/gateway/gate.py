@@ -8,7 +8,7 @@ from typing import Any
 
 from modelmora.access.rights import Rule, Told, Verb
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.permits import Denied, Permits
+from modelmora.gateway.permits import Permits
 from modelmora.gateway.permitted import Permitted
 from modelmora.records.ruling import Ruling
 from tests.unit.gateway.fakes import FakeHall, finished
@@ -30,6 +30,18 @@ MODEL: dict[str, Any] = {"name": "new", "task": "echo", "source": "tests"}
 OBJECT: dict[str, Any] = {"media_type": "image/png", "size": 5, "sha256": "0" * 64}
 
 
+@dataclass(frozen=True)
+class Denied:
+    """What was audited as refused."""
+
+    verb: str
+    principal: str
+    allowed: bool
+    model: str | None
+    reason: str | None
+    request_id: str | None
+
+
 @dataclass
 class Gate:
     """A hall behind its permits."""
@@ -48,9 +60,21 @@ class Gate:
         job, result = finished(MINE, "out")
         self.hall.jobs[ME, MINE] = (job, result)
         self.metrics = Metrics()
-        self.permits = Permits(Ruling(Told(), self.hall.registrar.state), self.denied.append)
+        self.permits = Permits(Ruling(Told(), self.hall.registrar.state), self._audit)
         self.open = Permitted(self.hall, self.permits, self.metrics)
         self.may(())
+
+    def _audit(
+        self,
+        verb: str,
+        principal: str,
+        *,
+        allowed: bool = True,
+        model: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.denied.append(Denied(verb, principal, allowed, model, reason, request_id))
 
     def may(self, verbs: Iterable[Verb], *more: Rule) -> None:
         """From now on the caller may do this and nothing else; it has a role in any case."""

@@ -38,6 +38,7 @@ from tests.unit.gateway.gate import (
     ROUTE,
     STREAM,
     UNLOAD,
+    Denied,
     Gate,
 )
 
@@ -228,7 +229,7 @@ async def test_a_refusal_is_counted_and_told_with_its_reason(gate: Gate) -> None
     detail = f"{ME} may not infer echo in lane normal: no role that is granted allows it"
     assert told["detail"] == detail
     (denied,) = gate.denied
-    assert (denied.principal, denied.verb, denied.model) == (ME, Verb.INFER, "echo")
+    assert denied == Denied("infer", ME, False, "echo", detail, None)
     assert "secret" not in repr(denied)
     counted = 'modelmora_gateway_requests_total{code="forbidden",door="rest"} 1.0'
     assert counted in gate.metrics.text().decode()
