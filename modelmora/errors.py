@@ -39,6 +39,7 @@ class Code(StrEnum):
     STOPPING = "stopping"
     MODEL_UNAVAILABLE = "model_unavailable"
     CANNOT_BE_SERVED = "cannot_be_served"
+    FORBIDDEN = "forbidden"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     ID_REUSED = "id_reused"

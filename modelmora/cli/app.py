@@ -44,6 +44,7 @@ VERBS = {
     "cache": ("Use", "cache:app"),
     "lock": ("Use", "lock:lock"),
     "keys": ("Use", "keys:app"),
+    "roles": ("Use", "roles:app"),
     "status": ("Look", "instance:status"),
     "logs": ("Look", "instance:logs"),
     "load": ("Use", "life:load"),

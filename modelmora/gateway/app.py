@@ -25,6 +25,8 @@ from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.doors.rest.routes import JSON_OVER_RECORD, create_app
 from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.permits import Permits
+from modelmora.gateway.permitted import Permitted
 from modelmora.kafka.admin import Admin, check_lanes
 from modelmora.kafka.background import background
 from modelmora.kafka.connection import bootstrap_servers
@@ -77,21 +79,24 @@ class Gateway:
         except KafkaError as error:
             raise Unreachable(f"the broker at {servers} failed: {type(error).__name__}") from None
         request_bytes = settings.limits.request_bytes
-        self._rest = HttpServer(
-            create_app(bridge, metrics, request_bytes, guard), settings.host, settings.http_port
-        )
+        permits = Permits(bridge.ruling, auditor.tell)
+        hall = Permitted(bridge, permits, metrics)
+        app = create_app(hall, metrics, request_bytes, guard, permits)
+        self._rest = HttpServer(app, settings.host, settings.http_port)
         host, port = await self._rest.start()
         self.http = f"http://{addresses.join(host, port)}"
         bridge.shelf.served_at(self.http)
         self._driver = Driver(
-            bridge,
+            hall,
             bridge.batches,
             OpenAiPaths(),
             bridge.gateway_id,
             request_bytes * JSON_OVER_RECORD,
         )
         self._driver.start()
-        self._rpc = RpcServer(bridge, metrics, request_bytes, guard, purposes=settings.purposes)
+        self._rpc = RpcServer(
+            hall, metrics, request_bytes, guard, permits, purposes=settings.purposes
+        )
         port = await self._rpc.start(settings.host, settings.grpc_port)
         self.grpc = addresses.join(host, port)
         await self._rpc.serving(now=not bridge.faults())

@@ -49,6 +49,7 @@ from modelmora.messages import (
 )
 from modelmora.messages.headers import CONTENT, JOB, principal_of
 from modelmora.objects import open_objects
+from modelmora.records.ruling import Ruling
 from modelmora.settings import Settings
 from modelmora.telemetry.health import Verdict, judge
 from modelmora.telemetry.samples import MOST_WAITING, Samples
@@ -97,6 +98,8 @@ class Bridge:
             settings, self._pulse, self._on_result, self._on_progress, self._on_job, schemas
         )
         self._directory = Directory(settings, self._pulse, schemas)
+        self.ruling = Ruling(settings.access, self._directory.state)
+        """Who may do what, as settings and registry tell it by now."""
         self._orders = Orders(settings, self._pulse, self._publisher, schemas)
         self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
         self._auditor = auditor

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+from modelmora.access.rights import Told
 from modelmora.errors import Code
-from modelmora.gateway.batches.register import Register
+from modelmora.gateway.batches.state import KEPT_MS, Batch, File
 from modelmora.gateway.caller import Given, caller, given
 from modelmora.gateway.calls.jobs import Job
 from modelmora.gateway.outcomes import Refusal
@@ -25,7 +27,9 @@ from modelmora.messages import (
     ProgressEvent,
     RegistryRecord,
 )
-from modelmora.records.registrar import Registrar
+from modelmora.records import Entry, Registry
+from modelmora.settings import ModelConfig
+from modelmora.settings.routes import Route
 from modelmora.telemetry.health import Verdict
 from modelmora.web.tracing import traceparent_of
 
@@ -72,11 +76,78 @@ class Wish:
     everywhere: bool = False
 
 
+class Changing(Protocol):
+    """The registry as it was read, and how callers change it; see `records.registrar`."""
+
+    @property
+    def state(self) -> Registry:
+        """As it was read."""
+
+    async def register(self, config: ModelConfig) -> tuple[Entry, bool]:
+        """What counts now, and whether it is new."""
+
+    async def update(
+        self, name: str, version: str, changes: Mapping[str, Any], base: int | None = None
+    ) -> Entry:
+        """What counts now."""
+
+    async def retire(self, name: str, version: str, base: int | None = None) -> Entry:
+        """The record of what was there."""
+
+    async def activate(self, name: str, version: str) -> None:
+        """Let a version answer for its name."""
+
+    async def set_route(self, name: str, route: Route, base: int | None = None) -> None:
+        """Let a name be answered so."""
+
+    async def make_default(self, name: str) -> None:
+        """Let a model answer for its task."""
+
+    def told(self) -> Told:
+        """The roles and grants that all processes go by."""
+
+    async def tell(self, record: RegistryRecord | None) -> None:
+        """Tell a role or a grant, as `records.granting` makes it; None changes nothing."""
+
+
+class Batches(Protocol):
+    """Files of requests, and the batches made of them; see `batches.register`. Raises Refusal."""
+
+    async def add_file(self, path: Path, name: str, kept_ms: int = KEPT_MS) -> File:
+        """Keep what lies there as an input of batches."""
+
+    def files(self) -> list[File]:
+        """The caller's, the oldest first."""
+
+    async def file(self, file_id: str) -> File:
+        """The caller's file of that id."""
+
+    def content(self, file: File) -> AsyncGenerator[bytes]:
+        """Its bytes."""
+
+    async def delete_file(self, file_id: str) -> None:
+        """Let go of a file."""
+
+    async def create(
+        self, file_id: str, endpoint: str, metadata: Mapping[str, str] | None
+    ) -> Batch:
+        """A batch of the requests in a file."""
+
+    def batches(self) -> list[Batch]:
+        """The caller's, the oldest first."""
+
+    async def batch(self, batch_id: str) -> Batch:
+        """The caller's batch of that id."""
+
+    async def cancel(self, batch_id: str) -> Batch:
+        """See to it that a batch does not run on."""
+
+
 class Hall(Protocol):
     """Where every door leads."""
 
     @property
-    def registrar(self) -> Registrar:
+    def registrar(self) -> Changing:
         """The registry, as it was read and to be changed."""
 
     @property
@@ -84,7 +155,7 @@ class Hall(Protocol):
         """Large content, in either direction."""
 
     @property
-    def batches(self) -> Register:
+    def batches(self) -> Batches:
         """Files of requests, and the batches made of them."""
 
     async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:

@@ -27,6 +27,7 @@ from modelmora.messages import (
     Health,
     LifecycleEvent,
     Parameter,
+    RegistryKind,
     RegistryRecord,
     State,
 )
@@ -41,6 +42,8 @@ from modelmora.wire import decode_registry
 log = structlog.get_logger(__name__)
 READ_S = 30.0
 SHOWN = 120
+MOST_TOLD = 1000
+"""Characters of a role or grant in the audit."""
 LISTED = "see `modelmora list` or GET /models"
 _NEAREST = (
     State.READY,
@@ -91,6 +94,9 @@ class Directory:
         def audited(verb: str, record: RegistryRecord) -> None:
             model = f"{record.name}@{record.version}" if record.version else record.name
             reason = f"task {record.task}" if record.task else None
+            if record.kind in (RegistryKind.ROLE, RegistryKind.GRANT):
+                told = record.details if record.present else "taken back"
+                reason = shorten(f"{record.kind.lower()}: {told}", MOST_TOLD)
             audit(verb, caller.get(), model=model, reason=reason)
 
         def tell(kind: EventKind, model: tuple[str, str], facts: Mapping[str, Parameter]) -> None:

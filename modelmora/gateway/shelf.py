@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,11 +42,15 @@ class Shelf:
     """The object store, for the caller of the context it is called in.
 
     Without a store (`objects` None) references stay as they are, and nothing is taken. An object is
-    its principal's alone: no other is told of it, or given a URL.
+    its principal's alone: no other is told of it, or given a URL. `check` raises Refusal where the
+    caller may bring nothing.
     """
 
-    def __init__(self, objects: Objects | None = None) -> None:
+    def __init__(
+        self, objects: Objects | None = None, check: Callable[[], None] = lambda: None
+    ) -> None:
         self.objects = objects
+        self._check = check
 
     def served_at(self, url: str) -> None:
         """Where this gateway is, for URLs to its folder unless `objects.public_url` says else."""
@@ -137,6 +141,7 @@ class Shelf:
 
         `size` is how much that may be. Raises Refusal.
         """
+        self._check()
         with _told_plainly():
             self._objects().check_size(size)
             if self.folder:
@@ -158,6 +163,7 @@ class Shelf:
         What lies in one of `objects.input_buckets` is read, up to 32 MiB, and kept for the caller.
         None for every other name: nothing is fetched from an address. Raises Refusal.
         """
+        self._check()
         objects = self.objects
         if objects is None:
             return None
@@ -175,6 +181,7 @@ class Shelf:
 
     def announce(self, sha256: str, size: int, media_type: str) -> Upload:
         """Where the caller may put this, and the reference to it. Raises Refusal."""
+        self._check()
         objects = self._objects()
         with _told_plainly():
             return objects.announce(sha256, size, media_type, caller.get())

@@ -15,6 +15,8 @@ class RegistryKind(StrEnum):
     DEFAULT = "DEFAULT"
     NODE = "NODE"
     MEASURED = "MEASURED"
+    ROLE = "ROLE"
+    GRANT = "GRANT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class RegistryRecord:
     `failed` is why it cannot load a model, `states` where each stands, and `holding` what it holds
     and what waits for it (`Holding` as text), by name@version.
     MEASURED is what `writer` has measured of a model, in `details`.
+    ROLE is what those who have a role may do, GRANT which roles the principals have whose names
+    match its name; both in `details`.
     """
 
     kind: RegistryKind

@@ -47,6 +47,7 @@ _STATUS = {
     Code.STOPPING: Status.REFUSED,
     Code.MODEL_UNAVAILABLE: Status.REFUSED,
     Code.CANNOT_BE_SERVED: Status.REFUSED,
+    Code.FORBIDDEN: Status.REFUSED,
     Code.ID_REUSED: Status.REFUSED,
 }
 _UNJUDGED = frozenset(
@@ -56,6 +57,7 @@ _UNJUDGED = frozenset(
         Code.STOPPING,
         Code.MODEL_UNAVAILABLE,
         Code.CANNOT_BE_SERVED,
+        Code.FORBIDDEN,
         Code.EXPIRED,
         Code.CANCELLED,
         Code.STOPPED,
@@ -81,7 +83,8 @@ def is_final(error: ErrorInfo | None) -> bool:
     """Whether an outcome with this error, or without any, stands for its id.
 
     Asked again by the same id the request runs as the next run of it where
-    (1) it was not judged: nobody had room or time for it, or its caller took it back,
+    (1) it was not judged: nobody had room or time for it, or its caller might not ask or took it
+        back,
     (2) what may pass stood in its way, and its caller was told when to ask again.
     """
     if error is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from modelmora.access.rights import Told, Verb
 from modelmora.errors import Conflict, Invalid, Unreachable
 from modelmora.kafka.writing.publisher import Answer, Record, TooLarge
 from modelmora.messages import EventKind, RegistryRecord
@@ -104,6 +106,18 @@ class Registrar:
         record = verbs.make_default(self.state, name, self._writer)
         if record:
             await self._write(record, "default")
+
+    def told(self) -> Told:
+        """The roles and grants that all processes go by."""
+        return self.state.told()
+
+    async def tell(self, record: RegistryRecord | None) -> None:
+        """Tell a role or a grant, as `granting` makes it; None changes nothing.
+
+        Raises Conflict, Invalid, Unreachable.
+        """
+        if record:
+            await self._write(replace(record, writer=self._writer), Verb.ADMIN)
 
     async def _write(self, record: RegistryRecord, verb: str) -> Entry:
         """Write, and wait until it was read: only the log says whether it counts."""

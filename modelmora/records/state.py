@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from modelmora.access.rights import Told
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.roles import told_of
 from modelmora.records.routes import steps_in, with_route
 from modelmora.records.spread import Steps, joined, spread_at, spread_for, steps_of, with_spread
 from modelmora.records.telling import key_of, model_key, route_key
@@ -61,6 +63,7 @@ class Registry:
         self._spreads: Mapping[str, Steps] | None = None
         self._told_routes: dict[bytes, tuple[RegistryRecord, RouteSteps]] = {}
         self._routes: dict[str, RouteSteps] | None = None
+        self._told: Told | None = None
 
     @property
     def entries(self) -> Mapping[bytes, Entry]:
@@ -73,7 +76,7 @@ class Registry:
         None, a record without a value, takes the key away. What stands under another key than its
         own, and what is a lease, is passed over.
         """
-        self._spreads = self._routes = None
+        self._spreads = self._routes = self._told = None
         if record is None:
             return self._entries.pop(key, None) is not None
         if record.kind is RegistryKind.NODE or key != key_of(record):
@@ -86,7 +89,8 @@ class Registry:
 
     def restore(self, entries: Mapping[bytes, Entry]) -> None:
         """Go on from these."""
-        self._entries, self._spreads, self._routes = dict(entries), None, None
+        self._entries = dict(entries)
+        self._spreads = self._routes = self._told = None
 
     def anew(self) -> None:
         """The log is another and holds nothing yet: what the former one told waits to be told."""
@@ -134,6 +138,17 @@ class Registry:
         before = entry.record if entry else None
         record = with_route(record, before, now_ms)
         return with_spread(record, before, now_ms, first=record.name not in names)
+
+    def told(self) -> Told:
+        """The roles and grants; the same object until another record is taken."""
+        if self._told is None:
+            self._told = told_of(each.record for each in self._entries.values())
+        return self._told
+
+    def told_with(self, record: RegistryRecord) -> Told:
+        """The roles and grants as they will be once this record counts."""
+        changed = {**self._entries, key_of(record): Entry(GONE, record)}
+        return told_of(each.record for each in changed.values())
 
     def _steps(self) -> Mapping[str, Steps]:
         if self._spreads is None:

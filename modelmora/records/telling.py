@@ -32,6 +32,16 @@ def key_of(record: RegistryRecord) -> bytes:
     return f"{record.kind}:{record.name}@{record.version}".encode()
 
 
+def role_key(name: str) -> bytes:
+    """The key of the record that says what those who have a role may do."""
+    return f"{RegistryKind.ROLE}:{name}@".encode()
+
+
+def grant_key(principal: str) -> bytes:
+    """The key of the record that says which roles a principal has."""
+    return f"{RegistryKind.GRANT}:{principal}@".encode()
+
+
 def model_key(name: str, version: str) -> bytes:
     """The key of a model's record."""
     return f"{RegistryKind.MODEL}:{name}@{version}".encode()

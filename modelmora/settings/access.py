@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from modelmora.settings.kinds import FilePath
+from modelmora.settings.rights import Grants, Roles
 from modelmora.settings.section import Section
 
 
@@ -32,3 +33,13 @@ class AccessSettings(Section):
         "both = `keys.pepper` in the data folder",
     )
     key: SecretStr | None = Field(None, description="the API key that our own commands send")
+    roles: Roles = Field(
+        {},
+        description="roles by name, each a list of rules of `verbs`, `models`, `lanes` and "
+        "`effect`, see [Rights](../howto/rights.md)",
+    )
+    grants: Grants = Field(
+        {},
+        description="the roles of each principal, in whose name `*` is any characters. Once a role "
+        "or grant is told, here or on the topic `registry`, nobody may do what none allows",
+    )

@@ -13,6 +13,9 @@ from modelmora.settings.sources import Path_, Source, variable_of
 from modelmora.text import did_you_mean, printable, shorten
 
 SHOWN = 60
+_KEY = "[key]"
+"""What pydantic's places end with where a mapping's key is at fault."""
+_NOTHING: Mapping[str, Any] = {}
 _KINDS = {
     "integer": "a whole number",
     "number": "a number",
@@ -50,7 +53,8 @@ def faults_of(error: ValidationError, sources: Sequence[Source]) -> Iterator[str
 
 
 def dotted(path: Path_) -> str:
-    """`models[0].name`."""
+    """`models[0].name`; of a key that cannot stand there its own place."""
+    path = path[:-1] if path and path[-1] == _KEY else path
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
 
 
@@ -99,12 +103,22 @@ def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str
 
 
 def _leaf(root: Mapping[str, Any], path: Path_) -> Mapping[str, Any]:
-    schema: Mapping[str, Any] = root
+    schema, keys = root, _NOTHING
     for part in path:
         schema = _resolved(schema, root)
+        if part == _KEY:
+            return _resolved(keys, root)
         below = schema.get("properties", {}).get(part)
-        schema = schema.get("items", {}) if below is None else below
+        keys = schema.get("propertyNames", {})
+        schema = _below(schema) if below is None else below
     return _resolved(schema, root)
+
+
+def _below(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of what the members of a list, or the values of a mapping with free keys, must be."""
+    by_pattern = [*schema.get("patternProperties", {}).values()]
+    found = schema.get("items") or schema.get("additionalProperties") or (by_pattern or [{}])[0]
+    return found if isinstance(found, Mapping) else {}
 
 
 def _properties(root: Mapping[str, Any], path: Path_) -> Mapping[str, Any]:

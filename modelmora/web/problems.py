@@ -28,7 +28,6 @@ class DoorCode(StrEnum):
     BROKER_UNREACHABLE = "broker_unreachable"
     NO_NODE = "no_node"
     UNAUTHENTICATED = "unauthenticated"
-    FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     NOT_FINISHED = "not_finished"
     GONE = "gone"

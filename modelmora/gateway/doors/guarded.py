@@ -1,4 +1,4 @@
-"""The guard before every door: it says who calls, or the call is refused; one for each protocol."""
+"""The guard before every door: who calls, and whether they may do anything; one a protocol."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from modelmora.gateway.doors.tellings import Tellings
 from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.permits import Permits
 from modelmora.objects.signing import PATH
 
 OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
@@ -24,16 +25,27 @@ OPEN_METHODS = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Healt
 class HttpGuard:
     """ASGI middleware: sets `caller` for the call, or refuses it."""
 
-    def __init__(self, app: ASGIApp, guard: Guard, metrics: Metrics, tellings: Tellings) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        guard: Guard,
+        permits: Permits,
+        metrics: Metrics,
+        tellings: Tellings,
+    ) -> None:
         self._app = app
         self._guard = guard
+        self._permits = permits
         self._metrics = metrics
         self._tellings = tellings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the call on in its caller's name."""
         try:
-            who = LOCAL if _is_open(scope) else self._guard.principal(_given(scope))
+            who = LOCAL
+            if not _is_open(scope):
+                who = self._guard.principal(_given(scope))
+                self._permits.check_any(principal=who)
         except Refusal as refusal:
             self._metrics.refused("http", refusal.code)
             await self._tellings.tell(scope, refusal)(scope, receive, send)
@@ -59,8 +71,9 @@ def _given(scope: Scope) -> list[str]:
 class RpcGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Sets `caller` for each call, or refuses it."""
 
-    def __init__(self, guard: Guard, metrics: Metrics) -> None:
+    def __init__(self, guard: Guard, permits: Permits, metrics: Metrics) -> None:
         self._guard = guard
+        self._permits = permits
         self._metrics = metrics
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
@@ -68,7 +81,10 @@ class RpcGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         metadata = details.invocation_metadata
         keys = [str(value) for name, value in metadata if name == "authorization"]
         try:
-            who = LOCAL if details.method in OPEN_METHODS else self._guard.principal(keys)
+            who = LOCAL
+            if details.method not in OPEN_METHODS:
+                who = self._guard.principal(keys)
+                self._permits.check_any(principal=who)
         except Refusal as refusal:
             self._metrics.refused("grpc", refusal.code)
             return _refusing(refusal)

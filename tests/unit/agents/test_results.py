@@ -34,6 +34,7 @@ RESULT_ONLY = {
     Code.STOPPING,
     Code.MODEL_UNAVAILABLE,
     Code.CANNOT_BE_SERVED,
+    Code.FORBIDDEN,
     Code.EXPIRED,
     Code.CANCELLED,
     Code.STOPPED,

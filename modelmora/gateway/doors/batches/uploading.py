@@ -9,13 +9,12 @@ from typing import BinaryIO
 from starlette.requests import Request
 
 from modelmora.errors import Code
-from modelmora.gateway.batches.register import Register
 from modelmora.gateway.batches.state import INPUT, KEPT_MS, File
 from modelmora.gateway.doors.batches.multipart import Form, Head
 from modelmora.gateway.doors.rest.objects import SLOWEST
 from modelmora.gateway.doors.rest.reading import BODY_S
 from modelmora.gateway.doors.tellings import whole
-from modelmora.gateway.hall import Hall
+from modelmora.gateway.hall import Batches, Hall
 from modelmora.gateway.outcomes import Refusal
 from modelmora.text import printable, shorten
 from modelmora.text import size as as_size
@@ -35,7 +34,7 @@ async def upload(hall: Hall, request: Request) -> File:
     """The file in the form of this request, kept. Raises Refusal, ClientDisconnect."""
     # A page of any site may send a form here unasked, where browsers know the way.
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise Refusal(DoorCode.FORBIDDEN, "files are not taken from pages of other sites")
+        raise Refusal(Code.FORBIDDEN, "files are not taken from pages of other sites")
     form = Form(request.headers.get("content-type", ""))
     most = min(FILE_BYTES, hall.shelf.most_bytes)
     declared = request.headers.get("content-length", "")
@@ -55,7 +54,7 @@ async def upload(hall: Hall, request: Request) -> File:
             return await _keep(hall.batches, told, path)
 
 
-async def _keep(register: Register, told: dict[str, str], path: Path) -> File:
+async def _keep(register: Batches, told: dict[str, str], path: Path) -> File:
     if told.get("purpose") != INPUT:
         raise Refusal(Code.INVALID_INPUT, f"purpose: is {INPUT}")
     if "file" not in told:

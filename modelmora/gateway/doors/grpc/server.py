@@ -20,6 +20,7 @@ from modelmora.gateway.doors.oip import service as oip
 from modelmora.gateway.guard import EVERYBODY, Guard
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.permits import EVERYTHING, Permits
 from modelmora.settings import Purposes
 from modelmora.surroundings import connections
 
@@ -48,11 +49,12 @@ class RpcServer:
         metrics: Metrics,
         request_bytes: int,
         guard: Guard = EVERYBODY,
+        permits: Permits = EVERYTHING,
         *,
         purposes: Purposes = Purposes(),  # noqa: B008  (frozen)
     ) -> None:
         self._server = grpc.aio.server(
-            interceptors=(RpcGuard(guard, metrics),),
+            interceptors=(RpcGuard(guard, permits, metrics),),
             options=(
                 # Without it a taken port is shared in silence.
                 ("grpc.so_reuseport", 0),

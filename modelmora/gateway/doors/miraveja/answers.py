@@ -31,7 +31,7 @@ _REASONS: Mapping[AnyCode, tuple[str, HTTPStatus]] = {
     DoorCode.BROKER_UNREACHABLE: ("starting", HTTPStatus.SERVICE_UNAVAILABLE),
     DoorCode.NO_NODE: ("starting", HTTPStatus.SERVICE_UNAVAILABLE),
     DoorCode.UNAUTHENTICATED: ("invalid_request", HTTPStatus.UNAUTHORIZED),
-    DoorCode.FORBIDDEN: ("invalid_request", HTTPStatus.UNAUTHORIZED),
+    Code.FORBIDDEN: ("invalid_request", HTTPStatus.UNAUTHORIZED),
     DoorCode.GONE: ("invalid_request", HTTPStatus.NOT_FOUND),
     DoorCode.NOT_FOUND: ("invalid_request", HTTPStatus.NOT_FOUND),
     DoorCode.NOT_FINISHED: ("invalid_request", HTTPStatus.CONFLICT),

@@ -310,3 +310,32 @@ SET_ROUTE: dict[str, Any] = {
     },
     "tags": ["models"],
 }
+ROLES: dict[str, Any] = {
+    "summary": "List roles and grants",
+    "description": "Those that are always there, those of this gateway's settings, and those of "
+    "the registry, which count everywhere. They count together; what denies wins. Needs `admin`.",
+    "response_description": "All of them.",
+    "responses": _problems(),
+    "tags": ["rights"],
+}
+SET_ROLE: dict[str, Any] = {
+    "summary": "Tell a role",
+    "description": "On the registry, for all gateways and nodes, in place of what it had there. "
+    "Without rules it is taken away, unless it is granted. Needs `admin`.",
+    "response_description": "All that counts now.",
+    "responses": _problems(*(s for s in _BODY if s != HTTPStatus.PRECONDITION_FAILED)),
+    "openapi_extra": _takes(
+        "RoleBody",
+        {"name": "embedder", "rules": [{"verbs": ["infer"], "models": ["embed-*"]}]},
+    ),
+    "tags": ["rights"],
+}
+SET_GRANT: dict[str, Any] = {
+    "summary": "Grant roles to a principal",
+    "description": "On the registry, for all gateways and nodes, in place of what it had there. "
+    "Without roles all are taken back. Needs `admin`, and leaves it to who asks.",
+    "response_description": "All that counts now.",
+    "responses": _problems(*(s for s in _BODY if s != HTTPStatus.PRECONDITION_FAILED)),
+    "openapi_extra": _takes("GrantBody", {"principal": "alice", "roles": ["caller"]}),
+    "tags": ["rights"],
+}

@@ -20,6 +20,7 @@ from modelmora.gateway.doors.openai import described as openai
 from modelmora.gateway.doors.rest import forms
 from modelmora.gateway.doors.rest.bodies import InferBody, ObjectBody, OrderBody
 from modelmora.gateway.doors.rest.catalogue import Choice
+from modelmora.gateway.doors.rest.roles import GrantBody, RoleBody
 from modelmora.gateway.hall import MOST_WAIT_S
 from modelmora.messages import State
 from modelmora.settings import ModelConfig, ModelDetails
@@ -39,6 +40,7 @@ TAGS = [
     {"name": "oip", "description": "What clients of the Open Inference Protocol (v2) call"},
     {"name": "miraveja", "description": "What MiraVeja's services call"},
     {"name": "models", "description": "Which models there are"},
+    {"name": "rights", "description": "Who may do what"},
     {"name": "health", "description": "Whether it is well"},
 ]
 EXAMPLE = {"inputs": ["Hello, Kafka", "Bonjour, Kafka"], "timeout_ms": 30_000}
@@ -321,7 +323,15 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     asked = (InferBody, OrderBody, ObjectBody, ModelConfig, ModelDetails, Choice, Route)
     bodies = (*asked, Problem)
     named[miraveja.REQUEST] = miraveja.EITHER
-    others = (*bodies, *openai.BODIES, BatchBody, *oip.BODIES, *miraveja.BODIES)
+    others = (
+        *bodies,
+        RoleBody,
+        GrantBody,
+        *openai.BODIES,
+        BatchBody,
+        *oip.BODIES,
+        *miraveja.BODIES,
+    )
     for name, model in {**{each.__name__: each for each in others}, **ollama.BODIES}.items():
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         named.update(own.pop("$defs", {}))
@@ -333,14 +343,18 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         if path not in OPEN_PATHS:
             for operation in operations.values():
                 operation["security"] = [{}, {"key": []}]
-                operation["responses"]["401"] = _shut(path)
+                operation["responses"]["401"] = _shut(path, _UNKNOWN)
+                if not path.startswith(miraveja.PREFIX):  # which knows no 403
+                    operation["responses"]["403"] = _shut(path, _UNGRANTED)
     return schema
 
 
-def _shut(path: str) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "description": "A key is needed, and this is none that holds: `unauthenticated`."
-    }
+_UNKNOWN = "A key is needed, and this is none that holds: `unauthenticated`."
+_UNGRANTED = "Its principal has no role that allows it: `forbidden`."
+
+
+def _shut(path: str, why: str) -> dict[str, Any]:
+    told: dict[str, Any] = {"description": why}
     for door in (openai, oip, miraveja, ollama):
         if path.startswith(door.PREFIX):
             return {**told, **door.ENVELOPE}

@@ -104,7 +104,7 @@ def _granted(hall: Hall, request: Request, verb: Verb) -> tuple[FolderStore, Gra
     grant = read_grant(verb, name, request.query_params, folder.secret, time.time() * 1000)
     if grant is None:
         raise Refusal(
-            DoorCode.FORBIDDEN,
+            Code.FORBIDDEN,
             f"this URL does not allow {verb}, or its time is over; ask for the result again",
         )
     return folder, grant

@@ -33,10 +33,12 @@ from modelmora.gateway.doors.rest.objects import add_objects
 from modelmora.gateway.doors.rest.orders import add_orders
 from modelmora.gateway.doors.rest.pages import add_pages
 from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
+from modelmora.gateway.doors.rest.roles import add_roles
 from modelmora.gateway.doors.tellings import Tellings
 from modelmora.gateway.guard import EVERYBODY, Guard
 from modelmora.gateway.hall import Ask, Hall, state_of
 from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.permits import EVERYTHING, Permits
 from modelmora.gateway.watching import watch
 from modelmora.web.events import EVENTS, Events
 from modelmora.web.problems import install
@@ -46,7 +48,11 @@ JSON_OVER_RECORD = 8  # FP32 as text and escaped text are up to six times their 
 
 
 def create_app(
-    hall: Hall, metrics: Metrics, request_bytes: int, guard: Guard = EVERYBODY
+    hall: Hall,
+    metrics: Metrics,
+    request_bytes: int,
+    guard: Guard = EVERYBODY,
+    permits: Permits = EVERYTHING,
 ) -> FastAPI:
     """The ASGI app; `request_bytes` is the limit of an encoded request."""
     # FastAPI's own pages load scripts from a foreign host.
@@ -74,7 +80,7 @@ def create_app(
     app.add_middleware(
         Surface, routes=app.routes, tell=tellings.framework, handlers=app.exception_handlers
     )
-    app.add_middleware(HttpGuard, guard=guard, metrics=metrics, tellings=tellings)
+    app.add_middleware(HttpGuard, guard=guard, permits=permits, metrics=metrics, tellings=tellings)
     body_limit = request_bytes * JSON_OVER_RECORD
     bodies = Bodies(hall, metrics, "rest", body_limit)
     _add_infer(app, bodies)
@@ -86,6 +92,7 @@ def create_app(
     add_miraveja(app, Bodies(hall, metrics, "miraveja", body_limit))
     add_models(app, hall, metrics)
     add_orders(app, hall, metrics)
+    add_roles(app, hall, metrics, permits)
     add_objects(app, hall, metrics)
     _add_models_health(app, hall)
     _add_health(app, hall, metrics)

@@ -1,0 +1,246 @@
+"""The hall behind every door: each thing that is asked of it is asked by someone who may."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from modelmora.access.rights import Told, Verb, asking
+from modelmora.gateway.batches.state import KEPT_MS, Batch, File
+from modelmora.gateway.caller import caller
+from modelmora.gateway.calls.jobs import Job
+from modelmora.gateway.hall import Ask, Batches, Changing, Hall, Heard, Wish
+from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.permits import Permits
+from modelmora.gateway.shelf import Shelf
+from modelmora.kafka.leases import NodeLease
+from modelmora.kafka.orders import Order
+from modelmora.messages import (
+    ControlVerb,
+    Health,
+    InferenceResult,
+    ProgressEvent,
+    RegistryRecord,
+)
+from modelmora.records import Entry, Registry
+from modelmora.settings import ModelConfig
+from modelmora.settings.routes import Route
+from modelmora.telemetry.health import Verdict
+from modelmora.web.problems import DoorCode
+
+REQUESTS = (Verb.INFER, Verb.STREAM)
+ORDERS = {
+    ControlVerb.LOAD: Verb.LOAD,
+    ControlVerb.WARM_UP: Verb.LOAD,
+    ControlVerb.PIN: Verb.LOAD,
+    ControlVerb.UNLOAD: Verb.UNLOAD,
+    ControlVerb.UNPIN: Verb.UNLOAD,
+}
+
+
+class Permitted:
+    """Implements `hall.Hall` by another one, and raises Refusal (`forbidden`) beside what it does.
+
+    What is a caller's own it may always take back: that needs no right.
+    """
+
+    def __init__(self, hall: Hall, permits: Permits, metrics: Metrics) -> None:
+        self._hall = hall
+        self._permits = permits
+        self._metrics = metrics
+        self.shelf = Shelf(hall.shelf.objects, lambda: permits.check_any(REQUESTS))
+        self.registrar: Changing = _Registrar(hall.registrar, permits)
+        self.batches: Batches = _Batches(hall.batches, permits)
+
+    async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
+        """Needs `infer`, or `stream` where it wants progress."""
+        try:
+            self._admit(ask)
+        except Refusal as refusal:
+            self._metrics.refused(ask.door, refusal.code)
+            raise
+        return await self._hall.infer(ask, heard)
+
+    async def submit(self, ask: Ask) -> Job:
+        """Needs what `infer` needs."""
+        self._admit(ask)
+        return await self._hall.submit(ask)
+
+    async def watch(self, request_id: str) -> AsyncGenerator[Job | ProgressEvent | None]:
+        """Needs `jobs.read` of the job's model."""
+        async with aclosing(self._hall.watch(request_id)) as coming:
+            async for told in coming:
+                if isinstance(told, Job):
+                    self._permits.check(Verb.JOBS_READ, told.model, request_id=request_id)
+                yield told
+
+    async def outcome(self, request_id: str) -> InferenceResult:
+        """Needs `jobs.read` of the job's model."""
+        async with aclosing(self.watch(request_id)) as coming:
+            await anext(coming)
+        return await self._hall.outcome(request_id)
+
+    async def cancel(self, request_id: str) -> Job:
+        """Takes back what is the caller's own."""
+        return await self._hall.cancel(request_id)
+
+    async def order(self, wish: Wish) -> Order:
+        """Needs `load` or `unload`."""
+        self._permits.check(ORDERS[wish.verb], wish.model)
+        return await self._hall.order(wish)
+
+    def _admit(self, ask: Ask) -> None:
+        self._permits.check(
+            asking(progress=ask.progress),
+            ask.model,
+            ask.lane,
+            principal=ask.principal,
+            request_id=ask.request_id,
+        )
+
+    def hold(self, size: int, to: int = 0) -> None:
+        """As the hall has it."""
+        self._hall.hold(size, to)
+
+    def release(self, size: int) -> None:
+        """As the hall has it."""
+        self._hall.release(size)
+
+    def faults(self) -> tuple[str, ...]:
+        """As the hall has it."""
+        return self._hall.faults()
+
+    def verdict(self) -> Verdict:
+        """As the hall has it."""
+        return self._hall.verdict()
+
+    def models(self) -> tuple[RegistryRecord, ...]:
+        """As the hall has it."""
+        return self._hall.models()
+
+    def health(self) -> Mapping[str, Health]:
+        """As the hall has it."""
+        return self._hall.health()
+
+    def status(self) -> Mapping[str, NodeLease]:
+        """As the hall has it."""
+        return self._hall.status()
+
+
+class _Registrar:
+    """The registry, changed by who may."""
+
+    def __init__(self, registrar: Changing, permits: Permits) -> None:
+        self._registrar = registrar
+        self._permits = permits
+        self._check = permits.check
+
+    @property
+    def state(self) -> Registry:
+        """As it was read."""
+        return self._registrar.state
+
+    async def register(self, config: ModelConfig) -> tuple[Entry, bool]:
+        """Needs `install`, and `route` to let it answer in another version's place."""
+        self._check(Verb.INSTALL, f"{config.name}@{config.version}")
+        if config.active and self.state.active().get(config.name) not in (None, config.version):
+            self._check(Verb.ROUTE, config.name)
+        return await self._registrar.register(config)
+
+    async def update(
+        self, name: str, version: str, changes: Mapping[str, Any], base: int | None = None
+    ) -> Entry:
+        """Needs `install`."""
+        self._check(Verb.INSTALL, f"{name}@{version}")
+        return await self._registrar.update(name, version, changes, base)
+
+    async def retire(self, name: str, version: str, base: int | None = None) -> Entry:
+        """Needs `install`."""
+        self._check(Verb.INSTALL, f"{name}@{version}")
+        return await self._registrar.retire(name, version, base)
+
+    async def activate(self, name: str, version: str) -> None:
+        """Needs `route`."""
+        self._check(Verb.ROUTE, name)
+        await self._registrar.activate(name, version)
+
+    async def set_route(self, name: str, route: Route, base: int | None = None) -> None:
+        """Needs `route`."""
+        self._check(Verb.ROUTE, name)
+        await self._registrar.set_route(name, route, base)
+
+    async def make_default(self, name: str) -> None:
+        """Needs `route`."""
+        self._check(Verb.ROUTE, name)
+        await self._registrar.make_default(name)
+
+    def told(self) -> Told:
+        """Needs `admin`."""
+        self._check(Verb.ADMIN)
+        return self._registrar.told()
+
+    async def tell(self, record: RegistryRecord | None) -> None:
+        """Needs `admin`, and leaves it to the caller, so that nobody shuts all out by a slip."""
+        self._check(Verb.ADMIN)
+        if record:
+            who = caller.get()
+            if not self._permits.ruling.with_record(record).decide(who, Verb.ADMIN).allowed:
+                message = f"{who} would not be admin any more; grant admin to {who} first"
+                raise Refusal(DoorCode.CONFLICT, message)
+        await self._registrar.tell(record)
+
+
+class _Batches:
+    """Files and batches, read by who may; what each line asks is decided when it is asked."""
+
+    def __init__(self, batches: Batches, permits: Permits) -> None:
+        self._batches = batches
+        self._check = permits.check_any
+
+    async def add_file(self, path: Path, name: str, kept_ms: int = KEPT_MS) -> File:
+        """Needs `infer` of any model."""
+        self._check((Verb.INFER,))
+        return await self._batches.add_file(path, name, kept_ms)
+
+    def files(self) -> list[File]:
+        """Needs `jobs.read` of any model."""
+        self._check((Verb.JOBS_READ,))
+        return self._batches.files()
+
+    async def file(self, file_id: str) -> File:
+        """Needs `jobs.read` of any model."""
+        self._check((Verb.JOBS_READ,))
+        return await self._batches.file(file_id)
+
+    def content(self, file: File) -> AsyncGenerator[bytes]:
+        """Needs `jobs.read` of any model."""
+        self._check((Verb.JOBS_READ,))
+        return self._batches.content(file)
+
+    async def delete_file(self, file_id: str) -> None:
+        """Takes back what is the caller's own."""
+        await self._batches.delete_file(file_id)
+
+    async def create(
+        self, file_id: str, endpoint: str, metadata: Mapping[str, str] | None
+    ) -> Batch:
+        """Needs `infer` of any model."""
+        self._check((Verb.INFER,))
+        return await self._batches.create(file_id, endpoint, metadata)
+
+    def batches(self) -> list[Batch]:
+        """Needs `jobs.read` of any model."""
+        self._check((Verb.JOBS_READ,))
+        return self._batches.batches()
+
+    async def batch(self, batch_id: str) -> Batch:
+        """Needs `jobs.read` of any model."""
+        self._check((Verb.JOBS_READ,))
+        return await self._batches.batch(batch_id)
+
+    async def cancel(self, batch_id: str) -> Batch:
+        """Takes back what is the caller's own."""
+        return await self._batches.cancel(batch_id)
