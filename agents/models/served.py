@@ -175,9 +175,8 @@ class Models:
         self._tell_drifted(here)
         here = [_explained(each, own.get(each.definition.key)) for each in here]
         served = [(self._known(_spec(each, self._settings)), _entry(each)) for each in here]
-        routes = self.state.routes()
-        self._service.serve(served, routes, self.state.defaults(), self.lacking)
-        self._follow(routes)
+        self._service.serve(served, self.state.routes, self.state.defaults(), self.lacking)
+        self._follow(self.state.routes())
         self._renewed = self.declaring.tell(
             [each for each in self._found.definitions if not each.fault],
             {

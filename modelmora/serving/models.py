@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -18,8 +18,13 @@ from modelmora.text import did_you_mean, printable
 KEEP_ALIVE = "keep_alive"
 AS_BEFORE = "as before"
 """Why a version answers that has answered an earlier run of the id."""
-NO_ROUTES: Mapping[str, Steps] = {}
+NO_STEPS: Mapping[str, Steps] = {}
 UNTIL_NEEDED = -1
+
+
+def no_routes() -> Mapping[str, Steps]:
+    """Nobody has said how any name is answered."""
+    return NO_STEPS
 
 
 class Asked(Asking, Protocol):
@@ -47,24 +52,25 @@ class Catalogue:
     def __init__(self) -> None:
         self._models: dict[ModelKey, tuple[ModelSpec, EngineEntry]] = {}
         self._routes = routes(())
-        self._steps = NO_ROUTES
+        self._told: Callable[[], Mapping[str, Steps]] = no_routes
         self._lacking: Mapping[str, str] = NOBODY
 
     def replace(
         self,
         models: Iterable[tuple[ModelSpec, EngineEntry]],
-        steps: Mapping[str, Steps] = NO_ROUTES,
+        told: Callable[[], Mapping[str, Steps]] = no_routes,
         defaults: Mapping[str, str] = NOBODY,
         lacking: Mapping[str, str] = NOBODY,
     ) -> None:
-        """Serve exactly these; `steps` is how each name is answered at which time.
+        """Serve exactly these; `told` tells how each name is answered at which time.
 
-        `defaults` as `routing` has them; `lacking` is why others that are registered are not
+        It is asked at each request, for a change counts whether models have been looked at since or
+        not. `defaults` as `routing` has them; `lacking` is why others that are registered are not
         served here, by name@version.
         """
-        self._lacking, self._steps = lacking, steps
+        self._lacking, self._told = lacking, told
         self._models = {spec.key: (spec, entry) for spec, entry in models}
-        active = {name: main_version(each[-1][1]) for name, each in steps.items()}
+        active = {name: main_version(each[-1][1]) for name, each in told().items()}
         self._routes = routes((spec for spec, _ in self._models.values()), active, defaults)
 
     def named(self, target: str) -> tuple[ModelKey, ...]:
@@ -79,8 +85,8 @@ class Catalogue:
         name, _, version = target.partition("@")
         if version:
             return ((name, version),)
-        if name in self._steps:
-            return tuple((name, each) for each in sorted(self._steps[name][-1][1].versions))
+        if steps := self._told().get(name):
+            return tuple((name, each) for each in sorted(steps[-1][1].versions))
         key = self._routes.names.get(name)
         return (key,) if key else ()
 
@@ -103,9 +109,9 @@ class Catalogue:
         # (2), (3)
         keys = self._routes.names if head.model else self._routes.tasks
         key = keys.get(name if head.model else head.task or "")
-        if key is None or key[0] not in self._steps:
+        steps = self._told().get(key[0]) if key else None
+        if key is None or steps is None:
             return Meant(key) if key else None
-        steps = self._steps[key[0]]
         if asked.answered_by and any(asked.answered_by in each.versions for _, each in steps):
             return Meant((key[0], asked.answered_by), AS_BEFORE)
         chosen = choose(key[0], steps, asked)

@@ -21,7 +21,7 @@ from modelmora.serving.cancels import Cancel, Cancels
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
 from modelmora.serving.line import Line, busy
-from modelmora.serving.models import NO_ROUTES, Catalogue, batch_key, take_keep_alive
+from modelmora.serving.models import Catalogue, batch_key, no_routes, take_keep_alive
 from modelmora.serving.request import Incoming, Outcomes, Record
 from modelmora.serving.shares import Shares
 from modelmora.text import printable, shorten
@@ -290,13 +290,13 @@ class Service:
     def serve(
         self,
         models: Sequence[tuple[ModelSpec, EngineEntry]],
-        steps: Mapping[str, Steps] = NO_ROUTES,
+        told: Callable[[], Mapping[str, Steps]] = no_routes,
         defaults: Mapping[str, str] = NOBODY,
         lacking: Mapping[str, str] = NOBODY,
     ) -> None:
         """Serve exactly these models from now on; see `Catalogue.replace`."""
         before = self.catalogue.specs
-        self.catalogue.replace(models, steps, defaults, lacking)
+        self.catalogue.replace(models, told, defaults, lacking)
         self._effects.workers.preload(name for _, entry in models for name in entry.modules)
         now = self._now()
         for spec in self.catalogue.specs.values():

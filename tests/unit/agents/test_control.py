@@ -23,11 +23,13 @@ from modelmora.messages import (
     RegistryRecord,
     State,
 )
+from modelmora.records.changes import LAG_MS
 from modelmora.records.routes import route_record
 from modelmora.records.verbs import retire
 from modelmora.routing import alone
 from modelmora.settings import Settings
 from modelmora.settings.routes import Route
+from modelmora.testing.fakes import UNIX_MS, FakeRecord, incoming
 from modelmora.wire import decode_event, decode_registry, encode_control, encode_registry
 from tests.facts import faults
 from tests.unit.agents.test_models import Desk
@@ -222,3 +224,19 @@ async def test_what_begins_to_answer_is_loaded_where_its_name_is_in_use(office: 
     assert office.service.health(("first", "1")).state is State.READY
     route(office, HALF)
     assert office.service.health(second).state is State.LOADING
+
+
+async def test_a_change_counts_before_models_are_looked_at_again(office: Office) -> None:
+    """A look may take longer than the time after which a change counts."""
+    office.install("first", "2")
+    office.refresh()
+    office.back()
+    state = office.models.state
+    before = state.route("first")
+    assert before
+    told = state.settled(route_record("first", alone("2"), "gw"), UNIX_MS - LAG_MS)
+    office.hear(replace(told, based_on=before.offset))
+    catalogue = office.service.catalogue
+    for late_ms, version in ((-1, "1"), (0, "2")):
+        request = incoming("no time", "first", record=FakeRecord(timestamp=UNIX_MS + late_ms))
+        assert catalogue.resolve(request).key == ("first", version)

@@ -87,7 +87,7 @@ def routed() -> Catalogue:
     """`b` is answered by 1, and from a second after `UNIX_MS` on by 9 and 10."""
     made = catalogue(("b", "1", "echo"), ("b", "9", "echo"), ("b", "10", "echo"))
     steps = {"b": ((0, alone("1")), (UNIX_MS + 1000, HALF))}
-    made.replace(list(made._models.values()), steps)
+    made.replace(list(made._models.values()), lambda: steps)
     return made
 
 
@@ -125,7 +125,7 @@ def test_what_ran_before_is_answered_by_the_same_version_again() -> None:
 def test_a_name_stands_for_all_versions_that_answer_for_it() -> None:
     made = routed()
     assert made.named("b") == (("b", "10"), ("b", "9"))
-    made.replace([each for each in made._models.values() if each[0].version != "9"], made._steps)
+    made.replace([each for each in made._models.values() if each[0].version != "9"], made._told)
     assert (made.named("b"), made.arms("b")) == ((("b", "10"),), (("b", "10"), ("b", "9")))
     for number in range(40):
         request = incoming(id_of_name(str(number), UNIX_MS + 1000), "b")
