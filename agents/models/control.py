@@ -101,7 +101,7 @@ class Control:
         key = record.key or b""
         self._reading.note(key, record.offset, record.timestamp)
         if not self._leases.take(key, fact, record.timestamp):
-            self._models.heard(key, fact, record.offset)
+            self._models.heard(key, fact, record.offset, record.timestamp)
 
     def _hear(self, command: ControlCommand, record: ConsumerRecord) -> None:
         if command.verb is ControlVerb.CANCEL:

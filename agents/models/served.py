@@ -83,9 +83,14 @@ class Models:
         self.lacking: dict[str, str] = {}
         """Why a registered model is not served here, by name@version."""
 
-    def heard(self, key: bytes, record: RegistryRecord | None, offset: int) -> None:
-        """A record of the registry under its key, ours or another's, None for one without value."""
-        if self.state.take(key, record, offset):
+    def heard(
+        self, key: bytes, record: RegistryRecord | None, offset: int, at_ms: int | None = None
+    ) -> None:
+        """A record of the registry under its key, ours or another's, None for one without value.
+
+        `at_ms` is when it was appended (Unix ms).
+        """
+        if self.state.take(key, record, offset, at_ms):
             self._seen = None
         self.declaring.heard(key, record)
 

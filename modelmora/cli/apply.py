@@ -20,7 +20,7 @@ from modelmora.engines.entries import for_model
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
 from modelmora.host.instance import Instance
 from modelmora.registry.declared import Declared, read_declared
-from modelmora.registry.plan import Do, Key, Registered, Step, plan, routed
+from modelmora.registry.plan import Do, Key, Registered, Step, plan, with_routes
 from modelmora.text import counted, shorten
 
 SHOWN = 60
@@ -47,9 +47,7 @@ def apply(
     wanted = declared.models
     keys = [(each.name, each.version) for each in wanted]
     steps = plan(wanted, registered(where, keys, everything=prune), prune=prune)
-    # A version is retired after its share has gone to others.
-    at = next((n for n, step in enumerate(steps) if step.do is Do.RETIRE), len(steps))
-    steps = (*steps[:at], *routed(declared.routes, _routes(where, declared.routes)), *steps[at:])
+    steps = with_routes(steps, declared.routes, _routes(where, declared.routes))
     if json:
         print_json([_shown(step) for step in steps])
     else:

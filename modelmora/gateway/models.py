@@ -211,7 +211,7 @@ class Directory:
             return
         self._reading.note(key, record.offset, record.timestamp)
         if not self._leases.take(key, fact, record.timestamp):
-            self.state.take(key, fact, record.offset)
+            self.state.take(key, fact, record.offset, record.timestamp)
             self._on_fact(key, fact, record.offset)
         else:
             self._hear()

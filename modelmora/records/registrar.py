@@ -145,5 +145,8 @@ class Registrar:
             if not waiting:
                 del self._waiting[key]
         if not counts:
-            raise Conflict(f"another has changed {key.decode()} at the same time; read it again")
+            raise Conflict(
+                f"another has changed {key.decode()} at the same time, or it came late, by this "
+                "clock; read it again"
+            )
         return self.state.entries[key]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from modelmora.access.rights import Told
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.changes import in_time
 from modelmora.records.roles import told_of
 from modelmora.records.routes import steps_in, with_route
 from modelmora.records.spread import Steps, joined, spread_at, spread_for, steps_of, with_spread
@@ -32,22 +33,33 @@ class Entry:
     buried: bool = False
 
 
-def judge(current: Entry | None, record: RegistryRecord, offset: int) -> Entry:
-    """What counts after one more record under a key.
+def judge(
+    current: Entry | None, record: RegistryRecord, offset: int, at_ms: int | None = None
+) -> Entry:
+    """What counts after one more record under a key; `at_ms` is when it was appended, if known.
 
     (1) The first one counts, any above what an earlier log told, and the last measurement.
-    (2) One that is based on the current one counts, and one that says the same.
-    (3) One that is based on another lost against the current one, which it buries.
+    (2) One that says the same counts, and one that is based on the current one,
+    (3) unless what it changes for ids to come would not be read by all in time.
+    (4) Any other lost against the current one, which it buries.
     """
-    # (1), (2)
-    if current is None or current.offset == GONE or record.based_on == current.offset:
+    # (1)
+    if current is None or current.offset == GONE or record.kind is RegistryKind.MEASURED:
         return Entry(offset, record)
-    if record.kind is RegistryKind.MEASURED:
-        return Entry(offset, record)
+    # (2), (3)
     if says_the_same(current.record, record):
         return Entry(offset, record)
-    # (3)
+    if record.based_on == current.offset and (
+        at_ms is None or _in_time(current.record, record, at_ms)
+    ):
+        return Entry(offset, record)
+    # (4)
     return Entry(current.offset, current.record, buried=True)
+
+
+def _in_time(before: RegistryRecord, after: RegistryRecord, at_ms: int) -> bool:
+    pairs = ((before.spreads, after.spreads), (before.routes, after.routes))
+    return all(in_time(was, now, at_ms) for was, now in pairs)
 
 
 def says_the_same(one: RegistryRecord, other: RegistryRecord) -> bool:
@@ -70,8 +82,10 @@ class Registry:
         """What counts under each key."""
         return self._entries
 
-    def take(self, key: bytes, record: RegistryRecord | None, offset: int) -> bool:
-        """Take the next record of the log; whether what counts is another now.
+    def take(
+        self, key: bytes, record: RegistryRecord | None, offset: int, at_ms: int | None = None
+    ) -> bool:
+        """Take the next record of the log, appended then; whether what counts is another now.
 
         None, a record without a value, takes the key away. What stands under another key than its
         own, and what is a lease, is passed over.
@@ -84,7 +98,7 @@ class Registry:
         before = self._entries.get(key)
         if before and offset <= before.offset:
             return False  # it was handed over before
-        after = self._entries[key] = judge(before, record, offset)
+        after = self._entries[key] = judge(before, record, offset, at_ms)
         return before != after
 
     def restore(self, entries: Mapping[bytes, Entry]) -> None:

@@ -47,18 +47,23 @@ class Step:
     etag: str = ""
 
 
-def routed(wanted: Mapping[str, Route], there: Mapping[str, Mapping[str, Any]]) -> tuple[Step, ...]:
-    """The steps by which names are answered as is wanted; `there` is how they are, as JSON.
+def with_routes(
+    steps: Sequence[Step],
+    wanted: Mapping[str, Route],
+    there: Mapping[str, Mapping[str, Any]],
+) -> tuple[Step, ...]:
+    """The steps, with those by which names are answered as is wanted; `there` is how they are.
 
-    To be taken once all versions are there.
+    They are taken once all versions are there, and before one is retired that answers until then.
     """
-    steps: list[Step] = []
+    routes: list[Step] = []
     for name, route in sorted(wanted.items()):
         told, known = route.model_dump(mode="json"), there.get(name, {})
         former = {field: known.get(field) for field in told}
         if told != former:
-            steps.append(Step(Do.ROUTE, (name, ""), told, former, str(known.get("etag", ""))))
-    return tuple(steps)
+            routes.append(Step(Do.ROUTE, (name, ""), told, former, str(known.get("etag", ""))))
+    before = [step for step in steps if step.do is not Do.RETIRE]
+    return (*before, *routes, *(step for step in steps if step.do is Do.RETIRE))
 
 
 def plan(

@@ -54,11 +54,6 @@ def alone(version: str) -> Route:
     return Route(weights={version: 1})
 
 
-def is_alone(route: Route) -> bool:
-    """Whether one version answers all."""
-    return len(route.versions) == 1
-
-
 def main_version(route: Route) -> str:
     """The version that answers most; of several the first by name."""
     return min(route.weights, key=lambda version: (-route.weights[version], version))
@@ -81,8 +76,8 @@ def choose(name: str, steps: Steps, asking: Asking) -> Choice:
     """
     since_ms, route = steps[0] if len(steps) == 1 else step_at(steps, asking.made_ms)
     # (1)
-    if is_alone(route):
-        return Choice(main_version(route), "")
+    if route.only is not None:
+        return Choice(route.only, "")
     # (2)
     for number, rule in enumerate(route.rules, 1):
         if fits(rule, asking):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictInt, StringConstraints, model_validator
@@ -94,13 +95,18 @@ class Route(Section):
             raise ValueError("weights: at least one is above 0")
         return self
 
-    @property
+    @cached_property
     def versions(self) -> frozenset[str]:
         """All that may answer."""
         shared = {version for version, weight in self.weights.items() if weight}
         return frozenset(shared | {rule.version for rule in self.rules})
 
-    @property
+    @cached_property
+    def only(self) -> str | None:
+        """The version that answers all; None where there are several."""
+        return next(iter(self.versions)) if len(self.versions) == 1 else None
+
+    @cached_property
     def headers(self) -> frozenset[str]:
         """The headers of a request that it looks at."""
         named = {rule.header for rule in self.rules if rule.header}

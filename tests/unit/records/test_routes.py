@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from modelmora.errors import Conflict, Invalid, NotFound, Stale
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.records import Registry, key_of
-from modelmora.records.changes import LAG_MS, MOST_CHANGES
+from modelmora.records.changes import LAG_MS, LEAST_LAG_MS, MOST_LAG_MS, RECENT_MS
 from modelmora.records.routes import route_facts, route_record, steps_in, told, with_route
 from modelmora.records.verbs import activate, retire, set_route
 from modelmora.routing import alone
@@ -48,30 +48,32 @@ def test_the_first_route_of_a_name_counts_from_the_beginning() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 30_000), st.sampled_from([alone("1"), alone("2"), HALF])),
-        max_size=12,
+        st.tuples(
+            st.sampled_from([0, 1, 5000, 90_000, 500_000]),
+            st.sampled_from([alone("1"), alone("2"), HALF]),
+        ),
+        max_size=20,
     )
 )
 def test_a_change_leaves_what_was_made_before_it_counts(changes: list[tuple[int, Route]]) -> None:
-    """The route of a moment is the same from 10 s before it on, as long as it is kept."""
+    """Whatever is dropped of long ago: what is under way is answered as it was told to be."""
     state = there("1", "2")
     write(state, route_record("m", alone("1"), "w"))
-    now_ms, known = 0, {0: alone("1")}
+    now_ms, all_told = 0, [(0, alone("1"))]
     for later_ms, route in changes:
         now_ms += later_ms
         write(state, route_record("m", route, "w"), now_ms)
+        if route != all_told[-1][1]:
+            all_told.append((max(now_ms + LAG_MS, all_told[-1][0] + 1), route))
         steps = state.routes()["m"]
-        assert len(steps) <= MOST_CHANGES
-        for at, was in known.items():
-            if at >= steps[0][0]:
-                assert step_at(steps, at)[1] == was
-        known |= {at: step_at(steps, at)[1] for at in range(0, now_ms + LAG_MS, 997)}
-        assert steps[-1][1] == route, "what was told last counts in the end"
+        for at in range(max(0, now_ms - RECENT_MS), now_ms + 2 * LAG_MS, 4999):
+            assert step_at(steps, at)[1] == step_at(tuple(all_told), at)[1]
 
 
 def test_what_does_not_change_the_route_does_not_touch_it() -> None:
     state = there("1", "2")
     first = write(state, route_record("m", HALF, "w"))
+    assert HALF.only is None
     assert write(state, first, 99_000).routes == first.routes
     assert write(state, route_record("m", HALF, "other"), 99_000).routes == first.routes
     assert write(state, route_record("m", alone("2"), "w"), 99_000).routes.keys() == {"0", "109000"}
@@ -167,3 +169,49 @@ def test_an_event_says_what_was_and_what_is_from_when_on() -> None:
         "since_ms": 11_000,
     }
     assert route_facts(second, second) is None
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "counts"),
+    [
+        (0, True),
+        (LAG_MS - LEAST_LAG_MS, True),
+        (LAG_MS - LEAST_LAG_MS + 1, False),
+        (LAG_MS - MOST_LAG_MS, True),
+        (LAG_MS - MOST_LAG_MS - 1, False),
+    ],
+)
+def test_a_change_that_all_cannot_read_in_time_does_not_count(late_ms: int, counts: bool) -> None:
+    """It came to the broker late, or was written by another clock than the broker's."""
+    state = there("1", "2")
+    first = write(state, route_record("m", alone("1"), "w"))
+    at = state.route("m")
+    assert at
+    change = replace(state.settled(route_record("m", HALF, "w"), 1_000_000), based_on=at.offset)
+    state.take(key_of(change), change, 50, 1_000_000 + late_ms)
+    assert state.routes()["m"] == steps_in(change if counts else first)
+    assert state.buried is not counts
+    if not counts:  # what counts is written anew, whenever that is
+        mended = replace(first, based_on=at.offset)
+        state.take(key_of(first), mended, 51, 9_000_000)
+        assert (state.routes()["m"], state.buried) == (steps_in(first), False)
+
+
+def test_over_a_record_of_a_release_before_routes_a_change_is_in_time() -> None:
+    state = there("1", "2")
+    old = RegistryRecord(RegistryKind.ROUTE, "m", "1", "", "", "w")
+    state.take(key_of(old), old, 50, 1_000_000)
+    change = replace(state.settled(route_record("m", HALF, "w"), 2_000_000), based_on=50)
+    state.take(key_of(change), change, 51, 2_000_000)
+    assert state.routes()["m"] == ((0, alone("1")), (2_000_000 + LAG_MS, HALF))
+
+
+def test_a_spread_that_all_cannot_read_in_time_does_not_count() -> None:
+    state = there("1")
+    spread = replace(MODEL, details='{"spread": 4}')
+    for late_ms, counts in ((LAG_MS, False), (0, True)):
+        at = state.model("m", "1")
+        assert at
+        change = replace(state.settled(spread, 1_000_000), based_on=at.offset)
+        state.take(key_of(change), change, 50 + counts, 1_000_000 + late_ms)
+        assert (state.spread("m", 2_000_000) == 4) is counts
