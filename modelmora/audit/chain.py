@@ -59,7 +59,7 @@ class Chain:
             previous=self._previous,
             time=told.time,
             principal=_kept(told.principal, MOST_PRINCIPAL) or "",
-            verb=told.verb,
+            verb=_kept(told.verb, MOST_NAME) or "",
             decision=Decision.ALLOWED if told.allowed else Decision.DENIED,
             model=_kept(told.model, MOST_NAME),
             request_id=_kept(told.request_id, MOST_NAME),
