@@ -11,7 +11,7 @@ from modelmora.messages.headers import MOST_PRINCIPAL
 from modelmora.text import printable, shorten
 from modelmora.wire import encode_audit
 
-MOST_NAME, MOST_REASON = 256, 500
+MOST_NAME, MOST_REASON = 256, 1000
 """Characters of a name or id, and of a reason, that are kept."""
 
 
