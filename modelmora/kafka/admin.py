@@ -204,15 +204,15 @@ class Admin:
         existing = self.existing()
         lanes = [existing[n] for t in LANE_TOPICS.values() if (n := t.full(namespace)) in existing]
         wanted = lanes[0] if lanes else self._settings.topics.partitions or CLUSTER_PARTITIONS
-        missing = {topic.full(namespace): spec for topic, spec in TABLE.items()}
-        missing = {name: spec for name, spec in missing.items() if name not in existing}
+        table = {topic.full(namespace): spec_of(topic, self._settings) for topic in TABLE}
+        missing = {name: spec for name, spec in table.items() if name not in existing}
         self._check_hidden(missing)
         new = [
             NewTopic(
                 name,
                 num_partitions=spec.partitions or wanted,
                 replication_factor=self._settings.topics.replication_factor or -1,
-                config=spec_of(topic, self._settings).broker_config(),
+                config=spec.broker_config(),
             )
             for name, spec in missing.items()
         ]

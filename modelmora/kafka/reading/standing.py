@@ -32,8 +32,8 @@ from modelmora.errors import Unreachable
 from modelmora.kafka.acls import Grant, Operation
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.connection import aiokafka_config, confluent_config
-from modelmora.kafka.topics import Topic
 from modelmora.kafka.denied import is_denial, not_allowed, on_group, on_topic
+from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
 
 ANSWER_S = 10.0

@@ -128,7 +128,7 @@ def test_kafka_acls_gets_a_line_for_each_set_of_operations() -> None:
     (cluster,) = [line for line in kafka_acls({"User:d": grants(Component.DOCTOR, SETTINGS)})
                   if "--cluster" in line]  # fmt: skip
     assert "DescribeConfigs --cluster" in cluster
-    (every,) = kafka_acls({"User:t": grants(Component.TOPICS, SETTINGS)})
+    every, _ = kafka_acls({"User:t": grants(Component.TOPICS, SETTINGS)})
     assert every.endswith(
         "Describe --operation DescribeConfigs --topic ns. --resource-pattern-type prefixed"
     )
