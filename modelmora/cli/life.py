@@ -12,6 +12,7 @@ from modelmora.cli.shared.output import print_json, say, tell, waiting
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Undecodable
 from modelmora.host.instance import Instance
+from modelmora.kafka.acls import Operation
 from modelmora.kafka.orders import HEARD_S, Order
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.once import write_once
@@ -79,7 +80,7 @@ def _order(
     topics = {topic: topic.full(settings.namespace) for topic in (Topic.EVENTS, Topic.CONTROL)}
     with Reader(settings, say) as reader:
         ends = reader.ends(reader.places(topics[Topic.EVENTS]))
-        reader.places(topics[Topic.CONTROL])
+        reader.places(topics[Topic.CONTROL], to=Operation.WRITE)
         value = encode_control(ControlCommand(verb, model, everywhere=everywhere))
         headers = ((PRINCIPAL, b"local"),)
         offset = write_once(settings, topics[Topic.CONTROL], model.encode(), value, headers)

@@ -27,6 +27,7 @@ from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.permits import Permits
 from modelmora.gateway.permitted import Permitted
+from modelmora.kafka.acls import Component
 from modelmora.kafka.admin import Admin, check_lanes
 from modelmora.kafka.background import background
 from modelmora.kafka.connection import bootstrap_servers
@@ -66,6 +67,7 @@ class Gateway:
         guard = Guard(keyring_of(settings), auditor.tell)
         servers = bootstrap_servers(settings)
         admin = Admin(settings)
+        await asyncio.to_thread(admin.require, Component.GATEWAY)
         states = await asyncio.to_thread(admin.create if settings.topics.create else admin.describe)
         check_lanes(states)
         schemas = self._schemas = Schemas.of(settings)

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from modelmora.settings.fields import Settings
 from modelmora.settings.models import ModelConfig
 from modelmora.settings.routes import NamedRoute
+from modelmora.settings.sources import is_secret, variable_of
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
 MODELS_SCHEMA_FILE = Path(__file__).with_name("models.schema.json")
@@ -43,21 +44,25 @@ def template(schema: str | None = None) -> str:
         "## The settings of ModelMora. What is commented out stands at its default: to change it,",
         "## take away its first # and its section's. MODELMORA_* variables and flags go above.",
     ]
-    return "\n".join([*head, *_section(Settings, "")]) + "\n"
+    return "\n".join([*head, *_section(Settings, ())]) + "\n"
 
 
-def _section(section: type[BaseModel], indent: str) -> Iterator[str]:
+def _section(section: type[BaseModel], at: tuple[str, ...]) -> Iterator[str]:
+    indent = "  " * len(at)
     for name, field in section.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield ""
             yield from _comment((kind.__doc__ or "").partition("\n")[0], "")
             yield f"#{name}:"
-            yield from _section(kind, "  ")
+            yield from _section(kind, (*at, name))
         else:
             if not indent:
                 yield ""
-            yield from _comment(_plain(field.description or ""), indent)
+            where = f"; only as {variable_of((*at, name))}" if is_secret(kind) else ""
+            yield from _comment(_plain(field.description or "") + where, indent)
+            if where:
+                continue
             text = MODELS if name == "models" else yaml.safe_dump({name: _value(field.default)})
             yield from (f"#{indent}{line}" for line in text.splitlines())
 

@@ -30,7 +30,7 @@ from modelmora.kafka.reading.tail import Tail
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import Topic, lane_topics
-from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarge
+from modelmora.kafka.writing.publisher import Answer, Publisher, Record, Refused, TooLarge
 from modelmora.messages import (
     Content,
     ControlCommand,
@@ -207,6 +207,8 @@ class AsyncKafkaClient:
         if isinstance(answer, TooLarge):
             message = "the broker takes no record of this size; send its inputs in several requests"
             raise CallError("too_large", message, request_id=request_id)
+        if isinstance(answer, Refused):
+            raise CallError("forbidden", answer.reason, request_id=request_id)
 
     async def _send(self, record: Record) -> None:
         if self._closed:
@@ -215,6 +217,7 @@ class AsyncKafkaClient:
             if record.wanted and not record.wanted():
                 return
             await asyncio.sleep(LOOK_S)
+        record.if_allowed = True
         self._publisher.send(record)
 
     # Following -----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord
 
 from modelmora.client.errors import CallError, DeadlineExceeded
 from modelmora.errors import Undecodable
-from modelmora.kafka.writing.publisher import Answer, TooLarge, Written
+from modelmora.kafka.writing.publisher import Answer, Refused, TooLarge, Written
 from modelmora.messages import InferenceResult
 from modelmora.wire import decode_result
 
@@ -65,6 +65,8 @@ class AsyncReply:
             return
         if isinstance(answer, TooLarge):
             why = CallError("too_large", "the broker takes no record of this size; send less")
+        elif isinstance(answer, Refused):
+            why = CallError("forbidden", answer.reason)
         else:
             why = self._waiting.overdue(self)
         self.fail(why)
