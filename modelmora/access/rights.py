@@ -16,6 +16,8 @@ TOPIC = "topic:"
 """What a principal begins with that has only been claimed by who wrote to a topic."""
 ALL = "*"
 MOST_KNOWN = 4096
+MOST_KEPT = 256
+"""Characters of a model for which a decision is kept; no model's name is longer."""
 SHOWN = 120
 UNGRANTED = "no role that is granted allows it"
 _OF_LANES = (Verb.INFER, Verb.STREAM)
@@ -28,6 +30,9 @@ class Decision:
 
     allowed: bool
     reason: str
+
+
+UNTOLD = Decision(True, "no roles are told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,8 @@ class Rights:
             for name in source.roles.keys() - BUILT_IN.keys():
                 self._roles[name] = self._roles.get(name, ()) + source.roles[name]
             self._grants += source.grants.items()
-        # The roles of few are asked for again and again; of strangers' names there is no end.
+        # Few ask the same again and again; of strangers' names there is no end.
+        self._decided = lru_cache(MOST_KNOWN)(self._decide)
         self._held = lru_cache(MOST_KNOWN)(self._rules_of)
         self._any = lru_cache(MOST_KNOWN)(self._decide_any)
 
@@ -118,7 +124,12 @@ class Rights:
         """
         # (1)
         if not self.told:
-            return Decision(True, "no roles are told")
+            return UNTOLD
+        if model is None or len(model) <= MOST_KEPT:
+            return self._decided(principal, verb, model, lane)
+        return self._decide(principal, verb, model, lane)
+
+    def _decide(self, principal: str, verb: Verb, model: str | None, lane: Lane | None) -> Decision:
         allowing = None
         for held in self._held(principal).get(verb, ()):
             if held.speaks_of(verb, model, lane):
@@ -140,7 +151,7 @@ class Rights:
         own. It is no leave for a request; that has its own decision.
         """
         if not self.told:
-            return Decision(True, "no roles are told")
+            return UNTOLD
         return self._any(principal, tuple(verbs))
 
     def _decide_any(self, principal: str, verbs: tuple[Verb, ...]) -> Decision:

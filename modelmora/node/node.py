@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from modelmora import addresses
+from modelmora.access.certificates import Certificates
 from modelmora.agents.app import NodeApp, build_app
 from modelmora.agents.copies import Copies
 from modelmora.agents.handon import HandOn
@@ -137,7 +138,9 @@ class Node:
         self.metrics.judged(look)
         rows = partial(model_rows, self.service, self.workers)
         app = health_app(look, self.wellness.facts, rows, self.metrics)
-        return HttpServer(app, settings.host, settings.node_http_port)
+        own = Certificates.of(settings)
+        tls = own.context() if own else None
+        return HttpServer(app, settings.host, settings.node_http_port, tls)
 
     def _results(self) -> Results:
         parts = (self.publisher, self.teller, self.twins, self.clock, self.lifecycle)
@@ -206,7 +209,7 @@ class Node:
         """Start what needs no broker: health, the workers, and Faust, which rests for a second."""
         # First, so that a node that waits long is seen to live.
         host, port = await self.http.start()
-        self._address = f"http://{addresses.join(host, port)}"
+        self._address = f"{self.http.scheme}://{addresses.join(host, port)}"
         notify(node_http=self._address)
         await self.workers.start()
         self._wait_for("broker")

@@ -16,8 +16,10 @@ class AccessSettings(Section):
 
     callers: Literal["auto", "keys", "anyone"] = Field(
         "auto",
-        description="`keys`: whoever has an API key, see [Keys](../howto/keys.md); `anyone`; or "
-        "`auto`: anyone where `host` is this machine alone (127.0.0.1, ::1, localhost), else keys",
+        description="`keys`: whoever has an API key, a token or a certificate, see "
+        "[Keys](../howto/keys.md); `anyone`; or `auto`: anyone where `host` is this machine alone "
+        "(127.0.0.1, ::1, localhost) and neither `oidc.issuer` nor `tls.client_cafile` is set, "
+        "else `keys`",
     )
     keys_file: FilePath | None = Field(
         None,
@@ -32,7 +34,9 @@ class AccessSettings(Section):
         description="a file that holds it, made with the first key; goes before `pepper`; none of "
         "both = `keys.pepper` in the data folder",
     )
-    key: SecretStr | None = Field(None, description="the API key that our own commands send")
+    key: SecretStr | None = Field(
+        None, description="the API key, or token, that our own commands send"
+    )
     roles: Roles = Field(
         {},
         description="roles by name, each a list of rules of `verbs`, `models`, `lanes` and "

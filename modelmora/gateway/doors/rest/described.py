@@ -30,7 +30,8 @@ from modelmora.wire.forms import JsonContent
 
 ABOUT = (
     "Errors are `application/problem+json`: `code` is stable, `detail` says what to do next. "
-    "Where keys are asked for, each call sends one: `Authorization: Bearer mm_...`."
+    "Where callers must say who they are, each call sends an API key or a token: "
+    "`Authorization: Bearer ...`."
 )
 TAGS = [
     {"name": "infer", "description": "Run a model"},
@@ -337,7 +338,11 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         named.update(own.pop("$defs", {}))
         named[name] = own
     schema["components"]["securitySchemes"] = {
-        "key": {"type": "http", "scheme": "bearer", "description": "Where keys are asked for."}
+        "key": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key, or a token of the issuer.",
+        }
     }
     for path, operations in schema["paths"].items():
         if path not in OPEN_PATHS:
@@ -349,7 +354,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     return schema
 
 
-_UNKNOWN = "A key is needed, and this is none that holds: `unauthenticated`."
+_UNKNOWN = "Nobody is known by what was sent: `unauthenticated`."
 _UNGRANTED = "Its principal has no role that allows it: `forbidden`."
 
 
