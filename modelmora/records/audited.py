@@ -25,5 +25,5 @@ def reason_of(record: RegistryRecord) -> str | None:
         case RegistryKind.ROLE | RegistryKind.GRANT:
             return f"{record.kind.lower()}: {record.details if record.present else 'taken back'}"
         case RegistryKind.ROUTE:
-            return next(reversed(record.routes.values()), None)
+            return next(reversed([*record.routes.values()]), None)
     return f"task {record.task}" if record.task else None
