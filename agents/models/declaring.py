@@ -26,6 +26,7 @@ from modelmora.records import (
     record_of,
     route_key,
 )
+from modelmora.records.audited import model_of, reason_of, verb_of
 from modelmora.records.routes import route_facts, route_record
 from modelmora.records.verbs import update
 from modelmora.registry.definitions import WISH, ModelDefinition, tells_another
@@ -260,7 +261,8 @@ class Declaring:
         """Tell what a record of ours that counts has changed."""
         key = (record.name, record.version)
         was_there = before is not None and before.present
-        self._audit(_verb(record, was_there=was_there), self._writer, model="@".join(key))
+        verb, reason = verb_of(record, was_there=was_there), reason_of(record)
+        self._audit(verb, self._writer, model=model_of(record), reason=reason)
         if record.kind is RegistryKind.ROUTE:
             if facts := route_facts(record, before):
                 self._lifecycle.event(EventKind.ROUTE_CHANGED, key, facts)
@@ -271,12 +273,3 @@ class Declaring:
             self._lifecycle.event(kind, key, {"task": record.task})
         elif was_there and not record.present:
             self._lifecycle.event(EventKind.UNREGISTERED, key)
-
-
-def _verb(record: RegistryRecord, *, was_there: bool) -> str:
-    """What a record of a node's own definitions does, in the words of the audit."""
-    if record.kind is RegistryKind.ROUTE:
-        return "route"
-    if not record.present:
-        return "uninstall"
-    return "update" if was_there else "install"

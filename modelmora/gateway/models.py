@@ -27,11 +27,11 @@ from modelmora.messages import (
     Health,
     LifecycleEvent,
     Parameter,
-    RegistryKind,
     RegistryRecord,
     State,
 )
 from modelmora.records import Registry
+from modelmora.records.audited import model_of, reason_of
 from modelmora.records.reading import Reading
 from modelmora.records.registrar import Registrar
 from modelmora.routing import Steps, main_version, routes
@@ -42,8 +42,6 @@ from modelmora.wire import decode_registry
 log = structlog.get_logger(__name__)
 READ_S = 30.0
 SHOWN = 120
-MOST_TOLD = 1000
-"""Characters of a role or grant in the audit."""
 LISTED = "see `modelmora list` or GET /models"
 _NEAREST = (
     State.READY,
@@ -92,12 +90,7 @@ class Directory:
         """Who changes the registry that is read here; `send` takes records to write."""
 
         def audited(verb: str, record: RegistryRecord) -> None:
-            model = f"{record.name}@{record.version}" if record.version else record.name
-            reason = f"task {record.task}" if record.task else None
-            if record.kind in (RegistryKind.ROLE, RegistryKind.GRANT):
-                told = record.details if record.present else "taken back"
-                reason = shorten(f"{record.kind.lower()}: {told}", MOST_TOLD)
-            audit(verb, caller.get(), model=model, reason=reason)
+            audit(verb, caller.get(), model=model_of(record), reason=reason_of(record))
 
         def tell(kind: EventKind, model: tuple[str, str], facts: Mapping[str, Parameter]) -> None:
             now_ms = time.time_ns() // 1_000_000
