@@ -48,6 +48,8 @@ def read_declared(path: Path, environment: Mapping[str, str] = os.environ) -> De
     for file in _files(path):
         for told in _told_in(file, environment):
             if isinstance(told, NamedRoute):
+                if told.name in routes:
+                    raise ConfigurationError(f"{file}: {told.name} has two routes; keep one")
                 routes[told.name] = told.route
                 words = "its route"
             else:
@@ -171,7 +173,8 @@ def _checked(kind: type[S], told: dict[Any, Any], where: str) -> S:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in fault["loc"]) or "the whole"
-        raise ConfigurationError(f"{where}: {field}: {fault['msg']}") from None
+        quotes = "; put it in quotes" if fault["type"] == "string_type" else ""
+        raise ConfigurationError(f"{where}: {field}: {fault['msg']}{quotes}") from None
 
 
 def _model(told: dict[Any, Any], file: Path, where: str) -> ModelConfig:

@@ -100,7 +100,8 @@ def fits(rule: RouteRule, asking: Asking) -> bool:
 def stuck_to(sticky: str, asking: Asking) -> str:
     """What decides by which share a request is answered.
 
-    The id, where the request lacks what is asked for, or comes from somebody who has no name.
+    The id, where the request lacks what is asked for or has it empty, or comes from somebody who
+    has no name: else all of those would get one version.
     """
     found: str | None = None
     if sticky == BY_PRINCIPAL:
@@ -110,7 +111,7 @@ def stuck_to(sticky: str, asking: Asking) -> str:
     elif sticky.startswith(BY_PARAMETER):
         value = asking.given.get(sticky.removeprefix(BY_PARAMETER))
         found = None if value is None else repr(value)
-    return f"id {asking.request_id}" if found is None else f"{sticky} {found}"
+    return f"{sticky} {found}" if found else f"id {asking.request_id}"
 
 
 def shared(name: str, weights: Mapping[str, int], key: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictInt, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StringConstraints, model_validator
 
 from modelmora.settings.kinds import ModelName, ModelVersion
 from modelmora.settings.section import Section
@@ -21,6 +21,11 @@ _TAKEN = frozenset(
 )
 _OURS = ("modelmora-", "content-", "proxy-", "grpc-")
 _HEADER = "[a-z0-9][a-z0-9-]{0,63}"
+_STICKY = rf"id|principal|header:{_HEADER}|parameter:[A-Za-z_][A-Za-z0-9_.-]{{0,63}}"
+_HEADER_FORM = "up to 64 of a-z 0-9 -, first a letter or digit"
+_STICKY_FORM = "id, principal, header:NAME or parameter:NAME"
+_OF_NODES = "keep_alive"
+"""A parameter that nodes take off before a request is answered."""
 
 
 def _free(name: str) -> str:
@@ -40,22 +45,36 @@ def is_free(name: str) -> bool:
 def _known(sticky: str) -> str:
     if sticky.startswith(BY_HEADER):
         _free(sticky.removeprefix(BY_HEADER))
+    if sticky == BY_PARAMETER + _OF_NODES:
+        raise ValueError(f"{_OF_NODES} is for the node, no answer follows from it; take another")
     return sticky
+
+
+def _named(given: Any) -> Any:
+    if isinstance(given, str) and not re.fullmatch(_HEADER, given):
+        raise ValueError(f"a header's name is {_HEADER_FORM}")
+    return given
+
+
+def _stuck(given: Any) -> Any:
+    if isinstance(given, str) and not re.fullmatch(_STICKY, given):
+        raise ValueError(f"is {_STICKY_FORM}; names of headers are in lower case")
+    return given
 
 
 HeaderName = Annotated[
     str,
     StringConstraints(pattern=f"^{_HEADER}$"),
+    BeforeValidator(_named),
     AfterValidator(_free),
-    Field(json_schema_extra={"form": "up to 64 of a-z 0-9 -, first a letter or digit"}),
+    Field(json_schema_extra={"form": _HEADER_FORM}),
 ]
 Sticky = Annotated[
     str,
-    StringConstraints(
-        pattern=rf"^(id|principal|header:{_HEADER}|parameter:[A-Za-z_][A-Za-z0-9_.-]{{0,63}})$"
-    ),
+    StringConstraints(pattern=f"^({_STICKY})$"),
+    BeforeValidator(_stuck),
     AfterValidator(_known),
-    Field(json_schema_extra={"form": "id, principal, header:NAME or parameter:NAME"}),
+    Field(json_schema_extra={"form": _STICKY_FORM}),
 ]
 Weight = Annotated[StrictInt, Field(ge=0, le=MOST_WEIGHT)]
 LaneName = Literal["critical", "high", "normal", "low"]

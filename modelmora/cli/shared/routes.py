@@ -54,9 +54,9 @@ def read_rule(given: str) -> dict[str, str]:
     rule = {"version": version}
     for each in asked.split(","):
         name, equals, value = each.partition("=")
-        if name == LANE:
+        if name == LANE and LANE not in rule:
             rule[LANE] = value
-        elif name and "header" not in rule:
+        elif name not in ("", LANE) and "header" not in rule:
             rule |= {"header": name} | ({"value": value} if equals else {})
         else:
             asked = ""

@@ -67,7 +67,20 @@ class Requests:
         """Of the caller's headers those that the model's route looks at, and no others."""
         names = sorted(self._state.route_headers(ask.model.partition("@")[0]))
         told = [(name, said(ask.headers, name)) for name in names]
-        return tuple((name, value[:MOST_HEADER].encode()) for name, value in told if value)
+        return tuple((name, _as_text(value)) for name, value in told if value is not None)
+
+
+def _as_text(value: str) -> bytes:
+    """A header of HTTP, read as Latin-1, as one of Kafka, which is UTF-8.
+
+    Nearly all write UTF-8; who does not writes Latin-1.
+    """
+    raw = value.encode("latin-1", "replace")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = value
+    return text[:MOST_HEADER].encode()
 
 
 def content_of(record: Record, principal: str) -> str:

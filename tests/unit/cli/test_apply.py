@@ -204,7 +204,8 @@ def test_files_say_how_names_are_answered(cli: Cli, hall: FakeHall, folder: Path
     ("text", "told"),
     [
         ("routes: [{name: m, weights: {}}]", "routes[0]: weights"),
-        ("routes: [{name: m, weights: {'1': 1}}, {name: m, weights: {'1': 1}}]", "both be active"),
+        ("routes: [{name: m, weights: {'1': 1}}, {name: m, weights: {'1': 1}}]", "m has two routes"),
+        ("routes: [{name: m, weights: {1: 1}}]", "a valid string; put it in quotes"),
         ("routes: {m: 1}", "routes must be a list"),
         ("routes: []\nname: m", "name stands beside `routes`"),
         (TWO + "routes: [{name: m, weights: {'1': 1}}]", "m: 2 and its route cannot both"),
@@ -250,6 +251,7 @@ def test_routes_are_set_shown_and_listed(cli: Cli, hall: FakeHall, folder: Path)
         (("m", "--rule", "beta"), 2, "beta must be HEADER=VALUE:VERSION"),
         (("m", "--rule", "x=1,y=2:2"), 2, "x=1,y=2:2 must be HEADER=VALUE:VERSION"),
         (("m", "--rule", "lane=slow:2"), 1, "lane"),
+        (("m", "--rule", "lane=low,lane=high:2"), 2, "lane=low,lane=high:2 must be HEADER=VALUE"),
         (("m", "--rule", "x:2", "--no-rules"), 2, "not both"),
         (("m", "--sticky", "cookie"), 1, "sticky"),
         (("none", "1"), 3, "none is not registered"),

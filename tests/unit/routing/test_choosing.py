@@ -121,6 +121,12 @@ def test_who_lacks_what_it_sticks_to_goes_by_id(sticky: str) -> None:
     assert found == {"1", "2"}
 
 
+def test_who_has_it_empty_goes_by_id_and_is_no_crowd_of_one_version() -> None:
+    asked = [Request(f"id-{n}", headers={"x-user": ""}) for n in range(40)]
+    found = {version(route(sticky="header:x-user"), each) for each in asked}
+    assert found == {"1", "2"}
+
+
 def test_two_names_are_no_copies_of_each_other() -> None:
     told = route(sticky="principal")
     asked = [Request(principal=f"p{n}") for n in range(200)]
@@ -181,13 +187,15 @@ def test_the_main_version_is_the_one_that_answers_most() -> None:
         ({"weights": {"1": True}}, "valid integer"),
         ({"weights": {"a b": 1}}, "match pattern"),
         ({"weights": {str(n): 1 for n in range(17)}}, "at most 16 items"),
-        ({"sticky": "cookie"}, "match pattern"),
-        ({"sticky": "header:"}, "match pattern"),
+        ({"sticky": "cookie"}, "is id, principal, header:NAME"),
+        ({"sticky": "header:"}, "header:NAME or parameter:NAME"),
+        ({"sticky": "header:X-User"}, "in lower case"),
+        ({"sticky": "parameter:keep_alive"}, "is for the node"),
         ({"sticky": "header:authorization"}, "a meaning of its own"),
         ({"rules": [{"version": "2"}]}, "a header, a lane or both"),
         ({"rules": [{"version": "2", "lane": "low", "value": "x"}]}, "name the header"),
         ({"rules": [{"version": "2", "lane": "slow"}]}, "'low'"),
-        ({"rules": [{"version": "2", "header": "X-Upper"}]}, "match pattern"),
+        ({"rules": [{"version": "2", "header": "X-Upper"}]}, "a header's name is up to"),
         ({"rules": [{"version": "2", "header": "cookie"}]}, "a meaning of its own"),
         ({"rules": [{"version": "2", "header": "modelmora-principal"}]}, "a meaning of its own"),
         ({"rules": [{"version": "2", "lane": "low"}] * 17}, "at most 16 items"),
