@@ -80,7 +80,7 @@ class Gateway:
             raise Unreachable(f"the broker at {servers} failed: {type(error).__name__}") from None
         request_bytes = settings.limits.request_bytes
         permits = Permits(bridge.ruling, auditor.tell)
-        hall = Permitted(bridge, permits, metrics)
+        hall = Permitted(bridge, permits, metrics, bridge.limiter)
         app = create_app(hall, metrics, request_bytes, guard, permits)
         self._rest = HttpServer(app, settings.host, settings.http_port)
         host, port = await self._rest.start()
