@@ -41,8 +41,14 @@ class Limiter:
     what was used here.
     """
 
-    def __init__(self, buckets: Buckets, told: Callable[[float], Awaitable[None]] = _alone) -> None:
+    def __init__(
+        self,
+        buckets: Buckets,
+        told: Callable[[float], Awaitable[None]] = _alone,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._buckets = buckets
+        self._now = monotonic
         self._told = told
         self._expected = Expected()
         self._jobs: OrderedDict[str, tuple[str, Charge]] = OrderedDict()
@@ -84,13 +90,13 @@ class Limiter:
         if not self._buckets.budgets:
             return None
         costs = self._expected.of(ask.model, ask.inputs, ask.parameters)
-        began = now = time.monotonic()
+        began = now = self._now()
         while True:
             found = self._buckets.charge(ask.principal, ask.model, ask.lane, costs, now)
             if not isinstance(found, Untold) or now - began >= WAIT_S:
                 break
             await self._told(WAIT_S - (now - began))
-            now = time.monotonic()
+            now = self._now()
         told = quota.get()
         if told is not None:
             told |= dict.fromkeys(found.buckets)
@@ -103,7 +109,7 @@ class Limiter:
         if charge:
             used = used_by(result)
             self._expected.learn(ask.model.partition("@")[0], used)
-            self._buckets.settle(charge, used, time.monotonic())
+            self._buckets.settle(charge, used, self._now())
 
     def refused(self, charge: Charge | None, refusal: Refusal) -> None:
         """Give back what a request without a result did not use.
@@ -119,7 +125,7 @@ class Limiter:
         later = answer_of(refusal.code).http == HTTPStatus.SERVICE_UNAVAILABLE
         # (3)
         used = Costs(0.0 if later else charge.costs.requests, device_ms=refusal.device_ms)
-        self._buckets.settle(charge, used, time.monotonic())
+        self._buckets.settle(charge, used, self._now())
 
     def follow(self, request_id: str, principal: str, charge: Charge | None) -> None:
         """Settle this job when its outcome passes."""
@@ -135,7 +141,7 @@ class Limiter:
             del self._jobs[result.request_id]
             used = used_by(result)
             self._expected.learn(result.model, used)
-            self._buckets.settle(found[1], used, time.monotonic())
+            self._buckets.settle(found[1], used, self._now())
 
 
 UNLIMITED = Limiter(Buckets({}))

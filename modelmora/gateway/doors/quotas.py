@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable
 
 from starlette.datastructures import MutableHeaders
@@ -22,8 +21,7 @@ def telling(charged: Iterable[Bucket], send: Send) -> Send:
         if message["type"] == START and (buckets := [*charged]):
             headers = MutableHeaders(scope=message)
             headers["ratelimit-policy"] = ", ".join(map(_policy, buckets))
-            now = time.monotonic()
-            headers["ratelimit"] = ", ".join(_left(each, now) for each in buckets)
+            headers["ratelimit"] = ", ".join(_left(each) for each in buckets)
         await send(message)
 
     return told
@@ -35,8 +33,8 @@ def _policy(bucket: Bucket) -> str:
     return f'"{bucket.name}";q={rate.amount}{unit};w={PER_S[rate.per]}'
 
 
-def _left(bucket: Bucket, now: float) -> str:
-    """`t` is when all of it will be there again (s)."""
-    left = max(0, math.floor(bucket.left(now)))
-    full_s = math.ceil(bucket.owed(now) / bucket.per_s)
+def _left(bucket: Bucket) -> str:
+    """As it was when the call was charged; `t` is when all of it will be there again (s)."""
+    left = max(0, math.floor(bucket.level))
+    full_s = math.ceil((bucket.most - bucket.level) / bucket.per_s)
     return f'"{bucket.name}";r={left};t={full_s}'
