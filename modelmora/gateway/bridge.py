@@ -66,6 +66,7 @@ FOLLOWED = (
     Topic.REGISTRY,
     Topic.CONTROL,
     Topic.EVENTS,
+    Topic.BUDGETS,
 )
 
 
