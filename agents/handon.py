@@ -6,13 +6,16 @@ from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Protocol
 
+from modelmora.access.signing import Signer
 from modelmora.agents.partitions.intake import Intake
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.leases import Leases
+from modelmora.kafka.writing.publisher import Headers
 from modelmora.messages import RequestHead, Timings
+from modelmora.messages.headers import HANDED_ON_SIGNATURE
 from modelmora.scheduling import ModelKey
 from modelmora.serving import Incoming
-from modelmora.serving.request import HandedOn
+from modelmora.serving.request import HandedOn, read_at
 from modelmora.wire import partition_of
 
 MOST_HOPS = 3
@@ -56,6 +59,14 @@ def elsewhere(
         message = f"node {nodes[0].node} serves {head.model}, and reads no partition now"
         return RequestError(Code.MODEL_UNAVAILABLE, message, retry_after_ms=1000)
     return found[partition_of(head.request_id.encode(), len(found))]
+
+
+def headers_on(request: Incoming, told: HandedOn, signer: Signer | None) -> Headers:
+    """The headers with which a request is handed on: its own, and what a node says of it."""
+    record, ours = request.record, (told.header(), read_at(request.record))
+    replaced = {*dict(ours), HANDED_ON_SIGNATURE}
+    headers = (*(each for each in record.headers if each[0] not in replaced), *ours)
+    return (*headers, signer.handed_on(headers, request.head.request_id)) if signer else headers
 
 
 class Writer(Protocol):

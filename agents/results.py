@@ -9,8 +9,10 @@ from typing import Any, Protocol
 
 import structlog
 
+from modelmora.access.signing import Signer
 from modelmora.agents.copies import Copies, Headers, nobody, whose
 from modelmora.agents.deadletters import headers_of, leaves_letter, shortened
+from modelmora.agents.handon import headers_on
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import RequestError
 from modelmora.kafka.sizes import MOST_RESULT_BYTES, RECORD_BYTES, outputs_too_large
@@ -82,8 +84,10 @@ class Results:
         namespace: str,
         copies: Copies | None = None,
         mover: Mover | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self._mover = mover
+        self._signer = signer
         self._sender = sender
         self._teller = teller
         self._owned = owned
@@ -179,14 +183,16 @@ class Results:
             elif not isinstance(answer, Dropped):
                 otherwise()
 
-        ours = (told.header(), read_at(record))
-        headers = (*(each for each in record.headers if each[0] not in dict(ours)), *ours)
+        headers = headers_on(request, told, self._signer)
         written = Outgoing(topic, record.key, record.value, done, headers, partition, as_is=True)
         written.optional = True
         self._send(record, written)
 
-    def undecodable(self, record: Record, error: RequestError) -> None:
-        """A record that is no request: FAILED where its id is readable, and a dead letter."""
+    def undecodable(self, record: Record, error: RequestError, principal: str) -> None:
+        """A record that is no request: FAILED where its id is readable, and a dead letter.
+
+        What is told of it is told as this principal's.
+        """
         send: SendAfter = partial(self._end, record)
         info = ErrorInfo(error.code, error.message)
         head = ResultHead(
@@ -199,7 +205,7 @@ class Results:
             run=read_run(dict(record.headers).get(RUN)),
         )
         if error.request_id:
-            send = partial(self._send_result, record, head, NO_OUTPUTS, ())
+            send = partial(self._send_result, record, head, NO_OUTPUTS, whose(principal))
         if not error.request_id or leaves_letter(record, info):
             self._bury(record, head, error, None, send)
         else:
@@ -245,7 +251,7 @@ class Results:
         event = ProgressEvent(request_id, stage, "@".join(model), **facts)
         value = encode_progress(event)
         key, partition = request_id.encode(), reply_partition(request.record)
-        headers = (*whose(request.record), *(((JOB, b"1"),) if request.job else ()))
+        headers = (*whose(request.principal), *(((JOB, b"1"),) if request.job else ()))
         told = Outgoing(self._progress, key, value, nobody, headers, partition)
         self._teller.send(told)
 
@@ -261,6 +267,7 @@ class Results:
         headers: Headers = ((CONTENT, content.encode()),) if (content := request.content) else ()
         if request.traceparent:
             headers = (*headers, (TRACEPARENT, request.traceparent.encode()))
+        headers = (*headers, *whose(request.principal))
         return partial(self._send_result, request.record, head, outputs, headers)
 
     def _send_result(
@@ -271,7 +278,7 @@ class Results:
         told: Headers,
         letter: Outgoing | None,
     ) -> None:
-        headers = (*told, *whose(record))
+        headers = told
         if head.error:
             headers = (*headers, (ERROR_CODE, head.error.code.value.encode()))
         if head.source != Source(record.topic, record.partition, record.offset):

@@ -98,6 +98,9 @@ class Incoming:
     head: RequestHead
     lane: Lane
     principal: str = "local"
+    """Whose it is, as far as that is proved where proofs are asked for."""
+    forged: bool = False
+    """Whether it is signed, and not as it is."""
     gateway: str = ""
     """Which gateway has written it; "" where none has."""
     content: str = ""

@@ -29,6 +29,10 @@ from modelmora.text import printable, shorten
 Partition = tuple[str, int]
 ALL = Cancel()
 REASON_CHARS = 300
+FORGED = (
+    "its signature is not of this request as it is; whoever signs needs the cluster's secret, or "
+    "the key of its principal, and signs each request anew"
+)
 
 
 class Offered(NamedTuple):
@@ -36,6 +40,11 @@ class Offered(NamedTuple):
 
     task: str
     health: Health
+
+
+def _anything(_request: Incoming, _model: ModelKey) -> str | None:
+    """Everybody may ask everything."""
+    return None
 
 
 def _nowhere(_: Incoming, error: RequestError) -> RequestError:
@@ -65,6 +74,10 @@ class Service:
         self._now = monotonic
         self.elsewhere: Callable[[Incoming, RequestError], RequestError | None] = _nowhere
         """Has another node take what this one does not serve; None: it does, else why not."""
+        self.forbids: Callable[[Incoming, ModelKey], str | None] = _anything
+        """Why a request may not ask this model; None: it may."""
+        self.on_forbidden: Callable[[Incoming, str], None] = lambda *_: None
+        """Told of each request that may not be asked, and why."""
         self.overflow: Callable[[Incoming, float], bool] = lambda *_: False
         """Puts off a request that would wait so many seconds in a line that is long enough."""
         self._shares = shares or Shares()
@@ -114,6 +127,23 @@ class Service:
         self._awaited.open(work)
         return True
 
+    def takes(self, request: Incoming) -> bool:
+        """Whether its model is served here, and it may ask it."""
+        try:
+            self._model_of(request)
+        except RequestError:
+            return False
+        return True
+
+    def _model_of(self, request: Incoming) -> tuple[ModelKey, str]:
+        """Which model it asks, and by which route. Raises RequestError, also where it may not."""
+        if request.forged:
+            raise RequestError(Code.FORBIDDEN, FORGED)
+        key, route = self.catalogue.resolve(request)
+        if why := self.forbids(request, key):
+            raise RequestError(Code.FORBIDDEN, why)
+        return key, route
+
     def accept(self, request: Incoming) -> None:
         """Admit a request or refuse it; either way its outcome follows by `Outcomes`."""
         if not self._is_open(request):
@@ -125,7 +155,7 @@ class Service:
             head = request.head
             if self.is_cancelled(request):
                 raise RequestError(Code.CANCELLED, "cancelled before it was read")
-            key, request.route = self.catalogue.resolve(request)
+            key, request.route = self._model_of(request)
             if hopeless := self._scheduler.hopeless(key):
                 raise RequestError(Code.CANNOT_BE_SERVED, hopeless)
             request.settings = settings = self.catalogue.settings(key, head)
@@ -207,6 +237,8 @@ class Service:
         if error.code in (Code.UNKNOWN_MODEL, Code.CANNOT_BE_SERVED):
             why = self.elsewhere(request, error)
         request.ended = True
+        if error.code is Code.FORBIDDEN:
+            self.on_forbidden(request, error.message)
         if why:
             self._outcomes.failed(
                 request, key, why, timings(request, self._clock), 1 + request.retries

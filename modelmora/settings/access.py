@@ -6,9 +6,13 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
+from modelmora.errors import ConfigurationError
 from modelmora.settings.kinds import FilePath
 from modelmora.settings.rights import Grants, Roles
-from modelmora.settings.section import Section
+from modelmora.settings.section import Section, secret_of
+
+SECRET_CHARS = 32
+"""Of a cluster secret at least: who has one record could try shorter ones against it."""
 
 
 class AccessSettings(Section):
@@ -47,3 +51,37 @@ class AccessSettings(Section):
         description="the roles of each principal, in whose name `*` is any characters. Once a role "
         "or grant is told, here or on the topic `registry`, nobody may do what none allows",
     )
+    cluster_secret: SecretStr | None = Field(
+        None,
+        description="what gateways sign requests with and nodes check them, 32 characters or more, "
+        "see [Signed records](../howto/signed.md); of several with blanks between the first signs "
+        "and all hold",
+    )
+    cluster_secret_file: FilePath | None = Field(
+        None, description="a file that holds it; goes before `cluster_secret`"
+    )
+    signing_key: SecretStr | None = Field(
+        None,
+        description="the key of one principal, as which the Kafka client and our own commands sign "
+        "where there is no cluster secret; made by `modelmora keys signing`",
+    )
+    signing_key_file: FilePath | None = Field(
+        None, description="a file that holds it; goes before `signing_key`"
+    )
+
+    def cluster_secrets(self) -> tuple[str, ...]:
+        """The secrets of the cluster, the one that signs first. Raises ConfigurationError."""
+        text = secret_of(
+            "access.cluster_secret_file", self.cluster_secret_file, self.cluster_secret
+        )
+        found = tuple((text or "").split())
+        if (text is not None and not found) or any(len(each) < SECRET_CHARS for each in found):
+            raise ConfigurationError(
+                f"access.cluster_secret is {SECRET_CHARS} characters or more; "
+                "make one with `openssl rand -hex 32`"
+            )
+        return found
+
+    def own_signing_key(self) -> str | None:
+        """The key of one principal. Raises ConfigurationError."""
+        return secret_of("access.signing_key_file", self.signing_key_file, self.signing_key)

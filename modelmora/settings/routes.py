@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -27,6 +28,13 @@ def _free(name: str) -> str:
     if name in _TAKEN or name.startswith(_OURS):
         raise ValueError(f"{name} has a meaning of its own; take another, such as x-cohort")
     return name
+
+
+def is_free(name: str) -> bool:
+    """Whether a route may look at a header of this name."""
+    return re.fullmatch(_HEADER, name) is not None and not (
+        name in _TAKEN or name.startswith(_OURS)
+    )
 
 
 def _known(sticky: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelmora.access.signing import Signer
 from modelmora.errors import RequestError
 from modelmora.gateway.caller import said
 from modelmora.gateway.hall import Ask
@@ -23,11 +24,19 @@ MOST_HEADER = 256
 class Requests:
     """Makes the records; `state` is the registry as it is read here, and places them."""
 
-    def __init__(self, settings: Settings, gateway_id: str, state: Registry, pulse: Pulse) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        gateway_id: str,
+        state: Registry,
+        pulse: Pulse,
+        signer: Signer | None = None,
+    ) -> None:
         self._settings = settings
         self._gateway_id = gateway_id
         self._state = state
         self._pulse = pulse
+        self._signer = signer
 
     def record(self, request_id: str, ask: Ask) -> Record:
         """The record. Raises Refusal where it would be too large, or a value fits into none."""
@@ -49,7 +58,8 @@ class Requests:
         shape = self._pulse.shapes.get(topic)
         place = self._state.place(ask.model, request_id, shape.partitions if shape else 0)
         try:
-            return request_record(request, ask.lane, self._settings, headers, place)
+            settings, signer = self._settings, self._signer
+            return request_record(request, ask.lane, settings, headers, place, signer)
         except RequestError as error:
             raise Refusal(error.code, error.message, request_id=request_id) from None
 
