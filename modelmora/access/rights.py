@@ -110,6 +110,16 @@ class Rights:
         self._held = lru_cache(MOST_KNOWN)(self._rules_of)
         self._any = lru_cache(MOST_KNOWN)(self._decide_any)
 
+    @property
+    def untold(self) -> tuple[tuple[str, str], ...]:
+        """Who is granted a role that nobody tells: it allows nothing."""
+        return tuple(
+            (principal, name)
+            for principal, roles in self._grants
+            for name in roles
+            if name not in self._roles
+        )
+
     def decide(
         self, principal: str, verb: Verb, model: str | None = None, lane: Lane | None = None
     ) -> Decision:

@@ -183,6 +183,10 @@ def test_whether_anything_may_be_done_at_all() -> None:
     assert told.reason.startswith("alice may not stream or load: ")
 
 
+def test_a_role_that_nobody_tells_is_named() -> None:
+    assert RIGHTS.untold == (("dave", "nobody-tells-this"),)
+
+
 def test_what_a_request_is() -> None:
     assert (asking(progress=True), asking(progress=False)) == (Verb.STREAM, Verb.INFER)
 
