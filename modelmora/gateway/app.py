@@ -101,6 +101,8 @@ class Gateway:
         """Open both doors, and start what works behind them."""
         settings, request_bytes = self._settings, self._settings.limits.request_bytes
         permits = Permits(bridge.ruling, auditor.tell)
+        for principal, role in bridge.ruling.rights().untold:
+            log.warning("a role is granted that nobody tells", role=role, principal=principal)
         hall = Permitted(bridge, permits, metrics)
         app = create_app(hall, metrics, request_bytes, guard, permits)
         tls = certificates.context() if certificates else None
