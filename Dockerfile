@@ -1,5 +1,6 @@
 # An image for node, gateway and command line. It has not been built or run by our tests, which
-# have no container engine; report what does not work.
+# have no container engine; report what does not work. Beyond its own container a gateway needs
+# keys and a certificate, or MODELMORA_INSECURE_BIND=true; its log says what is missing.
 #   docker build --tag modelmora:0.1.0 .
 FROM python:3.11-slim AS build
 COPY requirements-setup.lock /src/

@@ -105,6 +105,7 @@ class Copies:
     ) -> tuple[Outgoing, ...]:
         """What is to be written before the outcome, whose Avro is `value`, for who sent `record`.
 
+        `headers` are the outcome's, which say whose it is.
         JSON where the request was, the reply in the form that the request had, and of a job that
         it has ended.
         """
@@ -120,7 +121,7 @@ class Copies:
             reply.as_is = in_json
             made.append(reply)
         if any(name == JOB for name, _ in record.headers):
-            principal, now_ms = principal_of(record.headers), time.time_ns() // 1_000_000
+            principal, now_ms = principal_of(headers), time.time_ns() // 1_000_000
             note = encode_job(JobRecord.ended(head, principal, now_ms))
             made.append(Outgoing(self._jobs, key, note, nobody, optional=True))
         return tuple(made)
@@ -171,9 +172,8 @@ class Copies:
             log.warning("no reply", why=why.value, topic=topic, reason=reason)
 
 
-def whose(record: Record) -> Headers:
+def whose(principal: str) -> Headers:
     """Whose request it is, said of all that is told of it; nothing for those who need not say."""
-    principal = principal_of(record.headers)
     return () if principal == LOCAL else ((PRINCIPAL, principal.encode()),)
 
 

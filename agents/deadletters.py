@@ -18,12 +18,15 @@ from modelmora.messages.headers import (
     ERROR_CODE,
     EXIT_CODE,
     GATEWAY,
+    MADE,
     REQUEST_ID,
     RUN,
     SHA256,
     SIZE,
 )
 from modelmora.serving import Record
+from modelmora.serving.request import first_place
+from modelmora.wire import SKEW_MS, time_of
 from modelmora.wire.plainjson import is_json
 
 KEPT_BYTES = 64 * 1024
@@ -82,6 +85,11 @@ def headers_of(
     if head.request_id and is_json(value, record.headers) and REQUEST_ID not in told:
         # Written back to its lane it lies elsewhere, and is the same request.
         context[REQUEST_ID] = head.request_id
+    _, asked_ms = first_place(record)
+    made_ms = time_of(head.request_id)
+    if MADE not in told and (made_ms is None or made_ms > asked_ms + SKEW_MS):
+        # Replayed it is appended later, and is still answered by the version that it meant.
+        context[MADE] = str(asked_ms)
     return [*record.headers, *((name, text.encode()) for name, text in context.items())]
 
 

@@ -6,13 +6,16 @@ from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Protocol
 
+from modelmora.access.signing import Signer
 from modelmora.agents.partitions.intake import Intake
 from modelmora.errors import Code, RequestError
 from modelmora.kafka.leases import Leases
+from modelmora.kafka.writing.publisher import Headers
 from modelmora.messages import RequestHead, Timings
+from modelmora.messages.headers import HANDED_ON_SIGNATURE
 from modelmora.scheduling import ModelKey
 from modelmora.serving import Incoming
-from modelmora.serving.request import HandedOn
+from modelmora.serving.request import HandedOn, read_at
 from modelmora.wire import partition_of
 
 MOST_HOPS = 3
@@ -58,6 +61,14 @@ def elsewhere(
     return found[partition_of(head.request_id.encode(), len(found))]
 
 
+def headers_on(request: Incoming, told: HandedOn, signer: Signer | None) -> Headers:
+    """The headers with which a request is handed on: its own, and what a node says of it."""
+    record, ours = request.record, (told.header(), read_at(request.record))
+    replaced = {*dict(ours), HANDED_ON_SIGNATURE}
+    headers = (*(each for each in record.headers if each[0] not in replaced), *ours)
+    return (*headers, signer.handed_on(headers, request.head.request_id)) if signer else headers
+
+
 class Writer(Protocol):
     """Writes the record anew, or its outcome; see `modelmora.agents.results`."""
 
@@ -90,7 +101,7 @@ class HandOn:
         intake: Intake,
         writer: Writer,
         node: str = "",
-        meant: Callable[[RequestHead], str] = lambda _: "",
+        meant: Callable[[Incoming], str] = lambda _: "",
     ) -> None:
         """`meant` tells the name@version that a request means, "" where the node cannot say."""
         self._meant = meant
@@ -113,7 +124,7 @@ class HandOn:
         lane = request.source.topic
         own = {number for topic, number in self._intake.partitions() if topic == lane}
         head = request.head
-        head = replace(head, model=self._meant(head) or head.model)
+        head = replace(head, model=self._meant(request) or head.model)
         found = elsewhere(head, hops, self._leases, own, unknown, node=self._node)
         if isinstance(found, RequestError):
             return found

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
+from modelmora.access.signing import Verifier
+from modelmora.agents.arrivals import Arrivals, text_of
 from modelmora.agents.fetching import Fetching
 from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.intake import Intake
@@ -20,23 +23,12 @@ from modelmora.kafka.batches import Batch, Partition
 from modelmora.kafka.reading.unreadable import Unreadable
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import lane_topics, tier_topics
-from modelmora.messages import Lane, RequestHead
-from modelmora.messages.headers import (
-    ASKED_SINCE,
-    GATEWAY,
-    HANDED_ON,
-    JOB,
-    OR_BUSY,
-    REQUEST_ID,
-    RUN,
-    TRACEPARENT,
-    principal_of,
-)
+from modelmora.messages.headers import REQUEST_ID, SIGNATURE
 from modelmora.objects import Objects
-from modelmora.serving import BrokerClock, HandedOn, Incoming, Record, Service
+from modelmora.serving import BrokerClock, Incoming, Record, Service
 from modelmora.serving.request import first_place, request_id_of
 from modelmora.settings import Settings
-from modelmora.wire import content_digest, decode_request_head, read_run
+from modelmora.wire import decode_request_head
 from modelmora.wire.plainjson import encode_json, is_json
 
 log = structlog.get_logger(__name__)
@@ -57,8 +49,8 @@ class Reader(Protocol):
 class Burials(Protocol):
     """Where records go that are no requests."""
 
-    def undecodable(self, record: Record, error: RequestError) -> None:
-        """Dead-letter the record; its outcome is FAILED where its id is readable."""
+    def undecodable(self, record: Record, error: RequestError, principal: str) -> None:
+        """Dead-letter the record; its outcome, as this principal's, is FAILED if it has an id."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,8 +83,9 @@ class Requests:
         objects: Objects | None = None,
         twins: Twins | None = None,
         care: Care | None = None,
+        verifier: Verifier | None = None,
     ) -> None:
-        self._lanes = lane_topics(settings)
+        self._arrivals = Arrivals(lane_topics(settings), verifier or Verifier())
         self._delays = tier_topics(settings)
         self._resting: dict[Partition, float] = {}
         """Of what was put off: when (Unix ms) to look again whether the next record is due."""
@@ -214,7 +207,7 @@ class Requests:
             message = "the node failed to take the request; its log says why"
             request_id = self._readable_id(record)
             error = RequestError(Code.INFERENCE_FAILED, message, request_id=request_id)
-            self._burials.undecodable(record, error)
+            self._bury(record, error)
 
     def on_record(self, record: Record) -> None:
         """Admit one record, or bury it.
@@ -239,7 +232,7 @@ class Requests:
             return
         if isinstance(record, LostRecord):
             message = "a header name is not UTF-8; the record cannot be read"
-            self._burials.undecodable(record, RequestError(Code.UNDECODABLE, message))
+            self._bury(record, RequestError(Code.UNDECODABLE, message))
             return
         self._clock.heard(record.timestamp, (record.topic, record.partition), record.offset)
         self._take(record)
@@ -252,13 +245,23 @@ class Requests:
         log.error("set aside: it ended nodes", topic=record.topic, offset=record.offset)
         is_text = is_json(record.value, record.headers)
         told = dict(record.headers).get(REQUEST_ID) if is_text else None
-        found = _text(told) if is_text or tries > MOST_TRIES else self._readable_id(record)
+        found = text_of(told) if is_text or tries > MOST_TRIES else self._readable_id(record)
         message = (
             f"{tries} nodes ended while they had begun this request and nothing else; it is kept "
             "as a dead letter: look at a node's log and memory before it is replayed"
         )
         error = RequestError(Code.WORKER_CRASH, message, request_id=found)
-        self._burials.undecodable(record, error)
+        self._burials.undecodable(record, error, self._arrivals.unproved(record))
+
+    def _bury(self, record: Record, error: RequestError) -> None:
+        """It is no request; what is told of it is its claimed principal's only where that holds."""
+        principal = self._arrivals.unproved(record)
+        if any(name == SIGNATURE for name, _ in record.headers):
+            with suppress(Exception):  # whatever is wrong with it, it is buried
+                plain = self._plain(record) or b""
+                request = self._arrivals.request(record, decode_request_head(plain), plain)
+                principal = request.principal
+        self._burials.undecodable(record, error, principal)
 
     def _take(self, record: Record) -> None:
         """Steps (3) to (8); the limit holds for the bytes on the topic."""
@@ -276,7 +279,7 @@ class Requests:
             if not head.request_id:
                 raise Undecodable(Code.UNDECODABLE, "request_id is empty; send a unique one")
         except Undecodable as error:
-            self._burials.undecodable(record, error)
+            self._bury(record, error)
             return
         # (5)
         if self._intake.is_answered(record, head.request_id):
@@ -285,10 +288,7 @@ class Requests:
                 self._twins.passed(record)
             return
         # (6)
-        request = self._incoming(record, head)
-        if plain is not value:
-            request.value = plain
-        request.content = content_digest(request.principal, head, plain or b"")
+        request = self._arrivals.request(record, head, plain or b"")
         if not (self._twins and self._twins.takes(request)):
             self._admit(request)
 
@@ -297,19 +297,12 @@ class Requests:
         if request.handed_on is None:
             self.on_first()
         fetching = self._fetching
-        if not (fetching and self._is_served(request.head) and fetching.takes(request)):
+        if not (fetching and self._service.takes(request) and fetching.takes(request)):
             self._service.accept(request)
 
     def admit(self, request: Incoming) -> None:
         """Admit a request that has waited; whatever is wrong with us, it gets an outcome."""
         self._guarded(request.record, lambda _: self._admit(request))
-
-    def _is_served(self, head: RequestHead) -> bool:
-        try:
-            self._service.catalogue.resolve(head)
-        except RequestError:
-            return False
-        return True
 
     def _plain(self, record: Record) -> bytes | None:
         """The value in single-object encoding; None: there is none, or its schema is not known yet.
@@ -324,7 +317,7 @@ class Requests:
     def _resolved(self, record: Record, error: RequestError | None) -> None:
         """The registry has been asked for the record's schema id, or does not answer."""
         if error:
-            self._burials.undecodable(record, error)
+            self._bury(record, error)
         else:
             self._guarded(record, self._take)
         self._service.arm()
@@ -343,39 +336,8 @@ class Requests:
             value = self._schemas.framing.plain(value)
         return request_id_of(record, value)
 
-    def _incoming(self, record: Record, head: RequestHead) -> Incoming:
-        lane = self._lanes.get(record.topic, Lane.LOW)
-        if not record.headers:
-            return Incoming(record, head, lane, tell=head.progress)
-        headers = dict(record.headers)
-        handed_on = HandedOn.read(headers.get(HANDED_ON))
-        if handed_on and handed_on.topic not in self._lanes:
-            handed_on = None
-        return Incoming(
-            record,
-            head,
-            self._lanes[handed_on.topic] if handed_on else lane,
-            principal=principal_of(record.headers),
-            gateway=_text(headers.get(GATEWAY)),
-            asked_since=_number(headers.get(ASKED_SINCE)),
-            traceparent=_text(headers.get(TRACEPARENT)),
-            tell=head.progress or GATEWAY in headers,
-            or_busy=OR_BUSY in headers,
-            job=JOB in headers,
-            handed_on=handed_on,
-            run=read_run(headers.get(RUN)),
-        )
-
 
 def _record_of(found: Record | Unreadable) -> Record:
     if isinstance(found, Unreadable):
         return LostRecord(found.topic, found.partition, found.offset, found.epoch)
     return found
-
-
-def _text(value: bytes | None) -> str:
-    return value.decode("utf-8", "replace")[:256] if value else ""
-
-
-def _number(value: bytes | None) -> int | None:
-    return int(value) if value and len(value) < 16 and value.isdigit() else None

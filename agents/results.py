@@ -9,8 +9,10 @@ from typing import Any, Protocol
 
 import structlog
 
+from modelmora.access.signing import Signer
 from modelmora.agents.copies import Copies, Headers, nobody, whose
 from modelmora.agents.deadletters import headers_of, leaves_letter, shortened
+from modelmora.agents.handon import headers_on
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.errors import RequestError
 from modelmora.kafka.sizes import MOST_RESULT_BYTES, RECORD_BYTES, outputs_too_large
@@ -82,8 +84,10 @@ class Results:
         namespace: str,
         copies: Copies | None = None,
         mover: Mover | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self._mover = mover
+        self._signer = signer
         self._sender = sender
         self._teller = teller
         self._owned = owned
@@ -110,7 +114,8 @@ class Results:
     ) -> None:
         """The model's outputs, which the child has encoded; large ones are kept elsewhere first."""
         what = (request.head.request_id, Status.COMPLETED, *model, request.source)
-        head = ResultHead(*what, settings, None, timings, attempt, request.run)
+        used = request.used(settings)
+        head = ResultHead(*what, used, None, timings, attempt, request.run)
         if self._mover is None or len(outputs) <= self._mover.inline_bytes:
             self._ending(request, head, outputs)(None)
             return
@@ -143,7 +148,8 @@ class Results:
             name = model[0] or request.head.model[:96]
             info = ErrorInfo(error.code, error.message, error.retry_after_ms)
             what = (request.head.request_id, outcome_status(error.code), name, model[1])
-            head = ResultHead(*what, request.source, {}, info, timings, attempt, request.run)
+            used = request.used({})
+            head = ResultHead(*what, request.source, used, info, timings, attempt, request.run)
             send = self._ending(request, head, NO_OUTPUTS)
             if leaves_letter(request.record, info):
                 self._bury(request.record, head, error, exit_code, send)
@@ -177,14 +183,16 @@ class Results:
             elif not isinstance(answer, Dropped):
                 otherwise()
 
-        ours = (told.header(), read_at(record))
-        headers = (*(each for each in record.headers if each[0] not in dict(ours)), *ours)
+        headers = headers_on(request, told, self._signer)
         written = Outgoing(topic, record.key, record.value, done, headers, partition, as_is=True)
         written.optional = True
         self._send(record, written)
 
-    def undecodable(self, record: Record, error: RequestError) -> None:
-        """A record that is no request: FAILED where its id is readable, and a dead letter."""
+    def undecodable(self, record: Record, error: RequestError, principal: str) -> None:
+        """A record that is no request: FAILED where its id is readable, and a dead letter.
+
+        What is told of it is told as this principal's.
+        """
         send: SendAfter = partial(self._end, record)
         info = ErrorInfo(error.code, error.message)
         head = ResultHead(
@@ -197,7 +205,7 @@ class Results:
             run=read_run(dict(record.headers).get(RUN)),
         )
         if error.request_id:
-            send = partial(self._send_result, record, head, NO_OUTPUTS, ())
+            send = partial(self._send_result, record, head, NO_OUTPUTS, whose(principal))
         if not error.request_id or leaves_letter(record, info):
             self._bury(record, head, error, None, send)
         else:
@@ -243,7 +251,7 @@ class Results:
         event = ProgressEvent(request_id, stage, "@".join(model), **facts)
         value = encode_progress(event)
         key, partition = request_id.encode(), reply_partition(request.record)
-        headers = (*whose(request.record), *(((JOB, b"1"),) if request.job else ()))
+        headers = (*whose(request.principal), *(((JOB, b"1"),) if request.job else ()))
         told = Outgoing(self._progress, key, value, nobody, headers, partition)
         self._teller.send(told)
 
@@ -259,6 +267,7 @@ class Results:
         headers: Headers = ((CONTENT, content.encode()),) if (content := request.content) else ()
         if request.traceparent:
             headers = (*headers, (TRACEPARENT, request.traceparent.encode()))
+        headers = (*headers, *whose(request.principal))
         return partial(self._send_result, request.record, head, outputs, headers)
 
     def _send_result(
@@ -269,7 +278,7 @@ class Results:
         told: Headers,
         letter: Outgoing | None,
     ) -> None:
-        headers = (*told, *whose(record))
+        headers = told
         if head.error:
             headers = (*headers, (ERROR_CODE, head.error.code.value.encode()))
         if head.source != Source(record.topic, record.partition, record.offset):

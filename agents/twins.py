@@ -321,6 +321,7 @@ class Twins:
             return True
         if run is not None or stored is None:
             request.run = run or 1
+            request.answered_by = stored.result.version if stored else ""
             return False
         self._told[request.record] = len(outputs)
         self._told_bytes += len(outputs)

@@ -9,6 +9,7 @@
     ├── Invalid                       exit code 2   a field of what was given cannot be used
     ├── Unreachable                   exit code 4   broker or gateway does not answer
     │   └── WrongCredentials                        it answers, and refuses us
+    │       └── NotAllowed                          it knows us, and we lack a right
     ├── LockMismatch                  exit code 5   models are not those of the lock file
     └── RequestError                                one request ends without a result
         └── Undecodable                             its bytes are not an InferenceRequest
@@ -103,6 +104,10 @@ class Unreachable(ModelMoraError):
 
 class WrongCredentials(Unreachable):
     """The broker refuses these credentials; check MODELMORA_KAFKA__SASL_USERNAME and _PASSWORD."""
+
+
+class NotAllowed(WrongCredentials):
+    """The broker denies us what this needs; `modelmora topics acls` prints what to grant."""
 
 
 class LockMismatch(ModelMoraError):

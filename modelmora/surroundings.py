@@ -32,7 +32,8 @@ def settle() -> None:
 
     Closed standard streams would give their numbers to the next files opened; a parent's ignored
     SIGCHLD loses exit codes, its blocked signals a stop; text that the terminal's encoding lacks
-    is escaped; the usual limit of 1,024 open files is too low for a gateway's callers.
+    is escaped; the usual limit of 1,024 open files is too low for a gateway's callers; and no core
+    files are left.
     """
     for number in range(STREAMS):
         with contextlib.suppress(OSError):
@@ -48,6 +49,7 @@ def settle() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ENDING, signal.SIGCHLD))
     _allow_open_files()
+    _leave_no_core()
     try:
         os.getcwd()  # noqa: PTH109  (a path is not what is wanted)
     except OSError:
@@ -61,6 +63,12 @@ def _allow_open_files() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
     if resource.RLIM_INFINITY != soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _leave_no_core() -> None:
+    """A core file would hold our secrets, and what callers sent; who needs one raises the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def connections(most: int) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
+from modelmora.access.signing import Verifier, Whose
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models.orders import is_ours
 from modelmora.agents.models.served import Models
 from modelmora.audit.auditor import Tell, untold
-from modelmora.errors import ModelMoraError, NotFound, Undecodable
+from modelmora.errors import Code, ModelMoraError, NotFound, Undecodable
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.reading.tail import Tail
@@ -27,6 +29,7 @@ from modelmora.settings import Settings
 from modelmora.wire import decode_control, decode_registry
 
 log = structlog.get_logger(__name__)
+FORGED = "its signature is not of this command as it is, or was made more than 5 minutes away"
 
 
 class Control:
@@ -46,8 +49,12 @@ class Control:
         lifecycle: Lifecycle,
         schemas: Schemas | None = None,
         audit: Tell = untold,
+        verifier: Verifier | None = None,
     ) -> None:
         self._audit = audit
+        self._verifier = verifier or Verifier()
+        self.forbids: Callable[[str, ControlVerb, ModelKey], str | None] = lambda *_: None
+        """Why a principal may not order this of a model; None: it may."""
         self._control = Topic.CONTROL.full(settings.namespace)
         self._registry = Topic.REGISTRY.full(settings.namespace)
         self._service = service
@@ -101,23 +108,36 @@ class Control:
         key = record.key or b""
         self._reading.note(key, record.offset, record.timestamp)
         if not self._leases.take(key, fact, record.timestamp):
-            self._models.heard(key, fact, record.offset)
+            self._models.heard(key, fact, record.offset, record.timestamp)
 
     def _hear(self, command: ControlCommand, record: ConsumerRecord) -> None:
+        whose = self._verifier.of_command(record.headers, command, record.timestamp)
+        command = replace(command, principal=whose.principal)
         if command.verb is ControlVerb.CANCEL:
-            self._service.cancel(command.target, _cancel(record))
+            self._cancel(command, record, whose)
             return
         if not self._live:
             return
         try:
-            key = self._service.named(command.target)
+            keys = self._service.named(command.target)
         except NotFound as error:
             log.info("command for a model that is not here", why=str(error))
             return
-        try:
-            self._obey(command, key, partial(self._answer, command, record.offset, key))
-        except ModelMoraError as error:
-            self._answer(command, record.offset, key, None, str(error))
+        for key in keys:
+            answer = partial(self._answer, command, record.offset, key)
+            try:
+                self._obey(command, key, answer, whose)
+            except ModelMoraError as error:
+                answer(None, str(error))
+
+    def _cancel(self, command: ControlCommand, record: ConsumerRecord, whose: Whose) -> None:
+        """Cancel what its principal has asked; one that proves nothing ends nobody else's."""
+        if not whose.forged:
+            principal = whose.principal if self._verifier.asks else None
+            self._service.cancel(command.target, _cancel(record, principal))
+        elif self._live:
+            about = command.target
+            self._audit("cancel", whose.principal, allowed=False, reason=FORGED, request_id=about)
 
     def _answer(
         self,
@@ -126,25 +146,33 @@ class Control:
         key: ModelKey,
         health: Health | None,
         fault: str | None = None,
+        *,
+        allowed: bool = True,
     ) -> None:
         """Tell where the model stands after a command, or why it was not obeyed."""
         facts: dict[str, Parameter] = {"verb": command.verb.value, "command_offset": offset}
         if health:
             facts["state"] = health.state.value
         facts["message"] = health.reason if health else fault
-        facts["nodes"] = 1 if self._is_for_one(command) else self._serving("@".join(key))
+        facts["nodes"] = self._expected(command)
         self._lifecycle.event(EventKind.ANSWERED, key, facts)
         verb, reason = command.verb.value.lower(), fault and f"not obeyed: {fault}"
-        self._audit(verb, command.principal, model="@".join(key), reason=reason)
+        model = "@".join(key)
+        self._audit(verb, command.principal, allowed=allowed, model=model, reason=reason)
 
-    def _obey(self, command: ControlCommand, key: ModelKey, answer: Callable[..., None]) -> None:
-        """Do it where it is this node's to do, and answer.
+    def _obey(
+        self, command: ControlCommand, key: ModelKey, answer: Callable[..., None], whose: Whose
+    ) -> None:
+        """Do it where it is this node's to do and who orders it may, and answer.
 
         A pin is what the registry says of the model, so one node writes it, and all read it. It is
         answered once it was read back and is kept here.
         """
         living = self._leases.living()
         if self._is_for_one(command) and not is_ours(key, self._lifecycle.node, living):
+            return
+        if why := FORGED if whose.forged else self.forbids(whose.principal, command.verb, key):
+            answer(None, f"{Code.FORBIDDEN}: {why}", allowed=False)
             return
         match command.verb:
             case ControlVerb.UNLOAD:
@@ -173,14 +201,23 @@ class Control:
     def _is_for_one(command: ControlCommand) -> bool:
         return command.verb is not ControlVerb.UNLOAD and not command.everywhere
 
+    def _expected(self, command: ControlCommand) -> int:
+        """How many answers there will be: one of each node that obeys, for each version meant."""
+        arms = self._service.catalogue.arms(command.target)
+        serving = [self._serving("@".join(key)) for key in arms]
+        return sum(min(each, 1) for each in serving) if self._is_for_one(command) else sum(serving)
+
     def _serving(self, model: str) -> int:
-        """How many nodes serve it, this one included."""
-        node = self._lifecycle.node
+        """How many nodes serve it, this one included where it does."""
+        node, own = self._lifecycle.node, bool(self._service.catalogue.named(model))
         others = (each for each in self._leases.living() if each.node != node)
-        return 1 + sum(each.health(model) is not None for each in others)
+        return own + sum(each.health(model) is not None for each in others)
 
 
-def _cancel(record: ConsumerRecord) -> Cancel:
-    """For whose requests a cancel is, and of which gateway, where its headers say so."""
+def _cancel(record: ConsumerRecord, principal: str | None) -> Cancel:
+    """For whose requests a cancel is, and of which gateway, where its headers say so.
+
+    `principal` is who was proved to give it, None where proofs are not asked for.
+    """
     told = {name: value.decode(errors="replace") for name, value in record.headers if value}
-    return Cancel(record.timestamp, told.get(PRINCIPAL), told.get(GATEWAY))
+    return Cancel(record.timestamp, principal or told.get(PRINCIPAL), told.get(GATEWAY))

@@ -26,9 +26,11 @@ from modelmora.records import (
     record_of,
     route_key,
 )
-from modelmora.records.routing import routes, wished
+from modelmora.records.audited import model_of, reason_of, verb_of
+from modelmora.records.routes import route_facts, route_record
 from modelmora.records.verbs import update
 from modelmora.registry.definitions import WISH, ModelDefinition, tells_another
+from modelmora.routing import alone, routes, wished
 from modelmora.wire import encode_registry
 
 log = structlog.get_logger(__name__)
@@ -235,9 +237,7 @@ class Declaring:
             return
         version = self._wishes.pop(name, lowest)
         if version != active:
-            self._write(
-                key, RegistryRecord(RegistryKind.ROUTE, name, version, "", "", self._writer)
-            )
+            self._write(key, route_record(name, alone(version), self._writer))
 
     def _write(self, key: bytes, record: RegistryRecord) -> None:
         """Write over what counts now, once what is under way has been read back."""
@@ -261,11 +261,11 @@ class Declaring:
         """Tell what a record of ours that counts has changed."""
         key = (record.name, record.version)
         was_there = before is not None and before.present
-        self._audit(_verb(record, was_there=was_there), self._writer, model="@".join(key))
+        verb, reason = verb_of(record, was_there=was_there), reason_of(record)
+        self._audit(verb, self._writer, model=model_of(record), reason=reason)
         if record.kind is RegistryKind.ROUTE:
-            if before and (before.version, before.present) != (record.version, record.present):
-                former = {"former": before.version}
-                self._lifecycle.event(EventKind.ROUTE_CHANGED, key, former)
+            if facts := route_facts(record, before):
+                self._lifecycle.event(EventKind.ROUTE_CHANGED, key, facts)
         elif record.present and not was_there:
             others = {each.version for each in self._state.models() if each.name == record.name}
             added = others != {record.version}
@@ -273,12 +273,3 @@ class Declaring:
             self._lifecycle.event(kind, key, {"task": record.task})
         elif was_there and not record.present:
             self._lifecycle.event(EventKind.UNREGISTERED, key)
-
-
-def _verb(record: RegistryRecord, *, was_there: bool) -> str:
-    """What a record of a node's own definitions does, in the words of the audit."""
-    if record.kind is RegistryKind.ROUTE:
-        return "route"
-    if not record.present:
-        return "uninstall"
-    return "update" if was_there else "install"

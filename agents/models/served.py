@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import structlog
 
 from modelmora.agents.lifecycle import Lifecycle, Sender
 from modelmora.agents.models.declaring import Declaring, FilesTell
+from modelmora.agents.models.following import newcomers
 from modelmora.agents.models.measuring import Measuring
+from modelmora.agents.models.warming import is_in_use
 from modelmora.audit.auditor import Tell, untold
 from modelmora.engines.base import LoadError
 from modelmora.engines.entries import EngineEntry, class_of, first_request, slots_of
-from modelmora.errors import Code
+from modelmora.errors import Code, NotFound
 from modelmora.kafka.sizes import MOST_INLINE, OUTPUT_BYTES, inputs_that_fit
 from modelmora.messages import EventKind, RegistryRecord
 from modelmora.records import Entry, Registry, model_key
@@ -30,6 +33,7 @@ from modelmora.registry.definitions import (
 )
 from modelmora.registry.look import Looked, Looker
 from modelmora.registry.watch import fingerprint
+from modelmora.routing import Steps
 from modelmora.scheduling import ModelKey, ModelSpec, Need
 from modelmora.serving import Service
 from modelmora.settings import MIB, Needs, Settings
@@ -69,6 +73,7 @@ class Models:
         self._read: dict[bytes, tuple[Entry, ModelDefinition]] = {}
         self._after_next: list[Callable[[], None]] = []
         self._after: list[Callable[[], None]] = []
+        self._followed: Mapping[str, Steps] = {}
         self.state = Registry()
         """The registry as far as it was read."""
         self.declaring = Declaring(self.state, sender, lifecycle, settings.namespace, writer, audit)
@@ -78,9 +83,14 @@ class Models:
         self.lacking: dict[str, str] = {}
         """Why a registered model is not served here, by name@version."""
 
-    def heard(self, key: bytes, record: RegistryRecord | None, offset: int) -> None:
-        """A record of the registry under its key, ours or another's, None for one without value."""
-        if self.state.take(key, record, offset):
+    def heard(
+        self, key: bytes, record: RegistryRecord | None, offset: int, at_ms: int | None = None
+    ) -> None:
+        """A record of the registry under its key, ours or another's, None for one without value.
+
+        `at_ms` is when it was appended (Unix ms).
+        """
+        if self.state.take(key, record, offset, at_ms):
             self._seen = None
         self.declaring.heard(key, record)
 
@@ -170,7 +180,8 @@ class Models:
         self._tell_drifted(here)
         here = [_explained(each, own.get(each.definition.key)) for each in here]
         served = [(self._known(_spec(each, self._settings)), _entry(each)) for each in here]
-        self._service.serve(served, self.state.active(), self.state.defaults(), self.lacking)
+        self._service.serve(served, self.state.routes, self.state.defaults(), self.lacking)
+        self._follow(self.state.routes())
         self._renewed = self.declaring.tell(
             [each for each in self._found.definitions if not each.fault],
             {
@@ -181,6 +192,14 @@ class Models:
             own=None if unreadable else {model_key(*key) for key in own},
             renewed=self._renewed,
         )
+
+    def _follow(self, routes: Mapping[str, Steps]) -> None:
+        """Load what is about to answer for a name that is in use here."""
+        used = {each.key[0] for each in self._service.status() if is_in_use(each)}
+        for key in newcomers(self._followed, routes, used):
+            with suppress(NotFound):
+                self._service.load(key, ahead=True)
+        self._followed = routes
 
     def measured(self, *, last: bool = False) -> None:
         """Tell what was learned; `last`: all of it."""

@@ -92,7 +92,7 @@ class Warming:
             return
         self._joined = False
         began = asyncio.get_running_loop().time()
-        mine = ["@".join(each.key) for each in self._fleet.status() if _is_in_use(each)]
+        mine = ["@".join(each.key) for each in self._fleet.status() if is_in_use(each)]
 
         def is_over() -> bool:
             asked_s = asyncio.get_running_loop().time() - began
@@ -133,5 +133,6 @@ class Warming:
             await asyncio.sleep(LOOK_S)
 
 
-def _is_in_use(status: ModelStatus) -> bool:
+def is_in_use(status: ModelStatus) -> bool:
+    """Whether a model is in memory, and was asked for not long ago."""
     return status.health.state is State.READY and (status.idle_s or 0.0) <= RECENT_S

@@ -25,6 +25,13 @@ OF_ANOTHER_LOG = (Oddity.LOG_CUT_BACK, Oddity.MADE_ANEW)
 NOTHING: Mapping[Partition, int] = {}
 
 Plain = Callable[[bytes], bytes | None]
+IsTold = Callable[[Sequence[tuple[str, bytes | None]], str], bool]
+"""Whether a node has written where the request of this id comes from, as its headers say."""
+
+
+def anybody(*_: object) -> bool:
+    """Whoever has: proofs are not asked for."""
+    return True
 
 
 def signed(commits: Commits, logs: Mapping[str, str]) -> Commits:
@@ -74,6 +81,8 @@ class Outcomes:
     """The ids of those that were handed on from here, or answered where they were, by offset."""
     times: list[int] = field(default_factory=lambda: [0])
     """When the outcomes were written (Unix ms)."""
+    is_told: IsTold = anybody
+    """Whether a node has written where a request was handed on from."""
 
     def take(self, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> None:
         """Take a record. Raises Undecodable.
@@ -93,10 +102,12 @@ class Outcomes:
     def take_handed_on(self, record: Record, plain: bytes | None) -> None:
         """Take a record that was put off; `plain` is its value in single-object encoding.
 
-        Where it was read it counts for a request of the same id, too.
+        Where it was read it counts for a request of the same id, too, if a node has said so.
         """
         if at := place_read(record.headers):
-            self.elsewhere[at.topic, at.partition][at.offset] = request_id_of(record, plain)
+            request_id = request_id_of(record, plain)
+            if self.is_told(record.headers, request_id):
+                self.elsewhere[at.topic, at.partition][at.offset] = request_id
 
 
 class Places:
@@ -108,8 +119,10 @@ class Places:
         results: str,
         tiers: Iterable[str] = (),
         plain: Plain | None = None,
+        is_told: IsTold = anybody,
     ) -> None:
         """`tiers` are the topics of what was put off."""
+        self._is_told = is_told
         self._standing = standing
         self._results = results
         self._tiers = tuple(tiers)
@@ -165,7 +178,7 @@ class Places:
 
     def _outcomes(self, since: Mapping[Partition, int]) -> Outcomes:
         """Those written since the commits of these partitions, and what was put off since."""
-        found, began = Outcomes(), min(since.values())
+        found, began = Outcomes(is_told=self._is_told), min(since.values())
 
         def take(message: Message) -> None:
             value = message.value()

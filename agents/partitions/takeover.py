@@ -18,7 +18,15 @@ from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.ledger import Commit, read_metadata
-from modelmora.agents.partitions.places import Place, Places, Plain, signed, unsigned
+from modelmora.agents.partitions.places import (
+    IsTold,
+    Place,
+    Places,
+    Plain,
+    anybody,
+    signed,
+    unsigned,
+)
 from modelmora.errors import Unreachable
 from modelmora.kafka.batches import Batch, Commits, Partition
 from modelmora.kafka.reading.standing import Standing
@@ -87,6 +95,7 @@ class Partitions:
         tiers: Iterable[str] = (),
         plain: Plain | None = None,
         care: Care | None = None,
+        is_told: IsTold = anybody,
     ) -> None:
         """`on_due` has the publisher commit; None: the reader does, beside the publisher."""
         self.intake = intake
@@ -95,7 +104,7 @@ class Partitions:
         self._on_due = on_due
         self._lease = lease
         self._standing = standing
-        self._places = Places(standing, results, tiers, plain)
+        self._places = Places(standing, results, tiers, plain, is_told)
         self._work = work
         self.on_batches = on_batches
         self.on_failed = on_failed

@@ -13,8 +13,9 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
+from modelmora.access.binding import asks_who, other_ways
 from modelmora.access.keys import Key, Keys, recognised
-from modelmora.addresses import is_local
+from modelmora.access.marks import Mark, mark_of
 from modelmora.errors import ConfigurationError
 from modelmora.settings import Section, Settings
 
@@ -94,22 +95,22 @@ class KeyFile:
                 f"{error.filename or self.path} cannot be written: {error.strerror}"
             ) from None
 
-    def mark(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def mark(self) -> tuple[Mark | None, ...]:
         """What is another one once either file has been changed."""
-        return tuple(_mark(path) for path in (self.path, self.pepper_path))
+        return tuple(mark_of(path) for path in (self.path, self.pepper_path))
 
 
 class Keyring:
     """The keys that hold now; a file that cannot be read changes nothing.
 
-    Raises ConfigurationError where there is none, or the files cannot be read.
+    Raises ConfigurationError where the files cannot be read, or no key that is `needed` is there.
     """
 
-    def __init__(self, file: KeyFile) -> None:
+    def __init__(self, file: KeyFile, *, needed: bool = True) -> None:
         self._file = file
         self._mark = file.mark()
         self._keys, self._pepper = _taken(file)
-        if not self._keys:
+        if needed and not self._keys:
             raise ConfigurationError(f"there is no API key in {file.path}")
 
     def recognise(self, text: str) -> Key | None:
@@ -138,14 +139,13 @@ def _taken(file: KeyFile) -> tuple[dict[str, Key], bytes]:
 
 
 def keyring_of(settings: Settings) -> Keyring | None:
-    """The keys that callers must have; None where anyone may call. Raises ConfigurationError."""
-    wanted = settings.access.callers
-    if wanted == "anyone" or (wanted == "auto" and is_local(settings.host)):
+    """The keys that callers may have; None where anyone may call. Raises ConfigurationError."""
+    if not asks_who(settings):
         return None
     try:
-        return Keyring(KeyFile.of(settings))
+        return Keyring(KeyFile.of(settings), needed=not other_ways(settings))
     except ConfigurationError as error:
-        where = f" on {settings.host}" if wanted == "auto" else ""
+        where = f" on {settings.host}" if settings.access.callers == "auto" else ""
         raise ConfigurationError(
             f"callers{where} need API keys: {error}; make one with `modelmora keys create NAME`, "
             "or let everybody in with access.callers: anyone (MODELMORA_ACCESS__CALLERS)"
@@ -171,11 +171,3 @@ def _write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-
-
-def _mark(path: Path) -> tuple[int, int, int] | None:
-    try:
-        stat = os.stat(path)  # noqa: PTH116  (on each call; that of pathlib takes twice as long)
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -16,9 +16,13 @@ TOPIC = "topic:"
 """What a principal begins with that has only been claimed by who wrote to a topic."""
 ALL = "*"
 MOST_KNOWN = 4096
+MOST_KEPT = 256
+"""Characters of a model for which a decision is kept; no model's name is longer."""
 SHOWN = 120
 UNGRANTED = "no role that is granted allows it"
 _OF_LANES = (Verb.INFER, Verb.STREAM)
+_THINGS = (Verb.JOBS_READ, Verb.DLQ_READ, Verb.DLQ_REPLAY, Verb.AUDIT_READ, Verb.ADMIN)
+"""The verbs that are no words of which a sentence can be made."""
 _EVERY_LANE = frozenset(LANES)
 
 
@@ -28,6 +32,9 @@ class Decision:
 
     allowed: bool
     reason: str
+
+
+UNTOLD = Decision(True, "no roles are told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +105,20 @@ class Rights:
             for name in source.roles.keys() - BUILT_IN.keys():
                 self._roles[name] = self._roles.get(name, ()) + source.roles[name]
             self._grants += source.grants.items()
-        # The roles of few are asked for again and again; of strangers' names there is no end.
+        # Few ask the same again and again; of strangers' names there is no end.
+        self._decided = lru_cache(MOST_KNOWN)(self._decide)
         self._held = lru_cache(MOST_KNOWN)(self._rules_of)
         self._any = lru_cache(MOST_KNOWN)(self._decide_any)
+
+    @property
+    def untold(self) -> tuple[tuple[str, str], ...]:
+        """Who is granted a role that nobody tells: it allows nothing."""
+        return tuple(
+            (principal, name)
+            for principal, roles in self._grants
+            for name in roles
+            if name not in self._roles
+        )
 
     def decide(
         self, principal: str, verb: Verb, model: str | None = None, lane: Lane | None = None
@@ -118,7 +136,12 @@ class Rights:
         """
         # (1)
         if not self.told:
-            return Decision(True, "no roles are told")
+            return UNTOLD
+        if model is None or len(model) <= MOST_KEPT:
+            return self._decided(principal, verb, model, lane)
+        return self._decide(principal, verb, model, lane)
+
+    def _decide(self, principal: str, verb: Verb, model: str | None, lane: Lane | None) -> Decision:
         allowing = None
         for held in self._held(principal).get(verb, ()):
             if held.speaks_of(verb, model, lane):
@@ -140,7 +163,7 @@ class Rights:
         own. It is no leave for a request; that has its own decision.
         """
         if not self.told:
-            return Decision(True, "no roles are told")
+            return UNTOLD
         return self._any(principal, tuple(verbs))
 
     def _decide_any(self, principal: str, verbs: tuple[Verb, ...]) -> Decision:
@@ -151,7 +174,9 @@ class Rights:
             for each in held:
                 if not each.denies:
                     return Decision(True, f"role {each.role} allows {verb}")
-        what = verbs[0] if len(verbs) == 1 else "do anything here"
+        if len(verbs) == 1:
+            return Decision(False, _refusal(principal, verbs[0], None, None, UNGRANTED))
+        what = "do anything here" if len(verbs) == len(Verb) else " or ".join(verbs)
         return Decision(False, f"{principal} may not {what}: {UNGRANTED}")
 
     def _rules_of(self, principal: str) -> dict[Verb, tuple[_Held, ...]]:
@@ -185,9 +210,11 @@ def asking(*, progress: bool) -> Verb:
 
 
 def _refusal(principal: str, verb: Verb, model: str | None, lane: Lane | None, why: str) -> str:
-    what = "" if model is None else f" {shorten(model, SHOWN)}"
+    named = "" if model is None else shorten(model, SHOWN)
+    if verb in _THINGS:
+        return f"{principal} lacks the right {verb}{named and f' of {named}'}: {why}"
     where = f" in lane {lane.label}" if lane is not None and verb in _OF_LANES else ""
-    return f"{principal} may not {verb}{what}{where}: {why}"
+    return f"{principal} may not {verb}{named and f' {named}'}{where}: {why}"
 
 
 def is_of(glob: str, model: str) -> bool:

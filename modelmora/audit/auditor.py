@@ -34,6 +34,8 @@ WINDOW = 1_000
 """Records that are with the publisher at once."""
 ANCHOR_S = 60.0
 """How long after a record it is told on `events` how far the chain has come."""
+AGAIN_S = 86_400.0
+"""How often it is told again where nothing came: `events` keeps it for a week."""
 
 
 class Tell(Protocol):
@@ -99,7 +101,9 @@ class Auditor:
         self._under_way = 0
         self._send: Callable[[Record], None] | None = None
         self._head: tuple[Link, Written] | None = None
-        """The newest record that the broker has, where `events` has not been told of it."""
+        """The newest record that the broker has."""
+        self._unanchored = False
+        """`events` is to be told of it soon."""
         self._anchoring: asyncio.TimerHandle | None = None
         self._unfolding: asyncio.TimerHandle | None = None
         self._ending = False
@@ -208,14 +212,20 @@ class Auditor:
     def _anchor_in_time(self, *, first: bool) -> None:
         if first or (self._ending and not (self._under_way or self._waiting)):
             self._anchor()
-        elif self._anchoring is None and not self._ending:
-            self._anchoring = asyncio.get_running_loop().call_later(ANCHOR_S, self._anchor)
+        elif not self._unanchored:
+            self._unanchored = True
+            self._anchor_after(ANCHOR_S)
 
     def _anchor(self) -> None:
-        if self._anchoring:
-            self._anchoring.cancel()
-            self._anchoring = None
+        self._unanchored = False
         if self._head and self._send:
-            (link, written), self._head = self._head, None
+            link, written = self._head
             head = self._chain.head(link)
             self._send(anchor_record(head, written, self._process, self._namespace, self._kind))
+        self._anchor_after(AGAIN_S)
+
+    def _anchor_after(self, seconds: float) -> None:
+        if self._anchoring:
+            self._anchoring.cancel()
+        if not self._ending:
+            self._anchoring = asyncio.get_running_loop().call_later(seconds, self._anchor)

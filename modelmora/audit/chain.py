@@ -11,7 +11,7 @@ from modelmora.messages.headers import MOST_PRINCIPAL
 from modelmora.text import printable, shorten
 from modelmora.wire import encode_audit
 
-MOST_NAME, MOST_REASON = 256, 500
+MOST_NAME, MOST_REASON = 256, 1000
 """Characters of a name or id, and of a reason, that are kept."""
 
 
@@ -59,7 +59,7 @@ class Chain:
             previous=self._previous,
             time=told.time,
             principal=_kept(told.principal, MOST_PRINCIPAL) or "",
-            verb=told.verb,
+            verb=_kept(told.verb, MOST_NAME) or "",
             decision=Decision.ALLOWED if told.allowed else Decision.DENIED,
             model=_kept(told.model, MOST_NAME),
             request_id=_kept(told.request_id, MOST_NAME),

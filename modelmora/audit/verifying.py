@@ -81,6 +81,8 @@ class Report:
     anchors: int = 0
     writers: dict[str, Writer] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    strangers: set[tuple[str, bytes]] = field(default_factory=set)
+    """Keys that sign for a writer and may not; told of once, their records count for nothing."""
 
 
 def verify(
@@ -112,8 +114,9 @@ def verify(
 def _take(report: Report, line: Line, trusted: Collection[bytes]) -> None:
     """One record.
 
-    (1) It must be one. (2) Its writer's key has signed it, and may. (3) It may lie there again.
-    (4) Its number follows that of the record before, (5) and it names that record's digest.
+    (1) It must be one. (2) Its writer's key has signed it, and may; else it is nobody's word, and
+    must not make what follows look wrong. (3) It may lie there again. (4) Its number follows that
+    of the record before, (5) and it names that record's digest.
     """
     # (1)
     try:
@@ -128,8 +131,12 @@ def _take(report: Report, line: Line, trusted: Collection[bytes]) -> None:
     if not is_signed(event.public_key, line.signature, value):
         told = f"record {event.sequence} is not as it was signed"
         _add(report, Fault.SIGNATURE, line.place, name, told)
-    elif fault := _key_fault(event, writer, trusted):
-        _add(report, Fault.KEY, line.place, name, fault)
+        return
+    if fault := _key_fault(event, writer, trusted):
+        if (event.writer, event.public_key) not in report.strangers:
+            report.strangers.add((event.writer, event.public_key))
+            _add(report, Fault.KEY, line.place, name, fault)
+        return
     digest = sha256(value).digest()
     if writer is None:
         first = (event.public_key, line.partition, event.sequence, line.place)
@@ -148,7 +155,7 @@ def _key_fault(event: AuditEvent, writer: Writer | None, trusted: Collection[byt
     key = event.public_key
     if writer and writer.public_key != key:
         return f"record {event.sequence} is signed with another key than those before it"
-    if trusted and key not in trusted and not writer:
+    if trusted and key not in trusted:
         return f"it signs with the key {key.hex()}, which audit.trusted does not name"
     return None
 

@@ -36,6 +36,7 @@ VERBS = {
     "install": ("Use", "install:install"),
     "apply": ("Use", "apply:apply"),
     "activate": ("Use", "apply:activate"),
+    "routes": ("Use", "routes:app"),
     "list": ("Use", "models:list_models"),
     "info": ("Use", "models:info"),
     "export": ("Use", "export:export_model"),

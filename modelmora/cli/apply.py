@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as json_text
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
@@ -12,17 +14,18 @@ import typer
 from modelmora.cli.shared.agreeing import agreed
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, say, tell
+from modelmora.cli.shared.routes import shares
 from modelmora.engines.catalog import entry_for
 from modelmora.engines.entries import for_model
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound
 from modelmora.host.instance import Instance
 from modelmora.registry.declared import Declared, read_declared
-from modelmora.registry.plan import Do, Key, Registered, Step, plan
+from modelmora.registry.plan import Do, Key, Registered, Step, plan, with_routes
 from modelmora.text import counted, shorten
 
 SHOWN = 60
 PAGE = 1000
-_SIGNS = {Do.ADD: "+", Do.CHANGE: "~", Do.ACTIVATE: "*", Do.RETIRE: "-"}
+_SIGNS = {Do.ADD: "+", Do.CHANGE: "~", Do.ACTIVATE: "*", Do.ROUTE: ">", Do.RETIRE: "-"}
 
 
 @finds_instance
@@ -44,13 +47,14 @@ def apply(
     wanted = declared.models
     keys = [(each.name, each.version) for each in wanted]
     steps = plan(wanted, registered(where, keys, everything=prune), prune=prune)
+    steps = with_routes(steps, declared.routes, _routes(where, declared.routes))
     if json:
         print_json([_shown(step) for step in steps])
     else:
         for step in steps:
             tell(_line(step))
     if not steps:
-        say(f"nothing to do: {counted(len(wanted), 'model')} as the files say")
+        say(f"nothing to do: {_counted(declared)} as the files say")
         return None
     say(_summary(steps))
     if not agreed("do it?", yes=yes):
@@ -89,7 +93,7 @@ def activate(
     answers = f"{name}@{found['active']}"
     tell(answers)
     if version:
-        say(f"requests that name {name} alone go to {answers} now")
+        say(f"requests that name {name} alone, and are made in 10 s or later, go to {answers}")
     if default:
         tasks = ", ".join(found["default_for"])
         say(f"requests that name the task {tasks} alone go to {answers} now")
@@ -124,6 +128,20 @@ def registered(where: Instance, keys: list[Key], *, everything: bool) -> dict[Ke
     return found
 
 
+def _routes(where: Instance, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """How these names are answered, of those that the gateway knows."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        with suppress(NotFound):
+            found[name] = where.ask_gateway("GET", f"{_path(name)}/route")
+    return found
+
+
+def _counted(declared: Declared) -> str:
+    told = counted(len(declared.models), "model")
+    return f"{told} and {counted(len(declared.routes), 'route')}" if declared.routes else told
+
+
 def _pages(where: Instance) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     cursor: str | None = ""
@@ -151,12 +169,15 @@ def _take(where: Instance, step: Step) -> None:
             where.ask_gateway("PATCH", _path(name, version), json=fields, headers=seen)
         case Do.ACTIVATE:
             where.ask_gateway("PATCH", _path(name), json={"active": version})
+        case Do.ROUTE:
+            route = dict(step.fields)
+            where.ask_gateway("PUT", f"{_path(name)}/route", json=route, headers=seen)
         case Do.RETIRE:
             where.ask_gateway("DELETE", _path(name, version), headers=seen)
 
 
 def _line(step: Step) -> str:
-    model = "@".join(step.key)
+    model = "@".join(filter(None, step.key))
     match step.do:
         case Do.ADD:
             told = f"{step.fields['task']} from {step.fields['source']}"
@@ -167,6 +188,8 @@ def _line(step: Step) -> str:
             )
         case Do.ACTIVATE:
             told = f"answers for {step.key[0]}"
+        case Do.ROUTE:
+            told = f"is answered by {shares(step.fields)}"
         case Do.RETIRE:
             told = "is retired"
     return f"{_SIGNS[step.do]} {model}  {told}"

@@ -14,12 +14,12 @@ from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import answer, print_json, say, talk, tell
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
-from modelmora.records.routing import routes, wished
 from modelmora.registry import ModelDefinition, Wish, install_wish, served_or_faults
 from modelmora.registry.fetching import Fetching
 from modelmora.registry.frozen import install_frozen
 from modelmora.registry.licences import is_permissive
 from modelmora.registry.sources import Progress
+from modelmora.routing import routes, wished
 from modelmora.settings import Licence
 from modelmora.text import printable, size
 

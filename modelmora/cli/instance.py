@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from modelmora.access.own import Own
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, print_table, say, tell, waiting
 from modelmora.errors import ModelMoraError, NotFound
@@ -49,7 +50,7 @@ def status(where: Instance, json: JsonOption = False) -> int:
         raise NotFound(f"nothing runs on {folder}; `modelmora serve` starts an instance")
     parts = list(parts_of(where))
     ready = bool(parts) and all(part["state"] in ("ready", "standby") for part in parts)
-    models = models_of(where.run) if where.run else []
+    models = models_of(where.run, where.settings) if where.run else []
     if json:
         told = {"pid": pid, "ready": ready, "data_dir": str(folder.absolute())}
         print_json(told | {"parts": parts, "models": models})
@@ -90,7 +91,7 @@ def parts_of(where: Instance) -> Iterator[dict[str, Any]]:
         elif name == "broker":
             state = _broker_says(where, run.bootstrap_servers)
         else:
-            state = _says(f"{address}/health/ready")
+            state = _says(f"{address}/health/ready", where.own())
         yield {"part": name, "state": state, "pid": pid, "address": address}
 
 
@@ -107,9 +108,9 @@ def _broker_says(where: Instance, servers: str) -> str:
     return "ready"
 
 
-def _says(url: str) -> str:
+def _says(url: str, own: Own) -> str:
     try:
-        return str(call("GET", url, timeout_s=ASK_S).get("status", "ready"))
+        return str(call("GET", url, timeout_s=ASK_S, own=own).get("status", "ready"))
     except ModelMoraError as error:
         return str(error)
 

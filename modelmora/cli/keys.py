@@ -10,6 +10,7 @@ import typer
 
 from modelmora.access.files import KeyFile
 from modelmora.access.keys import Key, Keys, ending, made, named, revoked
+from modelmora.access.secrets import signing_key_of
 from modelmora.cli.shared.audit import noted
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import minute, print_json, print_table, say, tell
@@ -111,6 +112,27 @@ def rotate(
     noted(where.settings, "keys rotate", took)
     _show(new, json=json)
     say(f"{key_id} holds until {minute(until or 0)}; the new one is shown this once")
+
+
+@app.command("signing")
+@finds_instance
+def signing(
+    where: Instance,
+    principal: Annotated[
+        str, typer.Argument(metavar="PRINCIPAL", help="As whom a program writes to topics.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Print the key with which a program that writes to topics signs, as this principal alone.
+
+    It is made of the cluster's secret, always alike, and kept nowhere.
+    """
+    text = signing_key_of(where.settings, principal)
+    if json:
+        print_json({"principal": principal, "signing_key": text})
+    else:
+        tell(text)
+    say("the program signs with it as access.signing_key; it holds while the secret does")
 
 
 def _make(

@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
+from modelmora.access.secrets import signer_of
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, say, tell, waiting
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Undecodable
 from modelmora.host.instance import Instance
+from modelmora.kafka.acls import Operation
+from modelmora.kafka.commands import command_headers
 from modelmora.kafka.orders import HEARD_S, Order
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.once import write_once
 from modelmora.messages import ControlCommand, ControlVerb
-from modelmora.messages.headers import PRINCIPAL
+from modelmora.messages.headers import LOCAL
 from modelmora.settings.kinds import YEAR_S
 from modelmora.text import duration
 from modelmora.wire import decode_event, encode_control
@@ -79,9 +82,11 @@ def _order(
     topics = {topic: topic.full(settings.namespace) for topic in (Topic.EVENTS, Topic.CONTROL)}
     with Reader(settings, say) as reader:
         ends = reader.ends(reader.places(topics[Topic.EVENTS]))
-        reader.places(topics[Topic.CONTROL])
-        value = encode_control(ControlCommand(verb, model, everywhere=everywhere))
-        headers = ((PRINCIPAL, b"local"),)
+        reader.places(topics[Topic.CONTROL], to=Operation.WRITE)
+        signer = signer_of(settings)
+        principal = signer.principal("") if signer else LOCAL
+        command = ControlCommand(verb, model, principal, everywhere)
+        headers, value = command_headers(command, signer), encode_control(command)
         offset = write_once(settings, topics[Topic.CONTROL], model.encode(), value, headers)
         order = Order(verb, offset)
         with waiting(f"waiting for what becomes of {model}; Ctrl-C leaves it alone"):

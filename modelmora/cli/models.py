@@ -16,10 +16,10 @@ from modelmora.kafka.sizes import inputs_that_fit
 from modelmora.records.facts import matches, merged
 from modelmora.records.measured import shown
 from modelmora.records.reading import kept
-from modelmora.records.routing import routes, wished
 from modelmora.registry import Looker, served_or_faults
 from modelmora.registry.look import Looked
 from modelmora.registry.removing import remove
+from modelmora.routing import routes, wished
 from modelmora.settings import Needs, Settings
 from modelmora.text import counted, did_you_mean, duration, shorten, size
 

@@ -35,7 +35,8 @@ class Gateway:
         self.address = address
         self.breaker = Breaker()
         if (credentials := options.credentials()) is not None:
-            self.channel = grpc.aio.secure_channel(address, credentials, CHANNEL)
+            told = (*CHANNEL, *options.channel)
+            self.channel = grpc.aio.secure_channel(address, credentials, told)
         else:
             self.channel = grpc.aio.insecure_channel(address, CHANNEL)
         stubs: Any = inference_pb2_grpc, registry_pb2_grpc, management_pb2_grpc

@@ -17,7 +17,8 @@ class Options:
     gateway is asked whether it is alive, and after as long again another one is asked. Inputs of
     more than `inline_bytes` go by the object store. `api_key` is sent as `authorization: Bearer`.
     With `tls` the channel is encrypted, and `ca` (PEM) are the authorities that are trusted instead
-    of the system's.
+    of the system's; `certificate` and `key` (PEM) say who calls, and `server_name` is the name that
+    stands in the gateway's certificate where it is not that of the address.
     """
 
     timeout_s: float = 60.0
@@ -27,6 +28,9 @@ class Options:
     api_key: str | None = None
     tls: bool = False
     ca: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = None
+    server_name: str | None = None
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -35,4 +39,12 @@ class Options:
 
     def credentials(self) -> Any:
         """Those of an encrypted channel; None for a plain one."""
-        return grpc.ssl_channel_credentials(self.ca) if self.tls or self.ca else None
+        if not (self.tls or self.ca or self.certificate):
+            return None
+        return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
+
+    @property
+    def channel(self) -> tuple[tuple[str, str], ...]:
+        """What a channel is told beside them."""
+        name = self.server_name
+        return (("grpc.ssl_target_name_override", name),) if name else ()

@@ -19,6 +19,7 @@ from modelmora.messages.headers import (
     ERROR_CODE,
     EXIT_CODE,
     HANDED_ON,
+    HANDED_ON_SIGNATURE,
     PURGE_OF,
     READ_AT,
     REPLAY_OF,
@@ -32,7 +33,7 @@ from modelmora.settings import Settings
 from modelmora.text import iso
 from modelmora.wire import read_run, readable_head, readable_request_id
 
-ADDED = {ERROR_CODE, ATTEMPT, EXIT_CODE, SHA256, SIZE, HANDED_ON, READ_AT}
+ADDED = {ERROR_CODE, ATTEMPT, EXIT_CODE, SHA256, SIZE, HANDED_ON, HANDED_ON_SIGNATURE, READ_AT}
 """Headers that were put on the original record, beside Kafka Connect's."""
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 

@@ -10,8 +10,10 @@ from confluent_kafka.admin import AdminClient
 
 from modelmora.deadletters.letters import DeadLetter, Letters
 from modelmora.errors import Unreachable
+from modelmora.kafka.acls import Operation
 from modelmora.kafka.admin import WAIT_S, explain
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
+from modelmora.kafka.denied import is_denial, not_allowed, on_topic
 from modelmora.kafka.reading.reader import Place
 from modelmora.kafka.writing.producing import producer_config
 from modelmora.messages.headers import PURGE_OF
@@ -64,11 +66,18 @@ def _note(settings: Settings, chosen: Sequence[DeadLetter]) -> None:
     if producer.flush(2 * WRITE_S):
         raise Unreachable("the broker does not take notes on the dead letters; try again")
     for error in faults:
+        if is_denial(error):
+            raise not_allowed(on_topic(Operation.WRITE, chosen[0].place[0]))
         raise KafkaException(error)
 
 
 def _cut(settings: Settings, cuts: dict[Place, int]) -> None:
     client = AdminClient(confluent_config(settings))
     wanted = [TopicPartition(*place, offset) for place, offset in cuts.items()]
-    for future in client.delete_records(wanted, request_timeout=WAIT_S).values():
-        future.result(WAIT_S)
+    for place, future in client.delete_records(wanted, request_timeout=WAIT_S).items():
+        try:
+            future.result(WAIT_S)
+        except KafkaException as error:
+            if is_denial(error):
+                raise not_allowed(on_topic(Operation.DELETE, place.topic)) from None
+            raise

@@ -15,7 +15,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from modelmora.deadletters.letters import DeadLetter, Letters, Replay, original_headers, place_text
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, NotFound, Unreachable
+from modelmora.kafka.acls import Grant, Operation, Resource
 from modelmora.kafka.admin import explain
+from modelmora.kafka.denied import on_topic, reason
 from modelmora.kafka.reading.reader import Place, Record
 from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import lane_topics
@@ -135,13 +137,21 @@ class Replayer:
     def open(self) -> Self:
         """Be the one who replays, and wait until all that others did can be read."""
         try:
-            self._producer.init_transactions(WAIT_S)
+            self._open()
             with closing(Standing(self._settings)) as standing:
                 places = self._reader.places(self._letters.topic)
                 standing.patiently(lambda asked: _settled(asked, places))
         except KafkaException as error:
             raise self._fault(error) from None
         return self
+
+    def _open(self) -> None:
+        try:
+            self._producer.init_transactions(WAIT_S)
+        except KafkaException as error:
+            bearer = f"{self._settings.namespace}.dlq"
+            needed = Grant(Operation.WRITE, Resource.TRANSACTIONAL_ID, bearer)
+            raise self._fault(error, needed) from None
 
     def write(self, reruns: Iterable[Rerun]) -> None:
         """Put those back that are to go back, and say of each where it lies or why it does not."""
@@ -169,7 +179,8 @@ class Replayer:
             time.sleep(RETRY_S)
             faults = self._attempt(found)
         if faults and len(found) == 1:
-            found[0][0].to, found[0][0].why = None, faults[0].str()
+            needed = on_topic(Operation.WRITE, (found[0][0].letters[0].source or ("",))[0])
+            found[0][0].to, found[0][0].why = None, reason(faults[0], needed)
         elif faults:
             for each in found:
                 self._transact([each])
@@ -260,13 +271,14 @@ class Replayer:
             else:
                 return
 
-    def _fault(self, error: KafkaException) -> ModelMoraError:
+    def _fault(self, error: KafkaException, needed: Grant | None = None) -> ModelMoraError:
         if error.args[0].code() in FENCED:
             return ModelMoraError(
                 "someone else replays dead letters now, or the broker was too slow; see "
                 "`modelmora dlq list` for what is left, and try again"
             )
-        return explain(error, self._servers)
+        needed = needed or on_topic(Operation.WRITE, self._letters.topic)
+        return explain(error, self._servers, needed)
 
 
 def _headers(record: Record, run: int) -> list[Any]:
@@ -290,5 +302,5 @@ def lanes_there(reader: Reader, settings: Settings) -> Iterator[str]:
     """The lanes that there are: nothing goes back to any other topic."""
     for lane in lane_topics(settings):
         with suppress(NotFound):
-            reader.places(lane)
+            reader.places(lane, to=Operation.WRITE)
             yield lane

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmora import addresses
+from modelmora.access.own import Own, own_of
 from modelmora.diagnostics.finding import Finding, State
 from modelmora.diagnostics.membership import membership
 from modelmora.errors import ModelMoraError
@@ -47,7 +48,7 @@ def examine(settings: Settings, info: RunInfo | None) -> Iterator[Finding]:
         yield from ports(settings)
     reached = of_run(settings, info)
     yield from broker(reached, info)
-    yield from doors(info)
+    yield from doors(settings, info)
     yield from membership(reached)
 
 
@@ -223,34 +224,36 @@ def broker(settings: Settings, info: RunInfo | None) -> Iterator[Finding]:
         )
 
 
-def doors(info: RunInfo | None) -> Iterator[Finding]:
+def doors(settings: Settings, info: RunInfo | None) -> Iterator[Finding]:
     """Node and gateway say that they are ready."""
     if info is None:
         return
+    own = own_of(settings, here=True)
     for name, base in (("node", info.node_http), ("gateway", info.http)):
         if base is None:
             continue
         try:
-            health = call("GET", f"{base}/health/ready")
+            health = call("GET", f"{base}/health/ready", own=own)
         except ModelMoraError as error:
             yield Finding(State.WRONG, name, str(error), f"see {base}/health and the log")
             continue
         if failed := ", ".join(health.get("failed", ())):
             found = f"{base} is ready, and cannot load {failed}"
             yield Finding(State.WRONG, name, found, "`modelmora ps` says why")
-        elif told := "; ".join(f"{part}: {why}" for part, why in _degraded(base, health).items()):
+        elif unwell := _degraded(base, own, health):
+            told = "; ".join(f"{part}: {why}" for part, why in unwell.items())
             found = f"{base} is ready, but for what not all requests need: {told}"
             yield Finding(State.NOTE, name, found, "see docs/howto/health.md")
         else:
             yield Finding(State.OK, name, f"{base} is ready")
 
 
-def _degraded(base: str, ready: dict[str, Any]) -> dict[str, str]:
+def _degraded(base: str, own: Own, ready: dict[str, Any]) -> dict[str, str]:
     """What of it is unwell and not needed by all; a gateway says so only at `/health`."""
     if "degraded" in ready:
         return dict(ready["degraded"])
     try:
-        return dict(call("GET", f"{base}/health").get("degraded", {}))
+        return dict(call("GET", f"{base}/health", own=own).get("degraded", {}))
     except ModelMoraError:
         return {}
 

@@ -13,8 +13,10 @@ from confluent_kafka.admin import AdminClient
 from modelmora.diagnostics.nodes import read_nodes
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
+from modelmora.kafka.acls import Operation
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import confluent_config
+from modelmora.kafka.denied import on_group
 from modelmora.kafka.reading.reader import WAIT_S, Place
 from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import LANE_TOPICS
@@ -136,7 +138,8 @@ class Groups:
         try:
             yield
         except KafkaException as error:
-            raise explain(error, self._servers) from None
+            needed = on_group(Operation.DESCRIBE, self._settings.group)
+            raise explain(error, self._servers, needed) from None
 
 
 def _protocol(told: Any) -> str:

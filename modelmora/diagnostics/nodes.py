@@ -63,7 +63,7 @@ def read_nodes(reader: Reader, settings: Settings) -> Nodes:
     for record in reader.read(reader.since(places, None)):
         fact = decode_registry(record.plain) if record.value else None
         if not leases.take(record.key or b"", fact, record.timestamp):
-            state.take(record.key or b"", fact, record.offset)
+            state.take(record.key or b"", fact, record.offset, record.timestamp)
         latest[record.key] = fact
     registered = {
         f"{fact.name}@{fact.version}": fact.task

@@ -14,7 +14,8 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from modelmora import addresses
-from modelmora.access.files import keyring_of
+from modelmora.access.binding import check_binding
+from modelmora.access.certificates import Certificates
 from modelmora.audit.auditor import Auditor
 from modelmora.audit.pending import Forwarding
 from modelmora.errors import ModelMoraError, Unreachable
@@ -23,10 +24,11 @@ from modelmora.gateway.bridge import Bridge
 from modelmora.gateway.doors.batches.paths import OpenAiPaths
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.doors.rest.routes import JSON_OVER_RECORD, create_app
-from modelmora.gateway.guard import Guard
+from modelmora.gateway.guard import EVERYBODY, Guard, guard_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.permits import Permits
 from modelmora.gateway.permitted import Permitted
+from modelmora.kafka.acls import Component
 from modelmora.kafka.admin import Admin, check_lanes
 from modelmora.kafka.background import background
 from modelmora.kafka.connection import bootstrap_servers
@@ -56,16 +58,20 @@ class Gateway:
         self._rpc: RpcServer | None = None
         self._driver: Driver | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._guard = EVERYBODY
         self.http = ""
         self.grpc = ""
 
     async def start(self) -> None:
         """Connect and listen. Raises ModelMoraError with its exit code."""
         settings = self._settings
+        check_binding(settings)
         auditor = Auditor.of(settings, f"gateway@{socket.gethostname()}", "gateways")
-        guard = Guard(keyring_of(settings), auditor.tell)
+        guard = self._guard = guard_of(settings, auditor.tell)
+        certificates = Certificates.of(settings)
         servers = bootstrap_servers(settings)
         admin = Admin(settings)
+        await asyncio.to_thread(admin.require, Component.GATEWAY)
         states = await asyncio.to_thread(admin.create if settings.topics.create else admin.describe)
         check_lanes(states)
         schemas = self._schemas = Schemas.of(settings)
@@ -78,31 +84,49 @@ class Gateway:
             await bridge.start()
         except KafkaError as error:
             raise Unreachable(f"the broker at {servers} failed: {type(error).__name__}") from None
-        request_bytes = settings.limits.request_bytes
+        guard.begin()
+        rpc = await self._open(bridge, metrics, guard, auditor, certificates)
+        pending = Forwarding(settings, auditor)
+        self._watch = background(self._follow(bridge, rpc, pending), "health")
+        log.info("gateway ready", http=self.http, grpc=self.grpc, id=bridge.gateway_id)
+
+    async def _open(
+        self,
+        bridge: Bridge,
+        metrics: Metrics,
+        guard: Guard,
+        auditor: Auditor,
+        certificates: Certificates | None,
+    ) -> RpcServer:
+        """Open both doors, and start what works behind them."""
+        settings, request_bytes = self._settings, self._settings.limits.request_bytes
         permits = Permits(bridge.ruling, auditor.tell)
+        for principal, role in bridge.ruling.rights().untold:
+            log.warning("a role is granted that nobody tells", role=role, principal=principal)
         hall = Permitted(bridge, permits, metrics, bridge.limiter)
         app = create_app(hall, metrics, request_bytes, guard, permits)
-        self._rest = HttpServer(app, settings.host, settings.http_port)
+        tls = certificates.context() if certificates else None
+        self._rest = HttpServer(app, settings.host, settings.http_port, tls)
         host, port = await self._rest.start()
-        self.http = f"http://{addresses.join(host, port)}"
+        self.http = f"{self._rest.scheme}://{addresses.join(host, port)}"
         bridge.shelf.served_at(self.http)
-        self._driver = Driver(
-            hall,
-            bridge.batches,
-            OpenAiPaths(),
-            bridge.gateway_id,
-            request_bytes * JSON_OVER_RECORD,
-        )
+        most = request_bytes * JSON_OVER_RECORD
+        paths, own = OpenAiPaths(), bridge.gateway_id
+        self._driver = Driver(hall, bridge.batches, paths, own, most)
         self._driver.start()
         self._rpc = RpcServer(
-            hall, metrics, request_bytes, guard, permits, purposes=settings.purposes
+            hall,
+            metrics,
+            request_bytes,
+            guard,
+            permits,
+            purposes=settings.purposes,
+            certificates=certificates,
         )
         port = await self._rpc.start(settings.host, settings.grpc_port)
         self.grpc = addresses.join(host, port)
         await self._rpc.serving(now=not bridge.faults())
-        pending = Forwarding(settings, auditor)
-        self._watch = background(self._follow(bridge, self._rpc, pending), "health")
-        log.info("gateway ready", http=self.http, grpc=self.grpc, id=bridge.gateway_id)
+        return self._rpc
 
     def parts(self) -> tuple[asyncio.Task[None], ...]:
         """The tasks without which a gateway is none; nothing starts them anew."""
@@ -125,6 +149,7 @@ class Gateway:
             await self._rpc.stop(1.0)
         if self._rest:
             await self._rest.stop()
+        await self._guard.close()
         if self._bridge:
             await self._bridge.stop()
         if self._schemas:

@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 from aiokafka import ConsumerRecord
 
+from modelmora.access.secrets import cluster_signer_of
 from modelmora.audit.auditor import Auditor, Tell, untold
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.gateway.batches.following import Following
@@ -21,7 +22,7 @@ from modelmora.gateway.calls.desk import Desk
 from modelmora.gateway.calls.jobs import HELD_MS, Job
 from modelmora.gateway.calls.replies import Replies
 from modelmora.gateway.calls.requests import Requests
-from modelmora.gateway.calls.waiting import WaitingRoom
+from modelmora.gateway.calls.waiting import WaitingRoom, mistaken
 from modelmora.gateway.calls.writing import ACKNOWLEDGE_S, Writer
 from modelmora.gateway.hall import Ask, Heard, Wish
 from modelmora.gateway.limiter import Limiter
@@ -48,7 +49,7 @@ from modelmora.messages import (
     RegistryRecord,
     Status,
 )
-from modelmora.messages.headers import CONTENT, JOB, principal_of
+from modelmora.messages.headers import CONTENT, JOB, READ_AT, principal_of
 from modelmora.objects import open_objects
 from modelmora.records.ruling import Ruling
 from modelmora.settings import Settings
@@ -59,14 +60,8 @@ from modelmora.wire import decode_job, decode_progress, decode_result
 
 log = structlog.get_logger(__name__)
 FOLLOWED = (
-    Topic.RESULTS,
-    Topic.PROGRESS,
-    Topic.JOBS,
-    Topic.BATCHES,
-    Topic.REGISTRY,
-    Topic.CONTROL,
-    Topic.EVENTS,
-    Topic.BUDGETS,
+    *(Topic.RESULTS, Topic.PROGRESS, Topic.JOBS, Topic.BATCHES),
+    *(Topic.REGISTRY, Topic.CONTROL, Topic.EVENTS, Topic.BUDGETS),
 )
 
 
@@ -94,6 +89,7 @@ class Bridge:
         framing = schemas.framing if schemas else None
         bounds = {self._topics[Topic.METRICS]: MOST_WAITING}
         self._publisher = Publisher(settings, framing=framing, drop_oldest=bounds)
+        signer = cluster_signer_of(settings)
         followed = [self._topics[topic] for topic in FOLLOWED]
         self._pulse = Pulse(settings, [*followed, *sorted(self._lanes)])
         self._replies = Replies(
@@ -102,7 +98,7 @@ class Bridge:
         self._directory = Directory(settings, self._pulse, schemas)
         self.ruling = Ruling(settings.access, self._directory.state)
         """Who may do what, as settings and registry tell it by now."""
-        self._orders = Orders(settings, self._pulse, self._publisher, schemas)
+        self._orders = Orders(settings, self._pulse, self._publisher, schemas, signer)
         self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
         self.limiter = Limiter.of(
             settings, self._pulse, self._publisher.send, self.gateway_id, schemas
@@ -113,8 +109,9 @@ class Bridge:
         self.registrar = self._directory.registrar(
             self._publisher.send, self.gateway_id, self.audit
         )
-        self._writer = Writer(settings, self._publisher, self._pulse, self._room.busy)
-        self._requests = Requests(settings, self.gateway_id, self._directory.state, self._pulse)
+        self._writer = Writer(settings, self._publisher, self._pulse, self._room.busy, signer)
+        state = self._directory.state
+        self._requests = Requests(settings, self.gateway_id, state, self._pulse, signer)
         self._asking = Asking(
             settings, self.gateway_id, self._requests, self._room, self._replies, self._writer
         )
@@ -349,6 +346,9 @@ class Bridge:
         content = _content(record)
         if waiting.principal != principal:
             waiting.foreign = True
+            own = waiting.place == result.source
+            if own and all(name != READ_AT for name, _ in record.headers):
+                self._room.settle(waiting, mistaken(waiting.request_id, principal))
         elif waiting.sent_at is None:  # looked for: a higher run may lie behind this one
             waiting.meet(result, content, record.timestamp, record.offset)
         elif waiting.ends(result, content):

@@ -10,7 +10,7 @@ from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import RegistryRecord
 from modelmora.records import Registry
 from modelmora.records.facts import facts_of
-from modelmora.records.routing import routes
+from modelmora.routing import routes
 from modelmora.text import did_you_mean, printable, shorten
 
 SHOWN = 120
@@ -43,6 +43,15 @@ def address_of(record: RegistryRecord) -> str:
     return f"{record.name}@{record.version}"
 
 
+def asked_for(record: RegistryRecord, named: str) -> str:
+    """How to ask for the chosen model: with its version only where the caller has named one.
+
+    Else its name's route chooses among versions, which only nodes do: so one id has one version,
+    whichever gateway it comes by.
+    """
+    return address_of(record) if "@" in named else record.name
+
+
 def choose(state: Registry, suits: Sequence[Suit], named: str) -> RegistryRecord:
     """The model for a request; `named` is `name`, `name@version` or empty. Raises Refusal."""
     if named:
@@ -56,13 +65,13 @@ def choose(state: Registry, suits: Sequence[Suit], named: str) -> RegistryRecord
 
 
 def named_or_default(state: Registry, suits: Sequence[Suit], named: str) -> str:
-    """The model to ask, as it was named; the default, with its version, where none was.
+    """The model to ask, as it was named; the default's name, where none was.
 
     `DEFAULT` names none, unless a model is called so. Raises Refusal.
     """
     if named == DEFAULT and all(record.name != DEFAULT for record in state.models()):
         named = ""
-    return named or address_of(choose(state, suits, ""))
+    return named or choose(state, suits, "").name
 
 
 def default_of(state: Registry, suit: Suit) -> RegistryRecord | None:

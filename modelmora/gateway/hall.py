@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from modelmora.access.rights import Told
 from modelmora.errors import Code
 from modelmora.gateway.batches.state import KEPT_MS, Batch, File
-from modelmora.gateway.caller import caller
+from modelmora.gateway.caller import Given, caller, given
 from modelmora.gateway.calls.jobs import Job
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.shelf import Shelf
@@ -29,6 +29,7 @@ from modelmora.messages import (
 )
 from modelmora.records import Entry, Registry
 from modelmora.settings import ModelConfig
+from modelmora.settings.routes import Route
 from modelmora.telemetry.health import Verdict
 from modelmora.web.tracing import traceparent_of
 
@@ -45,8 +46,9 @@ class Ask:
     """One request as a door hands it in; `model` is `name` or `name@version`.
 
     `request_id` is set where the caller brings its own; `timeout_ms` None is the setting;
-    `principal` is who asks. A `job` has an id, and goes on where the call that waits for it is
-    given up; it is `new` where surely nobody has asked by that id, and then is not looked for.
+    `principal` is who asks, `headers` are those of the call. A `job` has an id, and goes on where
+    the call that waits for it is given up; it is `new` where surely nobody has asked by that id,
+    and then is not looked for.
     """
 
     door: str
@@ -61,6 +63,7 @@ class Ask:
     principal: str = field(default_factory=caller.get)
     job: bool = False
     new: bool = False
+    headers: Given = field(default_factory=given.get, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,9 @@ class Changing(Protocol):
 
     async def activate(self, name: str, version: str) -> None:
         """Let a version answer for its name."""
+
+    async def set_route(self, name: str, route: Route, base: int | None = None) -> None:
+        """Let a name be answered so."""
 
     async def make_default(self, name: str) -> None:
         """Let a model answer for its task."""

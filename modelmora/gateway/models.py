@@ -27,14 +27,14 @@ from modelmora.messages import (
     Health,
     LifecycleEvent,
     Parameter,
-    RegistryKind,
     RegistryRecord,
     State,
 )
 from modelmora.records import Registry
+from modelmora.records.audited import model_of, reason_of
 from modelmora.records.reading import Reading
 from modelmora.records.registrar import Registrar
-from modelmora.records.routing import routes
+from modelmora.routing import Steps, main_version, routes
 from modelmora.settings import Settings
 from modelmora.text import counted, did_you_mean, printable, shorten
 from modelmora.wire import decode_registry
@@ -42,8 +42,6 @@ from modelmora.wire import decode_registry
 log = structlog.get_logger(__name__)
 READ_S = 30.0
 SHOWN = 120
-MOST_TOLD = 1000
-"""Characters of a role or grant in the audit."""
 LISTED = "see `modelmora list` or GET /models"
 _NEAREST = (
     State.READY,
@@ -92,12 +90,7 @@ class Directory:
         """Who changes the registry that is read here; `send` takes records to write."""
 
         def audited(verb: str, record: RegistryRecord) -> None:
-            model = f"{record.name}@{record.version}" if record.version else record.name
-            reason = f"task {record.task}" if record.task else None
-            if record.kind in (RegistryKind.ROLE, RegistryKind.GRANT):
-                told = record.details if record.present else "taken back"
-                reason = shorten(f"{record.kind.lower()}: {told}", MOST_TOLD)
-            audit(verb, caller.get(), model=model, reason=reason)
+            audit(verb, caller.get(), model=model_of(record), reason=reason_of(record))
 
         def tell(kind: EventKind, model: tuple[str, str], facts: Mapping[str, Parameter]) -> None:
             now_ms = time.time_ns() // 1_000_000
@@ -211,7 +204,7 @@ class Directory:
             return
         self._reading.note(key, record.offset, record.timestamp)
         if not self._leases.take(key, fact, record.timestamp):
-            self.state.take(key, fact, record.offset)
+            self.state.take(key, fact, record.offset, record.timestamp)
             self._on_fact(key, fact, record.offset)
         else:
             self._hear()
@@ -237,7 +230,7 @@ class Directory:
         self._listing = self.state.models()
         called = {f"{model.name}@{model.version}" for model in self._listing} | served
         self._names = frozenset(called | {each.partition("@")[0] for each in called})
-        self._limits = _limits(self._listing, self.state.active())
+        self._limits = _limits(self._listing, self.state.routes())
         self._status = {node.node: node for node in nodes}
         found: dict[str, list[Health]] = {}
         for node in nodes:
@@ -253,9 +246,16 @@ def _nearness(health: Health) -> int:
     return _NEAREST.index(health.state)
 
 
-def _limits(models: Sequence[RegistryRecord], active: Mapping[str, str]) -> dict[str, int]:
-    """By name@version, and by name that of the version that answers for it, where it is known."""
+def _limits(models: Sequence[RegistryRecord], steps: Mapping[str, Steps]) -> dict[str, int]:
+    """By name@version, and by name the most that one of the versions takes that answer for it.
+
+    Where it is known; which of them answers is for the node to say.
+    """
     limits = {f"{fact.name}@{fact.version}": fact.max_inputs for fact in models}
-    answering = routes(models, active).names
-    limits |= {name: limits.get("@".join(key)) for name, key in answering.items()}
+    active = {name: main_version(each[-1][1]) for name, each in steps.items()}
+    for name, key in routes(models, active).names.items():
+        versions = {version for _, route in steps.get(name, ()) for version in route.versions}
+        most = [limits.get(f"{name}@{version}") for version in versions or {key[1]}]
+        known = [each for each in most if each is not None]
+        limits[name] = max(known) if len(known) == len(most) else None
     return {name: most for name, most in limits.items() if most is not None}

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 
 from aiokafka.errors import KafkaError
 
+from modelmora.access.signing import Signer
 from modelmora.errors import Code
+from modelmora.gateway.caller import caller
 from modelmora.gateway.hall import Wish
 from modelmora.gateway.listening import Listening
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.commands import command_headers
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
 from modelmora.kafka.pulse import Pulse
@@ -20,7 +23,6 @@ from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.outbox import Outbox, Written
 from modelmora.kafka.writing.publisher import Answer, Record
 from modelmora.messages import ControlCommand, ControlVerb, RegistryRecord
-from modelmora.messages.headers import PRINCIPAL
 from modelmora.records import details_of
 from modelmora.settings import Settings
 from modelmora.web.problems import DoorCode
@@ -29,19 +31,24 @@ from modelmora.wire import encode_control, partition_of
 ACKNOWLEDGE_S = 5.0
 SHOWN_S = 2.0
 """How long an answer waits until the registry tells the same."""
-CALLER = "local"
 
 
 class Orders:
     """Gives orders; at most `limits.gateway_waiting` at once."""
 
     def __init__(
-        self, settings: Settings, pulse: Pulse, publisher: Outbox, schemas: Schemas | None
+        self,
+        settings: Settings,
+        pulse: Pulse,
+        publisher: Outbox,
+        schemas: Schemas | None,
+        signer: Signer | None = None,
     ) -> None:
         self._settings = settings
         self._pulse = pulse
         self._publisher = publisher
         self._schemas = schemas
+        self._signer = signer
         self._control = Topic.CONTROL.full(settings.namespace)
         self._events = Topic.EVENTS.full(settings.namespace)
         self._listening = Listening(self._tail)
@@ -89,8 +96,8 @@ class Orders:
             if not written.done():
                 written.set_result(answer)
 
-        command = ControlCommand(wish.verb, wish.model, CALLER, wish.everywhere)
-        headers = ((PRINCIPAL, CALLER.encode()),)
+        command = ControlCommand(wish.verb, wish.model, caller.get(), wish.everywhere)
+        headers = command_headers(command, self._signer)
         record = Record(
             self._control, wish.model.encode(), encode_control(command), done, headers, 0
         )

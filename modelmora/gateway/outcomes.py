@@ -81,6 +81,9 @@ _ANSWERS: dict[AnyCode, Answer] = {
     Code.ID_REUSED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.ALREADY_EXISTS),
     DoorCode.NO_NODE: Answer(HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 5000),
     DoorCode.UNAUTHENTICATED: Answer(HTTPStatus.UNAUTHORIZED, grpc.StatusCode.UNAUTHENTICATED),
+    DoorCode.ISSUER_UNREACHABLE: Answer(
+        HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 10_000
+    ),
     Code.FORBIDDEN: Answer(HTTPStatus.FORBIDDEN, grpc.StatusCode.PERMISSION_DENIED),
     Code.RATE_LIMITED: Answer(
         HTTPStatus.TOO_MANY_REQUESTS, grpc.StatusCode.RESOURCE_EXHAUSTED, 1000

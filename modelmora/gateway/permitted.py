@@ -29,6 +29,7 @@ from modelmora.messages import (
 )
 from modelmora.records import Entry, Registry
 from modelmora.settings import ModelConfig
+from modelmora.settings.routes import Route
 from modelmora.telemetry.health import Verdict
 from modelmora.web.problems import DoorCode
 
@@ -187,6 +188,11 @@ class _Registrar:
         """Needs `route`."""
         self._check(Verb.ROUTE, name)
         await self._registrar.activate(name, version)
+
+    async def set_route(self, name: str, route: Route, base: int | None = None) -> None:
+        """Needs `route`."""
+        self._check(Verb.ROUTE, name)
+        await self._registrar.set_route(name, route, base)
 
     async def make_default(self, name: str) -> None:
         """Needs `route`."""

@@ -16,6 +16,7 @@ from modelmora.messages import RegistryRecord, State
 from modelmora.records import Entry, details_of
 from modelmora.records.facts import facts_of, matches
 from modelmora.records.measured import shown
+from modelmora.routing import alone, routes
 from modelmora.text import did_you_mean, printable, shorten
 from modelmora.web.problems import DoorCode
 
@@ -181,6 +182,30 @@ def named(hall: Hall, name: str) -> dict[str, Any]:
         "default_for": defaults,
         "versions": [summary_of(hall, each, active) for each in versions],
     }
+
+
+def route_of(hall: Hall, name: str) -> dict[str, Any]:
+    """How a name is answered, since when, and how before. Raises Refusal.
+
+    Where nobody has chosen, its lowest version answers all.
+    """
+    state = hall.registrar.state
+    steps = state.told_route(name)
+    if not steps:
+        key = routes(state.models()).names.get(name)
+        if key is None:
+            named(hall, name)  # none, or retired ones only
+            raise Refusal(DoorCode.NOT_FOUND, f"{name} has no version that is not retired")
+        steps = ((0, alone(key[1])),)
+    entry = state.route(name)
+    told = [{"since_ms": at, **route.model_dump(mode="json")} for at, route in steps]
+    return {"name": name, **told[-1], "before": told[:-1], "etag": etag_of(entry) if entry else ""}
+
+
+def routes_of(hall: Hall) -> list[dict[str, Any]]:
+    """How each name is answered, by name."""
+    names = sorted({model.name for model in hall.registrar.state.models()})
+    return [route_of(hall, name) for name in names]
 
 
 async def registering(work: Awaitable[T]) -> T:

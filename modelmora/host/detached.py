@@ -56,7 +56,7 @@ def serve_detached(settings: Settings, config: Path | None) -> int:
         info = _until_ready(process, folder, words, said)
     if info is None:
         return process.returncode or NOT_READY
-    Starter().ready(handed, info, models_of(info))
+    Starter().ready(handed, info, models_of(info, handed))
     return 0
 
 

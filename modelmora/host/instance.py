@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modelmora import addresses
+from modelmora.access.own import Own, own_of
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Unreachable
 from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.topics import EMBEDDED_PARTITIONS
@@ -86,15 +87,20 @@ class Instance:
         """What the node answers at its health port; likewise."""
         return self._ask("node", self.run.node_http if self.run else None, method, path, options)
 
+    def own(self) -> Own:
+        """How TLS is spoken to the doors. Raises ConfigurationError."""
+        return own_of(self.settings, here=self.url is None)
+
     def _ask(
         self, part: str, address: str | None, method: str, path: str, options: dict[str, Any]
     ) -> Any:
         base = self._door(part, address)
         if key := self.settings.access.key:
-            options = {"headers": {"authorization": f"Bearer {key.get_secret_value()}"}, **options}
+            ours = {"authorization": f"Bearer {key.get_secret_value()}"}
+            options = {**options, "headers": {**options.get("headers", {}), **ours}}
         try:
             with self.talk.waiting(f"waiting for {base}{path}"):
-                return call(method, base + path, **options)
+                return call(method, base + path, own=self.own(), **options)
         except Unreachable:
             # It may have died just now.
             later = replace(self, run=read_run(self.settings.data_dir))
@@ -183,8 +189,10 @@ def accepts(servers: str) -> bool:
     return False
 
 
-def call(method: str, url: str, *, timeout_s: float = 10.0, **options: Any) -> Any:
-    """The JSON that a door of ours answers.
+def call(
+    method: str, url: str, *, timeout_s: float = 10.0, own: Own | None = None, **options: Any
+) -> Any:
+    """The JSON that a door of ours answers; `own` is how TLS is spoken to it.
 
     Raises Unreachable (no connection, no answer in time), NotFound (404), and ModelMoraError with
     the problem's own words (RFC 9457) otherwise.
@@ -193,7 +201,8 @@ def call(method: str, url: str, *, timeout_s: float = 10.0, **options: Any) -> A
 
     try:
         # Our doors are on this machine or named on purpose: a proxy of the environment is not.
-        with httpx.Client(timeout=timeout_s, trust_env=False) as client:
+        trusted = own.context() if own and url.startswith("https:") else True
+        with httpx.Client(timeout=timeout_s, trust_env=False, verify=trusted) as client:
             response = client.request(method, url, **options)
     except httpx.TimeoutException:
         raise Unreachable(f"{url} gave no answer in {timeout_s:.0f} s") from None

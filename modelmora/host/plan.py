@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelmora.access.binding import check_binding
+from modelmora.access.certificates import Certificates
 from modelmora.access.files import keyring_of
 from modelmora.broker.config import HOST, Ports, choose_ports, ports_file
 from modelmora.broker.ports import any_ports, require_free
@@ -47,7 +49,8 @@ def make_plan(settings: Settings, member_id: str) -> Plan:
        Its address is known before it runs, and whoever needs it waits for it without end: we
        stop everything should it not start.
     2. Another role without bootstrap servers is a ConfigurationError, as is a port that is taken.
-    3. So is a gateway that needs keys and has none: it would say so only once the broker runs.
+    3. So is a gateway that may not listen as it should, or needs keys and has none, and are
+       certificates that cannot be used: it would be said only once the broker runs.
     4. The member is named, unless nodes come and go or the settings name it.
     """
     own_broker = settings.role == "all" and not settings.bootstrap_servers
@@ -57,7 +60,9 @@ def make_plan(settings: Settings, member_id: str) -> Plan:
             "(only --role all starts a broker of its own)"
         )
     if settings.role != "node":
+        check_binding(settings)
         keyring_of(settings)
+    Certificates.of(settings)
     settled: dict[str, object] = settle_ports(settings)
     if not settings.dynamic_member and settings.member_id is None:
         settled["member_id"] = member_id

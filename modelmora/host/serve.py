@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modelmora.access.own import own_of
 from modelmora.broker import EmbeddedBroker
 from modelmora.errors import ModelMoraError
 from modelmora.host.environment import child_environment, write_empty_config
@@ -184,7 +185,7 @@ class _Machine:
             self._showing = asyncio.create_task(self._show(info), name="show")
 
     async def _show(self, info: RunInfo) -> None:
-        models = await asyncio.to_thread(models_of, info)
+        models = await asyncio.to_thread(models_of, info, self._settings)
         self._face.ready(self._settings, info, models)
 
     def _info(self, parts: tuple[Part, ...]) -> RunInfo:
@@ -220,13 +221,14 @@ class _Machine:
         return former
 
 
-def models_of(info: RunInfo) -> list[dict[str, Any]]:
+def models_of(info: RunInfo, settings: Settings) -> list[dict[str, Any]]:
     """The models of the node with their states; none where it does not say."""
     if info.node_http is None:
         return []
     try:
+        own = own_of(settings, here=True)
         rows: list[dict[str, Any]] = call(
-            "GET", f"{info.node_http}/health/models", timeout_s=MODELS_S
+            "GET", f"{info.node_http}/health/models", timeout_s=MODELS_S, own=own
         )
     except ModelMoraError:
         return []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -16,8 +16,17 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from modelmora.errors import ConfigurationError, ModelMoraError, Unreachable, WrongCredentials
+from modelmora.errors import (
+    ConfigurationError,
+    ModelMoraError,
+    NotAllowed,
+    Unreachable,
+    WrongCredentials,
+)
+from modelmora.kafka.acls import Component, Grant, Operation, Resource, grants
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
+from modelmora.kafka.denied import is_denial, not_allowed, on_group, reason
+from modelmora.kafka.refused import Refusals
 from modelmora.kafka.topics import (
     CLUSTER_PARTITIONS,
     LANE_TOPICS,
@@ -30,6 +39,7 @@ from modelmora.settings import Settings
 from modelmora.text import counted
 
 WAIT_S = 15.0
+MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION}
 RECONNECT_MS = 200
 """A broker that is just starting is found soon; librdkafka's own pauses grow to 10 s."""
 
@@ -46,30 +56,18 @@ class TopicState:
     differs: tuple[str, ...] = ()
 
 
-def explain(error: KafkaException | KafkaError, servers: str) -> ModelMoraError:
-    """A client error as one line for a person."""
+def explain(
+    error: KafkaException | KafkaError, servers: str, needed: Grant | None = None
+) -> ModelMoraError:
+    """A client error as one line for a person; `needed` is the right without which it comes."""
     fault = error.args[0] if isinstance(error, KafkaException) else error
-    if fault.code() in (
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-    ):
+    if is_denial(fault):
+        return not_allowed(needed) if needed else NotAllowed()
+    if fault.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
         return WrongCredentials()
     if fault.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT):
         return Unreachable(f"no broker answers at {servers}; is it running, is the address right?")
     return ModelMoraError(f"the broker at {servers} refused: {fault.str()}")
-
-
-class _Heard:
-    """What a client says between its answers."""
-
-    auth_failed = False
-
-    def on_error(self, error: KafkaError) -> None:
-        """Refused credentials are only told here, from poll(): the call itself just times out."""
-        self.auth_failed |= error.code() == KafkaError._AUTHENTICATION
 
 
 class Admin:
@@ -80,7 +78,7 @@ class Admin:
         self._servers = bootstrap_servers(settings)
         # Not a method of ours: client and Admin would hold each other, and the client's threads
         # stay until the cycle collector comes.
-        self._heard = _Heard()
+        self._heard = Refusals()
         config = confluent_config(settings) | {
             "error_cb": self._heard.on_error,
             "reconnect.backoff.max.ms": RECONNECT_MS,
@@ -99,12 +97,67 @@ class Admin:
                 metadata = self._client.list_topics(timeout=min(1.0, wait_s))
             except KafkaException as error:
                 self._client.poll(0)
-                if self._heard.auth_failed:
-                    raise WrongCredentials from None
+                if self._heard.error:
+                    raise self._heard.error from None
                 if time.monotonic() >= until:
                     raise explain(error, self._servers) from None
             else:
                 return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+    def require(self, component: Component) -> None:
+        """See to it that we may do with the topics what this component does with them.
+
+        Raises NotAllowed, which names what is denied, Unreachable, WrongCredentials. Rights to a
+        topic that is missing are not known, and those to anything else show where they are used.
+        """
+        self.existing()  # which waits for brokers that are just starting
+        wanted = [
+            each
+            for each in grants(component, self._settings)
+            if each.resource is Resource.TOPIC and each.operation is not Operation.CREATE
+        ]
+        table = {topic.full(self._settings.namespace) for topic in TABLE}
+        may = self._rights(table | {each.name for each in wanted if not each.prefixed})
+        known = {name: rights for name, rights in may.items() if rights is not None}
+        lacking = [
+            each
+            for each in wanted
+            if any(each.covers(name) and each.operation not in known[name] for name in known)
+        ]
+        if lacking:
+            raise not_allowed(*lacking)
+
+    def _rights(self, names: Iterable[str]) -> dict[str, frozenset[Operation] | None]:
+        """What we may do with each topic; None where there is none, or the broker does not say."""
+        asked = self._client.describe_topics(
+            TopicCollection([*names]), include_authorized_operations=True, request_timeout=WAIT_S
+        )
+        found: dict[str, frozenset[Operation] | None] = {}
+        for name, future in asked.items():
+            try:
+                told = future.result(WAIT_S).authorized_operations
+            except KafkaException as error:
+                if error.args[0].code() in MISSING:
+                    found[name] = None
+                elif is_denial(error):
+                    found[name] = frozenset()
+                else:
+                    raise explain(error, self._servers) from None
+            else:
+                known = (Operation.__members__.get(each.name) for each in told or ())
+                found[name] = frozenset(each for each in known if each) or None
+        return found
+
+    def _check_hidden(self, missing: Iterable[str]) -> None:
+        """A topic that we may not see looks as if there were none. Raises NotAllowed."""
+        if (names := [*missing]) and frozenset() in self._rights(names).values():
+            raise not_allowed(self._on_table(Operation.DESCRIBE))
+
+    def _on_table(self, operation: Operation) -> Grant:
+        return Grant(operation, Resource.TOPIC, f"{self._settings.namespace}.", prefixed=True)
+
+    def _explain(self, error: KafkaException, operation: Operation) -> ModelMoraError:
+        return explain(error, self._servers, self._on_table(operation))
 
     def configure_group(self) -> str | None:
         """Give the nodes' group the session of our settings; what the broker has instead, if so.
@@ -124,16 +177,18 @@ class Admin:
         group = ConfigResource(
             ResourceType.GROUP, self._settings.group, incremental_configs=entries
         )
+        needed = on_group(Operation.ALTER_CONFIGS, self._settings.group)
         try:
             self._client.incremental_alter_configs([group])[group].result(WAIT_S)
         except KafkaException as error:
-            return str(error.args[0].str())
+            return reason(error.args[0], needed)
         return None
 
     def describe(self) -> list[TopicState]:
         """Each topic of the table as it is."""
         existing = self.existing()
         names = {topic: topic.full(self._settings.namespace) for topic in TABLE}
+        self._check_hidden(name for name in names.values() if name not in existing)
         configs = self._configs(name for name in names.values() if name in existing)
         lanes = {existing.get(names[topic], 0) for topic in LANE_TOPICS.values()}
         return [
@@ -149,15 +204,17 @@ class Admin:
         existing = self.existing()
         lanes = [existing[n] for t in LANE_TOPICS.values() if (n := t.full(namespace)) in existing]
         wanted = lanes[0] if lanes else self._settings.topics.partitions or CLUSTER_PARTITIONS
+        table = {topic.full(namespace): spec_of(topic, self._settings) for topic in TABLE}
+        missing = {name: spec for name, spec in table.items() if name not in existing}
+        self._check_hidden(missing)
         new = [
             NewTopic(
-                topic.full(namespace),
+                name,
                 num_partitions=spec.partitions or wanted,
                 replication_factor=self._settings.topics.replication_factor or -1,
-                config=spec_of(topic, self._settings).broker_config(),
+                config=spec.broker_config(),
             )
-            for topic, spec in TABLE.items()
-            if topic.full(namespace) not in existing
+            for name, spec in missing.items()
         ]
         for future in self._client.create_topics(new).values() if new else ():
             try:
@@ -165,7 +222,7 @@ class Admin:
             except KafkaException as error:
                 # Another node may create the same topics at the same moment.
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise explain(error, self._servers) from None
+                    raise self._explain(error, Operation.CREATE) from None
         self._await_topics({topic.topic for topic in new})
         return self.describe()
 
@@ -177,15 +234,14 @@ class Admin:
 
     def _configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        try:
-            return {
-                resource.name: {k: entry.value for k, entry in future.result(WAIT_S).items()}
-                for resource, future in (
-                    self._client.describe_configs(resources).items() if resources else ()
-                )
-            }
-        except KafkaException as error:
-            raise explain(error, self._servers) from None
+        found = {}
+        for each, future in self._client.describe_configs(resources).items() if resources else ():
+            try:
+                entries = future.result(WAIT_S)
+            except KafkaException as error:
+                raise self._explain(error, Operation.DESCRIBE_CONFIGS) from None
+            found[each.name] = {name: entry.value for name, entry in entries.items()}
+        return found
 
     def _state(
         self,

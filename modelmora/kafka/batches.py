@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import methodcaller
 from typing import NamedTuple, Protocol
 
-from confluent_kafka import Message
+from confluent_kafka import Message, TopicPartition
 
 from modelmora.kafka.reading.unreadable import Unreadable
 
@@ -15,6 +15,14 @@ Partition = tuple[str, int]
 """(topic, number)."""
 Commits = Mapping[Partition, tuple[int, str]]
 """Offset and metadata to commit for each partition."""
+
+
+def offsets_of(commits: Commits) -> list[TopicPartition]:
+    """Commits as librdkafka takes them."""
+    return [
+        TopicPartition(topic, number, offset, metadata)
+        for (topic, number), (offset, metadata) in commits.items()
+    ]
 
 
 @dataclass(slots=True, eq=False)

@@ -26,8 +26,10 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from modelmora.errors import ConfigurationError
-from modelmora.kafka.batches import Batch, Commits, Owner, Partition, Record, record_of
+from modelmora.kafka.acls import Operation
+from modelmora.kafka.batches import Batch, Commits, Owner, Partition, Record, offsets_of, record_of
 from modelmora.kafka.connection import group_config
+from modelmora.kafka.denied import on_group, reason
 from modelmora.kafka.reading.fetches import TOLD_MS, Fetches
 from modelmora.kafka.reading.unreadable import Unreadable
 from modelmora.settings import Settings
@@ -168,7 +170,8 @@ class Member:
             self.protocol = "classic"
             return
         self._stopping.set()
-        self._tell(self._owner.on_failed, f"the group refuses this member: {error.str()}")
+        why = reason(error, on_group(Operation.READ, self._settings.group))
+        self._tell(self._owner.on_failed, f"the group refuses this member: {why}")
 
     def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -256,7 +259,7 @@ class Member:
             self._on_error(error)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._FATAL:
+        if error.code() in (KafkaError._FATAL, KafkaError.GROUP_AUTHORIZATION_FAILED):
             self._failure = self._failure or error
         log.debug("the group's consumer has met an error", error=error.str())
 
@@ -293,7 +296,7 @@ class Member:
         if not commits:
             return
         try:
-            consumer.commit(offsets=_offsets(commits), asynchronous=False)
+            consumer.commit(offsets=offsets_of(commits), asynchronous=False)
         except KafkaException as error:
             log.warning("what was done is not committed, it may be repeated", error=str(error))
 
@@ -370,7 +373,7 @@ class Member:
             self._committed("all of it was given back")
             return
         try:
-            self._client.commit(offsets=_offsets(self._asked[0]), asynchronous=True)
+            self._client.commit(offsets=offsets_of(self._asked[0]), asynchronous=True)
         except KafkaException as error:
             self._committed(error.args[0].str())
 
@@ -391,10 +394,3 @@ class Member:
     def _tell(self, what: Callable[..., object], *arguments: object) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(what, *arguments)
-
-
-def _offsets(commits: Commits) -> list[TopicPartition]:
-    return [
-        TopicPartition(topic, number, offset, metadata)
-        for (topic, number), (offset, metadata) in commits.items()
-    ]

@@ -31,9 +31,10 @@ class Order:
 
     verb: ControlVerb
     offset: int
-    answers: dict[str, Answer] = field(default_factory=dict)
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    """By node and name@version: a name may mean several."""
     expected: int = 1
-    """How many nodes answer, going by the first that did."""
+    """How many answers there will be, going by the last that came."""
 
     @property
     def heard(self) -> bool:
@@ -46,8 +47,8 @@ class Order:
         return self.heard and all(each.done for each in self.answers.values())
 
     def told(self) -> list[Answer]:
-        """What nodes have answered, by name."""
-        return [self.answers[node] for node in sorted(self.answers)]
+        """What nodes have answered, by name and model."""
+        return [self.answers[place] for place in sorted(self.answers)]
 
     def take(self, event: LifecycleEvent) -> None:
         """Take an event, in the order of its partition.
@@ -56,17 +57,18 @@ class Order:
         (2) What came of it later on a node that has answered.
         """
         model = f"{event.model}@{event.version}"
+        place = event.node, model
         # (1) An answer.
         if event.kind is EventKind.ANSWERED:
             if event.facts.get("command_offset") == self.offset:
                 nodes = event.facts.get("nodes")
                 self.expected = nodes if isinstance(nodes, int) else 1
-                self.answers[event.node] = self._first(event, model)
+                self.answers[place] = self._first(event, model)
             return
         # (2) Its end.
-        before = self.answers.get(event.node)
-        if before and before.model == model and not before.done:
-            self.answers[event.node] = self._later(event, before)
+        before = self.answers.get(place)
+        if before and not before.done:
+            self.answers[place] = self._later(event, before)
 
     def _first(self, event: LifecycleEvent, model: str) -> Answer:
         told, reason = event.facts.get("state"), _words(event)

@@ -11,9 +11,11 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from modelmora.kafka.acls import Operation
 from modelmora.kafka.admin import explain
 from modelmora.kafka.background import background
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
+from modelmora.kafka.denied import is_denial, not_allowed, on_topic
 from modelmora.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -113,6 +115,8 @@ class Pulse:
                 led = (each for each in answer.partitions if each.leader)
                 leaders |= {(name, each.id): each.leader.id for each in led}
             elif not self._is_missing(name, answer):
+                if isinstance(answer, KafkaException) and is_denial(answer):
+                    raise not_allowed(on_topic(Operation.READ, name))
                 # A new one: this frame holds the other, which would hold this frame.
                 raise type(answer)(*answer.args)
         self._leaders = leaders

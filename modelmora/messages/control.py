@@ -31,6 +31,8 @@ class RegistryRecord:
     one result; None where nobody knows.
     `spreads` is over how many partitions its requests lie, by the time (Unix ms, as text) from
     which on ids are laid out so; where it is empty, on one.
+    `routes` is of a ROUTE how the name is answered (as JSON), by the time (Unix ms, as text) from
+    which on ids are answered so; where it is empty, by that version alone.
     NODE is the lease of a node that runs: for how long from the record's timestamp (ms), the task
     of each model that it serves by name@version, and the partitions of the lanes that it reads.
     `failed` is why it cannot load a model, `states` where each stands, and `holding` what it holds
@@ -60,6 +62,7 @@ class RegistryRecord:
     holding: Mapping[str, str] = field(default_factory=dict)
     file_facts: str = ""
     spreads: Mapping[str, int] = field(default_factory=dict)
+    routes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -125,6 +125,6 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
     ),
     EventKind.NODE_JOINED: ("cores",),
     EventKind.NODE_LEFT: (),
-    EventKind.ROUTE_CHANGED: ("former",),
+    EventKind.ROUTE_CHANGED: ("former", "route", "former_route", "since_ms"),
 }
 """The facts of each kind that is written; a measure ends with its unit, a share is 0 to 1."""

@@ -7,6 +7,11 @@ LOCAL = "local"
 """The principal of who need not say who they are; a record without one is theirs."""
 MOST_PRINCIPAL = 256
 """Characters of a principal that count: it goes with all that is told of a request."""
+SIGNATURE = "modelmora-signature"
+"""Of a request or a command: that its principal is who wrote it, see `modelmora.access.signing`;
+of a record of the audit: its writer's signature of the value (Ed25519)."""
+HANDED_ON_SIGNATURE = "modelmora-handed-on-signature"
+"""Of a request that was handed on: that a node has done so."""
 GATEWAY = "modelmora-gateway"
 JOB = "modelmora-job"
 """Of a request for which nobody waits: what becomes of it is kept on `jobs`."""
@@ -40,12 +45,11 @@ ATTEMPT = "modelmora-attempt"
 EXIT_CODE = "modelmora-worker-exit-code"
 SHA256 = "modelmora-sha256"
 SIZE = "modelmora-size"
+MADE = "modelmora-made"
+"""Of a dead letter whose id holds no time: when its request was first appended (Unix ms)."""
 REPLAY_OF = "modelmora-replay-of"
 REPLAYED_TO = "modelmora-replayed-to"
 PURGE_OF = "modelmora-purge-of"
-
-SIGNATURE = "modelmora-signature"
-"""Of a record of the audit: its writer's signature of the value (Ed25519)."""
 
 DTYPE = "modelmora-dtype"
 SHAPE = "modelmora-shape"
@@ -54,11 +58,21 @@ SHAPE = "modelmora-shape"
 
 def principal_of(headers: Iterable[tuple[str, bytes | None]]) -> str:
     """Whose request a record is, or tells of; of several that are named the last."""
+    return claimed_principal(headers) or LOCAL
+
+
+def claimed_principal(headers: Iterable[tuple[str, bytes | None]]) -> str:
+    """The principal that a record names, "" where it names none."""
+    return (header_of(headers, PRINCIPAL) or b"").decode(errors="replace")[:MOST_PRINCIPAL]
+
+
+def header_of(headers: Iterable[tuple[str, bytes | None]], wanted: str) -> bytes | None:
+    """The value of a header, of several of that name the last; None where there is none."""
     told = None
     for name, value in headers:
-        if name == PRINCIPAL:
+        if name == wanted:
             told = value
-    return (told or b"").decode(errors="replace")[:MOST_PRINCIPAL] or LOCAL
+    return told
 
 
 def is_awaited(headers: Iterable[tuple[str, bytes | None]]) -> bool:

@@ -22,11 +22,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from modelmora.access.certificates import Certificates
 from modelmora.messages import Status, Timings
+from modelmora.settings import Settings
 from modelmora.telemetry.health import HealthCollector, Verdict
 from modelmora.text import counted
 from modelmora.web.look import code, page, status_line, table
 from modelmora.web.problems import install
+from modelmora.web.server import HttpServer
 from modelmora.web.surface import Surface
 
 # Bucket bounds in seconds, as OpenTelemetry's generative-AI conventions have them.
@@ -179,6 +182,13 @@ def health_app(look: Look, facts: Facts, models: ModelRows, metrics: NodeMetrics
     app = Starlette(routes=routes, middleware=[Middleware(Surface, routes=routes)])
     install(app)
     return app
+
+
+def health_server(app: Starlette, settings: Settings) -> HttpServer:
+    """Where it is served, with TLS where these settings name a certificate."""
+    own = Certificates.of(settings)
+    tls = own.context() if own else None
+    return HttpServer(app, settings.host, settings.node_http_port, tls)
 
 
 def _landing(told: Mapping[str, Any], models: list[dict[str, Any]]) -> Response:

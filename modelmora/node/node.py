@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from modelmora import addresses
+from modelmora.access.secrets import cluster_signer_of, verifier_of
 from modelmora.agents.app import NodeApp, build_app
 from modelmora.agents.copies import Copies
 from modelmora.agents.handon import HandOn
@@ -46,7 +47,8 @@ from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.gauges import add_gauges
-from modelmora.node.health import NodeMetrics, health_app
+from modelmora.node.health import NodeMetrics, health_app, health_server
+from modelmora.node.leave import Leave
 from modelmora.node.lookout import EXIT_CODE, Lookout
 from modelmora.node.models import look, model_rows
 from modelmora.node.objects import Shelf
@@ -116,7 +118,7 @@ class Node:
         self._listen(leases, schemas)
         given = (self.intake, self.service, results, self.clock, schemas)
         objects = self.shelf.objects if self.shelf else None
-        self.requests = Requests(settings, *given, objects, self.twins, self.care)
+        self.requests = Requests(settings, *given, objects, self.twins, self.care, self.verifier)
         self.requests.on_first = self.retries.budget.earn
         self.twins.use(self.requests.admit, self.service, results)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
@@ -137,13 +139,14 @@ class Node:
         self.metrics.judged(look)
         rows = partial(model_rows, self.service, self.workers)
         app = health_app(look, self.wellness.facts, rows, self.metrics)
-        return HttpServer(app, settings.host, settings.node_http_port)
+        return health_server(app, settings)
 
     def _results(self) -> Results:
+        settings, mover = self.settings, self.shelf.moving if self.shelf else None
+        self.verifier, signer = verifier_of(settings), cluster_signer_of(settings)
         parts = (self.publisher, self.teller, self.twins, self.clock, self.lifecycle)
-        namespace = self.settings.namespace
-        copies = Copies(namespace, self.settings.reply_topics, self.metrics.no_reply)
-        return Results(*parts, namespace, copies, self.shelf.moving if self.shelf else None)
+        copies = Copies(settings.namespace, settings.reply_topics, self.metrics.no_reply)
+        return Results(*parts, settings.namespace, copies, mover, signer)
 
     def _compute(self, results: Results, zygote: Spawned | None) -> None:
         """The service, the processes that it has compute, and the models that they serve."""
@@ -168,7 +171,9 @@ class Node:
     def _listen(self, leases: Leases, schemas: Schemas | None) -> None:
         """Who reads what is told to every node."""
         parts = (self.service, self.models, leases, self.pulse, self.lifecycle)
-        self.control = Control(self.settings, *parts, schemas, self.audit.tell)
+        self.control = Control(self.settings, *parts, schemas, self.audit.tell, self.verifier)
+        leave = Leave(self.settings.access, self.models.state, self.audit.tell)
+        leave.ask(self.service, self.control)
 
     def _form_group(self, framing: Framing | None) -> None:
         """The member of the group, whoever works on its partitions, and who looks at both."""
@@ -188,6 +193,7 @@ class Node:
             tiers=tier_topics(settings),
             plain=framing.plain if framing else None,
             care=self.care,
+            is_told=self.verifier.was_handed_on,
         )
         self.member = Member(settings, self.name, read_topics(settings), self.partitions)
         self.partitions.reader = self.requests.reader = self.member
@@ -206,7 +212,7 @@ class Node:
         """Start what needs no broker: health, the workers, and Faust, which rests for a second."""
         # First, so that a node that waits long is seen to live.
         host, port = await self.http.start()
-        self._address = f"http://{addresses.join(host, port)}"
+        self._address = f"{self.http.scheme}://{addresses.join(host, port)}"
         notify(node_http=self._address)
         await self.workers.start()
         self._wait_for("broker")

@@ -13,6 +13,7 @@ import structlog
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from modelmora.errors import ModelMoraError, Unreachable
+from modelmora.kafka.acls import Component
 from modelmora.kafka.admin import Admin, check_lanes
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.node.lookout import EXIT_CODE
@@ -28,9 +29,11 @@ log = structlog.get_logger(__name__)
 def prepare_topics(settings: Settings) -> None:
     """Create the topics where that is allowed.
 
-    Raises ConfigurationError where they are not as they must be, Unreachable without a broker.
+    Raises ConfigurationError where they are not as they must be, NotAllowed where the broker denies
+    what a node does with them, Unreachable without a broker.
     """
     admin = Admin(settings)
+    admin.require(Component.NODE)
     states = admin.create() if settings.topics.create else admin.describe()
     check_lanes(states)
     for state in states:

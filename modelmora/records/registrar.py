@@ -12,9 +12,12 @@ from modelmora.errors import Conflict, Invalid, Unreachable
 from modelmora.kafka.writing.publisher import Answer, Record, TooLarge
 from modelmora.messages import EventKind, RegistryRecord
 from modelmora.records import verbs
+from modelmora.records.routes import route_facts
 from modelmora.records.state import Entry, Registry
 from modelmora.records.telling import key_of
+from modelmora.routing import alone, main_version
 from modelmora.settings import ModelConfig
+from modelmora.settings.routes import Route
 from modelmora.wire import encode_registry
 
 READ_BACK_S = 10.0
@@ -86,12 +89,17 @@ class Registrar:
 
     async def activate(self, name: str, version: str) -> None:
         """Let a version answer for its name. Raises NotFound, Conflict, Unreachable."""
-        former = self.state.active().get(name)
-        record = verbs.activate(self.state, name, version, self._writer)
+        await self.set_route(name, alone(version))
+
+    async def set_route(self, name: str, route: Route, base: int | None = None) -> None:
+        """Let a name be answered so. Raises NotFound, Conflict, Invalid, Unreachable."""
+        entry = self.state.route(name)
+        before = entry.record if entry else None
+        record = verbs.set_route(self.state, name, route, self._writer, base)
         if record:
             await self._write(record, "route")
-            if former:
-                self._tell(EventKind.ROUTE_CHANGED, (name, version), {"former": former})
+            if facts := route_facts(record, before):
+                self._tell(EventKind.ROUTE_CHANGED, (name, main_version(route)), facts)
 
     async def make_default(self, name: str) -> None:
         """Let a model answer for its task. Raises NotFound, Conflict, Unreachable."""
@@ -137,5 +145,8 @@ class Registrar:
             if not waiting:
                 del self._waiting[key]
         if not counts:
-            raise Conflict(f"another has changed {key.decode()} at the same time; read it again")
+            raise Conflict(
+                f"another has changed {key.decode()} at the same time, or it came late, by this "
+                "clock; read it again"
+            )
         return self.state.entries[key]

@@ -7,13 +7,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.changes import changed, is_time
 from modelmora.records.telling import details_of
 from modelmora.settings.models import MOST_SPREAD
 from modelmora.wire import time_of
-
-LAG_MS = 10_000
-"""A change counts for ids that are made so much later: by then all who write have read of it."""
-MOST_CHANGES = 8
 
 Steps = tuple[tuple[int, int], ...]
 """From when on (Unix ms) ids are laid over how many partitions, the earliest first."""
@@ -40,9 +37,8 @@ def with_spread(
     if first:
         return replace(record, spreads={"0": wanted})
     # (3)
-    since_ms = max(now_ms + LAG_MS, steps[-1][0] + 1 if steps else 0)
-    kept = {str(at): spread for at, spread in steps[1 - MOST_CHANGES :]}
-    return replace(record, spreads={**kept, str(since_ms): wanted})
+    after = {str(at): spread for at, spread in changed(steps, wanted, now_ms)}
+    return replace(record, spreads=after)
 
 
 def steps_of(told: Mapping[str, int]) -> Steps:
@@ -51,7 +47,7 @@ def steps_of(told: Mapping[str, int]) -> Steps:
         sorted(
             (int(at), spread)
             for at, spread in told.items()
-            if at.isdecimal() and len(at) <= 16 and 1 <= spread <= MOST_SPREAD
+            if is_time(at) and 1 <= spread <= MOST_SPREAD
         )
     )
 

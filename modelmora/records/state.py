@@ -7,9 +7,13 @@ from dataclasses import dataclass, replace
 
 from modelmora.access.rights import Told
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.changes import in_time
 from modelmora.records.roles import told_of
+from modelmora.records.routes import steps_in, with_route
 from modelmora.records.spread import Steps, joined, spread_at, spread_for, steps_of, with_spread
-from modelmora.records.telling import key_of, model_key
+from modelmora.records.telling import key_of, model_key, route_key
+from modelmora.routing import Steps as RouteSteps
+from modelmora.routing import all_narrowed, main_version
 from modelmora.wire import place_of
 
 GONE = -1
@@ -29,22 +33,33 @@ class Entry:
     buried: bool = False
 
 
-def judge(current: Entry | None, record: RegistryRecord, offset: int) -> Entry:
-    """What counts after one more record under a key.
+def judge(
+    current: Entry | None, record: RegistryRecord, offset: int, at_ms: int | None = None
+) -> Entry:
+    """What counts after one more record under a key; `at_ms` is when it was appended, if known.
 
     (1) The first one counts, any above what an earlier log told, and the last measurement.
-    (2) One that is based on the current one counts, and one that says the same.
-    (3) One that is based on another lost against the current one, which it buries.
+    (2) One that says the same counts, and one that is based on the current one,
+    (3) unless what it changes for ids to come would not be read by all in time.
+    (4) Any other lost against the current one, which it buries.
     """
-    # (1), (2)
-    if current is None or current.offset == GONE or record.based_on == current.offset:
+    # (1)
+    if current is None or current.offset == GONE or record.kind is RegistryKind.MEASURED:
         return Entry(offset, record)
-    if record.kind is RegistryKind.MEASURED:
-        return Entry(offset, record)
+    # (2), (3)
     if says_the_same(current.record, record):
         return Entry(offset, record)
-    # (3)
+    if record.based_on == current.offset and (
+        at_ms is None or _in_time(current.record, record, at_ms)
+    ):
+        return Entry(offset, record)
+    # (4)
     return Entry(current.offset, current.record, buried=True)
+
+
+def _in_time(before: RegistryRecord, after: RegistryRecord, at_ms: int) -> bool:
+    pairs = ((before.spreads, after.spreads), (before.routes, after.routes))
+    return all(in_time(was, now, at_ms) for was, now in pairs)
 
 
 def says_the_same(one: RegistryRecord, other: RegistryRecord) -> bool:
@@ -58,6 +73,8 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._spreads: Mapping[str, Steps] | None = None
+        self._told_routes: dict[bytes, tuple[RegistryRecord, RouteSteps]] = {}
+        self._routes: dict[str, RouteSteps] | None = None
         self._told: Told | None = None
 
     @property
@@ -65,13 +82,15 @@ class Registry:
         """What counts under each key."""
         return self._entries
 
-    def take(self, key: bytes, record: RegistryRecord | None, offset: int) -> bool:
-        """Take the next record of the log; whether what counts is another now.
+    def take(
+        self, key: bytes, record: RegistryRecord | None, offset: int, at_ms: int | None = None
+    ) -> bool:
+        """Take the next record of the log, appended then; whether what counts is another now.
 
         None, a record without a value, takes the key away. What stands under another key than its
         own, and what is a lease, is passed over.
         """
-        self._spreads = self._told = None
+        self._spreads = self._routes = self._told = None
         if record is None:
             return self._entries.pop(key, None) is not None
         if record.kind is RegistryKind.NODE or key != key_of(record):
@@ -79,12 +98,13 @@ class Registry:
         before = self._entries.get(key)
         if before and offset <= before.offset:
             return False  # it was handed over before
-        after = self._entries[key] = judge(before, record, offset)
+        after = self._entries[key] = judge(before, record, offset, at_ms)
         return before != after
 
     def restore(self, entries: Mapping[bytes, Entry]) -> None:
         """Go on from these."""
-        self._entries, self._spreads, self._told = dict(entries), None, None
+        self._entries = dict(entries)
+        self._spreads = self._routes = self._told = None
 
     def anew(self) -> None:
         """The log is another and holds nothing yet: what the former one told waits to be told."""
@@ -123,10 +143,14 @@ class Registry:
         return spread_at(self._steps().get(name, ()), at_ms)
 
     def settled(self, record: RegistryRecord, now_ms: int) -> RegistryRecord:
-        """A record as it is to be written over what counts now, see `with_spread`."""
+        """A record as it is to be written over what counts now.
+
+        See `with_spread` and `with_route`.
+        """
         entry = self._entries.get(key_of(record))
         names = {each.record.name for each in self._of_models()}
         before = entry.record if entry else None
+        record = with_route(record, before, now_ms)
         return with_spread(record, before, now_ms, first=record.name not in names)
 
     def told(self) -> Told:
@@ -163,13 +187,53 @@ class Registry:
     def active(self, own: Container[tuple[str, str]] = ()) -> dict[str, str]:
         """Of each name the version that was chosen to answer for it, and is there.
 
-        `own` are models (name, version) that are there though nobody has told them yet.
+        Of several the one that answers most. `own` are models (name, version) that are there though
+        nobody has told them yet.
         """
-        return {
-            route.name: route.version
-            for route in self._chosen(RegistryKind.ROUTE)
-            if self._is_there(route.name, route.version) or (route.name, route.version) in own
-        }
+        steps = self._routes_with(own) if own else self.routes()
+        return {name: main_version(each[-1][1]) for name, each in steps.items()}
+
+    def routes(self) -> Mapping[str, RouteSteps]:
+        """Of each name how it is answered at which time, by versions that are there.
+
+        Names of which no version that was chosen is there are left out.
+        """
+        if self._routes is None:
+            self._routes = self._routes_with(())
+        return self._routes
+
+    def _routes_with(self, own: Container[tuple[str, str]]) -> dict[str, RouteSteps]:
+        found: dict[str, RouteSteps] = {}
+        for record in self._chosen(RegistryKind.ROUTE):
+            name = record.name
+
+            def is_there(version: str, name: str = name) -> bool:
+                return self._is_there(name, version) or (name, version) in own
+
+            if steps := all_narrowed(self._steps_of(record), is_there):
+                found[name] = steps
+        return found
+
+    def route(self, name: str) -> Entry | None:
+        """What counts of the route of a name."""
+        return self._entries.get(route_key(name))
+
+    def told_route(self, name: str) -> RouteSteps:
+        """How a name was told to be answered, whether those versions are there or not."""
+        entry = self.route(name)
+        return self._steps_of(entry.record) if entry and entry.record.present else ()
+
+    def route_headers(self, name: str) -> frozenset[str]:
+        """The headers of a request at which the route of a name looks, or looked."""
+        return frozenset().union(*(route.headers for _, route in self.told_route(name)))
+
+    def _steps_of(self, record: RegistryRecord) -> RouteSteps:
+        """As `steps_in`: read once, for it is asked for with each record that comes."""
+        key = route_key(record.name)
+        known = self._told_routes.get(key)
+        if known is None or known[0] is not record:
+            known = self._told_routes[key] = record, steps_in(record)
+        return known[1]
 
     def defaults(self) -> dict[str, str]:
         """Of each task the name of the model that was chosen to answer for it, and is there."""

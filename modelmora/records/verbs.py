@@ -5,24 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from modelmora.errors import Conflict, Invalid, NotFound, Stale
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.routes import route_record
 from modelmora.records.state import GONE, Entry, Registry
 from modelmora.records.telling import (
     config_of,
     default_key,
     model_key,
     record_of,
-    route_key,
     unknown_details,
 )
-from modelmora.settings import ModelConfig
+from modelmora.routing import alone
+from modelmora.settings import ModelConfig, Section
 from modelmora.settings.models import bound_to_node
+from modelmora.settings.routes import Route
 
+S = TypeVar("S", bound=Section)
 FIXED = ("name", "version", "active")
 """What an update leaves alone: it makes another model of it, or has a verb of its own."""
 RUN = ("source", "revision", "files", "adapter", "engine", "task")
@@ -84,8 +87,9 @@ def retire(state: Registry, name: str, version: str, base: int | None = None) ->
     """
     entry = present(state, name, version, base)
     others = [each.version for each in state.models() if each.name == name]
-    if state.active().get(name) == version and len(others) > 1:
-        others.remove(version)
+    others.remove(version)
+    steps = state.routes().get(name)
+    if others and steps and version in steps[-1][1].versions:
         raise Conflict(
             f"{name}@{version} answers for {name}; activate another version first: "
             f"{', '.join(others[:5])}"
@@ -95,11 +99,29 @@ def retire(state: Registry, name: str, version: str, base: int | None = None) ->
 
 def activate(state: Registry, name: str, version: str, writer: str) -> RegistryRecord | None:
     """The route that makes a version answer for its name; None where it does. Raises NotFound."""
-    present(state, name, version)
-    if state.active().get(name) == version:
+    return set_route(state, name, alone(version), writer)
+
+
+def set_route(
+    state: Registry, name: str, route: Route, writer: str, base: int | None = None
+) -> RegistryRecord | None:
+    """The route by which a name is answered so; None where it is.
+
+    `base` is the offset of the route that the caller has seen. Raises NotFound where a version is
+    not there, Stale where the route is another now, Invalid where versions do different things.
+    """
+    named = sorted(route.versions | route.weights.keys())
+    tasks = {version: present(state, name, version).record.task for version in named}
+    entry = state.route(name)
+    if base is not None and (entry is None or entry.offset != base):
+        raise Stale(f"the route of {name} has been changed meanwhile; read it again")
+    if len({*tasks.values()}) > 1:
+        does = ", ".join(f"{version} does {task}" for version, task in tasks.items())
+        raise Invalid(f"the versions of a route do the same; {does}")
+    told = state.told_route(name)
+    if told and told[-1][1] == route:
         return None
-    route = RegistryRecord(RegistryKind.ROUTE, name, version, "", "", writer)
-    return _over(state, state.entries.get(route_key(name)), route)
+    return _over(state, entry, route_record(name, route, writer))
 
 
 def make_default(state: Registry, name: str, writer: str) -> RegistryRecord | None:
@@ -128,8 +150,13 @@ def present(state: Registry, name: str, version: str, base: int | None = None) -
 
 def checked(told: Mapping[str, Any]) -> ModelConfig:
     """The model that these fields tell. Raises Invalid that names the field."""
+    return checked_as(ModelConfig, told)
+
+
+def checked_as(kind: type[S], told: Mapping[str, Any]) -> S:
+    """What these fields tell. Raises Invalid that names the field."""
     try:
-        return ModelConfig.model_validate(told)
+        return kind.model_validate(told)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in fault["loc"]) or "the whole"

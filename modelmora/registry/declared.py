@@ -7,14 +7,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from modelmora.errors import ConfigurationError, NotFound
-from modelmora.settings import ModelConfig
+from modelmora.settings import ModelConfig, Section
+from modelmora.settings.routes import NamedRoute, Route
 
+S = TypeVar("S", bound=Section)
 SUFFIXES = (".yaml", ".yml")
 _REFERENCE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
 _RELATIVE = ("./", "../")
@@ -22,38 +24,47 @@ _RELATIVE = ("./", "../")
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """The models of some files, each with the fields that its file tells, and where it stands."""
+    """The models and routes of some files; each model as its file tells it, and where it stands."""
 
     models: tuple[ModelConfig, ...]
     places: Mapping[tuple[str, str], str]
+    routes: Mapping[str, Route]
+    """How a name is to be answered."""
 
 
 def read_declared(path: Path, environment: Mapping[str, str] = os.environ) -> Declared:
     """The models in a file, or in all `*.yaml` and `*.yml` of a folder and of its folders.
 
-    A file holds one model, or several under `models:`. `${VAR}` stands for the variable, where it
-    is set, `${VAR:-default}` for the default where it is not, `$$` for a dollar sign. A source that
-    begins with `./` or `../` is meant from the file's folder. Raises NotFound and
-    ConfigurationError, one line that names file and field.
+    A file holds one model, or several under `models:`, and under `routes:` how names are answered.
+    `${VAR}` stands for the variable, where it is set, `${VAR:-default}` for the default where it is
+    not, `$$` for a dollar sign. A source that begins with `./` or `../` is meant from the file's
+    folder. Raises NotFound and ConfigurationError, one line that names file and field.
     """
     models: list[ModelConfig] = []
     places: dict[tuple[str, str], str] = {}
-    active: dict[str, str] = {}
+    routes: dict[str, Route] = {}
+    chosen: dict[str, str] = {}
+    """Of each name what says which version answers."""
     for file in _files(path):
-        for model in _models_in(file, environment):
-            key = (model.name, model.version)
-            if key in places:
-                raise ConfigurationError(
-                    f"{file}: {model.name}@{model.version} is in {places[key]} already"
-                )
-            places[key] = str(file)
-            if model.active and model.name in active:
-                both = f"{active[model.name]} and {model.version}"
-                raise ConfigurationError(f"{file}: {model.name}: {both} cannot both be active")
-            if model.active:
-                active[model.name] = model.version
-            models.append(model)
-    return Declared(tuple(models), places)
+        for told in _told_in(file, environment):
+            if isinstance(told, NamedRoute):
+                routes[told.name] = told.route
+                words = "its route"
+            else:
+                key = (told.name, told.version)
+                if key in places:
+                    raise ConfigurationError(
+                        f"{file}: {told.name}@{told.version} is in {places[key]} already"
+                    )
+                places[key] = str(file)
+                models.append(told)
+                words = told.version if told.active else ""
+            if words and told.name in chosen:
+                both = f"{chosen[told.name]} and {words}"
+                raise ConfigurationError(f"{file}: {told.name}: {both} cannot both be active")
+            if words:
+                chosen[told.name] = words
+    return Declared(tuple(models), places, routes)
 
 
 def declared_files(path: Path) -> list[Path]:
@@ -77,21 +88,29 @@ def _is_shown(below: Path) -> bool:
     return not any(part.startswith(".") for part in below.parts)
 
 
-def _models_in(file: Path, environment: Mapping[str, str]) -> Iterator[ModelConfig]:
+def _told_in(file: Path, environment: Mapping[str, str]) -> Iterator[ModelConfig | NamedRoute]:
     content = _read(file)
     if content is None:
         return
-    several = isinstance(content, dict) and "models" in content
-    if several and (extra := sorted(map(str, content.keys() - {"models"}))):
-        raise ConfigurationError(f"{file}: {extra[0]} stands beside `models`; put it into a model")
-    listed = (content["models"] or []) if several else [content]
-    if not isinstance(listed, list):
-        raise ConfigurationError(f"{file}: models must be a list")
-    for number, told in enumerate(listed):
-        where = f"{file}: models[{number}]" if several else str(file)
-        if not isinstance(told, dict):
-            raise ConfigurationError(f"{where} must be a mapping, such as `name: my-model`")
-        yield _model(_filled(told, environment, where), file, where)
+    if not (isinstance(content, dict) and content.keys() & {"models", "routes"}):
+        content = {"": [content]}
+    elif extra := sorted(map(str, content.keys() - {"models", "routes"})):
+        beside = "models" if "models" in content else "routes"
+        raise ConfigurationError(
+            f"{file}: {extra[0]} stands beside `{beside}`; put it into a model"
+        )
+    for part, listed in content.items():
+        if listed is not None and not isinstance(listed, list):
+            raise ConfigurationError(f"{file}: {part} must be a list")
+        for number, told in enumerate(listed or ()):
+            where = f"{file}: {part}[{number}]" if part else str(file)
+            if not isinstance(told, dict):
+                raise ConfigurationError(f"{where} must be a mapping, such as `name: my-model`")
+            filled = _filled(told, environment, where)
+            if part == "routes":
+                yield _checked(NamedRoute, filled, where)
+            else:
+                yield _model(filled, file, where)
 
 
 def _read(file: Path) -> Any:
@@ -146,13 +165,17 @@ def _scalar(text: str) -> Any:
     return found if isinstance(found, bool | int | float | str) else text
 
 
-def _model(told: dict[Any, Any], file: Path, where: str) -> ModelConfig:
+def _checked(kind: type[S], told: dict[Any, Any], where: str) -> S:
     try:
-        config = ModelConfig.model_validate(told)
+        return kind.model_validate(told)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in fault["loc"]) or "the whole"
         raise ConfigurationError(f"{where}: {field}: {fault['msg']}") from None
+
+
+def _model(told: dict[Any, Any], file: Path, where: str) -> ModelConfig:
+    config = _checked(ModelConfig, told, where)
     moved: dict[str, Any] = {"source": _from(file, config.source)}
     if config.adapter:
         own = {"source": _from(file, config.adapter.source)}

@@ -129,10 +129,14 @@ def _in_folder(settings: Settings, faults: list[str]) -> tuple[ModelConfig, ...]
     if settings.models_folder is None:
         return ()
     try:
-        return read_declared(settings.models_folder).models
+        declared = read_declared(settings.models_folder)
     except ModelMoraError as error:
         faults.append(str(error))
         return ()
+    if declared.routes:  # they are of all nodes, and so nobody's own
+        name = min(declared.routes)
+        faults.append(f"the route of {name} is none of a node's: tell it by `modelmora apply`")
+    return declared.models
 
 
 def definitions_installed(settings: Settings) -> tuple[ModelDefinition, ...]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from modelmora.settings import ModelConfig
+from modelmora.settings.routes import Route
 
 Key = tuple[str, str]
 
@@ -18,6 +19,7 @@ class Do(StrEnum):
     ADD = "add"
     CHANGE = "change"
     ACTIVATE = "activate"
+    ROUTE = "route"
     RETIRE = "retire"
 
 
@@ -43,6 +45,25 @@ class Step:
     fields: Mapping[str, Any] = field(default_factory=dict)
     former: Mapping[str, Any] = field(default_factory=dict)
     etag: str = ""
+
+
+def with_routes(
+    steps: Sequence[Step],
+    wanted: Mapping[str, Route],
+    there: Mapping[str, Mapping[str, Any]],
+) -> tuple[Step, ...]:
+    """The steps, with those by which names are answered as is wanted; `there` is how they are.
+
+    They are taken once all versions are there, and before one is retired that answers until then.
+    """
+    routes: list[Step] = []
+    for name, route in sorted(wanted.items()):
+        told, known = route.model_dump(mode="json"), there.get(name, {})
+        former = {field: known.get(field) for field in told}
+        if told != former:
+            routes.append(Step(Do.ROUTE, (name, ""), told, former, str(known.get("etag", ""))))
+    before = [step for step in steps if step.do is not Do.RETIRE]
+    return (*before, *routes, *(step for step in steps if step.do is Do.RETIRE))
 
 
 def plan(

@@ -9,12 +9,14 @@ from typing import NamedTuple, Protocol
 
 from modelmora.errors import RequestError
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Source, Timings
-from modelmora.messages.headers import HANDED_ON, READ_AT, REPLY_PARTITION
+from modelmora.messages.headers import HANDED_ON, MADE, READ_AT, REPLY_PARTITION
 from modelmora.scheduling import ModelKey, Position
-from modelmora.wire import readable_request_id
+from modelmora.wire import SKEW_MS, readable_request_id, time_of
 from modelmora.wire.plainjson import is_json, json_request_id
 from modelmora.workers import NOTHING_TOLD, Chunk, Told
 
+ROUTE = "route"
+"""The setting in which an outcome says why this version of several has answered."""
 _HANDED_ON = re.compile(
     rb"(\d{1,3}) (\d{1,9}) (\d{1,18}) (\d{1,15}) ([\w.-]{1,249}) (\d{1,3})", re.ASCII
 )
@@ -96,6 +98,9 @@ class Incoming:
     head: RequestHead
     lane: Lane
     principal: str = "local"
+    """Whose it is, as far as that is proved where proofs are asked for."""
+    forged: bool = False
+    """Whether it is signed, and not as it is."""
     gateway: str = ""
     """Which gateway has written it; "" where none has."""
     content: str = ""
@@ -125,11 +130,19 @@ class Incoming:
     """What was told of its outputs before it had an outcome."""
     run: int = 1
     """Which run of its id it is: above 1 where a dead letter was replayed."""
+    answered_by: str = ""
+    """The version that a former run of its id has ended with; "" where there was none."""
+    route: str = ""
+    """Why this version of several answers it; "" where only one can."""
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
         """What the engine is given: the defaults too. Equal throughout a group."""
         return self.head.parameters if self.settings is None else self.settings
+
+    def used(self, settings: Mapping[str, Parameter]) -> Mapping[str, Parameter]:
+        """What its outcome says it ran with: the settings, and the route by which."""
+        return {**settings, ROUTE: self.route} if self.route else settings
 
     @property
     def source(self) -> Source:
@@ -143,6 +156,40 @@ class Incoming:
         # Who forges the header gains no time by it.
         stamp = self.record.timestamp
         return min(self.handed_on.timestamp, stamp) if self.handed_on else stamp
+
+    @property
+    def request_id(self) -> str:
+        """Its id."""
+        return self.head.request_id
+
+    @property
+    def given(self) -> Mapping[str, Parameter]:
+        """The parameters that it sets itself."""
+        return self.head.parameters
+
+    @property
+    def made_ms(self) -> int:
+        """When it was made (Unix ms): the same however often, and by whom, it is read.
+
+        (1) The time in its id, unless that is still to come.
+        (2) Else when it was first appended, by the broker's clock; of a replay its dead letter
+            knows that.
+        """
+        made_ms, asked_ms = time_of(self.head.request_id), self.asked_ms
+        # (1)
+        if made_ms is not None and made_ms <= asked_ms + SKEW_MS:
+            return made_ms
+        # (2)
+        told = self.header(MADE) or ""
+        known = told.isascii() and told.isdecimal() and len(told) < 16
+        return min(int(told), asked_ms) if known else asked_ms
+
+    def header(self, name: str) -> str | None:
+        """What a header of its record says, at most 256 characters; None where there is none."""
+        for each, value in self.record.headers:
+            if each == name:
+                return (value or b"").decode("utf-8", "replace")[:256]
+        return None
 
     @property
     def retries(self) -> int:

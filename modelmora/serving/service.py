@@ -13,7 +13,7 @@ from modelmora.engines.entries import EngineEntry
 from modelmora.errors import Code, NotFound, RequestError
 from modelmora.messages import Health
 from modelmora.records.measured import Measured
-from modelmora.records.routing import NOBODY
+from modelmora.routing import NOBODY, Steps
 from modelmora.scheduling import ModelKey, ModelSpec, ModelStatus, Policy, Scheduler, Work
 from modelmora.scheduling.book import Book
 from modelmora.scheduling.expected import shape_of
@@ -21,15 +21,18 @@ from modelmora.serving.cancels import Cancel, Cancels
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
 from modelmora.serving.line import Line, busy
-from modelmora.serving.models import Catalogue, batch_key, take_keep_alive
+from modelmora.serving.models import NO_MODEL, Catalogue, batch_key, no_routes, take_keep_alive
 from modelmora.serving.request import Incoming, Outcomes, Record
 from modelmora.serving.shares import Shares
 from modelmora.text import printable, shorten
 
 Partition = tuple[str, int]
-NO_MODEL = ("", "")
 ALL = Cancel()
 REASON_CHARS = 300
+FORGED = (
+    "its signature is not of this request as it is; whoever signs needs the cluster's secret, or "
+    "the key of its principal, and signs each request anew"
+)
 
 
 class Offered(NamedTuple):
@@ -37,6 +40,11 @@ class Offered(NamedTuple):
 
     task: str
     health: Health
+
+
+def _anything(_request: Incoming, _model: ModelKey) -> str | None:
+    """Everybody may ask everything."""
+    return None
 
 
 def _nowhere(_: Incoming, error: RequestError) -> RequestError:
@@ -66,6 +74,10 @@ class Service:
         self._now = monotonic
         self.elsewhere: Callable[[Incoming, RequestError], RequestError | None] = _nowhere
         """Has another node take what this one does not serve; None: it does, else why not."""
+        self.forbids: Callable[[Incoming, ModelKey], str | None] = _anything
+        """Why a request may not ask this model; None: it may."""
+        self.on_forbidden: Callable[[Incoming, str], None] = lambda *_: None
+        """Told of each request that may not be asked, and why."""
         self.overflow: Callable[[Incoming, float], bool] = lambda *_: False
         """Puts off a request that would wait so many seconds in a line that is long enough."""
         self._shares = shares or Shares()
@@ -115,6 +127,23 @@ class Service:
         self._awaited.open(work)
         return True
 
+    def takes(self, request: Incoming) -> bool:
+        """Whether its model is served here, and it may ask it."""
+        try:
+            self._model_of(request)
+        except RequestError:
+            return False
+        return True
+
+    def _model_of(self, request: Incoming) -> tuple[ModelKey, str]:
+        """Which model it asks, and by which route. Raises RequestError, also where it may not."""
+        if request.forged:
+            raise RequestError(Code.FORBIDDEN, FORGED)
+        key, route = self.catalogue.resolve(request)
+        if why := self.forbids(request, key):
+            raise RequestError(Code.FORBIDDEN, why)
+        return key, route
+
     def accept(self, request: Incoming) -> None:
         """Admit a request or refuse it; either way its outcome follows by `Outcomes`."""
         if not self._is_open(request):
@@ -126,7 +155,7 @@ class Service:
             head = request.head
             if self.is_cancelled(request):
                 raise RequestError(Code.CANCELLED, "cancelled before it was read")
-            key = self.catalogue.resolve(head)
+            key, request.route = self._model_of(request)
             if hopeless := self._scheduler.hopeless(key):
                 raise RequestError(Code.CANNOT_BE_SERVED, hopeless)
             request.settings = settings = self.catalogue.settings(key, head)
@@ -208,6 +237,8 @@ class Service:
         if error.code in (Code.UNKNOWN_MODEL, Code.CANNOT_BE_SERVED):
             why = self.elsewhere(request, error)
         request.ended = True
+        if error.code is Code.FORBIDDEN:
+            self.on_forbidden(request, error.message)
         if why:
             self._outcomes.failed(
                 request, key, why, timings(request, self._clock), 1 + request.retries
@@ -290,13 +321,13 @@ class Service:
     def serve(
         self,
         models: Sequence[tuple[ModelSpec, EngineEntry]],
-        active: Mapping[str, str] = NOBODY,
+        told: Callable[[], Mapping[str, Steps]] = no_routes,
         defaults: Mapping[str, str] = NOBODY,
         lacking: Mapping[str, str] = NOBODY,
     ) -> None:
         """Serve exactly these models from now on; see `Catalogue.replace`."""
         before = self.catalogue.specs
-        self.catalogue.replace(models, active, defaults, lacking)
+        self.catalogue.replace(models, told, defaults, lacking)
         self._effects.workers.preload(name for _, entry in models for name in entry.modules)
         now = self._now()
         for spec in self.catalogue.specs.values():
@@ -327,12 +358,12 @@ class Service:
         """How a model is. Raises NotFound."""
         return self._scheduler.health(key, self._now())
 
-    def named(self, target: str) -> ModelKey:
-        """The model that `name` or `name@version` means. Raises NotFound."""
-        key = self.catalogue.named(target)
-        if key is None:
+    def named(self, target: str) -> tuple[ModelKey, ...]:
+        """What `name@version` means, or `name`, which may be several. Raises NotFound."""
+        keys = self.catalogue.named(target)
+        if not keys:
             raise NotFound(f"{target} is not served here; see `modelmora list`")
-        return key
+        return keys
 
     @property
     def replicas(self) -> dict[int, ModelKey]:

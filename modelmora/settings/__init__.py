@@ -33,6 +33,7 @@ from modelmora.settings.models import (
     RegistrySettings,
     Replicas,
 )
+from modelmora.settings.oidc import OidcSettings
 from modelmora.settings.purposes import Purposes, Rating
 from modelmora.settings.section import Section
 from modelmora.settings.sources import (
@@ -43,6 +44,7 @@ from modelmora.settings.sources import (
     setting_paths,
     variable_of,
 )
+from modelmora.settings.tls import TlsSettings
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -64,6 +66,7 @@ __all__ = [
     "ModelDetails",
     "ModelFile",
     "Needs",
+    "OidcSettings",
     "Purposes",
     "Rating",
     "RegistrySettings",
@@ -75,6 +78,7 @@ __all__ = [
     "Source",
     "SourceSettings",
     "Timing",
+    "TlsSettings",
     "TopicSettings",
     "checked",
     "config_path",

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from modelmora.settings.fields import Settings
-from modelmora.settings.sources import Path_, Source, variable_of
+from modelmora.settings.sources import Path_, Source, is_secret, setting_paths, variable_of
 from modelmora.text import did_you_mean, printable, shorten
 
 SHOWN = 60
@@ -45,11 +45,30 @@ def faults_of(error: ValidationError, sources: Sequence[Source]) -> Iterator[str
                 yield f"{subject}: {fault['ctx']['error']}"
             case _:
                 leaf = _leaf(schema, path)
-                given = "********" if leaf.get("writeOnly") else _shown(fault["input"])
+                given = "********" if leaf.get("writeOnly") else _given(fault["input"], leaf)
                 # YAML reads `version: 2` as a number, which looks like what is asked for.
                 number = leaf.get("type") == "string" and isinstance(fault["input"], int | float)
                 quotes = ", in quotes" if number else ""
                 yield f"{subject} is {given}; it must be {allowed(leaf, schema)}{quotes}"
+
+
+def misplaced_secrets(sources: Sequence[Source]) -> Iterator[str]:
+    """Each secret that stands where others read along: files of settings are copied and shown."""
+    known = dict(setting_paths())
+    for path, kind in known.items():
+        for source in sources if is_secret(kind) else ():
+            place = source.places.get(path)
+            if place and not source.takes_secrets and _value_at(source.values, path) is not None:
+                beside = (*path[:-1], f"{path[-1]}_file")
+                file = f", or in a file named by {dotted(beside)}" if beside in known else ""
+                told = f"{dotted(path)} is a secret; give it as {variable_of(path)}{file}"
+                yield f"{place}: {told}"
+
+
+def _value_at(values: Any, path: Path_) -> Any:
+    for name in path:
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
 
 
 def dotted(path: Path_) -> str:
@@ -69,6 +88,13 @@ def place_of(path: Path_, sources: Sequence[Source]) -> str:
             if place := source.places.get(path[:length]):
                 return place
     return ""
+
+
+def _given(value: Any, leaf: Mapping[str, Any]) -> str:
+    """What stands there; in the place of a section it may be a secret of it."""
+    if "properties" not in leaf or isinstance(value, int | float):
+        return _shown(value)
+    return "a list" if isinstance(value, list) else "text"
 
 
 def _shown(value: Any) -> str:

@@ -26,8 +26,10 @@ from modelmora.settings.kinds import (
 )
 from modelmora.settings.models import ModelConfig, RegistrySettings
 from modelmora.settings.objects import ObjectSettings
+from modelmora.settings.oidc import OidcSettings
 from modelmora.settings.purposes import Purposes
 from modelmora.settings.section import Section
+from modelmora.settings.tls import TlsSettings
 
 MIB = 1 << 20
 
@@ -247,6 +249,11 @@ class Settings(Section):
     host: Host = Field(
         "127.0.0.1", description="address that REST, gRPC and the node's port listen on"
     )
+    insecure_bind: bool = Field(
+        False,
+        description="let a gateway listen beyond this machine without TLS, or without asking who "
+        "calls: where a proxy or the network itself sees to that",
+    )
     http_port: Port = Field(8080, description="REST; 0 = any free port")
     grpc_port: Port = Field(9090, description="gRPC; 0 = any free port")
     node_http_port: Port = Field(
@@ -309,6 +316,8 @@ class Settings(Section):
     registry: RegistrySettings = RegistrySettings()
     access: AccessSettings = AccessSettings()
     audit: AuditSettings = AuditSettings()
+    oidc: OidcSettings = OidcSettings()
+    tls: TlsSettings = TlsSettings()
     purposes: Purposes = Purposes()
     models_folder: FilePath | None = Field(
         None,

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from modelmora.errors import ConfigurationError
-from modelmora.settings.faults import faults_of
+from modelmora.settings.faults import faults_of, misplaced_secrets
 from modelmora.settings.fields import Settings
 from modelmora.settings.sources import (
     CONFIG_VARIABLE,
@@ -71,7 +71,9 @@ def settings_in(sources: tuple[Source, ...]) -> Settings:
 
 def checked(sources: tuple[Source, ...]) -> tuple[Settings | None, list[str]]:
     """The settings of these sources, or everything that is wrong with them."""
+    misplaced = list(misplaced_secrets(sources))
     try:
-        return Settings.model_validate(merged(*sources)), []
+        settings = Settings.model_validate(merged(*sources))
     except ValidationError as error:
-        return None, list(faults_of(error, sources))
+        return None, [*misplaced, *faults_of(error, sources)]
+    return None if misplaced else settings, misplaced

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from modelmora.errors import ConfigurationError
 from modelmora.settings.fields import Settings
@@ -36,6 +36,7 @@ _PROBLEMS = {
     "mapping values are not allowed": "a second `: ` in one line; is text to be in quotes?",
     "could not determine a constructor": "tags such as !!python are not known here",
     "found unhashable key": "the name of a setting must be text",
+    "found undefined alias": "text that begins with * must be in quotes",
     "<stream end>": "it ends within a list, a mapping or a quotation",
     "special characters are not allowed": "there are control characters in it",
     "another document": "it holds several documents (`---`)",
@@ -52,6 +53,7 @@ class Source:
 
     values: Mapping[str, Any]
     places: Mapping[Path_, str] = field(default_factory=dict)
+    takes_secrets: bool = False
 
 
 def merged(*sources: Source) -> dict[str, Any]:
@@ -87,6 +89,11 @@ def setting_paths(section: type[BaseModel] = Settings) -> Iterator[tuple[tuple[s
                 yield (name, *path), kind
 
 
+def is_secret(kind: Any) -> bool:
+    """Whether a setting of this type holds a secret, or several."""
+    return kind is SecretStr or any(map(is_secret, get_args(kind)))
+
+
 def variable_of(path: tuple[str, ...]) -> str:
     """The variable of a setting: `MODELMORA_LIMITS__REQUEST_BYTES`."""
     return PREFIX + NESTED.join(path).upper()
@@ -118,7 +125,7 @@ def from_variables(environment: Mapping[str, str]) -> Source:
             value = _read(name, text, kind) if _is_json(kind) else text
             _lay_over(values, _nested(path, value))
             places |= {(*path, *below): name for below in _paths_in(value)}
-    return Source(values, places)
+    return Source(values, places, takes_secrets=True)
 
 
 def _paths_in(value: Any) -> Iterator[Path_]:

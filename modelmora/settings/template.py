@@ -14,6 +14,8 @@ from pydantic import BaseModel
 
 from modelmora.settings.fields import Settings
 from modelmora.settings.models import ModelConfig
+from modelmora.settings.routes import NamedRoute
+from modelmora.settings.sources import is_secret, variable_of
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
 MODELS_SCHEMA_FILE = Path(__file__).with_name("models.schema.json")
@@ -42,21 +44,25 @@ def template(schema: str | None = None) -> str:
         "## The settings of ModelMora. What is commented out stands at its default: to change it,",
         "## take away its first # and its section's. MODELMORA_* variables and flags go above.",
     ]
-    return "\n".join([*head, *_section(Settings, "")]) + "\n"
+    return "\n".join([*head, *_section(Settings, ())]) + "\n"
 
 
-def _section(section: type[BaseModel], indent: str) -> Iterator[str]:
+def _section(section: type[BaseModel], at: tuple[str, ...]) -> Iterator[str]:
+    indent = "  " * len(at)
     for name, field in section.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield ""
             yield from _comment((kind.__doc__ or "").partition("\n")[0], "")
             yield f"#{name}:"
-            yield from _section(kind, "  ")
+            yield from _section(kind, (*at, name))
         else:
             if not indent:
                 yield ""
-            yield from _comment(_plain(field.description or ""), indent)
+            where = f"; only as {variable_of((*at, name))}" if is_secret(kind) else ""
+            yield from _comment(_plain(field.description or "") + where, indent)
+            if where:
+                continue
             text = MODELS if name == "models" else yaml.safe_dump({name: _value(field.default)})
             yield from (f"#{indent}{line}" for line in text.splitlines())
 
@@ -79,14 +85,18 @@ def _value(default: Any) -> Any:
 
 def models_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a file of models, as it is shipped in `MODELS_SCHEMA_FILE`."""
-    model = ModelConfig.model_json_schema()
-    defs = model.pop("$defs", {}) | {"ModelConfig": model}
+    defs: dict[str, Any] = {}
+    for kind in (ModelConfig, NamedRoute):
+        own = kind.model_json_schema()
+        defs |= own.pop("$defs", {})
+        defs[kind.__name__] = own
     one = {"$ref": "#/$defs/ModelConfig"}
+    listed = {"models": one, "routes": {"$ref": "#/$defs/NamedRoute"}}
     several = {
         "type": "object",
-        "required": ["models"],
+        "minProperties": 1,
         "additionalProperties": False,
-        "properties": {"models": {"type": "array", "items": one}},
+        "properties": {name: {"type": "array", "items": each} for name, each in listed.items()},
     }
     dialect = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": dialect, "$defs": defs, "anyOf": [one, several]}

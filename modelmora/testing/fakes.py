@@ -11,6 +11,7 @@ from modelmora.kafka.writing.outbox import in_turn
 from modelmora.kafka.writing.publisher import Dropped, TooLarge, Written
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Timings
+from modelmora.messages.headers import principal_of
 from modelmora.scheduling import Group, ModelKey, ModelSpec, Placement, Position
 from modelmora.serving import Incoming
 from modelmora.workers import Chunk, ItemResult, WorkerEvents
@@ -58,7 +59,8 @@ def incoming(
 ) -> Incoming:
     """A decoded request of a record that is made up unless given."""
     head = RequestHead(request_id, model, task, parameters or {}, timeout_ms, progress, inputs)
-    return Incoming(record or FakeRecord(), head, lane, tell=tell)
+    record = record or FakeRecord()
+    return Incoming(record, head, lane, principal_of(record.headers), tell=tell)
 
 
 @dataclass(slots=True)

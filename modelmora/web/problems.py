@@ -28,6 +28,7 @@ class DoorCode(StrEnum):
     BROKER_UNREACHABLE = "broker_unreachable"
     NO_NODE = "no_node"
     UNAUTHENTICATED = "unauthenticated"
+    ISSUER_UNREACHABLE = "issuer_unreachable"
     NOT_FOUND = "not_found"
     NOT_FINISHED = "not_finished"
     GONE = "gone"

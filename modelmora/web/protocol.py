@@ -21,6 +21,8 @@ IDLE = 4096  # connections of a server that have sent no whole request; the olde
 LINGER_S = 2.0  # so long an answered caller may go on sending before it is cut off
 PROBE_S = (0.1, 5.0)  # the first and the longest wait between two looks at a silent caller
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+CERTIFICATE = "modelmora.certificate"
+"""Of a scope: the verified certificate of its connection's client (DER), where it has shown one."""
 
 
 class _Refused(Exception):
@@ -54,6 +56,9 @@ class Line:
             self._transport.close()
             return
         self.lingering = asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+        if not self._transport.can_write_eof():  # TLS has no half of an end
+            self._transport.resume_reading()
+            return
         try:
             self._transport.write_eof()
         except OSError:  # it has been reset
@@ -78,6 +83,9 @@ class Protocol(HttpToolsProtocol):
         self._in_head = self._upgrading = self._ended = self._broken = False
         self._probing: asyncio.TimerHandle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
+        tls = transport.get_extra_info("ssl_object")
+        self._tls = tls is not None
+        self._certificate = tls.getpeercert(binary_form=True) if tls else None
         super().connection_made(self._line)  # type: ignore[arg-type]
         # The connections of this server that have sent no whole request, the oldest first.
         self._idle: dict[Protocol, None] = vars(self.server_state).setdefault("idle", {})
@@ -116,8 +124,11 @@ class Protocol(HttpToolsProtocol):
             self._await_head()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The caller has ended its side; the connection stays while it is owed an answer."""
-        if self._line.is_closing() or not self._answering() or self.cycle.more_body:
+        """The caller has ended its side; the connection stays while it is owed an answer.
+
+        One of TLS ends as a whole.
+        """
+        if self._tls or self._line.is_closing() or not self._answering() or self.cycle.more_body:
             return False
         self._ended = True
         self._probe_in(PROBE_S[0])
@@ -130,6 +141,8 @@ class Protocol(HttpToolsProtocol):
         self._in_head, self._head_bytes = True, 0
         self._is_idle()
         super().on_message_begin()
+        if self._certificate:
+            self.scope[CERTIFICATE] = self._certificate  # type: ignore[literal-required]
 
     def on_url(self, url: bytes) -> None:
         """A part of the request line."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,9 +36,9 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """One app on one address; `port` 0 lets the system choose."""
+    """One app on one address; `port` 0 lets the system choose, `tls` encrypts."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
+    def __init__(self, app: Any, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._host = host
         self._port = port
         self._server = _Server(
@@ -50,8 +51,10 @@ class HttpServer:
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=75,
+                ssl_context_factory=(lambda *_: tls) if tls else None,
             )
         )
+        self.scheme = "https" if tls else "http"
         self.task: asyncio.Task[None] | None = None
         """Ends with the server."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.guarded import guarded
 from tests.integration.cli_rig import bare, world
 
-__all__ = ["bare", "world"]
+__all__ = ["bare", "guarded", "world"]

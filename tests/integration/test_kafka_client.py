@@ -85,12 +85,13 @@ class Echoes:
         if request.model == "none":
             error = ErrorInfo(Code.UNKNOWN_MODEL, "there is no model none")
             result = replace(result, status=Status.REFUSED, error=error, outputs=())
-        named = headers.get(REPLY_PARTITION)
+        named, whose = headers.get(REPLY_PARTITION), headers.get(PRINCIPAL)
         self._producer.produce(
             f"{self.namespace}.results",
             encode_result(result),
             request.request_id,
             partition=-1 if named is None else int(named),
+            headers=[] if whose is None else [(PRINCIPAL, whose)],
         )
 
     def close(self) -> None:

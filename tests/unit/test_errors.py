@@ -11,6 +11,7 @@ from modelmora.errors import (
     LockMismatch,
     MissingExtra,
     ModelMoraError,
+    NotAllowed,
     NotFound,
     RequestError,
     Undecodable,
@@ -28,6 +29,7 @@ from modelmora.messages import Status, outcome_status
         (NotFound, 3),
         (Unreachable, 4),
         (WrongCredentials, 4),
+        (NotAllowed, 4),
         (LockMismatch, 5),
     ],
 )
@@ -58,7 +60,7 @@ def test_the_errors_of_a_request_carry_their_code() -> None:
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     names = [name for name, value in vars(errors).items()
              if isinstance(value, type) and issubclass(value, ModelMoraError)]  # fmt: skip
-    assert len(names) == 12
+    assert len(names) == 13
     drawn = errors.__doc__ or ""
     assert [name for name in names if f" {name} " not in drawn.replace("\n", " ")] == []
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from modelmora.errors import ConfigurationError
-from modelmora.settings import KafkaSettings, Settings, load_settings
+from modelmora.settings import KafkaSettings, Settings, load_settings, setting_paths, variable_of
+from modelmora.settings.sources import is_secret
 
 PASSWORD = "correct horse"
+WORD = "horse-9f2c"
 
 
 @pytest.fixture(autouse=True)
@@ -111,11 +113,28 @@ MODEL = "task: t, source: s"
         (f"models: [{{name: m, {MODEL}}}, {{name: m, {MODEL}}}]", ": models: m@1 is listed twice"),
         ("limits: {request_bytes: 3000000}", ": limits.request_bytes is 3000000; it must be a wh"),
         ("kafka: {security_protocol: TLS}", "must be one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_"),
-        ("kafka: {sasl_password: [x]}", ": kafka.sasl_password is ********; it must be text"),
+        ("kafka: {sasl_password: [x]}", ": kafka.sasl_password is a secret; give it as MODEL"),
         ("host: a\nlog: {level: info}\nhost: b", " line 3: host is there twice, first in line 1"),
         ("log: {level: info, level: debug}", " line 1: level is there twice, first in line 1"),
         ("a: 1\n\tb: 2", " line 2 is not valid YAML"),
         ("a: [1, 2", " is not valid YAML"),
+        (
+            "access: {roles: {r: [{verbs: [infr]}]}}",
+            '.r[0].verbs[0] is "infr"; it must be one of inf',
+        ),
+        (
+            "access: {roles: {r: [{verbs: [infer], model: [m]}]}}",
+            "r[0].model is no setting; did you mean mod",
+        ),
+        (
+            "access: {roles: {R: [{verbs: [infer]}]}}",
+            'access.roles.R is "R"; it must be up to 64 of',
+        ),
+        ("access: {roles: {r: []}}", ": access.roles.r: an empty list says nothing; leave it out"),
+        ("access: {roles: {admin: [{verbs: [infer]}]}}", ": admin is a role that is always there"),
+        ("access: {grants: {a: admin}}", ': access.grants.a is "admin"; it must be a list'),
+        ("access: {grants: {'': [admin]}}", 'is ""; it must be a principal, * for any characters'),
+        ("runtimes: {A: [x]}", ': runtimes.A is "A"; it must be up to 64 of a-z 0-9 . _ -'),
         ("- a\n- b", " must be a mapping of settings"),
         ("just words", " must be a mapping of settings"),
         ("42", " must be a mapping of settings"),
@@ -243,6 +262,43 @@ def test_a_password_is_never_shown() -> None:
         assert PASSWORD not in shown
     fault = _fault(_file(f"kafka: {{sasl_password: {PASSWORD}, sasl_mechanism: x}}", "a.yaml"))
     assert PASSWORD not in fault
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"kafka: {WORD}",
+        f"kafka: [{{sasl_password: {WORD}}}]",
+        f"kafka: {{sasl_password: [{WORD}]}}",
+        f"kafka: {{sasl_password: {{a: {WORD}}}}}",
+        f"kafka: {{sasl_password: *{WORD}}}",
+        f"kafka: {{sasl_password: !{WORD}}}",
+        f"kafka: {{sasl_password: 'a' {WORD}}}",
+        f"kafka: {{sasl_pasword: {WORD}}}",
+        f"kafka:\n  sasl_password: a: {WORD}",
+        f"kafka:\n  sasl_password: >{WORD}",
+        f"kafka:\n  sasl_password: '{WORD}",
+    ],
+)
+def test_a_password_in_the_wrong_place_is_not_shown(text: str) -> None:
+    assert WORD not in _fault(_file(text, "a.yaml"))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, kind in setting_paths() if is_secret(kind)], ids="__".join
+)
+def test_a_file_of_settings_holds_no_secret(
+    path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section, name = path
+    file = _file(f"{section}:\n  {name}: {WORD}\n", "a.yaml")
+    fault = _fault(file)
+    assert fault.startswith(f"{file} line 2: {section}.{name} is a secret; give it as ")
+    assert variable_of(path) in fault
+    assert WORD not in fault
+    monkeypatch.setenv(variable_of(path), WORD)
+    settings = load_settings(_file(f"{section}:\n  {name}:\n", "b.yaml"))
+    assert getattr(getattr(settings, section), name).get_secret_value() == WORD
 
 
 def test_a_password_may_lie_in_a_file(tmp_path: Path) -> None:

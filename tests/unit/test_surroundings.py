@@ -95,6 +95,15 @@ def test_more_files_may_be_open_than_a_shell_allows(tmp_path: Path) -> None:
     assert int(ended.stdout) == (min(hard, 65_536) if hard > 0 else 65_536)
 
 
+def test_no_core_file_is_left_of_what_we_held(tmp_path: Path) -> None:
+    asks = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    code = f"from modelmora.surroundings import settle; settle(); {asks}"
+    ended = run(
+        ("sh", "-c", 'ulimit -c "$(ulimit -Hc)"; "$0" -P -c "$1"', sys.executable, code), tmp_path
+    )
+    assert ended.stdout == "0\n"
+
+
 def test_a_folder_that_is_gone_is_said_in_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()

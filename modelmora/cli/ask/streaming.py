@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from modelmora.access.own import Own, own_of
 from modelmora.cli.shared.output import say, tell_more
 from modelmora.client import Answer, Client, Options, Step, Text
 from modelmora.client.values import Piece
@@ -12,6 +13,9 @@ from modelmora.errors import Unreachable
 from modelmora.host.instance import Instance
 from modelmora.messages import Parameter
 from modelmora.wire.forms import content_form, timings_form
+
+SECURE = "https://"
+"""What an address begins with where TLS is spoken."""
 
 
 class Shown:
@@ -74,4 +78,14 @@ def way_to(where: Instance, grpc: str | None, timeout_s: float, **more: Any) -> 
         raise Unreachable("no gateway is known to speak gRPC; pass --grpc HOST:PORT")
     key = where.settings.access.key
     secret = key.get_secret_value() if key else None
-    return address, Options(timeout_s=timeout_s, api_key=secret, **more)
+    door = address if grpc else (where.run and where.run.http) or ""
+    if door.startswith(SECURE):
+        more |= _encrypted(own_of(where.settings, here=not grpc))
+    return address.removeprefix(SECURE), Options(timeout_s=timeout_s, api_key=secret, **more)
+
+
+def _encrypted(own: Own) -> dict[str, Any]:
+    """The options of a channel that is encrypted."""
+    certificate, key = own.contents() or (None, None)
+    shown = {"certificate": certificate, "key": key}
+    return {"tls": True, "ca": own.authorities, "server_name": own.name(), **shown}

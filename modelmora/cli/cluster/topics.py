@@ -1,7 +1,8 @@
-"""`modelmora topics`: which topics there are, and making those that are missing."""
+"""`modelmora topics`: which there are, making those that are missing, and who may do what there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -13,13 +14,16 @@ from modelmora.cli.shared.output import print_json, print_table, say, tell
 from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
+from modelmora.kafka.aclforms import Form, Rights, kafka_acls, rpk, strimzi
+from modelmora.kafka.acls import Component, Grant, grants
 from modelmora.kafka.admin import Admin, TopicState
 from modelmora.kafka.asyncapi import document
 from modelmora.kafka.topics import TABLE, Topic, spec_of
 from modelmora.settings import Settings
 from modelmora.text import counted, duration
 
-app = typer.Typer(help="Topics: list, create, describe, asyncapi.", no_args_is_help=True)
+app = typer.Typer(help="Topics: list, create, describe, acls, asyncapi.", no_args_is_help=True)
+FIRST = (Component.NODE, Component.GATEWAY, Component.CLIENT)
 
 
 @app.command("list")
@@ -56,6 +60,59 @@ def asyncapi(where: Instance, json: JsonOption = False) -> None:
     else:
         for line in yaml.safe_dump(made, sort_keys=False).splitlines():
             tell(line)
+
+
+@app.command("acls")
+@finds_instance
+def acls(
+    where: Instance,
+    component: Annotated[
+        list[Component] | None,
+        typer.Argument(metavar="COMPONENT", help="Of whom (node, gateway and client)."),
+    ] = None,
+    form: Annotated[
+        Form, typer.Option(metavar="TOOL", help="For kafka-acls, rpk or strimzi.")
+    ] = "kafka-acls",
+    principal: Annotated[
+        str | None,
+        typer.Option(metavar="User:NAME", help="Of all of them (User:<namespace>-<component>)."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Print the least rights on the cluster that components need; asks no broker.
+
+    Components are node, gateway, client (produce, and the Python client over Kafka), and the
+    verbs that speak to Kafka. Printed for settings as they are: topics.create,
+    delivery and reply_topics make a difference.
+    """
+    settings = where.settings
+    rights: dict[str, dict[Grant, None]] = {}
+    for each in component or FIRST:
+        who = principal or f"User:{settings.namespace}-{each}"
+        rights.setdefault(who, {}).update(dict.fromkeys(grants(each, settings)))
+    if json:
+        print_json([_grant(who, each) for who, granted in rights.items() for each in granted])
+        return
+    for line in _lines(form, {who: [*granted] for who, granted in rights.items()}, settings):
+        tell(line)
+
+
+def _lines(form: Form, rights: Rights, settings: Settings) -> Iterable[str]:
+    if form == "strimzi":
+        kind = "tls" if settings.kafka.security_protocol == "SSL" else "scram-sha-512"
+        users = yaml.safe_dump_all(strimzi(rights, kind), sort_keys=False, explicit_start=True)
+        return users.splitlines()
+    return rpk(rights) if form == "rpk" else kafka_acls(rights)
+
+
+def _grant(principal: str, grant: Grant) -> dict[str, Any]:
+    return {
+        "principal": principal,
+        "operation": grant.operation,
+        "resource": grant.resource,
+        "name": grant.name,
+        "pattern": "prefixed" if grant.prefixed else "literal",
+    }
 
 
 @app.command("describe")

@@ -17,8 +17,10 @@ from modelmora.audit.pending import Pending
 from modelmora.audit.signing import Signer, signer_of
 from modelmora.cli.shared.output import say
 from modelmora.errors import Unreachable
+from modelmora.kafka.acls import Operation
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import bootstrap_servers
+from modelmora.kafka.denied import on_topic
 from modelmora.kafka.events import event_record
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.writing.outbox import Record, Written
@@ -73,7 +75,8 @@ def _write(producer: Producer, settings: Settings, record: Record) -> Written:
     if producer.flush(2 * WRITE_S) or not answers:
         raise Unreachable("the broker does not take the record of this; nothing was done")
     if isinstance(answers[0], KafkaException):
-        raise explain(answers[0], bootstrap_servers(settings))
+        needed = on_topic(Operation.WRITE, record.topic)
+        raise explain(answers[0], bootstrap_servers(settings), needed)
     return answers[0]
 
 

@@ -75,6 +75,14 @@ OwnServersOption = Annotated[
 HostOption = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Where to listen (127.0.0.1).")
 ]
+InsecureOption = Annotated[
+    bool,
+    typer.Option(
+        "--insecure-bind",
+        help="Listen beyond this machine without TLS, or for anyone: a proxy or the network "
+        "sees to that.",
+    ),
+]
 HttpPortOption = Annotated[int | None, typer.Option(metavar="PORT", help=f"REST (8080); {PORTS}.")]
 GrpcPortOption = Annotated[int | None, typer.Option(metavar="PORT", help=f"gRPC (9090); {PORTS}.")]
 NodePortOption = Annotated[

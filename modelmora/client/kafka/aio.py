@@ -11,6 +11,7 @@ from typing import Self, Unpack
 
 from aiokafka.errors import KafkaError
 
+from modelmora.access.secrets import signer_of
 from modelmora.client.errors import CallError, closed
 from modelmora.client.kafka.asked import Asked, How
 from modelmora.client.kafka.asking import AsyncReply, Place, Waiting
@@ -24,13 +25,14 @@ from modelmora.client.kafka.subscription import (
     samples_of,
 )
 from modelmora.errors import NotFound, Unreachable
+from modelmora.kafka.commands import command_headers
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.reading.reader import Reader
 from modelmora.kafka.reading.tail import Tail
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import Topic, lane_topics
-from modelmora.kafka.writing.publisher import Answer, Publisher, Record, TooLarge
+from modelmora.kafka.writing.publisher import Answer, Publisher, Record, Refused, TooLarge
 from modelmora.messages import (
     Content,
     ControlCommand,
@@ -41,7 +43,7 @@ from modelmora.messages import (
     ProgressEvent,
     Status,
 )
-from modelmora.messages.headers import LOCAL, PRINCIPAL
+from modelmora.messages.headers import LOCAL
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import stay_quiet
 from modelmora.wire import (
@@ -83,6 +85,7 @@ class AsyncKafkaClient:
             update={"bootstrap_servers": bootstrap_servers, "namespace": namespace}
         )
         self._most = most_awaited
+        self._signer = signer_of(settings)
         self._results = Topic.RESULTS.full(settings.namespace)
         self._schemas = Schemas.of(settings)
         registry = Topic.REGISTRY.full(settings.namespace)
@@ -144,7 +147,7 @@ class AsyncKafkaClient:
         partition = partition_of(request_id.encode(), partitions)
         record = self._record(request_id, model, inputs, how, partition)
         await self._join(partition)
-        reply = await self._waiting.enter(request_id, timeout_s)
+        reply = await self._waiting.enter(request_id, timeout_s, record)
         record.wanted = lambda: self._waiting.wanted(reply)
         record.done = reply.on_written
         try:
@@ -178,13 +181,15 @@ class AsyncKafkaClient:
     ) -> Record:
         asked = Asked.of(request_id, model, inputs, how)
         place = self._placing.partition(model, request_id, asked.lane)
-        return asked.record(self.settings, place, partition)
+        return asked.record(self.settings, place, partition, self._signer)
 
-    async def cancel(self, request_id: str, *, principal: str = LOCAL) -> None:
+    async def cancel(self, request_id: str, *, principal: str = "") -> None:
         """Take a request back; only who asked for it may."""
-        command = ControlCommand(ControlVerb.CANCEL, request_id, principal)
+        signer = self._signer
+        whose = signer.principal(principal) if signer else principal or LOCAL
+        command = ControlCommand(ControlVerb.CANCEL, request_id, whose)
         topic, key = Topic.CONTROL.full(self.settings.namespace), request_id.encode()
-        headers = ((PRINCIPAL, principal.encode()),)
+        headers = command_headers(command, signer)
         record = Record(topic, key, encode_control(command), nothing, headers)
         await self._write(record, request_id)
 
@@ -207,6 +212,8 @@ class AsyncKafkaClient:
         if isinstance(answer, TooLarge):
             message = "the broker takes no record of this size; send its inputs in several requests"
             raise CallError("too_large", message, request_id=request_id)
+        if isinstance(answer, Refused):
+            raise CallError("forbidden", answer.reason, request_id=request_id)
 
     async def _send(self, record: Record) -> None:
         if self._closed:
@@ -215,6 +222,7 @@ class AsyncKafkaClient:
             if record.wanted and not record.wanted():
                 return
             await asyncio.sleep(LOOK_S)
+        record.if_allowed = True
         self._publisher.send(record)
 
     # Following -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from modelmora.access.signing import Signer
 from modelmora.client.errors import CallError
 from modelmora.errors import Invalid, RequestError
 from modelmora.kafka.requests import request_record
@@ -70,18 +71,22 @@ class Asked:
         return cls(request, lane, how.get("principal", ""), timeout_s)
 
     def record(
-        self, settings: Settings, place: int | None = None, partition: int | None = None
+        self,
+        settings: Settings,
+        place: int | None = None,
+        partition: int | None = None,
+        signer: Signer | None = None,
     ) -> Record:
         """The record, to lie at that place of its lane, and to be answered on that partition.
 
-        Raises CallError.
+        Raises CallError, and Invalid where the `signer` cannot sign as its principal.
         """
         headers: Headers = ()
-        if self.principal:
-            headers = (*headers, (PRINCIPAL, self.principal.encode()))
+        if principal := signer.principal(self.principal) if signer else self.principal:
+            headers = (*headers, (PRINCIPAL, principal.encode()))
         if partition is not None:
             headers = (*headers, (REPLY_PARTITION, str(partition).encode()))
         try:
-            return request_record(self.request, self.lane, settings, headers, place)
+            return request_record(self.request, self.lane, settings, headers, place, signer)
         except RequestError as error:
             raise CallError(error.code, error.message, request_id=error.request_id) from None

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable
 
 from aiokafka import ConsumerRecord
 
+from modelmora.access.signing import told_as
 from modelmora.client.errors import CallError, DeadlineExceeded
 from modelmora.errors import Undecodable
-from modelmora.kafka.writing.publisher import Answer, TooLarge, Written
-from modelmora.messages import InferenceResult
+from modelmora.kafka.writing.publisher import Answer, Record, Refused, TooLarge, Written
+from modelmora.messages import InferenceResult, Source
+from modelmora.messages.headers import READ_AT, principal_of
 from modelmora.wire import decode_result
 
 Place = tuple[int, int]
@@ -25,8 +27,11 @@ HELD_BYTES = 64 << 20
 class AsyncReply:
     """The outcome of one request, once it is there."""
 
-    def __init__(self, request_id: str, waiting: Waiting) -> None:
+    def __init__(self, request_id: str, waiting: Waiting, asked: Record) -> None:
         self.request_id = request_id
+        self._told_as = told_as(asked.headers)
+        self._topic = asked.topic
+        self._place: Source | None = None
         self.written: asyncio.Future[None] = waiting.loop.create_future()
         """Done when the broker has the request."""
         self._waiting = waiting
@@ -60,14 +65,30 @@ class AsyncReply:
     def on_written(self, answer: Answer) -> None:
         """What has become of the request's record."""
         if isinstance(answer, Written):
+            self._place = Source(self._topic, answer.partition, answer.offset)
             if not self.written.done():
                 self.written.set_result(None)
             return
         if isinstance(answer, TooLarge):
             why = CallError("too_large", "the broker takes no record of this size; send less")
+        elif isinstance(answer, Refused):
+            why = CallError("forbidden", answer.reason)
         else:
             why = self._waiting.overdue(self)
         self.fail(why)
+
+    def is_of(self, record: ConsumerRecord, result: InferenceResult) -> bool:
+        """Whether an outcome is of this request, and not of another's by the same id.
+
+        Also where it is told as somebody else's, if it is that of our own record: then nodes do
+        not take our signature.
+        """
+        if result.request_id != self.request_id:
+            return False
+        if principal_of(record.headers) in self._told_as:
+            return True
+        moved = any(name == READ_AT for name, _ in record.headers)
+        return result.source == self._place and not moved
 
     def meet(self, end: InferenceResult | Place, size: int) -> None:
         """Take the outcome, of which so many bytes are held here."""
@@ -111,8 +132,8 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._open)
 
-    async def enter(self, request_id: str, timeout_s: float) -> AsyncReply:
-        """A reply that is awaited from now on. Raises CallError.
+    async def enter(self, request_id: str, timeout_s: float, asked: Record) -> AsyncReply:
+        """A reply to what is asked so that is awaited from now on. Raises CallError.
 
         `conflict`: this id is awaited already; `busy`: so many are, all that time.
         """
@@ -126,7 +147,7 @@ class Waiting:
         if key in self._open:
             self._room.release()
             raise CallError("conflict", "this id is awaited already; take a UUID")
-        reply = AsyncReply(request_id, self)
+        reply = AsyncReply(request_id, self, asked)
         timer = self.loop.call_later(timeout_s + GRACE_S, self._expire, reply)
         self._open[key] = reply, timer, timeout_s
         return reply
@@ -145,7 +166,7 @@ class Waiting:
         except (Undecodable, ValueError):
             return
         reply, size = found[0], len(record.value)
-        if result.request_id != reply.request_id:
+        if not reply.is_of(record, result):
             return
         self.leave(reply)
         if self.held + size > HELD_BYTES:

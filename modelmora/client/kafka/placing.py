@@ -58,4 +58,4 @@ class Placing:
     def _take(self, record: ConsumerRecord) -> None:
         with contextlib.suppress(Undecodable):
             fact = None if record.value is None else decode_registry(record.value)
-            self._state.take(record.key or b"", fact, record.offset)
+            self._state.take(record.key or b"", fact, record.offset, record.timestamp)

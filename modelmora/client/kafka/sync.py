@@ -26,7 +26,6 @@ from modelmora.messages import (
     MetricSample,
     ProgressEvent,
 )
-from modelmora.messages.headers import LOCAL
 from modelmora.settings import Settings
 
 T = TypeVar("T")
@@ -95,7 +94,7 @@ class KafkaClient:
         """Write a request whose outcome nobody awaits here; its id, once the broker has it."""
         return self.do(self._client.submit(model, inputs, **how))
 
-    def cancel(self, request_id: str, *, principal: str = LOCAL) -> None:
+    def cancel(self, request_id: str, *, principal: str = "") -> None:
         """Take a request back; only who asked for it may."""
         self.do(self._client.cancel(request_id, principal=principal))
 

@@ -10,7 +10,7 @@ import structlog
 from modelmora.gateway.batches.register import Register
 from modelmora.gateway.batches.running import Paths, Running
 from modelmora.gateway.batches.state import Batch
-from modelmora.gateway.caller import caller
+from modelmora.gateway.caller import caller, given
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.background import background
@@ -90,6 +90,7 @@ class Driver:
 
     async def _run(self, batch: Batch) -> None:
         caller.set(batch.principal)
+        given.set(())  # those of who has begun it are another call's
         log.info("batch begun", batch=batch.id, term=batch.term, line=batch.next)
         try:
             await Running(self._hall, self._register, self._paths, batch, self._most_line).run()
@@ -112,5 +113,6 @@ class Driver:
 
     async def _tell(self, batch: Batch, kind: BatchKind, term: int) -> None:
         caller.set(batch.principal)
+        given.set(())  # those of who has begun it are another call's
         with suppress(Refusal):
             await self._register.tell(batch.id, kind, gateway=self._gateway, term=term)

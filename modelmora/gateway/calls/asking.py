@@ -15,7 +15,7 @@ from modelmora.gateway.hall import Ask, Heard
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.reading.lookback import LookBackFailed
 from modelmora.kafka.writing.publisher import Answer, Record, TooLarge, Written
-from modelmora.messages import InferenceResult, is_final
+from modelmora.messages import InferenceResult, Source, is_final
 from modelmora.messages.headers import ASKED_SINCE, REPLY_PARTITION
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import bind_request
@@ -141,7 +141,7 @@ class Asking:
             if waiting.unacknowledged:
                 waiting.unacknowledged.cancel()
             if isinstance(answer, Written):
-                waiting.place = answer.partition, answer.offset
+                waiting.place = Source(record.topic, answer.partition, answer.offset)
                 own = [each for each in waiting.early if waiting.ends(each, "")]
                 for each in own:
                     self._room.settle(waiting, each)

@@ -91,10 +91,18 @@ class Card:
         return note.principal if note else None
 
     def note(self, record: JobRecord, content: str = "") -> None:
-        """Take a record of `jobs`, or the end that a result tells: the highest run holds."""
-        self.content = self.content or content
+        """Take a record of `jobs`, or the end that a result tells: the highest run holds.
+
+        Whose it is say those who wrote it down, who are gateways; an end of another principal's is
+        passed over: it is of a request that somebody wrote by the same id.
+        """
         if record.status is None:
+            if self.written is None and self.end and self.end.principal != record.principal:
+                self.end = None
+            self.content = self.content or content
             self.written = self.written or record
+        elif self.principal not in (None, record.principal):
+            return
         elif self.end is None or record.run > self.end.run:
             self.end = record
             for listener in self.listeners:

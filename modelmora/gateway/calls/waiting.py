@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from modelmora.errors import Code
 from modelmora.gateway.hall import Heard
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import InferenceResult, ProgressEvent, is_final
+from modelmora.messages import InferenceResult, ProgressEvent, Source, is_final
 from modelmora.web.problems import DoorCode
 
 End = InferenceResult | Refusal
@@ -40,8 +40,8 @@ class Waiting:
     """Whether the id was met as one of another principal's."""
     content: str = ""
     """What is asked, where the caller brought the id; see `wire.content_digest`."""
-    place: tuple[int, int] | None = None
-    """Partition and offset of its record, once the broker has told."""
+    place: Source | None = None
+    """Where its record lies, once the broker has told."""
     taken_back: bool = False
     """Whether nodes are to be told that nobody waits, as soon as it is written."""
     found: InferenceResult | None = None
@@ -78,7 +78,7 @@ class Waiting:
         # (3)
         if self.place is None:
             self.early.append(result)
-        return self.place == (result.source.partition, result.source.offset)
+        return self.place == result.source
 
     def _is_other(self, content: str) -> bool:
         return bool(self.content and content) and content != self.content
@@ -88,6 +88,15 @@ def taken(request_id: str) -> Refusal:
     """The id is that of another request."""
     message = "this id is that of another request; take a new UUID"
     return Refusal(Code.ID_REUSED, message, request_id=request_id)
+
+
+def mistaken(request_id: str, principal: str) -> Refusal:
+    """Nodes have taken our own record for another principal's."""
+    message = (
+        f"nodes take it for a request of {principal}, since they cannot check who asks; "
+        "its gateway and the nodes need the same access.cluster_secret"
+    )
+    return Refusal(Code.FORBIDDEN, message, request_id=request_id)
 
 
 def unreachable(request_id: str) -> Refusal:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from modelmora.access.signing import Signer
 from modelmora.errors import Code
 from modelmora.gateway.calls.waiting import unreachable
 from modelmora.gateway.outcomes import Refusal
+from modelmora.kafka.commands import command_headers
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.requests import nothing
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, Dropped, Publisher, Record, TooLarge
 from modelmora.messages import ControlCommand, ControlVerb
-from modelmora.messages.headers import GATEWAY, PRINCIPAL
 from modelmora.settings import Settings
 from modelmora.wire import encode_control
 
@@ -31,8 +32,10 @@ class Writer:
         publisher: Publisher,
         pulse: Pulse,
         busy: Callable[[str], Refusal],
+        signer: Signer | None = None,
     ) -> None:
         self._busy = busy
+        self._signer = signer
         self._limit = settings.limits.gateway_bytes
         self._control = Topic.CONTROL.full(settings.namespace)
         self._publisher = publisher
@@ -101,10 +104,9 @@ class Writer:
             decided(Dropped())
             return
         command = ControlCommand(ControlVerb.CANCEL, request_id, principal)
-        key, headers = request_id.encode(), [(PRINCIPAL, principal.encode())]
-        if gateway:
-            headers.append((GATEWAY, gateway.encode()))
-        record = Record(self._control, key, encode_control(command), decided, headers)
+        headers = command_headers(command, self._signer, gateway)
+        value = encode_control(command)
+        record = Record(self._control, request_id.encode(), value, decided, headers)
         record.wanted = wanted
         self._publisher.send(record)
 

@@ -9,9 +9,11 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient
 
 from modelmora.errors import Conflict, NotFound
+from modelmora.kafka.acls import Operation
 from modelmora.kafka.admin import WAIT_S, explain
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
+from modelmora.kafka.denied import is_denial, not_allowed, on_group, on_topic
 from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import read_topics
 from modelmora.settings import Settings
@@ -60,13 +62,16 @@ def _offsets(standing: Standing, meant: Iterable[Partition], to: str | int) -> d
 
 def refuse_members(standing: Standing, group: str) -> None:
     """Raises Conflict while somebody reads: who does would commit over it."""
-    if members := standing.members(group).members:
+    if members := standing.members(group, Operation.READ).members:
         names = ", ".join(sorted({each.client_id for each in members})[:3])
         raise Conflict(f"{group} has {counted(len(members), 'member')} ({names}); stop them first")
 
 
 def reset(settings: Settings, group: str, offsets: Mapping[Partition, int]) -> None:
-    """Have the group read on from there. Raises Conflict where somebody has joined meanwhile."""
+    """Have the group read on from there.
+
+    Raises Conflict where somebody has joined meanwhile, NotAllowed.
+    """
     client = AdminClient(confluent_config(settings))
     places = [TopicPartition(*each, offset) for each, offset in offsets.items()]
     asked = client.alter_consumer_group_offsets(
@@ -75,6 +80,11 @@ def reset(settings: Settings, group: str, offsets: Mapping[Partition, int]) -> N
     try:
         found = asked[group].result(WAIT_S)
     except KafkaException as error:
+        if is_denial(error):
+            raise not_allowed(on_group(Operation.READ, group)) from None
         raise Conflict(f"{group} was not reset: {error.args[0].str()}") from None
-    if faults := [each.error for each in found.topic_partitions if each.error]:
-        raise Conflict(f"{group} was not reset everywhere: {faults[0].str()}")
+    for each in found.topic_partitions:
+        if each.error and is_denial(each.error):
+            raise not_allowed(on_topic(Operation.READ, each.topic))
+        if each.error:
+            raise Conflict(f"{group} was not reset everywhere: {each.error.str()}")

@@ -23,12 +23,14 @@ from modelmora.errors import (
     NotFound,
     Undecodable,
     Unreachable,
-    WrongCredentials,
 )
+from modelmora.kafka.acls import Grant, Operation, reader_group
 from modelmora.kafka.admin import explain
 from modelmora.kafka.batches import headers_of
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
+from modelmora.kafka.denied import is_denial, on_group, on_topic
 from modelmora.kafka.reading.standing import UNSETTLED
+from modelmora.kafka.refused import Refusals
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.settings import Settings
 from modelmora.wire import is_framed
@@ -98,14 +100,16 @@ class Reader:
         *,
         group: str | None = None,
     ) -> None:
+        self._settings = settings
         self._say = say
         self._servers = bootstrap_servers(settings)
-        self._auth_failed = False
+        self._heard = Refusals()
+        self._group = group or reader_group(settings)
         self._schemas = Schemas.of(settings)
         self._silent = False
         config = confluent_config(settings) | {
             # librdkafka wants a name; with assign() and no commits no such group comes to be.
-            "group.id": group or f"{settings.namespace}.cli",
+            "group.id": self._group,
             "enable.auto.commit": group is not None,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,
@@ -116,7 +120,7 @@ class Reader:
             # An end is told by an empty answer, for which the broker waits so long.
             "fetch.wait.max.ms": 50,
             "queued.max.messages.kbytes": 16_384,
-            "error_cb": self._on_error,
+            "error_cb": self._heard.on_error,
         }
         try:
             self._consumer = Consumer(config)
@@ -140,22 +144,29 @@ class Reader:
         if self._schemas:
             self._schemas.close()
 
-    def _on_error(self, error: KafkaError) -> None:
-        self._auth_failed |= error.code() == KafkaError._AUTHENTICATION
+    def _fault(self, error: KafkaException | KafkaError, needed: Grant | None = None) -> Exception:
+        return self._heard.error or explain(error, self._servers, needed)
 
-    def _fault(self, error: KafkaException | KafkaError) -> Exception:
-        return WrongCredentials() if self._auth_failed else explain(error, self._servers)
-
-    def places(self, *topics: str) -> list[Place]:
-        """All partitions of these topics."""
+    def places(self, *topics: str, to: Operation = Operation.READ) -> list[Place]:
+        """All partitions of these topics; NotAllowed where we may not do this with one."""
         try:
             known = self._consumer.list_topics(timeout=WAIT_S).topics
         except KafkaException as error:
             raise self._fault(error) from None
         for topic in topics:
             if topic not in known:
-                raise NotFound(f"there is no topic {topic}; run `modelmora topics create`")
+                raise self._missing(topic, to)
         return [(topic, number) for topic in topics for number in sorted(known[topic].partitions)]
+
+    def _missing(self, topic: str, to: Operation) -> Exception:
+        """Why it is not among all those that we see: asked for by its name it may be denied."""
+        try:
+            error = self._consumer.list_topics(topic, WAIT_S).topics[topic].error
+        except KafkaException as failed:
+            return self._fault(failed)
+        if error and is_denial(error):
+            return self._fault(error, on_topic(to, topic))
+        return NotFound(f"there is no topic {topic}; run `modelmora topics create`")
 
     def bounds(self, place: Place) -> tuple[int, int]:
         """The first offset kept and the offset that the next record will get."""
@@ -211,7 +222,7 @@ class Reader:
                     # The newest offsets may hold nothing to read: compaction, transactions.
                     ends.pop(place, None)
                 else:
-                    raise self._fault(message.error())
+                    raise self._unread(message)
             if time.monotonic() - quiet_since > WAIT_S:
                 raise Unreachable(f"the broker at {self._servers} stopped answering; try again")
 
@@ -270,7 +281,15 @@ class Reader:
             if not (fault := message.error()):
                 yield self._record(message)
             elif fault.code() not in PASSING:
-                raise self._fault(fault)
+                raise self._unread(message)
+
+    def _unread(self, message: Any) -> Exception:
+        error, topic = message.error(), message.topic()
+        if error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return self._fault(error, on_topic(Operation.READ, topic))
+        joins = self._group != reader_group(self._settings)
+        needed = Operation.READ if joins else Operation.DESCRIBE
+        return self._fault(error, on_group(needed, self._group))
 
     def _widen(self, known: dict[str, int]) -> None:
         """Read partitions that were added, from their beginning."""

@@ -29,8 +29,10 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from modelmora.errors import Unreachable
+from modelmora.kafka.acls import Grant, Operation
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.connection import aiokafka_config, confluent_config
+from modelmora.kafka.denied import is_denial, not_allowed, on_group, on_topic
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
 
@@ -163,12 +165,15 @@ class Standing:
         specs = {TopicPartition(*each): spec for each, spec in asked.items()}
         answers = self._admin.list_offsets(specs, isolation_level=level, request_timeout=ANSWER_S)
         return {
-            (each.topic, each.partition): _result(answer).offset for each, answer in answers.items()
+            (each.topic, each.partition): _result(answer, _reading(each.topic)).offset
+            for each, answer in answers.items()
         }
 
     def partitions(self, topic: str) -> list[Partition]:
         """The partitions of a topic, none where there is no such topic."""
         found = self._consumer.list_topics(topic, ANSWER_S).topics[topic]
+        if found.error and is_denial(found.error):
+            raise not_allowed(_reading(topic))
         return [] if found.error else [(topic, number) for number in found.partitions]
 
     def logs(self, topics: Iterable[str]) -> dict[str, str]:
@@ -177,7 +182,9 @@ class Standing:
             return {}
         asked = TopicCollection(wanted)
         answers = self._admin.describe_topics(asked, request_timeout=ANSWER_S)
-        return {topic: str(_result(each).topic_id) for topic, each in answers.items()}
+        return {
+            topic: str(_result(each, _reading(topic)).topic_id) for topic, each in answers.items()
+        }
 
     def read(self, topic: str, since_ms: int, take: Callable[[Message], None]) -> None:
         """Give every committed record of a topic since a time (Unix ms), up to its present end.
@@ -202,9 +209,11 @@ class Standing:
         heard = time.monotonic()
         while left:
             for message in self._consumer.consume(READ_RECORDS, 0.05):
-                if message.error() is None:
+                if (error := message.error()) is None:
                     heard = time.monotonic()
                     yield message
+                elif is_denial(error):
+                    raise not_allowed(_reading(message.topic()))
             for each in self._consumer.position([TopicPartition(*each) for each in left]):
                 if each.offset >= left[each.topic, each.partition]:
                     del left[each.topic, each.partition]
@@ -263,18 +272,21 @@ class Standing:
         found = _result(asked[resource])
         return {name: entry.value for name, entry in found.items()}
 
-    def members(self, group: str) -> Any:
-        """The group as the broker describes it, once that has read what it kept of it."""
+    def members(self, group: str, to: Operation = Operation.DESCRIBE) -> Any:
+        """The group as the broker describes it, once that has read what it kept of it.
+
+        NotAllowed names what is to be done with it.
+        """
         until = time.monotonic() + ANSWER_S
         while True:
             try:
-                return self._described(group)
+                return self._described(group, to)
             except KafkaException as error:
                 if error.args[0].code() not in LOADING or time.monotonic() > until:
                     raise
             time.sleep(LOADING_S)
 
-    def _described(self, group: str) -> Any:
+    def _described(self, group: str, to: Operation) -> Any:
         """Asks no coordinator while no broker answers, and leaves one behind that does not.
 
         A coordinator that answers after librdkafka has given up a question ends the process
@@ -284,22 +296,32 @@ class Standing:
         # Each of them has threads and sockets of its own.
         self._unanswered = [each for each in self._unanswered if not each[0].done()]
         admin = self._admin
-        admin.list_topics(Topic.REGISTRY.full(self._settings.namespace), ANSWER_S)
+        # Whoever asks for a group may see this one.
+        admin.list_topics(Topic.NORMAL.full(self._settings.namespace), ANSWER_S)
         answer = admin.describe_consumer_groups([group], request_timeout=LEFT_S)[group]
         try:
-            return _result(answer)
+            return _result(answer, on_group(to, group))
         except Unreachable:
-            self._unanswered.append((answer, admin))
+            if not answer.done():
+                self._unanswered.append((answer, admin))
             raise
 
 
-def _result(future: Future[Any]) -> Any:
+def _reading(topic: str) -> Grant:
+    """To see a topic less is needed, but whoever asks here reads it."""
+    return on_topic(Operation.READ, topic)
+
+
+def _result(future: Future[Any], needed: Grant | None = None) -> Any:
+    """What was answered; `needed` is the right without which it is denied."""
     try:
         error = future.exception(ANSWER_S)
     except TimeoutError:
         raise Unreachable("the broker does not answer in time") from None
     if error is None:
         return future.result()
+    if needed and isinstance(error, KafkaException) and is_denial(error):
+        raise not_allowed(needed)
     # Not the one that the future holds: with the frames that hold the future it would be a cycle,
     # and keep the client with its threads until the collector comes, which is seldom in a node.
     raise type(error)(*error.args)

@@ -9,10 +9,12 @@ from typing import Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
+from modelmora.kafka.acls import Operation
 from modelmora.kafka.background import background
 from modelmora.kafka.connection import aiokafka_config
+from modelmora.kafka.denied import not_allowed, on_topic
 from modelmora.kafka.pulse import Pulse, Shape
 from modelmora.kafka.reading.closing import close
 from modelmora.kafka.reading.unreadable import PARSE_FAULTS, Unreadable, step_over
@@ -151,8 +153,8 @@ class Tail:
                     self._failure = None
             except Exception as error:  # noqa: BLE001 - whoever stops reading is silent for ever
                 if self._failure is None:
-                    log.warning("reading failed, trying again", error=repr(error))
-                self._failure = type(error).__name__
+                    log.warning("reading failed, trying again", error=_told(error))
+                self._failure = _told(error)
                 await self._close()
                 await asyncio.sleep(RETRY_S)
 
@@ -268,6 +270,13 @@ class Tail:
         consumer, self._consumer = self._consumer, None
         if consumer:
             await close(consumer)
+
+
+def _told(error: Exception) -> str:
+    """What is said of a failure: what to grant, where that is it."""
+    if isinstance(error, TopicAuthorizationFailedError):
+        return str(not_allowed(on_topic(Operation.READ, str(error.args[0] if error.args else ""))))
+    return type(error).__name__
 
 
 async def give(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from modelmora.errors import Unreachable
+from modelmora.kafka.acls import Operation
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import bootstrap_servers
+from modelmora.kafka.denied import on_topic
 from modelmora.kafka.writing.producing import producer_config
 from modelmora.settings import Settings
 
@@ -36,9 +38,9 @@ def write_once(
         producer.produce(topic, value, key, 0, on_delivery=written, headers=list(headers))
         producer.flush(WRITE_S)
     except KafkaException as error:
-        raise explain(error, servers) from None
+        raise explain(error, servers, on_topic(Operation.WRITE, topic)) from None
     if faults:
-        raise explain(faults[0], servers)
+        raise explain(faults[0], servers, on_topic(Operation.WRITE, topic))
     if not ends:
         raise Unreachable(f"the broker at {servers} does not acknowledge; try again")
     return ends[0].offset() or 0

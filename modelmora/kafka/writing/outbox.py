@@ -13,6 +13,8 @@ from typing import NamedTuple
 import structlog
 from confluent_kafka import KafkaError
 
+from modelmora.kafka.acls import Operation
+from modelmora.kafka.denied import on_topic, reason
 from modelmora.kafka.writing.producing import BATCH_BYTES
 from modelmora.wire import Framing
 
@@ -86,6 +88,8 @@ class Record:
     """Its value is not to be put into another format."""
     optional: bool = False
     """It is `Refused` where any other would wait until its topic takes it."""
+    if_allowed: bool = False
+    """It is `Refused` where we may not write to its topic."""
     since: float = field(default=0.0, init=False)
     """When it was taken (monotonic, s): also its place among those of its topic."""
     size: int = field(default=0, init=False)
@@ -183,9 +187,10 @@ class Flow:
         now = time.monotonic()
         if now < self.resume:
             return 0.0  # one of many that failed together
+        why = reason(error, on_topic(Operation.WRITE, self.topic))
         if not self.fault:
-            log.error("topic parked", topic=self.topic, reason=error.str(), open=len(self))
-        self.fault = error.str()
+            log.error("topic parked", topic=self.topic, reason=why, open=len(self))
+        self.fault = why
         pause = RETRY_S[min(self.failures, len(RETRY_S) - 1)]
         self.failures += 1
         self.resume = now + pause

@@ -10,9 +10,10 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from modelmora.errors import ConfigurationError, WrongCredentials
+from modelmora.errors import ConfigurationError
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
+from modelmora.kafka.refused import Refusals
 from modelmora.kafka.topics import DEAD_LETTER_BYTES
 from modelmora.settings import Settings
 
@@ -62,7 +63,8 @@ class Client:
         self._on_fatal = on_fatal
         self._on_connected = on_connected
         self._connected = True
-        self._refused = self._doubtful = self._late = self._ending = False
+        self._heard = Refusals()
+        self._doubtful = self._late = self._ending = False
         config = producer_config(settings, timeout_s) | {"error_cb": self._on_error}
         try:
             self._producer = Producer(config)
@@ -80,8 +82,8 @@ class Client:
             try:
                 self._producer.list_topics(timeout=1.0)
             except KafkaException as error:
-                if self._refused:
-                    raise WrongCredentials from None
+                if self._heard.error:
+                    raise self._heard.error from None
                 if time.monotonic() >= until:
                     raise explain(error, self._servers) from None
             else:
@@ -126,7 +128,7 @@ class Client:
             self._on_connected(connected)
 
     def _on_error(self, error: KafkaError) -> None:
-        self._refused |= error.code() == KafkaError._AUTHENTICATION
+        self._heard.on_error(error)
         self._doubtful |= error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION)
         if error.fatal():
             self._on_fatal()

@@ -11,6 +11,8 @@ from functools import partial
 import structlog
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message
 
+from modelmora.kafka.acls import Operation
+from modelmora.kafka.denied import is_denial, on_topic, reason
 from modelmora.kafka.writing.outbox import (
     Answer,
     Dropped,
@@ -206,7 +208,8 @@ class Publisher(Outbox):
             self._answer(record, TooLarge())
             return
         if gives_up(record, error, self.connected and record.ends is None):
-            self._answer(record, Refused(error.str()))
+            needed = on_topic(Operation.WRITE, record.topic)
+            self._answer(record, Refused(reason(error, needed)))
             return
         flow.again.append(record)
         if code in TOO_LARGE:
@@ -255,11 +258,13 @@ class Publisher(Outbox):
 
 
 def gives_up(record: Record, error: KafkaError, connected: bool) -> bool:
-    """Whether a record is optional and its topic alone is why it failed.
+    """Whether a record is optional and its topic alone is why it failed, or goes only if allowed.
 
     Where it was not taken in time that is so the second time, if the broker answers otherwise.
     """
     code = error.code()
+    if record.if_allowed and is_denial(error):
+        return True
     if not record.optional or error.fatal():
         return False
     if code in {*TOO_LARGE, *GIVEN_BACK, KafkaError._FATAL}:

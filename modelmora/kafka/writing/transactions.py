@@ -8,6 +8,7 @@ knows that any of it was given back, the broker refuses these metadata.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,9 +28,12 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from modelmora.errors import ConfigurationError, WrongCredentials
+from modelmora.errors import ConfigurationError
+from modelmora.kafka import denied
+from modelmora.kafka.acls import Grant, Operation, Resource
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import bootstrap_servers
+from modelmora.kafka.refused import Refusals
 from modelmora.kafka.writing.books import Books, Dues, Reader
 from modelmora.kafka.writing.decided import Decided, went_alone, without
 from modelmora.kafka.writing.outbox import (
@@ -96,7 +100,8 @@ class TransactionalPublisher(Outbox):
         }
         self._producer: Producer | None = None
         self._reports: list[tuple[Record, KafkaError | None, Written]] = []
-        self._refused = self._ending = self._due = False
+        self._heard = Refusals()
+        self._ending = self._due = False
         self._failures = self._apart = 0
         self._more = threading.Event()
         self._thread = threading.Thread(target=self._run, name="transactions", daemon=True)
@@ -295,7 +300,7 @@ class TransactionalPublisher(Outbox):
             if reason and reason.code() in TOO_LARGE and went_alone(record):
                 refused = [Decided.dropped(record, refused=part)]
             elif reason and gives_up(part, reason, self.connected):
-                unwanted[part.topic] = reason.str()
+                unwanted[part.topic] = denied.reason(reason, _writing(part.topic))
             elif reason:
                 found |= self._blame(record, part, reason)
         if fault and not found and not unwanted and fault.code() in TOPIC_FAULTS:
@@ -317,7 +322,9 @@ class TransactionalPublisher(Outbox):
         topics = {record.parts[0].topic for record in records}
         if len(topics) == 1:
             optional = (part for record in records for part in record.parts if part.optional)
-            unwanted.update({part.topic: fault.str() for part in optional})
+            unwanted.update(
+                {part.topic: denied.reason(fault, _writing(part.topic)) for part in optional}
+            )
             if not unwanted:
                 self._flows[topics.pop()].park(fault)
         else:
@@ -352,7 +359,8 @@ class TransactionalPublisher(Outbox):
 
     def _connect(self) -> Producer:
         try:
-            producer = Producer(self._config)
+            # Else librdkafka writes what is fatal on standard error, beside the log.
+            producer = Producer(self._config, logger=logging.getLogger("librdkafka"))
         except (KafkaException, ValueError) as error:
             raise ConfigurationError(f"the kafka settings cannot be used: {error}") from None
         until = time.monotonic() + START_S
@@ -360,15 +368,22 @@ class TransactionalPublisher(Outbox):
             try:
                 producer.init_transactions(STEP_S)
             except KafkaException as error:
-                producer.poll(0)
-                if self._refused:
-                    raise WrongCredentials from None
+                with suppress(KafkaException):  # the same again, where it is fatal
+                    producer.poll(0)
+                if self._heard.error:
+                    raise self._heard.error from None
                 if not error.args[0].retriable() or time.monotonic() > until or self._ending:
-                    raise explain(error, self._servers) from None
+                    bearer = self._config["transactional.id"]
+                    needed = Grant(Operation.WRITE, Resource.TRANSACTIONAL_ID, bearer)
+                    raise explain(error, self._servers, needed) from None
             else:
                 return producer
 
     def _on_error(self, error: KafkaError) -> None:
-        self._refused |= error.code() == KafkaError._AUTHENTICATION
+        self._heard.on_error(error)
         if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION):
             self.connected = False
+
+
+def _writing(topic: str) -> Grant:
+    return denied.on_topic(Operation.WRITE, topic)

@@ -146,3 +146,54 @@ class ActivateModelRequest(_message.Message):
     version: str
     default: bool
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., default: _Optional[bool] = ...) -> None: ...
+
+class Route(_message.Message):
+    __slots__ = ("name", "weights", "sticky", "rules", "since_ms", "before", "etag")
+    class WeightsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    STICKY_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    weights: _containers.ScalarMap[str, int]
+    sticky: str
+    rules: _containers.RepeatedCompositeFieldContainer[RouteRule]
+    since_ms: int
+    before: _containers.RepeatedCompositeFieldContainer[Route]
+    etag: str
+    def __init__(self, name: _Optional[str] = ..., weights: _Optional[_Mapping[str, int]] = ..., sticky: _Optional[str] = ..., rules: _Optional[_Iterable[_Union[RouteRule, _Mapping]]] = ..., since_ms: _Optional[int] = ..., before: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., etag: _Optional[str] = ...) -> None: ...
+
+class RouteRule(_message.Message):
+    __slots__ = ("version", "header", "value", "lane")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    header: str
+    value: str
+    lane: str
+    def __init__(self, version: _Optional[str] = ..., header: _Optional[str] = ..., value: _Optional[str] = ..., lane: _Optional[str] = ...) -> None: ...
+
+class GetRouteRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class SetRouteRequest(_message.Message):
+    __slots__ = ("route", "etag")
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    route: Route
+    etag: str
+    def __init__(self, route: _Optional[_Union[Route, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...

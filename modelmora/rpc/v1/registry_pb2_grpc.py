@@ -68,6 +68,16 @@ class RegistryServiceStub:
                 request_serializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.ActivateModelRequest.SerializeToString,
                 response_deserializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.Model.FromString,
                 _registered_method=True)
+        self.GetRoute = channel.unary_unary(
+                '/modelmora.v1.RegistryService/GetRoute',
+                request_serializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.GetRouteRequest.SerializeToString,
+                response_deserializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.Route.FromString,
+                _registered_method=True)
+        self.SetRoute = channel.unary_unary(
+                '/modelmora.v1.RegistryService/SetRoute',
+                request_serializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.SetRouteRequest.SerializeToString,
+                response_deserializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.Route.FromString,
+                _registered_method=True)
 
 
 class RegistryServiceServicer:
@@ -120,6 +130,20 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRoute(self, request, context):
+        """How a name is answered where requests name no version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetRoute(self, request, context):
+        """It counts for requests that are made ten seconds later; no id is answered by two versions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RegistryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -152,6 +176,16 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.Activate,
                     request_deserializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.ActivateModelRequest.FromString,
                     response_serializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.Model.SerializeToString,
+            ),
+            'GetRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRoute,
+                    request_deserializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.GetRouteRequest.FromString,
+                    response_serializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.Route.SerializeToString,
+            ),
+            'SetRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRoute,
+                    request_deserializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.SetRouteRequest.FromString,
+                    response_serializer=modelmora_dot_rpc_dot_v1_dot_registry__pb2.Route.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -320,6 +354,60 @@ class RegistryService:
             '/modelmora.v1.RegistryService/Activate',
             modelmora_dot_rpc_dot_v1_dot_registry__pb2.ActivateModelRequest.SerializeToString,
             modelmora_dot_rpc_dot_v1_dot_registry__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelmora.v1.RegistryService/GetRoute',
+            modelmora_dot_rpc_dot_v1_dot_registry__pb2.GetRouteRequest.SerializeToString,
+            modelmora_dot_rpc_dot_v1_dot_registry__pb2.Route.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelmora.v1.RegistryService/SetRoute',
+            modelmora_dot_rpc_dot_v1_dot_registry__pb2.SetRouteRequest.SerializeToString,
+            modelmora_dot_rpc_dot_v1_dot_registry__pb2.Route.FromString,
             options,
             channel_credentials,
             insecure,

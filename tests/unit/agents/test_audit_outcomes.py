@@ -57,7 +57,7 @@ def test_large_outputs_do_not_cost_a_long_id_its_outcome(desk: Desk) -> None:
 
 def test_an_id_that_no_topic_takes_is_cut_without_a_second_dead_letter(desk: Desk) -> None:
     error = RequestError(Code.TOO_LARGE, "too large", request_id="i" * 3_000_000)
-    desk.results.undecodable(FakeRecord(), error)
+    desk.results.undecodable(FakeRecord(), error, "local")
     desk.answer(Written(0, 0, UNIX_MS))
     desk.answer(TooLarge())
     assert [sent.topic for sent in desk.sender.sent] == [LETTERS, RESULTS, RESULTS]
@@ -71,7 +71,7 @@ def test_an_id_that_no_topic_takes_is_cut_without_a_second_dead_letter(desk: Des
 
 def test_headers_that_only_look_like_ours_are_not_kept_in_a_shortened_letter(desk: Desk) -> None:
     record = FakeRecord(headers=[("modelmora-x", b"x" * 3_000_000)])
-    desk.results.undecodable(record, RequestError(Code.UNDECODABLE, "no request"))
+    desk.results.undecodable(record, RequestError(Code.UNDECODABLE, "no request"), "local")
     desk.answer(TooLarge())
     names = [name for name, _ in desk.sender.sent[-1].headers]
     assert "modelmora-error-code" in names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,9 +15,21 @@ from modelmora.agents.models.control import Control
 from modelmora.agents.models.declaring import MOST_HELD
 from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
-from modelmora.messages import ControlCommand, ControlVerb, EventKind, RegistryRecord
+from modelmora.messages import (
+    ControlCommand,
+    ControlVerb,
+    EventKind,
+    RegistryKind,
+    RegistryRecord,
+    State,
+)
+from modelmora.records.changes import LAG_MS
+from modelmora.records.routes import route_record
 from modelmora.records.verbs import retire
+from modelmora.routing import alone
 from modelmora.settings import Settings
+from modelmora.settings.routes import Route
+from modelmora.testing.fakes import UNIX_MS, FakeRecord, incoming
 from modelmora.wire import decode_event, decode_registry, encode_control, encode_registry
 from tests.facts import faults
 from tests.unit.agents.test_models import Desk
@@ -152,3 +165,78 @@ async def test_a_model_that_is_retired_meanwhile_is_not_told_to_be_pinned(office
     office.refresh()
     (answer,) = office.answers()
     assert "not served here" in answer["message"]
+
+
+HALF = Route(weights={"1": 1, "2": 1})
+
+
+def route(office: Office, to: Route) -> None:
+    state = office.models.state
+    before = state.route("first")
+    assert before
+    told = state.settled(route_record("first", to, "gw"), 1)
+    office.hear(replace(told, based_on=before.offset))
+    office.refresh()
+
+
+async def test_an_order_for_a_name_is_for_all_versions_that_answer(office: Office) -> None:
+    office.install("first", "2")
+    office.refresh()
+    office.back()
+    route(office, HALF)
+    office.order(ControlVerb.PIN)
+    assert {record.key for record in office.back()} == {("first", "1"), ("first", "2")}
+    office.refresh()
+    answers = office.answers()
+    assert [each["nodes"] for each in answers] == [2, 2]
+    specs = office.service.catalogue.specs
+    assert specs["first", "1"].pinned
+    assert specs["first", "2"].pinned
+    office.order(ControlVerb.LOAD, "first@2")
+    assert [each["nodes"] for each in office.answers()] == [1]
+
+
+async def test_a_version_that_is_elsewhere_is_answered_for_there(office: Office) -> None:
+    lease = RegistryRecord(
+        RegistryKind.NODE, "n2", "", "", "", "n2", lease_ms=9000, serves={"first@2": "echo"}
+    )
+    other = replace(lease, kind=RegistryKind.MODEL, name="first", version="2", task="echo")
+    office.hear(replace(other, source="/elsewhere"))
+    office.read("ns.registry", 90, b"NODE:n2@", encode_registry(lease))
+    route(office, HALF)
+    office.order(ControlVerb.LOAD)
+    assert [each["nodes"] for each in office.answers()] == [2]
+    office.order(ControlVerb.UNLOAD)
+    assert [each["nodes"] for each in office.answers()] == [2]
+
+
+async def test_what_begins_to_answer_is_loaded_where_its_name_is_in_use(office: Office) -> None:
+    office.install("first", "2")
+    office.refresh()
+    office.back()
+    second = "first", "2"
+    route(office, HALF)
+    assert office.service.health(second).state is State.COLD, "nobody uses its name here"
+    route(office, alone("1"))
+    office.order(ControlVerb.LOAD, "first@1")
+    (replica,) = office.service.replicas
+    office.service.listener.on_loaded(replica, {}, 1.0)
+    assert office.service.health(("first", "1")).state is State.READY
+    route(office, HALF)
+    assert office.service.health(second).state is State.LOADING
+
+
+async def test_a_change_counts_before_models_are_looked_at_again(office: Office) -> None:
+    """A look may take longer than the time after which a change counts."""
+    office.install("first", "2")
+    office.refresh()
+    office.back()
+    state = office.models.state
+    before = state.route("first")
+    assert before
+    told = state.settled(route_record("first", alone("2"), "gw"), UNIX_MS - LAG_MS)
+    office.hear(replace(told, based_on=before.offset))
+    catalogue = office.service.catalogue
+    for late_ms, version in ((-1, "1"), (0, "2")):
+        request = incoming("no time", "first", record=FakeRecord(timestamp=UNIX_MS + late_ms))
+        assert catalogue.resolve(request).key == ("first", version)

@@ -33,6 +33,7 @@ def test_the_headers_say_whence_and_why() -> None:
         "__connect.errors.exception.message": b"it died",
         "modelmora-error-code": b"worker_crash",
         "modelmora-attempt": b"3",
+        "modelmora-made": b"%d" % RECORD.timestamp,
         "modelmora-worker-exit-code": b"-9",
     }
 

@@ -163,7 +163,7 @@ async def test_a_new_version_is_added(desk: Desk) -> None:
     desk.refresh()
     assert [(record.name, record.version) for record in desk.written()] == [("first", "2")]
     assert desk.told() == [(EventKind.VERSION_ADDED, "first")]
-    assert desk.service.named("first") == ("first", "1"), "it takes nothing over"
+    assert desk.service.named("first") == (("first", "1"),), "it takes nothing over"
 
 
 async def test_a_changed_model_is_written_again_over_its_record(desk: Desk) -> None:

@@ -58,7 +58,7 @@ class Desk:
         self.requests = Requests(settings, self.intake, self.service, self, self.clock)
         self.requests.reader = self.reader = FakeReader()
 
-    def undecodable(self, record: Record, error: RequestError) -> None:
+    def undecodable(self, record: Record, error: RequestError, principal: str) -> None:
         self.buried.append((record, error))
 
     async def read(self, records: Sequence[FakeRecord | Unreadable], after: int = 0) -> None:

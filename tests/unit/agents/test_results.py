@@ -41,8 +41,6 @@ RESULT_ONLY = {
     Code.STOPPED,
     Code.ID_REUSED,
 }
-
-
 TOLD = {
     Code.UNDECODABLE,
     Code.UNKNOWN_SCHEMA,
@@ -84,6 +82,9 @@ class Desk:
     ) -> None:
         error = RequestError(code, "why", retry_after_ms=later)
         self.results.failed(request, MODEL, error, TIMES, 2, exit_code)
+
+    def undecodable(self, record: Record, error: RequestError) -> None:
+        self.results.undecodable(record, error, "local")
 
     def topics(self) -> list[str]:
         return [sent.topic for sent in self.sender.sent]
@@ -133,7 +134,7 @@ async def test_outcome_and_progress_go_where_the_sender_reads(
     request = incoming(record=record)
     desk.results.started(request, MODEL)
     desk.complete(request)
-    desk.results.undecodable(record, RequestError(Code.TOO_LARGE, "why", request_id="r2"))
+    desk.undecodable(record, RequestError(Code.TOO_LARGE, "why", request_id="r2"))
     desk.sender.acknowledge()
     desk.sender.acknowledge()
     sent = [*desk.teller.sent, *desk.sender.sent]
@@ -180,7 +181,7 @@ def test_what_each_code_leaves(desk: Desk, code: Code) -> None:
 
 
 def test_a_record_without_an_id_leaves_a_dead_letter_alone(desk: Desk) -> None:
-    desk.results.undecodable(FakeRecord(offset=9), Undecodable(Code.EMPTY_VALUE, "empty"))
+    desk.undecodable(FakeRecord(offset=9), Undecodable(Code.EMPTY_VALUE, "empty"))
     assert desk.ended == []
     assert desk.sender.sent[0].ends == Ends(("modelmora.requests.normal", 0), 0, 9)
     desk.sender.acknowledge_all()
@@ -190,7 +191,7 @@ def test_a_record_without_an_id_leaves_a_dead_letter_alone(desk: Desk) -> None:
 
 def test_a_broken_record_with_an_id_fails_too(desk: Desk) -> None:
     error = Undecodable(Code.TRAILING_BYTES, "4 bytes too many", request_id="r7")
-    desk.results.undecodable(FakeRecord(offset=9), error)
+    desk.undecodable(FakeRecord(offset=9), error)
     desk.sender.acknowledge_all()
     assert desk.topics() == [LETTERS, RESULTS]
     result = decode_result(desk.sender.sent[-1].value)
@@ -212,7 +213,7 @@ def test_a_result_that_no_topic_takes_fails_with_a_reason(desk: Desk) -> None:
 
 def test_a_dead_letter_that_no_topic_takes_is_shortened(desk: Desk) -> None:
     record = FakeRecord(offset=5, value=b"x" * 100_000)
-    desk.results.undecodable(record, Undecodable(Code.TOO_LARGE, "too large"))
+    desk.undecodable(record, Undecodable(Code.TOO_LARGE, "too large"))
     desk.sender.refuse()
     short = desk.sender.sent[-1]
     assert short.topic == LETTERS
@@ -224,7 +225,7 @@ def test_a_dead_letter_that_no_topic_takes_is_shortened(desk: Desk) -> None:
 
 
 def test_even_the_shortened_one_may_be_refused(desk: Desk) -> None:
-    desk.results.undecodable(FakeRecord(offset=5), Undecodable(Code.TOO_LARGE, "too large"))
+    desk.undecodable(FakeRecord(offset=5), Undecodable(Code.TOO_LARGE, "too large"))
     desk.sender.refuse()
     desk.sender.refuse()
     assert desk.ended == [5]
@@ -235,7 +236,7 @@ def test_another_nodes_request_gets_nothing_here(desk: Desk, code: Code) -> None
     desk.gone.add(0)
     desk.complete(incoming())
     desk.fail(incoming(), code)
-    desk.results.undecodable(FakeRecord(), Undecodable(Code.EMPTY_VALUE, "empty"))
+    desk.undecodable(FakeRecord(), Undecodable(Code.EMPTY_VALUE, "empty"))
     assert desk.sender.sent == []
 
 
@@ -261,7 +262,7 @@ def test_an_outcome_is_wanted_as_long_as_it_is_owed(desk: Desk, code: Code) -> N
 
 
 def test_a_shortened_dead_letter_is_dropped_like_a_whole_one(desk: Desk) -> None:
-    desk.results.undecodable(FakeRecord(offset=5), Undecodable(Code.TOO_LARGE, "too large"))
+    desk.undecodable(FakeRecord(offset=5), Undecodable(Code.TOO_LARGE, "too large"))
     desk.sender.refuse()
     short = desk.sender.drop()
     assert short.wanted
@@ -372,7 +373,7 @@ def test_every_outcome_says_which_run_it_is_of(desk: Desk) -> None:
     request.run = 2
     desk.complete(request)
     desk.fail(request, Code.WORKER_CRASH)
-    desk.results.undecodable(record, RequestError(Code.UNDECODABLE, "why", request_id="r2"))
+    desk.undecodable(record, RequestError(Code.UNDECODABLE, "why", request_id="r2"))
     desk.sender.acknowledge_all()
     results = [decode_result(each.value) for each in desk.sender.sent if each.topic == RESULTS]
     assert [result.run for result in results] == [2, 2, 2]
@@ -391,9 +392,9 @@ def test_what_a_gateways_caller_was_told_of_its_content_leaves_no_letter(code: C
         assert leaves_letter(record, error) is (code not in again)
         desk = Desk()
         desk.fail(incoming("r1", record=record), code)
-        desk.results.undecodable(record, RequestError(code, "why", request_id="r1"))
+        desk.undecodable(record, RequestError(code, "why", request_id="r1"))
         first = RESULTS if code in {*RESULT_ONLY, *told} else LETTERS
         assert desk.topics() == [first, first]
     desk = Desk()
-    desk.results.undecodable(FakeRecord(headers=[gateway]), RequestError(code, "why"))
+    desk.undecodable(FakeRecord(headers=[gateway]), RequestError(code, "why"))
     assert desk.topics() == [LETTERS]

@@ -67,7 +67,7 @@ def test_what_has_no_form_in_json_never_contradicts_itself(desk: Desk, outputs: 
 
 
 def test_what_is_refused_for_its_json_is_told_as_refused(desk: Desk) -> None:
-    desk.results.undecodable(IN_JSON, Undecodable(Code.INVALID_INPUT, "no", request_id="r1"))
+    desk.undecodable(IN_JSON, Undecodable(Code.INVALID_INPUT, "no", request_id="r1"))
     desk.sender.acknowledge_all()
     assert desk.topics() == [LETTERS, JSON, RESULTS]
     assert json.loads(desk.sender.sent[1].value or b"")["status"] == "REFUSED"

@@ -92,7 +92,7 @@ class Desk:
         self.requests.reader = self.reader = FakeReader()
         self.known = int(self.client.get_latest_version(f"{TOPIC}-value").schema_id)
 
-    def undecodable(self, record: Record, error: RequestError) -> None:
+    def undecodable(self, record: Record, error: RequestError, principal: str) -> None:
         self.buried.append((record, error))
         self.service.moved.set()
 
@@ -260,7 +260,7 @@ async def test_one_that_fails_does_not_hold_up_the_others(
     number = desk.another_id(same_schema())
     bury = desk.undecodable
 
-    def fail_once(record: Record, error: RequestError) -> None:
+    def fail_once(record: Record, error: RequestError, principal: str) -> None:
         monkeypatch.setattr(desk, "undecodable", bury)
         raise AssertionError("planted")
 

@@ -127,7 +127,7 @@ async def test_what_a_publisher_gives_up_is_told_and_found(
 async def test_nothing_that_is_told_can_be_too_much(broker: Broker, auditor: Auditor) -> None:
     auditor.use(broker.send)
     bad = "\ud800\n" + "x" * 10_000
-    auditor.tell("load", bad, model=bad, reason=bad, request_id=bad)
+    auditor.tell(bad, bad, model=bad, reason=bad, request_id=bad)
     broker.take()
     told = broker.events()[-1]
     assert len(told.reason or "") == MOST_REASON
@@ -144,10 +144,15 @@ async def test_heads_are_told_now_and_then(
         auditor.tell("load", f"p{number}")
     broker.take()
     assert [each.head.sequence for each in broker.anchors()] == [0]
-    while len(broker.anchors()) < 2:
+    monkeypatch.setattr(module, "AGAIN_S", 0.0)
+    while len(broker.anchors()) < 4:
         await asyncio.sleep(0)
         broker.take()
-    assert broker.anchors()[-1].head.sequence == 5
+    assert [each.head.sequence for each in broker.anchors()] == [0, 5, 5, 5]
+    auditor.stop()
+    broker.take()
+    assert broker.anchors()[-1].head.sequence == 6
+    assert broker.verified().findings == []
 
 
 def denied(number: int = 0, at: int = 0) -> Told:

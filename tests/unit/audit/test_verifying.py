@@ -53,7 +53,7 @@ def test_every_flipped_bit_is_found_where_it_is() -> None:
 def test_a_record_without_its_signature_is_found(signature: bytes) -> None:
     told = lines(Written().tell(*VERBS).links)
     told[3] = replace(told[3], signature=signature)
-    assert found(told) == [(Fault.SIGNATURE, at(3))]
+    assert found(told) == [(Fault.SIGNATURE, at(3)), (Fault.MISSING, at(4))]
 
 
 @pytest.mark.parametrize("value", [None, b"", b"nonsense"])
@@ -128,7 +128,12 @@ def test_two_records_of_one_number_are_found_and_the_same_record_twice_is_not() 
 def test_records_of_another_key_are_found() -> None:
     one, thief = Written().tell(*VERBS), Written(signer=Signer()).tell(*VERBS)
     joined = [*one.links[:3], *thief.links[3:]]
-    assert {fault for fault, _ in found(lines(joined))} == {Fault.KEY, Fault.REWRITTEN}
+    assert found(lines(joined)) == [(Fault.KEY, at(3))]
+    # What a stranger puts between them makes no record of the writer look wrong.
+    between = [*one.links[:3], thief.links[5], *one.links[3:]]
+    assert found(lines(between), [one.anchor(5)]) == [(Fault.KEY, at(3))]
+    forged = [replace(thief.links[5], signature=b"x" * 64), *one.links]
+    assert found(lines(forged), [one.anchor(5)]) == [(Fault.SIGNATURE, at(0))]
     # The whole chain made anew: by itself it holds, and not beside what events were told.
     assert found(lines(thief.links)) == []
     assert found(lines(thief.links), [one.anchor(2)]) == [(Fault.KEY, at(0))]

@@ -151,7 +151,7 @@ def test_a_model_is_made_the_default_of_its_task(cli: Cli, hall: FakeHall, folde
     assert hall.registrar.state.defaults() == {"echo": "m"}
     both = cli("activate", "echo@1", "--default", *URL)
     assert both.err.splitlines() == [
-        "requests that name echo alone go to echo@1 now",
+        "requests that name echo alone, and are made in 10 s or later, go to echo@1",
         "requests that name the task echo alone go to echo@1 now",
     ]
     assert hall.registrar.state.defaults() == {"echo": "echo"}
@@ -174,3 +174,94 @@ def test_what_cannot_be_done_is_told(
     assert ran.code == code
     assert told in ran.err
     assert len(hall.registry.log) == 2
+
+
+ROUTED = """\
+routes:
+  - name: m
+    weights: {"1": 90, "2": 10}
+    sticky: principal
+    rules: [{header: x-cohort, value: beta, version: "2"}]
+"""
+
+
+def test_files_say_how_names_are_answered(cli: Cli, hall: FakeHall, folder: Path) -> None:
+    (folder / "two.yaml").write_text(TWO.replace(", active: true", "") + ROUTED)
+    done = cli("apply", "models", "--yes", *URL)
+    assert done.out.splitlines()[-1] == "> m  is answered by 1 90 %, 2 10 %"
+    assert done.err.splitlines() == ["2 to add, 1 to route", "done"]
+    assert hall.registrar.state.told_route("m")[-1][1].weights == {"1": 90, "2": 10}
+    again = cli("apply", "models", "--yes", *URL)
+    assert again.err == "nothing to do: 2 models and 1 route as the files say\n"
+    less = 'models: [{name: m, task: echo, source: /b, version: "2"}]\n'
+    (folder / "two.yaml").write_text(less + 'routes: [{name: m, weights: {"2": 1}}]\n')
+    pruned = cli("apply", "models", "--yes", "--prune", *URL)
+    assert pruned.code == 0, "first nothing is answered by it, then it is retired"
+    assert "m@1" not in _versions(hall)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("routes: [{name: m, weights: {}}]", "routes[0]: weights"),
+        ("routes: [{name: m, weights: {'1': 1}}, {name: m, weights: {'1': 1}}]", "both be active"),
+        ("routes: {m: 1}", "routes must be a list"),
+        ("routes: []\nname: m", "name stands beside `routes`"),
+        (TWO + "routes: [{name: m, weights: {'1': 1}}]", "m: 2 and its route cannot both"),
+    ],
+)
+def test_a_file_whose_routes_cannot_be_meant_says_why(
+    cli: Cli, hall: FakeHall, folder: Path, text: str, told: str
+) -> None:
+    (folder / "two.yaml").write_text(text)
+    ran = cli("apply", "models", "--yes", *URL)
+    assert ran.code == 2
+    assert told in ran.err
+    assert _versions(hall).keys() == {"echo@1"}
+
+
+def test_routes_are_set_shown_and_listed(cli: Cli, hall: FakeHall, folder: Path) -> None:
+    cli("apply", "models", "--yes", *URL)
+    told = cli("routes", "set", "m", "1=3", "2=1", "--rule", "x-cohort=a:b:2", *URL)
+    assert (told.code, told.out) == (0, "m: 1 75 %, 2 25 %\n")
+    assert told.err.startswith("it counts for requests that are made from ")
+    kept = cli("routes", "set", "m", "--sticky", "header:x-user", *URL)
+    assert kept.out == "m: 1 75 %, 2 25 %\n"
+    route = hall.registrar.state.told_route("m")[-1][1]
+    assert (route.sticky, route.rules[0].value) == ("header:x-user", "a:b")
+    assert cli("routes", "list", *URL).out.splitlines()[1:] == [
+        "echo  1               -              -",
+        "m     1 75 %, 2 25 %  header:x-user  x-cohort=a:b:2",
+    ]
+    assert len(cli("routes", "show", "m", *URL).out.splitlines()) == 5
+    back = cli("routes", "set", "m", "2", "--no-rules", *URL)
+    assert back.out == "m: 2\n"
+    assert cli("routes", "show", "m", "--json", *URL).json["rules"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("m",), 2, "say what is to change"),
+        (("m", "1=x"), 2, "1=x must be VERSION=WEIGHT, such as 2=5"),
+        (("m", "1=1", "1=2"), 2, "1 has two weights"),
+        (("m", "1=1", "2"), 2, "2 must be VERSION=WEIGHT"),
+        (("m", "9"), 3, "m@9 is not registered; m has 1, 2"),
+        (("m", "--rule", "beta"), 2, "beta must be HEADER=VALUE:VERSION"),
+        (("m", "--rule", "x=1,y=2:2"), 2, "x=1,y=2:2 must be HEADER=VALUE:VERSION"),
+        (("m", "--rule", "lane=slow:2"), 1, "lane"),
+        (("m", "--rule", "x:2", "--no-rules"), 2, "not both"),
+        (("m", "--sticky", "cookie"), 1, "sticky"),
+        (("none", "1"), 3, "none is not registered"),
+    ],
+)
+def test_a_route_that_cannot_be_set_is_told_in_a_line(
+    cli: Cli, hall: FakeHall, folder: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    cli("apply", "models", "--yes", *URL)
+    log = [*hall.registry.log]
+    ran = cli("routes", "set", *arguments, *URL)
+    assert (ran.code, ran.out) == (code, "")
+    assert told in ran.err
+    assert ran.err.count("\n") == 1
+    assert hall.registry.log == log

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelmora.access.files import KeyFile, Keyring
+from modelmora.access.signing import key_text
 from modelmora.audit.auditor import user
 from modelmora.audit.pending import Pending
 from modelmora.settings import Settings
@@ -49,6 +50,24 @@ def test_rotation_overlaps_and_revocation_does_not(cli: Cli) -> None:
     assert ring.recognise(new["key"])
     cli("keys", "rotate", new["id"], "--overlap", "0s")
     assert "expired" in cli("keys", "list").out
+
+
+def test_a_key_to_sign_with_is_made_of_the_clusters_secret(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "set access.cluster_secret_file" in cli("keys", "signing", "alice").err
+    secret = "s" * 32
+    monkeypatch.setenv("MODELMORA_ACCESS__CLUSTER_SECRET", secret)
+    ran = cli("keys", "signing", "alice")
+    assert ran.out.strip() == key_text(secret.encode(), "alice")
+    assert secret not in ran.out + ran.err + cli("config", "show").out
+    told = cli("keys", "signing", "alice", "--json").json
+    assert told == {"principal": "alice", "signing_key": ran.out.strip()}
+    assert cli("keys", "signing", "topic:alice").code == 2
+    monkeypatch.setenv("MODELMORA_ACCESS__CLUSTER_SECRET", "short")
+    ran = cli("keys", "signing", "alice")
+    assert (ran.code, ran.out) == (2, "")
+    assert "32 characters" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from typing import Any, cast
 
 import pytest
 
@@ -22,6 +21,7 @@ from modelmora.client import (
 )
 from modelmora.errors import Code, Invalid
 from modelmora.gateway.doors.grpc.server import RpcServer
+from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Tensor
@@ -143,11 +143,11 @@ def test_no_model_library_and_no_room_of_the_node_is_imported() -> None:
 
 
 async def test_a_wrong_key_is_said_once_and_no_fault_of_the_gateway(hall: FakeHall) -> None:
-    class Nobody:
-        def principal(self, _given: list[str]) -> str:
+    class Nobody(Guard):
+        async def principal(self, *_: object) -> str:
             raise Refusal(DoorCode.UNAUTHENTICATED, "this key is not known")
 
-    server = RpcServer(hall, Metrics(), 1_000_000, cast("Any", Nobody()))
+    server = RpcServer(hall, Metrics(), 1_000_000, Nobody())
     address = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
     async with AsyncClient(address, DEAD, options=Options(api_key="wrong")) as client:
         for _ in range(5):

@@ -12,6 +12,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from modelmora.access.binding import check_binding
 from modelmora.access.files import keyring_of
 from modelmora.cli.app import main
 from modelmora.settings import load_settings
@@ -128,6 +129,7 @@ def test_settings_are_understood(
     }
     # Whoever reaches a published port is on this machine: the schema holds that.
     assert keyring_of(settings) is None
+    check_binding(settings)
     assert compose["services"]["topics"]["command"] == ["topics", "create"]
 
 

@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from modelmora.access.binding import check_binding
 from modelmora.access.files import KeyFile, keyring_of
 from modelmora.cli.app import main
 from modelmora.errors import ConfigurationError
@@ -169,5 +170,6 @@ def test_keys_are_where_the_gateway_looks(settings: Settings) -> None:
     (mount,) = (m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "keys")
     file = KeyFile.of(settings)
     assert {str(file.path.parent), str(file.pepper_path.parent)} == {mount["mountPath"]}
+    check_binding(settings)
     with pytest.raises(ConfigurationError, match="need API keys"):
         keyring_of(settings)

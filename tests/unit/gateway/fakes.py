@@ -149,7 +149,8 @@ class FakeHall:
             raise self.refusal
         outputs = ask.inputs if self.outputs is None else self.outputs
         if ask.model.partition("@")[0] != "echo":
-            outputs = self.answers.get(ask.model, ())
+            name = ask.model.partition("@")[0]
+            outputs = self.answers.get(ask.model, self.answers.get(f"{name}@1", ()))
         if not outputs:
             raise Refusal(Code.UNKNOWN_MODEL, "no such model")
         return InferenceResult(
@@ -225,7 +226,8 @@ class FakeHall:
             raise self.refusal
         order = Order(wish.verb, 7)
         if wish.wait_s:
-            order.answers["n1"] = Answer("n1", f"{wish.model}@1", State.READY, done=True)
+            answer = Answer("n1", f"{wish.model}@1", State.READY, done=True)
+            order.answers[answer.node, answer.model] = answer
         return order
 
     def status(self) -> Mapping[str, NodeLease]:

@@ -80,8 +80,11 @@ async def driven(hall: FakeHall, name: str = "g1") -> AsyncIterator[Driver]:
 
 @asynccontextmanager
 async def asking(hall: FakeHall, who: str = LOCAL) -> AsyncIterator[openai.AsyncOpenAI]:
-    guard = Guard()
-    guard.principal = lambda _: who  # type: ignore[assignment, method-assign]
+    class Known(Guard):
+        async def principal(self, *_: object) -> str:
+            return who
+
+    guard = Known()
     app = create_app(hall, Metrics(), 100_000, guard)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     http: Any = httpx.AsyncClient(transport=transport, base_url="http://gateway/v1")

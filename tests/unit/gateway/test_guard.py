@@ -17,7 +17,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from starlette.routing import Route
 
 from modelmora.access.files import KeyFile, Keyring
+from modelmora.access.issuer import Issuer
 from modelmora.access.keys import Keys, made
+from modelmora.errors import Unreachable
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.doors.guarded import OPEN_METHODS, OPEN_PATHS
 from modelmora.gateway.doors.rest.routes import create_app
@@ -27,8 +29,9 @@ from modelmora.gateway.outcomes import Refusal
 from modelmora.objects.signing import PATH
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
-from modelmora.settings import Settings
+from modelmora.settings import OidcSettings, Settings
 from modelmora.web.server import HttpServer
+from tests.issuers import AUDIENCE, ISSUER
 from tests.unit.gateway.fakes import FakeHall
 
 LIMIT = 1_000_000
@@ -54,9 +57,17 @@ def keys(file: KeyFile) -> dict[str, str]:
     return texts
 
 
-@pytest.fixture
-def guard(file: KeyFile, keys: dict[str, str]) -> Guard:
-    return Guard(Keyring(file))
+@pytest.fixture(params=["keys", "tokens", "certificates"])
+def guard(file: KeyFile, keys: dict[str, str], request: pytest.FixtureRequest) -> Guard:
+    """One that knows callers by their keys, and may know them otherwise too."""
+    keyring = Keyring(file)
+    if request.param == "tokens":
+        return Guard(keyring, Issuer(OidcSettings(issuer=ISSUER, audience=AUDIENCE), away))
+    return Guard(keyring, certificates="optional" if request.param == "certificates" else "none")
+
+
+async def away(url: str) -> Any:
+    raise Unreachable(f"{url} is away")
 
 
 @pytest.fixture
@@ -165,7 +176,7 @@ async def test_who_is_refused_is_told_to_the_audit_without_what_they_sent(
     def tell(verb: str, principal: str, *, allowed: bool = True, **more: Any) -> None:
         told.append((verb, principal, allowed, more["reason"]))
 
-    guard = Guard(Keyring(file), tell)
+    guard = Guard(Keyring(file), audit=tell)
     given: tuple[list[str], ...] = (
         [],
         ["Basic x"],
@@ -174,8 +185,8 @@ async def test_who_is_refused_is_told_to_the_audit_without_what_they_sent(
     )
     for each in given:
         with pytest.raises(Refusal):
-            guard.principal(each)
-    assert guard.principal([f"Bearer {keys['alice']}"]) == "alice"
+            await guard.principal(each)
+    assert await guard.principal([f"Bearer {keys['alice']}"]) == "alice"
     assert [each[:3] for each in told] == [("call", "unknown", False)] * len(given)
     assert "has expired" in told[-1][3]
     assert not [each for each in told if "secret" in each[3] or keys["carol"][12:] in each[3]]

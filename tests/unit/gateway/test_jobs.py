@@ -88,3 +88,15 @@ async def test_it_was_submitted_before_its_request_was_taken(
         None, "alice", "echo", lambda _: Record("requests", b"", value, nothing)
     )
     assert job.submitted_at < taken_at[0]
+
+
+def test_the_end_of_anothers_request_by_its_id_is_none_of_a_job() -> None:
+    """Whoever writes to the topics may ask by any id, and call that a job."""
+    theirs = JobRecord("id", "topic:alice", "echo", 5, Status.FAILED, "1", "worker_crash", "lies")
+    higher = JobRecord("id", "topic:alice", "echo", 5, Status.COMPLETED, "9", run=7)
+    for heard in permutations((WRITTEN, DONE, theirs, higher)):
+        card = Card()
+        for each in (*heard, *heard):  # a job without an end is looked for again
+            card.note(each)
+        assert card.principal == "alice"
+        assert (card.job().state, card.job().version) == (JobState.COMPLETED, "2")

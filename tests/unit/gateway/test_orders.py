@@ -118,7 +118,7 @@ def test_an_answer_waits_until_the_registry_tells_the_same(
     verb: ControlVerb, told: State, pinned: bool, shown: bool
 ) -> None:
     state = State.COLD if verb is ControlVerb.UNLOAD else State.READY
-    order = Order(verb, 1, {"n1": Answer("n1", "m@1", state, done=True)})
+    order = Order(verb, 1, {("n1", "m@1"): Answer("n1", "m@1", state, done=True)})
     details = '{"pinned":true}' if pinned else ""
     models = [RegistryRecord(RegistryKind.MODEL, "m", "1", "echo", "", "n1", details=details)]
     lease = NodeLease("n1", {"m@1": "echo"}, (), 0, 1000, {}, {"m@1": told}, {"m@1": details})

@@ -327,6 +327,9 @@ def test_seen_is_not_sure_of_ids_older_than_the_tail() -> None:
     assert not seen.surely_none(new_request_id(), 0)
 
 
+OWN = Source("t", 0, 7)
+
+
 def ended(code: Code | None = None, offset: int = 7) -> InferenceResult:
     error = ErrorInfo(code, "so it is") if code else None
     status = outcome_status(code) if code else Status.COMPLETED
@@ -349,7 +352,7 @@ def ended(code: Code | None = None, offset: int = 7) -> InferenceResult:
 def test_what_ends_a_wait_by_an_id_of_the_callers(
     code: Code | None, content: str, offset: int, own: bool
 ) -> None:
-    waiting = Waiting("a", "local", content="same", place=(0, 7))
+    waiting = Waiting("a", "local", content="same", place=OWN)
     assert waiting.ends(ended(code, offset), content) == own
     minted = Waiting("a", "local")
     assert minted.ends(ended(code, offset), content)
@@ -359,7 +362,7 @@ def test_an_outcome_may_come_before_its_acknowledgement() -> None:
     waiting = Waiting("a", "local", content="same")
     other, own = ended(Code.EXPIRED, 1), ended(Code.EXPIRED)
     assert not any(waiting.ends(each, "same") for each in (other, own))
-    waiting.place = 0, 7
+    waiting.place = OWN
     assert [each for each in waiting.early if waiting.ends(each, "")] == [own]
 
 

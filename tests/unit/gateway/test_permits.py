@@ -110,6 +110,7 @@ CALLS = (
     Call("POST", "/models", INSTALL, MODEL),
     Call("PATCH", "/models/echo", ROUTE, {"active": "1"}),
     Call("PATCH", "/models/echo", ROUTE, {"default": True}),
+    Call("PUT", "/models/echo/route", ROUTE, {"weights": {"1": 1}}),
     Call("PATCH", "/models/echo/versions/1", INSTALL, {"pinned": True}),
     Call("DELETE", "/models/echo/versions/1", INSTALL),
     Call("POST", "/models/echo/load", LOAD, {}),
@@ -123,6 +124,7 @@ CALLS = (
 FOR_ALL = {
     "/", "/docs", "/openapi.json", "/metrics", "/status", "/health/models",
     "/models", "/models/{name}", "/models/{name}/versions/{version}",
+    "/models/{name}/route", "/routes",
     "/v1/models", "/v1/models/{model_name}",
     "/api/version", "/api/tags", "/api/ps", "/api/show",
     "/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/{digest}",
@@ -197,7 +199,7 @@ async def test_a_call_needs_its_right_and_no_other(call: Call, gate: Gate) -> No
             assert is_refused(answer) == (verb not in call.needs), (verb, answer.text)
             assert bool(gate.denied) == is_refused(answer)
             if is_refused(answer):
-                assert f"{ME} may not" in answer.text
+                assert f"{ME} may not" in answer.text or f"{ME} lacks" in answer.text
                 assert [*gate.hall.asks, *gate.hall.wishes] == []
 
 

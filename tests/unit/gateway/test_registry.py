@@ -14,7 +14,7 @@ import pytest
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
-from modelmora.messages import EventKind
+from modelmora.messages import EventKind, RegistryKind, RegistryRecord
 from modelmora.rpc.v1 import registry_pb2 as pb
 from modelmora.rpc.v1 import registry_pb2_grpc as pb_grpc
 from tests.unit.gateway.fakes import FakeHall
@@ -276,3 +276,102 @@ async def test_a_caller_names_no_code_and_no_place_of_a_node(
     assert "counts only in a node's own" in refused.json()["detail"]
     assert (await client.post("/models", json=MODEL)).status_code == 201
     assert (await client.patch(V1, json=bound)).status_code == 400
+
+
+async def two_versions(client: httpx.AsyncClient) -> None:
+    await client.post("/models", json=MODEL)
+    await client.post("/models", json=MODEL | {"version": "2"})
+
+
+ROUTE = {"weights": {"1": 95, "2": 5}, "sticky": "principal"}
+
+
+async def test_how_a_name_is_answered(hall: FakeHall, client: httpx.AsyncClient) -> None:
+    await two_versions(client)
+    first = await client.get("/models/m/route")
+    assert (first.json()["weights"], first.json()["before"]) == ({"1": 1}, [])
+    told = await client.put(
+        "/models/m/route", json=ROUTE, headers={"if-match": first.headers["etag"]}
+    )
+    assert told.status_code == 200
+    found = told.json()
+    assert {name: found[name] for name in ROUTE} == ROUTE
+    assert found["since_ms"] > found["before"][0]["since_ms"] == 0
+    assert (await client.get("/models/m/route")).json() == found
+    again = await client.put("/models/m/route", json=ROUTE)
+    assert again.headers["etag"] == told.headers["etag"], "nothing was written"
+    late = await client.put(
+        "/models/m/route", json={"weights": {"2": 1}}, headers={"if-match": first.headers["etag"]}
+    )
+    assert (late.status_code, late.json()["code"]) == (412, "stale")
+    both = (await client.get("/routes")).json()["routes"]
+    assert [each["name"] for each in both] == ["echo", "m"]
+    assert (EventKind.ROUTE_CHANGED, ("m", "1")) in hall.registry.told
+    refused = await client.delete("/models/m/versions/2")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status", "told"),
+    [
+        ("m", {}, 400, "weights"),
+        ("m", {"weights": {"1": 0}}, 400, "above 0"),
+        ("m", {"weights": {"1": 1}, "odd": 1}, 400, "odd"),
+        ("m", {"weights": {"1": 1}, "sticky": "header:cookie"}, 400, "meaning of its own"),
+        ("m", {"weights": {"1": 1, "9": 1}}, 404, "m@9 is not registered"),
+        ("x", {"weights": {"1": 1}}, 404, "x@1 is not registered"),
+        ("m", [], 400, "an object"),
+    ],
+)
+async def test_a_route_that_cannot_be_is_refused(
+    client: httpx.AsyncClient, name: str, body: Any, status: int, told: str
+) -> None:
+    await two_versions(client)
+    answer = await client.put(f"/models/{name}/route", json=body)
+    assert answer.status_code == status
+    assert told in json.dumps(answer.json())
+    assert (await client.get("/models/m/route")).json()["weights"] == {"1": 1}
+
+
+async def test_a_name_that_nobody_has_chosen_for_is_answered_by_its_lowest(
+    hall: FakeHall, client: httpx.AsyncClient
+) -> None:
+    record = RegistryRecord(RegistryKind.MODEL, "n", "2", "echo", "/n", "node")
+    for version in ("10", "2"):
+        hall.registry.write(replace(record, version=version))
+    assert (await client.get("/models/n/route")).json() == {
+        "name": "n", "weights": {"2": 1}, "sticky": "id", "rules": [], "since_ms": 0, "before": [],
+        "etag": "",
+    }  # fmt: skip
+    for name in ("none", "e"):
+        answer = await client.get(f"/models/{name}/route")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_a_route_over_grpc(hall: FakeHall, client: httpx.AsyncClient, stub: Any) -> None:
+    await two_versions(client)
+    rules = [
+        pb.RouteRule(version="2", header="x-cohort", value=""),
+        pb.RouteRule(version="1", lane="low"),
+    ]
+    route = pb.Route(name="m", weights={"1": 1, "2": 3}, rules=rules)
+    known = await stub.GetRoute(pb.GetRouteRequest(name="m"))
+    told = await stub.SetRoute(pb.SetRouteRequest(route=route, etag=known.etag))
+    assert (dict(told.weights), told.sticky, [*told.rules]) == ({"1": 1, "2": 3}, "id", rules)
+    assert dict(told.before[0].weights) == {"1": 1}
+    assert told == await stub.GetRoute(pb.GetRouteRequest(name="m"))
+    for asked, status in (
+        (pb.SetRouteRequest(route=pb.Route(name="m")), grpc.StatusCode.INVALID_ARGUMENT),
+        (
+            pb.SetRouteRequest(route=pb.Route(name="m", weights={"9": 1})),
+            grpc.StatusCode.NOT_FOUND,
+        ),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.SetRoute(asked)
+        assert caught.value.code() is status
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.SetRoute(
+            pb.SetRouteRequest(route=pb.Route(name="m", weights={"1": 1}), etag=known.etag)
+        )
+    assert dict(caught.value.trailing_metadata() or ())["modelmora-error-code"] == "stale"

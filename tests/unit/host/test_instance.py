@@ -155,4 +155,7 @@ def test_it_is_asked_with_our_key(folder: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ModelMoraError, match="MODELMORA_ACCESS__KEY"):
             find().ask_gateway("GET", "/models")
         monkeypatch.setenv("MODELMORA_ACCESS__KEY", "mm_x")
-    assert asked == [None, {"authorization": "Bearer mm_x"}]
+    with pytest.raises(ModelMoraError):
+        find().ask_gateway("GET", "/models", headers={"if-match": '"5"'})
+    ours = {"authorization": "Bearer mm_x"}
+    assert asked == [None, ours, {"if-match": '"5"', **ours}]

@@ -11,7 +11,7 @@ import pytest
 from modelmora.broker.ports import any_ports
 from modelmora.errors import ConfigurationError
 from modelmora.host.plan import make_plan
-from modelmora.settings import YEAR_S, AccessSettings, Settings, Timing
+from modelmora.settings import YEAR_S, AccessSettings, Settings, Timing, TlsSettings
 
 PORTS = ("http_port", "grpc_port", "node_http_port")
 
@@ -73,9 +73,28 @@ def test_each_door_needs_a_port_of_its_own() -> None:
 
 def test_a_gateway_that_needs_keys_and_has_none_is_not_begun(tmp_path: Path) -> None:
     there = {"host": "0.0.0.0", "bootstrap_servers": "k:9092", "data_dir": tmp_path}
+    there["insecure_bind"] = True
     for role in ("all", "gateway"):
         with pytest.raises(ConfigurationError, match="modelmora keys create"):
             make_plan(settings(role=role, **there), "me")
     assert make_plan(settings(role="node", **there), "me").programs == ("node",)
     open_to_all = AccessSettings(callers="anyone")
     assert make_plan(settings(access=open_to_all, **there), "me").programs == ("node", "gateway")
+
+
+def test_a_gateway_that_others_can_listen_to_is_not_begun(tmp_path: Path) -> None:
+    there = {"host": "0.0.0.0", "bootstrap_servers": "k:9092", "data_dir": tmp_path}
+    for role in ("all", "gateway"):
+        with pytest.raises(ConfigurationError, match="--insecure-bind"):
+            make_plan(settings(role=role, **there), "me")
+    assert make_plan(settings(role="node", **there), "me").programs == ("node",)
+
+
+@pytest.mark.parametrize("role", ["all", "node", "gateway"])
+def test_certificates_that_cannot_be_used_are_told_before_anything_starts(
+    role: str, tmp_path: Path
+) -> None:
+    gone = {"certfile": tmp_path / "gone.pem", "keyfile": tmp_path / "gone.key"}
+    given = settings(role=role, bootstrap_servers="k:9092", tls=TlsSettings(**gone))
+    with pytest.raises(ConfigurationError, match=r"gone\.pem cannot be read"):
+        make_plan(given, "me")

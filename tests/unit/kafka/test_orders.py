@@ -93,3 +93,14 @@ def test_all_nodes_that_serve_it_are_waited_for() -> None:
     assert not order.done
     order.take(event(EventKind.CRASHED, node="n2", reason="crashed"))
     assert order.done
+
+
+def test_a_name_that_means_two_versions_is_done_when_both_are() -> None:
+    order = Order(LOAD, 7)
+    second = replace(answered("loading", nodes=2), version="2")
+    for each in (answered("ready", nodes=2), second):
+        assert not order.done
+        order.take(each)
+    assert [(each.model, each.done) for each in order.told()] == [("m@1", True), ("m@2", False)]
+    order.take(replace(event(EventKind.LOADED), version="2"))
+    assert order.done

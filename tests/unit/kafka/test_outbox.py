@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from modelmora.kafka.writing import outbox
-from modelmora.kafka.writing.outbox import Answer, Dropped, Ends, Outbox, Record
+from modelmora.kafka.writing.outbox import Answer, Dropped, Ends, Outbox, Record, Refused
 from modelmora.kafka.writing.publisher import Publisher, gives_up
 from modelmora.settings import Settings
 
@@ -95,6 +95,19 @@ def test_only_what_is_optional_is_given_up_and_only_for_its_topic(
 ) -> None:
     assert gives_up(record(), KafkaError(code), True) is given_up
     assert not gives_up(record(optional=False), KafkaError(code), True)
+
+
+def test_who_may_not_write_is_told_where_it_asks_to_be() -> None:
+    told: list[Answer] = []
+    publisher = Publisher(Settings())
+    denied = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    for if_allowed in (True, False):
+        asked = Record("t", None, b"", told.append, if_allowed=if_allowed)
+        publisher.send(asked)
+        publisher._failed(publisher._flows["t"], asked, denied)
+    named = "the broker denies us Write on topic t; `modelmora topics acls` prints what to grant"
+    assert told == [Refused(named)]
+    assert publisher.parked == {"t": named}
 
 
 def test_a_partition_that_is_missing_is_first_left_to_the_key() -> None:

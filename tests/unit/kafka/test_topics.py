@@ -7,7 +7,13 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from modelmora.errors import ConfigurationError, ModelMoraError, Unreachable, WrongCredentials
+from modelmora.errors import (
+    ConfigurationError,
+    ModelMoraError,
+    NotAllowed,
+    Unreachable,
+    WrongCredentials,
+)
 from modelmora.kafka.admin import Admin, TopicState, check_lanes, explain
 from modelmora.kafka.topics import (
     DEAD_LETTER_BYTES,
@@ -82,7 +88,7 @@ def test_another_clock_is_refused_and_other_differences_are_not(topic: Topic) ->
     [
         (KafkaError._AUTHENTICATION, WrongCredentials),
         (KafkaError.SASL_AUTHENTICATION_FAILED, WrongCredentials),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, WrongCredentials),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, NotAllowed),
         (KafkaError._TRANSPORT, Unreachable),
         (KafkaError._ALL_BROKERS_DOWN, Unreachable),
         (KafkaError._TIMED_OUT, Unreachable),

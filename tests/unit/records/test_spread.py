@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.records import Registry, key_of
-from modelmora.records.spread import LAG_MS, MOST_CHANGES, spread_at, steps_of, with_spread
+from modelmora.records.changes import LAG_MS, MOST_CHANGES
+from modelmora.records.spread import spread_at, steps_of, with_spread
 from modelmora.wire import id_of_name, partition_of, place_of, places_of
 
 MODEL = RegistryRecord(RegistryKind.MODEL, "m", "1", "t", "/s", "w")
@@ -77,10 +78,20 @@ def test_a_further_version_does_not_move_what_its_name_has() -> None:
 def test_only_so_many_changes_are_kept() -> None:
     record: RegistryRecord | None = None
     for number in range(20):
-        record = with_spread(spread(MODEL, 2 + number % 2), record, number, first=record is None)
+        at = 900_000 * number
+        record = with_spread(spread(MODEL, 2 + number % 2), record, at, first=record is None)
     assert record
     assert len(record.spreads) == MOST_CHANGES
     assert [at for at, _ in steps_of(record.spreads)] == sorted(map(int, record.spreads))
+
+
+def test_changes_in_a_row_do_not_take_away_what_counts_now() -> None:
+    record = with_spread(spread(MODEL, 2), None, 0, first=True)
+    for number in range(20):
+        record = with_spread(spread(MODEL, 3 + number % 2), record, 900_000 + number, first=False)
+        assert spread_at(steps_of(record.spreads), 900_000) == 2
+    later = with_spread(spread(MODEL, 7), record, 9_000_000, first=False)
+    assert len(later.spreads) == MOST_CHANGES
 
 
 def test_what_no_release_writes_is_passed_over() -> None:

@@ -8,9 +8,13 @@ from modelmora.engines.catalog import CATALOG, entry_for
 from modelmora.engines.entries import first_request, with_defaults
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Parameter, RequestHead
+from modelmora.routing import alone
 from modelmora.scheduling import ModelKey, ModelSpec
 from modelmora.serving import Catalogue
-from modelmora.serving.models import batch_key
+from modelmora.serving.models import AS_BEFORE, batch_key
+from modelmora.settings.routes import Route
+from modelmora.testing.fakes import UNIX_MS, FakeRecord, incoming
+from modelmora.wire import id_of_name
 
 
 def catalogue(*models: tuple[str, str, str]) -> Catalogue:
@@ -44,7 +48,7 @@ SERVED = catalogue(
     ],
 )
 def test_what_is_meant(model: str, task: str | None, found: ModelKey) -> None:
-    assert SERVED.resolve(RequestHead("r", model, task)) == found
+    assert SERVED.resolve(incoming("r", model, task=task)) == (found, "")
 
 
 @pytest.mark.parametrize(
@@ -60,19 +64,80 @@ def test_what_is_meant(model: str, task: str | None, found: ModelKey) -> None:
 )
 def test_what_is_refused(model: str, task: str | None, code: Code) -> None:
     with pytest.raises(RequestError) as refused:
-        SERVED.resolve(RequestHead("r", model, task))
+        SERVED.resolve(incoming("r", model, task=task))
     assert refused.value.code is code
 
 
 def test_a_name_with_nothing_behind_its_at_is_the_name_alone() -> None:
-    assert SERVED.named("b@") == ("b", "1")
+    assert SERVED.named("b@") == (("b", "1"),)
+    assert SERVED.resolve(incoming("r", "b@")).key == ("b", "1")
 
 
 def test_what_was_served_before_is_not_served_now() -> None:
     made = catalogue(("a", "1", "echo"))
     made.replace([])
-    assert made.named("a") is None
+    assert made.named("a") == ()
     assert made.specs == {}
+
+
+HALF = Route(weights={"9": 1, "10": 1})
+
+
+def routed() -> Catalogue:
+    """`b` is answered by 1, and from a second after `UNIX_MS` on by 9 and 10."""
+    made = catalogue(("b", "1", "echo"), ("b", "9", "echo"), ("b", "10", "echo"))
+    steps = {"b": ((0, alone("1")), (UNIX_MS + 1000, HALF))}
+    made.replace(list(made._models.values()), lambda: steps)
+    return made
+
+
+def test_an_id_is_answered_as_its_time_says_whenever_it_is_read() -> None:
+    made = routed()
+    before, after = id_of_name("x", UNIX_MS), id_of_name("x", UNIX_MS + 1000)
+    for late_ms in (0, 500, 10_000, 86_400_000):
+        record = FakeRecord(timestamp=UNIX_MS + late_ms)
+        assert made.resolve(incoming(before, "b", record=record)) == (("b", "1"), "")
+    answers = {
+        made.resolve(incoming(after, "b", record=FakeRecord(timestamp=UNIX_MS + 1000 + late_ms)))
+        for late_ms in (0, 500, 10_000, 86_400_000)
+    }
+    ((key, reason),) = answers
+    assert key in {("b", "9"), ("b", "10")}
+    assert reason == f"weights since {UNIX_MS + 1000}"
+
+
+def test_a_task_alone_is_answered_by_the_route_of_its_model() -> None:
+    made, request = routed(), id_of_name("x", UNIX_MS + 1000)
+    record = FakeRecord(timestamp=UNIX_MS + 2000)
+    by_name = made.resolve(incoming(request, "b", record=record))
+    assert made.resolve(incoming(request, "", task="echo", record=record)) == by_name
+
+
+def test_what_ran_before_is_answered_by_the_same_version_again() -> None:
+    made = routed()
+    request = incoming("no time", "b", record=FakeRecord(timestamp=UNIX_MS + 5000))
+    request.answered_by = "1"
+    assert made.resolve(request) == (("b", "1"), AS_BEFORE)
+    request.answered_by = "gone"
+    assert made.resolve(request).key != ("b", "gone")
+
+
+def test_a_name_stands_for_all_versions_that_answer_for_it() -> None:
+    made = routed()
+    assert made.named("b") == (("b", "10"), ("b", "9"))
+    made.replace([each for each in made._models.values() if each[0].version != "9"], made._told)
+    assert (made.named("b"), made.arms("b")) == ((("b", "10"),), (("b", "10"), ("b", "9")))
+    for number in range(40):
+        request = incoming(id_of_name(str(number), UNIX_MS + 1000), "b")
+        request.record.timestamp = UNIX_MS + 1000
+        if made.meant(request) == "b@9":
+            with pytest.raises(
+                RequestError, match="b@9, which answers this request for b, is not served"
+            ):
+                made.resolve(request)
+            break
+    else:
+        pytest.fail("none was meant for what is elsewhere")
 
 
 def test_defaults_and_parameters_become_settings() -> None:

@@ -23,7 +23,7 @@ async def hall() -> Hall:
 
 
 async def test_commands_for_models(hall: Hall) -> None:
-    assert hall.service.named("echo") == ECHO
+    assert hall.service.named("echo") == (ECHO,)
     assert hall.service.load(ECHO).state is State.LOADING
     pinned = (replace(model("echo")[0], pinned=True), model("echo")[1])
     hall.service.serve([pinned, model("sleep")])

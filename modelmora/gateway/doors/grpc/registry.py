@@ -12,11 +12,12 @@ from modelmora.errors import Code
 from modelmora.gateway.doors.grpc.calls import Call, decoded, unary
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.verbs import FACT, Filter, base_of, entry_of, page_of, registering
+from modelmora.gateway.verbs import FACT, Filter, base_of, entry_of, page_of, registering, route_of
 from modelmora.records import Entry
-from modelmora.records.verbs import checked, present
+from modelmora.records.verbs import checked, checked_as, present
 from modelmora.rpc.v1 import registry_pb2 as pb
 from modelmora.settings import ModelDetails
+from modelmora.settings.routes import Route
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
 T = TypeVar("T")
@@ -37,6 +38,8 @@ class RegistryService:
             "Update": (pb.UpdateModelRequest, self._update),
             "Retire": (pb.RetireModelRequest, self._retire),
             "Activate": (pb.ActivateModelRequest, self._activate),
+            "GetRoute": (pb.GetRouteRequest, self._get_route),
+            "SetRoute": (pb.SetRouteRequest, self._set_route),
         }
         handlers = {name: _handler(*method) for name, method in methods.items()}
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
@@ -95,6 +98,18 @@ class RegistryService:
             await registering(registrar.make_default(request.name))
         return self._entry(present(registrar.state, *key))
 
+    async def _get_route(self, request: Any) -> Any:
+        return _route(route_of(self._hall, request.name))
+
+    async def _set_route(self, request: Any) -> Any:
+        asked, base = request.route, base_of(request.etag or "*")
+        told: dict[str, Any] = {"weights": dict(asked.weights)}
+        told |= {"sticky": asked.sticky} if asked.sticky else {}
+        told["rules"] = [_rule(each) for each in asked.rules]
+        route = await _now(lambda: checked_as(Route, told))
+        await registering(self._hall.registrar.set_route(asked.name, route, base))
+        return _route(route_of(self._hall, asked.name))
+
     def _entry(self, entry: Entry) -> Any:
         return _model(entry_of(self._hall, entry))
 
@@ -142,4 +157,24 @@ def _model(told: dict[str, Any]) -> Any:
         etag=told.get("etag", ""),
         facts=json.dumps(told["facts"], ensure_ascii=False) if told.get("facts") else "",
         measured=[pb.Measured(**each) for each in told.get("measured", ())],
+    )
+
+
+def _rule(rule: Any) -> dict[str, Any]:
+    told = {"version": rule.version}
+    told |= {"header": rule.header} if rule.header else {}
+    told |= {"value": rule.value} if rule.HasField("value") else {}
+    return told | ({"lane": rule.lane} if rule.lane else {})
+
+
+def _route(told: dict[str, Any]) -> Any:
+    rules = [{k: v for k, v in rule.items() if v is not None} for rule in told["rules"]]
+    return pb.Route(
+        name=told.get("name", ""),
+        weights=told["weights"],
+        sticky=told["sticky"],
+        rules=[pb.RouteRule(**rule) for rule in rules],
+        since_ms=told["since_ms"],
+        before=[_route(each) for each in told.get("before", ())],
+        etag=told.get("etag", ""),
     )

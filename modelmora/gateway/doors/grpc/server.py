@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from modelmora import addresses
+from modelmora.access.certificates import Certificates, Content
 from modelmora.errors import ConfigurationError
 from modelmora.gateway.doors.grpc import inference, management, registry
 from modelmora.gateway.doors.grpc.inference import InferenceService
@@ -52,7 +55,11 @@ class RpcServer:
         permits: Permits = EVERYTHING,
         *,
         purposes: Purposes = Purposes(),  # noqa: B008  (frozen)
+        certificates: Certificates | None = None,
     ) -> None:
+        self._credentials = (
+            credentials(certificates, clients=guard.needs_certificate) if certificates else None
+        )
         self._server = grpc.aio.server(
             interceptors=(RpcGuard(guard, permits, metrics),),
             options=(
@@ -96,7 +103,10 @@ class RpcServer:
         """Listen; the bound port. Raises ConfigurationError when it cannot be had."""
         address = addresses.join(host, port)
         try:
-            bound = self._server.add_insecure_port(address)
+            if self._credentials is None:
+                bound = self._server.add_insecure_port(address)
+            else:
+                bound = self._server.add_secure_port(address, self._credentials)
         except RuntimeError:
             bound = 0
         if not bound:
@@ -121,3 +131,24 @@ class RpcServer:
     async def stop(self, grace_s: float) -> None:
         """Stop listening; calls under way have `grace_s` to end."""
         await self._server.stop(grace_s)
+
+
+def credentials(certificates: Certificates, *, clients: bool) -> Any:
+    """What the server shows, asked for at each new connection; with `clients` so must callers.
+
+    To ask for a certificate without needing one is nothing that gRPC's Python can do.
+    """
+    given = certificates.now()
+
+    def changed() -> Any:
+        nonlocal given
+        if (now := certificates.now()) is given:
+            return None
+        given = now
+        return configuration(now)
+
+    def configuration(content: Content) -> Any:
+        pairs, authorities = [(content.key, content.chain)], content.authorities
+        return grpc.ssl_server_certificate_configuration(pairs, authorities if clients else None)
+
+    return grpc.dynamic_ssl_server_credentials(configuration(given), changed, clients)

@@ -135,6 +135,12 @@ def _result(job: Job, result: InferenceResult | None) -> dict[str, Any]:
     }
 
 
+def answering(event: ProgressEvent | None, record: RegistryRecord) -> dict[str, str]:
+    """The version that answers, as its node has said; until it has, the one that answers most."""
+    name, at, version = event.model.partition("@") if event else ("", "", "")
+    return {"name": name, "version": version} if at else version_of(record)
+
+
 def version_of(record: RegistryRecord) -> dict[str, str]:
     """A model in its version."""
     return {"name": record.name, "version": record.version}

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from modelmora.errors import Code
 from modelmora.gateway.calls.jobs import Job, JobState
-from modelmora.gateway.choosing import address_of, choose
+from modelmora.gateway.choosing import asked_for, choose
 from modelmora.gateway.doors.miraveja import answers, described
 from modelmora.gateway.doors.miraveja.bodies import ImageRequest, TextRequest
 from modelmora.gateway.doors.miraveja.images import kept
@@ -110,8 +110,10 @@ async def _ask(
         parameters["size"] = f"{asked.size.width}x{asked.size.height}"
         if asked.avoid:
             parameters["negative_prompt"] = asked.avoid
-    record = choose(hall.registrar.state, (suit,), asked.model.address if asked.model else "")
-    ask = Ask(DOOR, address_of(record), inputs, parameters, progress=True, traceparent=traceparent)
+    named = asked.model.address if asked.model else ""
+    record = choose(hall.registrar.state, (suit,), named)
+    model = asked_for(record, named)
+    ask = Ask(DOOR, model, inputs, parameters, progress=True, traceparent=traceparent)
     return record, ask
 
 
@@ -126,7 +128,8 @@ async def _submit(hall: Hall, record: RegistryRecord, ask: Ask) -> Response:
     standing.pop("state")
     if job.state.ended:
         standing = {"position": 0, "estimatedWaitSeconds": 0}
-    accepted = {"requestId": job.request_id, **standing, "model": answers.version_of(record)}
+    model = answers.answering(event, record)
+    accepted = {"requestId": job.request_id, **standing, "model": model}
     return _json(accepted, HTTPStatus.ACCEPTED)
 
 

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from modelmora.errors import Code
-from modelmora.gateway.choosing import address_of, choose
+from modelmora.gateway.choosing import asked_for, choose
 from modelmora.gateway.doors.grpc.calls import Call, decoded, held
 from modelmora.gateway.doors.miraveja.flows import Failures, in_order, in_parallel
 from modelmora.gateway.doors.miraveja.images import image_of
@@ -129,7 +129,7 @@ class MiravejaServices:
         result = await self._hall.infer(
             Ask(
                 DOOR,
-                address_of(record),
+                asked_for(record, named),
                 inputs,
                 parameters,
                 timeout_ms=_timeout_ms(context.time_remaining()),

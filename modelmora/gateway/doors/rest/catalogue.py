@@ -11,6 +11,7 @@ from modelmora.gateway.doors.rest.bodies import checked
 from modelmora.gateway.verbs import MOST, STATES
 from modelmora.settings import ModelConfig, ModelDetails
 from modelmora.settings.kinds import ModelVersion
+from modelmora.settings.routes import Route
 from modelmora.web.problems import PROBLEM
 
 B = TypeVar("B", bound=BaseModel)
@@ -84,6 +85,33 @@ class Choice(BaseModel):
     default: StrictBool = Field(
         False, description="true: it is to answer for its task where no model is named."
     )
+
+
+class RouteStep(Route):
+    """How a name is answered from some moment on."""
+
+    since_ms: int = Field(
+        description="Requests that are made from then on (Unix ms) are answered so"
+    )
+
+
+class RouteShown(RouteStep):
+    """How a name is answered; what was made before `since_ms` as `before` says."""
+
+    name: str
+    before: list[RouteStep] = Field(description="Its last changes, the earliest first")
+    etag: str = Field(description="What tells this state of it from another; for `If-Match`")
+
+
+class RouteList(BaseModel):
+    """How each name is answered, by name."""
+
+    routes: list[RouteShown]
+
+
+def route(body: dict[str, Any]) -> Route:
+    """The route in a body. Raises Refusal."""
+    return checked(Route, body)
 
 
 def config(body: dict[str, Any]) -> ModelConfig:
@@ -249,6 +277,37 @@ RETIRE: dict[str, Any] = {
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
     "openapi_extra": {"parameters": [_NAME, _NUMBER, _MATCH]},
+    "tags": ["models"],
+}
+ROUTE: dict[str, Any] = {
+    "summary": "Read how a name is answered",
+    "description": "By which versions a request is answered that names none.",
+    "response_description": "Its route.",
+    "response_model": RouteShown,
+    "responses": _problems(HTTPStatus.NOT_FOUND),
+    "openapi_extra": {"parameters": [_NAME]},
+    "tags": ["models"],
+}
+ROUTES: dict[str, Any] = {
+    "summary": "List how names are answered",
+    "description": "The route of each name.",
+    "response_description": "All of them.",
+    "response_model": RouteList,
+    "responses": _problems(HTTPStatus.NOT_FOUND),
+    "tags": ["models"],
+}
+SET_ROUTE: dict[str, Any] = {
+    "summary": "Say how a name is answered",
+    "description": "By which versions, in which shares: the first rule that fits, else by weight. "
+    "It counts for requests that are made ten seconds later; those from before are answered as "
+    "they were, so no id is answered by two versions.",
+    "response_description": "Its route.",
+    "response_model": RouteShown,
+    "responses": _problems(*_BODY),
+    "openapi_extra": {
+        "parameters": [_NAME, _MATCH],
+        **_takes("Route", {"weights": {"1": 95, "2": 5}, "sticky": "principal"}),
+    },
     "tags": ["models"],
 }
 ROLES: dict[str, Any] = {

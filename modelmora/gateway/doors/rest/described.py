@@ -24,12 +24,14 @@ from modelmora.gateway.doors.rest.roles import GrantBody, RoleBody
 from modelmora.gateway.hall import MOST_WAIT_S
 from modelmora.messages import State
 from modelmora.settings import ModelConfig, ModelDetails
+from modelmora.settings.routes import Route
 from modelmora.web.problems import PROBLEM
 from modelmora.wire.forms import JsonContent
 
 ABOUT = (
     "Errors are `application/problem+json`: `code` is stable, `detail` says what to do next. "
-    "Where keys are asked for, each call sends one: `Authorization: Bearer mm_...`."
+    "Where callers must say who they are, each call sends an API key or a token: "
+    "`Authorization: Bearer ...`."
 )
 TAGS = [
     {"name": "infer", "description": "Run a model"},
@@ -320,7 +322,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
-    bodies = (InferBody, OrderBody, ObjectBody, Problem, ModelConfig, ModelDetails, Choice)
+    asked = (InferBody, OrderBody, ObjectBody, ModelConfig, ModelDetails, Choice, Route)
+    bodies = (*asked, Problem)
     named[miraveja.REQUEST] = miraveja.EITHER
     others = (
         *bodies,
@@ -336,7 +339,11 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         named.update(own.pop("$defs", {}))
         named[name] = own
     schema["components"]["securitySchemes"] = {
-        "key": {"type": "http", "scheme": "bearer", "description": "Where keys are asked for."}
+        "key": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key, or a token of the issuer.",
+        }
     }
     for path, operations in schema["paths"].items():
         if path not in OPEN_PATHS:
@@ -348,7 +355,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     return schema
 
 
-_UNKNOWN = "A key is needed, and this is none that holds: `unauthenticated`."
+_UNKNOWN = "Nobody is known by what was sent: `unauthenticated`."
 _UNGRANTED = "Its principal has no role that allows it: `forbidden`."
 
 

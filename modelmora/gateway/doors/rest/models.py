@@ -1,4 +1,4 @@
-"""The registry over HTTP: models listed, read, registered, changed, activated and retired."""
+"""The registry over HTTP: models and routes listed, read and changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from modelmora.gateway.doors.rest.reading import Bodies
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.verbs import Filter, base_of, entry_of, etag_of, named, page_of, registering
+from modelmora.gateway.verbs import (
+    Filter,
+    base_of,
+    entry_of,
+    etag_of,
+    named,
+    page_of,
+    registering,
+    route_of,
+    routes_of,
+)
 from modelmora.records import Entry
 from modelmora.web.problems import DoorCode
 
@@ -27,7 +37,9 @@ MODEL_BYTES = 1 << 20
 def add_models(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
     """Serve `/models` and what is below it."""
     _add_reading(app, hall)
-    _add_changing(app, Bodies(hall, metrics, "rest", MODEL_BYTES))
+    bodies = Bodies(hall, metrics, "rest", MODEL_BYTES)
+    _add_changing(app, bodies)
+    _add_routes(app, bodies)
 
 
 def _add_reading(app: FastAPI, hall: Hall) -> None:
@@ -93,6 +105,28 @@ def _add_changing(app: FastAPI, bodies: Bodies) -> None:
         return _entry(hall, await registering(work))
 
 
+def _add_routes(app: FastAPI, bodies: Bodies) -> None:
+    hall = bodies.hall
+
+    @app.get("/routes", **catalogue.ROUTES)
+    async def routes(_: Request) -> Response:
+        return _json({"routes": routes_of(hall)})
+
+    @app.get("/models/{name}/route", **catalogue.ROUTE)
+    async def route(request: Request) -> Response:
+        return _route(hall, request.path_params["name"])
+
+    @app.put("/models/{name}/route", **catalogue.SET_ROUTE)
+    async def set_route(request: Request) -> Response:
+        name, base = request.path_params["name"], _if_match(request)
+
+        async def change(body: dict[str, Any]) -> Response:
+            await registering(hall.registrar.set_route(name, catalogue.route(body), base))
+            return _route(hall, name)
+
+        return await _with_body(bodies, request, change)
+
+
 async def _with_body(
     bodies: Bodies, request: Request, change: Callable[[dict[str, Any]], Awaitable[Response]]
 ) -> Response:
@@ -120,6 +154,11 @@ def _entry(
 ) -> Response:
     told = {"etag": etag_of(entry), **(headers or {})}
     return _json(entry_of(hall, entry), status, told)
+
+
+def _route(hall: Hall, name: str) -> Response:
+    told = route_of(hall, name)
+    return _json(told, headers={"etag": told["etag"]} if told["etag"] else None)
 
 
 def _json(

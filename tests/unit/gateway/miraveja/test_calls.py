@@ -78,7 +78,7 @@ async def test_vectors_of_texts(hall: FakeHall, channel: Any, client: Client) ->
     assert [*found.embedding_vectors] == [0.5, -1]
     assert found.inference_time_millis == 3
     (ask,) = hall.asks
-    assert (ask.door, ask.model, ask.inputs) == ("miraveja", "vectors@1", ("a",))
+    assert (ask.door, ask.model, ask.inputs) == ("miraveja", "vectors", ("a",))
     assert ask.request_id is None, "the mark of a caller is no id of ours"
     assert 0 < (ask.timeout_ms or 0) <= 60_000
     named = await call(client.TextEmbeddingRequest(model_name="vectors", text="a"))

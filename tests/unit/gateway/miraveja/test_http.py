@@ -75,7 +75,7 @@ async def test_a_text_from_beginning_to_end(hall: FakeHall, client: httpx.AsyncC
         "model": {"name": "blind", "version": "1"},
     }
     (ask,) = hall.asks
-    assert (ask.door, ask.model, ask.inputs) == ("miraveja", "blind@1", ("Say hello.",))
+    assert (ask.door, ask.model, ask.inputs) == ("miraveja", "blind", ("Say hello.",))
     assert ask.parameters == {"seed": 7, "max_tokens": 9, "temperature": 0.5}
     waiting = (await client.get(f"/requests/{request_id}")).json()
     assert (waiting["state"], waiting["result"], waiting["failure"]) == ("waiting", None, None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from modelmora.records.routing import routes, wished
 from modelmora.registry.definitions import ModelDefinition
+from modelmora.routing import routes, wished
 
 
 def model(name: str, version: str, task: str = "t", *, active: bool = False) -> ModelDefinition:

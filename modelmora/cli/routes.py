@@ -1,0 +1,116 @@
+"""`modelmora routes`: which versions answer for a name, and in which shares."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from modelmora.cli.shared.options import JsonOption, finds_instance
+from modelmora.cli.shared.output import print_json, print_table, say, tell
+from modelmora.cli.shared.routes import read_rule, read_weights, rule_text, shares
+from modelmora.errors import ConfigurationError
+from modelmora.host.instance import Instance
+
+app = typer.Typer(
+    help="Which versions answer for a name: shares, what they stick to, rules before them.",
+    no_args_is_help=True,
+)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="What requests call it.")]
+
+
+@app.command("list")
+@finds_instance
+def list_routes(where: Instance, json: JsonOption = False) -> None:
+    """List the names, and by which versions each is answered."""
+    found = where.ask_gateway("GET", "/routes")["routes"]
+    if json:
+        print_json(found)
+    elif found:
+        rows = [(each["name"], shares(each), _sticky(each), _rules(each)) for each in found]
+        print_table(("NAME", "VERSIONS", "STICKY", "RULES"), rows)
+    else:
+        say("no model is registered")
+
+
+@app.command("show")
+@finds_instance
+def show(where: Instance, name: NameArgument, json: JsonOption = False) -> None:
+    """Show how a name is answered, and how requests from before are."""
+    found = where.ask_gateway("GET", _path(name))
+    if json:
+        print_json(found)
+        return
+    steps = [*found["before"], found]
+    rows = [(_since(each["since_ms"]), shares(each), _sticky(each), _rules(each)) for each in steps]
+    print_table(("SINCE", "VERSIONS", "STICKY", "RULES"), rows)
+
+
+@app.command("set")
+@finds_instance
+def set_route(
+    where: Instance,
+    name: NameArgument,
+    weights: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[VERSION=WEIGHT]...", help="Shares; a version alone has all."),
+    ] = None,
+    sticky: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BY",
+            help="What always gets the same version: id, principal, header:NAME, parameter:NAME.",
+        ),
+    ] = None,
+    rules: Annotated[
+        list[str] | None,
+        typer.Option("--rule", metavar="HEADER=VALUE:VERSION", help="Or lane=LANE:VERSION."),
+    ] = None,
+    no_rules: Annotated[bool, typer.Option("--no-rules", help="Take all rules away.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Say which versions answer for a name; what is not given stays as it is.
+
+    Rules come before weights, the first that fits answers, and those given take the place of all
+    there were. It counts for requests that are made ten seconds later.
+    """
+    if rules and no_rules:
+        raise ConfigurationError("give --rule or --no-rules, not both")
+    if not (weights or sticky or rules or no_rules):
+        raise ConfigurationError("say what is to change: VERSION=WEIGHT, --sticky, --rule")
+    known = where.ask_gateway("GET", _path(name))
+    route: dict[str, Any] = {field: known[field] for field in ("weights", "sticky", "rules")}
+    route |= {"weights": read_weights(weights)} if weights else {}
+    route |= {"sticky": sticky} if sticky else {}
+    route |= {"rules": [read_rule(each) for each in rules or ()]} if rules or no_rules else {}
+    seen = {"if-match": known["etag"]} if known["etag"] else {}
+    found = where.ask_gateway("PUT", _path(name), json=route, headers=seen)
+    if json:
+        print_json(found)
+        return
+    tell(f"{name}: {shares(found)}")
+    if found["since_ms"] > time.time_ns() // 1_000_000:
+        say(f"it counts for requests that are made from {_since(found['since_ms'])} on")
+
+
+def _path(name: str) -> str:
+    return f"/models/{quote(name, safe='')}/route"
+
+
+def _sticky(route: dict[str, Any]) -> str | None:
+    """Nothing where there is nothing to choose."""
+    several = sum(map(bool, route["weights"].values())) > 1
+    return route["sticky"] if several else None
+
+
+def _rules(route: dict[str, Any]) -> str | None:
+    return " ".join(map(rule_text, route["rules"])) or None
+
+
+def _since(milliseconds: int) -> str | None:
+    if not milliseconds:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%m-%d %H:%M:%S")

@@ -1,0 +1,67 @@
+"""Routes as people write and read them on a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modelmora.errors import ConfigurationError
+
+LANE = "lane"
+
+
+def shares(route: Mapping[str, Any]) -> str:
+    """The versions that answer, each with its share, such as `1 95 %, 2 5 %`."""
+    weights = {version: weight for version, weight in route["weights"].items() if weight}
+    whole = sum(weights.values())
+    if len(weights) == 1:
+        return str(next(iter(weights)))
+    return ", ".join(
+        f"{version} {100 * weight / whole:.3g} %" for version, weight in weights.items()
+    )
+
+
+def rule_text(rule: Mapping[str, Any]) -> str:
+    """A rule as `read_rule` takes it."""
+    header, value, lane = rule["header"], rule["value"], rule[LANE]
+    asked = [header if value is None else f"{header}={value}"] if header else []
+    asked += [f"{LANE}={lane}"] if lane else []
+    return f"{','.join(asked)}:{rule['version']}"
+
+
+def read_weights(given: Sequence[str]) -> dict[str, int]:
+    """`VERSION=WEIGHT` of each; a version alone answers all. Raises ConfigurationError."""
+    if len(given) == 1 and "=" not in given[0]:
+        return {given[0]: 1}
+    found: dict[str, int] = {}
+    for each in given:
+        version, _, weight = each.rpartition("=")
+        if not (version and weight.isascii() and weight.isdecimal() and len(weight) < 10):
+            raise ConfigurationError(f"{each} must be VERSION=WEIGHT, such as 2=5")
+        if version in found:
+            raise ConfigurationError(f"{version} has two weights")
+        found[version] = int(weight)
+    return found
+
+
+def read_rule(given: str) -> dict[str, str]:
+    """`HEADER=VALUE:VERSION`, `HEADER:VERSION` or `lane=LANE:VERSION`, or a header and a lane.
+
+    Raises ConfigurationError.
+    """
+    asked, *last = given.rsplit(":", 1)
+    version = last[0] if last else ""
+    rule = {"version": version}
+    for each in asked.split(","):
+        name, equals, value = each.partition("=")
+        if name == LANE:
+            rule[LANE] = value
+        elif name and "header" not in rule:
+            rule |= {"header": name} | ({"value": value} if equals else {})
+        else:
+            asked = ""
+    if not (asked and version):
+        raise ConfigurationError(
+            f"{given} must be HEADER=VALUE:VERSION or lane=LANE:VERSION, such as x-cohort=beta:2"
+        )
+    return rule

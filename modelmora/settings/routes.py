@@ -1,0 +1,134 @@
+"""What may be told of a route: which versions answer for a name, by shares and by rules."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, StrictInt, StringConstraints, model_validator
+
+from modelmora.settings.kinds import ModelName, ModelVersion
+from modelmora.settings.section import Section
+
+MOST_WEIGHT = 1_000_000
+MOST_VERSIONS = 16
+MOST_RULES = 16
+BY_ID, BY_PRINCIPAL = "id", "principal"
+BY_HEADER, BY_PARAMETER = "header:", "parameter:"
+_TAKEN = frozenset(
+    {"authorization", "cookie", "set-cookie", "host", "traceparent", "tracestate", "x-api-key"}
+)
+_OURS = ("modelmora-", "content-", "proxy-", "grpc-")
+_HEADER = "[a-z0-9][a-z0-9-]{0,63}"
+
+
+def _free(name: str) -> str:
+    """A secret would be kept with the request, and what we write ourselves no caller may say."""
+    if name in _TAKEN or name.startswith(_OURS):
+        raise ValueError(f"{name} has a meaning of its own; take another, such as x-cohort")
+    return name
+
+
+def is_free(name: str) -> bool:
+    """Whether a route may look at a header of this name."""
+    return re.fullmatch(_HEADER, name) is not None and not (
+        name in _TAKEN or name.startswith(_OURS)
+    )
+
+
+def _known(sticky: str) -> str:
+    if sticky.startswith(BY_HEADER):
+        _free(sticky.removeprefix(BY_HEADER))
+    return sticky
+
+
+HeaderName = Annotated[
+    str,
+    StringConstraints(pattern=f"^{_HEADER}$"),
+    AfterValidator(_free),
+    Field(json_schema_extra={"form": "up to 64 of a-z 0-9 -, first a letter or digit"}),
+]
+Sticky = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^(id|principal|header:{_HEADER}|parameter:[A-Za-z_][A-Za-z0-9_.-]{{0,63}})$"
+    ),
+    AfterValidator(_known),
+    Field(json_schema_extra={"form": "id, principal, header:NAME or parameter:NAME"}),
+]
+Weight = Annotated[StrictInt, Field(ge=0, le=MOST_WEIGHT)]
+LaneName = Literal["critical", "high", "normal", "low"]
+
+
+class RouteRule(Section):
+    """Which version answers what has this header or comes on this lane; both, where both stand."""
+
+    version: ModelVersion = Field(description="what answers")
+    header: HeaderName | None = Field(None, description="a header of the request")
+    value: str | None = Field(
+        None, max_length=256, description="what the header says; none = whatever it says"
+    )
+    lane: LaneName | None = Field(None, description="`critical`, `high`, `normal` or `low`")
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if self.header is None and self.lane is None:
+            raise ValueError("a rule has a header, a lane or both; weights are for all else")
+        if self.value is not None and self.header is None:
+            raise ValueError("a value is what a header says; name the header")
+        return self
+
+
+class Route(Section):
+    """Which versions answer for a name: the first rule that fits, else by weight."""
+
+    weights: dict[ModelVersion, Weight] = Field(
+        min_length=1,
+        max_length=MOST_VERSIONS,
+        description="the share of each version, such as `{'1': 95, '2': 5}`; of any sum",
+    )
+    sticky: Sticky = Field(
+        BY_ID,
+        description="what always gets the same version while the weights stay: `id` (each request "
+        "for itself), `principal`, `header:NAME` or `parameter:NAME`",
+    )
+    rules: tuple[RouteRule, ...] = Field(
+        (), max_length=MOST_RULES, description="looked at before the weights, the first that fits"
+    )
+
+    @model_validator(mode="after")
+    def _answers(self) -> Self:
+        if not sum(self.weights.values()):
+            raise ValueError("weights: at least one is above 0")
+        return self
+
+    @cached_property
+    def versions(self) -> frozenset[str]:
+        """All that may answer."""
+        shared = {version for version, weight in self.weights.items() if weight}
+        return frozenset(shared | {rule.version for rule in self.rules})
+
+    @cached_property
+    def only(self) -> str | None:
+        """The version that answers all; None where there are several."""
+        return next(iter(self.versions)) if len(self.versions) == 1 else None
+
+    @cached_property
+    def headers(self) -> frozenset[str]:
+        """The headers of a request that it looks at."""
+        named = {rule.header for rule in self.rules if rule.header}
+        if self.sticky.startswith(BY_HEADER):
+            named.add(self.sticky.removeprefix(BY_HEADER))
+        return frozenset(named)
+
+
+class NamedRoute(Route):
+    """A route as files tell it."""
+
+    name: ModelName = Field(description="what requests call it")
+
+    @property
+    def route(self) -> Route:
+        """All but the name."""
+        return Route(weights=self.weights, sticky=self.sticky, rules=self.rules)

