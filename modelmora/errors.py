@@ -41,6 +41,7 @@ class Code(StrEnum):
     MODEL_UNAVAILABLE = "model_unavailable"
     CANNOT_BE_SERVED = "cannot_be_served"
     FORBIDDEN = "forbidden"
+    RATE_LIMITED = "rate_limited"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     ID_REUSED = "id_reused"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from schemathesis.checks import not_a_server_error
+from schemathesis.checks import CheckContext, not_a_server_error
+from schemathesis.core.transport import Response
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -16,7 +20,21 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+ROOT = Path(__file__).parents[1]
+INSIDE = re.compile(rb"Traceback|\.py\b|/site-packages/|" + re.escape(os.fsencode(ROOT)))
+"""What an answer tells of our code, and where it lies."""
+
+
+def tells_nothing_of_the_inside(
+    _ctx: CheckContext, response: Response, _case: schemathesis.Case[Any]
+) -> None:
+    """No refusal tells of our files and stacks."""
+    if response.status_code >= 400 and (found := INSIDE.search(response.content)):
+        raise AssertionError(f"an answer tells {found[0]!r}")
+
+
 CHECKS = [
+    tells_nothing_of_the_inside,
     not_a_server_error,
     content_type_conformance,
     response_schema_conformance,

@@ -127,7 +127,7 @@ def test_wheel_holds_the_code_and_nothing_else(wheel: dict[str, bytes]) -> None:
 
 def test_wheel_holds_the_data(wheel: dict[str, bytes]) -> None:
     schemas = {f"modelmora/schemas/{p.name}" for p in (ROOT / "schemas").glob("*.avsc")}
-    assert len(schemas) == 10
+    assert len(schemas) == 11
     expected = schemas | {
         "modelmora/broker/jars.sha256",
         "modelmora/py.typed",

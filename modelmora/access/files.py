@@ -148,7 +148,7 @@ def keyring_of(settings: Settings) -> Keyring | None:
         where = f" on {settings.host}" if settings.access.callers == "auto" else ""
         raise ConfigurationError(
             f"callers{where} need API keys: {error}; make one with `modelmora keys create NAME`, "
-            "or let everybody in with access.callers: anyone (MODELMORA_ACCESS__CALLERS)"
+            "or name who else tells callers apart (oidc.issuer, tls.client_cafile)"
         ) from None
 
 

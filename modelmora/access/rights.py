@@ -21,6 +21,8 @@ MOST_KEPT = 256
 SHOWN = 120
 UNGRANTED = "no role that is granted allows it"
 _OF_LANES = (Verb.INFER, Verb.STREAM)
+_THINGS = (Verb.JOBS_READ, Verb.DLQ_READ, Verb.DLQ_REPLAY, Verb.AUDIT_READ, Verb.ADMIN)
+"""The verbs that are no words of which a sentence can be made."""
 _EVERY_LANE = frozenset(LANES)
 
 
@@ -108,6 +110,16 @@ class Rights:
         self._held = lru_cache(MOST_KNOWN)(self._rules_of)
         self._any = lru_cache(MOST_KNOWN)(self._decide_any)
 
+    @property
+    def untold(self) -> tuple[tuple[str, str], ...]:
+        """Who is granted a role that nobody tells: it allows nothing."""
+        return tuple(
+            (principal, name)
+            for principal, roles in self._grants
+            for name in roles
+            if name not in self._roles
+        )
+
     def decide(
         self, principal: str, verb: Verb, model: str | None = None, lane: Lane | None = None
     ) -> Decision:
@@ -162,7 +174,9 @@ class Rights:
             for each in held:
                 if not each.denies:
                     return Decision(True, f"role {each.role} allows {verb}")
-        what = verbs[0] if len(verbs) == 1 else "do anything here"
+        if len(verbs) == 1:
+            return Decision(False, _refusal(principal, verbs[0], None, None, UNGRANTED))
+        what = "do anything here" if len(verbs) == len(Verb) else " or ".join(verbs)
         return Decision(False, f"{principal} may not {what}: {UNGRANTED}")
 
     def _rules_of(self, principal: str) -> dict[Verb, tuple[_Held, ...]]:
@@ -196,9 +210,11 @@ def asking(*, progress: bool) -> Verb:
 
 
 def _refusal(principal: str, verb: Verb, model: str | None, lane: Lane | None, why: str) -> str:
-    what = "" if model is None else f" {shorten(model, SHOWN)}"
+    named = "" if model is None else shorten(model, SHOWN)
+    if verb in _THINGS:
+        return f"{principal} lacks the right {verb}{named and f' of {named}'}: {why}"
     where = f" in lane {lane.label}" if lane is not None and verb in _OF_LANES else ""
-    return f"{principal} may not {verb}{what}{where}: {why}"
+    return f"{principal} may not {verb}{named and f' {named}'}{where}: {why}"
 
 
 def is_of(glob: str, model: str) -> bool:

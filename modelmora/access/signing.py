@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
+from modelmora.access.principals import principal_named
 from modelmora.access.rights import TOPIC
 from modelmora.errors import Invalid
 from modelmora.messages import ControlCommand, Lane, RequestHead
@@ -32,7 +33,6 @@ from modelmora.messages.headers import (
     principal_of,
 )
 from modelmora.settings.routes import is_free
-from modelmora.text import printable
 
 Headers = Sequence[tuple[str, bytes | None]]
 Fields = tuple[str, ...]
@@ -201,11 +201,8 @@ def principal_key(secret: bytes, principal: str) -> bytes:
 
 def key_text(secret: bytes, principal: str) -> str:
     """The key of one principal, to be given to its program. Raises Invalid."""
-    if printable(principal) != principal or not 0 < len(principal) <= MOST_PRINCIPAL:
-        raise Invalid(f"a principal is up to {MOST_PRINCIPAL} printable characters")
-    if principal.startswith(TOPIC):
-        raise Invalid(f"{TOPIC}... is whoever proves nothing; choose another principal")
-    return f"{principal}:{principal_key(secret, principal).hex()}"
+    name = principal_named(principal, "this name")
+    return f"{name}:{principal_key(secret, principal).hex()}"
 
 
 @lru_cache(MOST_KEYS)

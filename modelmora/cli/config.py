@@ -114,12 +114,26 @@ def _plain(value: Any) -> Any:
         return "********"
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     if isinstance(value, tuple):
-        return [v.model_dump(mode="json") if isinstance(v, BaseModel) else v for v in value]
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
     return value
 
 
 def _text(value: Any) -> str | None:
     if isinstance(value, list):
         return ", ".join(f"{m['name']}@{m['version']}" if "name" in m else str(m) for m in value)
+    if isinstance(value, dict) and value:
+        return ", ".join(_pair(name, each) for name, each in value.items())
     return None if value is None else str(value)
+
+
+def _pair(name: str, value: Any) -> str:
+    """A member of a mapping, as far as it fits a line; `--json` shows all of it."""
+    several = value if isinstance(value, list) else [value]
+    if any(isinstance(each, dict) for each in several):
+        return name
+    return f"{name}: {' '.join(map(str, several))}"

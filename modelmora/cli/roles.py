@@ -57,6 +57,8 @@ def list_roles(where: Instance, json: JsonOption = False) -> None:
             [(e["principal"], _words(e["told_by"]), " ".join(e["roles"])) for e in found["grants"]],
             drop=("TOLD BY",),
         )
+    for principal, role in Rights(_told(found, "settings"), _told(found, COMMON)).untold:
+        say(f"{principal} is granted {role}, which nobody tells: it allows nothing")
     if not found["told"]:
         say("no role or grant is told: whoever is known may do all")
 

@@ -12,7 +12,17 @@ from modelmora.messages.headers import ERROR_CODE, REQUEST_ID
 from modelmora.text import printable
 
 # The request was not taken, or its way was cut: asked again, with the same id, it can be answered.
-_AGAIN = frozenset({"unreachable", "busy", "starting", "stopping", "broker_unreachable", "no_node"})
+_AGAIN = frozenset(
+    {
+        "unreachable",
+        "busy",
+        "rate_limited",
+        "starting",
+        "stopping",
+        "broker_unreachable",
+        "no_node",
+    }
+)
 
 
 # A gateway that stops cancels what is under way.

@@ -101,7 +101,9 @@ class Gateway:
         """Open both doors, and start what works behind them."""
         settings, request_bytes = self._settings, self._settings.limits.request_bytes
         permits = Permits(bridge.ruling, auditor.tell)
-        hall = Permitted(bridge, permits, metrics)
+        for principal, role in bridge.ruling.rights().untold:
+            log.warning("a role is granted that nobody tells", role=role, principal=principal)
+        hall = Permitted(bridge, permits, metrics, bridge.limiter)
         app = create_app(hall, metrics, request_bytes, guard, permits)
         tls = certificates.context() if certificates else None
         self._rest = HttpServer(app, settings.host, settings.http_port, tls)

@@ -25,6 +25,7 @@ from modelmora.gateway.calls.requests import Requests
 from modelmora.gateway.calls.waiting import WaitingRoom, mistaken
 from modelmora.gateway.calls.writing import ACKNOWLEDGE_S, Writer
 from modelmora.gateway.hall import Ask, Heard, Wish
+from modelmora.gateway.limiter import Limiter
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
 from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
@@ -59,13 +60,8 @@ from modelmora.wire import decode_job, decode_progress, decode_result
 
 log = structlog.get_logger(__name__)
 FOLLOWED = (
-    Topic.RESULTS,
-    Topic.PROGRESS,
-    Topic.JOBS,
-    Topic.BATCHES,
-    Topic.REGISTRY,
-    Topic.CONTROL,
-    Topic.EVENTS,
+    *(Topic.RESULTS, Topic.PROGRESS, Topic.JOBS, Topic.BATCHES),
+    *(Topic.REGISTRY, Topic.CONTROL, Topic.EVENTS, Topic.BUDGETS),
 )
 
 
@@ -104,6 +100,9 @@ class Bridge:
         """Who may do what, as settings and registry tell it by now."""
         self._orders = Orders(settings, self._pulse, self._publisher, schemas, signer)
         self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
+        self.limiter = Limiter.of(
+            settings, self._pulse, self._publisher.send, self.gateway_id, schemas
+        )
         self._auditor = auditor
         self.audit: Tell = auditor.tell if auditor else untold
         """Tells who did what, or was not let."""
@@ -140,6 +139,7 @@ class Bridge:
         await self._directory.start()
         await self._replies.start()
         await self._following.start()
+        await self.limiter.start()
         self._metrics.waiting.set_function(lambda: len(self._room))
         self._metrics.held.set_function(lambda: self._writer.held)
         self._metrics.judged(self.verdict)
@@ -173,13 +173,14 @@ class Bridge:
             self._samples.cancel()
         if self._auditor:
             self._auditor.stop()
+        self.limiter.leave()
         try:
             async with asyncio.timeout(ACKNOWLEDGE_S):
                 await self._publisher.flush()
         except TimeoutError:
             log.warning("stopping with unacknowledged records", open=self._publisher.backlog)
-        parts = (self._following, self._replies, self._directory, self._pulse, self._publisher)
-        await asyncio.gather(*(part.stop() for part in parts))
+        parts = self._following, self._replies, self._directory, self.limiter
+        await asyncio.gather(*(part.stop() for part in (*parts, self._pulse, self._publisher)))
 
     def faults(self) -> tuple[str, ...]:
         """Why the gateway is not ready; empty when it is."""
@@ -339,6 +340,7 @@ class Bridge:
             return
         if card and card.principal == principal:
             card.note(JobRecord.ended(result, principal, record.timestamp))
+            self.limiter.passed(result, principal)
         if waiting is None:
             return
         content = _content(record)

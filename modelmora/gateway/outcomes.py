@@ -46,6 +46,8 @@ class Refusal(Exception):
         self.retry_after_ms = retry_after_ms or answer_of(code).retry_after_ms
         self.request_id = request_id
         self.field = field
+        self.device_ms = 0.0
+        """How long it has run all the same, where that is known."""
 
 
 _INVALID = Answer(HTTPStatus.BAD_REQUEST, grpc.StatusCode.INVALID_ARGUMENT)
@@ -83,6 +85,9 @@ _ANSWERS: dict[AnyCode, Answer] = {
         HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, 10_000
     ),
     Code.FORBIDDEN: Answer(HTTPStatus.FORBIDDEN, grpc.StatusCode.PERMISSION_DENIED),
+    Code.RATE_LIMITED: Answer(
+        HTTPStatus.TOO_MANY_REQUESTS, grpc.StatusCode.RESOURCE_EXHAUSTED, 1000
+    ),
     DoorCode.NOT_FOUND: _NOT_FOUND,
     DoorCode.NOT_FINISHED: Answer(HTTPStatus.CONFLICT, grpc.StatusCode.FAILED_PRECONDITION),
     DoorCode.GONE: Answer(HTTPStatus.GONE, grpc.StatusCode.NOT_FOUND),
@@ -114,7 +119,9 @@ def refusal_of(result: InferenceResult) -> Refusal:
     if result.error is None:
         message = f"the request ended as {result.status} without a reason"
         return Refusal(Code.INFERENCE_FAILED, message, request_id=result.request_id)
-    return refusal_of_error(result.error, result.request_id)
+    refusal = refusal_of_error(result.error, result.request_id)
+    refusal.device_ms = max(0.0, result.timings.inference_ms)
+    return refusal
 
 
 def refusal_of_error(error: ErrorInfo, request_id: str) -> Refusal:

@@ -1,17 +1,19 @@
-"""The hall behind every door: each thing that is asked of it is asked by someone who may."""
+"""The hall behind every door: all is asked by someone who may, and has budget left for it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from modelmora.access.budgets import Charge
 from modelmora.access.rights import Told, Verb, asking
 from modelmora.gateway.batches.state import KEPT_MS, Batch, File
 from modelmora.gateway.caller import caller
 from modelmora.gateway.calls.jobs import Job
 from modelmora.gateway.hall import Ask, Batches, Changing, Hall, Heard, Wish
+from modelmora.gateway.limiter import UNLIMITED, Limiter
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.permits import Permits
@@ -42,14 +44,19 @@ ORDERS = {
 
 
 class Permitted:
-    """Implements `hall.Hall` by another one, and raises Refusal (`forbidden`) beside what it does.
+    """Implements `hall.Hall` by another one.
+
+    Raises Refusal (`forbidden`, `rate_limited`) beside what that does.
 
     What is a caller's own it may always take back: that needs no right.
     """
 
-    def __init__(self, hall: Hall, permits: Permits, metrics: Metrics) -> None:
+    def __init__(
+        self, hall: Hall, permits: Permits, metrics: Metrics, limiter: Limiter = UNLIMITED
+    ) -> None:
         self._hall = hall
         self._permits = permits
+        self._limiter = limiter
         self._metrics = metrics
         self.shelf = Shelf(hall.shelf.objects, lambda: permits.check_any(REQUESTS))
         self.registrar: Changing = _Registrar(hall.registrar, permits)
@@ -58,16 +65,22 @@ class Permitted:
     async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
         """Needs `infer`, or `stream` where it wants progress."""
         try:
-            self._admit(ask)
+            charge = await self._admit(ask)
         except Refusal as refusal:
             self._metrics.refused(ask.door, refusal.code)
             raise
-        return await self._hall.infer(ask, heard)
+        with self._given_back(charge):
+            result = await self._hall.infer(ask, heard)
+        self._limiter.settle(ask, charge, result)
+        return result
 
     async def submit(self, ask: Ask) -> Job:
         """Needs what `infer` needs."""
-        self._admit(ask)
-        return await self._hall.submit(ask)
+        charge = await self._admit(ask)
+        with self._given_back(charge):
+            job = await self._hall.submit(ask)
+        self._limiter.follow(job.request_id, ask.principal, charge)
+        return job
 
     async def watch(self, request_id: str) -> AsyncGenerator[Job | ProgressEvent | None]:
         """Needs `jobs.read` of the job's model."""
@@ -92,7 +105,15 @@ class Permitted:
         self._permits.check(ORDERS[wish.verb], wish.model)
         return await self._hall.order(wish)
 
-    def _admit(self, ask: Ask) -> None:
+    @contextmanager
+    def _given_back(self, charge: Charge | None) -> Iterator[None]:
+        try:
+            yield
+        except Refusal as refusal:
+            self._limiter.refused(charge, refusal)
+            raise
+
+    async def _admit(self, ask: Ask) -> Charge | None:
         self._permits.check(
             asking(progress=ask.progress),
             ask.model,
@@ -100,6 +121,7 @@ class Permitted:
             principal=ask.principal,
             request_id=ask.request_id,
         )
+        return await self._limiter.charge(ask)
 
     def hold(self, size: int, to: int = 0) -> None:
         """As the hall has it."""

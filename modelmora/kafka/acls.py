@@ -130,6 +130,7 @@ NEEDS: Mapping[Component, Need] = {
                 Topic.BATCHES,
                 Topic.REGISTRY,
                 Topic.EVENTS,
+                Topic.BUDGETS,
             }
         ),
         writes=_LANES
@@ -140,6 +141,7 @@ NEEDS: Mapping[Component, Need] = {
             Topic.EVENTS,
             Topic.METRICS,
             Topic.AUDIT,
+            Topic.BUDGETS,
             Topic.REGISTRY,
         },
         table=True,

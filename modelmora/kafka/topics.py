@@ -39,6 +39,7 @@ class Topic(StrEnum):
     REGISTRY = "registry"
     CONTROL = "control"
     AUDIT = "audit"
+    BUDGETS = "budgets"
 
     def full(self, namespace: str) -> str:
         """The topic's name on the broker."""
@@ -133,6 +134,13 @@ TABLE: Mapping[Topic, TopicSpec] = {
     ),
     Topic.CONTROL: TopicSpec("target", "ControlCommand", HOUR, 1, config=_SHORT_SEGMENTS),
     Topic.AUDIT: TopicSpec("writer", "AuditEvent", 365 * DAY, 1),
+    Topic.BUDGETS: TopicSpec(
+        "bucket or writer",
+        "BudgetRecord",
+        DAY,
+        1,
+        config={"cleanup.policy": "compact,delete", **_SHORT_SEGMENTS},
+    ),
 }
 
 

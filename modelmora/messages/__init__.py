@@ -2,6 +2,7 @@
 
 from modelmora.messages.audit import AuditEvent, Decision
 from modelmora.messages.batches import BatchKind, BatchRecord
+from modelmora.messages.budgets import BudgetRecord
 from modelmora.messages.content import (
     ChatMessage,
     Content,
@@ -43,6 +44,7 @@ __all__ = [
     "AuditEvent",
     "BatchKind",
     "BatchRecord",
+    "BudgetRecord",
     "ChatMessage",
     "Content",
     "ControlCommand",

@@ -48,6 +48,7 @@ _STATUS = {
     Code.MODEL_UNAVAILABLE: Status.REFUSED,
     Code.CANNOT_BE_SERVED: Status.REFUSED,
     Code.FORBIDDEN: Status.REFUSED,
+    Code.RATE_LIMITED: Status.REFUSED,
     Code.ID_REUSED: Status.REFUSED,
 }
 _UNJUDGED = frozenset(
@@ -58,6 +59,7 @@ _UNJUDGED = frozenset(
         Code.MODEL_UNAVAILABLE,
         Code.CANNOT_BE_SERVED,
         Code.FORBIDDEN,
+        Code.RATE_LIMITED,
         Code.EXPIRED,
         Code.CANCELLED,
         Code.STOPPED,

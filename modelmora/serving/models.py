@@ -18,6 +18,7 @@ from modelmora.text import did_you_mean, printable
 KEEP_ALIVE = "keep_alive"
 AS_BEFORE = "as before"
 """Why a version answers that has answered an earlier run of the id."""
+NO_MODEL = ("", "")
 NO_STEPS: Mapping[str, Steps] = {}
 UNTIL_NEEDED = -1
 
@@ -98,24 +99,30 @@ class Catalogue:
     def _meant(self, asked: Asked) -> Meant | None:
         """What a request means, here or elsewhere.
 
-        (1) `name@version`: exactly that one. (2) `name`: see `routing`. (3) Empty, with a task:
-        the name that answers for it. What has run before is answered by the same version again.
+        (1) `name@version`: exactly that one. (2) Empty, with a task: the name that answers for it.
+        (3) `name`: what has run before is answered by the same version again, (4) all else as its
+        route says, (5) or, where it has none, by the version that `routing` finds.
         """
         head = asked.head
         name, _, version = head.model.partition("@")
         # (1)
         if version:
             return Meant((name, version))
-        # (2), (3)
-        keys = self._routes.names if head.model else self._routes.tasks
-        key = keys.get(name if head.model else head.task or "")
-        steps = self._told().get(key[0]) if key else None
-        if key is None or steps is None:
-            return Meant(key) if key else None
-        if asked.answered_by and any(asked.answered_by in each.versions for _, each in steps):
-            return Meant((key[0], asked.answered_by), AS_BEFORE)
-        chosen = choose(key[0], steps, asked)
-        return Meant((key[0], chosen.version), chosen.reason)
+        # (2)
+        if not head.model:
+            name = self._routes.tasks.get(head.task or "", NO_MODEL)[0]
+        # (3)
+        steps = self._told().get(name, ())
+        before = asked.answered_by
+        if before and any(before in route.versions for _, route in steps):
+            return Meant((name, before), AS_BEFORE)
+        # (4)
+        if steps:
+            chosen = choose(name, steps, asked)
+            return Meant((name, chosen.version), chosen.reason)
+        # (5)
+        key = self._routes.names.get(name)
+        return Meant(key) if key else None
 
     @property
     def specs(self) -> dict[ModelKey, ModelSpec]:
@@ -134,6 +141,8 @@ class Catalogue:
                     Code.CANNOT_BE_SERVED, f"{meant} is not served here: {self._lacking[meant]}"
                 )
             what = head.model or f"a model for task {head.task!r}"
+            if found and found.reason:
+                what = f"{meant}, which answers this request for {found.key[0]},"
             near = (
                 did_you_mean(head.model.partition("@")[0], self._routes.names) if head.model else ""
             )

@@ -21,13 +21,12 @@ from modelmora.serving.cancels import Cancel, Cancels
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
 from modelmora.serving.line import Line, busy
-from modelmora.serving.models import Catalogue, batch_key, no_routes, take_keep_alive
+from modelmora.serving.models import NO_MODEL, Catalogue, batch_key, no_routes, take_keep_alive
 from modelmora.serving.request import Incoming, Outcomes, Record
 from modelmora.serving.shares import Shares
 from modelmora.text import printable, shorten
 
 Partition = tuple[str, int]
-NO_MODEL = ("", "")
 ALL = Cancel()
 REASON_CHARS = 300
 FORGED = (

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from modelmora.errors import ConfigurationError
+from modelmora.settings.budgets import Budgets
 from modelmora.settings.kinds import FilePath
 from modelmora.settings.rights import Grants, Roles
 from modelmora.settings.section import Section, secret_of
@@ -50,6 +51,11 @@ class AccessSettings(Section):
         {},
         description="the roles of each principal, in whose name `*` is any characters. Once a role "
         "or grant is told, here or on the topic `registry`, nobody may do what none allows",
+    )
+    budgets: Budgets = Field(
+        {},
+        description="how many requests, tokens, pixels and milliseconds of devices principals may "
+        "use in a second or minute, by name, see [Budgets](../howto/budgets.md)",
     )
     cluster_secret: SecretStr | None = Field(
         None,

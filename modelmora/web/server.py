@@ -16,23 +16,39 @@ from modelmora.errors import ConfigurationError
 from modelmora.web.protocol import Protocol
 
 BACKLOG = 2048
+HANDSHAKE_S = 10.0  # who has not finished that of TLS by then is gone
 SILENT_S = 60  # a caller whose machine says nothing for so long, or takes nothing, is gone
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server, which neither takes signals nor hides when it has started."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self._tls = tls
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        tls: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": HANDSHAKE_S}
+        self.servers = [
+            await loop.create_server(
+                self._protocol, sock=each, backlog=BACKLOG, **(tls if self._tls else {})
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
         self.listening.set()
+
+    def _protocol(self) -> Protocol:
+        """What speaks with one caller."""
+        state = self.lifespan.state
+        return Protocol(config=self.config, server_state=self.server_state, app_state=state)
 
 
 class HttpServer:
@@ -51,8 +67,8 @@ class HttpServer:
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=75,
-                ssl_context_factory=(lambda *_: tls) if tls else None,
-            )
+            ),
+            tls,
         )
         self.scheme = "https" if tls else "http"
         self.task: asyncio.Task[None] | None = None

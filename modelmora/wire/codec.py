@@ -15,6 +15,7 @@ from modelmora.messages import (
     AuditEvent,
     BatchKind,
     BatchRecord,
+    BudgetRecord,
     Content,
     ControlCommand,
     ControlVerb,
@@ -374,3 +375,4 @@ encode_batch, decode_batch = _codec("batch_record", BatchRecord, {"kind": BatchK
 encode_sample, decode_sample = _codec("metric_sample", MetricSample, {})
 encode_control, decode_control = _codec("control_command", ControlCommand, {"verb": ControlVerb})
 encode_audit, decode_audit = _codec("audit_event", AuditEvent, {"decision": Decision})
+encode_budget, decode_budget = _codec("budget_record", BudgetRecord, {})

@@ -22,6 +22,7 @@ MAGIC = b"\xc3\x01"
 NAMES = (
     "audit_event",
     "batch_record",
+    "budget_record",
     "control_command",
     "inference_request",
     "inference_result",

@@ -144,6 +144,7 @@ def _ask_all(estate: Estate, http: str) -> None:
         estate.write("requests.normal", request(REQUEST_ID, "echo"))
 
 
+BUDGETS = json.dumps({"all": {"requests": {"amount": 1_000_000}}})
 UNSEEN = {
     # Requests are written by nodes only where one hands them on or puts them off.
     Component.NODE: {"requests.critical", "requests.high", "requests.low", "requests.normal",
@@ -172,7 +173,9 @@ def test_with_exactly_these_all_works_and_each_of_them_is_used(estate: Estate) -
         each: estate.allow(each, **(once if each is Component.NODE else {})) for each in Component
     }
     with estate.node(DELIVERY="exactly_once") as node:
-        with estate.gateway(OBJECTS__FOLDER=estate._folder / "objects") as gateway:
+        with estate.gateway(
+            OBJECTS__FOLDER=estate._folder / "objects", ACCESS__BUDGETS=BUDGETS
+        ) as gateway:
             _ask_all(estate, gateway.http)
         done = estate.done
         done(Component.CLIENT, "produce", "echo", "-", "--wait", given="hello\n")

@@ -68,7 +68,7 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 REFUSED = {
     Code.UNKNOWN_MODEL, Code.UNKNOWN_PARAMETER, Code.INVALID_INPUT, Code.BUSY, Code.STARTING,
     Code.STOPPING, Code.MODEL_UNAVAILABLE, Code.CANNOT_BE_SERVED,
-    Code.FORBIDDEN, Code.ID_REUSED,
+    Code.FORBIDDEN, Code.RATE_LIMITED, Code.ID_REUSED,
 }  # fmt: skip
 OWN = {
     Code.EXPIRED: Status.EXPIRED,

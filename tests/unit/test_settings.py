@@ -118,6 +118,23 @@ MODEL = "task: t, source: s"
         ("log: {level: info, level: debug}", " line 1: level is there twice, first in line 1"),
         ("a: 1\n\tb: 2", " line 2 is not valid YAML"),
         ("a: [1, 2", " is not valid YAML"),
+        (
+            "access: {roles: {r: [{verbs: [infr]}]}}",
+            '.r[0].verbs[0] is "infr"; it must be one of inf',
+        ),
+        (
+            "access: {roles: {r: [{verbs: [infer], model: [m]}]}}",
+            "r[0].model is no setting; did you mean mod",
+        ),
+        (
+            "access: {roles: {R: [{verbs: [infer]}]}}",
+            'access.roles.R is "R"; it must be up to 64 of',
+        ),
+        ("access: {roles: {r: []}}", ": access.roles.r: an empty list says nothing; leave it out"),
+        ("access: {roles: {admin: [{verbs: [infer]}]}}", ": admin is a role that is always there"),
+        ("access: {grants: {a: admin}}", ': access.grants.a is "admin"; it must be a list'),
+        ("access: {grants: {'': [admin]}}", 'is ""; it must be a principal, * for any characters'),
+        ("runtimes: {A: [x]}", ': runtimes.A is "A"; it must be up to 64 of a-z 0-9 . _ -'),
         ("- a\n- b", " must be a mapping of settings"),
         ("just words", " must be a mapping of settings"),
         ("42", " must be a mapping of settings"),

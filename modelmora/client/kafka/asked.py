@@ -15,6 +15,8 @@ from modelmora.messages import ChatMessage, Content, InferenceRequest, Lane, Par
 from modelmora.messages import ObjectRef as Ref
 from modelmora.messages.headers import PRINCIPAL, REPLY_PARTITION
 from modelmora.settings import YEAR_S, Settings
+from modelmora.settings.routes import is_free
+from modelmora.text import printable, shorten
 
 LANES = {lane.label: lane for lane in Lane}
 
@@ -24,7 +26,8 @@ class How(TypedDict, total=False):
 
     `task` is for no model but the default of a task. `priority` is critical, high, normal or low.
     The nodes give up after `timeout_s`. With `progress` its progress is told on `progress`.
-    `request_id` is a UUIDv7 unless it is given, `principal` who asks (`local`).
+    `request_id` is a UUIDv7 unless it is given, `principal` who asks (`local`). `headers` are for
+    the model's route to look at.
     """
 
     task: str
@@ -34,6 +37,7 @@ class How(TypedDict, total=False):
     progress: bool
     request_id: str
     principal: str
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Asked:
     lane: Lane
     principal: str
     timeout_s: float | None
+    headers: Headers = ()
 
     @classmethod
     def of(cls, request_id: str, model: str, inputs: Sequence[Content], how: How) -> Asked:
@@ -59,6 +64,11 @@ class Asked:
         timeout_s = how.get("timeout_s")
         if timeout_s is not None and not 0 < timeout_s <= YEAR_S:
             raise Invalid("timeout_s: it must be more than 0 seconds and at most a year")
+        for name in (told := how.get("headers", {})):
+            if not is_free(name):
+                shown = shorten(printable(name), 60)
+                raise Invalid(f"headers: {shown!r} is none at which a route looks, as x-cohort is")
+        headers = tuple((name, value.encode()) for name, value in told.items())
         request = InferenceRequest(
             request_id,
             model,
@@ -68,7 +78,7 @@ class Asked:
             timeout_ms=None if timeout_s is None else max(1, round(timeout_s * 1000)),
             progress=how.get("progress", False),
         )
-        return cls(request, lane, how.get("principal", ""), timeout_s)
+        return cls(request, lane, how.get("principal", ""), timeout_s, headers)
 
     def record(
         self,
@@ -81,7 +91,7 @@ class Asked:
 
         Raises CallError, and Invalid where the `signer` cannot sign as its principal.
         """
-        headers: Headers = ()
+        headers = self.headers
         if principal := signer.principal(self.principal) if signer else self.principal:
             headers = (*headers, (PRINCIPAL, principal.encode()))
         if partition is not None:

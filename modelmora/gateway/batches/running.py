@@ -41,6 +41,7 @@ LATE_S = 60.0
 """How long after its time an outcome may still come; then no node is there to tell of it."""
 MOST_DEAD = 5
 """So often a model that cannot be had is asked."""
+_LATER = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +357,7 @@ def _mends(refusal: Refusal, tries: int) -> bool:
     """Whether a later try may have what this one was refused."""
     if isinstance(refusal.code, Code) and is_transient(refusal.code) and tries >= MOST_DEAD:
         return False
-    return answer_of(refusal.code).http == HTTPStatus.SERVICE_UNAVAILABLE
+    return answer_of(refusal.code).http in _LATER
 
 
 def _pause_s(refusal: Refusal, tries: int) -> float:

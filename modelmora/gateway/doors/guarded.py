@@ -9,10 +9,13 @@ import grpc
 import grpc.aio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from modelmora.access.budgets import Bucket
 from modelmora.gateway.caller import LOCAL, caller, given
 from modelmora.gateway.doors.grpc.calls import Call
+from modelmora.gateway.doors.quotas import telling
 from modelmora.gateway.doors.tellings import Tellings
 from modelmora.gateway.guard import Guard
+from modelmora.gateway.limiter import quota
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.permits import Permits
@@ -49,12 +52,14 @@ class HttpGuard:
             self._metrics.refused("http", refusal.code)
             await self._tellings.tell(scope, refusal)(scope, receive, send)
             return
-        token = caller.set(who)
+        charged: dict[Bucket, None] = {}
+        tokens = caller.set(who), quota.set(charged)
         given.set(scope["headers"])
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, telling(charged, send))
         finally:
-            caller.reset(token)
+            caller.reset(tokens[0])
+            quota.reset(tokens[1])
 
     async def _known(self, scope: Scope) -> str:
         who = await self._guard.principal(_given(scope), scope.get(CERTIFICATE))

@@ -103,13 +103,18 @@ def test_decisions(
     decision = RIGHTS.decide(principal, verb, model, lane)
     assert (decision.allowed, said in decision.reason) == (said is ALLOWED, True), decision
     if not decision.allowed:
-        assert decision.reason.startswith(f"{principal} may not {verb}")
+        assert decision.reason.startswith((f"{principal} may not {verb}", f"{principal} lacks "))
+        assert f" {verb}" in decision.reason
         assert "\n" not in decision.reason
 
 
 def test_a_refusal_names_what_was_asked() -> None:
     told = RIGHTS.decide("bob", Verb.STREAM, "chat", Lane.CRITICAL).reason
     assert told == "bob may not stream chat in lane critical: role quiet denies it"
+    told = RIGHTS.decide("bob", Verb.JOBS_READ, "chat").reason
+    assert told == "bob lacks the right jobs.read of chat: no role that is granted allows it"
+    told = RIGHTS.decide("bob", Verb.ADMIN).reason
+    assert told == "bob lacks the right admin: no role that is granted allows it"
     told = RIGHTS.decide("alice", Verb.ROUTE, "m" * 5000).reason
     assert told.startswith("alice may not route mmm")
     assert len(told) < 300
@@ -172,6 +177,14 @@ def test_whether_anything_may_be_done_at_all() -> None:
     assert RIGHTS.decide_any("stranger").allowed
     told = RIGHTS.decide_any("topic:stranger")
     assert told.reason.startswith("topic:stranger may not do anything here: ")
+    told = RIGHTS.decide_any("carol", (Verb.ROUTE,))
+    assert told.allowed
+    told = RIGHTS.decide_any("alice", (Verb.STREAM, Verb.LOAD))
+    assert told.reason.startswith("alice may not stream or load: ")
+
+
+def test_a_role_that_nobody_tells_is_named() -> None:
+    assert RIGHTS.untold == (("dave", "nobody-tells-this"),)
 
 
 def test_what_a_request_is() -> None:

@@ -156,7 +156,7 @@ def test_a_key_of_its_own_signs_as_one_principal_alone() -> None:
     assert read(signed(signer, headers)) == ("topic:bob", True)
 
 
-@pytest.mark.parametrize("principal", ["", "topic:bob", "a\nb", "a" * 257])
+@pytest.mark.parametrize("principal", ["", "topic:bob", "local", "a\nb", "a" * 257])
 def test_who_can_have_no_key(principal: str) -> None:
     with pytest.raises(Invalid):
         key_text(NEW, principal)

@@ -35,6 +35,7 @@ RESULT_ONLY = {
     Code.MODEL_UNAVAILABLE,
     Code.CANNOT_BE_SERVED,
     Code.FORBIDDEN,
+    Code.RATE_LIMITED,
     Code.EXPIRED,
     Code.CANCELLED,
     Code.STOPPED,

@@ -79,3 +79,16 @@ def test_all_that_is_wrong_at_once(
     assert "3 faults" in ran.err
     assert cli("config", "check", "a.yaml", "--json").json == ran.out.splitlines()
     assert cli("config", "schema").json == json_schema()
+
+
+def test_roles_and_grants_are_shown_short_and_in_json_whole(cli: Cli) -> None:
+    rule = {"verbs": ["infer"], "models": ["m*"], "lanes": ["low"], "effect": "deny"}
+    told = {"access": {"roles": {"quiet": [rule]}, "grants": {"team-*": ["caller", "quiet"]}}}
+    Path("modelmora.yaml").write_text(json.dumps(told))
+    shown = {line.split()[0]: line for line in cli("config", "show").out.splitlines()}
+    assert " quiet " in shown["access.roles"]
+    assert "Verb" not in shown["access.roles"]
+    assert "team-*: caller quiet" in shown["access.grants"]
+    found = cli("config", "show", "--json").json
+    assert found["access.roles"]["value"] == {"quiet": [rule]}
+    assert found["access.grants"]["value"] == {"team-*": ["caller", "quiet"]}

@@ -74,6 +74,8 @@ def test_what_settings_tell_counts_in_a_check(cli: Cli, gate: Gate) -> None:
     assert roles(cli, "check", "team-a", "stream", "m", "--lane", "high").code == 0
     assert roles(cli, "check", "team-a", "route", "m").code == 1
     assert roles(cli, "check", "team-a", "stream", "m", "--lane", "fast").code == 3
+    gate.tell({}, {ME: ("admin",), "eve": ("admni",)})
+    assert "eve is granted admni, which nobody tells" in roles(cli, "list").err
 
 
 @pytest.mark.parametrize(

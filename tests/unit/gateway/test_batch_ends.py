@@ -8,11 +8,19 @@ from collections.abc import AsyncIterator
 import openai
 import pytest
 
+from modelmora.access.rights import Rule, Told, Verb
 from modelmora.errors import Code
 from modelmora.gateway.batches import register as registering
 from modelmora.gateway.batches import running
+from modelmora.gateway.batches.driver import Driver
+from modelmora.gateway.caller import LOCAL
+from modelmora.gateway.doors.batches.paths import OpenAiPaths
+from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.permits import Permits
+from modelmora.gateway.permitted import Permitted
 from modelmora.messages import BatchRecord, ObjectRef
+from modelmora.records.ruling import Ruling
 from tests.unit.gateway.fakes import FakeHall
 from tests.unit.gateway.test_batches import (
     begun,
@@ -44,6 +52,28 @@ async def test_a_batch_expires_though_no_node_tells_of_its_lines(
     assert batch.status == "expired"
     bad = await rows(client, batch.error_file_id)
     assert bad[0]["error"]["code"] == "batch_expired"
+
+
+async def test_lines_that_its_principal_may_not_ask_any_more_are_refused_one_by_one(
+    hall: FakeHall, client: openai.AsyncOpenAI
+) -> None:
+    hall.registry.register("other", "txt2txt")
+    hall.answers["other"] = ("one",)
+    batch = await begun(client, jsonl(line(1), line(2, "other"), line(3)))
+    only = Told({"r": (Rule(verbs=(Verb.INFER,), models=("other",)),)}, {LOCAL: ("r",)})
+    permits = Permits(Ruling(only, hall.registrar.state))
+    driver = Driver(Permitted(hall, permits, Metrics()), hall.batches, OpenAiPaths(), "g1", 10_000)
+    driver.start()
+    batch = await ended(client, batch.id)
+    await driver.stop()
+    assert batch.status == "completed"
+    (good,) = await rows(client, batch.output_file_id)
+    assert good["custom_id"] == "c2"
+    bad = await rows(client, batch.error_file_id)
+    told = [(e["custom_id"], e["response"]["status_code"]) for e in bad]
+    assert told == [("c1", 403), ("c3", 403)]
+    assert bad[0]["response"]["body"]["error"]["code"] == "forbidden"
+    assert {ask.model for ask in hall.asks} == {"other"}
 
 
 async def test_a_batch_is_cancelled_though_the_store_is_away(

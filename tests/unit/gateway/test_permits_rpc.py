@@ -152,7 +152,12 @@ async def test_a_method_needs_its_right_and_no_other(name: str, gate: Gate, chan
 
 
 async def test_who_has_no_right_at_all_is_refused_by_every_method(gate: Gate, channel: Any) -> None:
-    for path in (*methods().values(), "/modelmora.v1.Nothing/AtAll"):
+    others = (
+        "/modelmora.v1.Nothing/AtAll",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/grpc.health.v1.Health/List",
+    )
+    for path in (*methods().values(), *others):
         call = channel.stream_stream(path)(timeout=30)
         assert await call.code() is grpc.StatusCode.PERMISSION_DENIED, path
         trailing = dict(await call.trailing_metadata() or ())

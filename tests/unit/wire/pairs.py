@@ -67,6 +67,13 @@ PAIRS = (
         strategies.batch_records,
     ),
     Pair(
+        "budget_record",
+        messages.BudgetRecord,
+        wire.encode_budget,
+        wire.decode_budget,
+        strategies.budget_records,
+    ),
+    Pair(
         "lifecycle_event",
         messages.LifecycleEvent,
         wire.encode_event,

@@ -14,6 +14,7 @@ from modelmora.messages import (
     AuditEvent,
     BatchKind,
     BatchRecord,
+    BudgetRecord,
     ChatMessage,
     ControlCommand,
     ControlVerb,
@@ -138,6 +139,13 @@ audit_events = st.builds(
     request_id=st.none() | texts,
     reason=st.none() | texts,
     public_key=blobs,
+)
+budget_records = st.builds(
+    BudgetRecord,
+    writer=texts,
+    bucket=texts,
+    spent=st.floats(allow_nan=False),
+    owed=st.floats(allow_nan=False),
 )
 registry_records = st.builds(
     RegistryRecord,

@@ -22,6 +22,7 @@ _KINDS = {TEXT.task: "text", IMAGE.task: "image"}
 FILTERED = "the model's own safety checker blackened the image"
 _REASONS: Mapping[AnyCode, tuple[str, HTTPStatus]] = {
     Code.BUSY: ("busy", HTTPStatus.SERVICE_UNAVAILABLE),
+    Code.RATE_LIMITED: ("busy", HTTPStatus.TOO_MANY_REQUESTS),
     Code.STARTING: ("starting", HTTPStatus.SERVICE_UNAVAILABLE),
     Code.STOPPING: ("stopping", HTTPStatus.SERVICE_UNAVAILABLE),
     Code.STOPPED: ("stopping", HTTPStatus.SERVICE_UNAVAILABLE),

@@ -133,6 +133,7 @@ _WHY = {
     HTTPStatus.CONFLICT: "The request was taken back: `cancelled`.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "More than a request may be: `too_large`.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "No JSON, or packed otherwise than by gzip or deflate.",
+    HTTPStatus.TOO_MANY_REQUESTS: "A budget is used up: `rate_limited`; `Retry-After` says when.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "It failed: `worker_crash`, `inference_failed` and others.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Not now: `busy`, `no_node`, `broker_unreachable`; "
     "`Retry-After` says when.",
