@@ -63,6 +63,14 @@ def duration(milliseconds: float) -> str:
     return f"{seconds / 86_400:.3g} d"
 
 
+def _moment(milliseconds: float) -> str:
+    """A Unix time that a stranger may have told."""
+    try:
+        return iso(int(milliseconds))
+    except (ValueError, OverflowError, OSError):
+        return f"{milliseconds:g}"
+
+
 _UNITS: Mapping[str, Callable[[float], str]] = {
     "_bytes": size,
     "_ms": duration,
@@ -71,7 +79,12 @@ _UNITS: Mapping[str, Callable[[float], str]] = {
 
 
 def measure(name: str, value: float) -> tuple[str, str]:
-    """A number whose name ends with its unit: `load_ms` of 517.2 is ("load", "517ms")."""
+    """A number whose name ends with its unit: `load_ms` of 517.2 is ("load", "517ms").
+
+    `since_ms` is no span but a Unix time.
+    """
+    if name == "since_ms":
+        return "since", _moment(value)
     for unit, told in _UNITS.items():
         if name.endswith(unit):
             return name.removesuffix(unit), told(value).replace(" ", "")

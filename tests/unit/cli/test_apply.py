@@ -204,7 +204,7 @@ def test_files_say_how_names_are_answered(cli: Cli, hall: FakeHall, folder: Path
     ("text", "told"),
     [
         ("routes: [{name: m, weights: {}}]", "routes[0]: weights"),
-        ("routes: [{name: m, weights: {'1': 1}}, {name: m, weights: {'1': 1}}]", "m has two routes"),
+        ("routes: [{name: m, weights: {a: 1}}, {name: m, weights: {a: 1}}]", "m has two routes"),
         ("routes: [{name: m, weights: {1: 1}}]", "a valid string; put it in quotes"),
         ("routes: {m: 1}", "routes must be a list"),
         ("routes: []\nname: m", "name stands beside `routes`"),

@@ -39,6 +39,11 @@ def test_facts_read_well() -> None:
     assert facts_line(facts) == "returned=99.8% rate=12.5 off=no cores=2"
 
 
+def test_since_when_a_change_counts_is_a_time_and_no_span() -> None:
+    assert facts_line({"since_ms": 1_796_040_000_000}).startswith("since=2026-11-30T")
+    assert facts_line({"since_ms": 10**30}) == "since=1e+30"
+
+
 def test_every_measure_that_is_written_has_a_unit_that_is_shown() -> None:
     numbers = {name for names in FACTS.values() for name in names} - TEXTS - PLAIN
     assert all(name.endswith(UNITS) for name in numbers)
