@@ -24,6 +24,7 @@ from modelmora.errors import NotAllowed
 from modelmora.kafka.aclforms import kafka_acls
 from modelmora.kafka.acls import Component, Grant, Operation, Resource, grants
 from modelmora.kafka.admin import Admin
+from modelmora.kafka.denied import on_topic
 from modelmora.kafka.topics import LANE_TOPICS, read_topics
 from modelmora.settings import Settings, TopicSettings
 from modelmora.wire import new_request_id
@@ -351,6 +352,29 @@ def test_a_node_names_the_group_and_the_transactions_that_it_lacks(estate: Estat
         finally:
             node.kill()
         estate.guarded.grant(estate.user(Component.NODE), [each])
+
+
+@pytest.mark.faults
+def test_a_right_that_is_taken_away_is_told_and_what_waits_is_written_once_it_is_back(
+    estate: Estate,
+) -> None:
+    estate.allow(Component.NODE)
+    estate.allow(Component.RESULTS)
+    lost = on_topic(Operation.WRITE, f"{estate.namespace}.results")
+    with estate.node() as node:
+
+        def health() -> str:
+            return httpx.get(node.facts["node_http"] + "/health/ready", timeout=60).text
+
+        estate.guarded.revoke(estate.user(Component.NODE), lost)
+        estate.write("requests.normal", request(REQUEST_ID, "echo"))
+        eventually(lambda: f"denies us {lost};" in health(), "what is denied")
+        shown = ("results", "--json")
+        assert not estate.done(Component.RESULTS, *shown)
+        estate.guarded.grant(estate.user(Component.NODE), [lost])
+        eventually(lambda: REQUEST_ID in estate.done(Component.RESULTS, *shown), "the outcome")
+        eventually(lambda: "denies us" not in health(), "that all is well")
+        assert node.stop() == 0
 
 
 @pytest.mark.parametrize("component", [Component.NODE, Component.GATEWAY])
