@@ -34,7 +34,6 @@ from tests.nodes import PARTITIONS, GatewayProcess, NodeProcess
 from tests.programs import eventually
 
 TOPICS = {"topics": {"partitions": PARTITIONS}}
-LANES = [lane.value for lane in LANE_TOPICS.values()]
 REQUEST_ID = new_request_id()
 ECHO = {"inputs": ["hello"]}
 NONE: Mapping[str, bytes] = {}
@@ -121,7 +120,7 @@ def estate(
 
 
 def _ask_all(estate: Estate, http: str) -> None:
-    """Every kind of call of the gateway that reads or writes a topic of its own."""
+    """Every call of the gateway that uses a topic of its own."""
     with httpx.Client(base_url=http, timeout=60) as rest:
         answer = rest.post("/infer/echo", json=ECHO)
         assert answer.status_code == 200, answer.text
@@ -155,7 +154,7 @@ UNSEEN = {
     Component.GATEWAY: {"requests.critical", "requests.high", "requests.low"},
     Component.DLQ_REPLAY: {"requests.critical", "requests.high", "requests.normal"},
     # What seems to be unread is looked at.
-    Component.DOCTOR: {*LANES},
+    Component.DOCTOR: {*LANE_TOPICS.values()},
 }  # fmt: skip
 
 
