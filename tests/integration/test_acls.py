@@ -145,7 +145,7 @@ def _ask_all(estate: Estate, http: str) -> None:
 
 
 BUDGETS = json.dumps({"all": {"requests": {"amount": 1_000_000}}})
-UNSEEN = {
+UNSEEN: dict[Component, set[str]] = {
     # Requests are written by nodes only where one hands them on or puts them off.
     Component.NODE: {"requests.critical", "requests.high", "requests.low", "requests.normal",
                      "retry.30s", "retry.5m"},
