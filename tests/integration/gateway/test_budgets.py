@@ -99,6 +99,8 @@ async def test_a_gateway_that_is_killed_gains_nobody_more(
         return GatewayProcess(servers, settings.namespace, folder, told)
 
     with process("one") as one, process("two") as two:
+        for each in (one, two):
+            await asyncio.to_thread(each.wait_ready)
         await asyncio.sleep(HELLO_S)  # each has heard of the other
         began, passed, refused = loop.time(), 0, 0
         for _ in range(3):
@@ -106,7 +108,7 @@ async def test_a_gateway_that_is_killed_gains_nobody_more(
             passed += sum(each[200] for each in found)
             refused += sum(each[429] for each in found)
             one.kill()
-            await asyncio.to_thread(one.start)
+            await asyncio.to_thread(one.start().wait_ready)
         passed += (await greedy(one, BURST))[200]
         most = BURST + (loop.time() - began) * AMOUNT / 60 + SHARE * AMOUNT
         assert BURST <= passed <= most
