@@ -13,6 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOUR = timedelta(hours=1)
+SERVER, CLIENT = (ExtendedKeyUsageOID.SERVER_AUTH,), (ExtendedKeyUsageOID.CLIENT_AUTH,)
+"""What a certificate may be shown as."""
+THIS_MACHINE = (
+    x509.DNSName("localhost"),
+    x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+)
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,14 @@ class Authority:
         names: tuple[x509.GeneralName, ...] = (),
         lives: timedelta = 24 * HOUR,
         *,
-        client: bool = False,
+        purposes: tuple[x509.ObjectIdentifier, ...] = SERVER,
+        subject: str = "nobody",
     ) -> Pair:
         """A certificate with these alternative names, into `file`.pem and `file`.key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody")])
-        builder = self._builder(subject, key.public_key(), lives)
-        purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
-        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+        builder = self._builder(name, key.public_key(), lives)
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         made = builder.sign(self._key, hashes.SHA256())
@@ -72,14 +78,17 @@ class Authority:
 
     def server(self, file: str = "server") -> Pair:
         """A certificate of this machine."""
-        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        return self.issue(file, (x509.DNSName("localhost"), address))
+        return self.issue(file, THIS_MACHINE)
+
+    def peer(self, subject: str, lives: timedelta = 24 * HOUR) -> Pair:
+        """One for both sides, known by its subject as Kafka knows who connects."""
+        return self.issue(subject, THIS_MACHINE, lives, purposes=SERVER + CLIENT, subject=subject)
 
     def client(self, name: str, lives: timedelta = 24 * HOUR) -> Pair:
         """A certificate of this principal, as a URI where it looks like one, else a DNS name."""
         kind = x509.UniformResourceIdentifier if "://" in name else x509.DNSName
         file = name.rpartition("/")[2]
-        return self.issue(file, (kind(name),), lives, client=True)
+        return self.issue(file, (kind(name),), lives, purposes=CLIENT)
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, lives: timedelta

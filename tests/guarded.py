@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from modelmora.broker import EmbeddedBroker, embedded
 from modelmora.broker.config import java_options, server_properties
 from modelmora.kafka.acls import Grant, Operation, Resource
 from modelmora.settings import Settings
-from tests.certificates import Authority, Pair
+from tests.authorities import Authority, Pair
 
 PASSWORD = "correct horse"
 PLAIN_USER = "plainly"
@@ -99,9 +100,9 @@ class Guarded:
 
     def certified(self, namespace: str, pair: Pair | None, **more: Any) -> Settings:
         """Settings of one who comes by certificate."""
-        kafka: dict[str, Any] = {"security_protocol": "SSL", "ssl_cafile": self.authority.path}
+        kafka: dict[str, Any] = {"security_protocol": "SSL", "ssl_cafile": self.authority.file}
         if pair:
-            kafka |= {"ssl_certfile": pair.certificate, "ssl_keyfile": pair.key}
+            kafka |= {"ssl_certfile": pair.certfile, "ssl_keyfile": pair.keyfile}
         named = {"bootstrap_servers": self.tls, "namespace": namespace, "kafka": kafka | more}
         return Settings.model_validate(named)
 
@@ -133,7 +134,7 @@ def _binding(user: str, grant: Grant) -> AclBinding:
 
 
 def _listening(
-    properties: Mapping[str, str], ports: tuple[int, int], broker: Pair, authority: Authority
+    properties: Mapping[str, str], ports: tuple[int, int], broker: Path, authority: Authority
 ) -> dict[str, str]:
     """The properties with two more listeners, and an authoriser."""
     more = {"SASL_PLAINTEXT": ports[0], "SSL": ports[1]}
@@ -153,9 +154,9 @@ def _listening(
             for name, text in module.items()
         },
         "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(broker.both),
+        "ssl.keystore.location": str(broker),
         "ssl.truststore.type": "PEM",
-        "ssl.truststore.location": str(authority.path),
+        "ssl.truststore.location": str(authority.file),
         "ssl.client.auth": "required",
         "ssl.principal.mapping.rules": "RULE:^CN=(.*)$/$1/,DEFAULT",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -167,14 +168,16 @@ def _listening(
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """One for the whole session, whose log tells what is allowed and denied."""
     folder = tmp_path_factory.mktemp("guarded")
-    authority = Authority.in_folder(folder / "certificates")
-    pair = authority.sign("broker")
+    authority = Authority(folder)
+    pair = authority.peer("broker")
+    both = folder / "broker.both.pem"
+    both.write_bytes(pair.key + pair.certificate)
     ports = _spare(), _spare()
 
     def properties(*arguments: Any) -> str:
         lines = server_properties(*arguments).splitlines()
         given = {name: value for name, _, value in (line.partition("=") for line in lines)}
-        wanted = _listening(given, ports, pair, authority)
+        wanted = _listening(given, ports, both, authority)
         return "".join(f"{name}={value}\n" for name, value in wanted.items())
 
     def options() -> list[str]:

@@ -18,7 +18,7 @@ from modelmora.kafka.connection import aiokafka_config, confluent_config
 from modelmora.kafka.topics import CLUSTER_PARTITIONS
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.settings import Settings, Timing
-from tests.certificates import DAY, Authority
+from tests.authorities import HOUR, Authority
 from tests.guarded import PASSWORD, PLAIN_USER, Guarded
 from tests.nodes import GatewayProcess, NodeProcess
 from tests.programs import eventually
@@ -99,7 +99,7 @@ async def test_a_certificate_opens_all_three_clients_by_its_name(
     guarded: Guarded, namespace: str
 ) -> None:
     topic = told(guarded, namespace, f"{namespace}-user")
-    pair = guarded.authority.sign(f"{namespace}-user")
+    pair = guarded.authority.peer(f"{namespace}-user")
     await opens_all_three(guarded.certified(namespace, pair), topic)
 
 
@@ -107,12 +107,12 @@ async def test_others_certificates_open_none(
     guarded: Guarded, namespace: str, tmp_path: Path
 ) -> None:
     stranger = Authority(tmp_path, "stranger")
-    old = guarded.authority.sign(f"{namespace}-old", lives=-DAY)
-    for pair in (None, stranger.sign(namespace), old):
+    old = guarded.authority.peer(f"{namespace}-old", -24 * HOUR)
+    for pair in (None, stranger.peer(namespace), old):
         said = await opens_none(guarded.certified(namespace, pair), Unreachable)
         assert "certificate" in said
-    trusting = guarded.certified(namespace, guarded.authority.sign(f"{namespace}-user"))
-    kafka = trusting.kafka.model_copy(update={"ssl_cafile": stranger.path})
+    trusting = guarded.certified(namespace, guarded.authority.peer(f"{namespace}-user"))
+    kafka = trusting.kafka.model_copy(update={"ssl_cafile": stranger.file})
     said = await opens_none(trusting.model_copy(update={"kafka": kafka}), Unreachable)
     assert "ssl_cafile" in said
 
@@ -121,14 +121,14 @@ def test_node_and_gateway_come_by_certificates(
     guarded: Guarded, namespace: str, tmp_path: Path
 ) -> None:
     def own(component: Component) -> dict[str, object]:
-        pair = guarded.authority.sign(f"{namespace}-{component}")
+        pair = guarded.authority.peer(f"{namespace}-{component}")
         settings = guarded.certified(namespace, pair)
         guarded.grant(f"{namespace}-{component}", grants(component, settings))
         return {
             "KAFKA__SECURITY_PROTOCOL": "SSL",
-            "KAFKA__SSL_CAFILE": guarded.authority.path,
-            "KAFKA__SSL_CERTFILE": pair.certificate,
-            "KAFKA__SSL_KEYFILE": pair.key,
+            "KAFKA__SSL_CAFILE": guarded.authority.file,
+            "KAFKA__SSL_CERTFILE": pair.certfile,
+            "KAFKA__SSL_KEYFILE": pair.keyfile,
         }
 
     with (
@@ -144,9 +144,9 @@ def test_node_and_gateway_come_by_certificates(
 def test_a_key_that_is_not_that_of_its_certificate_is_said(
     guarded: Guarded, namespace: str
 ) -> None:
-    one, other = (guarded.authority.sign(f"{namespace}-{n}") for n in range(2))
+    one, other = (guarded.authority.peer(f"{namespace}-{n}") for n in range(2))
     settings = guarded.certified(namespace, one)
-    kafka = settings.kafka.model_copy(update={"ssl_keyfile": other.key})
+    kafka = settings.kafka.model_copy(update={"ssl_keyfile": other.keyfile})
     with pytest.raises(ConfigurationError) as caught:
         Admin(settings.model_copy(update={"kafka": kafka}))
     assert "ssl" in str(caught.value).lower()

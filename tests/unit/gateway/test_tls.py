@@ -16,7 +16,7 @@ from cryptography import x509
 
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
-from tests.authorities import Authority
+from tests.authorities import CLIENT, Authority
 from tests.unit.gateway.tls_rig import SPIFFE, Open, bearer, opened, refused
 
 __all__ = ["opened"]
@@ -142,7 +142,7 @@ async def test_certificates_that_let_nobody_in(opened: Open, tmp_path: Path, cli
 )
 async def test_certificates_of_nobody(opened: Open, names: tuple[x509.GeneralName, ...]) -> None:
     doors = await opened("required")
-    shown = doors.clients.issue("nobody", names, client=True)
+    shown = doors.clients.issue("nobody", names, purposes=CLIENT)
     answer = await doors.rest(shown)
     assert answer.status_code == 401
     assert "certificate" in answer.json()["detail"]
@@ -151,7 +151,7 @@ async def test_certificates_of_nobody(opened: Open, names: tuple[x509.GeneralNam
 
 async def test_every_method_is_behind_the_certificate(opened: Open) -> None:
     doors = await opened("required")
-    shown = doors.clients.issue("nobody", (), client=True)
+    shown = doors.clients.issue("nobody", (), purposes=CLIENT)
     credentials = grpc.ssl_channel_credentials(doors.authority.pem, shown.key, shown.certificate)
     paths = ["/modelmora.v1.InferenceService/InferStream", "/modelmora.v1.Nothing/AtAll"]
     paths += ["/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"]
