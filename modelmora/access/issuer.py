@@ -65,6 +65,8 @@ class Issuer:
         self._fetched_s: float | None = None
         self._asked_s: float | None = None
         self._asking: asyncio.Task[None] | None = None
+        self._answered = True
+        """Whether the last question was answered."""
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
 
     def look(self) -> None:
@@ -102,12 +104,13 @@ class Issuer:
             return key
         if asking:
             await asyncio.shield(asking)
-        if self._age_s() >= STALE_S:
+        stale = self._age_s() >= STALE_S
+        key = None if stale else self._keys.get(kid)
+        if key is None and (stale or not self._answered):  # the issuer may have it
             raise IssuerUnreachable(
-                f"the keys of {self._wanted.issuer} cannot be had, so no token can be checked; "
-                "try again"
+                f"the keys of {self._wanted.issuer} cannot be had, so this token cannot be "
+                "checked; try again"
             )
-        key = self._keys.get(kid)
         if key is None:
             raise BadToken("the issuer has no key of this token's name (`kid`); ask for a new one")
         return key
@@ -126,7 +129,7 @@ class Issuer:
         return self._asking
 
     async def _renew(self) -> None:
-        began_s = self._clock()
+        began_s, self._answered = self._clock(), False
         try:
             keys = usable(await self._fetch(await self._where()))
         except Unreachable as error:
@@ -138,6 +141,7 @@ class Issuer:
         # Equal ones stay the same, so that what was checked by them is not checked again.
         same = {kid: key for kid, key in self._keys.items() if keys.get(kid) == key}
         self._keys, self._fetched_s = {**keys, **same}, began_s
+        self._answered = True
 
     async def _where(self) -> str:
         wanted = self._wanted

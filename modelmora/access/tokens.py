@@ -75,7 +75,9 @@ def usable(jwks: object) -> dict[str, Key]:
 
 def _key(given: dict[str, Any]) -> Key | None:
     kind, kid = given.get("kty"), given.get("kid")
-    if kind not in ALGORITHMS or not isinstance(kid, str) or given.get("use", "sig") != "sig":
+    if not (isinstance(kind, str) and kind in ALGORITHMS and isinstance(kid, str)):
+        return None
+    if given.get("use", "sig") != "sig":
         return None
     if given.get("alg", ALGORITHMS[kind]) != ALGORITHMS[kind]:
         return None

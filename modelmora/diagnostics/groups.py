@@ -19,7 +19,7 @@ from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.denied import on_group
 from modelmora.kafka.reading.reader import WAIT_S, Place
 from modelmora.kafka.reading.standing import Standing
-from modelmora.kafka.topics import LANE_TOPICS
+from modelmora.kafka.topics import LANE_TOPICS, tier_topics
 from modelmora.settings import Settings
 from modelmora.text import did_you_mean
 from modelmora.wire import places_of
@@ -101,24 +101,23 @@ class Groups:
         return sorted((g.group_id, g.state.name.lower()) for g in listing.valid)
 
     def describe(self, name: str) -> Group:
-        """One group on all topics that it reads; that of the nodes reads the lanes."""
-        names = [each for each, _ in self.names()]
-        if name not in names:
-            meant = did_you_mean(name, names)
-            raise NotFound(f"there is no group {name}{meant}; see `modelmora groups list`")
+        """One group on all topics that it reads; that of the nodes reads all requests."""
+        self._check(name)
         lanes: list[Place] = []
+        tiers: list[Place] = []
         models: Mapping[str, int] = {}
         if name == self._settings.group:
             with Reader(self._settings) as reader:
                 topics = (t.full(self._settings.namespace) for t in LANE_TOPICS.values())
                 lanes = reader.places(*topics)
+                tiers = reader.places(*tier_topics(self._settings))
                 nodes = read_nodes(reader, self._settings)
                 models = {name: nodes.spreads.get(name, 1) for name in nodes.models}
         with self._explained(), closing(Standing(self._settings, name)) as standing:
             told = standing.members(name)
             pace = pace_of(standing, name) if _protocol(told) == CONSUMER else None
             members = tuple(map(_member, told.members))
-            readings = standing.patiently(lambda asked: _readings(asked, members, lanes))
+            readings = standing.patiently(lambda asked: _readings(asked, members, [*lanes, *tiers]))
         lag = {(each.topic, each.partition): each.lag for each in readings}
         shares = shares_of(self._settings.namespace, lanes, members, lag, models)
         session_ms, heartbeat_ms = pace or (None, None)
@@ -132,6 +131,16 @@ class Groups:
             readings,
             tuple(shares),
         )
+
+    def _check(self, name: str) -> None:
+        """Raises NotFound where there is no such group, NotAllowed where we may not see it."""
+        names = [each for each, _ in self.names()]
+        if name in names:
+            return
+        with self._explained(), closing(Standing(self._settings, name)) as standing:
+            standing.members(name)
+        meant = did_you_mean(name, names)
+        raise NotFound(f"there is no group {name}{meant}; see `modelmora groups list`")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -338,8 +338,7 @@ class Bridge:
         except (Undecodable, ValueError) as error:
             log.warning("result skipped", offset=record.offset, error=type(error).__name__)
             return
-        if card and card.principal == principal:
-            card.note(JobRecord.ended(result, principal, record.timestamp))
+        if card and card.meet(JobRecord.ended(result, principal, record.timestamp)):
             self.limiter.passed(result, principal)
         if waiting is None:
             return

@@ -28,6 +28,7 @@ from modelmora.messages import (
     RegistryRecord,
 )
 from modelmora.records import Entry, Registry
+from modelmora.records.verbs import takes_over
 from modelmora.settings import ModelConfig
 from modelmora.settings.routes import Route
 from modelmora.telemetry.health import Verdict
@@ -166,9 +167,9 @@ class _Registrar:
         return self._registrar.state
 
     async def register(self, config: ModelConfig) -> tuple[Entry, bool]:
-        """Needs `install`, and `route` to let it answer in another version's place."""
+        """Needs `install`, and `route` where other versions answer otherwise from then on."""
         self._check(Verb.INSTALL, f"{config.name}@{config.version}")
-        if config.active and self.state.active().get(config.name) not in (None, config.version):
+        if takes_over(self.state, config):
             self._check(Verb.ROUTE, config.name)
         return await self._registrar.register(config)
 

@@ -43,6 +43,8 @@ class Seen:
     """Since something of what is read was last fetched, be it nothing."""
     unacknowledged_s: float = 0.0
     untold_s: float = 0.0
+    parked: str = ""
+    """Why a topic takes nothing that waits for it."""
     registry: str | None = None
     """Why orders and the registry are not read."""
     lapsing_s: float = 0.0
@@ -68,6 +70,8 @@ def signs_of(seen: Seen, patience_s: float, lease_s: float) -> tuple[Sign, ...]:
     def late(check: str, age_of: str, age_s: float, what: str, limit_s: float = patience_s) -> Sign:
         return Sign(check, age_s=age_s, limit_s=limit_s, late=what, age_of=age_of)
 
+    because = f" ({seen.parked})" if seen.parked else ""
+    unwritten = f"an outcome was not acknowledged{because}"
     return (
         known("running", seen.running, "it is starting or stopping"),
         known("broker", seen.alive, "the broker does not answer"),
@@ -79,7 +83,7 @@ def signs_of(seen: Seen, patience_s: float, lease_s: float) -> tuple[Sign, ...]:
         late("group", "turn", seen.stands_s, "the thread that reads has stood still"),
         late("requests", "unread", seen.unread_s, "records were not read"),
         late("requests", "fetch", seen.fetched_s, "nothing was fetched"),
-        late("outcomes", "outcome", seen.unacknowledged_s, "an outcome was not acknowledged"),
+        late("outcomes", "outcome", seen.unacknowledged_s, unwritten),
         Sign("registry", seen.registry),
         late("registry", "lease", seen.lapsing_s, "its lease was not renewed", lease_s),
         known("workers", seen.zygote, "there is no zygote"),
@@ -90,7 +94,7 @@ def signs_of(seen: Seen, patience_s: float, lease_s: float) -> tuple[Sign, ...]:
             "telling",
             age_s=seen.untold_s,
             limit_s=patience_s,
-            late="progress and events were not acknowledged",
+            late=f"progress and events were not acknowledged{because}",
             age_of="untold",
             needed=False,
         ),
@@ -163,6 +167,7 @@ class Wellness:
             fetched_s=node.member.fetches.idle_s(now),
             unacknowledged_s=node.publisher.oldest_s(),
             untold_s=node.teller.oldest_s(),
+            parked="; ".join({**node.publisher.parked, **node.teller.parked}.values()),
             registry=node.control.fault(),
             lapsing_s=node.presence.lapsing_s,
             zygote=node.workers.zygote_pid is not None,

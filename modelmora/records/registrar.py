@@ -68,7 +68,7 @@ class Registrar:
             await self._write(record, "install")
             kind = EventKind.VERSION_ADDED if name in names else EventKind.REGISTERED
             self._tell(kind, (name, version), {"task": config.task})
-        if config.active or name not in self.state.active():
+        if verbs.answers(self.state, config):
             await self.activate(name, version)
         return verbs.present(self.state, name, version), record is not None
 

@@ -50,6 +50,20 @@ def register(state: Registry, config: ModelConfig, writer: str) -> RegistryRecor
     return _over(state, entry, record)
 
 
+def answers(state: Registry, config: ModelConfig) -> bool:
+    """Whether it answers for its name once it is registered: it wishes so, or none does yet."""
+    return config.active or config.name not in state.active()
+
+
+def takes_over(state: Registry, config: ModelConfig) -> bool:
+    """Whether registering it changes how a name is answered that other versions have too."""
+    name, version = config.name, config.version
+    told = state.told_route(name)
+    others = any(each.name == name and each.version != version for each in state.models())
+    alike = bool(told) and told[-1][1] == alone(version)
+    return others and not alike and answers(state, config)
+
+
 def update(
     state: Registry, name: str, version: str, changes: Mapping[str, Any], base: int | None = None
 ) -> RegistryRecord | None:

@@ -101,6 +101,7 @@ class Desk:
     ) -> Job:
         """The request first: what is noted has surely been asked."""
         card, record = self._card(request_id), make(request_id)
+        card.asker = principal
         if card.told is None:  # else a gateway died between the two
             ours = ((REPLY_PARTITION, b"%d" % partition), (JOB, b"1"))
             since = (ASKED_SINCE, b"%d" % looked_ms)

@@ -77,6 +77,8 @@ class Card:
     """The newest that says where it stands."""
     told_of: tuple[str, bool] | None = None
     """Whose request the first that was told is of, and whether that is a job."""
+    asker: str | None = None
+    """Who has it asked here, while nobody has written down yet that it is theirs."""
     content: str = ""
     """What is asked, where that is known; see `wire.content_digest`."""
     looked_at: float = 0.0
@@ -89,6 +91,13 @@ class Card:
         """Whose it is; None while nobody has said that it is a job."""
         note = self.written or self.end
         return note.principal if note else None
+
+    def meet(self, end: JobRecord) -> bool:
+        """Take an end that a result tells, if it is of this job; it may not be written down yet."""
+        own = end.principal in (self.principal, self.asker)
+        if own:
+            self.note(end)
+        return own
 
     def note(self, record: JobRecord, content: str = "") -> None:
         """Take a record of `jobs`, or the end that a result tells: the highest run holds.

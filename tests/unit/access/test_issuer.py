@@ -241,6 +241,26 @@ async def test_an_issuer_that_is_away_is_missed_after_an_hour(
     assert await issuer.principal(token) == "alice"
 
 
+async def test_a_key_that_cannot_be_asked_for_is_not_said_to_be_none(
+    issuer: Issuer, web: Web, clock: Clock
+) -> None:
+    """Its token is right: its caller is to try again, not to ask for another."""
+    await issuer.principal(web.issued.token())
+    token, web.away = web.rotate(), True
+    clock.s += PAUSE_S
+    for _ in range(2):
+        with pytest.raises(IssuerUnreachable, match="try again"):
+            await issuer.principal(token)
+    assert await issuer.principal(web.issued.token()) == "alice"
+    web.away = False
+    clock.s += PAUSE_S
+    with pytest.raises(BadToken, match="no key"):
+        await issuer.principal(token)
+    web.publish()
+    clock.s += PAUSE_S
+    assert await issuer.principal(token) == "alice"
+
+
 async def test_one_that_was_never_there(issuer: Issuer, web: Web, clock: Clock) -> None:
     web.away = True
     issuer.look()

@@ -193,6 +193,7 @@ def test_keys_that_are_not_for_this_are_left_out() -> None:
         {**good[1], "kid": "broken", "x": "!"},
         {**good[1], "kid": 7},
         {"kty": "EC"},
+        {**good[1], "kid": "odd", "kty": ["EC"]},
         "nothing",
         None,
     ]

@@ -90,6 +90,34 @@ async def test_it_was_submitted_before_its_request_was_taken(
     assert job.submitted_at < taken_at[0]
 
 
+async def test_it_may_have_ended_before_it_is_written_down() -> None:
+    """Its result is read while the broker still says that it has the request."""
+    value = encode_request(InferenceRequest("id", "echo", ("x",)))
+
+    async def write(_record: Record) -> None:
+        card = opened.get(b"id")
+        assert card
+        card.meet(JobRecord("id", "mallory", "echo", 8, Status.COMPLETED, "9"))
+        card.meet(DONE)
+
+    opened = Desk(
+        "jobs", Mock(mint=AsyncMock(return_value=("id", 0))), Mock(write=write), AsyncMock(), Mock()
+    )
+    job = await opened.submit(
+        None, "alice", "echo", lambda _: Record("requests", b"", value, nothing)
+    )
+    assert (job.state, job.version) == (JobState.COMPLETED, "2")
+
+
+def test_an_end_that_is_told_is_of_nobody_who_has_not_asked() -> None:
+    card = Card()
+    card.meet(DONE)
+    assert card.principal is None
+    card.note(WRITTEN)
+    card.meet(DONE)
+    assert card.job().state is JobState.COMPLETED
+
+
 def test_the_end_of_anothers_request_by_its_id_is_none_of_a_job() -> None:
     """Whoever writes to the topics may ask by any id, and call that a job."""
     theirs = JobRecord("id", "topic:alice", "echo", 5, Status.FAILED, "1", "worker_crash", "lies")

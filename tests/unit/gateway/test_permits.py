@@ -20,6 +20,7 @@ from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import Lane
 from modelmora.objects.signing import PATH
+from modelmora.settings import routes as settings
 from tests.unit.gateway.fakes import FakeHall, finished
 from tests.unit.gateway.gate import (
     ADMIN,
@@ -259,6 +260,23 @@ async def test_another_version_answers_by_the_right_to_route_alone(gate: Gate) -
     assert gate.hall.registrar.state.model("echo", "2") is None
     assert (await ask(gate, Call("POST", "/models", INSTALL, second))).status_code == 201
     assert gate.hall.registrar.state.active()["echo"] == "1"
+
+
+async def test_a_route_of_several_versions_ends_by_the_right_to_route_alone(gate: Gate) -> None:
+    """The version that answers most is no more than one of them."""
+    registrar = gate.hall.registrar
+    second = {"name": "echo", "version": "2", "task": "echo", "source": "tests"}
+    gate.may([Verb.INSTALL])
+    assert (await ask(gate, Call("POST", "/models", INSTALL, second))).status_code == 201
+    shared = settings.Route(weights={"1": 1, "2": 9})
+    await registrar.set_route("echo", shared)
+    wishing = Call("POST", "/models", INSTALL, second | {"active": True})
+    assert (await ask(gate, wishing)).status_code == 403
+    assert registrar.state.told_route("echo")[-1][1] == shared
+    gate.may([Verb.INSTALL, Verb.ROUTE])
+    assert (await ask(gate, wishing)).status_code == 200
+    gate.may([Verb.INSTALL])
+    assert (await ask(gate, wishing)).status_code == 200  # it does so already
 
 
 async def test_a_job_of_a_model_that_one_may_not_see_any_more(gate: Gate) -> None:
