@@ -292,6 +292,17 @@ class Observer:
 
         eventually(look, what, READY_S)
 
+    def catch_up(self) -> None:
+        """Read all that lies there now."""
+        mine = self._consumer.assignment()
+        ends = [self._consumer.get_watermark_offsets(each, timeout=30)[1] for each in mine]
+
+        def read() -> bool:
+            at = self._consumer.position(mine)
+            return all(each.offset >= end or not end for each, end in zip(at, ends, strict=True))
+
+        self.until(read, "all that lies there")
+
     def answers(self, ids: Iterable[str]) -> list[InferenceResult]:
         """One outcome for each id, waited for; fails where one has more."""
         wanted = list(ids)

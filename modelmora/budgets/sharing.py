@@ -152,9 +152,10 @@ class Sharing:
         for each in told:
             record = BudgetRecord(self._writer, each.bucket, each.spent, each.owed)
             self._write(each.bucket, record, partial(self._answered, each))
-        if told or now - self._spoke_at >= HELLO_S:
-            self._spoke_at = now
-        if not told and self._spoke_at == now:
+        if not told and now - self._spoke_at < HELLO_S:
+            return
+        self._spoke_at = now
+        if not told:
             self._write(self._writer, BudgetRecord(self._writer, "", 0.0, 0.0), nothing)
 
     def _write(self, key: str, record: BudgetRecord, done: Callable[[Answer], None]) -> None:

@@ -118,7 +118,7 @@ def _channel(topic: Topic, namespace: str) -> dict[str, Any]:
         name: int(value) if value.isdigit() else value
         for name, value in spec.broker_config().items()
     }
-    config["cleanup.policy"] = [config.get("cleanup.policy", "delete")]
+    config["cleanup.policy"] = config.get("cleanup.policy", "delete").split(",")
     partitions = {"partitions": spec.partitions} if spec.partitions else {}
     name = _name(spec.value)
     content = "Holds" if spec.content else "Never holds"

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from modelmora.access.budgets import SHARE
+from modelmora.budgets.sharing import HELLO_S
 from modelmora.gateway.app import Gateway
 from modelmora.settings import Settings
 from tests.integration.gateway.responder import Responder
 from tests.integration.gateway.rig import CAP_S, running, settings_for
+from tests.nodes import GatewayProcess
 
 AMOUNT, BURST = 120, 40
 
@@ -24,7 +29,7 @@ def limited(settings: Settings, name: str) -> Settings:
     return settings_for(settings.bootstrap_servers or "", settings.namespace, access=access)
 
 
-async def greedy(gateway: Gateway, tries: int) -> Counter[int]:
+async def greedy(gateway: Gateway | GatewayProcess, tries: int) -> Counter[int]:
     """How so many requests end that come as fast as they can."""
     limits = httpx.Limits(max_connections=16)
     async with httpx.AsyncClient(base_url=gateway.http, timeout=CAP_S, limits=limits) as client:
@@ -76,3 +81,35 @@ async def test_what_was_used_is_owed_to_a_gateway_that_comes_later(
         two = await stack.enter_async_context(running(told))
         passed += (await greedy(two, 2 * BURST))[200]
         assert passed <= BURST + (loop.time() - began) * AMOUNT / 60 + 1
+
+
+@pytest.mark.faults
+async def test_a_gateway_that_is_killed_gains_nobody_more(
+    settings: Settings, responder: Responder, tmp_path: Path
+) -> None:
+    assert responder
+    loop = asyncio.get_running_loop()
+    rate = {"amount": AMOUNT, "per": "minute", "burst": BURST}
+    told = {"ACCESS__BUDGETS": json.dumps({"killed": {"requests": rate}})}
+    servers = settings.bootstrap_servers or ""
+
+    def process(name: str) -> GatewayProcess:
+        folder = tmp_path / name
+        folder.mkdir()
+        return GatewayProcess(servers, settings.namespace, folder, told)
+
+    with process("one") as one, process("two") as two:
+        for each in (one, two):
+            await asyncio.to_thread(each.wait_ready)
+        await asyncio.sleep(HELLO_S)  # each has heard of the other
+        began, passed, refused = loop.time(), 0, 0
+        for _ in range(3):
+            found = await asyncio.gather(greedy(one, BURST), greedy(two, BURST))
+            passed += sum(each[200] for each in found)
+            refused += sum(each[429] for each in found)
+            one.kill()
+            await asyncio.to_thread(one.start().wait_ready)
+        passed += (await greedy(one, BURST))[200]
+        most = BURST + (loop.time() - began) * AMOUNT / 60 + SHARE * AMOUNT
+        assert BURST <= passed <= most
+        assert refused
