@@ -13,6 +13,7 @@ from modelmora.bench.chat import chats
 from modelmora.bench.cold import cold_starts
 from modelmora.bench.embedding import embeddings
 from modelmora.bench.forms import onnx_forms
+from modelmora.bench.guard import guarding
 from modelmora.bench.latency import latencies
 from modelmora.bench.life import base_memory, swap, unloads
 from modelmora.bench.once import exactly_once
@@ -37,6 +38,7 @@ ONLY = (
     "start",
     "base",
     "queue",
+    "guard",
     "simulate",
     "swap",
     "once",
@@ -87,6 +89,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
 
     apart: dict[str, Callable[[], list[Figure]]] = {
         "queue": lambda: queue(scale),
+        "guard": lambda: guarding(scale),
         "simulate": lambda: simulated(scale),
         "swap": swaps,
         "start": lambda: starts(scale),

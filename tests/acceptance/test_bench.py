@@ -40,6 +40,7 @@ TIMES = {
     "exactly_once.p50_ratio",
     "exactly_once.rate_ratio",
     "grpc.p50_vs_faust",
+    "guard.check_us",
     "overhead.p99_ms",
     "queue.ops_vs_asyncio",
     "queue.violations",
@@ -81,7 +82,7 @@ RATED = {"base", "critical", "echo", "embed"}
     ("only", "names"),
     [
         pytest.param(RATED, RATES, marks=pytest.mark.faults),
-        ({"queue"}, {name for name in TIMES if name.startswith("queue")}),
+        ({"queue", "guard"}, {name for name in TIMES if name.startswith(("queue", "guard"))}),
         pytest.param({*ONLY} - RATED - MEASURED_ELSEWHERE, TIMES, marks=pytest.mark.faults),
         pytest.param({"cold"}, COLD, marks=pytest.mark.faults),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
