@@ -290,6 +290,7 @@ def test_what_is_no_text_is_refused_or_not_found(world: World) -> None:
         (("dlq", "list", "--model", none), 0),
         (("dlq", "list", "--since", none), 2),
         (("groups", "describe", none), 3),
+        (("groups", "reset", none, "--to", "latest", "--yes"), 3),
         (("topics", "describe", none), 3),
     ):
         told = world.run(*words, code=code) + world.err

@@ -28,13 +28,14 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
-from modelmora.errors import Unreachable
+from modelmora.errors import NotFound, Unreachable
 from modelmora.kafka.acls import Grant, Operation
 from modelmora.kafka.batches import Partition
 from modelmora.kafka.connection import aiokafka_config, confluent_config
 from modelmora.kafka.denied import is_denial, not_allowed, on_group, on_topic
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
+from modelmora.text import printable
 
 ANSWER_S = 10.0
 LOADING_S = 0.2
@@ -56,9 +57,17 @@ class Standing:
     """Asks about a group's partitions without being a member of the group."""
 
     def __init__(self, settings: Settings, group: str | None = None) -> None:
-        """Connects with the first question; the group is that of the nodes unless named."""
+        """Connects with the first question; the group is that of the nodes unless named.
+
+        Raises NotFound for a name that no group has: it would end the process in the client.
+        """
         self._settings = settings
         self.group = group or settings.group
+        try:
+            self.group.encode()
+        except UnicodeEncodeError:
+            what = f"there is no group {printable(self.group)}; see `modelmora groups list`"
+            raise NotFound(what) from None
         self._unanswered: list[tuple[Future[Any], AdminClient]] = []
 
     @cached_property
