@@ -52,7 +52,8 @@ def test_every_code_has_statuses_that_agree() -> None:
         answer = answer_of(code)
         assert answer.http >= HTTPStatus.BAD_REQUEST
         assert (answer.http == 500) == (answer.grpc is grpc.StatusCode.INTERNAL)
-        later = answer.http == 503 and code is not Code.RETRIES_SPENT  # when, only its node says
+        # When what spent its retries may be asked again, only its node says.
+        later = answer.http in (429, 503) and code is not Code.RETRIES_SPENT
         assert later == (answer.retry_after_ms is not None)
     assert not set(DoorCode) & {str(code) for code in Code}
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import html
 import re
-import shlex
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,10 +16,15 @@ from modelmora.errors import Code
 from modelmora.gateway.doors.rest.routes import JSON_OVER_RECORD, create_app
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.messages import ChatMessage, Lane, ObjectRef, Tensor, ToolCall
+from modelmora.messages import (
+    ChatMessage,
+    Lane,
+    ObjectRef,
+    Tensor,
+    ToolCall,
+)
 from modelmora.web.problems import DoorCode
-from modelmora.wire.tensors import framed
-from tests.unit.gateway.fakes import FakeHall, finished
+from tests.unit.gateway.fakes import FakeHall
 
 LIMIT = 1000
 CALL = {"id": "c", "name": "dim", "arguments": "{}"}
@@ -314,66 +317,6 @@ async def test_what_the_pages_say_is_no_html_of_strangers(
         assert evil not in page
         assert "$(id)" not in page
         assert "localhost:8080" in page
-
-
-async def with_ids(hall: FakeHall, example: str) -> str:
-    """The example with the ids of a file and a batch that are there."""
-    with hall.shelf.incoming(3) as (_, path):
-        file = await hall.batches.add_file(path, "in.jsonl")
-    batch = await hall.batches.create(file.id, "/v1/embeddings", None)
-    return example.replace("FILE_ID", file.id).replace("BATCH_ID", batch.id)
-
-
-async def test_every_example_of_the_docs_runs_as_it_stands(
-    hall: FakeHall, client: httpx.AsyncClient
-) -> None:
-    hall.answers = {
-        "smollm2": ("Hello.",),
-        "all-minilm-l6-v2": (Tensor("embedding", "FP32", (1, 1), bytes(4)),),
-        "my-diffusion": (b"PNG",),
-        "my-reranker": (Tensor("scores", "FP32", (2,), bytes(8)),),
-        "my-toxicity": (
-            Tensor("scores", "FP32", (1, 1), bytes(4)),
-            Tensor("labels", "BYTES", (1, 1), framed(b"toxic")),
-        ),
-        "smollm2@1": ("Hello.",),
-    }
-    await client.post("/infer/echo/async", json={"inputs": "x"}, headers={"x-request-id": "my-job"})
-    await client.get("/jobs/my-job/events")
-    hall.registry.register("smollm2", "txt2txt")
-    hall.registry.register("my-toxicity", "classify")
-    hall.jobs["local", "done"] = finished("done", b"PNG")
-    page = (await client.get("/docs")).text
-    examples = [
-        html.unescape(found) for found in re.findall(r"<pre>(curl .*?)</pre>", page, re.DOTALL)
-    ]
-    operations = [
-        (method, path)
-        for path, each in (await client.get("/openapi.json")).json()["paths"].items()
-        for method in each
-    ]
-    assert len(examples) == len(operations)
-    for example in examples:
-        if "FILE_ID" in example or "BATCH_ID" in example:
-            example = await with_ids(hall, example)
-        _, url, *options = shlex.split(example.replace("\\\n", ""))
-        if "-F" in options:
-            sent: Any = {"files": {"file": b"{}"}, "data": {"purpose": "batch"}}
-            form = httpx.Request("POST", url, **sent)  # without the client's own content-type
-            taken = await client.send(form)
-            assert taken.status_code == 200, taken.text
-            continue
-        given = dict(zip(options[::2], options[1::2], strict=True))
-        name, _, value = given.get("-H", "accept: */*").partition(": ")
-        method = given.get("-X", "POST" if "-d" in given else "GET")
-        answer = await client.request(
-            method,
-            url.replace("REQUEST_ID", "done"),
-            content=given.get("-d"),
-            headers={name: value},
-        )
-        assert answer.status_code in (200, 201, 202), example
-    assert "modelmora_gateway_waiting" in (await client.get("/metrics")).text
 
 
 async def test_every_operation_is_described_by_a_person(client: httpx.AsyncClient) -> None:
