@@ -27,7 +27,7 @@ demo: setup ## start broker, node and gateway, search real sentences, write a te
 
 test: setup ## run all tests, real Kafka included, with coverage
 	@rm -f .coverage .coverage.*
-	$(PY) -m pytest -m "not faults and not gpu" -n 4 --dist loadfile --no-loadscope-reorder \
+	$(PY) -m pytest -m "not faults and not gpu" -n 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder \
 		--durations=25 --cov --cov-report=term $(ARGS)
 
 lint: setup ## check style, format and the import direction of the rooms

@@ -70,7 +70,7 @@ def held(kb: int, fds: int = 20, threads: int = 9, count: int = 30) -> list[Held
     ],
 )
 def test_least_is_compared_with_least(last: list[Held], flat: bool) -> None:
-    found = kept(held(50_000) + last)
+    found = kept(held(50_000, count=50) + last)
     assert found is not None
     assert found.is_flat is flat
 
@@ -116,7 +116,7 @@ def test_a_report_fails_by_what_the_checker_finds() -> None:
 
 
 def test_what_grows_fails_a_soak_only() -> None:
-    grown = kept(held(50_000) + held(90_000))
+    grown = kept(held(50_000, count=50) + held(90_000))
     assert grown is not None
     for witness in (False, True):
         plan = Plan(7, witness=witness)

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, Self
 
 INTERVAL_S = 2.0
 ENDS = 10
-WARM_UP = 0.2
-"""What of a run is not compared: buffers and caches fill meanwhile."""
+WARM_UP = 0.5
+"""What of a run is not compared: caches fill, and each kind of fault comes for the first time, with
+which clients are opened that stay for the next."""
 KB_MORE, KB_SHARE = 8192, 0.1
 FDS_MORE = 4
 FDS_OF_CHILD = 2
@@ -49,8 +50,8 @@ class Kept:
     fds: tuple[int, int]
     threads: tuple[int, int]
     slope_kb_min: float
-    course_kb: tuple[int, ...]
-    """The memory at every tenth sample."""
+    course: tuple[tuple[int, int, int], ...]
+    """Memory in kB, descriptors and threads at every tenth sample."""
     more: Mapping[str, int]
     """Of which kinds of threads and descriptors there are more at the end."""
 
@@ -72,9 +73,8 @@ def kept(samples: Sequence[Held]) -> Kept | None:
     if len(warm) < 2 * ENDS:
         return None
     first, last = warm[:ENDS], warm[-ENDS:]
-    half = warm[len(warm) // 2 :]
     slope = linear_regression(
-        [each.at for each in half], [each.anonymous_kb for each in half]
+        [each.at for each in warm], [each.anonymous_kb for each in warm]
     ).slope
     return Kept(
         len(samples),
@@ -83,7 +83,7 @@ def kept(samples: Sequence[Held]) -> Kept | None:
         (min(each.fds for each in first), min(each.fds for each in last)),
         (min(each.threads for each in first), min(each.threads for each in last)),
         round(slope * 60, 1),
-        tuple(each.anonymous_kb for each in samples[::10]),
+        tuple((each.anonymous_kb, each.fds, each.threads) for each in samples[::10]),
         dict(_least(last) - _least(first)),
     )
 
