@@ -66,7 +66,7 @@ def held(kb: int, fds: int = 20, threads: int = 9, count: int = 30) -> list[Held
         (held(50_000, fds=25), False),
         (held(50_000, threads=12), False),
         # One that falls back has not grown.
-        (held(90_000, 40, 20, ENDS - 1) + held(50_000, count=1), True),
+        (held(50_000, 40, 20, ENDS - 1) + held(50_000, count=1), True),
     ],
 )
 def test_least_is_compared_with_least(last: list[Held], flat: bool) -> None:

@@ -91,10 +91,10 @@ class Report:
         for name, one in self.steady.items():
             kinds = ", ".join(f"{kind} +{more}" for kind, more in sorted(one.more.items()))
             flat = "flat" if one.is_flat else f"NOT FLAT ({kinds})"
-            memory = f"{one.kb[0] / 1024:.1f} -> {one.kb[1] / 1024:.1f} MB"
-            more = f"most {one.most_kb / 1024:.1f} MB, {one.slope_kb_min:+.0f} kB/min"
+            memory = f"at most {one.kb[0] / 1024:.1f} -> {one.kb[1] / 1024:.1f} MB"
+            slope = f"{one.slope_kb_min:+.0f} kB/min"
             fds, threads = (f"{a} -> {b}" for a, b in (one.fds, one.threads))
-            yield f"{name}: {memory} ({more}), files {fds}, threads {threads}: {flat}"
+            yield f"{name}: {memory} ({slope}), files {fds}, threads {threads}: {flat}"
         took = f"{self.seconds:.0f} s, then {self.drain_s:.0f} s to the last commit"
         yield f"{took}, judged in {self.judge_s:.0f} s; longest silence {self.silent_s:.1f} s"
         names = ("requests", "outcomes", "told", "lost", "contradicting", "repeated")

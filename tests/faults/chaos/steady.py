@@ -39,14 +39,15 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The least of ten samples behind the warm-up, and of the last ten; flat by `is_flat`.
+    """The second half of a run beside its first; flat by `is_flat`.
 
-    `slope_kb_min` is that of the memory over the second half, in kB a minute.
+    Of memory the most of both, for it rises and falls with the partitions that a node has; of
+    descriptors and threads the least of ten samples at its begin, and of the last ten.
+    `slope_kb_min` is that of the memory in kB a minute.
     """
 
     samples: int
     kb: tuple[int, int]
-    most_kb: int
     fds: tuple[int, int]
     threads: tuple[int, int]
     slope_kb_min: float
@@ -69,7 +70,7 @@ class Kept:
 
 def kept(samples: Sequence[Held]) -> Kept | None:
     """Compare the ends; None where there are too few samples for that."""
-    warm = samples[int(len(samples) * WARM_UP) :]
+    before, warm = samples[: int(len(samples) * WARM_UP)], samples[int(len(samples) * WARM_UP) :]
     if len(warm) < 2 * ENDS:
         return None
     first, last = warm[:ENDS], warm[-ENDS:]
@@ -78,8 +79,7 @@ def kept(samples: Sequence[Held]) -> Kept | None:
     ).slope
     return Kept(
         len(samples),
-        (min(each.anonymous_kb for each in first), min(each.anonymous_kb for each in last)),
-        max(each.anonymous_kb for each in warm),
+        (max(each.anonymous_kb for each in before), max(each.anonymous_kb for each in warm)),
         (min(each.fds for each in first), min(each.fds for each in last)),
         (min(each.threads for each in first), min(each.threads for each in last)),
         round(slope * 60, 1),
