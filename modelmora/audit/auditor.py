@@ -15,6 +15,7 @@ from typing import Literal, Protocol, Self
 import structlog
 
 from modelmora import __version__
+from modelmora.access.principals import USER
 from modelmora.audit.anchors import anchor_record
 from modelmora.audit.chain import Chain, Link, Told
 from modelmora.audit.folding import WINDOW_MS, Folding
@@ -67,11 +68,14 @@ def untold(
 
 
 def user() -> str:
-    """The person, as the system knows them, in whose name this process runs."""
+    """The person, as the system knows them, in whose name this process runs: `user:root`.
+
+    No caller of a gateway can be of that name: `root` of a key is somebody else.
+    """
     try:
-        return getpass.getuser()
+        return USER + getpass.getuser()
     except (OSError, KeyError):  # in a container there may be no name for it
-        return str(os.getuid())
+        return f"{USER}{os.getuid()}"
 
 
 def link_record(link: Link, writer: str, namespace: str, done: Callable[[Answer], None]) -> Record:
