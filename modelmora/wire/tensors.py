@@ -93,6 +93,12 @@ def to_nested(tensor: Tensor) -> Any:
     return _nest(_unpack(tensor.dtype, tensor.data), tensor.shape)
 
 
+def flat(tensor: Tensor) -> list[Any]:
+    """The elements one after another, numbers as they are. Raises BadTensor."""
+    check_tensor(tensor)
+    return _unpack(tensor.dtype, tensor.data)
+
+
 def _count(dtype: str, shape: Sequence[int]) -> int:
     if dtype not in SIZES and dtype != "BYTES":
         raise BadTensor(f"dtype is one of {', '.join(DTYPES)}")

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from modelmora.messages import Tensor
-from modelmora.wire.tensors import FLOATS, SIZES, BadTensor, check_tensor, from_nested, to_nested
+from modelmora.wire.tensors import (
+    FLOATS,
+    SIZES,
+    BadTensor,
+    check_tensor,
+    flat,
+    from_nested,
+    to_nested,
+)
 
 NUMPY = {
     "BOOL": np.bool_,
@@ -135,3 +143,13 @@ def test_bytes_that_do_not_fit_are_told(tensor: Tensor) -> None:
 def test_a_shape_without_bytes_does_not_become_a_heap_of_lists() -> None:
     with pytest.raises(BadTensor):
         to_nested(Tensor("t", "FP32", (1_000_000_000, 0), b""))
+
+
+def test_flat_elements_are_numbers_as_they_are() -> None:
+    tensor = from_nested("t", "FP32", [2, 2], [[1, "NaN"], [0.5, "-Infinity"]])
+    found = flat(tensor)
+    assert found[0::2] == [1, 0.5]
+    assert math.isnan(found[1])
+    assert found[3] == -math.inf
+    with pytest.raises(BadTensor):
+        flat(Tensor("t", "FP32", (3,), b"1234"))
