@@ -10,12 +10,12 @@ import typer
 from modelmora.access.secrets import signer_of
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, say, tell, waiting
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ConfigurationError, ModelMoraError, NotFound, Undecodable
 from modelmora.host.instance import Instance
 from modelmora.kafka.acls import Operation
 from modelmora.kafka.commands import command_headers
 from modelmora.kafka.orders import HEARD_S, Order
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.once import write_once
 from modelmora.messages import ControlCommand, ControlVerb

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.kafka.reading.reader import Place, Record
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
 from modelmora.messages.headers import (
     ATTEMPT,

@@ -13,12 +13,12 @@ from typing import Any, Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from modelmora.deadletters.letters import DeadLetter, Letters, Replay, original_headers, place_text
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, NotFound, Unreachable
 from modelmora.kafka.acls import Grant, Operation, Resource
 from modelmora.kafka.admin import explain
 from modelmora.kafka.denied import on_topic, reason
 from modelmora.kafka.reading.reader import Place, Record
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import lane_topics
 from modelmora.kafka.writing.producing import producer_config

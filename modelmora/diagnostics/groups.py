@@ -11,13 +11,13 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from modelmora.diagnostics.nodes import read_nodes
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
 from modelmora.kafka.acls import Operation
 from modelmora.kafka.admin import explain
 from modelmora.kafka.connection import confluent_config
 from modelmora.kafka.denied import on_group
 from modelmora.kafka.reading.reader import WAIT_S, Place
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import LANE_TOPICS, tier_topics
 from modelmora.settings import Settings

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from modelmora.diagnostics.reader import Reader
 from modelmora.kafka.leases import Leases, NodeLease
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
 from modelmora.messages import Health, RegistryKind, RegistryRecord, State
 from modelmora.records import Registry

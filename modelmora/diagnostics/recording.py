@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Undecodable
 from modelmora.kafka.reading.reader import Record
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import Lane
 from modelmora.messages.headers import HANDED_ON, principal_of

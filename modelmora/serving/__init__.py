@@ -3,8 +3,9 @@
 from modelmora.serving.cancels import Cancel
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.models import Catalogue
-from modelmora.serving.request import HandedOn, Incoming, Outcomes, Record
+from modelmora.serving.request import Incoming, Outcomes, Record
 from modelmora.serving.service import Offered, Service
+from modelmora.wire.handed import HandedOn
 
 __all__ = [
     "BrokerClock",

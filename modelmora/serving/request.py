@@ -5,46 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from modelmora.errors import RequestError
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Source, Timings
-from modelmora.messages.headers import HANDED_ON, MADE, READ_AT, REPLY_PARTITION
+from modelmora.messages.headers import MADE, READ_AT, REPLY_PARTITION
 from modelmora.scheduling import ModelKey, Position
 from modelmora.wire import SKEW_MS, readable_request_id, time_of
+from modelmora.wire.handed import HandedOn, Placed, first_place
 from modelmora.wire.plainjson import is_json, json_request_id
 from modelmora.workers import NOTHING_TOLD, Chunk, Told
 
 ROUTE = "route"
 """The setting in which an outcome says why this version of several has answered."""
-_HANDED_ON = re.compile(
-    rb"(\d{1,3}) (\d{1,9}) (\d{1,18}) (\d{1,15}) ([\w.-]{1,249}) (\d{1,3})", re.ASCII
-)
 _READ_AT = re.compile(rb"(\d{1,9}) (\d{1,18}) ([\w.-]{1,249})", re.ASCII)
-
-
-class Placed(Protocol):
-    """A record as it lies on the broker."""
-
-    @property
-    def topic(self) -> str:
-        """Its topic."""
-
-    @property
-    def partition(self) -> int:
-        """Its partition."""
-
-    @property
-    def offset(self) -> int:
-        """Its place there."""
-
-    @property
-    def timestamp(self) -> int:
-        """Unix ms, by the broker's clock."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """All of them, in order."""
 
 
 class Record(Placed, Protocol):
@@ -59,35 +33,6 @@ class Record(Placed, Protocol):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
-
-
-class HandedOn(NamedTuple):
-    """What a node says of a request that it writes to where it is to be read again.
-
-    How often another node was meant; where and when (Unix ms) the request was first appended; how
-    often it was put off after a failure.
-    """
-
-    hops: int
-    partition: int
-    offset: int
-    timestamp: int
-    topic: str
-    retries: int = 0
-
-    @classmethod
-    def read(cls, value: bytes | None) -> HandedOn | None:
-        """The header's value; None for any that no node writes."""
-        found = _HANDED_ON.fullmatch(value) if value else None
-        if found is None:
-            return None
-        hops, partition, offset, timestamp, topic, retries = found.groups()
-        place = int(partition), int(offset), int(timestamp), topic.decode()
-        return cls(int(hops), *place, int(retries))
-
-    def header(self) -> tuple[str, bytes]:
-        """The header."""
-        return HANDED_ON, " ".join(map(str, self)).encode()
 
 
 @dataclass(slots=True, eq=False)
@@ -201,12 +146,6 @@ class Incoming:
         source, before = self.source, self.handed_on.hops if self.handed_on else 0
         place = source.partition, source.offset, self.asked_ms, source.topic
         return HandedOn(before + hops, *place, self.retries + retries)
-
-
-def first_place(record: Placed) -> tuple[Source, int]:
-    """Where and when (Unix ms) a record was first appended, which may have been handed on."""
-    first = HandedOn.read(dict(record.headers).get(HANDED_ON)) or record
-    return Source(first.topic, first.partition, first.offset), first.timestamp
 
 
 def request_id_of(record: Record, plain: bytes | None) -> str:

@@ -12,9 +12,9 @@ from confluent_kafka import Producer
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.cli import main
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Code
 from modelmora.kafka.reading.reader import Record
+from modelmora.kafka.reading.shown import Reader
 from modelmora.messages import (
     InferenceRequest,
 )

@@ -23,8 +23,8 @@ from modelmora.cli import main
 from modelmora.cli.cluster.dlq import planned
 from modelmora.deadletters.letters import Letters, Wanted
 from modelmora.deadletters.replays import Replayer, lanes_there
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Code, ModelMoraError
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.writing.producing import producer_config
 from modelmora.wire import partition_of, readable_request_id
 from tests.integration.cli_rig import PARTITIONS, SECRET, World, request

@@ -10,9 +10,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from modelmora.diagnostics.groups import Groups
 from modelmora.diagnostics.nodes import read_nodes
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound, Undecodable
 from modelmora.kafka.admin import Admin
+from modelmora.kafka.reading.shown import Reader
 from modelmora.messages import (
     RegistryKind,
     RegistryRecord,

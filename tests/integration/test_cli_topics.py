@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Code
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import TABLE
 from modelmora.messages import (
     ControlCommand,

@@ -23,7 +23,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from modelmora.audit.reading import verified
 from modelmora.broker import EmbeddedBroker
 from modelmora.cli.cluster.trace import steps_of
-from modelmora.diagnostics.reader import Reader
+from modelmora.kafka.reading.shown import Reader
 from modelmora.messages import InferenceRequest
 from modelmora.settings import Settings
 from modelmora.wire import encode_request

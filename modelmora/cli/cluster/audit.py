@@ -16,10 +16,10 @@ from modelmora.audit.verifying import Report
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import minute, node_name, print_json, print_table, say, tell
 from modelmora.deadletters.letters import since_ms
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound, Undecodable
 from modelmora.host.instance import Instance
 from modelmora.kafka.reading.reader import Place
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
 from modelmora.messages import AuditEvent, Decision
 from modelmora.text import counted, iso

@@ -28,10 +28,10 @@ from modelmora.deadletters.letters import (
 )
 from modelmora.deadletters.purging import purge
 from modelmora.deadletters.replays import Replayer, Rerun, lanes_there, plan
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.host.instance import Instance
 from modelmora.kafka.reading.reader import Record
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
 from modelmora.text import counted, printable, shorten

@@ -8,10 +8,10 @@ import typer
 
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import clock, node_name, print_json, print_table, say, tell
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import Undecodable
 from modelmora.host.instance import Instance
 from modelmora.kafka.reading.reader import Record
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
 from modelmora.text import facts_line
 from modelmora.wire import decode_event

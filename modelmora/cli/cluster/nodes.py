@@ -9,9 +9,9 @@ from typing import Any
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import Cell, node_name, print_json, print_table, say
 from modelmora.diagnostics.nodes import Nodes, loaded, read_nodes
-from modelmora.diagnostics.reader import Reader
 from modelmora.host.instance import Instance
 from modelmora.kafka.leases import NodeLease
+from modelmora.kafka.reading.shown import Reader
 from modelmora.text import counted, duration, size
 
 

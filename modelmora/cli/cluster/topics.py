@@ -11,13 +11,13 @@ import yaml
 
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, print_table, say, tell
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
 from modelmora.kafka.aclforms import Form, Rights, kafka_acls, rpk, strimzi
 from modelmora.kafka.acls import Component, Grant, grants
 from modelmora.kafka.admin import Admin, TopicState
 from modelmora.kafka.asyncapi import document
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import TABLE, Topic, spec_of
 from modelmora.settings import Settings
 from modelmora.text import counted, duration

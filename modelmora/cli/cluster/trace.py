@@ -11,10 +11,10 @@ import typer
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import clock, print_json, print_table, say
 from modelmora.deadletters.letters import DeadLetter, Replay, place_text, run_of
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound, Undecodable
 from modelmora.host.instance import Instance
 from modelmora.kafka.reading.reader import Record
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import LANE_TOPICS, TIERS, Topic
 from modelmora.messages import InferenceResult, ProgressEvent
 from modelmora.messages.headers import GATEWAY, HANDED_ON, PRINCIPAL

@@ -20,10 +20,10 @@ from modelmora.cli.demo.secondact import Painted, Seen, Written
 from modelmora.cli.demo.showcase import Asker, Showcase, counts, ending_as_interrupt
 from modelmora.cli.shared.options import JsonOption
 from modelmora.cli.shared.output import data, print_json, say, talk, tell, tell_more
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError, Unreachable
 from modelmora.host.face import own_command
 from modelmora.host.runfile import RunInfo
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceRequest, InferenceResult, Status, Tensor
 from modelmora.registry.definitions import MINILM

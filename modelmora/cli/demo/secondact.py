@@ -12,8 +12,8 @@ from pathlib import Path
 from modelmora.broker.jars import cache_folder
 from modelmora.cli.demo.png import to_png
 from modelmora.cli.demo.showcase import Asker
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError
+from modelmora.kafka.reading.shown import Reader
 from modelmora.messages import (
     InferenceRequest,
     InferenceResult,

@@ -14,11 +14,11 @@ from types import FrameType
 from confluent_kafka import Producer
 
 from modelmora.broker.tether import tethered
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import ModelMoraError
 from modelmora.host.face import BUSY, DONE
 from modelmora.host.runfile import RunInfo, read_run
 from modelmora.kafka.connection import confluent_config
+from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceResult, ProgressEvent
 from modelmora.settings import CONFIG_VARIABLE, PREFIX, Settings, variable_of

@@ -25,10 +25,11 @@ from modelmora.messages import InferenceRequest, Lane, Source, Status, Timings
 from modelmora.messages.headers import RUN, principal_of
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Incoming, Service
-from modelmora.serving.request import HandedOn, read_at
+from modelmora.serving.request import read_at
 from modelmora.settings import Limits, Settings
 from modelmora.testing.fakes import FakeReader, FakeRecord, FakeSender, FakeTime
 from modelmora.wire import content_digest, decode_job, decode_request_head, decode_result
+from modelmora.wire.handed import HandedOn
 from modelmora.wire.plainjson import encode_json
 from tests.unit.serving.rig import model
 

@@ -7,8 +7,8 @@ from typing import cast
 
 from modelmora.deadletters.letters import DeadLetter, Letters
 from modelmora.deadletters.replays import BY_KEY, Replayer, Rerun
-from modelmora.diagnostics.reader import Reader
 from modelmora.errors import NotFound
+from modelmora.kafka.reading.shown import Reader
 from modelmora.settings import Settings
 
 

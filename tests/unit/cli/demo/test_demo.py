@@ -27,11 +27,11 @@ from modelmora.cli.demo.demo import (
 )
 from modelmora.cli.demo.secondact import Written
 from modelmora.cli.demo.showcase import Asker, Showcase, ending_as_interrupt, environment
-from modelmora.diagnostics.reader import Reader
 from modelmora.engines.images.pipeline import read_files
 from modelmora.errors import Code, ModelMoraError
 from modelmora.host.runfile import RunInfo
 from modelmora.kafka.reading.reader import Record
+from modelmora.kafka.reading.shown import Reader
 from modelmora.messages import (
     Content,
     ErrorInfo,

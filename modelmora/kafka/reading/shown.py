@@ -8,7 +8,7 @@ from modelmora.errors import Undecodable
 from modelmora.kafka.reading.reader import Reader as PlainReader
 from modelmora.kafka.reading.reader import Record
 from modelmora.kafka.topics import LANE_TOPICS, TIERS, Topic
-from modelmora.serving.request import first_place
+from modelmora.wire.handed import first_place
 from modelmora.wire.plainjson import encode_json, is_json
 
 _REQUESTS = tuple(
