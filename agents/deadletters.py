@@ -25,8 +25,8 @@ from modelmora.messages.headers import (
     SIZE,
 )
 from modelmora.serving import Record
-from modelmora.serving.request import first_place
 from modelmora.wire import SKEW_MS, time_of
+from modelmora.wire.handed import first_place
 from modelmora.wire.plainjson import is_json
 
 KEPT_BYTES = 64 * 1024

@@ -15,8 +15,9 @@ from modelmora.messages import RequestHead, Timings
 from modelmora.messages.headers import HANDED_ON_SIGNATURE
 from modelmora.scheduling import ModelKey
 from modelmora.serving import Incoming
-from modelmora.serving.request import HandedOn, read_at
+from modelmora.serving.request import read_at
 from modelmora.wire import partition_of
+from modelmora.wire.handed import HandedOn
 
 MOST_HOPS = 3
 

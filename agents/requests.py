@@ -26,9 +26,10 @@ from modelmora.kafka.topics import lane_topics, tier_topics
 from modelmora.messages.headers import REQUEST_ID, SIGNATURE
 from modelmora.objects import Objects
 from modelmora.serving import BrokerClock, Incoming, Record, Service
-from modelmora.serving.request import first_place, request_id_of
+from modelmora.serving.request import request_id_of
 from modelmora.settings import Settings
 from modelmora.wire import decode_request_head
+from modelmora.wire.handed import first_place
 from modelmora.wire.plainjson import encode_json, is_json
 
 log = structlog.get_logger(__name__)

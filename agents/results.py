@@ -35,9 +35,10 @@ from modelmora.messages.headers import CONTENT, ERROR_CODE, JOB, RUN, TRACEPAREN
 from modelmora.objects.moving import Mover
 from modelmora.scheduling import ModelKey, Position
 from modelmora.serving import BrokerClock, Incoming, Record
-from modelmora.serving.request import HandedOn, read_at, reply_partition
+from modelmora.serving.request import read_at, reply_partition
 from modelmora.wire import encode_progress, encode_result_head, read_run
 from modelmora.wire.codec import NO_OUTPUTS
+from modelmora.wire.handed import HandedOn
 from modelmora.workers import Chunk
 
 log = structlog.get_logger(__name__)

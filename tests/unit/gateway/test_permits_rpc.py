@@ -18,12 +18,16 @@ from modelmora.rpc.oip import inference_pb2 as oip
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import management_pb2 as orders
 from modelmora.rpc.v1 import registry_pb2 as registry
+from modelmora.rpc.v1 import rights_pb2 as rights
+from modelmora.rpc.v1 import rights_pb2_grpc
 from tests.unit.gateway.gate import (
+    ADMIN,
     ANY,
     INFER,
     INSTALL,
     LIMIT,
     LOAD,
+    ME,
     MINE,
     MODEL,
     OBJECT,
@@ -72,6 +76,12 @@ METHODS: dict[str, tuple[frozenset[Verb], Any]] = {
     "ManagementService/Pin": (LOAD, ORDER),
     "ManagementService/Unpin": (UNLOAD, ORDER),
     "ManagementService/Status": (ANY, orders.StatusRequest()),
+    "RightsService/List": (ADMIN, rights.ListRightsRequest()),
+    "RightsService/SetRole": (
+        ADMIN,
+        rights.SetRoleRequest(name="new", rules=[rights.RightsRule(verbs=["infer"])]),
+    ),
+    "RightsService/SetGrant": (ADMIN, rights.SetGrantRequest(principal="x", roles=["caller"])),
     "GRPCInferenceService/ServerLive": (ANY, oip.ServerLiveRequest()),
     "GRPCInferenceService/ServerReady": (ANY, oip.ServerReadyRequest()),
     "GRPCInferenceService/ModelReady": (ANY, oip.ModelReadyRequest(name="echo")),
@@ -164,3 +174,47 @@ async def test_who_has_no_right_at_all_is_refused_by_every_method(gate: Gate, ch
         assert trailing["modelmora-error-code"] == "forbidden"
     for path in OPEN_METHODS - {"/grpc.health.v1.Health/Watch"}:
         assert await channel.unary_unary(path)(b"", timeout=30)
+
+
+async def test_roles_are_told_over_grpc_as_over_rest(gate: Gate, channel: Any) -> None:
+    gate.tell({}, {})
+    stub = rights_pb2_grpc.RightsServiceStub(channel)  # type: ignore[no-untyped-call]
+    await stub.SetGrant(rights.SetGrantRequest(principal=ME, roles=["admin"]))
+    rule = rights.RightsRule(verbs=["infer"], models=["embed-*"], lanes=["low"], effect="deny")
+    told = await stub.SetRole(rights.SetRoleRequest(name="few", rules=[rule]))
+    assert told.told
+    assert [(each.name, each.told_by) for each in told.roles][-1] == ("few", "registry")
+    assert [*told.roles[-1].rules] == [rule]
+    wide = rights.RightsRule(verbs=["infer"])
+    told = await stub.SetRole(rights.SetRoleRequest(name="few", rules=[wide]))
+    (now,) = told.roles[-1].rules
+    assert (now.models, now.effect, len(now.lanes)) == (["*"], "allow", 4)
+    told = await stub.SetRole(rights.SetRoleRequest(name="few"))
+    assert [each.name for each in told.roles if each.told_by == "registry"] == []
+    told = await stub.List(rights.ListRightsRequest())
+    assert [(each.principal, [*each.roles]) for each in told.grants] == [(ME, ["admin"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "code"),
+    [
+        ("SetRole", rights.SetRoleRequest(name="admin"), "invalid_input"),
+        ("SetRole", rights.SetRoleRequest(name="none"), "not_found"),
+        (
+            "SetRole",
+            rights.SetRoleRequest(name="a", rules=[rights.RightsRule(verbs=["fly"])]),
+            "invalid_input",
+        ),
+        ("SetRole", rights.SetRoleRequest(name="a", rules=[rights.RightsRule()]), "invalid_input"),
+        ("SetGrant", rights.SetGrantRequest(principal="x", roles=["nobodys"]), "invalid_input"),
+        ("SetGrant", rights.SetGrantRequest(roles=["caller"]), "invalid_input"),
+        ("SetGrant", rights.SetGrantRequest(principal="*", roles=["caller"]), "conflict"),
+    ],
+)
+async def test_what_is_no_role_or_grant_is_refused(
+    name: str, asked: Any, code: str, gate: Gate, channel: Any
+) -> None:
+    gate.tell({}, {})
+    call = channel.unary_unary(f"/modelmora.v1.RightsService/{name}")(asked.SerializeToString())
+    trailing = dict(await call.trailing_metadata() or ())
+    assert trailing["modelmora-error-code"] == code

@@ -9,7 +9,14 @@ from google.rpc import status_pb2
 from grpc_tools import protoc
 
 ROOT = Path(__file__).parents[3]
-PROTOS = ("miraveja/model", "oip/inference", "v1/inference", "v1/management", "v1/registry")
+PROTOS = (
+    "miraveja/model",
+    "oip/inference",
+    "v1/inference",
+    "v1/management",
+    "v1/registry",
+    "v1/rights",
+)
 STUBS = [f"{name}_pb2{kind}" for name in PROTOS for kind in (".py", ".pyi", "_grpc.py")]
 
 

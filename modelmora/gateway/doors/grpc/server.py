@@ -12,10 +12,11 @@ from grpc_reflection.v1alpha import reflection
 from modelmora import addresses
 from modelmora.access.certificates import Certificates, Content
 from modelmora.errors import ConfigurationError
-from modelmora.gateway.doors.grpc import inference, management, registry
+from modelmora.gateway.doors.grpc import inference, management, registry, rights
 from modelmora.gateway.doors.grpc.inference import InferenceService
 from modelmora.gateway.doors.grpc.management import ManagementService
 from modelmora.gateway.doors.grpc.registry import RegistryService
+from modelmora.gateway.doors.grpc.rights import RightsService
 from modelmora.gateway.doors.guarded import RpcGuard
 from modelmora.gateway.doors.miraveja import rpc as miraveja
 from modelmora.gateway.doors.miraveja.rpc import MiravejaServices
@@ -36,6 +37,7 @@ SERVICES = (
     inference.SERVICE,
     registry.SERVICE,
     management.SERVICE,
+    rights.SERVICE,
     oip.SERVICE,
     *miraveja.SERVICES,
 )
@@ -88,6 +90,7 @@ class RpcServer:
             InferenceService(hall, metrics),
             RegistryService(hall),
             ManagementService(hall),
+            RightsService(hall, permits),
             oip.OpenInferenceService(hall, metrics),
         )
         self._server.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
