@@ -7,7 +7,7 @@ from modelmora.messages import FACTS, LifecycleEvent
 UNITS = ("_ms", "_bytes", "_share", "_offset", "_offsets")
 PLAIN = {
     "replica", "exit_code", "partition", "cores", "nodes", "replicas", "letters", "partitions",
-    "sequence",
+    "sequence", "candidate_requests", "baseline_requests",
 }  # fmt: skip
 """Numbers that measure nothing."""
 

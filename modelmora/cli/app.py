@@ -37,6 +37,7 @@ VERBS = {
     "apply": ("Use", "apply:apply"),
     "activate": ("Use", "apply:activate"),
     "routes": ("Use", "routes:app"),
+    "canary": ("Use", "canary:app"),
     "list": ("Use", "models:list_models"),
     "info": ("Use", "models:info"),
     "export": ("Use", "export:export_model"),

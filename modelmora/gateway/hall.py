@@ -29,6 +29,7 @@ from modelmora.messages import (
 )
 from modelmora.records import Entry, Registry
 from modelmora.settings import ModelConfig
+from modelmora.settings.canaries import CanaryPlan
 from modelmora.settings.routes import Route
 from modelmora.telemetry.health import Verdict
 from modelmora.web.tracing import traceparent_of
@@ -99,6 +100,12 @@ class Changing(Protocol):
 
     async def set_route(self, name: str, route: Route, base: int | None = None) -> None:
         """Let a name be answered so."""
+
+    async def start_canary(self, name: str, plan: CanaryPlan) -> None:
+        """Let a version take over a name in steps."""
+
+    async def abort_canary(self, name: str) -> None:
+        """End what takes over a name."""
 
     async def make_default(self, name: str) -> None:
         """Let a model answer for its task."""

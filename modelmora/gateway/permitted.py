@@ -30,6 +30,7 @@ from modelmora.messages import (
 from modelmora.records import Entry, Registry
 from modelmora.records.verbs import takes_over
 from modelmora.settings import ModelConfig
+from modelmora.settings.canaries import CanaryPlan
 from modelmora.settings.routes import Route
 from modelmora.telemetry.health import Verdict
 from modelmora.web.problems import DoorCode
@@ -194,6 +195,16 @@ class _Registrar:
         """Needs `route`."""
         self._check(Verb.ROUTE, name)
         await self._registrar.set_route(name, route, base)
+
+    async def start_canary(self, name: str, plan: CanaryPlan) -> None:
+        """Needs `route`."""
+        self._check(Verb.ROUTE, name)
+        await self._registrar.start_canary(name, plan)
+
+    async def abort_canary(self, name: str) -> None:
+        """Needs `route`."""
+        self._check(Verb.ROUTE, name)
+        await self._registrar.abort_canary(name)
 
     async def make_default(self, name: str) -> None:
         """Needs `route`."""

@@ -17,6 +17,7 @@ class RegistryKind(StrEnum):
     MEASURED = "MEASURED"
     ROLE = "ROLE"
     GRANT = "GRANT"
+    CANARY = "CANARY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class RegistryRecord:
     MEASURED is what `writer` has measured of a model, in `details`.
     ROLE is what those who have a role may do, GRANT which roles the principals have whose names
     match its name; both in `details`.
+    CANARY, in `details`, is how a version takes over a name in steps, and how far it has come.
     """
 
     kind: RegistryKind

@@ -61,6 +61,8 @@ class EventKind(StrEnum):
     """A person is about to change what lies on the topics, or where they are read."""
     AUDITED = "audited"
     """How far the audit of a process has come: what is there is held against it."""
+    CANARY_DECIDED = "canary_decided"
+    """A version that takes over a name in steps has begun, goes on or has ended, and why."""
 
 
 EXIT_FACTS = (
@@ -126,5 +128,21 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
     EventKind.NODE_JOINED: ("cores",),
     EventKind.NODE_LEFT: (),
     EventKind.ROUTE_CHANGED: ("former", "route", "former_route", "since_ms"),
+    EventKind.CANARY_DECIDED: (
+        "canary",
+        "baseline",
+        "state",
+        "step_share",
+        "message",
+        "candidate_requests",
+        "candidate_failed_share",
+        "candidate_p50_ms",
+        "candidate_p95_ms",
+        "baseline_requests",
+        "baseline_failed_share",
+        "baseline_p50_ms",
+        "baseline_p95_ms",
+        "worse_least_share",
+    ),
 }
 """The facts of each kind that is written; a measure ends with its unit, a share is 0 to 1."""

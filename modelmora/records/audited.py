@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records import canaries
 
 
 def verb_of(record: RegistryRecord, *, was_there: bool) -> str:
@@ -24,6 +25,8 @@ def reason_of(record: RegistryRecord) -> str | None:
     match record.kind:
         case RegistryKind.ROLE | RegistryKind.GRANT:
             return f"{record.kind.lower()}: {record.details if record.present else 'taken back'}"
+        case RegistryKind.CANARY:
+            return canaries.reason_of(record)
         case RegistryKind.ROUTE:
             return next(reversed([*record.routes.values()]), None)
     return f"task {record.task}" if record.task else None

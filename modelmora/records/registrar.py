@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,16 +13,31 @@ from modelmora.access.rights import Told, Verb
 from modelmora.errors import Conflict, Invalid, Unreachable
 from modelmora.kafka.writing.publisher import Answer, Record, TooLarge
 from modelmora.messages import EventKind, RegistryRecord
-from modelmora.records import verbs
+from modelmora.records import stepping, verbs
+from modelmora.records.canaries import Canary, canary_facts
 from modelmora.records.routes import route_facts
 from modelmora.records.state import Entry, Registry
 from modelmora.records.telling import key_of
 from modelmora.routing import alone, main_version
 from modelmora.settings import ModelConfig
+from modelmora.settings.canaries import CanaryPlan
 from modelmora.settings.routes import Route
 from modelmora.wire import encode_registry
 
 READ_BACK_S = 10.0
+ATTEMPTS = 3
+"""To end a canary, before whoever asks is told that another was faster."""
+
+
+class Lost(Conflict):
+    """Another has written it at the same time; read it again."""
+
+
+def now_ms() -> int:
+    """Unix ms."""
+    return time.time_ns() // 1_000_000
+
+
 Tell = Callable[[EventKind, tuple[str, str], Mapping[str, Any]], None]
 Audited = Callable[[str, RegistryRecord], None]
 """Told what a caller is about to change, as a verb, and the record that is to count."""
@@ -101,6 +118,39 @@ class Registrar:
             if facts := route_facts(record, before):
                 self._tell(EventKind.ROUTE_CHANGED, (name, main_version(route)), facts)
 
+    async def start_canary(self, name: str, plan: CanaryPlan) -> None:
+        """Let a version take over a name in steps. Raises as `stepping.start`, and Unreachable."""
+        await self.tell_canary(stepping.start(self.state, name, plan, now_ms()))
+
+    async def abort_canary(self, name: str) -> None:
+        """End what takes over a name. Raises NotFound, Conflict, Unreachable."""
+        for _ in range(ATTEMPTS):
+            with suppress(Lost):  # against who judges it, and now and then tells what was seen
+                await self.tell_canary(stepping.abort(self.state, name, now_ms()))
+                return
+        await self.tell_canary(stepping.abort(self.state, name, now_ms()))
+
+    async def tell_canary(self, canary: Canary) -> None:
+        """Tell how a canary stands, and route by it. Raises NotFound, Conflict, Unreachable."""
+        record = stepping.canary_over(self.state, canary, self._writer, now_ms())
+        await self._write(record, "canary")
+        self._tell(EventKind.CANARY_DECIDED, record.key, canary_facts(canary))
+        with suppress(Lost):  # another does the same
+            await self.follow(canary)
+
+    async def note_canary(self, canary: Canary) -> None:
+        """Tell what was seen of one that stands as before. Raises Conflict, Unreachable."""
+        await self._write(stepping.canary_over(self.state, canary, self._writer, now_ms()))
+
+    async def follow(self, canary: Canary) -> None:
+        """Have the route say what a canary does. Raises NotFound, Conflict, Unreachable."""
+        entry = self.state.route(canary.name)
+        record = stepping.follow(self.state, canary, self._writer, now_ms())
+        if record:
+            await self._write(record, "route")
+            if facts := route_facts(record, entry.record if entry else None):
+                self._tell(EventKind.ROUTE_CHANGED, record.key, facts)
+
     async def make_default(self, name: str) -> None:
         """Let a model answer for its task. Raises NotFound, Conflict, Unreachable."""
         record = verbs.make_default(self.state, name, self._writer)
@@ -119,7 +169,7 @@ class Registrar:
         if record:
             await self._write(replace(record, writer=self._writer), Verb.ADMIN)
 
-    async def _write(self, record: RegistryRecord, verb: str) -> Entry:
+    async def _write(self, record: RegistryRecord, verb: str | None = None) -> Entry:
         """Write, and wait until it was read: only the log says whether it counts."""
         key = key_of(record)
         read: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -130,7 +180,8 @@ class Registrar:
             if isinstance(answer, TooLarge) and not read.done():
                 read.set_exception(Invalid("the broker takes no record of this size"))
 
-        self._audited(verb, record)
+        if verb:
+            self._audited(verb, record)
         try:
             self._send(Record(self._topic, key, encode_registry(record), answered, (), 0))
             async with asyncio.timeout(READ_BACK_S):
@@ -145,7 +196,7 @@ class Registrar:
             if not waiting:
                 del self._waiting[key]
         if not counts:
-            raise Conflict(
+            raise Lost(
                 f"another has changed {key.decode()} at the same time, or it came late, by this "
                 "clock; read it again"
             )

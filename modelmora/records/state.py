@@ -11,7 +11,7 @@ from modelmora.records.changes import in_time
 from modelmora.records.roles import told_of
 from modelmora.records.routes import steps_in, with_route
 from modelmora.records.spread import Steps, joined, spread_at, spread_for, steps_of, with_spread
-from modelmora.records.telling import key_of, model_key, route_key
+from modelmora.records.telling import canary_key, key_of, model_key, route_key
 from modelmora.routing import Steps as RouteSteps
 from modelmora.routing import all_narrowed, main_version
 from modelmora.wire import place_of
@@ -204,7 +204,7 @@ class Registry:
 
     def _routes_with(self, own: Container[tuple[str, str]]) -> dict[str, RouteSteps]:
         found: dict[str, RouteSteps] = {}
-        for record in self._chosen(RegistryKind.ROUTE):
+        for record in self.of_kind(RegistryKind.ROUTE):
             name = record.name
 
             def is_there(version: str, name: str = name) -> bool:
@@ -217,6 +217,10 @@ class Registry:
     def route(self, name: str) -> Entry | None:
         """What counts of the route of a name."""
         return self._entries.get(route_key(name))
+
+    def canary(self, name: str) -> Entry | None:
+        """What counts of the canary of a name."""
+        return self._entries.get(canary_key(name))
 
     def told_route(self, name: str) -> RouteSteps:
         """How a name was told to be answered, whether those versions are there or not."""
@@ -238,10 +242,11 @@ class Registry:
     def defaults(self) -> dict[str, str]:
         """Of each task the name of the model that was chosen to answer for it, and is there."""
         names = {model.name for model in self.models()}
-        chosen = self._chosen(RegistryKind.DEFAULT)
+        chosen = self.of_kind(RegistryKind.DEFAULT)
         return {each.task: each.name for each in chosen if each.name in names}
 
-    def _chosen(self, kind: RegistryKind) -> Iterator[RegistryRecord]:
+    def of_kind(self, kind: RegistryKind) -> Iterator[RegistryRecord]:
+        """The records of a kind that say of something that it is there."""
         for each in self._entries.values():
             if each.record.kind is kind and each.record.present:
                 yield each.record

@@ -20,7 +20,8 @@ DETAILS_BYTES = 256 * 1024
 def key_of(record: RegistryRecord) -> bytes:
     """The key under which the compacted topic keeps the record.
 
-    Of each name there is one ROUTE, of each task one DEFAULT, of each model one MEASURED of a node.
+    Of each name there is one ROUTE and one CANARY, of each task one DEFAULT, of each model one
+    MEASURED of a node.
     """
     match record.kind:
         case RegistryKind.ROUTE:
@@ -29,6 +30,8 @@ def key_of(record: RegistryRecord) -> bytes:
             return default_key(record.task)
         case RegistryKind.MEASURED:
             return f"{record.kind}:{record.name}@{record.version}:{record.writer}".encode()
+        case RegistryKind.CANARY:
+            return canary_key(record.name)
     return f"{record.kind}:{record.name}@{record.version}".encode()
 
 
@@ -40,6 +43,11 @@ def role_key(name: str) -> bytes:
 def grant_key(principal: str) -> bytes:
     """The key of the record that says which roles a principal has."""
     return f"{RegistryKind.GRANT}:{principal}@".encode()
+
+
+def canary_key(name: str) -> bytes:
+    """The key of the record that says how a version takes over a name."""
+    return f"{RegistryKind.CANARY}:{name}@".encode()
 
 
 def model_key(name: str, version: str) -> bytes:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from modelmora.errors import Conflict, Invalid, NotFound, Stale
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.canaries import running
 from modelmora.records.routes import route_record
 from modelmora.records.state import GONE, Entry, Registry
 from modelmora.records.telling import (
@@ -108,6 +109,8 @@ def retire(state: Registry, name: str, version: str, base: int | None = None) ->
             f"{name}@{version} answers for {name}; activate another version first: "
             f"{', '.join(others[:5])}"
         )
+    if (canary := running(state, name)) and version in (canary.baseline, canary.plan.candidate):
+        raise Conflict(f"a canary of {name} runs with {name}@{version}; abort it first")
     return _over(state, entry, replace(entry.record, present=False))
 
 

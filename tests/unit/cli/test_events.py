@@ -12,7 +12,7 @@ from tests.unit.cli.records import record
 TEXTS = {
     "task", "code", "message", "reason", "what", "topic", "was", "state", "verb", "sandbox",
     "former", "device", "cause", "principal", "writer", "digest", "public_key", "signature",
-    "route", "former_route",
+    "route", "former_route", "canary", "baseline",
 }  # fmt: skip
 
 

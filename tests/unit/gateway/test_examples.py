@@ -6,15 +6,18 @@ import html
 import re
 import shlex
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
+from modelmora.errors import Conflict, NotFound
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
 from modelmora.messages import Tensor
 from modelmora.records.verbs import activate
+from modelmora.settings.canaries import CanaryPlan
 from modelmora.wire.tensors import framed
 from tests.unit.gateway.fakes import FakeHall, finished
 
@@ -49,6 +52,16 @@ async def register_two(client: httpx.AsyncClient) -> None:
     for version in ("1", "2"):
         model = {"name": "echo", "version": version, "task": "echo"}
         await client.post("/models", json=model | {"source": "builtin:echo"})
+
+
+async def with_canary(hall: FakeHall, client: httpx.AsyncClient, *, runs: bool) -> None:
+    """The second version may take over, or does."""
+    await register_two(client)
+    with suppress(NotFound, Conflict):
+        await hall.registrar.abort_canary("echo")
+    await hall.registrar.activate("echo", "1")
+    if runs:
+        await hall.registrar.start_canary("echo", CanaryPlan(candidate="2"))
 
 
 async def test_every_example_of_the_docs_runs_as_it_stands(
@@ -91,6 +104,8 @@ async def test_every_example_of_the_docs_runs_as_it_stands(
             other := activate(hall.registry.registrar.state, "echo", "2", "tests")
         ):
             hall.registry.write(other)
+        if url.endswith("/canary"):
+            await with_canary(hall, client, runs="-d" not in options)
         if "-F" in options:
             sent: Any = {"files": {"file": b"{}"}, "data": {"purpose": "batch"}}
             form = httpx.Request("POST", url, **sent)  # without the client's own content-type

@@ -112,6 +112,8 @@ CALLS = (
     Call("PATCH", "/models/echo", ROUTE, {"active": "1"}),
     Call("PATCH", "/models/echo", ROUTE, {"default": True}),
     Call("PUT", "/models/echo/route", ROUTE, {"weights": {"1": 1}}),
+    Call("POST", "/models/echo/canary", ROUTE, {"candidate": "2"}),
+    Call("DELETE", "/models/echo/canary", ROUTE),
     Call("PATCH", "/models/echo/versions/1", INSTALL, {"pinned": True}),
     Call("DELETE", "/models/echo/versions/1", INSTALL),
     Call("POST", "/models/echo/load", LOAD, {}),
@@ -125,7 +127,7 @@ CALLS = (
 FOR_ALL = {
     "/", "/docs", "/openapi.json", "/metrics", "/status", "/health/models",
     "/models", "/models/{name}", "/models/{name}/versions/{version}",
-    "/models/{name}/route", "/routes",
+    "/models/{name}/route", "/routes", "/models/{name}/canary", "/canaries",
     "/v1/models", "/v1/models/{model_name}",
     "/api/version", "/api/tags", "/api/ps", "/api/show",
     "/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/{digest}",

@@ -24,6 +24,7 @@ from modelmora.gateway.doors.rest.roles import GrantBody, RoleBody
 from modelmora.gateway.hall import MOST_WAIT_S
 from modelmora.messages import State
 from modelmora.settings import ModelConfig, ModelDetails
+from modelmora.settings.canaries import CanaryPlan
 from modelmora.settings.routes import Route
 from modelmora.web.problems import PROBLEM
 from modelmora.wire.forms import JsonContent
@@ -322,7 +323,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     named = schema.setdefault("components", {}).setdefault("schemas", {})
-    asked = (InferBody, OrderBody, ObjectBody, ModelConfig, ModelDetails, Choice, Route)
+    asked = (InferBody, OrderBody, ObjectBody, ModelConfig, ModelDetails, Choice, Route, CanaryPlan)
     bodies = (*asked, Problem)
     named[miraveja.REQUEST] = miraveja.EITHER
     others = (

@@ -27,6 +27,7 @@ from modelmora.gateway.doors.openai.errors import refused as openai_refused
 from modelmora.gateway.doors.openai.routes import add_openai
 from modelmora.gateway.doors.rest import described, forms, problems
 from modelmora.gateway.doors.rest.asking import asked
+from modelmora.gateway.doors.rest.canaries import add_canaries
 from modelmora.gateway.doors.rest.jobs import add_jobs
 from modelmora.gateway.doors.rest.models import add_models
 from modelmora.gateway.doors.rest.objects import add_objects
@@ -91,6 +92,7 @@ def create_app(
     add_oip(app, hall, metrics, body_limit)
     add_miraveja(app, Bodies(hall, metrics, "miraveja", body_limit))
     add_models(app, hall, metrics)
+    add_canaries(app, hall, metrics)
     add_orders(app, hall, metrics)
     add_roles(app, hall, metrics, permits)
     add_objects(app, hall, metrics)
