@@ -3,8 +3,9 @@
 from modelmora.serving.cancels import Cancel
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.models import Catalogue
+from modelmora.serving.offered import Offered
 from modelmora.serving.request import Incoming, Outcomes, Record
-from modelmora.serving.service import Offered, Service
+from modelmora.serving.service import Service
 from modelmora.wire.handed import HandedOn
 
 __all__ = [

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import replace
 from math import inf
-from typing import NamedTuple, cast
+from typing import cast
 
 from modelmora.engines.entries import EngineEntry
 from modelmora.errors import Code, NotFound, RequestError
@@ -22,24 +21,16 @@ from modelmora.serving.clock import BrokerClock
 from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
 from modelmora.serving.line import Line, busy
 from modelmora.serving.models import NO_MODEL, Catalogue, batch_key, no_routes, take_keep_alive
+from modelmora.serving.offered import Offered, offered
 from modelmora.serving.request import Incoming, Outcomes, Record
 from modelmora.serving.shares import Shares
-from modelmora.text import printable, shorten
 
 Partition = tuple[str, int]
 ALL = Cancel()
-REASON_CHARS = 300
 FORGED = (
     "its signature is not of this request as it is; whoever signs needs the cluster's secret, or "
     "the key of its principal, and signs each request anew"
 )
-
-
-class Offered(NamedTuple):
-    """A model that is served here: its task, and how it is."""
-
-    task: str
-    health: Health
 
 
 def _anything(_request: Incoming, _model: ModelKey) -> str | None:
@@ -380,16 +371,4 @@ class Service:
 
     def standing(self, statuses: Sequence[ModelStatus] | None = None) -> dict[str, Offered]:
         """What is served here, by name@version; `statuses`: what `status` has just said."""
-        specs = self.catalogue.specs
-        return {
-            "@".join(status.key): Offered(specs[status.key].task, _told(status.health))
-            for status in (self.status() if statuses is None else statuses)
-            if status.key in specs  # else removed, and still finishing
-        }
-
-
-def _told(health: Health) -> Health:
-    """As it may be told to everybody."""
-    if health.reason is None:
-        return health
-    return replace(health, reason=shorten(printable(health.reason), REASON_CHARS))
+        return offered(self.catalogue.specs, self.status() if statuses is None else statuses)
