@@ -6,9 +6,8 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import structlog
 
@@ -41,7 +40,7 @@ from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.topics import Topic, lane_topics, read_topics, tier_topics
+from modelmora.kafka.topics import Topic, read_topics, tier_topics
 from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
@@ -55,6 +54,7 @@ from modelmora.node.objects import Shelf
 from modelmora.node.policy import policy_of, sandbox_mode
 from modelmora.node.publishers import publishers
 from modelmora.node.stopping import all_within
+from modelmora.node.watches import Watches
 from modelmora.node.wellness import Wellness
 from modelmora.serving import BrokerClock, Service
 from modelmora.serving.shares import Shares
@@ -92,7 +92,6 @@ class Node:
         self.clock = BrokerClock(leads=self.pulse.leader)
         self.metrics = NodeMetrics()
         namespace = settings.namespace
-        self.lanes = lane_topics(settings)
         self.intake = Intake(settings.limits, read_topics(settings))
         self.care = Care(self.intake)
         self.lease = Lease(settings.timing.session_timeout_s)
@@ -129,7 +128,7 @@ class Node:
         self.waiting_for: str | None = "broker"
         self._address = ""
         self._ready = self.stopping = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self.watches = Watches(self.fail)
         add_gauges(self)
         self.samples = Samples(settings, self.metrics.registry, self.name, self.teller.send)
 
@@ -233,7 +232,7 @@ class Node:
         await self.warming.join(self.settings.timing.warm_up_s)
         await self._look_at_models()  # as they are by now
         self.member.start()
-        self._watch(
+        self.watches.begin(
             models=self._watch_models(),
             presence=self._watch_presence(),
             commits=self._watch_commits(),
@@ -276,9 +275,7 @@ class Node:
             await self.shelf.moving.drain(self.settings.timing.drain_s)
         await self._acknowledged(self.publisher)
         await self.member.stop()  # which gives everything back, with a last commit
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.watches.end()
         self.partitions.close()
         if self.shelf:
             await self.shelf.stop()
@@ -334,16 +331,6 @@ class Node:
         self.lifecycle.event(EventKind.HEALTH_CHANGED, facts=told)
 
     # Watching ------------------------------------------------------------------------------------
-
-    def _watch(self, **watches: Coroutine[Any, Any, None]) -> None:
-        self._tasks = [asyncio.create_task(each, name=name) for name, each in watches.items()]
-        for task in self._tasks:
-            task.add_done_callback(self._unwatched)
-
-    def _unwatched(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a watch has ended", watch=task.get_name(), exc_info=error)
-            self.fail(f"nobody watches the {task.get_name()} any more")
 
     async def _watch_models(self) -> None:
         while True:

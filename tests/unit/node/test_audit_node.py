@@ -106,7 +106,7 @@ async def test_a_watch_that_breaks_ends_the_node(node: Node) -> None:
     async def broken() -> None:
         raise ValueError
 
-    node._watch(models=broken())
+    node.watches.begin(models=broken())
     assert await asyncio.wait_for(node.failure, 30) == EXIT_CODE
 
 
