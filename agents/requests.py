@@ -16,6 +16,7 @@ from modelmora.agents.fetching import Fetching
 from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.suspects import MOST_TRIES
+from modelmora.agents.toll import Toll
 from modelmora.agents.twins import Twins
 from modelmora.agents.unresolved import Unresolved
 from modelmora.errors import Code, RequestError, Undecodable
@@ -102,6 +103,8 @@ class Requests:
         self.on_first: Callable[[], None] = lambda: None
         """Told of each request that is tried for the first time."""
         self._twins = twins
+        self.toll: Toll | None = None
+        """Charges those that no gateway has charged."""
         self._care = care or Care(intake)
         self._gated: set[Partition] = set()
         self._closed = False
@@ -191,8 +194,10 @@ class Requests:
     def drop(self, partitions: Set[Partition], *, started: bool = True) -> list[Record]:
         """Forget the work of these partitions, without an outcome here; returns its records."""
         dropped = self._service.drop(partitions, started=started)
-        for part in (self._unresolved, self._fetching, self._twins):
+        for part in (self._unresolved, self._fetching, self._twins, self.toll):
             dropped += part.drop(partitions) if part else ()
+        if self.toll:
+            self.toll.lost(dropped)
         if self._twins:
             self._twins.lost(dropped)
             if started:
@@ -297,6 +302,10 @@ class Requests:
         """Steps (7) and (8)."""
         if request.handed_on is None:
             self.on_first()
+        if not (self.toll and self.toll.takes(request)):
+            self._enter(request)
+
+    def _enter(self, request: Incoming) -> None:
         fetching = self._fetching
         if not (fetching and self._service.takes(request) and fetching.takes(request)):
             self._service.accept(request)
@@ -304,6 +313,10 @@ class Requests:
     def admit(self, request: Incoming) -> None:
         """Admit a request that has waited; whatever is wrong with us, it gets an outcome."""
         self._guarded(request.record, lambda _: self._admit(request))
+
+    def enter(self, request: Incoming) -> None:
+        """Go on with one that has waited and has paid; it gets an outcome as above."""
+        self._guarded(request.record, lambda _: self._enter(request))
 
     def _plain(self, record: Record) -> bytes | None:
         """The value in single-object encoding; None: there is none, or its schema is not known yet.

@@ -99,6 +99,8 @@ class Results:
         self._progress = Topic.PROGRESS.full(namespace)
         self._dead_letters = Topic.DEAD_LETTERS.full(namespace)
         self.on_outcome: Callable[[Status, str, Timings], None] = lambda *_: None
+        self.settle: Callable[[Incoming, ResultHead | None, bytes], None] = lambda *_: None
+        """Told of what has ended, and of what ends elsewhere, without an outcome."""
         self.again: Again = lambda _, error, end: end(error)
         """Has what failed tried again later, or ends it so."""
 
@@ -176,6 +178,7 @@ class Results:
         """
         record, (topic, partition) = request.record, to
         request.ended = True
+        self.settle(request, None, NO_OUTPUTS)
 
         def done(answer: Answer) -> None:
             if isinstance(answer, Written):
@@ -265,6 +268,7 @@ class Results:
         """The request ends so; what is returned sends its result."""
         request.ended = True
         self.on_outcome(head.status, head.model, head.timings)
+        self.settle(request, head, outputs)
         headers: Headers = ((CONTENT, content.encode()),) if (content := request.content) else ()
         if request.traceparent:
             headers = (*headers, (TRACEPARENT, request.traceparent.encode()))

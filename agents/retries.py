@@ -94,7 +94,7 @@ class Retries:
             end(RequestError(code, message, retry_after_ms=wait_ms, request_id=error.request_id))
             return
         # (3)
-        tier = tier_for(request.retries, self._left_ms(request))
+        tier = tier_for(request.retries, self.left_ms(request))
         last = error if not request.retries else _spent(request.retries + 1, error)
         if request.retries >= self._most or tier is None or not self.budget.spend():
             end(last)
@@ -111,23 +111,28 @@ class Retries:
         (2) It counts as no try, and is told nothing until it is read again.
         """
         # (1)
-        most_ms = min(wait_s * 1000, self._left_ms(request) - 1)
+        most_ms = min(wait_s * 1000, self.left_ms(request) - 1)
         tier = next((each for each in reversed(TIERS) if TIERS[each] <= most_ms), None)
         if tier is None:
             return False
         # (2)
         self.overflows += 1
-        to = tier.full(self._namespace), request.record.partition
         error = RequestError(Code.BUSY, "too much waits for the model", retry_after_ms=TIERS[tier])
+        self.put_off(request, tier, error)
+        return True
+
+    def put_off(self, request: Incoming, tier: Topic, error: RequestError) -> None:
+        """Have it read again after this delay, which is no try; where there is no topic it ends so."""
+        to = tier.full(self._namespace), request.record.partition
         self._writer.hand_on(
             request,
             to,
             request.to_hand_on(),
             lambda: self._writer.failed(request, ("", ""), error, Timings(), 1 + request.retries),
         )
-        return True
 
-    def _left_ms(self, request: Incoming) -> float:
+    def left_ms(self, request: Incoming) -> float:
+        """How much time it has left until its deadline; infinite while nobody knows the time."""
         record, timeout_ms = request.record, request.head.timeout_ms
         now_ms = self._clock.now_ms((record.topic, record.partition))
         timeout_ms = self._timeout_ms if timeout_ms is None else timeout_ms

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from modelmora.access.rights import matches
 from modelmora.messages import Lane
-from modelmora.settings.budgets import UNITS, Budget, Rate, Unit
+from modelmora.settings.budgets import PARTS, UNITS, Budget, Rate, Unit
 
 MOST_BUCKETS = 10_000
 MOST_KNOWN = 4096
@@ -21,7 +22,6 @@ LONGEST_S = 3600.0
 ROUNDED = 1e-6
 """What may be missing: levels are sums of fractions."""
 _NAMES = frozenset({*UNITS})
-_PARTS = 3
 
 
 class Costs(NamedTuple):
@@ -132,9 +132,7 @@ class Buckets:
 
         (1) One of them has too little left. (2) One was used too much to be used on untold.
         """
-        buckets = self._known[lane].get((principal, model))
-        if buckets is None:
-            buckets = self._find(principal, model, lane, now)
+        buckets = self.of(principal, model, lane, now)
         # (1)
         over, wait_s = None, 0.0
         for bucket in buckets:
@@ -155,6 +153,11 @@ class Buckets:
             bucket.level -= costs[bucket.unit]
             bucket.untold += costs[bucket.unit]
         return Charge(buckets, costs)
+
+    def of(self, principal: str, model: str, lane: Lane, now: float) -> tuple[Bucket, ...]:
+        """The buckets of all budgets that a request falls under."""
+        found = self._known[lane].get((principal, model))
+        return self._find(principal, model, lane, now) if found is None else found
 
     def _is_untold(self, bucket: Bucket, cost: float) -> bool:
         untold = bucket.untold + bucket.flying
@@ -192,6 +195,22 @@ class Buckets:
         for bucket in self._all.values():
             bucket.flying = 0.0
 
+    def replace(self, budgets: Mapping[str, Budget], now: float) -> None:
+        """Other budgets count from now on. What was used of one stays used, by whatever it has."""
+        self.budgets = budgets
+        for key, bucket in [*self._all.items()]:
+            name, unit, *parts = json.loads(key)
+            budget = budgets.get(name)
+            rate = budget.rates().get(unit) if budget else None
+            if budget is None or rate is None or not _is_shared_so(budget, parts):
+                del self._all[key]
+            elif rate != bucket.rate:
+                owed = bucket.owed(now)
+                bucket.rate, bucket.per_s, bucket.most = rate, rate.per_s, rate.most
+                bucket.level = rate.most - owed
+        for known in self._known:
+            known.clear()
+
     def heard(self, key: str, spent: float, now: float) -> None:
         """Another process tells that it has used so much."""
         if bucket := self._all.get(key) or self._made(key, now):
@@ -210,8 +229,7 @@ class Buckets:
         found = []
         for told, budget in self.budgets.items():
             if _is_meant(budget, principal, name, lane):
-                own = {"principal": principal, "model": name, "lane": lane.label}
-                parts = [own[part] if part in budget.each else None for part in own]
+                parts = _parts(budget, (principal, name, lane.label))
                 for unit in budget.rates():
                     key = json.dumps([told, unit, *parts])
                     found.append(self._all.get(key) or self._new(key, told, unit, now))
@@ -249,7 +267,7 @@ class Buckets:
         if not (isinstance(name, str) and isinstance(unit, str) and unit in _NAMES):
             return None
         budget = self.budgets.get(name)
-        if budget is None or getattr(budget, unit) is None or len(parts) != _PARTS:
+        if budget is None or getattr(budget, unit) is None or len(parts) != len(PARTS):
             return None
         if json.dumps([name, unit, *parts]) != key:
             return None
@@ -266,6 +284,31 @@ class Buckets:
 
     def __iter__(self) -> Iterator[Bucket]:
         return iter(self._all.values())
+
+
+def used_up(bucket: Bucket, wait_s: float) -> tuple[str, int]:
+    """How one is told that there will be enough in so many seconds; and that in ms."""
+    rate, wait_ms = bucket.rate, max(1, math.ceil(1000 * wait_s))
+    name, _, unit = bucket.name.rpartition(".")
+    message = (
+        f"the budget {name} of {rate.amount} {unit} a {rate.per} is used up; "
+        f"try again in {math.ceil(wait_ms / 1000)} s"
+    )
+    return message, wait_ms
+
+
+def _parts(budget: Budget, own: Sequence[str | None]) -> list[str | None]:
+    """Of principal, model and lane those of which each has a bucket of its own."""
+    pairs = zip(PARTS, own, strict=True)
+    return [value if part in budget.each else None for part, value in pairs]
+
+
+def _is_shared_so(budget: Budget, parts: Sequence[str | None]) -> bool:
+    """Whether these are the parts of one of its buckets."""
+    return all(
+        (part in budget.each) == (value is not None)
+        for part, value in zip(PARTS, parts, strict=True)
+    )
 
 
 def _unit(text: str) -> Unit:

@@ -19,6 +19,7 @@ from modelmora.errors import Invalid
 from modelmora.messages import ControlCommand, Lane, RequestHead
 from modelmora.messages.headers import (
     GATEWAY,
+    GATEWAY_SIGNATURE,
     HANDED_ON,
     HANDED_ON_SIGNATURE,
     LOCAL,
@@ -27,6 +28,7 @@ from modelmora.messages.headers import (
     PRINCIPAL,
     READ_AT,
     REPLY_TOPIC,
+    RUN,
     SIGNATURE,
     claimed_principal,
     header_of,
@@ -101,6 +103,12 @@ class Signer:
         mac = _mac(self._key(command.principal), _of_command(command, gateway, now_ms))
         return SIGNATURE, f"1 {now_ms} {mac}".encode()
 
+    def of_gateway(self, headers: Headers, request_id: str) -> tuple[str, bytes]:
+        """The header that says that a gateway has written a request, signed, with these headers."""
+        assert self.secret is not None  # noqa: S101 - a gateway has no other key
+        mac = _mac(_node_key(self.secret), _of_gateway(headers, request_id))
+        return GATEWAY_SIGNATURE, f"1 {mac}".encode()
+
     def handed_on(self, headers: Headers, request_id: str) -> tuple[str, bytes]:
         """The header that says that a node has handed a request on with these headers."""
         assert self.secret is not None  # noqa: S101 - a node has no other key
@@ -163,6 +171,19 @@ class Verifier:
             return True
         found = _OF_REQUEST.fullmatch(header_of(headers, HANDED_ON_SIGNATURE) or b"")
         return found is not None and self._holds(found[1], _of_handed_on(headers, request_id))
+
+    def is_of_gateway(self, headers: Headers, request_id: str) -> bool:
+        """Whether a gateway has written a request; of a replay of it none has.
+
+        Without secrets whoever says so is believed.
+        """
+        names = {name for name, _ in headers}
+        if GATEWAY not in names or RUN in names:
+            return False
+        if not self._secrets:
+            return True
+        found = _OF_REQUEST.fullmatch(header_of(headers, GATEWAY_SIGNATURE) or b"")
+        return found is not None and self._holds(found[1], _of_gateway(headers, request_id))
 
     @staticmethod
     def _may_sign(principal: str) -> bool:
@@ -234,6 +255,12 @@ def _of_handed_on(headers: Headers, request_id: str) -> Fields:
     told = dict(headers)
     names = (HANDED_ON, READ_AT, PRINCIPAL, SIGNATURE)
     return "handed on", request_id, *(_text(told.get(name)) for name in names)
+
+
+def _of_gateway(headers: Headers, request_id: str) -> Fields:
+    """It holds for the request whose signature it has, and whatever that signs."""
+    told = dict(headers)
+    return "of gateway", request_id, *(_text(told.get(name)) for name in (GATEWAY, SIGNATURE))
 
 
 def _text(header: bytes | None) -> str:

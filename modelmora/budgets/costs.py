@@ -6,13 +6,25 @@ import re
 from collections.abc import Mapping, Sequence
 
 from modelmora.access.budgets import Costs
-from modelmora.messages import ChatMessage, Content, InferenceResult, Parameter
+from modelmora.errors import Code
+from modelmora.messages import ChatMessage, Content, InferenceResult, Parameter, Timings
 
 CHARACTERS = 4
 """Of a text make about one token."""
 WEIGHT = 0.2
 """Of the newest outcome in what is expected of a model."""
 MOST_MODELS = 1024
+NO_ROOM = frozenset(
+    {
+        Code.BUSY,
+        Code.STARTING,
+        Code.STOPPING,
+        Code.MODEL_UNAVAILABLE,
+        Code.STORE_UNAVAILABLE,
+        Code.RETRIES_SPENT,
+    }
+)
+"""Those of which callers over HTTP are told 503: ask again later."""
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
 
@@ -60,10 +72,18 @@ class Expected:
 
 def used_by(result: InferenceResult) -> Costs:
     """What an outcome says that its request has used."""
-    settings = result.settings
+    return used_in(result.settings, len(result.outputs), result.timings)
+
+
+def used_in(settings: Mapping[str, Parameter], outputs: int, timings: Timings) -> Costs:
+    """What a request has used that ran with these settings and has so many outputs."""
     tokens = _number(settings.get("prompt_tokens")) + _number(settings.get("completion_tokens"))
-    pixels = pixels_of(settings, len(result.outputs))
-    return Costs(1.0, tokens, pixels, max(0.0, result.timings.inference_ms))
+    return Costs(1.0, tokens, pixels_of(settings, outputs), max(0.0, timings.inference_ms))
+
+
+def used_in_vain(code: Code, timings: Timings) -> Costs:
+    """What a request has used that ended so; where nobody had room it does not count as one."""
+    return Costs(0.0 if code in NO_ROOM else 1.0, device_ms=max(0.0, timings.inference_ms))
 
 
 def pixels_of(parameters: Mapping[str, Parameter], images: int) -> float:

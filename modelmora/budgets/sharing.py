@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
 import structlog
 from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
 
 from modelmora.access.budgets import Buckets, Spent
 from modelmora.errors import Undecodable
@@ -23,6 +24,7 @@ from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Answer, Record, Written
 from modelmora.messages import BudgetRecord
 from modelmora.settings import Settings
+from modelmora.settings.budgets import Budget
 from modelmora.wire import decode_budget, encode_budget
 
 log = structlog.get_logger(__name__)
@@ -51,7 +53,10 @@ class Sharing:
         send: Callable[[Record], None],
         writer: str,
         schemas: Schemas | None = None,
+        budgets: Callable[[], Mapping[str, Budget]] | None = None,
     ) -> None:
+        """`budgets` are those that count by now; without it those of the buckets do for good."""
+        self._budgets = budgets or (lambda: buckets.budgets)
         self._topic = Topic.BUDGETS.full(settings.namespace)
         self._buckets = buckets
         self._pulse = pulse
@@ -65,28 +70,54 @@ class Sharing:
         self._hurry = asyncio.Event()
         self._landed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._begun = False
 
     async def start(self) -> None:
-        """Read what is owed by now, then tell and hear. Raises KafkaError."""
-        if not self._buckets.budgets:
-            return
+        """Read what is owed by now, then tell and hear. Raises KafkaError.
+
+        Without any budget both begin within a second of the first that counts.
+        """
+        if self.counts:
+            await self._begin()
+        self._task = background(self._run(), "budgets")
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is any budget by now: the buckets follow what is told."""
+        told = self._budgets()
+        if told is not self._buckets.budgets:
+            self._buckets.replace(told, time.monotonic())
+        return bool(told)
+
+    @property
+    def _shared(self) -> bool:
+        """Whether others are told and heard."""
+        return not self._beginning
+
+    async def _begin(self) -> None:
+        self._begun = True
         if self._topic not in self._pulse.shapes:
             log.error("budgets count in this process alone: there is no topic", topic=self._topic)
             return
-        await self._tail.start({self._topic: [0]}, "beginning")
+        try:
+            await self._tail.start({self._topic: [0]}, "beginning")
+        except KafkaError:
+            self._begun = False
+            raise
         try:
             async with asyncio.timeout(READ_S):
                 await self._tail.caught_up()
         except TimeoutError:
             log.warning("what is owed of budgets was not read in time", topic=self._topic)
         self._beginning = False
-        self._task = background(self._run(), "budgets")
 
     def leave(self) -> None:
         """Tell what is left to tell, and that this process ends."""
-        if self._task:
-            self._task.cancel()
-            self._task = None
+        if self._task is None:
+            return
+        self._task.cancel()
+        self._task = None
+        if self._shared:
             self._tell()
             self._send(Record(self._topic, self._writer.encode(), None, nothing))
 
@@ -138,7 +169,13 @@ class Sharing:
 
     async def _run(self) -> None:
         while True:
-            self._tell()
+            try:
+                if self.counts and not self._begun:
+                    await self._begin()
+            except KafkaError as error:
+                log.warning("budgets are not shared yet, trying again", error=repr(error))
+            if self._shared:
+                self._tell()
             await asyncio.sleep(SOON_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(TELL_S):

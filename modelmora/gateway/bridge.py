@@ -51,6 +51,7 @@ from modelmora.messages import (
 )
 from modelmora.messages.headers import CONTENT, JOB, READ_AT, principal_of
 from modelmora.objects import open_objects
+from modelmora.records.limiting import Limiting
 from modelmora.records.ruling import Ruling
 from modelmora.settings import Settings
 from modelmora.telemetry.health import Verdict, judge
@@ -100,9 +101,10 @@ class Bridge:
         """Who may do what, as settings and registry tell it by now."""
         self._orders = Orders(settings, self._pulse, self._publisher, schemas, signer)
         self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
-        self.limiter = Limiter.of(
-            settings, self._pulse, self._publisher.send, self.gateway_id, schemas
-        )
+        self.limiting = Limiting(settings.access.budgets, self._directory.state)
+        """The budgets that settings and registry tell by now."""
+        given = self._publisher.send, self.gateway_id, schemas, self.limiting
+        self.limiter = Limiter.of(settings, self._pulse, *given)
         self._auditor = auditor
         self.audit: Tell = auditor.tell if auditor else untold
         """Tells who did what, or was not let."""
@@ -270,9 +272,9 @@ class Bridge:
 
     async def _carry_out(self, ask: Ask) -> InferenceResult:
         assert ask.request_id  # noqa: S101 - jobs that are waited for have one
-        return await self._desk.carry_out(
-            ask.request_id, ask.principal, ask.model, self._record_of(ask), new=ask.new
-        )
+        make = self._record_of(ask)
+        what = (ask.request_id, ask.principal, ask.model, make, ask.course)
+        return await self._desk.carry_out(*what, new=ask.new)
 
     def _record_of(self, ask: Ask) -> Callable[[str], Record]:
         return partial(self._requests.record, ask=ask)
@@ -280,8 +282,8 @@ class Bridge:
     async def submit(self, ask: Ask) -> Job:
         """Write a request for which nobody waits; any gateway tells of it from now on."""
         self._admit(ask)
-        make = self._record_of(ask)
-        return await self._desk.submit(ask.request_id, ask.principal, ask.model, make)
+        what = (ask.request_id, ask.principal, ask.model, self._record_of(ask), ask.course)
+        return await self._desk.submit(*what)
 
     def watch(self, request_id: str) -> AsyncGenerator[Job | ProgressEvent | None]:
         """How a job stands, what is told of it, and last how it ended; None after each silence."""

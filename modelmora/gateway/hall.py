@@ -42,6 +42,13 @@ LANES = {lane.label: lane for lane in Lane}
 Heard = Callable[[ProgressEvent], None]
 
 
+@dataclass(slots=True)
+class Course:
+    """What has become of an ask; `spared`: nothing ran for it, since another of its id did."""
+
+    spared: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One request as a door hands it in; `model` is `name` or `name@version`.
@@ -65,6 +72,7 @@ class Ask:
     job: bool = False
     new: bool = False
     headers: Given = field(default_factory=given.get, repr=False, compare=False)
+    course: Course = field(default_factory=Course, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

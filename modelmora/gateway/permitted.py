@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from pathlib import Path
@@ -71,17 +72,22 @@ class Permitted:
         except Refusal as refusal:
             self._metrics.refused(ask.door, refusal.code)
             raise
-        with self._given_back(charge):
-            result = await self._hall.infer(ask, heard)
+        try:
+            with self._given_back(ask, charge):
+                result = await self._hall.infer(ask, heard)
+        except asyncio.CancelledError:
+            if ask.job and ask.request_id:  # which goes on
+                self._limiter.follow(ask, ask.request_id, charge)
+            raise
         self._limiter.settle(ask, charge, result)
         return result
 
     async def submit(self, ask: Ask) -> Job:
         """Needs what `infer` needs."""
         charge = await self._admit(ask)
-        with self._given_back(charge):
+        with self._given_back(ask, charge):
             job = await self._hall.submit(ask)
-        self._limiter.follow(job.request_id, ask.principal, charge)
+        self._limiter.follow(ask, job.request_id, charge)
         return job
 
     async def watch(self, request_id: str) -> AsyncGenerator[Job | ProgressEvent | None]:
@@ -108,11 +114,11 @@ class Permitted:
         return await self._hall.order(wish)
 
     @contextmanager
-    def _given_back(self, charge: Charge | None) -> Iterator[None]:
+    def _given_back(self, ask: Ask, charge: Charge | None) -> Iterator[None]:
         try:
             yield
         except Refusal as refusal:
-            self._limiter.refused(charge, refusal)
+            self._limiter.refused(ask, charge, refusal)
             raise
 
     async def _admit(self, ask: Ask) -> Charge | None:

@@ -18,6 +18,7 @@ class RegistryKind(StrEnum):
     ROLE = "ROLE"
     GRANT = "GRANT"
     CANARY = "CANARY"
+    BUDGET = "BUDGET"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class RegistryRecord:
     ROLE is what those who have a role may do, GRANT which roles the principals have whose names
     match its name; both in `details`.
     CANARY, in `details`, is how a version takes over a name in steps, and how far it has come.
+    BUDGET, in `details`, is how much of what principals may use.
     """
 
     kind: RegistryKind

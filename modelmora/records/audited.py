@@ -21,9 +21,9 @@ def model_of(record: RegistryRecord) -> str:
 
 
 def reason_of(record: RegistryRecord) -> str | None:
-    """What it says: the newest route, the role, the task; nothing else that a model has."""
+    """What it says: the newest route, the role, budget or task; nothing else of a model."""
     match record.kind:
-        case RegistryKind.ROLE | RegistryKind.GRANT:
+        case RegistryKind.ROLE | RegistryKind.GRANT | RegistryKind.BUDGET:
             return f"{record.kind.lower()}: {record.details if record.present else 'taken back'}"
         case RegistryKind.CANARY:
             return canaries.reason_of(record)

@@ -25,12 +25,12 @@ def tell_role(state: Registry, name: str, rules: Sequence[Rule]) -> RegistryReco
         raise Invalid(f"{name} is a role that is always there; choose another name")
     told = state.told()
     if rules:
-        return _over(state, role_record(name, rules))
+        return over(state, role_record(name, rules))
     if name not in told.roles:
         raise NotFound(f"the registry tells no role {name}; see `modelmora roles list`")
     if holders := sorted(who for who, roles in told.grants.items() if name in roles):
         raise Conflict(f"{name} is granted to {', '.join(holders[:5])}; take that back first")
-    return _over(state, replace(role_record(name, ()), present=False))
+    return over(state, replace(role_record(name, ()), present=False))
 
 
 def grant(
@@ -49,10 +49,10 @@ def grant(
     if not wanted and principal not in told.grants:
         raise NotFound(f"the registry grants nothing to {principal}; see `modelmora roles list`")
     made = grant_record(principal, wanted)
-    return _over(state, made if wanted else replace(made, present=False))
+    return over(state, made if wanted else replace(made, present=False))
 
 
-def _over(state: Registry, record: RegistryRecord) -> RegistryRecord | None:
+def over(state: Registry, record: RegistryRecord) -> RegistryRecord | None:
     """The record over what counts now. Raises Invalid where it is too long."""
     size = len(record.details.encode())
     if size > DETAILS_BYTES:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from modelmora.access.rights import Told
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.budgets import budgets_of
 from modelmora.records.changes import in_time
 from modelmora.records.roles import told_of
 from modelmora.records.routes import steps_in, with_route
@@ -14,8 +15,10 @@ from modelmora.records.spread import Steps, joined, spread_at, spread_for, steps
 from modelmora.records.telling import canary_key, key_of, model_key, route_key
 from modelmora.routing import Steps as RouteSteps
 from modelmora.routing import all_narrowed, main_version
+from modelmora.settings.budgets import Budget
 from modelmora.wire import place_of
 
+_BUDGET = f"{RegistryKind.BUDGET}:".encode()
 GONE = -1
 """The offset of what an earlier log of the same name told: no record is based on it."""
 
@@ -76,6 +79,7 @@ class Registry:
         self._told_routes: dict[bytes, tuple[RegistryRecord, RouteSteps]] = {}
         self._routes: dict[str, RouteSteps] | None = None
         self._told: Told | None = None
+        self._budgets: Mapping[str, Budget] | None = None
 
     @property
     def entries(self) -> Mapping[bytes, Entry]:
@@ -91,6 +95,8 @@ class Registry:
         own, and what is a lease, is passed over.
         """
         self._spreads = self._routes = self._told = None
+        if key.startswith(_BUDGET):
+            self._budgets = None
         if record is None:
             return self._entries.pop(key, None) is not None
         if record.kind is RegistryKind.NODE or key != key_of(record):
@@ -104,7 +110,7 @@ class Registry:
     def restore(self, entries: Mapping[bytes, Entry]) -> None:
         """Go on from these."""
         self._entries = dict(entries)
-        self._spreads = self._routes = self._told = None
+        self._spreads = self._routes = self._told = self._budgets = None
 
     def anew(self) -> None:
         """The log is another and holds nothing yet: what the former one told waits to be told."""
@@ -163,6 +169,12 @@ class Registry:
         """The roles and grants as they will be once this record counts."""
         changed = {**self._entries, key_of(record): Entry(GONE, record)}
         return told_of(each.record for each in changed.values())
+
+    def budgets(self) -> Mapping[str, Budget]:
+        """The budgets; the same object until another record of one is taken."""
+        if self._budgets is None:
+            self._budgets = budgets_of(each.record for each in self._entries.values())
+        return self._budgets
 
     def _steps(self) -> Mapping[str, Steps]:
         if self._spreads is None:

@@ -137,7 +137,7 @@ class Service:
 
     def accept(self, request: Incoming) -> None:
         """Admit a request or refuse it; either way its outcome follows by `Outcomes`."""
-        if not self._is_open(request):
+        if not self.reclaim(request):
             return
         now = self._now()
         key = NO_MODEL
@@ -196,10 +196,10 @@ class Service:
 
     def refuse(self, request: Incoming, error: RequestError) -> None:
         """What it needs besides a model is not to be had."""
-        if self._is_open(request):
+        if self.reclaim(request):
             self._refuse(request, NO_MODEL, error)
 
-    def _is_open(self, request: Incoming) -> bool:
+    def reclaim(self, request: Incoming) -> bool:
         """Whether it has no outcome yet; it is not awaited any more."""
         for work in self._awaited.find(request.head.request_id):
             if work.meta is request:

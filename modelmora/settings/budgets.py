@@ -13,9 +13,10 @@ Unit = Literal["requests", "tokens", "pixels", "device_ms"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 PER_S = {"second": 1, "minute": 60}
 MOST = 10**15
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 BudgetName = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$"),
+    StringConstraints(pattern=NAME),
     Field(json_schema_extra={"form": "up to 64 of a-z 0-9 . _ -, first a letter or digit"}),
 ]
 NameGlob = Annotated[
@@ -24,6 +25,7 @@ NameGlob = Annotated[
     Field(json_schema_extra={"form": "a model's name, * for any characters"}),
 ]
 Part = Literal["principal", "model", "lane"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class Rate(Section):

@@ -1,6 +1,7 @@
 """Bytes to messages and back: Avro of the pinned schemas, single-object or Confluent's framing."""
 
 from modelmora.wire.codec import (
+    count_of,
     decode_audit,
     decode_batch,
     decode_budget,
@@ -52,6 +53,7 @@ __all__ = [
     "SKEW_MS",
     "Framing",
     "content_digest",
+    "count_of",
     "decode_audit",
     "decode_batch",
     "decode_budget",

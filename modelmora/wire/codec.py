@@ -259,6 +259,11 @@ def encode_outputs(outputs: Sequence[Content]) -> bytes:
     return _write(b"", _OUTPUTS, {"outputs": plain_contents(outputs)})
 
 
+def count_of(outputs: bytes) -> int:
+    """How many contents the array of `encode_outputs` has at least: those of its first block."""
+    return _block_count(outputs, 0)
+
+
 def decode_outputs(outputs: bytes) -> tuple[Content, ...]:
     """The contents of `encode_outputs`; raises Undecodable."""
     try:

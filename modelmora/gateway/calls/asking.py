@@ -79,6 +79,7 @@ class Asking:
                     return waiting.found or overdue(waiting, known)
             return caller.result()
         finally:
+            ask.course.spared = not (new and waiting.is_own(caller))
             if heard:
                 waiting.listeners.remove(heard)
             if self._room.leave(waiting, caller):

@@ -15,6 +15,7 @@ from modelmora.gateway.calls.replies import Replies
 from modelmora.gateway.calls.requests import content_of
 from modelmora.gateway.calls.waiting import End, WaitingRoom, taken
 from modelmora.gateway.calls.writing import Writer
+from modelmora.gateway.hall import Course
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.watching import MOST_WAITING, QUIET_S
 from modelmora.kafka.reading.lookback import LookBackFailed
@@ -62,12 +63,13 @@ class Desk:
         principal: str,
         model: str,
         record: Callable[[str], Record],
+        course: Course,
         *,
         new: bool = False,
     ) -> Job:
         """Write the job that `record` makes of its id, unless it is there. Raises Refusal.
 
-        One that is `new` is not looked for.
+        One that is `new` is not looked for; `course` is told where it is there.
         """
         if request_id is None:
             minted, partition = await self._replies.mint()
@@ -84,6 +86,7 @@ class Desk:
                 content = content_of(record(request_id), principal)
                 if card.principal != principal or card.content not in ("", content):
                     raise taken(request_id)
+                course.spared = True
                 return card.job()
             # Without a note it is ours to go on with only where a gateway of ours died at it.
             if card.told_of not in (None, (principal, True)):
@@ -122,6 +125,7 @@ class Desk:
         principal: str,
         model: str,
         record: Callable[[str], Record],
+        course: Course,
         *,
         new: bool,
     ) -> InferenceResult:
@@ -135,7 +139,7 @@ class Desk:
         reader: asyncio.Future[End] = loop.create_future()
         waiting.callers.append(reader)
         try:
-            job = await self.submit(request_id, principal, model, record, new=new)
+            job = await self.submit(request_id, principal, model, record, course, new=new)
             while not (reader.done() or job.state.ended):
                 await asyncio.wait({reader}, timeout=LOOK_S)
                 if not reader.done():

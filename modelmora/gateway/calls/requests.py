@@ -59,9 +59,12 @@ class Requests:
         place = self._state.place(ask.model, request_id, shape.partitions if shape else 0)
         try:
             settings, signer = self._settings, self._signer
-            return request_record(request, ask.lane, settings, headers, place, signer)
+            record = request_record(request, ask.lane, settings, headers, place, signer)
         except RequestError as error:
             raise Refusal(error.code, error.message, request_id=request_id) from None
+        if signer:
+            record.headers = (*record.headers, signer.of_gateway(record.headers, request_id))
+        return record
 
     def _looked_at(self, ask: Ask) -> Headers:
         """Of the caller's headers those that the model's route looks at, and no others."""

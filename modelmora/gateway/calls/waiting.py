@@ -80,6 +80,13 @@ class Waiting:
             self.early.append(result)
         return self.place == result.source
 
+    def is_own(self, caller: asyncio.Future[End]) -> bool:
+        """Whether its own record may have run: it was written, and no other has the outcome."""
+        known = caller.done() and not caller.cancelled()
+        end = caller.result() if known else None
+        foreign = isinstance(end, InferenceResult) and self.place not in (None, end.source)
+        return self.sent_at is not None and not foreign
+
     def _is_other(self, content: str) -> bool:
         return bool(self.content and content) and content != self.content
 
