@@ -122,7 +122,7 @@ class Retries:
         return True
 
     def put_off(self, request: Incoming, tier: Topic, error: RequestError) -> None:
-        """Have it read again after this delay, which is no try; where there is no topic it ends so."""
+        """Have it read again after this delay, which is no try; where that is gone it ends so."""
         to = tier.full(self._namespace), request.record.partition
         self._writer.hand_on(
             request,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -93,28 +93,25 @@ class Toll:
         taker: Taker,
         later: Later,
         named: Callable[[Incoming], str],
-        enter: Callable[[Incoming], None],
         monotonic: Callable[[], float],
         most: float = inf,
     ) -> None:
-        """`named` tells what a request asks that names no model; `enter` takes one that has paid.
-
-        So many as `most` wait in memory.
-        """
+        """`named` tells what a request asks that names no model; `most` wait in memory."""
+        self.enter: Callable[[Incoming], None] = lambda _: None
+        """Takes one that has waited and has paid."""
         self._buckets = buckets
         self._shared = shared
         self._verifier = verifier
         self._taker = taker
         self._later = later
         self._named = named
-        self._enter = enter
         self._now = monotonic
         self._most = most
         self._expected = Expected()
         self._away: Away[Topic] = Away(TIERS)
         self._charged: dict[Record, Charge] = {}
         self._held: list[_Held] = []
-        self._ahead: Counter[Bucket] = Counter()
+        self._ahead: defaultdict[Bucket, float] = defaultdict(float)
         """How much of each those will use who wait in memory."""
         self._task: asyncio.Task[None] | None = None
         self.count = 0
@@ -258,7 +255,7 @@ class Toll:
             elif free and isinstance(self._charge(one), Charge):
                 self._let_go(one)
                 if self._taker.reclaim(one.request):
-                    self._enter(one.request)
+                    self.enter(one.request)
             elif now - one.since > MOST_S:
                 self._let_go(one)
                 self._send_away(one, turn_of(one.buckets, one.costs, self._ahead, now))

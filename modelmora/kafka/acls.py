@@ -104,9 +104,10 @@ _LOOK = (Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS)
 NEEDS: Mapping[Component, Need] = {
     Component.NODE: Need(
         "serve --role node",
-        reads=_REQUESTS | {Topic.RESULTS, Topic.REGISTRY, Topic.CONTROL},
+        reads=_REQUESTS | {Topic.RESULTS, Topic.REGISTRY, Topic.CONTROL, Topic.BUDGETS},
         writes=_REQUESTS
         | {
+            Topic.BUDGETS,
             Topic.RESULTS,
             Topic.RESULTS_JSON,
             Topic.PROGRESS,

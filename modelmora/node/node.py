@@ -40,11 +40,12 @@ from modelmora.kafka.leases import Leases
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.topics import Topic, read_topics, tier_topics
+from modelmora.kafka.topics import Topic, lane_topics, read_topics, tier_topics
 from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
+from modelmora.node.budgets import Charging
 from modelmora.node.gauges import add_gauges
 from modelmora.node.health import NodeMetrics, health_app, health_server
 from modelmora.node.leave import Leave
@@ -87,11 +88,12 @@ class Node:
         self.schemas = schemas
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
         written = (Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS, Topic.DEAD_LETTERS, Topic.EVENTS)
-        names = [topic.full(settings.namespace) for topic in written]
+        names = [topic.full(settings.namespace) for topic in (*written, Topic.BUDGETS)]
         self.pulse = Pulse(settings, [*names, *read_topics(settings)])
         self.clock = BrokerClock(leads=self.pulse.leader)
         self.metrics = NodeMetrics()
         namespace = settings.namespace
+        self.lanes = lane_topics(settings)
         self.intake = Intake(settings.limits, read_topics(settings))
         self.care = Care(self.intake)
         self.lease = Lease(settings.timing.session_timeout_s)
@@ -120,6 +122,10 @@ class Node:
         self.requests = Requests(settings, *given, objects, self.twins, self.care, self.verifier)
         self.requests.on_first = self.retries.budget.earn
         self.twins.use(self.requests.admit, self.service, results)
+        kafka = (self.pulse, self.teller, schemas)
+        parts = (self.models.state, kafka, self.verifier, self.service, self.retries)
+        self.charging = Charging(settings, self.name, *parts)
+        self.charging.stand_before(self.requests, results)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         self.wellness = Wellness(self)
@@ -226,6 +232,7 @@ class Node:
         self.lifecycle.event(EventKind.NODE_JOINED, facts={"cores": self.settings.cores})
         await self._acknowledged(self.teller)
         await self.control.start()
+        await self.charging.start()
         await self._look_at_models()
         await self.app.feed.reading.wait()
         self._wait_for("models that other nodes have in use")
@@ -283,6 +290,7 @@ class Node:
         self.forget(self._owned)
         self.service.close()
         await self.twins.stop()
+        await self.charging.stop()
         await self.stored.stop()
         self.lifecycle.event(EventKind.NODE_LEFT)
         self.audit.stop()

@@ -172,7 +172,7 @@ def test_with_exactly_these_all_works_and_each_of_them_is_used(estate: Estate) -
     granted = {
         each: estate.allow(each, **(once if each is Component.NODE else {})) for each in Component
     }
-    with estate.node(DELIVERY="exactly_once") as node:
+    with estate.node(DELIVERY="exactly_once", ACCESS__BUDGETS=BUDGETS) as node:
         with estate.gateway(
             OBJECTS__FOLDER=estate._folder / "objects", ACCESS__BUDGETS=BUDGETS
         ) as gateway:

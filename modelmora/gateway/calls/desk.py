@@ -63,7 +63,7 @@ class Desk:
         principal: str,
         model: str,
         record: Callable[[str], Record],
-        course: Course,
+        course: Course | None = None,
         *,
         new: bool = False,
     ) -> Job:
@@ -86,7 +86,8 @@ class Desk:
                 content = content_of(record(request_id), principal)
                 if card.principal != principal or card.content not in ("", content):
                     raise taken(request_id)
-                course.spared = True
+                if course:
+                    course.spared = True
                 return card.job()
             # Without a note it is ours to go on with only where a gateway of ours died at it.
             if card.told_of not in (None, (principal, True)):

@@ -240,6 +240,6 @@ async def test_a_topic_that_takes_nothing_ends_the_wait(monkeypatch: pytest.Monk
     limiter = Limiter(rig.buckets, told)
     ask = Ask("rest", "echo", ("x",))
     assert await limiter.charge(ask)
-    with pytest.raises(Refusal, match="other gateways are not told") as caught:
+    with pytest.raises(Refusal, match="others are not told") as caught:
         await limiter.charge(ask)
     assert (caught.value.code, caught.value.retry_after_ms) == (Code.RATE_LIMITED, 1000)
