@@ -100,7 +100,6 @@ class Results:
         self._dead_letters = Topic.DEAD_LETTERS.full(namespace)
         self.on_outcome: Callable[[Status, str, Timings], None] = lambda *_: None
         self.settle: Callable[[Incoming, ResultHead | None, bytes], None] = lambda *_: None
-        """Told of what has ended, and of what ends elsewhere, without an outcome."""
         self.again: Again = lambda _, error, end: end(error)
         """Has what failed tried again later, or ends it so."""
 

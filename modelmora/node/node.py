@@ -122,10 +122,7 @@ class Node:
         self.requests = Requests(settings, *given, objects, self.twins, self.care, self.verifier)
         self.requests.on_first = self.retries.budget.earn
         self.twins.use(self.requests.admit, self.service, results)
-        kafka = (self.pulse, self.teller, schemas)
-        parts = (self.models.state, kafka, self.verifier, self.service, self.retries)
-        self.charging = Charging(settings, self.name, *parts)
-        self.charging.stand_before(self.requests, results)
+        self._charge(results)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         self.wellness = Wellness(self)
@@ -137,6 +134,13 @@ class Node:
         self.watches = Watches(self.fail)
         add_gauges(self)
         self.samples = Samples(settings, self.metrics.registry, self.name, self.teller.send)
+
+    def _charge(self, results: Results) -> None:
+        """Who keeps the budgets of those that no gateway has charged."""
+        kafka = (self.pulse, self.teller, self.schemas)
+        parts = (self.models.state, kafka, self.verifier, self.service, self.retries)
+        self.charging = Charging(self.settings, self.name, *parts)
+        self.charging.stand_before(self.requests, results)
 
     def _door(self) -> HttpServer:
         """Where it tells how it is."""
