@@ -111,24 +111,27 @@ def fork(fd: int, node: int, environment: Mapping[str, str | None]) -> int:
 def _intermediate(
     fd: int, node: int, environment: Mapping[str, str | None], writer: int
 ) -> NoReturn:
+    own = os.getpid()
     try:
         pid = os.fork()
     except OSError as error:
         pid = -(error.errno or 1)
     if pid == 0:
-        _become_child(fd, node, environment)
+        _become_child(fd, node, own, environment)
     os.write(writer, _PID.pack(pid))
     os._exit(0)
 
 
-def _become_child(fd: int, node: int, environment: Mapping[str, str | None]) -> NoReturn:
+def _become_child(
+    fd: int, node: int, intermediate: int, environment: Mapping[str, str | None]
+) -> NoReturn:
     """The forked child: adopted by the node, with nothing of the zygote but its memory."""
     code = 70
     try:
-        while os.getppid() != node:  # until the intermediate is gone
-            if os.getppid() == 1:
-                os._exit(1)
+        while (parent := os.getppid()) == intermediate:
             time.sleep(0.0002)
+        if parent != node:  # which has died meanwhile; who adopts then need not be process 1
+            os._exit(1)
         linux.close_other_fds({fd})
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for name, value in environment.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from modelmora.errors import RequestError
+from modelmora.errors import Code, RequestError
 from modelmora.messages import DeviceKind, Health, Lane
 from modelmora.scheduling import (
     Chunk,
@@ -189,6 +189,9 @@ class Referee:
         self.end(work, "answered")
 
     def failed(self, work: Work, error: RequestError) -> None:
+        if error.code is Code.EXPIRED and work.deadline and work.deadline > self.now:
+            # It was taken, and would have been late: its place in the group stays empty.
+            self.turns[work.model, work.lane].exact = False
         self.end(work, error.code.value)
 
     def end(self, work: Work, how: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modelmora.messages import Lane
@@ -21,6 +21,16 @@ SEND = st.tuples(
 )
 FINISH = st.tuples(st.just("finish"), st.sampled_from([1.0, 7.0, 60.0, 61.0]))
 LEAVE = st.tuples(st.sampled_from(["cancel", "expire", "exit"]), st.integers(0, 99))
+ONE_TAKEN_WOULD_BE_LATE: list[tuple[object, ...]] = [
+    ("send", "p", 0, 1, 1, 10),
+    ("finish", 60.0),
+    ("send", "p", 0, 1, 1, 1),
+    ("send", "p", 2, 1, 1, 5),
+    ("finish", 1.0),
+    ("finish", 1.0),
+    ("expire", 0),
+    ("expire", 0),
+]
 
 
 class Play:
@@ -83,6 +93,7 @@ class Play:
 
 @settings(max_examples=150)
 @given(st.lists(SEND | SEND | FINISH | FINISH | FINISH | LEAVE, min_size=10, max_size=80))
+@example(ONE_TAKEN_WOULD_BE_LATE)
 def test_each_group_is_whose_turn_it_is(story: list[tuple[object, ...]]) -> None:
     play = Play()
     for name, *arguments in story:
