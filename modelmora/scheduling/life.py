@@ -24,6 +24,8 @@ class Life:
     quarantines: int = 0
     """How often in a row it was quarantined."""
     quarantined: bool = False
+    behind: bool = False
+    """Loaded for copies, and nothing else has asked for it since: it gives way to all others."""
     told: Health = field(default_factory=lambda: Health(State.COLD))
     """What the world was last told of it."""
 

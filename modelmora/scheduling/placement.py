@@ -19,6 +19,8 @@ class Cause(StrEnum):
     """Somebody wants it loaded."""
     AHEAD = "ahead"
     """Requests for it may come from a node that leaves, or that gives partitions to this one."""
+    SHADOW = "shadow"
+    """Copies of requests are there for it, and room that nobody else needs."""
     MINIMUM = "minimum"
     """Its model is loaded and has fewer than it is to have."""
     QUEUE = "queue"

@@ -22,6 +22,7 @@ def recover(
 
     A stepped child has worked on all its requests at once, so all are one group of suspects. Its
     halves are put back as cohorts: each runs apart from all others, see `Replica.takes_next`.
+    Copies are not tried again: nobody waits for them.
     """
     stepped = child.model.spec.slots is not None
     groups: list[Works] = [tuple(run.open.values()) for run in child.runs.values()]
@@ -39,12 +40,16 @@ def recover(
     for work in (work for works in autopsy.innocents for work in works):
         work.returns += 1
     back = [*autopsy.suspects, *autopsy.innocents]
+    copies = [work for works in back for work in works if work.behind]
+    back = [left for works in back if (left := tuple(one for one in works if not one.behind))]
     if stepped:
         back = [(work,) for works in back for work in works]
     for lane in child.model.queue.lanes:
         lane.put_back([works for works in back if works[0].lane is lane.lane])
     for work in (work for works in back for work in works):
         work.group = None
+    for work in copies:
+        give_up(work, Code.WORKER_CRASH, "the worker died while it had this copy")
     if autopsy.guilty:
         hung = child.reason is KillReason.RUN_TIMEOUT
         code = Code.WORKER_TIMEOUT if hung else Code.WORKER_CRASH

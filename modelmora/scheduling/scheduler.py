@@ -10,6 +10,7 @@ from modelmora.errors import Code, ModelMoraError, RequestError
 from modelmora.messages import Health, State
 from modelmora.records.measured import Measured
 from modelmora.scheduling.admission import admit, too_large
+from modelmora.scheduling.behind import Behind
 from modelmora.scheduling.device import Need
 from modelmora.scheduling.effects import Chunk, Effects, ItemResult
 from modelmora.scheduling.ending import Endings
@@ -43,6 +44,7 @@ class Scheduler:
         self._book = self._ends.book
         self._group_ids = count(1)
         self.waits = Waits(self._fleet, policy)
+        self.behind = Behind(self._fleet, policy)
 
     # What is known -------------------------------------------------------------------------------
 
@@ -120,8 +122,7 @@ class Scheduler:
             return False
         work.queued_at = now
         work.cost = model.runs.of(work.shape) or 0.0
-        model.asked(now)
-        model.life.keep_alive_s = work.keep_alive_s
+        model.asked(work, now)
         self._book.open(work)
         lane = model.queue.lanes[work.lane]
         lane.append(work)
@@ -284,8 +285,7 @@ class Scheduler:
         (3) It held groups: the first is the suspect, see `retry.examine`.
         (4) The model itself brings its children down, see `life.strike`: what waits is answered.
         (5) Its model was removed or broken meanwhile: what went back is answered.
-        (6) Then other children of the model get what went back, and whatever waits for room has a
-            chance, this model included.
+        (6) Then its other children get what went back, and what waits for room has a chance.
         """
         self._ends.late(now)
         child = self._fleet.exited(replica)

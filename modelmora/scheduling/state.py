@@ -223,8 +223,11 @@ class Model:
             self.runs.learn(shapes, run_ms)
         self.queue.settle(works, run_ms)
 
-    def asked(self, now: float) -> None:
-        """A request for it has come."""
+    def asked(self, work: Work, now: float) -> None:
+        """A request for it has come; who asks for a copy of one changes nothing."""
+        if work.behind:
+            return
+        self.life.behind, self.life.keep_alive_s = False, work.keep_alive_s
         if self.visited_at is None:
             self.visited_at = now
         elif (gap_s := now - self.visited_at) * 1000 >= (self.load_ms or 0.0):
@@ -375,14 +378,16 @@ def pins(replica: Replica) -> bool:
 def resident(replica: Replica, memory: Device, policy: Policy, now: float) -> Resident:
     """The replica as `residency` sees it in this memory.
 
-    (1) Draining or killed: departing. (2) Pinned. (3) Loading. (4) With work: busy.
-    (5) Idle, within its minimum residency: fresh. (6) Idle.
+    (1) Draining or killed: departing. (2) Pinned. (3) For copies alone: idle, worth nothing.
+    (4) Loading. (5) With work: busy. (6) Within its minimum residency: fresh. (7) Idle.
     """
     model = replica.model
     if replica.state in _DEPARTING:
         presence = Presence.DEPARTING
     elif pins(replica):
         presence = Presence.PINNED
+    elif model.life.behind:
+        return Resident(replica.id, replica.holds(memory), replica.heard, Presence.IDLE)
     elif replica.state is State.LOADING:
         presence = Presence.LOADING
     elif replica.runs or len(model.queue):

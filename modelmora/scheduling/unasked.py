@@ -22,6 +22,7 @@ def load_unasked(fleet: Fleet, model: Model, policy: Policy, now: float, *, ahea
     """
     # (1) By order.
     if not ahead:
+        model.life.behind = False
         fleet.want(model)
         return
     # (2) Cold.
@@ -37,4 +38,5 @@ def load_unasked(fleet: Fleet, model: Model, policy: Policy, now: float, *, ahea
     # (5) To stay.
     until = stays_until(model.life, model.spec.keep_alive_s, policy, now, pinned=model.pinned)
     if until > now:
+        model.life.behind = False
         fleet.load(model, option, Cause.AHEAD, now)

@@ -39,6 +39,8 @@ class Work:
     """Who asks; those who wait in one lane of a model share it, see `turns`. "" is one of them."""
     shape: Hashable = None
     """Works of one model and an equal shape take about as long; see `expected.shape_of`."""
+    behind: bool = False
+    """Whether nobody waits for it: a copy, which is run behind all else; see `behind`."""
 
     attempt: int = 1
     """1 + how often it was started anew because its child died while working on its group."""

@@ -170,6 +170,7 @@ class World:
         keep_alive: float | None = None,
         shape: Hashable = None,
         principal: str = "",
+        behind: bool = False,
     ) -> tuple[Work, Position | None]:
         """Submit one request; also what it is told."""
         deadline = None if timeout is None else self.now + timeout
@@ -177,6 +178,7 @@ class World:
         name = name or f"r{number}"
         work = Work(name, key, lane, batch, size, self.now, deadline, b"", (0, number), partition)
         work.keep_alive_s, work.shape, work.principal = keep_alive, shape, principal
+        work.behind = behind
         self.sent.append(work)
         position = self.scheduler.waits.position(work, self.now)
         return work, position if self.scheduler.submit(work, self.now) else None
