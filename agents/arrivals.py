@@ -8,22 +8,26 @@ from modelmora.access.signing import Verifier
 from modelmora.messages import Lane, RequestHead
 from modelmora.messages.headers import (
     ASKED_SINCE,
+    COMPARISON,
     GATEWAY,
     HANDED_ON,
     JOB,
     OR_BUSY,
     RUN,
+    SHADOW_OF,
     TRACEPARENT,
 )
-from modelmora.serving import HandedOn, Incoming, Record
+from modelmora.serving import CopyOf, HandedOn, Incoming, Record
 from modelmora.wire import content_digest, read_run
 
 
 class Arrivals:
     """Makes the requests of the records that have come on these topics."""
 
-    def __init__(self, lanes: Mapping[str, Lane], verifier: Verifier) -> None:
+    def __init__(self, lanes: Mapping[str, Lane], verifier: Verifier, shadow: str = "") -> None:
+        """`shadow` is the topic of the copies."""
         self._lanes = lanes
+        self._shadow = shadow
         self._verifier = verifier
 
     def unproved(self, record: Record) -> str:
@@ -52,12 +56,16 @@ class Arrivals:
         if not record.headers:
             return Incoming(record, head, lane, tell=head.progress)
         headers = dict(record.headers)
+        copies = record.topic == self._shadow
         handed_on = HandedOn.read(headers.get(HANDED_ON))
         if handed_on and not (
-            handed_on.topic in self._lanes
+            (handed_on.topic == self._shadow if copies else handed_on.topic in self._lanes)
             and self._verifier.was_handed_on(record.headers, head.request_id)
         ):
             handed_on = None
+        if copies:
+            copy = self._copy_of(record, headers, head.request_id)
+            return Incoming(record, head, lane, handed_on=handed_on, copy=copy)
         return Incoming(
             record,
             head,
@@ -71,6 +79,14 @@ class Arrivals:
             handed_on=handed_on,
             run=read_run(headers.get(RUN)),
         )
+
+    def _copy_of(
+        self, record: Record, headers: Mapping[str, bytes | None], request_id: str
+    ) -> CopyOf | None:
+        original, comparison = text_of(headers.get(SHADOW_OF)), text_of(headers.get(COMPARISON))
+        if not original or not comparison:
+            return None
+        return CopyOf(original, comparison, self._verifier.was_copied(record.headers, request_id))
 
 
 def text_of(value: bytes | None) -> str:

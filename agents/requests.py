@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import structlog
@@ -16,6 +17,7 @@ from modelmora.agents.fetching import Fetching
 from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.suspects import MOST_TRIES
+from modelmora.agents.shadows.gate import Gate
 from modelmora.agents.toll import Toll
 from modelmora.agents.twins import Twins
 from modelmora.agents.unresolved import Unresolved
@@ -23,7 +25,7 @@ from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.batches import Batch, Partition
 from modelmora.kafka.reading.unreadable import Unreadable
 from modelmora.kafka.schema_registry import Schemas
-from modelmora.kafka.topics import lane_topics, tier_topics
+from modelmora.kafka.topics import Topic, lane_topics, tier_topics
 from modelmora.messages.headers import REQUEST_ID, SIGNATURE
 from modelmora.objects import Objects
 from modelmora.serving import BrokerClock, Incoming, Record, Service
@@ -86,8 +88,10 @@ class Requests:
         twins: Twins | None = None,
         care: Care | None = None,
         verifier: Verifier | None = None,
+        gate: Gate | None = None,
     ) -> None:
-        self._arrivals = Arrivals(lane_topics(settings), verifier or Verifier())
+        self._shadow = Topic.SHADOW.full(settings.namespace)
+        self._arrivals = Arrivals(lane_topics(settings), verifier or Verifier(), self._shadow)
         self._delays = tier_topics(settings)
         self._resting: dict[Partition, float] = {}
         """Of what was put off: when (Unix ms) to look again whether the next record is due."""
@@ -105,6 +109,8 @@ class Requests:
         self._twins = twins
         self.toll: Toll | None = None
         """Charges those that no gateway has charged."""
+        self._gate = gate or Gate(settings.shadow, intake, clock)
+        self._gate.use(self.begin, service)
         self._care = care or Care(intake)
         self._gated: set[Partition] = set()
         self._closed = False
@@ -141,19 +147,25 @@ class Requests:
         return True
 
     def _rests(self, found: Record | Unreadable) -> bool:
-        """Whether it was put off until later, and with it all behind it on its partition.
+        """Whether it is put off until later, and with it all behind it on its partition.
 
-        By the broker's own clock: no header says until when.
+        By the broker's own clock: no header says until when. Of copies while many wait here.
         """
-        delay_ms = self._delays.get(found.topic)
-        if delay_ms is None or isinstance(found, Unreadable):
+        if isinstance(found, Unreadable):
             return False
         partition = (found.topic, found.partition)
+        if found.topic == self._shadow:
+            due_ms = inf if self._gate.is_full(found.key) else -inf
+        elif (delay_ms := self._delays.get(found.topic)) is not None:
+            due_ms = found.timestamp + delay_ms
+        else:
+            return False
         self._clock.heard(found.timestamp, partition)
-        now_ms, due_ms = self._clock.now_ms(partition), found.timestamp + delay_ms
+        now_ms = self._clock.now_ms(partition)
         if now_ms >= due_ms:
             return False
-        self._resting[partition] = max(due_ms, now_ms + _LOOK_AGAIN_MS)
+        soon_ms = now_ms + _LOOK_AGAIN_MS
+        self._resting[partition] = soon_ms if due_ms == inf else max(due_ms, soon_ms)
         self._intake.rest(partition)
         return True
 
@@ -177,6 +189,7 @@ class Requests:
                 self._intake.wake(partition)
         if self._twins:
             self._twins.look()
+        self._gate.look()
         self._care.look()
         intake, gated = self._intake, set(self._intake.gated)
         if gated != self._gated:
@@ -194,7 +207,7 @@ class Requests:
     def drop(self, partitions: Set[Partition], *, started: bool = True) -> list[Record]:
         """Forget the work of these partitions, without an outcome here; returns its records."""
         dropped = self._service.drop(partitions, started=started)
-        for part in (self._unresolved, self._fetching, self._twins, self.toll):
+        for part in (self._unresolved, self._fetching, self._twins, self.toll, self._gate):
             dropped += part.drop(partitions) if part else ()
         if self.toll:
             self.toll.lost(dropped)
@@ -223,7 +236,8 @@ class Requests:
         (3) Too large, or no request: buried with its code.
         (4) Its schema id is not known yet: taken up again when the registry has been asked.
         (5) It was handed on before a restart, and has its outcome already.
-        (6) Its id was asked before: it waits until it is known how that ends.
+        (6) Its id was asked before: it waits until it is known how that ends. A copy: it waits
+            until it may begin.
         (7) A request: the service admits it, hands it on or refuses it,
         (8) after its inputs were fetched, where they are references and its model is served here.
         """
@@ -295,7 +309,9 @@ class Requests:
             return
         # (6)
         request = self._arrivals.request(record, head, plain or b"")
-        if not (self._twins and self._twins.takes(request)):
+        if record.topic == self._shadow:
+            self._gate.take(request)
+        elif not (self._twins and self._twins.takes(request)):
             self._admit(request)
 
     def _admit(self, request: Incoming) -> None:
@@ -317,6 +333,11 @@ class Requests:
     def enter(self, request: Incoming) -> None:
         """Go on with one that has waited and has paid; it gets an outcome as above."""
         self._guarded(request.record, lambda _: self._enter(request))
+
+    def begin(self, request: Incoming) -> None:
+        """Go on with a copy that has waited; nobody pays for it."""
+        self.enter(request)
+        self._service.arm()
 
     def _plain(self, record: Record) -> bytes | None:
         """The value in single-object encoding; None: there is none, or its schema is not known yet.

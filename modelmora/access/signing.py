@@ -18,6 +18,7 @@ from modelmora.access.rights import TOPIC
 from modelmora.errors import Invalid
 from modelmora.messages import ControlCommand, Lane, RequestHead
 from modelmora.messages.headers import (
+    COMPARISON,
     GATEWAY,
     GATEWAY_SIGNATURE,
     HANDED_ON,
@@ -29,6 +30,8 @@ from modelmora.messages.headers import (
     READ_AT,
     REPLY_TOPIC,
     RUN,
+    SHADOW_OF,
+    SHADOW_SIGNATURE,
     SIGNATURE,
     claimed_principal,
     header_of,
@@ -115,6 +118,12 @@ class Signer:
         mac = _mac(_node_key(self.secret), _of_handed_on(headers, request_id))
         return HANDED_ON_SIGNATURE, f"1 {mac}".encode()
 
+    def copied(self, headers: Headers, request_id: str) -> tuple[str, bytes]:
+        """The header that says that a node has copied a request, as these headers say."""
+        assert self.secret is not None  # noqa: S101 - a node has no other key
+        mac = _mac(_node_key(self.secret), _of_copied(headers, request_id))
+        return SHADOW_SIGNATURE, f"1 {mac}".encode()
+
     def _key(self, principal: str) -> bytes:
         if self.secret is not None:
             return principal_key(self.secret, principal)
@@ -167,10 +176,17 @@ class Verifier:
 
     def was_handed_on(self, headers: Headers, request_id: str) -> bool:
         """Whether a node has written what these headers say of where the request comes from."""
+        return self._is_of_node(headers, HANDED_ON_SIGNATURE, _of_handed_on(headers, request_id))
+
+    def was_copied(self, headers: Headers, request_id: str) -> bool:
+        """Whether a node has copied a request, as these headers say."""
+        return self._is_of_node(headers, SHADOW_SIGNATURE, _of_copied(headers, request_id))
+
+    def _is_of_node(self, headers: Headers, name: str, what: Fields) -> bool:
         if not self._secrets:
             return True
-        found = _OF_REQUEST.fullmatch(header_of(headers, HANDED_ON_SIGNATURE) or b"")
-        return found is not None and self._holds(found[1], _of_handed_on(headers, request_id))
+        found = _OF_REQUEST.fullmatch(header_of(headers, name) or b"")
+        return found is not None and self._holds(found[1], what)
 
     def is_of_gateway(self, headers: Headers, request_id: str) -> bool:
         """Whether a gateway has written a request; of a replay of it none has.
@@ -261,6 +277,12 @@ def _of_gateway(headers: Headers, request_id: str) -> Fields:
     """It holds for the request whose signature it has, and whatever that signs."""
     told = dict(headers)
     return "of gateway", request_id, *(_text(told.get(name)) for name in (GATEWAY, SIGNATURE))
+
+
+def _of_copied(headers: Headers, request_id: str) -> Fields:
+    told = dict(headers)
+    names = (SHADOW_OF, COMPARISON, PRINCIPAL, SIGNATURE)
+    return "copied", request_id, *(_text(told.get(name)) for name in names)
 
 
 def _text(header: bytes | None) -> str:

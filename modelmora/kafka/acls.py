@@ -99,15 +99,18 @@ class Need:
 
 _LANES = frozenset(LANE_TOPICS.values())
 _REQUESTS = _LANES | TIERS.keys()
+_READ = _REQUESTS | {Topic.SHADOW}
+"""What the group of the nodes reads."""
 _TOLD = frozenset({Topic.EVENTS, Topic.AUDIT})
 _LOOK = (Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS)
 NEEDS: Mapping[Component, Need] = {
     Component.NODE: Need(
         "serve --role node",
-        reads=_REQUESTS | {Topic.RESULTS, Topic.REGISTRY, Topic.CONTROL, Topic.BUDGETS},
-        writes=_REQUESTS
+        reads=_READ | {Topic.RESULTS, Topic.REGISTRY, Topic.CONTROL, Topic.BUDGETS},
+        writes=_READ
         | {
             Topic.BUDGETS,
+            Topic.COMPARE,
             Topic.RESULTS,
             Topic.RESULTS_JSON,
             Topic.PROGRESS,
@@ -189,13 +192,13 @@ NEEDS: Mapping[Component, Need] = {
     ),
     Component.GROUPS: Need(
         "groups list and describe, of the nodes' group",
-        reads=_REQUESTS | {Topic.REGISTRY},
+        reads=_READ | {Topic.REGISTRY},
         group=_LOOK,
         looks=True,
     ),
     Component.GROUPS_RESET: Need(
         "groups reset, of the nodes' group",
-        reads=_REQUESTS,
+        reads=_READ,
         writes=_TOLD,
         group=(Operation.READ,),
     ),

@@ -28,8 +28,10 @@ class Topic(StrEnum):
     LOW = "requests.low"
     RETRY_SOON = "retry.30s"
     RETRY_LATER = "retry.5m"
+    SHADOW = "shadow"
     RESULTS = "results"
     RESULTS_JSON = "results.json"
+    COMPARE = "compare"
     PROGRESS = "progress"
     JOBS = "jobs"
     BATCHES = "batches"
@@ -97,6 +99,7 @@ TABLE: Mapping[Topic, TopicSpec] = {
     Topic.LOW: _REQUESTS,
     Topic.RETRY_SOON: _REQUESTS,
     Topic.RETRY_LATER: _REQUESTS,
+    Topic.SHADOW: _REQUESTS,
     Topic.RESULTS: TopicSpec(
         "request id",
         "InferenceResult",
@@ -110,6 +113,13 @@ TABLE: Mapping[Topic, TopicSpec] = {
         HOUR,
         content=True,
         config={"max.message.bytes": str(REQUEST_BYTES), **_SHORT_SEGMENTS},
+    ),
+    Topic.COMPARE: TopicSpec(
+        "original request id",
+        "InferenceResult",
+        DAY,
+        content=True,
+        config={"max.message.bytes": str(REQUEST_BYTES)},
     ),
     Topic.PROGRESS: TopicSpec(
         "request id", "ProgressEvent", HOUR, content=True, config=_SHORT_SEGMENTS
@@ -162,5 +172,6 @@ def tier_topics(settings: Settings) -> dict[str, int]:
 
 
 def read_topics(settings: Settings) -> dict[str, Lane]:
-    """All that nodes read requests from; what was put off yields like the lowest lane."""
-    return lane_topics(settings) | dict.fromkeys(tier_topics(settings), Lane.LOW)
+    """All that nodes read requests from; what is not on a lane yields like the lowest."""
+    others = (*tier_topics(settings), Topic.SHADOW.full(settings.namespace))
+    return lane_topics(settings) | dict.fromkeys(others, Lane.LOW)

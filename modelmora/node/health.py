@@ -88,6 +88,12 @@ class NodeMetrics(Collector):
             ("why",),
             registry=self.registry,
         )
+        self._copies = CounterOf(
+            "modelmora_copies",
+            "Copies of requests that ended, or were dropped.",
+            ("how",),
+            registry=self.registry,
+        )
         self.registry.register(self)
 
     def odd(self, what: str, unread: int) -> None:
@@ -98,6 +104,10 @@ class NodeMetrics(Collector):
     def no_reply(self, why: str) -> None:
         """An outcome was not written to its reply topic."""
         self._no_reply.labels(why).inc()
+
+    def copied(self, how: str) -> None:
+        """A copy of a request has ended: it was no request of anybody's."""
+        self._copies.labels(how).inc()
 
     def outcome(self, status: Status, model: str, timings: Timings) -> None:
         """A request has ended; `model` is "" unless it is served here."""

@@ -31,7 +31,12 @@ class Leave:
         service.on_forbidden = self.tell
 
     def of_request(self, request: Incoming, model: ModelKey) -> str | None:
-        """Why it may not ask this model; None: it may."""
+        """Why it may not ask this model; None: it may.
+
+        What a node copies was asked by who may, of a version that its route names.
+        """
+        if request.copy and request.copy.is_live:
+            return None
         rights = self._ruling.rights()
         verb, named = asking(progress=request.head.progress), request.head.model or model[0]
         return _why(rights.decide(request.principal, verb, named, request.lane))

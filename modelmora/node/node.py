@@ -31,6 +31,8 @@ from modelmora.agents.partitions.takeover import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
 from modelmora.agents.retries import Retries
+from modelmora.agents.shadows.gate import Gate
+from modelmora.agents.shadows.outcomes import Apart, Compared
 from modelmora.agents.stored import Stored
 from modelmora.agents.twins import Twins
 from modelmora.audit.auditor import Auditor
@@ -106,8 +108,6 @@ class Node:
         self.stored = Stored(settings, self.pulse, schemas)
         self.twins = Twins(self.intake, self.stored, self.clock.now_ms)
         results = self._results()
-        results.on_outcome = self._count
-        self.retries = results.again = Retries(settings, self.clock, results)
         self._compute(results, zygote)
         leases = Leases()
         self.warming = Warming(self.name, leases, self.service)
@@ -119,7 +119,8 @@ class Node:
         self._listen(leases, schemas)
         given = (self.intake, self.service, results, self.clock, schemas)
         objects = self.shelf.objects if self.shelf else None
-        self.requests = Requests(settings, *given, objects, self.twins, self.care, self.verifier)
+        known = (objects, self.twins, self.care, self.verifier, self.gate)
+        self.requests = Requests(settings, *given, *known)
         self.requests.on_first = self.retries.budget.earn
         self.twins.use(self.requests.admit, self.service, results)
         self._charge(results)
@@ -150,14 +151,21 @@ class Node:
         app = health_app(look, self.wellness.facts, rows, self.metrics)
         return health_server(app, settings)
 
-    def _results(self) -> Results:
+    def _results(self) -> Apart:
+        """Where outcomes go: those of requests, and those of copies."""
         settings, mover = self.settings, self.shelf.moving if self.shelf else None
         self.verifier, signer = verifier_of(settings), cluster_signer_of(settings)
         parts = (self.publisher, self.teller, self.twins, self.clock, self.lifecycle)
         copies = Copies(settings.namespace, settings.reply_topics, self.metrics.no_reply)
-        return Results(*parts, settings.namespace, copies, mover, signer)
+        results = Results(*parts, settings.namespace, copies, mover, signer)
+        results.on_outcome = self._count
+        self.retries = results.again = Retries(settings, self.clock, results)
+        copied = self.metrics.copied
+        self.gate = Gate(settings.shadow, self.intake, self.clock, copied)
+        owed = (self.publisher, self.intake, self.clock, settings.namespace, self.gate, copied)
+        return Apart(results, Compared(*owed), Topic.SHADOW.full(settings.namespace))
 
-    def _compute(self, results: Results, zygote: Spawned | None) -> None:
+    def _compute(self, results: Apart, zygote: Spawned | None) -> None:
         """The service, the processes that it has compute, and the models that they serve."""
         settings = self.settings
         limits = settings.limits

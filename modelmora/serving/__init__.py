@@ -4,7 +4,7 @@ from modelmora.serving.cancels import Cancel
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.models import Catalogue
 from modelmora.serving.offered import Offered
-from modelmora.serving.request import Incoming, Outcomes, Record
+from modelmora.serving.request import CopyOf, Incoming, Outcomes, Record
 from modelmora.serving.service import Service
 from modelmora.wire.handed import HandedOn
 
@@ -12,6 +12,7 @@ __all__ = [
     "BrokerClock",
     "Cancel",
     "Catalogue",
+    "CopyOf",
     "HandedOn",
     "Incoming",
     "Offered",

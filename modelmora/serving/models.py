@@ -183,8 +183,13 @@ def take_keep_alive(head: RequestHead) -> tuple[RequestHead, float | None]:
     raise RequestError(Code.INVALID_INPUT, message)
 
 
-def batch_key(parameters: Mapping[str, Parameter]) -> Hashable:
-    """Equal for requests that may share a group: same parameters, of the same types."""
+def batch_key(parameters: Mapping[str, Parameter], *, copy: bool = False) -> Hashable:
+    """Equal for requests that may share a group: same parameters, of the same types.
+
+    A copy shares one with nobody who waits.
+    """
+    if copy:
+        return "copy", batch_key(parameters)
     if not parameters:
         return ()
     return frozenset((name, type(value), value) for name, value in parameters.items())

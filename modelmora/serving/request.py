@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from modelmora.errors import RequestError
 from modelmora.messages import EventKind, Lane, Parameter, RequestHead, Source, Timings
-from modelmora.messages.headers import MADE, READ_AT, REPLY_PARTITION
+from modelmora.messages.headers import LIVE, MADE, READ_AT, REPLY_PARTITION
 from modelmora.scheduling import ModelKey, Position
 from modelmora.wire import SKEW_MS, readable_request_id, time_of
 from modelmora.wire.handed import HandedOn, Placed, first_place
@@ -33,6 +33,20 @@ class Record(Placed, Protocol):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
+
+
+class CopyOf(NamedTuple):
+    """Of a copy of a request: the request's own id, and the comparison that it is made for."""
+
+    request_id: str
+    comparison: str
+    proved: bool
+    """Whether a node has made it, as far as that is asked for."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it was made, as a route says, when the request came."""
+        return self.comparison == LIVE and self.proved
 
 
 @dataclass(slots=True, eq=False)
@@ -79,6 +93,10 @@ class Incoming:
     """The version that a former run of its id has ended with; "" where there was none."""
     route: str = ""
     """Why this version of several answers it; "" where only one can."""
+    copy: CopyOf | None = None
+    """Of what it is a copy, for which nobody waits; None: it is none."""
+    begun_ms: int | None = None
+    """When a copy was let in (Unix ms): it may lie for long before."""
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
@@ -97,7 +115,9 @@ class Incoming:
 
     @property
     def asked_ms(self) -> int:
-        """When it was first appended, by the broker's clock (Unix ms)."""
+        """When it was first appended, by the broker's clock (Unix ms); of a copy when it began."""
+        if self.begun_ms is not None:
+            return self.begun_ms
         # Who forges the header gains no time by it.
         stamp = self.record.timestamp
         return min(self.handed_on.timestamp, stamp) if self.handed_on else stamp

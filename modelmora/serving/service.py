@@ -135,6 +135,16 @@ class Service:
             raise RequestError(Code.FORBIDDEN, why)
         return key, route
 
+    def may_begin(self, request: Incoming) -> bool:
+        """Whether a copy may be accepted now, be it to be refused; see `scheduling.behind`."""
+        try:
+            key, _ = self._model_of(request)
+        except RequestError:
+            return True
+        found = self._scheduler.behind.may_begin(key, self._now())
+        self.arm()
+        return found
+
     def accept(self, request: Incoming) -> None:
         """Admit a request or refuse it; either way its outcome follows by `Outcomes`."""
         if not self.reclaim(request):
@@ -163,7 +173,7 @@ class Service:
             request_id=head.request_id,
             model=key,
             lane=request.lane,
-            batch_key=batch_key(settings),
+            batch_key=batch_key(settings, copy=request.copy is not None),
             size=size,
             arrived=now,
             deadline=deadline,
@@ -174,6 +184,7 @@ class Service:
             keep_alive_s=keep_alive_s,
             principal=request.principal,
             shape=shape_of(settings, size),
+            behind=request.copy is not None,
             attempt=1 + request.retries,
         )
         self._line_up(work, request, now)

@@ -36,6 +36,7 @@ from modelmora.settings.models import (
 from modelmora.settings.oidc import OidcSettings
 from modelmora.settings.purposes import Purposes, Rating
 from modelmora.settings.section import Section
+from modelmora.settings.shadow import ShadowSettings
 from modelmora.settings.sources import (
     CONFIG_VARIABLE,
     NOTIFY_VARIABLE,
@@ -75,6 +76,7 @@ __all__ = [
     "SchemaRegistrySettings",
     "Section",
     "Settings",
+    "ShadowSettings",
     "Source",
     "SourceSettings",
     "Timing",

@@ -29,6 +29,7 @@ from modelmora.settings.objects import ObjectSettings
 from modelmora.settings.oidc import OidcSettings
 from modelmora.settings.purposes import Purposes
 from modelmora.settings.section import Section
+from modelmora.settings.shadow import ShadowSettings
 from modelmora.settings.tls import TlsSettings
 
 MIB = 1 << 20
@@ -319,6 +320,7 @@ class Settings(Section):
     oidc: OidcSettings = OidcSettings()
     tls: TlsSettings = TlsSettings()
     purposes: Purposes = Purposes()
+    shadow: ShadowSettings = ShadowSettings()
     models_folder: FilePath | None = Field(
         None,
         description="a folder of files of models, or one file, as `modelmora apply` reads them; "

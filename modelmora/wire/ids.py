@@ -14,6 +14,7 @@ _SEED = 0x9747B28C
 _MIX = 0x5BD1E995
 _U32, _POSITIVE = 0xFFFFFFFF, 0x7FFFFFFF
 _PLAIN_V7 = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_SHADOWS = uuid.UUID("6f1d3a52-5b0e-4c7e-9a41-7d0c2f6be183")
 MOST_RUNS = (1 << 31) - 1
 NEAR_MS = 60_000
 """A request that is appended within this of the time in its id is taken for the id's first."""
@@ -103,6 +104,11 @@ def id_of_name(name: str, milliseconds: int) -> str:
     """The UUIDv7 of that time (Unix ms) that stands for a name: always the same."""
     digest = int.from_bytes(hashlib.sha256(name.encode()).digest()[:10])
     return str(uuid.UUID(int=_uuid7(milliseconds, digest)))
+
+
+def shadow_id(request_id: str, version: str) -> str:
+    """The id of the copy of a request for a version: a UUIDv5, always the same for both."""
+    return str(uuid.uuid5(_SHADOWS, f"{version} {request_id}"))
 
 
 def _uuid7(milliseconds: int, low: int) -> int:

@@ -142,20 +142,20 @@ def _ask_all(estate: Estate, http: str) -> None:
     estate.write("requests.low", b"\x00 nothing that could be read")
     for _ in range(2):
         estate.write("requests.normal", request(REQUEST_ID, "echo"))
+    estate.write("shadow", request("copy", "echo@1"), COPY)
 
 
+COPY = {"modelmora-shadow-of": b"r", "modelmora-comparison": b"c"}
 BUDGETS = json.dumps({"all": {"requests": {"amount": 1_000_000}}})
 UNSEEN: dict[Component, set[str]] = {
     # Requests are written by nodes only where one hands them on or puts them off.
-    Component.NODE: {"requests.critical", "requests.high", "requests.low", "requests.normal",
-                     "retry.30s", "retry.5m"},
+    Component.NODE: {*LANE_TOPICS.values(), "retry.30s", "retry.5m", "shadow"},
     # The client writes to the lane that is asked for, and cancels nothing here.
     Component.CLIENT: {"requests.critical", "requests.high", "requests.low", "control"},
     Component.GATEWAY: {"requests.critical", "requests.high", "requests.low"},
     Component.DLQ_REPLAY: {"requests.critical", "requests.high", "requests.normal"},
-    # What seems to be unread is looked at.
-    Component.DOCTOR: {*LANE_TOPICS.values()},
-}  # fmt: skip
+    Component.DOCTOR: {*LANE_TOPICS.values()},  # what seems to be unread is looked at
+}
 
 
 def _unseen(estate: Estate, component: Component, grant: Grant) -> bool:

@@ -17,7 +17,7 @@ from faust.types import TP
 from modelmora.agents import app as ours
 from modelmora.agents.app import Consumer, NodeApp, build_app
 from modelmora.kafka.batches import Batch
-from modelmora.kafka.topics import LANE_TOPICS, TIERS
+from modelmora.kafka.topics import LANE_TOPICS, TIERS, Topic
 from modelmora.settings import Settings
 
 PARTITION = TP("lane", 0)
@@ -81,7 +81,7 @@ async def test_every_batch_reaches_the_agent_in_order(app: NodeApp, agent: Agent
 async def test_faust_connects_to_nothing_and_writes_nothing(app: NodeApp) -> None:
     assert isinstance(app.consumer, Consumer)
     assert app.consumer.assignment() == {
-        TP(f"ns.{topic}", 0) for topic in (*LANE_TOPICS.values(), *TIERS)
+        TP(f"ns.{topic}", 0) for topic in (*LANE_TOPICS.values(), *TIERS, Topic.SHADOW)
     }
     assert await app.consumer.commit() is False
     assert await app.consumer.force_commit() is False
@@ -109,7 +109,7 @@ async def test_no_acks_and_no_waiting_for_them(app: NodeApp) -> None:
     assert app.conf.stream_wait_empty is False
     (agent,) = app.agents.values()
     assert agent.channel.acks is False
-    assert len(agent.channel.topics) == len(LANE_TOPICS) + len(TIERS)
+    assert len(agent.channel.topics) == len(LANE_TOPICS) + len(TIERS) + 1
 
 
 def test_faust_still_asks_for_the_end_of_recovery_by_this_name() -> None:
