@@ -12,9 +12,7 @@ from functools import partial
 import structlog
 
 from modelmora import addresses
-from modelmora.access.secrets import cluster_signer_of, verifier_of
 from modelmora.agents.app import NodeApp, build_app
-from modelmora.agents.copies import Copies
 from modelmora.agents.handon import HandOn
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.models.control import Control
@@ -30,9 +28,7 @@ from modelmora.agents.partitions.lease import Lease
 from modelmora.agents.partitions.takeover import Partitions
 from modelmora.agents.requests import Requests
 from modelmora.agents.results import Results
-from modelmora.agents.retries import Retries
-from modelmora.agents.shadows.gate import Gate
-from modelmora.agents.shadows.outcomes import Apart, Compared
+from modelmora.agents.shadows.outcomes import Apart
 from modelmora.agents.stored import Stored
 from modelmora.agents.twins import Twins
 from modelmora.audit.auditor import Auditor
@@ -47,6 +43,7 @@ from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
+from modelmora.node.answers import Answers
 from modelmora.node.budgets import Charging
 from modelmora.node.gauges import add_gauges
 from modelmora.node.health import NodeMetrics, health_app, health_server
@@ -107,7 +104,8 @@ class Node:
         self.shelf = Shelf.of(settings)
         self.stored = Stored(settings, self.pulse, schemas)
         self.twins = Twins(self.intake, self.stored, self.clock.now_ms)
-        results = self._results()
+        answers = Answers(self, self._count)
+        self.verifier, self.retries, results = answers.verifier, answers.retries, answers.all
         self._compute(results, zygote)
         leases = Leases()
         self.warming = Warming(self.name, leases, self.service)
@@ -119,11 +117,11 @@ class Node:
         self._listen(leases, schemas)
         given = (self.intake, self.service, results, self.clock, schemas)
         objects = self.shelf.objects if self.shelf else None
-        known = (objects, self.twins, self.care, self.verifier, self.gate)
+        known = (objects, self.twins, self.care, self.verifier, answers.gate)
         self.requests = Requests(settings, *given, *known)
         self.requests.on_first = self.retries.budget.earn
         self.twins.use(self.requests.admit, self.service, results)
-        self._charge(results)
+        self._charge(answers.results)
         self.app: NodeApp = build_app(settings, self.requests.on_batch)
         self._form_group(framing)
         self.wellness = Wellness(self)
@@ -150,20 +148,6 @@ class Node:
         rows = partial(model_rows, self.service, self.workers)
         app = health_app(look, self.wellness.facts, rows, self.metrics)
         return health_server(app, settings)
-
-    def _results(self) -> Apart:
-        """Where outcomes go: those of requests, and those of copies."""
-        settings, mover = self.settings, self.shelf.moving if self.shelf else None
-        self.verifier, signer = verifier_of(settings), cluster_signer_of(settings)
-        parts = (self.publisher, self.teller, self.twins, self.clock, self.lifecycle)
-        copies = Copies(settings.namespace, settings.reply_topics, self.metrics.no_reply)
-        results = Results(*parts, settings.namespace, copies, mover, signer)
-        results.on_outcome = self._count
-        self.retries = results.again = Retries(settings, self.clock, results)
-        copied = self.metrics.copied
-        self.gate = Gate(settings.shadow, self.intake, self.clock, copied)
-        owed = (self.publisher, self.intake, self.clock, settings.namespace, self.gate, copied)
-        return Apart(results, Compared(*owed), Topic.SHADOW.full(settings.namespace))
 
     def _compute(self, results: Apart, zygote: Spawned | None) -> None:
         """The service, the processes that it has compute, and the models that they serve."""
