@@ -20,7 +20,14 @@ from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.reading.tail import Tail
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.topics import Topic
-from modelmora.messages import ControlCommand, ControlVerb, EventKind, Health, Parameter
+from modelmora.messages import (
+    ControlCommand,
+    ControlVerb,
+    EventKind,
+    Health,
+    Parameter,
+    RegistryRecord,
+)
 from modelmora.messages.headers import GATEWAY, PRINCIPAL
 from modelmora.records.reading import Reading
 from modelmora.scheduling import ModelKey
@@ -55,6 +62,8 @@ class Control:
         self._verifier = verifier or Verifier()
         self.forbids: Callable[[str, ControlVerb, ModelKey], str | None] = lambda *_: None
         """Why a principal may not order this of a model; None: it may."""
+        self.on_fact: Callable[[bytes, RegistryRecord | None, int], None] = lambda *_: None
+        """Told of each record of the registry but leases, once it was taken."""
         self._control = Topic.CONTROL.full(settings.namespace)
         self._registry = Topic.REGISTRY.full(settings.namespace)
         self._service = service
@@ -109,6 +118,7 @@ class Control:
         self._reading.note(key, record.offset, record.timestamp)
         if not self._leases.take(key, fact, record.timestamp):
             self._models.heard(key, fact, record.offset, record.timestamp)
+            self.on_fact(key, fact, record.offset)
 
     def _hear(self, command: ControlCommand, record: ConsumerRecord) -> None:
         whose = self._verifier.of_command(record.headers, command, record.timestamp)

@@ -45,6 +45,7 @@ from modelmora.kafka.writing.transactions import TransactionalPublisher
 from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.answers import Answers
 from modelmora.node.budgets import Charging
+from modelmora.node.canaries import judge_of
 from modelmora.node.gauges import add_gauges
 from modelmora.node.health import NodeMetrics, health_app, health_server
 from modelmora.node.leave import Leave
@@ -243,6 +244,7 @@ class Node:
             path=self.lookout.run(),
             reader=self.wellness.watch(),
             metrics=self.samples.run(),
+            canaries=judge_of(self).run(),
             **({"objects": self.shelf.sweep()} if self.shelf else {}),
         )
         self._wait_for("partitions")

@@ -33,9 +33,9 @@ class Standing(StrEnum):
 class Canary:
     """A version that takes over from another which answers for a name.
 
-    `former` is the route that counted at its beginning, and `former_since_ms` since when (-1 where
-    nobody had told one); `step` is the number of the step, from 0 on, `at_ms` when it came to stand
-    as it does (Unix ms), `why` and `numbers` what was seen by then.
+    `former` is the route that counted at its beginning, and `former_since_ms` since when; `step` is
+    the number of the step, from 0 on, `at_ms` when it came to stand as it does or was last looked
+    at (Unix ms), `why` and `numbers` what was seen by then.
     """
 
     id: str

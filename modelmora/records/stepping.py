@@ -14,11 +14,10 @@ from modelmora.records.canaries import Canary, Standing, canary_of, canary_recor
 from modelmora.records.routes import route_record
 from modelmora.records.state import GONE, Entry, Registry
 from modelmora.records.verbs import present
-from modelmora.routing import alone, routes
+from modelmora.routing import routes
 from modelmora.settings.canaries import WHOLE, CanaryPlan
 from modelmora.settings.routes import Route
 
-NOBODY_TOLD = -1
 STARTED = "it begins"
 
 
@@ -116,8 +115,9 @@ def whose_route(state: Registry, canary: Canary) -> Whose:
     entry = state.route(canary.name)
     if entry and _mark_of(entry.record) == canary.id:
         return Whose.CANARY
-    since_ms, _ = _former(state, canary.name)
-    return Whose.BEFORE if since_ms == canary.former_since_ms else Whose.OTHERS
+    steps = state.told_route(canary.name)
+    is_former = bool(steps) and steps[-1][0] == canary.former_since_ms
+    return Whose.BEFORE if is_former else Whose.OTHERS
 
 
 def follow(state: Registry, canary: Canary, writer: str, now_ms: int) -> RegistryRecord | None:
@@ -152,16 +152,19 @@ def over(
 
 
 def _former(state: Registry, name: str) -> tuple[int, Route]:
-    """Since when the name is answered how; by its lowest version where nobody has told.
+    """Since when the name is answered how. Raises NotFound, Conflict where nobody has told.
 
-    Raises NotFound.
+    Then a first route would count for what was answered already.
     """
     if told := state.told_route(name):
         return told[-1]
     key = routes(state.models()).names.get(name)
     if key is None:
         raise NotFound(f"{name} is not registered; see `modelmora list`")
-    return NOBODY_TOLD, alone(key[1])
+    raise Conflict(
+        f"nobody has told which version answers for {name}; `modelmora activate {name} {key[1]}` "
+        "does so"
+    )
 
 
 def _mark_of(record: RegistryRecord) -> str | None:

@@ -54,7 +54,7 @@ def decide(plan: CanaryPlan, candidate: Seen, baseline: Seen, held_s: float) -> 
     """What is to be done; `held_s` is for how long the step has counted.
 
     Both were seen over the same time, except where the candidate has all: then the baseline is
-    that of the step before.
+    that of the step before, without latencies, which are not compared.
 
     (1) There are too few of either: wait, however long.
     (2) It fails more, or is slower, by more than the plan allows, and that is sure: roll back.

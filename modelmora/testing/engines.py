@@ -68,18 +68,27 @@ class Sleep(Echo):
 
 
 class Fixed(Sleep):
-    """Takes what its options say: `load_s` to load, `mb` MiB of memory, `ms` for each request."""
+    """Takes what its options say: `load_s` to load, `mb` MiB of memory, `ms` for each request.
+
+    Of all requests it fails the share that `faults` says.
+    """
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Takes its time and its memory."""
         time.sleep(options.get("load_s", 0.0))
         self._held = bytearray(os.urandom(1)) * (options.get("mb", 0) << 20)
         self._ms = options.get("ms", SLEEP_MS)
+        self._faults, self._due = options.get("faults", 0.0), 0.0
         return {}
 
     def run(self, rows: Sequence[Row], parameters: Mapping[str, Parameter]) -> Sequence[Any]:
-        """The inputs of each row, later."""
-        return super().run(rows, {"ms": self._ms})
+        """The inputs of each row, later, or nothing."""
+        done = super().run(rows, {"ms": self._ms})
+        self._due += self._faults
+        if self._due >= 1:
+            self._due -= 1
+            raise ValueError("it was told to fail")
+        return done
 
 
 class _Marked(Echo):

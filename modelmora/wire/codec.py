@@ -76,6 +76,7 @@ _REQUEST_HEAD = _with_fields("inference_request", lambda field: field != "inputs
 _NOTHING = _with_fields("inference_request", lambda _: False)
 _INPUTS = _with_fields("inference_request", lambda field: field == "inputs")
 _RESULT_HEAD = _with_fields("inference_result", lambda field: field not in ("outputs", "run"))
+_RESULT_TOLD = _with_fields("inference_result", lambda field: field != "outputs")
 _RESULT_SOURCE = _with_fields("inference_result", lambda field: field == "source")
 _OUTPUTS = _with_fields("inference_result", lambda field: field == "outputs")
 _RUN = _with_fields("inference_result", lambda field: field == "run")
@@ -321,20 +322,28 @@ def encode_result(result: InferenceResult) -> bytes:
 def decode_result(value: bytes | None) -> InferenceResult:
     """The whole result; raises Undecodable."""
     datum = _read("inference_result", value, _RESULT)
+    return InferenceResult(**_head_of(datum), outputs=contents_of(datum["outputs"]))
+
+
+def decode_result_head(value: bytes | None) -> ResultHead:
+    """A result without its outputs; raises Undecodable."""
+    return ResultHead(**_head_of(_read("inference_result", value, _RESULT_TOLD)))
+
+
+def _head_of(datum: Mapping[str, Any]) -> dict[str, Any]:
     error = datum["error"]
-    return InferenceResult(
-        request_id=datum["request_id"],
-        status=Status(datum["status"]),
-        model=datum["model"],
-        version=datum["version"],
-        source=Source(**datum["source"]),
-        settings=_parameters(datum["settings"]),
-        error=error and _error(**error),
-        timings=Timings(**datum["timings"]),
-        attempt=datum["attempt"],
-        outputs=contents_of(datum["outputs"]),
-        run=datum["run"],
-    )
+    return {
+        "request_id": datum["request_id"],
+        "status": Status(datum["status"]),
+        "model": datum["model"],
+        "version": datum["version"],
+        "source": Source(**datum["source"]),
+        "settings": _parameters(datum["settings"]),
+        "error": error and _error(**error),
+        "timings": Timings(**datum["timings"]),
+        "attempt": datum["attempt"],
+        "run": datum["run"],
+    }
 
 
 def decode_result_source(value: bytes | None) -> Source:

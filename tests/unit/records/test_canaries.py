@@ -37,11 +37,19 @@ from modelmora.records.verbs import retire, set_route
 from modelmora.routing import alone
 from modelmora.settings.canaries import CanaryPlan
 from modelmora.settings.routes import Route, RouteRule
-from tests.unit.records.test_routes import there, write
+from tests.unit.records.test_routes import there as registered
+from tests.unit.records.test_routes import write
 
 PLAN = CanaryPlan(candidate="2", steps=(5, 50, 100))
 NUMBERS = {"candidate_requests": 100.0, "candidate_failed_share": 0.2}
 BETA = RouteRule(version="2", header="x-cohort", value="beta")
+
+
+def there(*versions: str) -> Registry:
+    """These versions, of which the first answers."""
+    state = registered(*versions)
+    write(state, route_record("m", alone(versions[0]), "w"))
+    return state
 
 
 def begun(state: Registry, name: str = "m", plan: CanaryPlan = PLAN) -> Canary:
@@ -149,6 +157,8 @@ def test_what_cannot_begin_says_why() -> None:
             start(state, "m", plan, 0)
     with pytest.raises(NotFound):
         start(state, "nothing", PLAN, 0)
+    with pytest.raises(Conflict, match="nobody has told which version answers for m"):
+        start(registered("1", "2"), "m", PLAN, 0)
     write(state, route_record("m", Route(weights={"1": 1, "2": 1}), "w"))
     with pytest.raises(Conflict, match="1, 2 share the requests"):
         start(state, "m", PLAN, 0)
