@@ -222,7 +222,12 @@ class Publisher(Outbox):
             if self._client:
                 self._client.take_back()
         elif code not in GIVEN_BACK and (pause := flow.park(error)):
-            self._later(pause, self.wake)
+            self._later(pause, partial(self._rested, flow))
+
+    def _rested(self, flow: Flow) -> None:
+        """Ask a topic again. The timer itself ends the rest: uvloop's may ring before its time."""
+        flow.resume = 0.0
+        self.wake()
 
     # The producer --------------------------------------------------------------------------------
 
