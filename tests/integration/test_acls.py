@@ -24,11 +24,9 @@ from modelmora.errors import NotAllowed
 from modelmora.kafka.aclforms import kafka_acls
 from modelmora.kafka.acls import Component, Grant, Operation, Resource, grants
 from modelmora.kafka.admin import Admin
-from modelmora.kafka.denied import on_topic
 from modelmora.kafka.topics import LANE_TOPICS, read_topics
 from modelmora.settings import Settings, TopicSettings
-from modelmora.wire import decode_result, new_request_id
-from tests.checker.reading import Record, read_records
+from modelmora.wire import new_request_id
 from tests.guarded import Guarded
 from tests.integration.cli_rig import request
 from tests.nodes import PARTITIONS, GatewayProcess, NodeProcess
@@ -352,32 +350,6 @@ def test_a_node_names_the_group_and_the_transactions_that_it_lacks(estate: Estat
         finally:
             node.kill()
         estate.guarded.grant(estate.user(Component.NODE), [each])
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
-def test_a_right_that_is_taken_away_is_told_and_what_waits_is_written_once_it_is_back(
-    estate: Estate, delivery: str
-) -> None:
-    estate.allow(Component.NODE, delivery=delivery)
-    lost = on_topic(Operation.WRITE, f"{estate.namespace}.results")
-    with estate.node(DELIVERY=delivery) as node:
-
-        def written() -> list[Record]:
-            return [*read_records(estate.guarded.inside, [lost.name])]
-
-        def health() -> str:
-            return httpx.get(node.facts["node_http"] + "/health/ready", timeout=60).text
-
-        estate.guarded.revoke(estate.user(Component.NODE), lost)
-        estate.write("requests.normal", request(REQUEST_ID, "echo"))
-        eventually(lambda: f"denies us {lost};" in health(), "what is denied")
-        assert not written()
-        estate.guarded.grant(estate.user(Component.NODE), [lost])
-        (outcome,) = eventually(written, "the outcome")
-        assert decode_result(outcome.value).request_id == REQUEST_ID
-        eventually(lambda: "denies us" not in health(), "that all is well")
-        assert node.stop() == 0
 
 
 @pytest.mark.parametrize("component", [Component.NODE, Component.GATEWAY])

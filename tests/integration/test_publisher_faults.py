@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from modelmora.broker import EmbeddedBroker
@@ -218,6 +218,17 @@ async def test_a_large_record_that_the_broker_refuses_costs_its_neighbours_nothi
     assert values_of(servers, topic) == list(answers.offsets())
 
 
+class Fatal:
+    """A producer that has come to its end, which poll() raises."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self.purge, self.flush = producer.purge, producer.flush
+
+    def poll(self, _: float) -> None:
+        raise KafkaException(KafkaError(KafkaError._FATAL, "planted", fatal=True))
+
+
 async def test_a_producer_that_is_lost_is_replaced_and_nothing_with_it(settings: Settings) -> None:
     servers, topic = str(settings.bootstrap_servers), f"{settings.namespace}.fatal"
     create_topic(servers, topic, partitions=3)
@@ -229,7 +240,7 @@ async def test_a_producer_that_is_lost_is_replaced_and_nothing_with_it(settings:
             await until(partial(answers.more_than, answers.count))
             before = publisher._client
             assert before
-            before._on_error(KafkaError(KafkaError._FATAL, "planted", fatal=True))
+            before._producer = Fatal(before._producer)  # type: ignore[assignment]
             await until(lambda before=before: publisher._client not in (before, None))  # type: ignore[misc]
         await flushed(publisher)
         assert publisher.connected

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from modelmora.errors import ConfigurationError
@@ -17,6 +18,7 @@ from modelmora.kafka.refused import Refusals
 from modelmora.kafka.topics import DEAD_LETTER_BYTES
 from modelmora.settings import Settings
 
+log = structlog.get_logger(__name__)
 REQUEST_BYTES = DEAD_LETTER_BYTES + 64 * 1024
 BATCH_BYTES = 256 * 1024
 """A record that is larger goes alone."""
@@ -100,18 +102,27 @@ class Client:
 
     def _poll(self) -> None:
         while not self._ending:
-            self._producer.poll(POLL_S)
+            self._serve(self._producer.poll, POLL_S)
             if self._late:
                 self._late, self._doubtful = False, True
                 self._producer.purge(in_flight=False, blocking=False)
             if self._doubtful:
                 self._ask()
         self._producer.purge(in_flight=False)
-        self._producer.flush(END_S)
+        self._serve(self._producer.flush, END_S)
         self._producer.purge()
-        self._producer.flush(END_S)
+        self._serve(self._producer.flush, END_S)
         # Here, for the last reference waits for the threads of librdkafka.
         del self.produce, self._producer
+
+    def _serve(self, call: Callable[[float], object], seconds: float) -> None:
+        """Take the reports. What is fatal is raised here, whatever `error_cb` there is."""
+        try:
+            call(seconds)
+        except KafkaException as error:
+            log.warning("producer ends", reason=error.args[0].str())
+            if not self._ending:
+                self._on_fatal()
 
     def _ask(self) -> None:
         try:
@@ -130,8 +141,6 @@ class Client:
     def _on_error(self, error: KafkaError) -> None:
         self._heard.on_error(error)
         self._doubtful |= error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION)
-        if error.fatal():
-            self._on_fatal()
 
 
 def in_time(call: Callable[[], object], seconds: float) -> None:

@@ -14,6 +14,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaExceptio
 from modelmora.kafka.acls import Operation
 from modelmora.kafka.denied import is_denial, on_topic, reason
 from modelmora.kafka.writing.outbox import (
+    RETRY_S,
     Answer,
     Dropped,
     Ends,
@@ -80,6 +81,8 @@ class Publisher(Outbox):
         self._client: Client | None = None
         self._replacing: asyncio.Task[None] | None = None
         self._pumping = self._settling = self._watching = False
+        self._renewed = 0
+        """How many producers in a row have ended before anything was written."""
 
     async def start(self) -> None:
         """Connect once; raises Unreachable, WrongCredentials, ConfigurationError."""
@@ -189,6 +192,7 @@ class Publisher(Outbox):
                 continue
             if flow.fault:
                 flow.unpark()
+            self._renewed = 0
             self._answer(record, written)
         self.wake()
 
@@ -259,6 +263,8 @@ class Publisher(Outbox):
             flow.again.extend(flow.under_way)
             flow.under_way.clear()
             flow.bytes = 0
+        await asyncio.sleep(RETRY_S[min(self._renewed, len(RETRY_S) - 1)])
+        self._renewed += 1
         self._use(self._connect())
 
 

@@ -142,17 +142,16 @@ class TransactionalPublisher(Outbox):
             if busy:
                 time.sleep(GATHER_S)
             plan = self._ask(self._plan) if self.backlog or self._due else None
-            if plan is None:
-                busy = False
-                self._rest()
-                continue
-            busy = len(plan.records) > 1
+            busy = plan is not None and len(plan.records) > 1
             try:
+                if plan is None:
+                    self._rest()
+                    continue
                 if self._producer is None:
                     self._producer = self._connect()
                 self._write(self._producer, plan)
             except Exception as error:  # noqa: BLE001 - the thread must outlive whatever it is
-                self._recover(plan.records, error)
+                self._recover(plan.records if plan else (), error)
         # Here, for the last reference waits for the threads of librdkafka.
         self._producer = None
 
