@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from modelmora.errors import ConfigurationError, NotFound
+from modelmora.kafka.reading.newest import Key, Newest, Page, page
 from modelmora.kafka.reading.reader import Place, Record
 from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
@@ -212,6 +213,23 @@ class Survey:
     runs: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Notes:
+    """What is noted of letters behind them, and the highest run of each id above 1."""
+
+    replays: dict[tuple[int, int], Replay] = field(default_factory=dict)
+    gone: set[tuple[int, int]] = field(default_factory=set)
+    runs: dict[str, int] = field(default_factory=dict)
+
+    def keep(self, letter: DeadLetter) -> bool:
+        """Whether it is not purged."""
+        return letter.place[1:] not in self.gone
+
+    def on(self, letter: DeadLetter) -> DeadLetter:
+        """The letter with its newest replay."""
+        return replace(letter, replay=self.replays.get(letter.place[1:]))
+
+
 class Letters:
     """The dead letters of a namespace."""
 
@@ -245,28 +263,51 @@ class Letters:
         """What lies there, or was written since (Unix ms); each letter with its newest replay."""
         if starts is None:
             starts = self._reader.since(self._reader.places(self.topic), since)
-        found, notes = Survey(), dict[tuple[int, int], Replay]()
-        gone = set[tuple[int, int]]()
+        found = list[DeadLetter]()
+        notes = self._through(starts, lambda each: found.append(each) if takes(each) else None)
+        return Survey([notes.on(each) for each in found if notes.keep(each)], notes.runs)
+
+    def page(
+        self,
+        limit: int,
+        takes: Callable[[DeadLetter], bool],
+        since: int | None = None,
+        before: Key | None = None,
+    ) -> Page[DeadLetter]:
+        """The newest that are taken, from `before` on back: so many at most."""
+        notes = _Notes()
+
+        def read(start: int | None, newest: Newest[DeadLetter]) -> Callable[[DeadLetter], bool]:
+            nonlocal notes
+
+            def see(letter: DeadLetter) -> None:
+                if takes(letter):
+                    newest.take((letter.time, *letter.place[1:]), letter)
+
+            starts = self._reader.since(self._reader.places(self.topic), start)
+            notes = self._through(starts, see)
+            return notes.keep
+
+        found = page(limit, before, since, read)
+        return Page(tuple(map(notes.on, found.items)), found.before)
+
+    def _through(self, starts: Mapping[Place, int], see: Callable[[DeadLetter], None]) -> _Notes:
+        """What is noted of letters, from there on; `see` is shown each of these."""
+        notes = _Notes()
         for record in self._reader.read(starts):
             if place := purged(record):
-                gone.add(place)
+                notes.gone.add(place)
                 continue
             if note := Replay.of(record):
-                notes[note.letter] = note
+                notes.replays[note.letter] = note
                 request_id, run = note.request_id, note.run
             else:
                 letter = DeadLetter.of(record)
                 request_id, run = letter.request_id, letter.run
-                if takes(letter):
-                    found.letters.append(letter)
-            if request_id and run > found.runs.get(request_id, 1):
-                found.runs[request_id] = run
-        found.letters = [
-            replace(each, replay=notes.get(each.place[1:]))
-            for each in found.letters
-            if each.place[1:] not in gone
-        ]
-        return found
+                see(letter)
+            if request_id and run > notes.runs.get(request_id, 1):
+                notes.runs[request_id] = run
+        return notes
 
     def matches(self, selector: str) -> Callable[[DeadLetter], bool]:
         """Whether a letter is meant by a request id, or by its own or its source's place."""

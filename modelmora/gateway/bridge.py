@@ -14,6 +14,7 @@ from aiokafka import ConsumerRecord
 from modelmora.access.secrets import cluster_signer_of
 from modelmora.audit.auditor import Auditor, Tell, untold
 from modelmora.errors import Code, RequestError, Undecodable
+from modelmora.gateway.administrator import Administrator
 from modelmora.gateway.batches.following import Following
 from modelmora.gateway.batches.register import Register
 from modelmora.gateway.caller import caller
@@ -103,14 +104,14 @@ class Bridge:
         self.gateway_id = f"gateway-{uuid.uuid4().hex[:12]}"
         self.limiting = Limiting(settings.access.budgets, self._directory.state)
         """The budgets that settings and registry tell by now."""
-        given = self._publisher.send, self.gateway_id, schemas, self.limiting
+        send = self._publisher.send
+        given = send, self.gateway_id, schemas, self.limiting
         self.limiter = Limiter.of(settings, self._pulse, *given)
         self._auditor = auditor
         self.audit: Tell = auditor.tell if auditor else untold
         """Tells who did what, or was not let."""
-        self.registrar = self._directory.registrar(
-            self._publisher.send, self.gateway_id, self.audit
-        )
+        self.registrar = self._directory.registrar(send, self.gateway_id, self.audit)
+        self.administration = Administrator(settings, self.audit, send, self.gateway_id)
         self._writer = Writer(settings, self._publisher, self._pulse, self._room.busy, signer)
         state = self._directory.state
         self._requests = Requests(settings, self.gateway_id, state, self._pulse, signer)
@@ -176,6 +177,7 @@ class Bridge:
         if self._auditor:
             self._auditor.stop()
         self.limiter.leave()
+        self.administration.stop()
         try:
             async with asyncio.timeout(ACKNOWLEDGE_S):
                 await self._publisher.flush()

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from modelmora.access.rights import Told
 from modelmora.errors import Code
+from modelmora.gateway.administering import Administering
 from modelmora.gateway.batches.state import KEPT_MS, Batch, File
 from modelmora.gateway.caller import Given, caller, given
 from modelmora.gateway.calls.jobs import Job
@@ -172,6 +173,10 @@ class Hall(Protocol):
     @property
     def batches(self) -> Batches:
         """Files of requests, and the batches made of them."""
+
+    @property
+    def administration(self) -> Administering:
+        """Dead letters, and the audit."""
 
     async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
         """The completed result; raises Refusal. Cancelling the call cancels what is no job.

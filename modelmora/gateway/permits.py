@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from modelmora.access.rights import Told, Verb
@@ -48,6 +48,11 @@ class Permits:
         decision = self.ruling.rights().decide_any(who, verbs)
         if not decision.allowed:
             self._refuse(CALL, who, decision.reason)
+
+    def may(self, verb: Verb) -> Callable[[str], bool]:
+        """Whether the caller may do this with a model, as things are now; "" is any model."""
+        rights, who = self.ruling.rights(), caller.get()
+        return lambda model: rights.decide(who, verb, model or None).allowed
 
     def _refuse(
         self,

@@ -10,6 +10,11 @@ from typing import Any
 
 from modelmora.access.budgets import Charge
 from modelmora.access.rights import Told, Verb, asking
+from modelmora.audit import reading
+from modelmora.audit.verifying import Report
+from modelmora.deadletters.choosing import May, anything
+from modelmora.deadletters.letters import DeadLetter, Wanted
+from modelmora.gateway.administering import Administering, Meant, Purged, Replayed
 from modelmora.gateway.batches.state import KEPT_MS, Batch, File
 from modelmora.gateway.caller import caller
 from modelmora.gateway.calls.jobs import Job
@@ -21,6 +26,8 @@ from modelmora.gateway.permits import Permits
 from modelmora.gateway.shelf import Shelf
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
+from modelmora.kafka.reading.newest import Key, Page
+from modelmora.kafka.reading.reader import Record
 from modelmora.messages import (
     ControlVerb,
     Health,
@@ -64,6 +71,7 @@ class Permitted:
         self.shelf = Shelf(hall.shelf.objects, lambda: permits.check_any(REQUESTS))
         self.registrar: Changing = _Registrar(hall.registrar, permits)
         self.batches: Batches = _Batches(hall.batches, permits)
+        self.administration: Administering = _Administration(hall.administration, permits)
 
     async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
         """Needs `infer`, or `stream` where it wants progress."""
@@ -284,3 +292,61 @@ class _Batches:
     async def cancel(self, batch_id: str) -> Batch:
         """Takes back what is the caller's own."""
         return await self._batches.cancel(batch_id)
+
+
+class _Administration:
+    """Dead letters of the models for which the caller has the right, and the audit."""
+
+    def __init__(self, administration: Administering, permits: Permits) -> None:
+        self._administration = administration
+        self._permits = permits
+
+    async def letters(
+        self, limit: int, wanted: Wanted, before: Key | None = None, may: May = anything
+    ) -> Page[DeadLetter]:
+        """Needs `dlq.read`."""
+        may = self._of(Verb.DLQ_READ)
+        return await self._administration.letters(limit, wanted, before, may)
+
+    async def letter(
+        self, which: str, *, content: bool = False, may: May = anything
+    ) -> list[tuple[DeadLetter, Record]]:
+        """Needs `dlq.read`; to show what a caller has sent `admin` too."""
+        may = self._of(Verb.DLQ_READ)
+        if content:
+            self._permits.check(Verb.ADMIN)
+        return await self._administration.letter(which, content=content, may=may)
+
+    async def replay(
+        self, meant: Meant, *, again: bool = False, dry_run: bool = False, may: May = anything
+    ) -> Replayed:
+        """Needs `dlq.replay`."""
+        may = self._of(Verb.DLQ_REPLAY)
+        return await self._administration.replay(meant, again=again, dry_run=dry_run, may=may)
+
+    async def purge(self, meant: Meant, *, dry_run: bool = False, may: May = anything) -> Purged:
+        """Needs `dlq.replay`."""
+        may = self._of(Verb.DLQ_REPLAY)
+        return await self._administration.purge(meant, dry_run=dry_run, may=may)
+
+    async def audit(
+        self,
+        limit: int,
+        wanted: reading.Wanted,
+        since: int | None = None,
+        before: Key | None = None,
+    ) -> Page[reading.Entry]:
+        """Needs `audit.read`."""
+        self._permits.check(Verb.AUDIT_READ)
+        return await self._administration.audit(limit, wanted, since, before)
+
+    async def verify(self) -> Report:
+        """Needs `audit.read`."""
+        self._permits.check(Verb.AUDIT_READ)
+        return await self._administration.verify()
+
+    def _of(self, verb: Verb) -> May:
+        """Which letters the caller may; raises Refusal where that is none of any model."""
+        self._permits.check_any((verb,))
+        may = self._permits.may(verb)
+        return lambda letter: may(letter.model)

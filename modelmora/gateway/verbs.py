@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from modelmora.errors import Code, Conflict, Invalid, NotFound, Stale, Unreachable
 from modelmora.gateway.hall import Hall, state_of
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.queries import MOST, SHOWN, limit_of, once, only
 from modelmora.messages import RegistryRecord, State
 from modelmora.records import Entry, details_of
 from modelmora.records.facts import facts_of, matches
@@ -21,10 +22,8 @@ from modelmora.text import did_you_mean, printable, shorten
 from modelmora.web.problems import DoorCode
 
 T = TypeVar("T")
-MOST = 1000
 RETIRED = "retired"
 STATES = (*(state.value for state in State), RETIRED)
-SHOWN = 100
 FACT = "fact."
 """What the name of a fact begins with, to be asked for."""
 
@@ -45,21 +44,14 @@ class Filter:
     @classmethod
     def of(cls, given: Iterable[tuple[str, str]]) -> Filter:
         """The filter in a query. Raises Refusal."""
-        told: dict[str, Any] = {}
-        for key, value in given:
-            if key in told:
-                raise Refusal(Code.INVALID_INPUT, f"{key}: is there twice")
-            told[key] = value
+        told: dict[str, Any] = {**once(given)}
         facts = tuple((key[len(FACT) :], told.pop(key)) for key in [*told] if key.startswith(FACT))
         known = ("name", "version", "task", "state", "licence", "limit", "cursor")
-        if unknown := sorted(told.keys() - set(known)):
-            near = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}, {FACT}NAME"
-            shown = shorten(printable(unknown[0]), SHOWN)
-            raise Refusal(Code.INVALID_INPUT, f"{shown}: is no parameter here{near}")
+        only(told, known, f", {FACT}NAME")
         if told.get("state", STATES[0]) not in STATES:
             raise Refusal(Code.INVALID_INPUT, f"state: is one of {', '.join(STATES)}")
         if "limit" in told:
-            told["limit"] = _limit(told["limit"])
+            told["limit"] = limit_of(told["limit"])
         after = _place(told.pop("cursor", ""))
         return cls(**told, facts=facts, after=after)
 
@@ -82,12 +74,6 @@ class Filter:
             if licence is None or licence.name.casefold() != self.licence.casefold():
                 return False
         return not self.facts or matches(facts_of(record), dict(self.facts))
-
-
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= MOST):
-        raise Refusal(Code.INVALID_INPUT, f"limit: is a whole number from 1 to {MOST}")
-    return int(text)
 
 
 def _place(cursor: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 )
 
 from modelmora.cli import main
-from modelmora.cli.cluster.dlq import planned
+from modelmora.deadletters.choosing import planned
 from modelmora.deadletters.letters import Letters, Wanted
 from modelmora.deadletters.replays import Replayer, lanes_there
 from modelmora.errors import Code, ModelMoraError

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from modelmora.audit.reading import verified
+from modelmora.audit.reading import Wanted, entries_in, verified
 from modelmora.audit.signing import key_path, signer_of
 from modelmora.audit.verifying import Report
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import minute, node_name, print_json, print_table, say, tell
 from modelmora.deadletters.letters import since_ms
-from modelmora.errors import NotFound, Undecodable
+from modelmora.errors import NotFound
 from modelmora.host.instance import Instance
-from modelmora.kafka.reading.reader import Place
 from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
-from modelmora.messages import AuditEvent, Decision
-from modelmora.text import counted, iso
-from modelmora.wire import decode_audit
+from modelmora.messages import Decision
+from modelmora.text import counted
 
 app = typer.Typer(help="Who did what: list, verify, key.", no_args_is_help=True)
 FAULTY = 1
@@ -58,21 +55,14 @@ def list_audit(
     begin = since_ms(since, time.time_ns() // 1_000_000) if since else None
 
     everything = not (principal or verb or model or denied or since)
-
-    def wanted(event: AuditEvent) -> bool:
-        return (
-            principal in (None, event.principal)
-            and verb in (None, event.verb)
-            and (model is None or (event.model or "").partition("@")[0] == model.partition("@")[0])
-            and (not denied or event.decision is Decision.DENIED)
-        )
-
+    wanted = Wanted(principal, verb, model, Decision.DENIED if denied else None)
     settings = where.kafka()
     with Reader(settings, say) as reader:
         topic = Topic.AUDIT.full(settings.namespace)
         places = reader.places(topic)
         starts = reader.newest(places, last) if everything else reader.since(places, begin)
-        found = deque(_told(reader, starts, wanted), last)
+        entries = entries_in(reader.read(starts), wanted, _unread)
+        found = deque((entry.as_json() for _, entry in entries), last)
     if json:
         print_json([*found])
         return
@@ -86,29 +76,8 @@ def list_audit(
     say(counted(len(found), "record"))
 
 
-def _told(
-    reader: Reader, starts: Mapping[Place, int], wanted: Callable[[AuditEvent], bool]
-) -> Iterator[dict[str, Any]]:
-    for record in reader.read(starts):
-        try:
-            event = decode_audit(record.plain)
-        except Undecodable:
-            say(f"{record.place} is no record of the audit; see `modelmora audit verify`")
-            continue
-        if wanted(event):
-            yield {
-                "place": record.place,
-                "at": event.time,
-                "time": iso(event.time),
-                "writer": event.writer,
-                "sequence": event.sequence,
-                "principal": event.principal,
-                "verb": event.verb,
-                "model": event.model,
-                "decision": event.decision.value,
-                "reason": event.reason,
-                "request_id": event.request_id,
-            }
+def _unread(place: str) -> None:
+    say(f"{place} is no record of the audit; see `modelmora audit verify`")
 
 
 @app.command("verify")

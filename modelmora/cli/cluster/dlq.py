@@ -6,8 +6,7 @@ import base64
 import json as json_text
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -16,25 +15,24 @@ from modelmora.cli.shared.agreeing import agreed
 from modelmora.cli.shared.audit import audited
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import minute, print_bytes, print_json, print_table, say, tell
+from modelmora.deadletters.choosing import meant, planned, words_of
 from modelmora.deadletters.contents import told_request
 from modelmora.deadletters.letters import (
     DeadLetter,
     Letters,
     Wanted,
-    none_of,
     original_headers,
-    place_of,
     since_ms,
 )
 from modelmora.deadletters.purging import purge
-from modelmora.deadletters.replays import Replayer, Rerun, lanes_there, plan
+from modelmora.deadletters.replays import Replayer, Rerun, lanes_there
 from modelmora.errors import ConfigurationError, NotFound
 from modelmora.host.instance import Instance
 from modelmora.kafka.reading.reader import Record
 from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
 from modelmora.settings import Settings
-from modelmora.text import counted, printable, shorten
+from modelmora.text import counted, printable
 
 app = typer.Typer(help="Dead letters: list, show, replay, purge.", no_args_is_help=True)
 
@@ -51,12 +49,6 @@ SinceOption = Annotated[
 
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
-
-
-def _told(which: Sequence[str] | None, wanted: Wanted) -> str:
-    """What was named, in words."""
-    named = [*(which or ()), *(f"{k}={v}" for k, v in asdict(wanted).items() if v is not None)]
-    return shorten(printable(" ".join(named)), 300) or "all"
 
 
 def _wanted(code: str | None, model: str | None, since: str | None) -> Wanted:
@@ -225,7 +217,7 @@ def replay_letters(
         lanes = [*lanes_there(reader, settings)]
         reruns, left = planned(letters, lanes, which or (), wanted, again=again)
         if not dry_run and any(each.to for each in reruns):
-            audited(settings, "dlq replay", _told(which, wanted), letters=len(reruns))
+            audited(settings, "dlq replay", words_of(which or (), wanted), letters=len(reruns))
             replayer = Replayer(settings, reader, letters).open()
             # Others may have replayed some since.
             reruns, left = planned(letters, lanes, which or (), wanted, again=again)
@@ -234,48 +226,6 @@ def replay_letters(
         say(f"{counted(left, 'letter')} replayed before left out; --again takes them too")
     _print_reruns(reruns, settings, dry_run=dry_run, json=json)
     return 0 if all(each.to for each in reruns) else 1
-
-
-def planned(
-    letters: Letters, lanes: Sequence[str], which: Sequence[str], wanted: Wanted, *, again: bool
-) -> tuple[list[Rerun], int]:
-    """What is to be done with the letters named, or with all that are wanted.
-
-    The number is of those that are left out because they were replayed before. Raises NotFound
-    where there are none.
-
-    (1) By its place any letter may be meant; of an id it is that of its highest run.
-    (2) Of all that are wanted those that were not replayed, or else as of an id.
-    """
-    meant = [letters.matches(each) for each in which]
-    takes = (lambda letter: any(each(letter) for each in meant)) if meant else wanted.takes
-    survey = letters.survey(takes, wanted.since)
-    found = sorted(survey.letters, key=lambda letter: letter.time)
-    for name, means in zip(which, meant, strict=True):
-        if not any(map(means, found)):
-            raise none_of(name)
-    # (2)
-    if not which and not again:
-        chosen = [letter for letter in found if not letter.replay]
-        left = len(found) - len(chosen)
-    # (1)
-    else:
-        placed = [means for each, means in zip(which, meant, strict=True) if place_of(each, "")]
-        highest: Counter[str] = Counter()
-        for letter in found:
-            highest[letter.request_id] = max(highest[letter.request_id], letter.run)
-        chosen = [
-            letter
-            for letter in found
-            if letter.run == highest[letter.request_id]
-            or not letter.request_id
-            or any(means(letter) for means in placed)
-        ]
-        left = 0
-    if not chosen:
-        before = f"; {counted(left, 'letter')} replayed before, --again takes them" if left else ""
-        raise NotFound(f"there are no dead letters to replay{before}; see `modelmora dlq list`")
-    return plan(chosen, survey.runs, lanes, again=again), left
 
 
 @app.command("purge")
@@ -311,13 +261,7 @@ def purge_letters(
     settings = where.kafka()
     with Reader(settings, say) as reader:
         letters = Letters(reader, settings)
-        meant = [letters.matches(each) for each in which or ()]
-        found = letters.survey(
-            (lambda letter: any(each(letter) for each in meant)) if meant else wanted.takes
-        ).letters
-        for name, means in zip(which or (), meant, strict=True):
-            if not any(map(means, found)):
-                raise none_of(name)
+        found = meant(letters, which or (), wanted).letters
         if not found:
             raise NotFound("there are no dead letters to purge; see `modelmora dlq list`")
         told = counted(len(found), "dead letter")
@@ -327,7 +271,7 @@ def purge_letters(
         if not agreed(f"purge {told} for good?", yes=yes):
             say("nothing was done")
             return 1
-        audited(settings, "dlq purge", _told(which, wanted), letters=len(found))
+        audited(settings, "dlq purge", words_of(which or (), wanted), letters=len(found))
         gone = purge(settings, letters, found)
     rest = len(found) - gone
     say(f"purged {told}" + (f"; {rest} lie behind others, and go with them" if rest else ""))

@@ -41,6 +41,7 @@ from modelmora.telemetry.health import Sign, Verdict, judge
 from modelmora.testing.objects import MemoryStore
 from modelmora.web.problems import DoorCode
 from modelmora.wire import decode_batch, decode_registry, encode_batch
+from tests.unit.gateway.administered import FakeAdministration
 
 
 class LoopedRegistry:
@@ -134,6 +135,7 @@ class FakeHall:
         self.store = MemoryStore()
         self.shelf = Shelf(Objects(self.store, ObjectSettings()))
         self.batches = register_of(self.shelf)
+        self.administration = FakeAdministration()
         self.jobs: dict[tuple[str, str], tuple[Job, InferenceResult | None]] = {}
         """The jobs by principal and id, each with what it ends as when it is watched."""
 

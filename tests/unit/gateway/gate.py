@@ -23,6 +23,8 @@ OWN: frozenset[Verb] = ANY
 INFER, STREAM = frozenset({Verb.INFER}), frozenset({Verb.STREAM})
 REQUESTS = INFER | STREAM
 READ, ADMIN = frozenset({Verb.JOBS_READ}), frozenset({Verb.ADMIN})
+LETTERS, REPLAY = frozenset({Verb.DLQ_READ}), frozenset({Verb.DLQ_REPLAY})
+AUDIT = frozenset({Verb.AUDIT_READ})
 LOAD, UNLOAD = frozenset({Verb.LOAD}), frozenset({Verb.UNLOAD})
 INSTALL, ROUTE = frozenset({Verb.INSTALL}), frozenset({Verb.ROUTE})
 

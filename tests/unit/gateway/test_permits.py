@@ -25,8 +25,10 @@ from tests.unit.gateway.fakes import FakeHall, finished
 from tests.unit.gateway.gate import (
     ADMIN,
     ANY,
+    AUDIT,
     INFER,
     INSTALL,
+    LETTERS,
     LIMIT,
     LOAD,
     ME,
@@ -35,6 +37,7 @@ from tests.unit.gateway.gate import (
     OBJECT,
     OWN,
     READ,
+    REPLAY,
     REQUESTS,
     ROUTE,
     STREAM,
@@ -123,6 +126,12 @@ CALLS = (
     Call("GET", "/roles", ADMIN),
     Call("PUT", "/roles", ADMIN, {"name": "new", "rules": [{"verbs": ["infer"]}]}),
     Call("PUT", "/grants", ADMIN, {"principal": "x", "roles": ["caller"]}),
+    Call("GET", "/dead-letters", LETTERS),
+    Call("GET", f"/dead-letters/{MINE}", LETTERS),
+    Call("POST", "/dead-letters/replay", REPLAY, {"all": True}),
+    Call("POST", "/dead-letters/purge", REPLAY, {"all": True}),
+    Call("GET", "/audit", AUDIT),
+    Call("GET", "/audit/verify", AUDIT),
 )  # fmt: skip
 FOR_ALL = {
     "/", "/docs", "/openapi.json", "/metrics", "/status", "/health/models",

@@ -15,6 +15,8 @@ from modelmora.gateway.doors.grpc.server import SERVICES, RpcServer
 from modelmora.gateway.doors.guarded import OPEN_METHODS
 from modelmora.rpc.miraveja import model_pb2 as studio
 from modelmora.rpc.oip import inference_pb2 as oip
+from modelmora.rpc.v1 import audit_pb2 as audit
+from modelmora.rpc.v1 import deadletters_pb2 as letters
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import management_pb2 as orders
 from modelmora.rpc.v1 import registry_pb2 as registry
@@ -23,8 +25,10 @@ from modelmora.rpc.v1 import rights_pb2_grpc
 from tests.unit.gateway.gate import (
     ADMIN,
     ANY,
+    AUDIT,
     INFER,
     INSTALL,
+    LETTERS,
     LIMIT,
     LOAD,
     ME,
@@ -33,6 +37,7 @@ from tests.unit.gateway.gate import (
     OBJECT,
     OWN,
     READ,
+    REPLAY,
     REQUESTS,
     ROUTE,
     STREAM,
@@ -82,6 +87,12 @@ METHODS: dict[str, tuple[frozenset[Verb], Any]] = {
         rights.SetRoleRequest(name="new", rules=[rights.RightsRule(verbs=["infer"])]),
     ),
     "RightsService/SetGrant": (ADMIN, rights.SetGrantRequest(principal="x", roles=["caller"])),
+    "DeadLetterService/List": (LETTERS, letters.ListDeadLettersRequest()),
+    "DeadLetterService/Get": (LETTERS, letters.GetDeadLettersRequest(which=MINE)),
+    "DeadLetterService/Replay": (REPLAY, letters.ReplayDeadLettersRequest(all=True)),
+    "DeadLetterService/Purge": (REPLAY, letters.PurgeDeadLettersRequest(all=True)),
+    "AuditService/List": (AUDIT, audit.ListAuditRecordsRequest()),
+    "AuditService/Verify": (AUDIT, audit.VerifyAuditRequest()),
     "GRPCInferenceService/ServerLive": (ANY, oip.ServerLiveRequest()),
     "GRPCInferenceService/ServerReady": (ANY, oip.ServerReadyRequest()),
     "GRPCInferenceService/ModelReady": (ANY, oip.ModelReadyRequest(name="echo")),

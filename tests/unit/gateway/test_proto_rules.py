@@ -17,13 +17,27 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-from modelmora.rpc.v1 import inference_pb2, management_pb2, registry_pb2, rights_pb2
+from modelmora.rpc.v1 import (
+    audit_pb2,
+    deadletters_pb2,
+    inference_pb2,
+    management_pb2,
+    registry_pb2,
+    rights_pb2,
+)
 
 ROOT = Path(__file__).parents[3]
 PROTOS = ROOT / "protos"
 HISTORY = PROTOS / "history.json"
 """A FileDescriptorSet in JSON; `python -m tests.unit.gateway.test_proto_rules` adds what is new."""
-FILES = (inference_pb2, management_pb2, registry_pb2, rights_pb2)
+FILES = (
+    inference_pb2,
+    management_pb2,
+    registry_pb2,
+    rights_pb2,
+    deadletters_pb2,
+    audit_pb2,
+)
 Known = dict[str, Any]
 
 

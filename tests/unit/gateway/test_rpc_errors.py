@@ -18,10 +18,24 @@ from modelmora.errors import Code
 from modelmora.gateway.doors.grpc.server import METADATA_BYTES, SERVICES, RpcServer
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.rpc.v1 import inference_pb2, management_pb2, registry_pb2, rights_pb2
+from modelmora.rpc.v1 import (
+    audit_pb2,
+    deadletters_pb2,
+    inference_pb2,
+    management_pb2,
+    registry_pb2,
+    rights_pb2,
+)
 from tests.unit.gateway.fakes import FakeHall
 
-FILES = (inference_pb2, management_pb2, registry_pb2, rights_pb2)
+FILES = (
+    inference_pb2,
+    management_pb2,
+    registry_pb2,
+    rights_pb2,
+    deadletters_pb2,
+    audit_pb2,
+)
 METHODS = [
     method
     for file in FILES

@@ -12,7 +12,9 @@ from grpc_reflection.v1alpha import reflection
 from modelmora import addresses
 from modelmora.access.certificates import Certificates, Content
 from modelmora.errors import ConfigurationError
-from modelmora.gateway.doors.grpc import inference, management, registry, rights
+from modelmora.gateway.doors.grpc import audit, deadletters, inference, management, registry, rights
+from modelmora.gateway.doors.grpc.audit import AuditService
+from modelmora.gateway.doors.grpc.deadletters import DeadLetterService
 from modelmora.gateway.doors.grpc.inference import InferenceService
 from modelmora.gateway.doors.grpc.management import ManagementService
 from modelmora.gateway.doors.grpc.registry import RegistryService
@@ -38,6 +40,8 @@ SERVICES = (
     registry.SERVICE,
     management.SERVICE,
     rights.SERVICE,
+    deadletters.SERVICE,
+    audit.SERVICE,
     oip.SERVICE,
     *miraveja.SERVICES,
 )
@@ -91,6 +95,8 @@ class RpcServer:
             RegistryService(hall),
             ManagementService(hall),
             RightsService(hall, permits),
+            DeadLetterService(hall),
+            AuditService(hall),
             oip.OpenInferenceService(hall, metrics),
         )
         self._server.add_generic_rpc_handlers(tuple(each.handlers() for each in services))

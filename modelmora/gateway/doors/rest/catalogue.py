@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from modelmora.gateway.doors.rest.bodies import checked
-from modelmora.gateway.verbs import MOST, STATES
+from modelmora.gateway.queries import MOST
+from modelmora.gateway.verbs import STATES
 from modelmora.settings import ModelConfig, ModelDetails
 from modelmora.settings.kinds import ModelVersion
 from modelmora.settings.routes import Route
@@ -127,13 +128,14 @@ def choice(body: dict[str, Any]) -> Choice:
 _PROBLEM = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _WHY = {
     HTTPStatus.BAD_REQUEST: "It cannot be used: `invalid_input`.",
-    HTTPStatus.NOT_FOUND: "It is not registered: `not_found`.",
+    HTTPStatus.NOT_FOUND: "It is not there: `not_found`.",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not come in time: `too_slow`.",
     HTTPStatus.CONFLICT: "As things stand it cannot be done: `conflict`.",
     HTTPStatus.PRECONDITION_FAILED: "It is another than `If-Match` names: `stale`.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large: `too_large`.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "No JSON, or packed otherwise than by gzip or deflate.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Not now: `busy`, `broker_unreachable`.",
+    HTTPStatus.GATEWAY_TIMEOUT: "It takes too long: `expired`; ask for less.",
 }
 _BODY = (
     HTTPStatus.BAD_REQUEST,
@@ -147,14 +149,16 @@ _BODY = (
 )
 
 
-def _problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """The errors of these statuses, and any other."""
     told: dict[int | str, Any] = {
         int(status): {"description": _WHY[status], "content": _PROBLEM} for status in statuses
     }
     return {**told, "default": {"description": "Any other error", "content": _PROBLEM}}
 
 
-def _parameter(name: str, where: str, words: str, schema: dict[str, Any]) -> dict[str, Any]:
+def parameter(name: str, where: str, words: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter; those of a path are always there."""
     return {
         "name": name,
         "in": where,
@@ -165,37 +169,38 @@ def _parameter(name: str, where: str, words: str, schema: dict[str, Any]) -> dic
 
 
 _TEXT = {"type": "string"}
-_NAME = _parameter("name", "path", "Its name.", _TEXT)
-_NUMBER = _parameter("version", "path", "Its version.", _TEXT)
-_MATCH = _parameter(
+_NAME = parameter("name", "path", "Its name.", _TEXT)
+_NUMBER = parameter("version", "path", "Its version.", _TEXT)
+_MATCH = parameter(
     "If-Match",
     "header",
     "The ETag of what you have seen: where it is another by now, nothing is changed (412).",
     _TEXT,
 )
 _QUERY = [
-    _parameter("name", "query", "Only this name.", _TEXT),
-    _parameter("version", "query", "Only this version.", _TEXT),
-    _parameter("licence", "query", "Only those under the licence of this name.", _TEXT),
-    _parameter("fact.NAME", "query", "Only those with this fact, such as `fact.dimension`.", _TEXT),
-    _parameter("task", "query", "Only this task.", _TEXT),
-    _parameter(
+    parameter("name", "query", "Only this name.", _TEXT),
+    parameter("version", "query", "Only this version.", _TEXT),
+    parameter("licence", "query", "Only those under the licence of this name.", _TEXT),
+    parameter("fact.NAME", "query", "Only those with this fact, such as `fact.dimension`.", _TEXT),
+    parameter("task", "query", "Only this task.", _TEXT),
+    parameter(
         "state",
         "query",
         "Only those in this state; retired ones are shown by it alone.",
         {"type": "string", "enum": list(STATES)},
     ),
-    _parameter(
+    parameter(
         "limit",
         "query",
         "As many at most.",
         {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST},
     ),
-    _parameter("cursor", "query", "`next` of the page before.", _TEXT),
+    parameter("cursor", "query", "`next` of the page before.", _TEXT),
 ]
 
 
-def _takes(name: str, example: dict[str, Any]) -> dict[str, Any]:
+def takes(name: str, example: dict[str, Any]) -> dict[str, Any]:
+    """A body of that name, with an example that runs as it stands."""
     schema = {"$ref": f"#/components/schemas/{name}"}
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
@@ -208,7 +213,7 @@ LIST: dict[str, Any] = {
     "`source` where it comes from.",
     "response_description": "A page of them.",
     "response_model": ModelPage,
-    "responses": _problems(HTTPStatus.BAD_REQUEST),
+    "responses": problems(HTTPStatus.BAD_REQUEST),
     "openapi_extra": {"parameters": _QUERY},
     "tags": ["models"],
 }
@@ -217,7 +222,7 @@ NAME: dict[str, Any] = {
     "description": "Retired ones too, and which of them answers for the name.",
     "response_description": "Its versions.",
     "response_model": ModelVersions,
-    "responses": _problems(HTTPStatus.NOT_FOUND),
+    "responses": problems(HTTPStatus.NOT_FOUND),
     "openapi_extra": {"parameters": [_NAME]},
     "tags": ["models"],
 }
@@ -226,7 +231,7 @@ VERSION: dict[str, Any] = {
     "description": "All that is told of it. Its `ETag` goes into `If-Match` of a change.",
     "response_description": "The model.",
     "response_model": ModelEntry,
-    "responses": _problems(HTTPStatus.NOT_FOUND),
+    "responses": problems(HTTPStatus.NOT_FOUND),
     "openapi_extra": {"parameters": [_NAME, _NUMBER]},
     "tags": ["models"],
 }
@@ -238,9 +243,9 @@ REGISTER: dict[str, Any] = {
     "response_model": ModelEntry,
     "responses": {
         201: {"description": "It is registered now.", "model": ModelEntry},
-        **_problems(*(status for status in _BODY if status != HTTPStatus.PRECONDITION_FAILED)),
+        **problems(*(status for status in _BODY if status != HTTPStatus.PRECONDITION_FAILED)),
     },
-    "openapi_extra": _takes("ModelConfig", _EXAMPLE),
+    "openapi_extra": takes("ModelConfig", _EXAMPLE),
     "tags": ["models"],
 }
 CHOOSE: dict[str, Any] = {
@@ -248,8 +253,8 @@ CHOOSE: dict[str, Any] = {
     "description": "For the name, and whether the model answers for its task where none is named.",
     "response_description": "Its versions.",
     "response_model": ModelVersions,
-    "responses": _problems(*(s for s in _BODY if s != HTTPStatus.PRECONDITION_FAILED)),
-    "openapi_extra": {"parameters": [_NAME], **_takes("Choice", {"active": "1"})},
+    "responses": problems(*(s for s in _BODY if s != HTTPStatus.PRECONDITION_FAILED)),
+    "openapi_extra": {"parameters": [_NAME], **takes("Choice", {"active": "1"})},
     "tags": ["models"],
 }
 UPDATE: dict[str, Any] = {
@@ -257,10 +262,10 @@ UPDATE: dict[str, Any] = {
     "description": "The fields in the body, null ones back to their default; the others stay.",
     "response_description": "The model.",
     "response_model": ModelEntry,
-    "responses": _problems(*_BODY),
+    "responses": problems(*_BODY),
     "openapi_extra": {
         "parameters": [_NAME, _NUMBER, _MATCH],
-        **_takes("ModelDetails", {"keep_alive": 600, "metadata": {"languages": ["en"]}}),
+        **takes("ModelDetails", {"keep_alive": 600, "metadata": {"languages": ["en"]}}),
     },
     "tags": ["models"],
 }
@@ -270,7 +275,7 @@ RETIRE: dict[str, Any] = {
     "is retired last, or once another is active.",
     "response_description": "What it was.",
     "response_model": ModelEntry,
-    "responses": _problems(
+    "responses": problems(
         HTTPStatus.NOT_FOUND,
         HTTPStatus.CONFLICT,
         HTTPStatus.PRECONDITION_FAILED,
@@ -284,7 +289,7 @@ ROUTE: dict[str, Any] = {
     "description": "By which versions a request is answered that names none.",
     "response_description": "Its route.",
     "response_model": RouteShown,
-    "responses": _problems(HTTPStatus.NOT_FOUND),
+    "responses": problems(HTTPStatus.NOT_FOUND),
     "openapi_extra": {"parameters": [_NAME]},
     "tags": ["models"],
 }
@@ -293,7 +298,7 @@ ROUTES: dict[str, Any] = {
     "description": "The route of each name.",
     "response_description": "All of them.",
     "response_model": RouteList,
-    "responses": _problems(HTTPStatus.NOT_FOUND),
+    "responses": problems(HTTPStatus.NOT_FOUND),
     "tags": ["models"],
 }
 SET_ROUTE: dict[str, Any] = {
@@ -303,10 +308,10 @@ SET_ROUTE: dict[str, Any] = {
     "they were, so no id is answered by two versions.",
     "response_description": "Its route.",
     "response_model": RouteShown,
-    "responses": _problems(*_BODY),
+    "responses": problems(*_BODY),
     "openapi_extra": {
         "parameters": [_NAME, _MATCH],
-        **_takes("Route", {"weights": {"1": 95, "2": 5}, "sticky": "principal"}),
+        **takes("Route", {"weights": {"1": 95, "2": 5}, "sticky": "principal"}),
     },
     "tags": ["models"],
 }
@@ -353,7 +358,7 @@ ROLES: dict[str, Any] = {
     "description": "Those that are always there, those of this gateway's settings, and those of "
     "the registry, which count everywhere. They count together; what denies wins. Needs `admin`.",
     "response_description": "All of them.",
-    "responses": _problems(),
+    "responses": problems(),
     "tags": ["rights"],
 }
 SET_ROLE: dict[str, Any] = {
@@ -361,8 +366,8 @@ SET_ROLE: dict[str, Any] = {
     "description": "On the registry, for all gateways and nodes, in place of what it had there. "
     "Without rules it is taken away, unless it is granted. Needs `admin`.",
     "response_description": "All that counts now.",
-    "responses": _problems(*(s for s in _BODY if s != HTTPStatus.PRECONDITION_FAILED)),
-    "openapi_extra": _takes(
+    "responses": problems(*(s for s in _BODY if s != HTTPStatus.PRECONDITION_FAILED)),
+    "openapi_extra": takes(
         "RoleBody",
         {"name": "embedder", "rules": [{"verbs": ["infer"], "models": ["embed-*"]}]},
     ),
@@ -373,7 +378,7 @@ SET_GRANT: dict[str, Any] = {
     "description": "On the registry, for all gateways and nodes, in place of what it had there. "
     "Without roles all are taken back. Needs `admin`, and leaves it to who asks.",
     "response_description": "All that counts now.",
-    "responses": _problems(*(s for s in _BODY if s != HTTPStatus.PRECONDITION_FAILED)),
-    "openapi_extra": _takes("GrantBody", {"principal": "alice", "roles": ["caller"]}),
+    "responses": problems(*(s for s in _BODY if s != HTTPStatus.PRECONDITION_FAILED)),
+    "openapi_extra": takes("GrantBody", {"principal": "alice", "roles": ["caller"]}),
     "tags": ["rights"],
 }

@@ -18,6 +18,7 @@ from modelmora.gateway.doors.oip import described as oip
 from modelmora.gateway.doors.ollama import described as ollama
 from modelmora.gateway.doors.openai import described as openai
 from modelmora.gateway.doors.rest import forms
+from modelmora.gateway.doors.rest.administered import PurgeBody, ReplayBody
 from modelmora.gateway.doors.rest.bodies import InferBody, ObjectBody, OrderBody
 from modelmora.gateway.doors.rest.catalogue import Choice
 from modelmora.gateway.doors.rest.roles import GrantBody, RoleBody
@@ -43,6 +44,8 @@ TAGS = [
     {"name": "miraveja", "description": "What MiraVeja's services call"},
     {"name": "models", "description": "Which models there are"},
     {"name": "rights", "description": "Who may do what"},
+    {"name": "dead letters", "description": "What can never become a result"},
+    {"name": "audit", "description": "Who did what"},
     {"name": "health", "description": "Whether it is well"},
 ]
 EXAMPLE = {"inputs": ["Hello, Kafka", "Bonjour, Kafka"], "timeout_ms": 30_000}
@@ -330,6 +333,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         *bodies,
         RoleBody,
         GrantBody,
+        ReplayBody,
+        PurgeBody,
         *openai.BODIES,
         BatchBody,
         *oip.BODIES,

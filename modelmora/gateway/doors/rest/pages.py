@@ -116,8 +116,13 @@ def _operation(
     base: str,
 ) -> str:
     where = path.replace("{model_name}", model).replace("{name}", model).replace("{version}", "1")
-    where = where.replace("{job_id}", "my-job").replace("{requestId}", "REQUEST_ID")
+    where = (
+        where.replace("{job_id}", "my-job")
+        .replace("{which}", "my-job")
+        .replace("{requestId}", "REQUEST_ID")
+    )
     where = where.replace("{file_id}", "FILE_ID").replace("{batch_id}", "BATCH_ID")
+    where = where.replace("{which}", "my-job")
     (media, body), *_ = (operation.get("requestBody") or _NO_BODY)["content"].items()
     example = body.get("example")
     area = ""

@@ -27,7 +27,9 @@ from modelmora.gateway.doors.openai.errors import refused as openai_refused
 from modelmora.gateway.doors.openai.routes import add_openai
 from modelmora.gateway.doors.rest import described, forms, problems
 from modelmora.gateway.doors.rest.asking import asked
+from modelmora.gateway.doors.rest.audit import add_audit
 from modelmora.gateway.doors.rest.canaries import add_canaries
+from modelmora.gateway.doors.rest.deadletters import add_dead_letters
 from modelmora.gateway.doors.rest.jobs import add_jobs
 from modelmora.gateway.doors.rest.models import add_models
 from modelmora.gateway.doors.rest.objects import add_objects
@@ -95,6 +97,8 @@ def create_app(
     add_canaries(app, hall, metrics)
     add_orders(app, hall, metrics)
     add_roles(app, hall, metrics, permits)
+    add_dead_letters(app, hall, metrics)
+    add_audit(app, hall)
     add_objects(app, hall, metrics)
     _add_models_health(app, hall)
     _add_health(app, hall, metrics)
