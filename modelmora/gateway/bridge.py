@@ -118,13 +118,8 @@ class Bridge:
         self._asking = Asking(
             settings, self.gateway_id, self._requests, self._room, self._replies, self._writer
         )
-        self._desk = Desk(
-            self._topics[Topic.JOBS],
-            self._replies,
-            self._writer,
-            self._asking.stored,
-            self._room,
-        )
+        jobs, stored = self._topics[Topic.JOBS], self._asking.stored
+        self._desk = Desk(jobs, self._replies, self._writer, stored, self._room)
         self._following = Following(settings, self._pulse, self._writer, self.shelf, schemas)
         self._samples: asyncio.Task[None] | None = None
         self._schemas = schemas

@@ -22,7 +22,7 @@ SHOWN = 100
 LETTERS = ("code", "model", "since", "before", "limit", "cursor")
 RECORDS = ("principal", "verb", "model", "decision", "since", "before", "limit", "cursor")
 DECISIONS = {decision.value.lower(): decision for decision in Decision}
-_CURSOR = re.compile(r"(\d{1,15})\.(\d{1,9})\.(\d{1,18})", re.ASCII)
+_CURSOR = re.compile(r"(-?\d{1,19})\.(\d{1,9})\.(\d{1,18})", re.ASCII)
 
 
 def once(given: Iterable[tuple[str, str]]) -> dict[str, str]:

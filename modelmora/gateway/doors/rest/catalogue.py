@@ -319,14 +319,14 @@ CANARIES: dict[str, Any] = {
     "summary": "List canaries",
     "description": "The last canary of each name, and how it stands.",
     "response_description": "All of them.",
-    "responses": _problems(),
+    "responses": problems(),
     "tags": ["models"],
 }
 CANARY: dict[str, Any] = {
     "summary": "Read how a canary stands",
     "description": "How a version takes over a name: the step, what was seen, and why.",
     "response_description": "The last canary of the name.",
-    "responses": _problems(HTTPStatus.NOT_FOUND),
+    "responses": problems(HTTPStatus.NOT_FOUND),
     "openapi_extra": {"parameters": [_NAME]},
     "tags": ["models"],
 }
@@ -336,10 +336,10 @@ START_CANARY: dict[str, Any] = {
     "judged by its outcomes against those of the other: where it surely fails more, or is slower, "
     "it is rolled back.",
     "response_description": "The canary.",
-    "responses": _problems(*(s for s in _BODY if s != HTTPStatus.PRECONDITION_FAILED)),
+    "responses": problems(*(s for s in _BODY if s != HTTPStatus.PRECONDITION_FAILED)),
     "openapi_extra": {
         "parameters": [_NAME],
-        **_takes("CanaryPlan", {"candidate": "2", "steps": [5, 25, 50, 100], "hold_s": 600}),
+        **takes("CanaryPlan", {"candidate": "2", "steps": [5, 25, 50, 100], "hold_s": 600}),
     },
     "tags": ["models"],
 }
@@ -347,7 +347,7 @@ ABORT_CANARY: dict[str, Any] = {
     "summary": "End a canary",
     "description": "The baseline answers alone again, for what is made ten seconds later.",
     "response_description": "The canary.",
-    "responses": _problems(
+    "responses": problems(
         HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE
     ),
     "openapi_extra": {"parameters": [_NAME]},
