@@ -16,7 +16,8 @@ from modelmora.gateway.doors.rest.reading import Bodies
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.verbs import SHOWN, registering
+from modelmora.gateway.queries import SHOWN
+from modelmora.gateway.verbs import registering
 from modelmora.records.canaries import Canary, Standing, canaries_of, canary_of
 from modelmora.settings.canaries import CanaryPlan
 from modelmora.text import printable, shorten
