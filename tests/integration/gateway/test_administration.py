@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -11,15 +12,22 @@ import httpx
 import pytest
 from confluent_kafka import Producer
 
+from modelmora.broker import EmbeddedBroker
 from modelmora.errors import Code
 from modelmora.kafka.reading.reader import Record
 from modelmora.kafka.reading.shown import Reader
 from modelmora.messages import InferenceRequest
 from modelmora.settings import Settings
 from modelmora.wire import decode_event, encode_request
-from tests.integration.gateway.rig import CAP_S, running
+from tests.integration.gateway.rig import CAP_S, running, settings_for
 
 SECRET = "a secret text"
+
+
+@pytest.fixture
+def settings(broker: EmbeddedBroker) -> Settings:
+    """A namespace of its own: whole topics are looked at here."""
+    return settings_for(broker.bootstrap_servers, f"t{uuid.uuid4().hex[:12]}")
 
 
 @pytest.fixture
@@ -88,6 +96,15 @@ async def listed(door: httpx.AsyncClient, query: str = "") -> list[Any]:
         cursor = f"&cursor={answer['next']}"
 
 
+async def marked(door: httpx.AsyncClient, count: int) -> dict[str, Any]:
+    """What letters say of their replays, once so many do: readers see a commit a little later."""
+    async with asyncio.timeout(CAP_S):
+        while True:
+            marks = {each["place"]: each["replayed"] for each in await listed(door)}
+            if sum(map(bool, marks.values())) == count:
+                return marks
+
+
 async def test_letters_are_read_put_back_and_purged(
     settings: Settings, door: httpx.AsyncClient
 ) -> None:
@@ -101,13 +118,14 @@ async def test_letters_are_read_put_back_and_purged(
     dry = await posted(door, "/dead-letters/replay", which=["one"], dry_run=True)
     assert [each["to"] for each in dry["reruns"]] == [f"{settings.namespace}.requests.low"]
     (done,) = (await posted(door, "/dead-letters/replay", which=["one"]))["reruns"]
+    await marked(door, 1)
     (back,) = [each for each in await records(settings, "requests.low") if each.place == done["to"]]
     assert (done["run"], back.header("modelmora-run"), back.header("own")) == (2, "2", "kept")
     again = await posted(door, "/dead-letters/replay", which=["one"])
     assert "was replayed as run 2" in again["reruns"][0]["why"]
     rest = await posted(door, "/dead-letters/replay", code="worker_crash")
     assert (len(rest["reruns"]), rest["left_out"]) == (2, 1)
-    marks = {each["place"]: each["replayed"] for each in await listed(door)}
+    marks = await marked(door, 3)
     assert [bool(marks[place]) for place in (*places, other)] == [True] * 3 + [False]
 
     dry = await posted(door, "/dead-letters/purge", which=[places[0], "two"], dry_run=True)
