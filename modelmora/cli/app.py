@@ -29,6 +29,7 @@ VERBS = {
     "bench": ("Run", "bench:bench"),
     "simulate": ("Look", "simulate:simulate"),
     "traffic": ("Look", "traffic:app"),
+    "compare": ("Look", "cluster.compare:compare"),
     "infer": ("Use", "ask.infer:infer"),
     "produce": ("Use", "ask.produce:produce"),
     "results": ("Use", "ask.results:results"),

@@ -51,7 +51,8 @@ class Answer:
     """One outcome, without what is not compared; `error` is its code, "" for none.
 
     `device_ms` is what the device computed for it, `tokens` and `pixels` what it says of itself.
-    `final`: it says something of the model, and not of a lack of room or time.
+    `final`: it says something of the model, and not of a lack of room or time. `alone`: it was
+    computed by itself, as copies are; what callers get is computed in batches, which take longer.
     """
 
     model: str
@@ -63,9 +64,10 @@ class Answer:
     parts: tuple[Part, ...]
     kind: Kind
     final: bool
+    alone: bool = False
 
     @classmethod
-    def of(cls, result: InferenceResult) -> Self:
+    def of(cls, result: InferenceResult, *, alone: bool = False) -> Self:
         """What is kept of an outcome."""
         used, parts = used_by(result), tuple(map(_part, result.outputs))
         return cls(
@@ -78,6 +80,7 @@ class Answer:
             parts,
             _kind(parts),
             is_final(result.error),
+            alone,
         )
 
     @property

@@ -23,13 +23,13 @@ class Pairing:
     def __init__(self) -> None:
         self._sides: tuple[dict[str, tuple[int, Answer]], dict[str, tuple[int, Answer]]] = ({}, {})
 
-    def baseline(self, request_id: str, result: InferenceResult) -> None:
-        """An outcome of the version that answers callers."""
-        self._take(self._sides[0], request_id, result)
+    def baseline(self, request_id: str, result: InferenceResult, *, alone: bool = False) -> None:
+        """An outcome of the version that answers callers; `alone`: of a copy."""
+        self._take(self._sides[0], request_id, result, alone=alone)
 
     def candidate(self, request_id: str, result: InferenceResult) -> None:
-        """An outcome of the version that is tried."""
-        self._take(self._sides[1], request_id, result)
+        """An outcome of the version that is tried, of a copy."""
+        self._take(self._sides[1], request_id, result, alone=True)
 
     def pairs(self) -> Iterator[tuple[str, Answer, Answer]]:
         """Those of which both outcomes have come."""
@@ -50,11 +50,15 @@ class Pairing:
 
     @staticmethod
     def _take(
-        side: dict[str, tuple[int, Answer]], request_id: str, result: InferenceResult
+        side: dict[str, tuple[int, Answer]],
+        request_id: str,
+        result: InferenceResult,
+        *,
+        alone: bool,
     ) -> None:
         known = side.get(request_id)
         if known is None or known[0] < result.run:
-            side[request_id] = result.run, Answer.of(result)
+            side[request_id] = result.run, Answer.of(result, alone=alone)
 
 
 class Sample(Generic[T]):

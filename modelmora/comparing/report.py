@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from statistics import fmean
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from modelmora.comparing.answers import Answer
 from modelmora.comparing.measures import Compared, compared
@@ -16,29 +16,38 @@ from modelmora.text import shorten
 FORM = 1
 """Of the JSON: it counts up where a name in it is taken away or means something else."""
 WORST = 20
+STEPS = 20
 MOST_WHY = 120
 
 
 class Measure(NamedTuple):
-    """What a measure is called, and whether more of it is better."""
+    """What a measure is called, how its numbers are told, and whether more of it is better."""
 
     name: str
+    told: Callable[[float], str]
     more_is_better: bool = True
 
 
+def _share(value: float) -> str:
+    """In per cent, to where two that differ can be told apart; only all is 100 %."""
+    if value == 1 or value <= 0.9:
+        return f"{value:.1%}"
+    return f"{min(value, 0.99999):.3%}"
+
+
 MEASURES: Mapping[str, Measure] = {
-    "agreement": Measure("agreement"),
-    "same": Measure("same to the byte"),
-    "cosine": Measure("cosine"),
-    "similarity": Measure("similarity"),
-    "edits": Measure("edit distance", more_is_better=False),
-    "first": Measure("same first"),
-    "ranking": Measure("same ranking"),
-    "score_moved": Measure("score moved", more_is_better=False),
-    "hash_apart": Measure("hash, bits apart", more_is_better=False),
-    "same_shape": Measure("same width, height"),
-    "size": Measure("size, of before"),
-    "moved": Measure("number moved", more_is_better=False),
+    "agreement": Measure("agreement", _share),
+    "same": Measure("same bytes", _share),
+    "cosine": Measure("cosine", "{:.5f}".format),
+    "similarity": Measure("similarity", _share),
+    "edits": Measure("edit distance", "{:.4g}".format, more_is_better=False),
+    "first": Measure("same first", _share),
+    "ranking": Measure("same ranking", _share),
+    "score_moved": Measure("score moved by", "{:.3g}".format, more_is_better=False),
+    "hash_apart": Measure("hash bits apart", "{:.3g}".format, more_is_better=False),
+    "same_shape": Measure("same dimensions", _share),
+    "size": Measure("bytes, of before", "{:.0%}".format, more_is_better=False),
+    "moved": Measure("number moved by", "{:.3g}".format, more_is_better=False),
 }
 """In the order in which they are shown."""
 
@@ -119,8 +128,10 @@ class Asked:
 class Report:
     """All that a comparison says.
 
-    `pairs` are those that tell something of the candidate; `left_out` says of how many it told
-    nothing, and why.
+    `pairs` are those that tell something of the candidate; `left_out` says of how many nothing was
+    told, and why, `unlike` why others could not be measured. `curve` is the agreement of the pairs
+    from the worst to the best, each twentieth part of them. `alike`: the device times of both
+    sides were measured in the same way, so that they can be compared.
     """
 
     asked: Asked
@@ -131,6 +142,8 @@ class Report:
     measures: Mapping[str, Spread]
     left_out: Mapping[str, int]
     unlike: Mapping[str, int]
+    curve: tuple[float, ...]
+    alike: bool
     worst: tuple[Case, ...]
 
     @property
@@ -140,9 +153,9 @@ class Report:
 
     @property
     def slower(self) -> tuple[float, float] | None:
-        """What the candidate takes of the baseline's time, at the median and at p95."""
+        """What the candidate takes of the baseline's time, at the median and at p95, if `alike`."""
         before, after = self.baseline.device_ms, self.candidate.device_ms
-        if not before or not after or not before.p50 or not before.p95:
+        if not self.alike or not before or not after or not before.p50 or not before.p95:
             return None
         return after.p50 / before.p50, after.p95 / before.p95
 
@@ -162,10 +175,15 @@ class Report:
             "pairs": self.pairs,
             "left_out": dict(self.left_out),
             "unlike": dict(self.unlike),
+            "agreement_curve": list(self.curve),
             "measures": {name: asdict(each) for name, each in self.measures.items()},
+            "device_ms_alike": self.alike,
             "device_ms_ratio": slower and {"p50": slower[0], "p95": slower[1]},
             "worst": [asdict(each) for each in self.worst],
         }
+
+
+_Both: TypeAlias = tuple[Answer, Answer]
 
 
 @dataclass(slots=True)
@@ -191,6 +209,7 @@ class Comparison:
     def report(self, worst: int = WORST) -> Report:
         """What has come so far says."""
         both = [(a, b) for _, a, b, _ in self._seen if a.answered and b.answered]
+        alike = [pair for pair in both if pair[0].alone == pair[1].alone]
         told = [each for each in self._seen if each[3].agreement is not None]
         left_out = self._left_out + Counter(
             each.why for *_, each in self._seen if each.agreement is None
@@ -199,22 +218,24 @@ class Comparison:
             self.asked,
             Counter(a.kind.value for a, _ in both),
             len(told),
-            self._side(0, both),
-            self._side(1, both),
+            self._side(0, both, alike or both),
+            self._side(1, both, alike or both),
             _measures([each for *_, each in told]),
             left_out,
             Counter(each.why for *_, each in told if each.why),
+            _curve(each.agreement or 0.0 for *_, each in told),
+            bool(alike),
             tuple(sorted(map(_case, told), key=_badness)[:worst]),
         )
 
-    def _side(self, number: int, both: Sequence[tuple[Answer, Answer]]) -> Side:
+    def _side(self, number: int, both: Sequence[_Both], timed: Sequence[_Both]) -> Side:
         asked = self.asked
         every = [(a, b)[number] for _, a, b, _ in self._seen]
         mine = [pair[number] for pair in both]
         return Side(
             (asked.baseline, asked.candidate)[number],
             Counter(each.error or each.status.lower() for each in every),
-            Spread.of((each.device_ms for each in mine), more_is_better=False),
+            Spread.of((pair[number].device_ms for pair in timed), more_is_better=False),
             _mean(each.tokens for each in mine),
             _mean(each.pixels for each in mine),
             asked.needs[number],
@@ -234,6 +255,13 @@ def _measures(told: Sequence[Compared]) -> dict[str, Spread]:
         if spread:
             found[name] = spread
     return found
+
+
+def _curve(values: Iterable[float]) -> tuple[float, ...]:
+    told = sorted(values)
+    if not told:
+        return ()
+    return tuple(told[round(at * (len(told) - 1) / STEPS)] for at in range(STEPS + 1))
 
 
 def _case(pair: tuple[str, Answer, Answer, Compared]) -> Case:

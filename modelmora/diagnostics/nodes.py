@@ -10,7 +10,7 @@ from typing import Any
 from modelmora.kafka.leases import Leases, NodeLease
 from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import Topic
-from modelmora.messages import Health, RegistryKind, RegistryRecord, State
+from modelmora.messages import Health, State
 from modelmora.records import Registry
 from modelmora.settings import Settings
 from modelmora.wire import decode_registry
@@ -55,21 +55,21 @@ class Nodes:
         return {name: health for name, health in found if health}
 
 
-def read_nodes(reader: Reader, settings: Settings) -> Nodes:
-    """What the registry tells now. Raises Unreachable, NotFound, Undecodable."""
+def read_registry(reader: Reader, settings: Settings) -> tuple[Leases, Registry]:
+    """The topic as it is now. Raises Unreachable, NotFound, Undecodable."""
     places = reader.places(Topic.REGISTRY.full(settings.namespace))
-    latest: dict[bytes | None, RegistryRecord | None] = {}
     leases, state = Leases(), Registry()
     for record in reader.read(reader.since(places, None)):
         fact = decode_registry(record.plain) if record.value else None
         if not leases.take(record.key or b"", fact, record.timestamp):
             state.take(record.key or b"", fact, record.offset, record.timestamp)
-        latest[record.key] = fact
-    registered = {
-        f"{fact.name}@{fact.version}": fact.task
-        for fact in latest.values()
-        if fact and fact.present and fact.kind is RegistryKind.MODEL
-    }
+    return leases, state
+
+
+def read_nodes(reader: Reader, settings: Settings) -> Nodes:
+    """What the registry tells now. Raises Unreachable, NotFound, Undecodable."""
+    leases, state = read_registry(reader, settings)
+    registered = {f"{each.name}@{each.version}": each.task for each in state.models()}
     now_ms = time.time_ns() // 1_000_000
     spreads = {each.name: state.spread(each.name, now_ms) for each in state.models()}
     several = {name: spread for name, spread in spreads.items() if spread > 1}

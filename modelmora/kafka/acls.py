@@ -23,6 +23,7 @@ class Component(StrEnum):
     EVENTS = "events"
     TRACE = "trace"
     TRAFFIC = "traffic"
+    COMPARE = "compare"
     LOAD = "load"
     DLQ = "dlq"
     DLQ_REPLAY = "dlq-replay"
@@ -169,6 +170,12 @@ NEEDS: Mapping[Component, Need] = {
     ),
     Component.TRAFFIC: Need(
         "traffic record", reads=_LANES | {Topic.RESULTS, Topic.REGISTRY}, looks=True
+    ),
+    Component.COMPARE: Need(
+        "compare",
+        reads=_LANES | {Topic.RESULTS, Topic.COMPARE, Topic.REGISTRY},
+        writes=_TOLD | {Topic.SHADOW},
+        looks=True,
     ),
     Component.LOAD: Need(
         "load, unload, pin and unpin",

@@ -20,17 +20,31 @@ _ICON = f"data:image/svg+xml;base64,{base64.b64encode(_LOGO.encode()).decode()}"
 
 def page(title: str, body: str, links: dict[str, str], script: str = "") -> HTMLResponse:
     """A whole page; `body` is HTML, `links` go from names to addresses into its header."""
+    html = document(title, body, links, script, home="/")
+    return HTMLResponse(html, headers={"content-security-policy": _policy(script)})
+
+
+def document(
+    title: str,
+    body: str,
+    links: dict[str, str],
+    script: str = "",
+    *,
+    home: str = "",
+    style: str = "",
+) -> str:
+    """The same as the text of a file; `home` is where its name leads, `style` is more CSS."""
     asked = "".join(f'<a href="{escape(to)}">{escape(name)}</a>' for name, to in links.items())
-    html = (
+    leads = f' href="{escape(home)}"' if home else ""
+    return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{escape(title)}</title><link rel="icon" href="{_ICON}">'
-        f"<style>{_STYLE}</style></head><body><header>"
-        f'<a class="name" href="/">{_LOGO}<span>ModelMora <small>{__version__}</small></span></a>'
+        f"<style>{_STYLE}{style}</style></head><body><header>"
+        f'<a class="name"{leads}>{_LOGO}<span>ModelMora <small>{__version__}</small></span></a>'
         f"{asked}</header><main>{body}</main>"
         f"{f'<script>{script}</script>' if script else ''}</body></html>"
     )
-    return HTMLResponse(html, headers={"content-security-policy": _policy(script)})
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

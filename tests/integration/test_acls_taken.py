@@ -9,8 +9,9 @@ from modelmora.kafka.acls import Component, Operation, Resource
 from modelmora.kafka.denied import on_topic
 from modelmora.wire import decode_result
 from tests.checker.reading import Record, read_records
+from tests.integration.acl_rig import Estate
 from tests.integration.cli_rig import request
-from tests.integration.test_acls import REQUEST_ID, Estate, estate
+from tests.integration.test_acls import REQUEST_ID, estate
 from tests.programs import eventually
 
 __all__ = ["estate"]

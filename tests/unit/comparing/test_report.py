@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from modelmora.comparing import MEASURES, Answer, Asked, Comparison, Needs, Report, Spread
+from modelmora.comparing.page import page
+from modelmora.comparing.told import rows, warning
 from modelmora.errors import Code
 from modelmora.messages import InferenceResult
 from tests.unit.comparing.outcomes import classes, failed, outcome, scores, vectors
@@ -61,6 +63,52 @@ def test_only_what_both_answered_says_how_long_they_take() -> None:
     assert found.baseline.device_ms == Spread(2, 15, 10, 20, 20)
     assert found.candidate.device_ms == Spread(2, 37.5, 15, 60, 60)
     assert found.slower == (1.5, 3)
+
+
+def test_the_curve_goes_from_the_worst_to_the_best() -> None:
+    pairs = [(outcome("abcd"), outcome("abcd"[:keep])) for keep in (4, 0, 2, 4, 4)]
+    curve = report(*pairs).curve
+    assert len(curve) == 21
+    assert (curve[0], curve[5], curve[-1]) == (0, 0.5, 1)
+    assert list(curve) == sorted(curve)
+    assert report().curve == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("agreement", 1.0, "100.0%"),
+        ("agreement", 0.9999999, "99.999%"),
+        ("agreement", 0.987654, "98.765%"),
+        ("same", 0.5, "50.0%"),
+        ("cosine", 0.999, "0.99900"),
+        ("edits", 12.5, "12.5"),
+        ("size", 1.204, "120%"),
+        ("score_moved", 0.00123456, "0.00123"),
+    ],
+)
+def test_numbers_are_told_so(name: str, value: float, told: str) -> None:
+    assert MEASURES[name].told(value) == told
+
+
+def test_times_of_callers_batches_are_not_held_against_those_of_copies() -> None:
+    comparison = Comparison(ASKED)
+    for number, alone in enumerate((False, False, True)):
+        baseline = Answer.of(outcome("a", ms=1000 / (1 + 99 * alone)), alone=alone)
+        comparison.take(f"id-{number}", baseline, Answer.of(outcome("a", ms=20), alone=True))
+    # Only one of the three was measured alike on both sides.
+    found = comparison.report()
+    assert found.alike
+    assert found.slower == (2, 2)
+    assert found.baseline.device_ms == Spread(1, 10, 10, 10, 10)
+    comparison = Comparison(ASKED)
+    comparison.take("a", Answer.of(outcome("a")), Answer.of(outcome("a"), alone=True))
+    found = comparison.report()
+    assert (found.alike, found.slower) == (False, None)
+    assert found.baseline.device_ms == Spread(1, 10, 10, 10, 10)
+    assert "cannot be compared" in warning(found)
+    assert [row.ratio for row in rows(found) if row.name.startswith("device")] == [None] * 3
+    assert "cannot be compared" in page(found)
 
 
 def test_what_took_no_time_has_no_ratio() -> None:
@@ -130,7 +178,8 @@ def test_the_json_has_a_form_that_stays() -> None:
     assert told["form"] == 1
     assert list(told) == [
         "form", "baseline", "candidate", "comparison", "since_ms", "until_ms", "sample", "task",
-        "kinds", "pairs", "left_out", "unlike", "measures", "device_ms_ratio", "worst",
+        "kinds", "pairs", "left_out", "unlike", "agreement_curve", "measures",
+        "device_ms_alike", "device_ms_ratio", "worst",
     ]  # fmt: skip
     assert list(told["candidate"]) == [
         "model", "ended", "device_ms", "tokens", "pixels", "memory_bytes", "gpu_bytes", "load_ms",

@@ -28,6 +28,7 @@ WRITING = {
     Component.GATEWAY,
     Component.CLIENT,
     Component.TOPICS_CREATE,
+    Component.COMPARE,
     Component.LOAD,
     Component.DLQ_REPLAY,
     Component.DLQ_PURGE,
