@@ -47,6 +47,7 @@ VERBS = {
     "lock": ("Use", "lock:lock"),
     "keys": ("Use", "keys:app"),
     "roles": ("Use", "roles:app"),
+    "budgets": ("Use", "budgets:app"),
     "status": ("Look", "instance:status"),
     "logs": ("Look", "instance:logs"),
     "load": ("Use", "life:load"),

@@ -104,7 +104,7 @@ class Gateway:
         for principal, role in bridge.ruling.rights().untold:
             log.warning("a role is granted that nobody tells", role=role, principal=principal)
         hall = Permitted(bridge, permits, metrics, bridge.limiter)
-        app = create_app(hall, metrics, request_bytes, guard, permits)
+        app = create_app(hall, metrics, request_bytes, guard, permits, bridge.limiting)
         tls = certificates.context() if certificates else None
         self._rest = HttpServer(app, settings.host, settings.http_port, tls)
         host, port = await self._rest.start()

@@ -32,6 +32,8 @@ OPERATIONS = {
     ("/dead-letters/purge", "POST"),
     ("/audit", "GET"),
     ("/audit/verify", "GET"),
+    ("/budgets", "GET"),
+    ("/budgets", "PUT"),
     ("/status", "GET"),
     ("/models", "GET"),
     ("/models", "POST"),

@@ -132,6 +132,8 @@ CALLS = (
     Call("POST", "/dead-letters/purge", REPLAY, {"all": True}),
     Call("GET", "/audit", AUDIT),
     Call("GET", "/audit/verify", AUDIT),
+    Call("GET", "/budgets", ADMIN),
+    Call("PUT", "/budgets", ADMIN, {"name": "all", "budget": {"requests": {"amount": 9}}}),
 )  # fmt: skip
 FOR_ALL = {
     "/", "/docs", "/openapi.json", "/metrics", "/status", "/health/models",

@@ -20,6 +20,7 @@ from modelmora.gateway.doors.openai import described as openai
 from modelmora.gateway.doors.rest import forms
 from modelmora.gateway.doors.rest.administered import PurgeBody, ReplayBody
 from modelmora.gateway.doors.rest.bodies import InferBody, ObjectBody, OrderBody
+from modelmora.gateway.doors.rest.budgets import BudgetBody
 from modelmora.gateway.doors.rest.catalogue import Choice
 from modelmora.gateway.doors.rest.roles import GrantBody, RoleBody
 from modelmora.gateway.hall import MOST_WAIT_S
@@ -335,6 +336,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         GrantBody,
         ReplayBody,
         PurgeBody,
+        BudgetBody,
         *openai.BODIES,
         BatchBody,
         *oip.BODIES,

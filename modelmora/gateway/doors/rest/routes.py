@@ -28,6 +28,7 @@ from modelmora.gateway.doors.openai.routes import add_openai
 from modelmora.gateway.doors.rest import described, forms, problems
 from modelmora.gateway.doors.rest.asking import asked
 from modelmora.gateway.doors.rest.audit import add_audit
+from modelmora.gateway.doors.rest.budgets import add_budgets
 from modelmora.gateway.doors.rest.canaries import add_canaries
 from modelmora.gateway.doors.rest.deadletters import add_dead_letters
 from modelmora.gateway.doors.rest.jobs import add_jobs
@@ -43,6 +44,7 @@ from modelmora.gateway.hall import Ask, Hall, state_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.permits import EVERYTHING, Permits
 from modelmora.gateway.watching import watch
+from modelmora.records.limiting import Limiting
 from modelmora.web.events import EVENTS, Events
 from modelmora.web.problems import install
 from modelmora.web.surface import Surface
@@ -56,8 +58,12 @@ def create_app(
     request_bytes: int,
     guard: Guard = EVERYBODY,
     permits: Permits = EVERYTHING,
+    limiting: Limiting | None = None,
 ) -> FastAPI:
-    """The ASGI app; `request_bytes` is the limit of an encoded request."""
+    """The ASGI app; `request_bytes` is the limit of an encoded request.
+
+    `limiting` are the budgets that count; without it those of the registry do.
+    """
     # FastAPI's own pages load scripts from a foreign host.
     app = FastAPI(
         title="ModelMora",
@@ -99,6 +105,8 @@ def create_app(
     add_roles(app, hall, metrics, permits)
     add_dead_letters(app, hall, metrics)
     add_audit(app, hall)
+    limiting = limiting or Limiting({}, hall.registrar.state)
+    add_budgets(app, hall, metrics, permits, limiting)
     add_objects(app, hall, metrics)
     _add_models_health(app, hall)
     _add_health(app, hall, metrics)
