@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import httpx
 import pytest
 
 from modelmora.access.budgets import SHARE
-from modelmora.budgets.sharing import HELLO_S
+from modelmora.budgets.sharing import HELLO_S, TELL_S
 from modelmora.gateway.app import Gateway
 from modelmora.settings import Settings
+from modelmora.wire import new_request_id
 from tests.integration.gateway.responder import Responder
 from tests.integration.gateway.rig import CAP_S, running, settings_for
 from tests.nodes import GatewayProcess
@@ -113,3 +116,55 @@ async def test_a_gateway_that_is_killed_gains_nobody_more(
         most = BURST + (loop.time() - began) * AMOUNT / 60 + SHARE * AMOUNT
         assert BURST <= passed <= most
         assert refused
+
+
+async def test_a_budget_that_is_told_while_they_run_counts_at_both(
+    settings: Settings, responder: Responder
+) -> None:
+    assert responder
+    plain = settings_for(settings.bootstrap_servers or "", settings.namespace)
+    loop = asyncio.get_running_loop()
+    rate = {"amount": AMOUNT, "per": "minute", "burst": BURST}
+    async with running(plain) as one, running(plain) as two:
+        async with httpx.AsyncClient(base_url=one.http, timeout=CAP_S) as client:
+            told = await client.put("/budgets", json={"name": "b", "budget": {"requests": rate}})
+        assert [each["told_by"] for each in told.json()["budgets"]] == ["registry"]
+        await until_they_know(one, two)
+        began, passed = loop.time(), 0
+        for _ in range(2):
+            found = await asyncio.gather(greedy(one, BURST), greedy(two, BURST))
+            passed += sum(each[200] for each in found)
+        most = BURST + (loop.time() - began) * AMOUNT / 60 + SHARE * AMOUNT
+        assert BURST <= passed <= most
+        async with httpx.AsyncClient(base_url=two.http, timeout=CAP_S) as client:
+            await client.put("/budgets", json={"name": "b", "budget": None})
+            async with asyncio.timeout(CAP_S):
+                while (await greedy(one, BURST))[429]:
+                    pass
+
+
+async def test_an_id_that_is_asked_again_is_charged_once(
+    settings: Settings, responder: Responder
+) -> None:
+    """As a request, under way and ended, and as a job, at either gateway."""
+    assert responder
+    rate = {"amount": 1, "per": "minute", "burst": 10}
+    access = {"budgets": {"again": {"requests": rate}}}
+    told = settings_for(settings.bootstrap_servers or "", settings.namespace, access=access)
+    async with running(told) as one, running(told) as two, contextlib.AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(httpx.AsyncClient(base_url=each.http, timeout=CAP_S))
+            for each in (one, two)
+        ]
+        for kind in ("/infer/echo", "/infer/echo/async"):
+            headers = {"x-request-id": new_request_id()}
+            for client in (clients[0], *clients, *clients):
+                answer = await client.post(kind, json={"inputs": "x"}, headers=headers)
+                assert answer.status_code in (200, 202)
+        headers = {"x-request-id": new_request_id()}
+        ask = partial(clients[0].post, "/infer/echo", json={"inputs": "x"}, headers=headers)
+        await asyncio.gather(*(ask() for _ in range(4)))
+        await asyncio.sleep(2 * TELL_S)  # each has told the other
+        for each in (one, two):
+            (bucket,) = buckets_of(each)
+            assert 7 <= bucket.left(time.monotonic()) < 9

@@ -279,3 +279,35 @@ def test_alone_never_more_than_a_burst_and_what_came_back(
 def test_what_is_no_budget_is_refused(told: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         buckets_of(b=told)
+
+
+def test_other_budgets_count_from_now_on_and_what_was_used_stays_used() -> None:
+    buckets = buckets_of(
+        kept={"requests": requests(60)},
+        raised={"requests": requests(60)},
+        lowered={"requests": requests(60)},
+        gone={"requests": requests(60)},
+        shared={"requests": requests(60)},
+    )
+    assert passed(buckets, 0, 40) == 40
+    told = {
+        "kept": {"requests": requests(60)},
+        "raised": {"requests": requests(600)},
+        "lowered": {"requests": requests(6, burst=50)},
+        "shared": {"requests": requests(60), "each": []},
+        "new": {"tokens": requests(7)},
+    }
+    buckets.replace(AccessSettings.model_validate({"budgets": told}).budgets, 0.0)
+    take(buckets, 0, costs=Costs())
+    left = {each.name: each.left(0.0) for each in buckets}
+    assert left == {
+        "kept.requests": 20,
+        "raised.requests": 560,
+        "lowered.requests": 10,
+        "shared.requests": 60,
+        "new.tokens": 7,
+    }
+    assert {each.spent for each in buckets.tell(0.0)} == {40}
+    buckets.replace({}, 0.0)
+    assert [*buckets] == []
+    assert isinstance(take(buckets, 0), Charge)

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from modelmora.access.budgets import Costs
-from modelmora.budgets.costs import Expected, used_by
+from modelmora.budgets.costs import NO_ROOM, Expected, used_by
+from modelmora.errors import Code
+from modelmora.gateway.outcomes import answer_of
 from modelmora.messages import ChatMessage, Content, InferenceResult, Source, Status, Timings
 
 
@@ -74,3 +76,7 @@ def test_only_so_many_models_are_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     for name in "abc":
         expected.learn(name, Costs(1, 5, 5, 5))
     assert [expected.of(name, (b"",), {}).device_ms for name in "abc"] == [5, 5, 1]
+
+
+def test_what_nobody_had_room_for_is_what_callers_are_told_503_of() -> None:
+    assert {each for each in Code if answer_of(each).http == 503} == NO_ROOM

@@ -243,3 +243,46 @@ async def test_a_topic_that_takes_nothing_ends_the_wait(monkeypatch: pytest.Monk
     with pytest.raises(Refusal, match="others are not told") as caught:
         await limiter.charge(ask)
     assert (caught.value.code, caught.value.retry_after_ms) == (Code.RATE_LIMITED, 1000)
+
+
+async def test_a_job_that_has_ended_before_it_is_followed_is_settled() -> None:
+    rig = Rig(b={"device_ms": {"amount": 1000}})
+    ask = Ask("rest", "echo", ("x",))
+    charge = await rig.limiter.charge(ask)
+    ended = InferenceResult(
+        "j", Status.COMPLETED, "echo", "1", Source("t", 0, 0), timings=Timings(inference_ms=800)
+    )
+    rig.limiter.passed(ended, "local")
+    assert rig.left("b.device_ms") == 999
+    rig.limiter.follow(ask, "j", charge)
+    rig.limiter.passed(ended, "local")
+    assert rig.left("b.device_ms") == pytest.approx(200)
+
+
+async def test_what_another_of_its_id_has_run_for_costs_nothing() -> None:
+    rig = Rig(b={"requests": {"amount": 10}, "device_ms": {"amount": 1000}})
+    asks = [Ask("rest", "echo", ("x",), request_id="i") for _ in range(3)]
+    asks[0].course.spared = True
+    await rig.open.infer(asks[0])
+    asks[1].course.spared = True
+    await rig.open.submit(asks[1])
+    rig.hall.refusal = Refusal(Code.INFERENCE_FAILED, "so")
+    asks[2].course.spared = True
+    with pytest.raises(Refusal, match="so"):
+        await rig.open.infer(asks[2])
+    assert (rig.left("b.requests"), rig.left("b.device_ms")) == (10, 1000)
+
+
+async def test_a_job_whose_caller_is_gone_is_settled_when_it_ends() -> None:
+    rig = Rig(b={"device_ms": {"amount": 1000}})
+    rig.hall.blocked = asyncio.Event()
+    ask = Ask("rest", "echo", ("x",), request_id="j", job=True)
+    running = asyncio.create_task(rig.open.infer(ask))
+    await rig.hall.entered.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    ended = InferenceResult(
+        "j", Status.COMPLETED, "echo", "1", Source("t", 0, 0), timings=Timings(inference_ms=800)
+    )
+    rig.limiter.passed(ended, "local")
+    assert rig.left("b.device_ms") == pytest.approx(200)
