@@ -72,13 +72,17 @@ class Judge:
 
     async def run(self) -> None:
         """Look again and again, until it is cancelled."""
+        failure = ""
         try:
             while True:
                 await asyncio.sleep(LOOK_S)
                 try:
                     await self.look()
+                    failure = ""
                 except Exception as error:  # noqa: BLE001 - what is not judged now is judged later
-                    log.warning("canaries are not judged", error=repr(error))
+                    if not failure:
+                        log.warning("canaries are not judged, trying again", error=repr(error))
+                    failure = repr(error)
         finally:
             await self._outcomes.stop()
 
@@ -99,6 +103,8 @@ class Judge:
                 await self._judge(each)
             except ModelMoraError as error:
                 log.info("a canary is looked at again", model=each.name, why=str(error))
+            except Exception:  # others are judged all the same
+                log.exception("a canary cannot be judged", model=each.name)
 
     async def _judge(self, canary: Canary) -> None:
         """What is to be done with one.

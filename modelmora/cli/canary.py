@@ -99,7 +99,7 @@ def show(where: Instance, name: NameArgument, json: JsonOption = False) -> None:
         return
     plan, numbers = found["plan"], found["numbers"]
     steps = ", ".join(map(str, plan["steps"]))
-    tell(f"{name}: {_standing(found)} since {minute(found['at_ms'])}, {_share(found)}")
+    tell(f"{name}: {_standing(found)}, as of {minute(found['at_ms'])}: {_share(found)}")
     tell(f"why: {found['why']}")
     tell(f"plan: {steps} %, each held for {plan['hold_s']:g} s at least")
     if not numbers:

@@ -65,7 +65,7 @@ def test_from_its_start_to_its_end_by_a_person(cli: Cli, hall: FakeHall) -> None
     seen = replace(found, numbers=numbers, why="not worse so far")
     hall.registry.write(replace(canary_record(seen, "n"), based_on=len(hall.registry.log) - 2))
     shown = canary(cli, "show", "echo").out
-    assert "echo: running since" in shown
+    assert "echo: running, as of" in shown
     assert all(each in shown for each in ("not worse so far", "120", "25.00%", "8.5"))
     assert "1 to 2" in canary(cli, "list").out
     ended = canary(cli, "abort", "echo")
