@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -65,6 +66,9 @@ def start(
         "confidence": confidence,
     }
     plan = {field: value for field, value in given.items() if value is not None}
+    for field, value in plan.items():
+        if isinstance(value, float) and not isfinite(value):
+            raise ConfigurationError(f"{field} must be a number, not {value}")
     found = where.ask_gateway("POST", _path(name), json={"candidate": candidate, **plan})
     if json:
         print_json(found)

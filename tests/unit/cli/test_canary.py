@@ -91,6 +91,8 @@ def test_from_its_start_to_its_end_by_a_person(cli: Cli, hall: FakeHall) -> None
         (("start", "echo", "2", "--hold", "0"), 1, "hold_s"),
         (("start", "echo", "2", "--confidence", "1"), 1, "confidence"),
         (("start", "echo", "2", "--samples", "1"), 1, "samples"),
+        (("start", "echo", "2", "--slower", "nan"), 2, "slower must be a number"),
+        (("start", "echo", "2", "--hold", "inf"), 2, "hold_s must be a number"),
         (("show", "echo"), 3, "echo has no canary; see /canaries"),
         (("abort", "echo"), 3, "echo has no canary; see `modelmora canary list`"),
     ],
