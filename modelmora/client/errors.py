@@ -20,6 +20,7 @@ _AGAIN = frozenset(
         "starting",
         "stopping",
         "broker_unreachable",
+        "issuer_unreachable",
         "no_node",
     }
 )

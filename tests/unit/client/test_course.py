@@ -12,6 +12,8 @@ from modelmora.client.course import LONGEST_S, Budget, Course
 from modelmora.client.errors import CallError, DeadlineExceeded, GatewayUnreachable
 from modelmora.client.options import Options
 from modelmora.errors import Invalid
+from modelmora.gateway.outcomes import answer_of
+from modelmora.web.problems import DoorCode
 
 GONE = GatewayUnreachable("unreachable", "gone")
 BUSY = CallError("busy", "full", retry_after_ms=1000)
@@ -56,6 +58,12 @@ def test_what_is_heard_begins_the_count_anew() -> None:
 def test_what_cannot_help_is_not_repeated() -> None:
     assert course(Clock()).pause_s(CallError("out_of_memory", "")) is None
     assert course(Clock()).pause_s(DeadlineExceeded("expired", "")) is None
+
+
+@pytest.mark.parametrize("code", DoorCode)
+def test_where_a_door_names_a_time_of_its_own_the_call_is_repeated(code: DoorCode) -> None:
+    names_one = answer_of(code).retry_after_ms is not None
+    assert CallError(code, "").again is names_one
 
 
 def test_refusals_are_repeated_as_the_budget_has_it() -> None:
