@@ -17,7 +17,7 @@ from modelmora.records import stepping, verbs
 from modelmora.records.canaries import Canary, canary_facts
 from modelmora.records.routes import route_facts
 from modelmora.records.state import Entry, Registry
-from modelmora.records.telling import key_of
+from modelmora.records.telling import key_of, named
 from modelmora.routing import alone, main_version
 from modelmora.settings import ModelConfig
 from modelmora.settings.canaries import CanaryPlan
@@ -197,7 +197,7 @@ class Registrar:
                 del self._waiting[key]
         if not counts:
             raise Lost(
-                f"another has changed {key.decode()} at the same time, or it came late, by this "
+                f"another has changed {named(record)} at the same time, or it came late, by this "
                 "clock; read it again"
             )
         return self.state.entries[key]

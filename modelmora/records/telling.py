@@ -35,6 +35,16 @@ def key_of(record: RegistryRecord) -> bytes:
     return f"{record.kind}:{record.name}@{record.version}".encode()
 
 
+def named(record: RegistryRecord) -> str:
+    """What a record is about, for who reads it."""
+    match record.kind:
+        case RegistryKind.MODEL | RegistryKind.MEASURED:
+            return f"{record.name}@{record.version}"
+        case RegistryKind.DEFAULT:
+            return f"the default of {record.task}"
+    return f"the {record.kind.lower()} of {record.name}"
+
+
 def role_key(name: str) -> bytes:
     """The key of the record that says what those who have a role may do."""
     return f"{RegistryKind.ROLE}:{name}@".encode()

@@ -122,6 +122,12 @@ async def test_of_two_at_once_one_is_told_that_it_lost(
     assert (lost.status_code, lost.json()["code"]) == (409, "conflict")
     assert (await client.get(V1)).json()["source"] == "/theirs"
     assert (await client.patch(V1, json={"source": "/ours"})).status_code == 200
+    route = hall.registrar.state.route("m")
+    assert route
+    hall.registry.before = [replace(route.record, writer="theirs", based_on=route.offset)]
+    lost = await client.put("/models/m/route", json={"weights": {"1": 5}})
+    assert lost.status_code == 409
+    assert "another has changed the route of m at the same time" in lost.json()["detail"]
 
 
 @pytest.mark.parametrize(
