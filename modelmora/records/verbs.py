@@ -21,7 +21,7 @@ from modelmora.records.telling import (
     record_of,
     unknown_details,
 )
-from modelmora.routing import alone
+from modelmora.routing import alone, idle
 from modelmora.settings import ModelConfig, Section
 from modelmora.settings.models import bound_to_node
 from modelmora.settings.routes import Route
@@ -125,7 +125,8 @@ def set_route(
     """The route by which a name is answered so; None where it is.
 
     `base` is the offset of the route that the caller has seen. Raises NotFound where a version is
-    not there, Stale where the route is another now, Invalid where versions do different things.
+    not there, Stale where the route is another now, Invalid where versions do different things or a
+    rule can never fit.
     """
     named = sorted(route.versions | route.weights.keys())
     tasks = {version: present(state, name, version).record.task for version in named}
@@ -135,6 +136,11 @@ def set_route(
     if len({*tasks.values()}) > 1:
         does = ", ".join(f"{version} does {task}" for version, task in tasks.items())
         raise Invalid(f"the versions of a route do the same; {does}")
+    for number, earlier in idle(route.rules):
+        raise Invalid(
+            f"rule {number} never fits, for rule {earlier} takes all of it; put it before that one "
+            "or leave it out"
+        )
     told = state.told_route(name)
     if told and told[-1][1] == route:
         return None

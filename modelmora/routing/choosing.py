@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from math import log
 from typing import NamedTuple, Protocol
@@ -95,6 +95,19 @@ def fits(rule: RouteRule, asking: Asking) -> bool:
         return True
     said = asking.header(rule.header)
     return said is not None and rule.value in (None, said)
+
+
+def idle(rules: Sequence[RouteRule]) -> Iterator[tuple[int, int]]:
+    """The numbers of rules that never fit, each with that of one before it that takes all of it."""
+    for number, rule in enumerate(rules, 1):
+        for earlier, other in enumerate(rules[: number - 1], 1):
+            if (
+                other.lane in (None, rule.lane)
+                and other.header in (None, rule.header)
+                and other.value in (None, rule.value)
+            ):
+                yield number, earlier
+                break
 
 
 def stuck_to(sticky: str, asking: Asking) -> str:

@@ -137,6 +137,35 @@ def test_a_route_names_versions_that_are_there_and_do_the_same() -> None:
         set_route(state, "m", HALF, "w", 7)
 
 
+@pytest.mark.parametrize(
+    ("before", "rule", "idle"),
+    [
+        ({"header": "x-a", "value": "b"}, {"header": "x-a", "value": "b"}, True),
+        ({"header": "x-a"}, {"header": "x-a", "value": "b"}, True),
+        ({"lane": "low"}, {"lane": "low", "header": "x-a"}, True),
+        ({"header": "x-a"}, {"header": "x-a", "lane": "low"}, True),
+        ({"header": "x-a", "value": "b"}, {"header": "x-a", "value": "c"}, False),
+        ({"header": "x-a", "value": "b"}, {"header": "x-a"}, False),
+        ({"header": "x-a"}, {"header": "x-b"}, False),
+        ({"lane": "low", "header": "x-a"}, {"lane": "low"}, False),
+        ({"lane": "low"}, {"lane": "high"}, False),
+        ({"lane": "low"}, {"header": "x-a"}, False),
+    ],
+)
+def test_a_rule_that_one_before_it_takes_all_of_is_refused(
+    before: dict[str, str], rule: dict[str, str], idle: bool
+) -> None:
+    state = there("1", "2")
+    other = {"header": "x-other", "version": "2"}
+    rules = [other, before | {"version": "2"}, rule | {"version": "1"}]
+    route = Route.model_validate({"weights": {"1": 1}, "rules": rules})
+    if idle:
+        with pytest.raises(Invalid, match="rule 3 never fits, for rule 2 takes all of it"):
+            set_route(state, "m", route, "w")
+    else:
+        assert set_route(state, "m", route, "w")
+
+
 def test_to_activate_a_version_is_to_give_it_all() -> None:
     state = there("1", "2")
     write(state, route_record("m", HALF, "w"))
