@@ -14,6 +14,7 @@ from modelmora.cli.shared.output import print_json, print_table, say, tell
 from modelmora.cli.shared.routes import read_rule, read_weights, rule_text, shares
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
+from modelmora.messages import State
 
 app = typer.Typer(
     help="Which versions answer for a name: shares, what they stick to, rules before them.",
@@ -94,6 +95,16 @@ def set_route(
     tell(f"{name}: {shares(found)}")
     if found["since_ms"] > time.time_ns() // 1_000_000:
         say(f"it counts for requests that are made from {_since(found['since_ms'])} on")
+    _say_failed(where, name, found)
+
+
+def _say_failed(where: Instance, name: str, route: dict[str, Any]) -> None:
+    """Name what is to answer and cannot: it may be mended before the route counts."""
+    answering = {version for version, weight in route["weights"].items() if weight}
+    answering |= {rule["version"] for rule in route["rules"]}
+    for each in where.ask_gateway("GET", f"/models/{quote(name, safe='')}")["versions"]:
+        if each["version"] in answering and each["state"] in (State.FAILED, State.QUARANTINED):
+            say(f"{name}@{each['version']} is {each['state']} on all nodes: {each['reason']}")
 
 
 def _path(name: str) -> str:

@@ -240,6 +240,21 @@ def test_routes_are_set_shown_and_listed(cli: Cli, hall: FakeHall, folder: Path)
     assert cli("routes", "show", "m", "--json", *URL).json["rules"] == []
 
 
+def test_what_is_to_answer_and_has_failed_everywhere_is_named(
+    cli: Cli, hall: FakeHall, folder: Path
+) -> None:
+    cli("apply", "models", "--yes", *URL)
+    hall.reasons = {"m": "its files are broken"}
+    told = cli("routes", "set", "m", "1=1", "2=1", *URL)
+    assert (told.code, told.err.splitlines()[-1]) == (
+        0,
+        "m@1 is failed on all nodes: its files are broken",
+    )
+    ruled = cli("routes", "set", "m", "2", "--rule", "x-cohort=a:1", *URL)
+    assert "m@1 is failed on all nodes" in ruled.err
+    assert "m@1" not in cli("routes", "set", "m", "1=0", "2=1", "--no-rules", *URL).err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
