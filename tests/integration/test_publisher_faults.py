@@ -240,7 +240,7 @@ async def test_a_producer_that_is_lost_is_replaced_and_nothing_with_it(settings:
             await until(partial(answers.more_than, answers.count))
             before = publisher._client
             assert before
-            before._producer = Fatal(before._producer)  # type: ignore[assignment]
+            before._producer = Fatal(before._producer)
             await until(lambda before=before: publisher._client not in (before, None))  # type: ignore[misc]
         await flushed(publisher)
         assert publisher.connected
