@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -89,14 +89,18 @@ class Replay:
     """Whether the requests were too large for so many of them."""
     _pairing: Pairing = field(default_factory=Pairing)
     _past: dict[str, Past] = field(default_factory=dict)
-    _copies: dict[str, Record] = field(default_factory=dict)
-    """By the copies' ids; those that are left are awaited."""
+    """What was chosen; each is given up once its copies are made."""
+    _chosen: frozenset[str] = frozenset()
+    _plan: dict[str, tuple[Version, ...]] = field(default_factory=dict)
+    """For which versions copies are to be made of each."""
+    _wanted: set[str] = field(default_factory=set)
+    """The ids of the copies that were made and have not ended."""
     _starts: Mapping[Place, int] = field(default_factory=dict)
     _unread: set[str] = field(default_factory=set)
     _not_kept: set[str] = field(default_factory=set)
 
     def choose(self) -> int:
-        """Choose requests and make the copies; how many copies. Raises NotFound, RequestError."""
+        """Choose requests; how many copies are to be made. Raises NotFound, ModelMoraError."""
         wish, trial = self.wish, self.trial
         trial.candidate.must_be_served()
         sample = asked(self.reader, self.settings, trial.candidate.name, wish.span, wish.count)
@@ -109,32 +113,34 @@ class Replay:
             )
         if not wish.fresh:
             self._take_kept()
-        self._make(trial.candidate, self._past)
-        missing = self._past.keys() - self._pairing.baselines
-        if trial.baseline.unserved is None:
-            self._make(trial.baseline, missing)
-        elif not self._pairing.baselines:
-            trial.baseline.must_be_served()
-        else:
-            self._not_kept = missing
-        return len(self._copies)
+        self._chosen = frozenset(self._past)
+        missing = self._chosen - self._pairing.baselines
+        if missing and trial.baseline.unserved is not None:
+            if not self._pairing.baselines:
+                trial.baseline.must_be_served()
+            self._not_kept, missing = set(missing), frozenset()
+        both = (trial.candidate, trial.baseline)
+        self._plan = {each: both if each in missing else both[:1] for each in sorted(self._chosen)}
+        return sum(map(len, self._plan.values()))
 
     @property
     def requests(self) -> int:
         """How many requests were chosen."""
-        return len(self._past)
+        return len(self._chosen)
 
     def write(self, told: Told) -> None:
         """Write the copies. Raises Unreachable, WrongCredentials, NotAllowed."""
         self._starts = Outcomes(self.reader, self.settings, self.trial).ends()
-        write(self.settings, self._copies.values(), lambda done: told(0, f"{done} written"))
+        write(self.settings, self._copies(), lambda done: told(0, f"{done} written"))
 
     def wait(self, told: Told) -> None:
         """Wait until all outcomes have come, or it is time; may be interrupted."""
-        wanted, total = set(self._copies), len(self._copies)
+        total = len(self._wanted)
         outcomes = Outcomes(self.reader, self.settings, self.trial)
         until = deadline(self.wish.wait_s)
-        for left in outcomes.follow(self._starts, self.comparison, wanted, self._pairing, until):
+        for left in outcomes.follow(
+            self._starts, self.comparison, self._wanted, self._pairing, until
+        ):
             told(total - left, f"{total - left} of {total} ended")
         with suppress(ModelMoraError):
             # What is measured of a version is told once it has run.
@@ -149,7 +155,7 @@ class Replay:
         left_out = {
             UNREAD: len(unread),
             NOT_KEPT: len(not_kept),
-            NOT_YET: len(self._past.keys() - came - unread - not_kept),
+            NOT_YET: len(self._chosen - came - unread - not_kept),
         }
         return _report(_asked(self.trial, self.comparison, self.wish), self._pairing, left_out)
 
@@ -158,17 +164,21 @@ class Replay:
         outcomes = Outcomes(self.reader, self.settings, self.trial)
         outcomes.take_answered(self._pairing, self._past, completed=True)
 
-    def _make(self, version: Version, originals: Iterable[str]) -> None:
+    def _copies(self) -> Iterator[Record]:
+        """Make the copies, of one request after the other, so that there are pairs soon.
+
+        What cannot be read any more has none.
+        """
         signer = signer_of(self.settings)
-        for original in sorted(originals):
+        for original, versions in self._plan.items():
+            past = self._past.pop(original)
             try:
-                record = copy_of(
-                    self._past[original], version, self.comparison, self.settings, signer
-                )
+                for each in versions:
+                    record = copy_of(past, each, self.comparison, self.settings, signer)
+                    self._wanted.add(shadow_id(original, each.version))
+                    yield record
             except (Undecodable, RequestError):
                 self._unread.add(original)
-                continue
-            self._copies[shadow_id(original, version.version)] = record
 
 
 def _asked(trial: Trial, comparison: str, wish: Wish | None = None) -> Asked:
