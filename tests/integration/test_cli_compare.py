@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from modelmora.errors import Code
+from modelmora.errors import Code, Undecodable
 from modelmora.kafka.reading.shown import Reader
 from modelmora.messages import (
     DeviceKind,
@@ -26,7 +26,9 @@ from modelmora.messages import (
 )
 from modelmora.messages.headers import COMPARISON, HANDED_ON, LIVE, PRINCIPAL, SHADOW_OF
 from modelmora.records.measured import Measured, Taken, told
-from modelmora.trials import past
+from modelmora.trials import past, running
+from modelmora.trials.copies import copy_of
+from modelmora.trials.past import Past
 from modelmora.trials.running import Replay
 from modelmora.wire import decode_request, encode_registry, encode_request, encode_result
 from modelmora.wire.ids import shadow_id
@@ -206,6 +208,16 @@ def test_what_does_not_come_is_told(town: World, monkeypatch: pytest.MonkeyPatch
     told = town.json("compare", "m@2", "--since", "5min", "--wait", "0")
     assert (told["pairs"], told["left_out"]) == (0, {"no outcome has come": 3})
     assert len(town.records("shadow")) == 6
+
+    def broken(past: Past, *more: Any) -> Any:
+        if past.request_id == "r1":
+            raise Undecodable(Code.UNDECODABLE, "it is cut")
+        return copy_of(past, *more)
+
+    with monkeypatch.context() as patch, answering(town, echo):
+        patch.setattr(running, "copy_of", broken)
+        told = town.json("compare", "m@2", "--since", "5min", "--wait", "60")
+    assert (told["pairs"], told["left_out"]) == (2, {"cannot be asked again": 1})
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
