@@ -11,7 +11,14 @@ import typer
 
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, print_table, say, tell
-from modelmora.cli.shared.routes import read_rule, read_weights, rule_text, shares
+from modelmora.cli.shared.routes import (
+    read_rule,
+    read_shadows,
+    read_weights,
+    rule_text,
+    shadows,
+    shares,
+)
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.messages import State
@@ -20,6 +27,7 @@ app = typer.Typer(
     help="Which versions answer for a name: shares, what they stick to, rules before them.",
     no_args_is_help=True,
 )
+HOW = ("VERSIONS", "STICKY", "RULES", "SHADOW")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="What requests call it.")]
 
 
@@ -31,8 +39,8 @@ def list_routes(where: Instance, json: JsonOption = False) -> None:
     if json:
         print_json(found)
     elif found:
-        rows = [(each["name"], shares(each), _sticky(each), _rules(each)) for each in found]
-        print_table(("NAME", "VERSIONS", "STICKY", "RULES"), rows)
+        rows = [(each["name"], *_how(each)) for each in found]
+        print_table(("NAME", *HOW), rows)
     else:
         say("no model is registered")
 
@@ -46,8 +54,7 @@ def show(where: Instance, name: NameArgument, json: JsonOption = False) -> None:
         print_json(found)
         return
     steps = [*found["before"], found]
-    rows = [(_since(each["since_ms"]), shares(each), _sticky(each), _rules(each)) for each in steps]
-    print_table(("SINCE", "VERSIONS", "STICKY", "RULES"), rows)
+    print_table(("SINCE", *HOW), [(_since(each["since_ms"]), *_how(each)) for each in steps])
 
 
 @app.command("set")
@@ -71,6 +78,11 @@ def set_route(
         typer.Option("--rule", metavar="HEADER=VALUE:VERSION", help="Or lane=LANE:VERSION."),
     ] = None,
     no_rules: Annotated[bool, typer.Option("--no-rules", help="Take all rules away.")] = False,
+    shadow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERSION=PERCENT", help="Copy so many of the requests to a version."),
+    ] = None,
+    no_shadow: Annotated[bool, typer.Option("--no-shadow", help="Copy nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Say which versions answer for a name; what is not given stays as it is.
@@ -80,13 +92,19 @@ def set_route(
     """
     if rules and no_rules:
         raise ConfigurationError("give --rule or --no-rules, not both")
-    if not (weights or sticky or rules or no_rules):
-        raise ConfigurationError("say what is to change: VERSION=WEIGHT, --sticky, --rule")
+    if shadow and no_shadow:
+        raise ConfigurationError("give --shadow or --no-shadow, not both")
+    if not (weights or sticky or rules or no_rules or shadow or no_shadow):
+        raise ConfigurationError(
+            "say what is to change: VERSION=WEIGHT, --sticky, --rule, --shadow"
+        )
     known = where.ask_gateway("GET", _path(name))
-    route: dict[str, Any] = {field: known[field] for field in ("weights", "sticky", "rules")}
+    fields = ("weights", "sticky", "rules", "shadow")
+    route: dict[str, Any] = {field: known[field] for field in fields}
     route |= {"weights": read_weights(weights)} if weights else {}
     route |= {"sticky": sticky} if sticky else {}
     route |= {"rules": [read_rule(each) for each in rules or ()]} if rules or no_rules else {}
+    route |= {"shadow": read_shadows(shadow or ())} if shadow or no_shadow else {}
     seen = {"if-match": known["etag"]} if known["etag"] else {}
     found = where.ask_gateway("PUT", _path(name), json=route, headers=seen)
     if json:
@@ -109,6 +127,10 @@ def _say_failed(where: Instance, name: str, route: dict[str, Any]) -> None:
 
 def _path(name: str) -> str:
     return f"/models/{quote(name, safe='')}/route"
+
+
+def _how(route: dict[str, Any]) -> tuple[str | None, ...]:
+    return shares(route), _sticky(route), _rules(route), shadows(route)
 
 
 def _sticky(route: dict[str, Any]) -> str | None:

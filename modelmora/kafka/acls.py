@@ -221,6 +221,11 @@ def reader_group(settings: Settings) -> str:
     return f"{settings.namespace}.cli"
 
 
+def shadow_group(settings: Settings) -> str:
+    """The name of the group in which nodes read their lanes to copy what is asked."""
+    return f"{settings.group}.shadow"
+
+
 def grants(component: Component, settings: Settings) -> tuple[Grant, ...]:
     """The least that a component needs under these settings, and nothing twice.
 
@@ -261,6 +266,7 @@ def _grants(component: Component, need: Need, settings: Settings) -> Iterator[Gr
 def _of_node(settings: Settings) -> Iterator[Grant]:
     if settings.topics.create:
         yield Grant(Operation.ALTER_CONFIGS, Resource.GROUP, settings.group)
+    yield Grant(Operation.READ, Resource.GROUP, shadow_group(settings))
     if settings.delivery == "exactly_once":
         yield Grant(Operation.WRITE, Resource.TRANSACTIONAL_ID, f"{settings.group}.", prefixed=True)
     for pattern in settings.reply_topics:

@@ -90,7 +90,7 @@ class NodeMetrics(Collector):
         )
         self._copies = CounterOf(
             "modelmora_copies",
-            "Copies of requests that ended, or were dropped.",
+            "Copies of requests, by what became of them.",
             ("how",),
             registry=self.registry,
         )

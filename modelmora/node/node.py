@@ -46,6 +46,7 @@ from modelmora.messages import EventKind, Status, Timings
 from modelmora.node.answers import Answers
 from modelmora.node.budgets import Charging
 from modelmora.node.canaries import judge_of
+from modelmora.node.copies import copier_of
 from modelmora.node.gauges import add_gauges
 from modelmora.node.health import NodeMetrics, health_app, health_server
 from modelmora.node.leave import Leave
@@ -176,6 +177,7 @@ class Node:
         self.control = Control(self.settings, *parts, schemas, self.audit.tell, self.verifier)
         leave = Leave(self.settings.access, self.models.state, self.audit.tell)
         leave.ask(self.service, self.control)
+        self.copier = copier_of(self)
 
     def _form_group(self, framing: Framing | None) -> None:
         """The member of the group, whoever works on its partitions, and who looks at both."""
@@ -279,6 +281,7 @@ class Node:
         if self.shelf:
             await self.shelf.moving.drain(self.settings.timing.drain_s)
         await self._acknowledged(self.publisher)
+        await self.copier.stop()
         await self.member.stop()  # which gives everything back, with a last commit
         await self.watches.end()
         self.partitions.close()
@@ -343,6 +346,7 @@ class Node:
             await asyncio.sleep(_MODELS_POLL_S)
             await self._look_at_models()
             self.control.keep()
+            self.copier.look()
 
     async def _watch_presence(self) -> None:
         """Apart from the models, whose disk may not answer."""

@@ -128,7 +128,7 @@ def set_route(
     not there, Stale where the route is another now, Invalid where versions do different things or a
     rule can never fit.
     """
-    named = sorted(route.versions | route.weights.keys())
+    named = sorted(route.versions | route.weights.keys() | route.shadow.keys())
     tasks = {version: present(state, name, version).record.task for version in named}
     entry = state.route(name)
     if base is not None and (entry is None or entry.offset != base):

@@ -13,6 +13,7 @@ from modelmora.routing.choosing import (
 )
 from modelmora.routing.names import NOBODY, Routes, routes, version_order, wished
 from modelmora.routing.narrowing import all_narrowed, narrowed
+from modelmora.routing.shadowing import shadowed, shadows
 
 __all__ = [
     "NOBODY",
@@ -27,6 +28,8 @@ __all__ = [
     "main_version",
     "narrowed",
     "routes",
+    "shadowed",
+    "shadows",
     "shared",
     "step_at",
     "version_order",

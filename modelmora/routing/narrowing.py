@@ -11,15 +11,17 @@ from modelmora.settings.routes import Route
 def narrowed(route: Route, is_there: Callable[[str], bool]) -> Route | None:
     """The route without the versions that are not there; None where none is left to weigh.
 
-    A rule for one of those does not fit any more, and its requests go by weight.
+    A rule for one of those does not fit any more, and its requests go by weight. It gets no copies.
     """
     weights = {version: w for version, w in route.weights.items() if is_there(version)}
     if not any(weights.values()):
         return None
     rules = tuple(rule for rule in route.rules if is_there(rule.version))
-    if len(weights) == len(route.weights) and len(rules) == len(route.rules):
+    shadow = {version: share for version, share in route.shadow.items() if is_there(version)}
+    left = (weights, rules, shadow)
+    if [*map(len, left)] == [len(route.weights), len(route.rules), len(route.shadow)]:
         return route
-    return Route(weights=weights, sticky=route.sticky, rules=rules)
+    return Route(weights=weights, sticky=route.sticky, rules=rules, shadow=shadow)
 
 
 def all_narrowed(steps: Steps, is_there: Callable[[str], bool]) -> Steps:

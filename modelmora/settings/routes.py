@@ -84,6 +84,7 @@ Sticky = Annotated[
     Field(json_schema_extra={"form": _STICKY_FORM}),
 ]
 Weight = Annotated[StrictInt, Field(ge=0, le=MOST_WEIGHT)]
+Percent = Annotated[StrictInt, Field(ge=1, le=100)]
 LaneName = Literal["critical", "high", "normal", "low"]
 
 
@@ -122,6 +123,12 @@ class Route(Section):
     rules: tuple[RouteRule, ...] = Field(
         (), max_length=MOST_RULES, description="looked at before the weights, the first that fits"
     )
+    shadow: dict[ModelVersion, Percent] = Field(
+        {},
+        max_length=MOST_VERSIONS,
+        description="versions that get a copy of so many percent of the requests, to be compared: "
+        "nobody is told what they answer",
+    )
 
     @model_validator(mode="after")
     def _answers(self) -> Self:
@@ -157,4 +164,5 @@ class NamedRoute(Route):
     @property
     def route(self) -> Route:
         """All but the name."""
-        return Route(weights=self.weights, sticky=self.sticky, rules=self.rules)
+        told = {field: getattr(self, field) for field in Route.model_fields}
+        return Route(**told)

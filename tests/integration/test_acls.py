@@ -61,6 +61,7 @@ def _ask_all(estate: Estate, http: str) -> None:
         for version in ("1", "2"):
             named = {"name": "other", "version": version, "task": "echo", "source": "builtin:echo"}
             rest.post("/models", json=named).raise_for_status()
+        rest.put("/models/other/route", json=SHADOWED).raise_for_status()
     estate.write("requests.normal", json.dumps({"model": "echo"} | ECHO).encode())
     estate.write("requests.low", b"\x00 nothing that could be read")
     for _ in range(2):
@@ -69,11 +70,10 @@ def _ask_all(estate: Estate, http: str) -> None:
 
 
 COPY = {"modelmora-shadow-of": b"r", "modelmora-comparison": b"c"}
+SHADOWED = {"weights": {"1": 1}, "shadow": {"1": 10}}
 BUDGETS = json.dumps({"all": {"requests": {"amount": 1_000_000}}})
-UNSEEN: dict[Component, set[str]] = {
-    # Requests are written by nodes only where one hands them on or puts them off.
+UNSEEN: dict[Component, set[str]] = {  # nothing is put off, and only one lane is asked for
     Component.NODE: {*LANE_TOPICS.values(), "retry.30s", "retry.5m", "shadow"},
-    # The client writes to the lane that is asked for, and cancels nothing here.
     Component.CLIENT: {"requests.critical", "requests.high", "requests.low", "control"},
     Component.GATEWAY: {"requests.critical", "requests.high", "requests.low"},
     Component.DLQ_REPLAY: {"requests.critical", "requests.high", "requests.normal"},

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
 from modelmora.broker import EmbeddedBroker
+from modelmora.client.kafka import KafkaClient
 from modelmora.messages import InferenceRequest, Status
 from modelmora.messages.headers import COMPARISON, SHADOW_OF
+from modelmora.routing import shadows
+from modelmora.settings.routes import Route
 from modelmora.wire import decode_result, encode_request
 from modelmora.wire.ids import shadow_id
 from tests.checker.reading import Record, read_records
 from tests.foreign import draft
 from tests.integration.test_nodes import Yard
-from tests.nodes import NodeProcess, Observer
+from tests.nodes import GatewayProcess, NodeProcess, Observer
 from tests.programs import eventually
+from tests.unit.routing.test_choosing import Request as Asked
 
 MODELS = json.dumps(
     [
@@ -27,6 +33,7 @@ MODELS = json.dumps(
         for each in ("1", "2")
     ]
 )
+CAP_S = 120.0
 ALL = ("results", "progress", "jobs", "dead-letters", "results.json")
 
 
@@ -48,6 +55,27 @@ class Town:
     def on(self, *topics: str) -> list[Record]:
         names = [f"{self.yard.namespace}.{topic}" for topic in topics]
         return list(read_records(self.yard.servers, names))
+
+
+@pytest.fixture
+def routed(town: Town, tmp_path: Path) -> Iterator[GatewayProcess]:
+    """A gateway, by which half of what `echo` is asked is copied for its second version."""
+    folder = tmp_path / "gateway"
+    folder.mkdir()
+    with GatewayProcess(town.yard.servers, town.yard.namespace, folder) as gateway:
+        body = json.dumps({"weights": {"1": 1}, "shadow": {"2": 50}}).encode()
+        headers = {"content-type": "application/json"}
+        asked = urllib.request.Request(
+            f"{gateway.http}/models/echo/route", body, headers, method="PUT"
+        )
+
+        def told() -> bool:
+            with suppress(urllib.error.HTTPError), urllib.request.urlopen(asked, timeout=60):
+                return True
+            return False
+
+        eventually(told, "the models of the node")
+        yield gateway
 
 
 @pytest.fixture
@@ -76,3 +104,34 @@ def test_copies_are_answered_where_nobody_waits(town: Town) -> None:
         seen.until(lambda: len(seen.answers(ids)) == 1, "the answer of a request")
     assert len(town.on("results")) == 1
     assert len(town.on("compare")) == 21
+
+
+def test_what_a_route_says_is_copied_and_compared(town: Town, routed: GatewayProcess) -> None:
+    """It counts after ten seconds; then of each request that the hash takes there is a pair."""
+    with KafkaClient(town.yard.servers, town.yard.namespace) as client:
+        ids: list[str] = []
+
+        def copied() -> bool:
+            ids.extend(client.submit("echo", [f"text {number}"]) for number in range(10))
+            return bool(town.on("compare"))
+
+        eventually(copied, "the first copy", CAP_S)
+        later = [client.submit("echo", [f"text {number}"]) for number in range(200)]
+    route = Route(weights={"1": 1}, shadow={"2": 50})
+    asked = {each for each in later if shadows("echo", ((0, route),), Asked(each))}
+    assert 60 < len(asked) < 140
+
+    def told() -> set[str]:
+        return {(each.key or b"").decode() for each in town.on("compare")}
+
+    eventually(lambda: told() >= asked, "the copies' outcomes", CAP_S)
+    pairs = [each for each in town.on("compare") if (each.key or b"").decode() in later]
+    assert {(each.key or b"").decode() for each in pairs} == asked
+    for each in pairs:
+        result = decode_result(each.value)
+        assert (result.version, result.status) == ("2", Status.COMPLETED)
+        assert each.headers[COMPARISON] == b"live"
+        assert each.headers[SHADOW_OF] == each.key
+    with closing(Observer(town.yard.servers, town.yard.namespace)) as seen:
+        assert {each.version for each in seen.answers([*ids, *later])} == {"1"}
+        assert seen.results.keys() == {*ids, *later}

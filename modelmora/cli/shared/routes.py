@@ -21,6 +21,24 @@ def shares(route: Mapping[str, Any]) -> str:
     )
 
 
+def shadows(route: Mapping[str, Any]) -> str | None:
+    """The versions that get copies, each with its part of the requests, such as `2 10 %`."""
+    return ", ".join(f"{version} {part} %" for version, part in route["shadow"].items()) or None
+
+
+def read_shadows(given: Sequence[str]) -> dict[str, int]:
+    """`VERSION=PERCENT` of each. Raises ConfigurationError."""
+    found: dict[str, int] = {}
+    for each in given:
+        version, _, part = each.rpartition("=")
+        if not (version and part.isascii() and part.isdecimal() and 0 < int(part[:4]) <= 100):
+            raise ConfigurationError(f"{each} must be VERSION=PERCENT, such as 2=10")
+        if version in found:
+            raise ConfigurationError(f"{version} has two parts of the requests")
+        found[version] = int(part)
+    return found
+
+
 def rule_text(rule: Mapping[str, Any]) -> str:
     """A rule as `read_rule` takes it."""
     header, value, lane = rule["header"], rule["value"], rule[LANE]

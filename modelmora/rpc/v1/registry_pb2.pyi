@@ -148,8 +148,15 @@ class ActivateModelRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., default: _Optional[bool] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "weights", "sticky", "rules", "since_ms", "before", "etag")
+    __slots__ = ("name", "weights", "sticky", "rules", "since_ms", "before", "etag", "shadow")
     class WeightsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class ShadowEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +170,7 @@ class Route(_message.Message):
     SINCE_MS_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
     name: str
     weights: _containers.ScalarMap[str, int]
     sticky: str
@@ -170,7 +178,8 @@ class Route(_message.Message):
     since_ms: int
     before: _containers.RepeatedCompositeFieldContainer[Route]
     etag: str
-    def __init__(self, name: _Optional[str] = ..., weights: _Optional[_Mapping[str, int]] = ..., sticky: _Optional[str] = ..., rules: _Optional[_Iterable[_Union[RouteRule, _Mapping]]] = ..., since_ms: _Optional[int] = ..., before: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., etag: _Optional[str] = ...) -> None: ...
+    shadow: _containers.ScalarMap[str, int]
+    def __init__(self, name: _Optional[str] = ..., weights: _Optional[_Mapping[str, int]] = ..., sticky: _Optional[str] = ..., rules: _Optional[_Iterable[_Union[RouteRule, _Mapping]]] = ..., since_ms: _Optional[int] = ..., before: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., etag: _Optional[str] = ..., shadow: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class RouteRule(_message.Message):
     __slots__ = ("version", "header", "value", "lane")

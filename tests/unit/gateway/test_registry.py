@@ -346,8 +346,8 @@ async def test_a_name_that_nobody_has_chosen_for_is_answered_by_its_lowest(
     for version in ("10", "2"):
         hall.registry.write(replace(record, version=version))
     assert (await client.get("/models/n/route")).json() == {
-        "name": "n", "weights": {"2": 1}, "sticky": "id", "rules": [], "since_ms": 0, "before": [],
-        "etag": "",
+        "name": "n", "weights": {"2": 1}, "sticky": "id", "rules": [], "shadow": {}, "since_ms": 0,
+        "before": [], "etag": "",
     }  # fmt: skip
     for name in ("none", "e"):
         answer = await client.get(f"/models/{name}/route")
@@ -360,10 +360,11 @@ async def test_a_route_over_grpc(hall: FakeHall, client: httpx.AsyncClient, stub
         pb.RouteRule(version="2", header="x-cohort", value=""),
         pb.RouteRule(version="1", lane="low"),
     ]
-    route = pb.Route(name="m", weights={"1": 1, "2": 3}, rules=rules)
+    route = pb.Route(name="m", weights={"1": 1, "2": 3}, rules=rules, shadow={"2": 10})
     known = await stub.GetRoute(pb.GetRouteRequest(name="m"))
     told = await stub.SetRoute(pb.SetRouteRequest(route=route, etag=known.etag))
     assert (dict(told.weights), told.sticky, [*told.rules]) == ({"1": 1, "2": 3}, "id", rules)
+    assert dict(told.shadow) == {"2": 10}
     assert dict(told.before[0].weights) == {"1": 1}
     assert told == await stub.GetRoute(pb.GetRouteRequest(name="m"))
     for asked, status in (

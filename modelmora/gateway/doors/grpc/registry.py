@@ -106,6 +106,7 @@ class RegistryService:
         told: dict[str, Any] = {"weights": dict(asked.weights)}
         told |= {"sticky": asked.sticky} if asked.sticky else {}
         told["rules"] = [_rule(each) for each in asked.rules]
+        told["shadow"] = dict(asked.shadow)
         route = await _now(lambda: checked_as(Route, told))
         await registering(self._hall.registrar.set_route(asked.name, route, base))
         return _route(route_of(self._hall, asked.name))
@@ -174,6 +175,7 @@ def _route(told: dict[str, Any]) -> Any:
         weights=told["weights"],
         sticky=told["sticky"],
         rules=[pb.RouteRule(**rule) for rule in rules],
+        shadow=told["shadow"],
         since_ms=told["since_ms"],
         before=[_route(each) for each in told.get("before", ())],
         etag=told.get("etag", ""),
