@@ -123,8 +123,6 @@ class Toll:
         What does not run here goes on as it is: it is handed on, or ends.
         """
         headers, request_id = request.record.headers, request.head.request_id
-        if request.copy:  # whoever asked has been charged for it
-            return False
         if not self._shared.counts or self._verifier.is_of_gateway(headers, request_id):
             return False
         if not self._taker.takes(request) or self._later.left_ms(request) <= 0:

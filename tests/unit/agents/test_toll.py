@@ -25,7 +25,7 @@ from modelmora.messages import (
     outcome_status,
 )
 from modelmora.messages.headers import GATEWAY, PRINCIPAL, RUN
-from modelmora.serving import CopyOf, Incoming
+from modelmora.serving import Incoming
 from modelmora.settings import AccessSettings
 from modelmora.testing.fakes import FakeRecord, FakeTime, incoming
 from modelmora.wire import decode_request_head, encode_outputs, encode_request
@@ -133,15 +133,6 @@ def test_what_a_gateway_has_written_is_charged_there() -> None:
     assert [*gate.buckets] == []
     assert len(gate.ask(1, headers=(*headers, (RUN, b"2")))) == 1
     assert gate.level("all.requests") == 1
-
-
-def test_a_copy_costs_its_caller_nothing() -> None:
-    gate = Gate(all=SLOW)
-    for _ in range(9):
-        request = gate.request()
-        request.copy = CopyOf("r", "live", True)
-        assert not gate.toll.takes(request)
-    assert [*gate.buckets] == []
 
 
 def signed(*headers: tuple[str, bytes], signer: Signer, by_gateway: bool) -> Any:
