@@ -14,6 +14,7 @@ from modelmora.bench.cold import cold_starts
 from modelmora.bench.embedding import embeddings
 from modelmora.bench.forms import onnx_forms
 from modelmora.bench.guard import guarding
+from modelmora.bench.guarded import guarded
 from modelmora.bench.latency import latencies
 from modelmora.bench.life import base_memory, swap, unloads
 from modelmora.bench.once import exactly_once
@@ -39,6 +40,7 @@ ONLY = (
     "base",
     "queue",
     "guard",
+    "guarded",
     "simulate",
     "swap",
     "once",
@@ -110,6 +112,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "latency": latencies,
         "tokens": tokens,
         "rest": rest,
+        "guarded": guarded,
         "embed": embeddings,
         "swap": swap,
         "unload": unloads,

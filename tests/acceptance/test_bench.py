@@ -41,6 +41,7 @@ TIMES = {
     "exactly_once.rate_ratio",
     "grpc.p50_vs_faust",
     "guard.check_us",
+    "guard.rest_p50",
     "overhead.p99_ms",
     "queue.ops_vs_asyncio",
     "queue.violations",
