@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
 from modelmora.access.budgets import SHARE
 from modelmora.broker import EmbeddedBroker
@@ -17,9 +17,9 @@ from modelmora.messages import Status
 from modelmora.messages.headers import PRINCIPAL
 from tests.checker import Delivery, gather, judge
 from tests.checker.reading import read_records
-from tests.foreign import draft
+from tests.foreign import Draft, draft
 from tests.hasty import HastyNode
-from tests.nodes import Observer
+from tests.nodes import NodeProcess, Observer
 from tests.programs import eventually
 
 MODELS = json.dumps([{"name": "echo", "task": "echo", "source": "builtin:echo"}])
@@ -32,12 +32,19 @@ class Shore:
         self.servers, self.namespace, self.folder = broker.bootstrap_servers, namespace, folder
         self._producer = Producer({"bootstrap.servers": self.servers, "log_level": 0})
 
-    def node(self, name: str, **rate: object) -> HastyNode:
+    def node(
+        self,
+        name: str,
+        rate: Mapping[str, object],
+        kind: type[NodeProcess] = HastyNode,
+        **settings: object,
+    ) -> NodeProcess:
+        """A node whose principals have this budget of requests each."""
         folder = self.folder / name
         folder.mkdir()
         budgets = json.dumps({"each": {"requests": rate}})
-        own = {"MODELS": MODELS, "ACCESS__BUDGETS": budgets}
-        return HastyNode(self.servers, self.namespace, folder, name, own)
+        own = {"MODELS": MODELS, "ACCESS__BUDGETS": budgets, **settings}
+        return kind(self.servers, self.namespace, folder, name, own)
 
     def send(self, count: int, principal: str) -> list[str]:
         """So many requests, over all partitions; their ids."""
@@ -73,7 +80,7 @@ def shore(broker: EmbeddedBroker, namespace: str, tmp_path: Path) -> Shore:
 
 
 def test_who_is_over_their_budget_is_answered_later_and_others_at_once(shore: Shore) -> None:
-    with shore.node("n1", amount=60, burst=3) as node, shore.watched() as seen:
+    with shore.node("n1", {"amount": 60, "burst": 3}) as node, shore.watched() as seen:
         greedy = shore.send(14, "greedy")
         eventually(lambda: shore.put_off() >= 2, "what is over its budget")
         modest = seen.answers(shore.send(3, "modest"))
@@ -90,7 +97,7 @@ def test_who_is_over_their_budget_is_answered_later_and_others_at_once(shore: Sh
 def test_a_node_that_is_killed_gains_nobody_more(shore: Shore) -> None:
     amount, burst, count = 600, 100, 600
     told = {"amount": amount, "burst": burst}
-    with shore.node("n1", **told) as one, shore.node("n2", **told) as two, shore.watched() as seen:
+    with shore.node("n1", told) as one, shore.node("n2", told) as two, shore.watched() as seen:
         seen.answers(shore.send(2, "other"))
         began = time.monotonic()
         ids = shore.send(count, "greedy")
@@ -111,3 +118,64 @@ def test_a_node_that_is_killed_gains_nobody_more(shore: Shore) -> None:
         assert count <= most()
         assert {seen.results[each][0].status for each in ids} == {Status.COMPLETED}
         assert one.stop() == two.stop() == 0
+
+
+SLEEP = json.dumps([{"name": "sleep", "task": "sleep", "source": "builtin:sleep"}])
+MODEST = tuple(f"modest-{number}" for number in range(9))
+PAUSE_S, SERVED_MS, PHASE_S, FLOOD, TURNS = 0.15, 10.0, 10.0, 80, 3
+
+
+class Callers:
+    """Nine who ask again a while after each answer, and one who does not wait for any."""
+
+    def __init__(self, shore: Shore) -> None:
+        self._topic = f"{shore.namespace}.requests.normal"
+        kafka = {"bootstrap.servers": shore.servers, "log_level": 0}
+        self._producer = Producer(kafka | {"linger.ms": 1})
+        self._consumer = Consumer(kafka | {"group.id": "callers", "fetch.wait.max.ms": 10})
+        results = f"{shore.namespace}.results"
+        known = self._consumer.list_topics(timeout=30).topics[results].partitions
+        self._consumer.assign([TopicPartition(results, each, OFFSET_END) for each in known])
+        self._consumer.poll(1)
+
+    def answered(self, seconds: float, *, flood: int) -> int:
+        """How many answers the nine get in that time."""
+        open_: dict[bytes, str] = {}
+        ready = {name: time.monotonic() + PAUSE_S * at / 9 for at, name in enumerate(MODEST)}
+        many = [self._drafted("greedy") for _ in range(int(flood * seconds))]
+        began, sent, count = time.monotonic(), 0, 0
+        while (now := time.monotonic()) < began + seconds:
+            for name in [each for each, at in ready.items() if at <= now]:
+                del ready[name]
+                open_[self._send(*self._drafted(name))] = name
+            while sent < flood * (now - began):
+                self._send(*many[sent])
+                sent += 1
+            for message in self._consumer.consume(100, 0.002):
+                if name := open_.pop(message.key(), ""):
+                    count += 1
+                    ready[name] = time.monotonic() + PAUSE_S
+        return count
+
+    def _drafted(self, principal: str) -> tuple[Draft, list[tuple[str, bytes]]]:
+        one = draft("sleep", [principal], {"ms": SERVED_MS})
+        return one, [(PRINCIPAL, principal.encode())]
+
+    def _send(self, one: Draft, headers: list[tuple[str, bytes]]) -> bytes:
+        self._producer.produce(self._topic, one.value, one.key, headers=headers)
+        self._producer.poll(0)
+        return one.request_id.encode()
+
+
+@pytest.mark.faults
+def test_nine_who_are_modest_keep_what_they_get_alone(shore: Shore) -> None:
+    rate = {"amount": 8, "per": "second"}
+    with shore.node("n1", rate, NodeProcess, MODELS=SLEEP, LIMITS__GROUP_REQUESTS=1) as node:
+        callers = Callers(shore)
+        callers.answered(5.0, flood=0)  # the model is loaded
+        turns = [(callers.answered(PHASE_S, flood=each)) for each in (0, FLOOD) * TURNS]
+        alone, beside = sum(turns[::2]), sum(turns[1::2])
+        print(f"{turns} answers, {beside / alone:.3f} of what they get alone")
+        assert beside >= 0.95 * alone
+        assert shore.put_off() > FLOOD
+        assert node.stop() == 0
