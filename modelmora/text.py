@@ -110,7 +110,20 @@ def shorten(text: str, width: int) -> str:
 
 
 def iso(milliseconds: int) -> str:
-    """A Unix time in ms as RFC 3339 in local time."""
-    return (
-        datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(timespec="milliseconds")
-    )
+    """A Unix time in ms as RFC 3339 in local time; the number where no calendar has it."""
+    found = local_time(milliseconds)
+    return found.isoformat(timespec="milliseconds") if found else str(milliseconds)
+
+
+def local_clock(milliseconds: int, form: str) -> str:
+    """A Unix time in ms as local time in this form; the number where no calendar has it."""
+    found = local_time(milliseconds)
+    return found.strftime(form) if found else str(milliseconds)
+
+
+def local_time(milliseconds: int) -> datetime | None:
+    """A Unix time in ms, which strangers may have written; None where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return None

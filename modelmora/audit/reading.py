@@ -101,14 +101,12 @@ def newest(
     """
     places = reader.places(Topic.AUDIT.full(settings.namespace))
 
-    def read(start: int | None, found: Newest[Entry]) -> Callable[[Entry], bool]:
-        records = reader.read(reader.since(places, start))
-        for record, entry in entries_in(records, wanted, lambda _: None):
+    def take(record: Record, found: Newest[Entry]) -> None:
+        for _, entry in entries_in((record,), wanted, lambda _: None):
             if record.timestamp >= (since or 0):
                 found.take(key_of(record), entry)
-        return lambda _: True
 
-    return page(limit, before, since, read)
+    return page(reader, places, limit, take, since=since, before=before)
 
 
 def anchors_in(records: Iterable[Record]) -> Iterator[Anchor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -22,6 +21,7 @@ from modelmora.cli.shared.routes import (
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.messages import State
+from modelmora.text import local_clock
 
 app = typer.Typer(
     help="Which versions answer for a name: shares, what they stick to, rules before them.",
@@ -146,4 +146,4 @@ def _rules(route: dict[str, Any]) -> str | None:
 def _since(milliseconds: int) -> str | None:
     if not milliseconds:
         return None
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%m-%d %H:%M:%S")
+    return local_clock(milliseconds, "%m-%d %H:%M:%S")

@@ -36,6 +36,8 @@ from modelmora.wire import read_run, readable_head, readable_request_id
 
 ADDED = {ERROR_CODE, ATTEMPT, EXIT_CODE, SHA256, SIZE, HANDED_ON, HANDED_ON_SIGNATURE, READ_AT}
 """Headers that were put on the original record, beside Kafka Connect's."""
+MOST_PARTITION, MOST_OFFSET = 9, 18
+"""Digits of the greatest there can be."""
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
 
@@ -104,9 +106,8 @@ class DeadLetter:
     def of(cls, record: Record) -> Self:
         """A record of the dead-letter topic."""
         head = readable_head(record.plain)
-        parts = [record.header(CONNECT + name) for name in ("topic", "partition", "offset")]
-        topic, partition, offset = parts
-        told = topic and (partition or "").isdecimal() and (offset or "").isdecimal()
+        topic, *at = (record.header(CONNECT + name) for name in ("topic", "partition", "offset"))
+        numbers = _place_numbers(*(each or "" for each in at)) if topic else None
         return cls(
             place=(record.topic, record.partition, record.offset),
             time=record.timestamp,
@@ -117,11 +118,11 @@ class DeadLetter:
             run=run_of(record),
             code=record.header(ERROR_CODE) or "unknown",
             reason=record.header(f"{CONNECT}exception.message") or "",
-            source=(topic or "", int(partition or 0), int(offset or 0)) if told else None,
+            source=(topic, *numbers) if topic and numbers else None,
             attempt=number(record.header(ATTEMPT)),
             worker_exit_code=number(record.header(EXIT_CODE)),
             key=record.key,
-            bytes=number(record.header(SIZE)) or len(record.value or b""),
+            bytes=number(record.header(SIZE), MOST_OFFSET) or len(record.value or b""),
             cut=record.header(SHA256) is not None,
             digest=hashlib.sha256(record.value or b"").hexdigest(),
         )
@@ -174,12 +175,15 @@ def original_headers(record: Record) -> list[tuple[str, bytes | None]]:
     ]
 
 
-def number(text: str | None) -> int | None:
-    """A header that holds a whole number."""
-    try:
-        return int(text) if text else None
-    except ValueError:
-        return None
+def number(text: str | None, digits: int = MOST_PARTITION) -> int | None:
+    """A header that holds a whole number, of so many digits at most: strangers write them too."""
+    return int(text) if text and re.fullmatch(rf"-?\d{{1,{digits}}}", text, re.ASCII) else None
+
+
+def _place_numbers(partition: str, offset: str) -> tuple[int, int] | None:
+    """A partition and an offset, as their digits say; None where these are none."""
+    found = re.fullmatch(r"(\d{1,9}) (\d{1,18})", f"{partition} {offset}", re.ASCII)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +224,25 @@ class _Notes:
     replays: dict[tuple[int, int], Replay] = field(default_factory=dict)
     gone: set[tuple[int, int]] = field(default_factory=set)
     runs: dict[str, int] = field(default_factory=dict)
+
+    def read(self, record: Record) -> DeadLetter | None:
+        """The letter that a record is; None for a note, which is kept."""
+        if place := purged(record):
+            self.gone.add(place)
+            return None
+        if note := Replay.of(record):
+            kept = self.replays.get(note.letter)
+            if kept is None or kept.run <= note.run:  # what lies further back is read later
+                self.replays[note.letter] = note
+            self._ran(note.request_id, note.run)
+            return None
+        letter = DeadLetter.of(record)
+        self._ran(letter.request_id, letter.run)
+        return letter
+
+    def _ran(self, request_id: str, run: int) -> None:
+        if request_id and run > self.runs.get(request_id, 1):
+            self.runs[request_id] = run
 
     def keep(self, letter: DeadLetter) -> bool:
         """Whether it is not purged."""
@@ -263,8 +286,9 @@ class Letters:
         """What lies there, or was written since (Unix ms); each letter with its newest replay."""
         if starts is None:
             starts = self._reader.since(self._reader.places(self.topic), since)
-        found = list[DeadLetter]()
-        notes = self._through(starts, lambda each: found.append(each) if takes(each) else None)
+        notes = _Notes()
+        letters = map(notes.read, self._reader.read(starts))
+        found = [each for each in letters if each and takes(each)]
         return Survey([notes.on(each) for each in found if notes.keep(each)], notes.runs)
 
     def page(
@@ -275,47 +299,26 @@ class Letters:
         before: Key | None = None,
     ) -> Page[DeadLetter]:
         """The newest that are taken, from `before` on back: so many at most."""
-        notes = _Notes()
+        notes, places = _Notes(), self._reader.places(self.topic)
 
-        def read(start: int | None, newest: Newest[DeadLetter]) -> Callable[[DeadLetter], bool]:
-            nonlocal notes
+        def take(record: Record, newest: Newest[DeadLetter]) -> None:
+            letter = notes.read(record)
+            if letter and takes(letter):
+                newest.take((letter.time, *letter.place[1:]), letter)
 
-            def see(letter: DeadLetter) -> None:
-                if takes(letter):
-                    newest.take((letter.time, *letter.place[1:]), letter)
-
-            starts = self._reader.since(self._reader.places(self.topic), start)
-            notes = self._through(starts, see)
-            return notes.keep
-
-        found = page(limit, before, since, read)
+        found = page(self._reader, places, limit, take, notes.keep, since=since, before=before)
         return Page(tuple(map(notes.on, found.items)), found.before)
-
-    def _through(self, starts: Mapping[Place, int], see: Callable[[DeadLetter], None]) -> _Notes:
-        """What is noted of letters, from there on; `see` is shown each of these."""
-        notes = _Notes()
-        for record in self._reader.read(starts):
-            if place := purged(record):
-                notes.gone.add(place)
-                continue
-            if note := Replay.of(record):
-                notes.replays[note.letter] = note
-                request_id, run = note.request_id, note.run
-            else:
-                letter = DeadLetter.of(record)
-                request_id, run = letter.request_id, letter.run
-                see(letter)
-            if request_id and run > notes.runs.get(request_id, 1):
-                notes.runs[request_id] = run
-        return notes
 
     def matches(self, selector: str) -> Callable[[DeadLetter], bool]:
         """Whether a letter is meant by a request id, or by its own or its source's place."""
         place = place_of(selector, self._namespace)
         # An id may look like a place.
         return lambda letter: (
-            letter.request_id == selector
-            or (place is not None and place in (letter.place, letter.source))
+            bool(selector)
+            and (
+                letter.request_id == selector
+                or (place is not None and place in (letter.place, letter.source))
+            )
         )
 
     def ends(self) -> dict[Place, int]:
@@ -385,8 +388,8 @@ def place_of(selector: str, namespace: str) -> tuple[str, int, int] | None:
         return None
     topic, partition, offset = parts
     short = {str(topic) for topic in Topic}
-    if partition.isdecimal() and offset.isdecimal():
-        return (f"{namespace}.{topic}" if topic in short else topic), int(partition), int(offset)
+    if numbers := _place_numbers(partition, offset):
+        return f"{namespace}.{topic}" if topic in short else topic, *numbers
     if selector.startswith(topic) and (topic in short or topic.startswith(f"{namespace}.")):
         raise ConfigurationError(f"{selector} must be topic:partition:offset")
     return None

@@ -73,7 +73,7 @@ class Part:
             before = (time_of("before", told["before"]), -1, -1)
         if "cursor" in told:
             found = _CURSOR.fullmatch(told["cursor"])
-            if found is None:
+            if found is None or int(found[1]) >= 1 << 63:
                 message = "cursor: is none of here; begin without one"
                 raise Refusal(Code.INVALID_INPUT, message)
             key = int(found[1]), int(found[2]), int(found[3])
@@ -110,6 +110,8 @@ def records_asked(told: Mapping[str, str]) -> tuple[reading.Wanted, Part]:
 def meant(which: Iterable[str], told: Mapping[str, str | None], *, every: bool) -> Meant:
     """Letters by name, or by what they are: code, model, since, before."""
     names = tuple(which)
+    if "" in names:
+        raise Refusal(Code.INVALID_INPUT, "which: an empty name names no letter", field="which")
     if len(names) > MOST_NAMED:
         message = f"which: {len(names)} are named, and {MOST_NAMED} may be; ask several times"
         raise Refusal(Code.INVALID_INPUT, message, field="which")

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -22,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from modelmora.cli.shared.table import GAP, Table
-from modelmora.text import printable
+from modelmora.text import local_clock, printable
 
 Cell = str | int | float | None
 NOTHING = "-"
@@ -173,13 +172,12 @@ STYLES = {
 
 def clock(milliseconds: int) -> str:
     """A Unix time in ms as local date and time."""
-    local = datetime.fromtimestamp(milliseconds / 1000).astimezone()
-    return local.strftime("%m-%d %H:%M:%S.") + f"{milliseconds % 1000:03d}"
+    return local_clock(milliseconds, f"%m-%d %H:%M:%S.{milliseconds % 1000:03d}")
 
 
 def minute(milliseconds: int) -> str:
     """A Unix time in ms as local date and time, to the minute."""
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%m-%d %H:%M")
+    return local_clock(milliseconds, "%m-%d %H:%M")
 
 
 def node_name(name: str) -> str:

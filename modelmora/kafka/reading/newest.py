@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappush, heapreplace
-from typing import Generic, TypeVar
+from types import MappingProxyType
+from typing import Generic, Protocol, TypeVar
 
-from modelmora.kafka.reading.reader import Record
+from confluent_kafka import OFFSET_END
+
+from modelmora.kafka.reading.reader import Place, Record
 
 T = TypeVar("T")
 Key = tuple[int, int, int]
 """Time (Unix ms), partition and offset of a record: later ones are greater."""
-SPAN_MS, WIDER = 3_600_000, 8
+SPAN_MS, WIDER = 60_000, 8
 """How far back is looked first, and how many times as far where that was not enough."""
 
 
@@ -28,6 +31,18 @@ class Page(Generic[T]):
 
     items: tuple[T, ...]
     before: Key | None = None
+
+
+class Looking(Protocol):
+    """What reads topics; see `Reader`."""
+
+    def since(self, places: Iterable[Place], milliseconds: int | None) -> dict[Place, int]:
+        """Where to start so as to meet all records from a Unix time on (None: from the first)."""
+
+    def read(
+        self, starts: Mapping[Place, int], until: Mapping[Place, int] = MappingProxyType({})
+    ) -> Iterator[Record]:
+        """All records from `starts` on that are there now and lie before `until`."""
 
 
 class Newest(Generic[T]):
@@ -61,22 +76,33 @@ class Newest(Generic[T]):
 
 
 def page(
+    reader: Looking,
+    places: Sequence[Place],
     limit: int,
-    before: Key | None,
-    since: int | None,
-    read: Callable[[int | None, Newest[T]], Callable[[T], bool]],
+    take: Callable[[Record, Newest[T]], None],
+    counts: Callable[[T], bool] = lambda _: True,
+    *,
+    since: int | None = None,
+    before: Key | None = None,
 ) -> Page[T]:
-    """A page of what was written `since` (Unix ms; None: at any time), in as many looks as needed.
+    """A page of what was written `since` (Unix ms; None: at any time), from `before` on back.
 
-    `read` looks from a time on (None: from the first record), gives all that it finds to what it
-    is handed, and says which of it counts once all is read.
+    It looks further and further back until the page is full, and reads nothing twice. `take` is
+    shown each record; what it keeps is told where it `counts`, which is asked between looks.
+
+    What was found of an earlier time than a look goes back to may not be all of that time: so
+    the page must not reach there yet.
     """
-    newest = before[0] if before else time.time_ns() // 1_000_000
-    span = SPAN_MS
+    newest, span = before[0] if before else time.time_ns() // 1_000_000, SPAN_MS
+    found, read = Newest[T](2 * limit + 1, before), dict[Place, int]()
     while True:
-        whole = newest - span <= (since or 0)
-        found = Newest[T](2 * limit + 1, before)
-        told = found.page(limit, read(since if whole else newest - span, found))
-        if told.before or whole:
+        start = newest - span
+        whole = start <= (since or 0)
+        starts = reader.since(places, since if whole else start)
+        for record in reader.read(starts, read):
+            take(record, found)
+        told = found.page(limit, counts)
+        if whole or (told.before and told.before[0] >= start):
             return told
+        read |= {place: at for place, at in starts.items() if at != OFFSET_END}
         span *= WIDER

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from confluent_kafka import (
@@ -203,9 +203,16 @@ class Reader:
         """Where the next records will be."""
         return {place: self.bounds(place)[1] for place in places}
 
-    def read(self, starts: Mapping[Place, int]) -> Iterator[Record]:
-        """All records from `starts` on that are there now; in order within a partition."""
+    def read(
+        self, starts: Mapping[Place, int], until: Mapping[Place, int] = MappingProxyType({})
+    ) -> Iterator[Record]:
+        """All records from `starts` on that are there now; in order within a partition.
+
+        Of a partition that `until` names, only those before that offset.
+        """
         ends = self.ends(place for place, start in starts.items() if start != OFFSET_END)
+        ends = {place: min(end, until.get(place, end)) for place, end in ends.items()}
+        ends = {place: end for place, end in ends.items() if starts[place] < end}
         self._assign({place: starts[place] for place in ends})
         quiet_since = time.monotonic()
         while ends:

@@ -218,3 +218,34 @@ def test_places(selector: str, place: tuple[str, int, int] | None) -> None:
 def test_a_place_without_numbers_is_a_mistake() -> None:
     with pytest.raises(ConfigurationError, match="topic:partition:offset"):
         place_of("dead-letters:one:2", "ns")
+
+
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize("header", ["partition", "offset"])
+def test_a_source_that_can_be_no_place_is_none(header: str) -> None:
+    """Whoever may write the topic writes its headers: one letter must not hide all others."""
+    for value in (LONG, "-1", "٣", "1.0", ""):
+        lied = record("ns.dead-letters", VALUE, HEADERS | {f"__connect.errors.{header}": value})
+        assert DeadLetter.of(lied).source is None
+
+
+def test_numbers_that_nobody_can_have_meant_are_none() -> None:
+    names = ("modelmora-attempt", "modelmora-worker-exit-code", "modelmora-size")
+    lied = DeadLetter.of(record("ns.dead-letters", VALUE, HEADERS | dict.fromkeys(names, LONG)))
+    assert (lied.attempt, lied.worker_exit_code, lied.bytes) == (None, None, len(VALUE))
+
+
+@pytest.mark.parametrize("name", [f"1:{LONG}", f"dead-letters:{LONG}:1", "٣:٤"])
+def test_what_can_be_no_place_names_none(name: str) -> None:
+    if name.startswith("dead-letters"):
+        with pytest.raises(ConfigurationError, match="must be topic:partition:offset"):
+            place_of(name, "ns")
+    else:
+        assert place_of(name, "ns") is None
+
+
+def test_a_time_that_no_calendar_has_is_told_as_its_number() -> None:
+    for at in (1 << 62, -(1 << 62), 10**17):
+        assert replace(LETTER, time=at).as_json()["time"] == str(at)

@@ -145,6 +145,8 @@ async def test_a_replay_says_what_becomes_of_each(
         {"which": ["a"], "code": "x"},
         {"which": ["a"] * (MOST_NAMED + 1)},
         {"which": "a"},
+        {"which": [""]},
+        {"which": ["a", ""]},
         {"all": "yes"},
         {"every": True},
         [],

@@ -1,50 +1,91 @@
-"""Pages of the newest: none missed, none twice, and no more kept than a page needs."""
+"""Pages of the newest: none missed, none twice, and no more read or kept than a page needs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelmora.kafka.reading.newest import SPAN_MS, Key, Newest, page
+from modelmora.kafka.reading.newest import SPAN_MS, Key, Newest, key_of, page
+from modelmora.kafka.reading.reader import Place, Record
 
 NOW = time.time_ns() // 1_000_000
-AGES = st.one_of(st.integers(0, 5), st.integers(0, 2 * SPAN_MS), st.integers(0, 400 * 24 * SPAN_MS))
+AGES = st.one_of(
+    st.integers(-SPAN_MS, 5), st.integers(0, 2 * SPAN_MS), st.integers(0, 400 * 24 * SPAN_MS)
+)
+
+
+class Log:
+    """Partitions in memory, whose records have the times that their writers gave them."""
+
+    def __init__(self, *partitions: list[int]) -> None:
+        self.partitions = partitions
+        self.read_places = list[Key]()
+
+    @property
+    def places(self) -> list[Place]:
+        return [("t", number) for number in range(len(self.partitions))]
+
+    def written(self) -> list[Key]:
+        return [
+            (at, number, offset)
+            for number, times in enumerate(self.partitions)
+            for offset, at in enumerate(times)
+        ]
+
+    def since(self, places: Iterable[Place], milliseconds: int | None) -> dict[Place, int]:
+        if milliseconds is None:
+            return dict.fromkeys(places, OFFSET_BEGINNING)
+        return {
+            place: next(
+                (n for n, at in enumerate(self.partitions[place[1]]) if at >= milliseconds),
+                OFFSET_END,
+            )
+            for place in places
+        }
+
+    def read(
+        self, starts: Mapping[Place, int], until: Mapping[Place, int] | None = None
+    ) -> Iterator[Record]:
+        for place, start in starts.items():
+            times = self.partitions[place[1]]
+            end = (until or {}).get(place, len(times))
+            for offset in range(max(start, 0), end) if start != OFFSET_END else ():
+                record = Record("t", place[1], offset, times[offset], None, None, ())
+                self.read_places.append(key_of(record))
+                yield record
+
+
+def take(record: Record, found: Newest[Key]) -> None:
+    found.take(key_of(record), key_of(record))
 
 
 @given(
-    st.lists(st.tuples(AGES, st.integers(0, 2)), max_size=40),
-    st.sets(st.integers(0, 40)),
+    st.lists(st.lists(AGES, max_size=12), min_size=1, max_size=3),
+    st.sets(st.integers(0, 11)),
     st.integers(1, 5),
 )
 def test_all_pages_together_are_all_that_counts(
-    ages: list[tuple[int, int]], gone: set[int], limit: int
+    ages: list[list[int]], gone: set[int], limit: int
 ) -> None:
-    """However they lie, and whichever of them turn out to be purged."""
-    keys = [(NOW - age, partition, offset) for offset, (age, partition) in enumerate(ages)]
-    looks = 0
-
-    def read(start: int | None, found: Newest[Key]) -> Callable[[Key], bool]:
-        nonlocal looks
-        looks += 1
-        for key in keys:
-            if start is None or key[0] >= start:
-                found.take(key, key)
-        return lambda key: key[2] not in gone
-
+    """In whatever order their times lie, and whichever of them turn out to be purged."""
+    log = Log(*([NOW - age for age in partition] for partition in ages))
     told, before = list[Key](), None
-    while True:
-        part = page(limit, before, None, read)
+    for _ in range(100):
+        log.read_places.clear()
+        part = page(log, log.places, limit, take, lambda key: key[2] not in gone, before=before)
+        assert len(log.read_places) == len(set(log.read_places))
         assert len(part.items) <= limit
         told += part.items
         before = part.before
         if before is None:
             break
-        assert looks < 1000
-    assert told == sorted((key for key in keys if key[2] not in gone), reverse=True)
+    assert before is None
+    assert told == sorted((key for key in log.written() if key[2] not in gone), reverse=True)
 
 
 @pytest.mark.parametrize("count", [1, 100_000])
@@ -58,17 +99,10 @@ def test_of_many_only_what_a_page_needs_is_kept(count: int) -> None:
     assert told.before == (None if count == 1 else (99_998, 0, 99_998))
 
 
-def test_what_is_new_is_found_without_reading_all() -> None:
-    starts = list[int | None]()
-
-    def read(start: int | None, found: Newest[int]) -> Callable[[int], bool]:
-        starts.append(start)
-        for offset in range(10):
-            found.take((NOW - offset, 0, offset), offset)
-        return lambda _: True
-
-    assert page(3, None, None, read).items == (0, 1, 2)
-    assert starts[0] is not None
-    assert len(starts) == 1
-    assert page(30, None, NOW - 100, read).items == tuple(range(10))
-    assert starts[1:] == [NOW - 100]
+def test_of_a_long_log_only_the_end_is_read() -> None:
+    log = Log([NOW - (1000 - n) * SPAN_MS // 10 for n in range(1000)])
+    assert len(page(log, log.places, 3, take).items) == 3
+    assert len(log.read_places) < 15
+    log.read_places.clear()
+    found = page(log, log.places, 500, take, since=NOW - SPAN_MS)
+    assert len(found.items) == len(log.read_places) == 10
