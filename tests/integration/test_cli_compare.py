@@ -205,7 +205,7 @@ def test_of_many_a_sample_is_asked_the_same_each_time(town: World) -> None:
 def test_what_does_not_come_is_told(town: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         ask(town, f"r{number}")
-    told = town.json("compare", "m@2", "--since", "5min", "--wait", "0")
+    told = town.json("compare", "m@2", "--since", "5min", "--wait", "0", code=1)
     assert (told["pairs"], told["left_out"]) == (0, {"no outcome has come": 3})
     assert len(town.records("shadow")) == 6
 
@@ -231,6 +231,21 @@ def test_what_does_not_come_is_told(town: World, monkeypatch: pytest.MonkeyPatch
     told = town.json("compare", "m@2", "--since", "5min", code=130)
     assert told["left_out"] == {"no outcome has come": 1}
     assert "more than 1 request would be too large" in town.err
+
+
+def test_who_may_not_ask_is_told_what_lacks(town: World) -> None:
+    ask(town, "r0")
+
+    def forbids(request: InferenceRequest) -> InferenceResult:
+        error = ErrorInfo(Code.FORBIDDEN, "no")
+        version = request.model.partition("@")[2]
+        return result("", version, status=Status.REFUSED, error=error, outputs=())
+
+    with answering(town, forbids):
+        out = town.run("compare", "m@2", "--since", "5min", "--wait", "60", code=1)
+    assert "MEASURE" not in out
+    assert "left out 1: baseline forbidden" in town.err
+    assert "needs the right to infer in lane low" in town.err
 
 
 def test_of_a_version_that_is_gone_what_it_answered_is_enough(world: World) -> None:

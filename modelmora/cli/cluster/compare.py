@@ -27,6 +27,9 @@ from modelmora.trials.versions import read_trial
 
 MOST_LIVE = 10_000
 SAMPLE = 1000
+NOTHING = 1
+"""Exit code where no pair tells anything."""
+FORBIDDEN = " forbidden"
 SHOWN = 10
 """Worst cases in the table; the page and `--json` have more."""
 
@@ -87,7 +90,9 @@ def compare(
             interrupted = _run(replay, settings)
             report = replay.report()
     _show(report, html, json=json)
-    return INTERRUPTED if interrupted else 0
+    if interrupted:
+        return INTERRUPTED
+    return 0 if report.pairs else NOTHING
 
 
 def _check(
@@ -146,17 +151,41 @@ def _show(report: Report, html: Path | None, *, json: bool) -> None:
 
 def _print(report: Report) -> None:
     say(headline(report))
+    if report.measures:
+        _print_measures(report)
+    _print_both(report)
+    _print_worst(report)
+    if told := warning(report):
+        say(told)
+    for why, count in reasons(report.unlike):
+        say(f"answered otherwise {count}: {why}")
+    for why, count in reasons(report.left_out):
+        say(f"left out {count}: {why}")
+    if any(why.endswith(FORBIDDEN) for why in report.left_out):
+        say(
+            "who compares needs the right to infer in lane low; copies are signed where "
+            "access.signing_key_file or a cluster secret is set"
+        )
+
+
+def _print_measures(report: Report) -> None:
     print_table(
         ("MEASURE", "PAIRS", "MEAN", "MEDIAN", "95 %", "WORST"),
         lines(report),
         right=("PAIRS", "MEAN", "MEDIAN", "95 %", "WORST"),
     )
+
+
+def _print_both(report: Report) -> None:
     asked = report.asked
     print_table(
         ("", asked.baseline, asked.candidate, "RATIO"),
         rows(report),
         right=(asked.baseline, asked.candidate, "RATIO"),
     )
+
+
+def _print_worst(report: Report) -> None:
     told = MEASURES["agreement"].told
     worst = [each for each in report.worst if each.agreement < 1][:SHOWN]
     if worst:
@@ -167,9 +196,3 @@ def _print(report: Report) -> None:
             drop=("TOOK",),
             prose=True,
         )
-    if told_of_times := warning(report):
-        say(told_of_times)
-    for why, count in reasons(report.unlike):
-        say(f"answered otherwise {count}: {why}")
-    for why, count in reasons(report.left_out):
-        say(f"left out {count}: {why}")
