@@ -27,6 +27,7 @@ from modelmora.bench.promises.simulated import simulated
 from modelmora.bench.rate import echo_rate
 from modelmora.bench.report import Figure, show, write
 from modelmora.bench.rest import rest
+from modelmora.bench.shadow import shadow_cost
 from modelmora.bench.stage import Stage, serving
 from modelmora.bench.start import starts
 from modelmora.bench.streams import streams
@@ -44,6 +45,7 @@ ONLY = (
     "simulate",
     "swap",
     "once",
+    "shadow",
     "estimate",
     "scale",
     "goodput",
@@ -96,6 +98,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "swap": swaps,
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),
+        "shadow": lambda: shadow_cost(scale),
         "estimate": lambda: estimates(scale),
         "scale": lambda: scale_of_four(scale),
         "goodput": lambda: goodputs(scale),

@@ -155,6 +155,13 @@ class Tail:
                     found.append(message)
         return found
 
+    def rest(self) -> list[Message]:
+        """All that has come by now, and has not been taken."""
+        found: list[Message] = []
+        while messages := self._consumer.consume(1000, 1.0):
+            found += [message for message in messages if not message.error()]
+        return found
+
     def event(self, kind: str, model: str) -> LifecycleEvent:
         """Wait for a lifecycle event of a model."""
         message = self.take(

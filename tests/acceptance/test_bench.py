@@ -54,6 +54,7 @@ TIMES = {
 ONCE = {
     "estimate": "estimate.within_half",
     "scale": "scale.4_vs_1",
+    "shadow": "shadow.cost",
     "simulate": "simulate.error",
 }
 FAULTS = {
