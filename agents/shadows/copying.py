@@ -24,11 +24,17 @@ from modelmora.messages.headers import (
     SHADOW_OF,
     TRACEPARENT,
 )
-from modelmora.routing import Steps, shadows
+from modelmora.routing import Steps, may_be_copied, shadows
 from modelmora.scheduling import ModelKey
 from modelmora.serving import Incoming, Record
 from modelmora.settings import Settings
-from modelmora.wire import content_digest, decode_request, decode_request_head, encode_request
+from modelmora.wire import (
+    content_digest,
+    decode_request,
+    decode_request_head,
+    encode_request,
+    readable_request_id,
+)
 from modelmora.wire.handed import first_place
 from modelmora.wire.ids import shadow_id
 from modelmora.wire.plainjson import encode_json, is_json
@@ -69,7 +75,10 @@ class Copying:
 
     def _copies(self, record: Record, routes: Mapping[str, Steps]) -> Iterator[Outgoing]:
         plain = self._plain(record)
-        if plain is None:
+        name = (record.key or b"").decode()
+        if plain is None or (
+            name in routes and not may_be_copied(routes[name], readable_request_id(plain))
+        ):
             return
         head = decode_request_head(plain)
         steps = routes.get(head.model, ())

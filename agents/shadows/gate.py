@@ -82,6 +82,7 @@ class Gate:
         self._open: set[Key] = set()
         self._answered: OrderedDict[Key, None] = OrderedDict()
         self._running: Incoming | None = None
+        self._began = 0.0
         self._looks: asyncio.Handle | None = None
 
     def use(self, begin: Callable[[Incoming], None], taker: Taker) -> None:
@@ -117,8 +118,12 @@ class Gate:
         self._waiting.setdefault(request.head.model, deque()).append(request)
 
     def ended(self, request: Incoming, taken_ms: float) -> None:
-        """A copy has its outcome, for which it has computed so long."""
-        self._share.spend(taken_ms)
+        """A copy has its outcome, for which it has computed so long.
+
+        It pays for all the time since it began, in which it has kept others busy too.
+        """
+        under_way_ms = (self._now() - self._began) * 1000 if request is self._running else 0.0
+        self._share.spend(max(taken_ms, under_way_ms))
         if request.copy:
             key = _key(request)
             self._answered[key] = None
@@ -156,11 +161,11 @@ class Gate:
             self._open.discard(_key(running))
         while self._running is None and (request := self._next()):
             request.begun_ms = round(self._clock.now_ms(_place(request)))
+            self._running, self._began = request, self._now()
             self._begin(request)
             if request.ended:
                 self._open.discard(_key(request))
-            else:
-                self._running = request
+                self._running = None
 
     def _next(self) -> Incoming | None:
         """Of the models that have their turns one that may have it now."""

@@ -13,7 +13,7 @@ from modelmora.routing.choosing import (
 )
 from modelmora.routing.names import NOBODY, Routes, routes, version_order, wished
 from modelmora.routing.narrowing import all_narrowed, narrowed
-from modelmora.routing.shadowing import shadowed, shadows
+from modelmora.routing.shadowing import may_be_copied, shadowed, shadows
 
 __all__ = [
     "NOBODY",
@@ -26,6 +26,7 @@ __all__ = [
     "choose",
     "idle",
     "main_version",
+    "may_be_copied",
     "narrowed",
     "routes",
     "shadowed",

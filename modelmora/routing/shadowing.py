@@ -22,6 +22,15 @@ def _asks(steps: Steps, since_ms: float) -> bool:
     return any(route.shadow for (_, route), end in zip(steps, ends, strict=True) if end > since_ms)
 
 
+def may_be_copied(steps: Steps, request_id: str) -> bool:
+    """Whether a request of this id has a copy by any of these routes; most have none."""
+    return any(
+        _drawn(version, request_id) < part
+        for _, route in steps
+        for version, part in route.shadow.items()
+    )
+
+
 def shadows(name: str, steps: Steps, asking: Asking) -> tuple[str, ...]:
     """The versions that get a copy of a request of this name; of `steps` there is at least one.
 
@@ -32,13 +41,13 @@ def shadows(name: str, steps: Steps, asking: Asking) -> tuple[str, ...]:
     # (1)
     _, route = step_at(steps, asking.made_ms)
     # (2)
-    found = [each for each, part in route.shadow.items() if _drawn(each, asking) < part]
+    found = [each for each, part in route.shadow.items() if _drawn(each, asking.request_id) < part]
     # (3)
     answers = choose(name, steps, asking).version if found else ""
     return tuple(version for version in found if version != answers)
 
 
-def _drawn(version: str, asking: Asking) -> float:
+def _drawn(version: str, request_id: str) -> float:
     """From 0 to 100, evenly; apart for each version."""
-    what = f"{version} {asking.request_id}".encode(errors="replace")
+    what = f"{version} {request_id}".encode(errors="replace")
     return int.from_bytes(blake2b(what, digest_size=6).digest()) / (1 << 48) * WHOLE

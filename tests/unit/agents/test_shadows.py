@@ -232,6 +232,20 @@ async def test_what_a_copy_has_computed_is_paid(desk: Desk) -> None:
     assert len(desk.ran()) == 2
 
 
+async def test_it_pays_for_all_the_time_that_it_was_under_way(desk: Desk) -> None:
+    desk.gate._share = Share(0.1)
+    for name in ("r1", "r2"):
+        await desk.read(name)
+    desk.time.now += 2.0  # a tenth of which is earned, beyond what was saved
+    await desk.answered()
+    desk.time.now += 7.9
+    desk.requests.regate()
+    assert len(desk.ran()) == 1
+    desk.time.now += 3
+    desk.requests.regate()
+    assert len(desk.ran()) == 2
+
+
 async def test_without_a_share_none_is_run() -> None:
     desk = Desk(ShadowSettings(share=0, kept_s=60))
     desk.ready()
