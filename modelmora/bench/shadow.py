@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
 
+from confluent_kafka import Message
+
 from modelmora.bench.rate import TEXT
 from modelmora.bench.report import Figure, at_least
 from modelmora.bench.stage import Stage, appended_s, requests_of, serving
@@ -75,7 +77,8 @@ def _live_rate(stage: Stage, count: int) -> float:
     requests = requests_of(NAME, [TEXT] * count)
     for request in requests[:IN_FLIGHT]:
         stage.send_one(request)
-    answers, asked = [], min(IN_FLIGHT, count)
+    answers: list[Message] = []
+    asked = min(IN_FLIGHT, count)
     while len(answers) < count:
         found = tail.take(1)
         answers += found
