@@ -44,6 +44,9 @@ class Taker(Protocol):
     def takes(self, request: Incoming) -> bool:
         """Whether its model is served here, and it may ask it."""
 
+    def is_cancelled(self, request: Incoming) -> bool:
+        """Whether it was taken back."""
+
     def awaits(self, request: Incoming) -> bool:
         """Whether it waits for something; it may end meanwhile."""
 
@@ -125,7 +128,8 @@ class Toll:
         headers, request_id = request.record.headers, request.head.request_id
         if not self._shared.counts or self._verifier.is_of_gateway(headers, request_id):
             return False
-        if not self._taker.takes(request) or self._later.left_ms(request) <= 0:
+        over = self._later.left_ms(request) <= 0 or self._taker.is_cancelled(request)
+        if over or not self._taker.takes(request):
             return False
         name = (request.head.model or self._named(request)).partition("@")[0]
         return not self._pays(_Held(request, name, self._costs(name, request), self._now()))

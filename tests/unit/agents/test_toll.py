@@ -45,6 +45,7 @@ class Gate:
         self.time = FakeTime()
         self.left: dict[int, float] = {}
         self.known = True
+        self.cancelled = False
         self.entered: list[int] = []
         self.away: list[tuple[int, Topic]] = []
         self.refused: list[RequestError] = []
@@ -67,6 +68,9 @@ class Gate:
 
     def takes(self, request: Incoming) -> bool:
         return self.known
+
+    def is_cancelled(self, request: Incoming) -> bool:
+        return self.cancelled
 
     def awaits(self, request: Incoming) -> bool:
         self.waiting.append(request)
@@ -122,6 +126,8 @@ def test_what_is_not_run_here_goes_on_and_is_not_charged() -> None:
     gate = Gate(all=SLOW)
     assert len(gate.ask(5, left_ms=0)) == 5
     gate.known = False
+    assert len(gate.ask(5)) == 5
+    gate.known = gate.cancelled = True
     assert len(gate.ask(5)) == 5
     assert [*gate.buckets] == []
 
