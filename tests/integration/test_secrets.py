@@ -83,25 +83,7 @@ def test_secrets_are_found_nowhere(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    user = f"{namespace}-all"
-    guarded.know(user, password=hidden["MODELMORA_KAFKA__SASL_PASSWORD"])
-    rights = Settings(namespace=namespace)
-    for component in Component:
-        guarded.grant(user, grants(component, rights))
-    plain = {
-        "BOOTSTRAP_SERVERS": guarded.sasl,
-        "KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
-        "KAFKA__SASL_USERNAME": user,
-        "ACCESS__CALLERS": "keys",
-        "TESTING": "true",
-        "MODELS": ECHO,
-        "TOPICS__PARTITIONS": PARTITIONS,
-        "HTTP_PORT": 0,
-        "GRPC_PORT": 0,
-        "NODE_HTTP_PORT": 0,
-        "LOG__LEVEL": "debug",
-    }
-    for name, value in plain.items():
+    for name, value in _allowed(guarded, namespace, hidden).items():
         monkeypatch.setenv(f"MODELMORA_{name}", str(value))
     hunt = Hunt(hidden)
 
@@ -141,6 +123,28 @@ def test_secrets_are_found_nowhere(
             hunt.look(str(record.place), part)
     assert hunt.found == set()
     assert hunt.seen > 100_000
+
+
+def _allowed(guarded: Guarded, namespace: str, hidden: dict[str, str]) -> dict[str, object]:
+    """The settings of an instance whose user may do all."""
+    user = f"{namespace}-all"
+    guarded.know(user, password=hidden["MODELMORA_KAFKA__SASL_PASSWORD"])
+    rights = Settings(namespace=namespace)
+    for component in Component:
+        guarded.grant(user, grants(component, rights))
+    return {
+        "BOOTSTRAP_SERVERS": guarded.sasl,
+        "KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA__SASL_USERNAME": user,
+        "ACCESS__CALLERS": "keys",
+        "TESTING": "true",
+        "MODELS": ECHO,
+        "TOPICS__PARTITIONS": PARTITIONS,
+        "HTTP_PORT": 0,
+        "GRPC_PORT": 0,
+        "NODE_HTTP_PORT": 0,
+        "LOG__LEVEL": "debug",
+    }
 
 
 def _use(hunt: Hunt, told: dict[str, str], key: str, guarded: Guarded, namespace: str) -> None:

@@ -43,6 +43,9 @@ from modelmora.web.problems import DoorCode
 from modelmora.wire import decode_batch, decode_registry, encode_batch
 from tests.unit.gateway.administered import FakeAdministration
 
+LIMIT = 1000
+"""The largest record, in bytes, of a door that tests ask."""
+
 
 class LoopedRegistry:
     """A registry whose log is a list: what is written is read at once, behind `before`."""

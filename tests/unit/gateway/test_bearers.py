@@ -78,11 +78,6 @@ async def guard(realm: Realm, tmp_path: Path) -> AsyncIterator[Guard]:
 
 
 @pytest.fixture
-def hall() -> FakeHall:
-    return FakeHall()
-
-
-@pytest.fixture
 async def rest(hall: FakeHall, guard: Guard) -> AsyncIterator[httpx.AsyncClient]:
     server = HttpServer(create_app(hall, Metrics(), LIMIT, guard), "127.0.0.1", 0)
     host, port = await server.start()

@@ -5,39 +5,29 @@ from __future__ import annotations
 import html
 import re
 import shlex
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
 import httpx
-import pytest
 
 from modelmora.errors import Conflict, NotFound
-from modelmora.gateway.doors.rest.routes import create_app
-from modelmora.gateway.metrics import Metrics
-from modelmora.messages import Tensor
+from modelmora.messages import Content, Tensor
 from modelmora.records.verbs import activate
 from modelmora.settings.canaries import CanaryPlan
 from modelmora.wire.tensors import framed
 from tests.unit.gateway.fakes import FakeHall, finished
 
-LIMIT = 1000
-
-
-@pytest.fixture
-def hall() -> FakeHall:
-    return FakeHall()
-
-
-@pytest.fixture
-async def client(hall: FakeHall) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(hall, Metrics(), LIMIT), raise_app_exceptions=False)
-    async with httpx.AsyncClient(
-        transport=transport,
-        base_url="http://gateway",
-        headers={"content-type": "application/json"},
-    ) as client:
-        yield client
+ANSWERS: dict[str, tuple[Content, ...]] = {
+    "smollm2": ("Hello.",),
+    "all-minilm-l6-v2": (Tensor("embedding", "FP32", (1, 1), bytes(4)),),
+    "my-diffusion": (b"PNG",),
+    "my-reranker": (Tensor("scores", "FP32", (2,), bytes(8)),),
+    "my-toxicity": (
+        Tensor("scores", "FP32", (1, 1), bytes(4)),
+        Tensor("labels", "BYTES", (1, 1), framed(b"toxic")),
+    ),
+    "smollm2@1": ("Hello.",),
+}
 
 
 async def with_ids(hall: FakeHall, example: str) -> str:
@@ -67,17 +57,7 @@ async def with_canary(hall: FakeHall, client: httpx.AsyncClient, *, runs: bool) 
 async def test_every_example_of_the_docs_runs_as_it_stands(
     hall: FakeHall, client: httpx.AsyncClient
 ) -> None:
-    hall.answers = {
-        "smollm2": ("Hello.",),
-        "all-minilm-l6-v2": (Tensor("embedding", "FP32", (1, 1), bytes(4)),),
-        "my-diffusion": (b"PNG",),
-        "my-reranker": (Tensor("scores", "FP32", (2,), bytes(8)),),
-        "my-toxicity": (
-            Tensor("scores", "FP32", (1, 1), bytes(4)),
-            Tensor("labels", "BYTES", (1, 1), framed(b"toxic")),
-        ),
-        "smollm2@1": ("Hello.",),
-    }
+    hall.answers = dict(ANSWERS)
     await client.post("/infer/echo/async", json={"inputs": "x"}, headers={"x-request-id": "my-job"})
     await client.get("/jobs/my-job/events")
     hall.registry.register("smollm2", "txt2txt")

@@ -27,11 +27,6 @@ VECTORS = Tensor("embedding", "FP32", (2, 3), struct.pack("<6f", *range(6)))
 
 
 @pytest.fixture
-def hall() -> FakeHall:
-    return FakeHall()
-
-
-@pytest.fixture
 async def client(hall: FakeHall) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(hall, Metrics(), 10_000)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

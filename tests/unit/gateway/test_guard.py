@@ -71,11 +71,6 @@ async def away(url: str) -> Any:
 
 
 @pytest.fixture
-def hall() -> FakeHall:
-    return FakeHall()
-
-
-@pytest.fixture
 async def url(hall: FakeHall, guard: Guard) -> AsyncIterator[str]:
     server = HttpServer(create_app(hall, Metrics(), LIMIT, guard), "127.0.0.1", 0)
     host, port = await server.start()

@@ -34,11 +34,6 @@ LENGTH = "Inference-Header-Content-Length"
 
 
 @pytest.fixture
-def hall() -> FakeHall:
-    return FakeHall()
-
-
-@pytest.fixture
 async def client(hall: FakeHall) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(hall, Metrics(), 1000), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:

@@ -24,11 +24,6 @@ V1 = "/models/m/versions/1"
 
 
 @pytest.fixture
-def hall() -> FakeHall:
-    return FakeHall()
-
-
-@pytest.fixture
 async def client(hall: FakeHall) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(hall, Metrics(), 1_000_000))
     async with httpx.AsyncClient(transport=transport, base_url="http://g") as client:

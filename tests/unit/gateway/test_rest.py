@@ -24,27 +24,10 @@ from modelmora.messages import (
     ToolCall,
 )
 from modelmora.web.problems import DoorCode
-from tests.unit.gateway.fakes import FakeHall
+from tests.unit.gateway.fakes import LIMIT, FakeHall
 
-LIMIT = 1000
 CALL = {"id": "c", "name": "dim", "arguments": "{}"}
 REF = {"uri": "s3://b/k", "sha256": "00", "size": 1, "media_type": "image/png", "expires_at": 2}
-
-
-@pytest.fixture
-def hall() -> FakeHall:
-    return FakeHall()
-
-
-@pytest.fixture
-async def client(hall: FakeHall) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(hall, Metrics(), LIMIT), raise_app_exceptions=False)
-    async with httpx.AsyncClient(
-        transport=transport,
-        base_url="http://gateway",
-        headers={"content-type": "application/json"},
-    ) as client:
-        yield client
 
 
 async def test_every_kind_of_input_goes_in_and_comes_out(

@@ -23,22 +23,6 @@ from tests.unit.gateway.fakes import FakeHall
 JOB = Job("j", "echo", JobState.PROCESSING, 1, "2", 0, 90_000.0, 3, 12)
 
 
-@pytest.fixture
-def hall() -> FakeHall:
-    return FakeHall()
-
-
-@pytest.fixture
-async def client(hall: FakeHall) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(hall, Metrics(), 1000), raise_app_exceptions=False)
-    async with httpx.AsyncClient(
-        transport=transport,
-        base_url="http://gateway",
-        headers={"content-type": "application/json"},
-    ) as client:
-        yield client
-
-
 async def submit(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return await client.post("/infer/echo/async", json={"inputs": "x"}, headers=named)

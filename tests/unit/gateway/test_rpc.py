@@ -23,11 +23,6 @@ from tests.unit.gateway.fakes import FakeHall
 
 
 @pytest.fixture
-def hall() -> FakeHall:
-    return FakeHall()
-
-
-@pytest.fixture
 async def port(hall: FakeHall) -> AsyncIterator[int]:
     server = RpcServer(hall, Metrics(), 1_000_000)
     try:

@@ -48,11 +48,6 @@ ONE = inference_pb2.InferRequest(model="echo", inputs=[inference_pb2.Content(tex
 
 
 @pytest.fixture
-def hall() -> FakeHall:
-    return FakeHall()
-
-
-@pytest.fixture
 async def server(hall: FakeHall) -> RpcServer:
     return RpcServer(hall, Metrics(), 1_000_000)
 

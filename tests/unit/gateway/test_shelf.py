@@ -25,11 +25,6 @@ VECTORS = Tensor("embedding", "FP32", (1, 2), b"\x00\x00\x80\x3f\x00\x00\x00\x40
 
 
 @pytest.fixture
-def hall() -> FakeHall:
-    return FakeHall()
-
-
-@pytest.fixture
 async def client(hall: FakeHall) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(hall, Metrics(), 1_000_000))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
