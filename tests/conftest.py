@@ -19,6 +19,7 @@ from tests.faults.recording import (
     pytest_runtest_makereport,
 )
 from tests.folders import remove_all
+from tests.measuring import Measuring
 
 __all__ = [
     "broker",
@@ -30,8 +31,17 @@ __all__ = [
     "pytest_itemcollected",
     "pytest_runtest_makereport",
 ]
-SHARING = ("tests/integration/doors/", "tests/unit/engines/")
-"""Folders whose tests share what is dear: a running node, the imported model libraries."""
+SHARING = {
+    "tests/integration/doors/": "a running node",
+    "tests/integration/test_batch_engines.py": "model libraries",
+    "tests/integration/test_diffusion.py": "model libraries",
+    "tests/integration/test_runtimes.py": "model libraries",
+    "tests/unit/cli/demo/": "model libraries",
+    "tests/unit/engines/": "model libraries",
+    "tests/unit/registry/test_exporting.py": "model libraries",
+    "tests/unit/workers/test_execution.py": "model libraries",
+}
+"""Tests that share what is dear to make: once is enough."""
 
 # Tests compute beside each other: threads that spin while they wait take the cores from those that
 # work. Before OpenMP is loaded, and for what tests start.
@@ -48,12 +58,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def shared(nodeid: str) -> str:
-    """The folder of these that a test lies in; empty where it lies in none."""
-    return next((folder for folder in SHARING if nodeid.startswith(folder)), "")
+    """What a test shares with others; empty where it shares nothing."""
+    return next((what for where, what in SHARING.items() if nodeid.startswith(where)), "")
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
-    """A file goes to one worker, and so do all files of a folder that share something."""
+    """A file goes to one worker, and so do all files that share something."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
@@ -80,6 +90,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     """In place of the one that `--dist` names; asked for where tests run beside each other."""
     config.pluginmanager.register(Failures(config))
     return Scheduling(config, log)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Of each process that runs tests."""
+    session.config.pluginmanager.register(Measuring(session.config))
 
 
 @pytest.hookimpl(trylast=True)

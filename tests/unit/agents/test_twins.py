@@ -198,6 +198,7 @@ async def test_the_second_is_told_what_the_first_ended_as(house: House) -> None:
     assert house.is_empty
 
 
+@pytest.mark.no_cover
 async def test_ten_thousand_of_one_id_run_once(house: House) -> None:
     first, *_ = (house.ask(offset, partition=offset % 2) for offset in range(10_000))
     house.end(first)

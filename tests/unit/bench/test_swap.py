@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import pytest
+
 from modelmora.bench.swap import (
     LOAD_S,
     LOOK_AHEAD,
@@ -27,6 +29,7 @@ def loaded(played: Played) -> list[str]:
     return sorted(name for _, name in played.loads)
 
 
+@pytest.mark.no_cover
 def test_a_shuffled_stream_for_25_models_is_answered_with_few_loads() -> None:
     stream = shuffled(seed=2)
     played = rehearsed(stream)
@@ -74,6 +77,7 @@ def test_models_that_are_often_asked_for_stay_longer_than_by_their_last_use() ->
     assert len(played.loads) <= 0.9 * least_recently_used(stream, PLACES)
 
 
+@pytest.mark.no_cover
 def test_little_look_ahead_is_used_for_the_models_for_which_most_waits() -> None:
     stream = shuffled()
     assert len(rehearsed(stream, 50).loads) <= 1.4 * belady(stream, SIZES, ROOM, 50)

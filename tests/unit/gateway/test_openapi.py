@@ -117,6 +117,7 @@ def described() -> Any:
     return schemathesis.openapi.from_asgi("/openapi.json", create_app(hall, Metrics(), 1_000_000))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "times", [1, pytest.param(20, marks=pytest.mark.faults)], ids=["few", "many"]
 )

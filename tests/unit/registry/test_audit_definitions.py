@@ -12,6 +12,7 @@ from modelmora.registry.sources import Sources
 from modelmora.settings import Settings
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "text", ["name: 2020-99-99\n", "[" * 5000, "name: !!timestamp x\n"], ids=["date", "deep", "tag"]
 )

@@ -115,6 +115,7 @@ def test_what_is_missing_is_told_in_one_line(
     }
 
 
+@pytest.mark.no_cover
 def test_a_real_model_is_exported_and_computes_the_same(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     install(settings, str(make_tiny(tmp_path / "mine")), "mine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -91,6 +92,7 @@ class Play:
                 self.loaded()
 
 
+@pytest.mark.no_cover
 @settings(max_examples=150)
 @given(st.lists(SEND | SEND | FINISH | FINISH | FINISH | LEAVE, min_size=10, max_size=80))
 @example(ONE_TAKEN_WOULD_BE_LATE)

@@ -70,6 +70,7 @@ def test_lanes_come_before_arrival() -> None:
     ]
 
 
+@pytest.mark.no_cover
 def test_critical_waits_for_two_groups_whatever_waits_below() -> None:
     world = World()
     world.serve(A)

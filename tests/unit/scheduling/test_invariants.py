@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from math import ceil
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
@@ -295,4 +296,4 @@ Life.TestCase.settings = settings(
     stateful_step_count=60,
     suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of the scheduler
 )
-TestLife = Life.TestCase
+TestLife = pytest.mark.no_cover(Life.TestCase)

@@ -211,6 +211,7 @@ def test_a_child_cannot_answer_for_another() -> None:
     assert world.outcome(work) is None
 
 
+@pytest.mark.no_cover
 def test_deadlines_of_ended_requests_do_not_pile_up() -> None:
     world = World(Policy(group_requests=1000))
     world.serve(A)

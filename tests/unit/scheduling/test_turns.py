@@ -107,6 +107,7 @@ def test_shapes_made_up_for_each_request_gain_nothing() -> None:
     assert had["honest"] >= 3 * had["liar"]
 
 
+@pytest.mark.no_cover
 def test_names_made_up_for_each_request_leave_others_their_share() -> None:
     world = busy()
     for _ in range(20):
@@ -125,6 +126,7 @@ def lane_work(order: int, principal: str, batch: object = None) -> Work:
     return work
 
 
+@pytest.mark.no_cover
 def test_principals_with_nothing_waiting_are_forgotten() -> None:
     lane, policy = LaneQueue(Lane.LOW), Policy(group_requests=1)
     for order in range(10):

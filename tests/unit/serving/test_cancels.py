@@ -82,6 +82,7 @@ async def test_both_records_of_one_id_are_cancelled(hall: Hall) -> None:
     assert hall.told == [("failed", "r1", "cancelled")] * 2
 
 
+@pytest.mark.no_cover
 async def test_only_so_many_cancels_are_remembered(hall: Hall) -> None:
     for number in range(100_001):
         hall.service.cancel(f"r{number}")

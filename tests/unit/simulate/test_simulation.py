@@ -125,6 +125,7 @@ MODELS = {
 }
 
 
+@pytest.mark.no_cover
 @settings(max_examples=60, deadline=None)
 @given(REQUESTS, st.sampled_from([100, 130, 230]))
 def test_nothing_is_lost_and_memory_is_kept(asked: list[Asked], budget: int) -> None:

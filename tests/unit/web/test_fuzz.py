@@ -19,6 +19,7 @@ from tests.unit.gateway.fakes import FakeHall
 
 CONVERSATIONS = 400
 AT_ONCE = 20
+pytestmark = pytest.mark.no_cover
 BODY = b'{"inputs":"x","parameters":{"a":1}}'
 PACKED = gzip.compress(BODY)
 FIELDS = b"Host: x\r\nContent-Type: application/json\r\n"

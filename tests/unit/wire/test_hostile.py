@@ -9,6 +9,7 @@ import sys
 import pytest
 
 FEW, MANY = 50_000, 400_000
+pytestmark = pytest.mark.no_cover
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

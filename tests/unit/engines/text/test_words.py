@@ -21,6 +21,7 @@ def spaced(ids: Sequence[int]) -> str:
     return " ".join(f"w{number}" for number in ids)
 
 
+@pytest.mark.no_cover
 @given(st.text(max_size=40))
 def test_the_parts_are_the_whole_and_hold_whole_characters(text: str) -> None:
     words = Words(decode)

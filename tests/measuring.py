@@ -1,0 +1,46 @@
+"""Where coverage is measured, which doubles the CPU time of what is traced: where it tells more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+ELSEWHERE = ("tests/faults/", "tests/protocol/", "tests/test_")
+"""What these run is measured behind other tests. What they alone run is told as not covered, which
+is the stricter side."""
+CHILDREN = "COVERAGE_PROCESS_CONFIG"
+"""By this variable the processes that a test starts are measured too."""
+
+
+class Measuring:
+    """Pauses the coverage of this process, and of those that it starts, where it tells nothing."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._plugin = config.pluginmanager.get_plugin("_cov")
+        self._children = os.environ.get(CHILDREN)
+        self._first = getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0"
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        """All workers of a run import the same: one tells of it."""
+        self._turn(self._first)
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Of a test with all its fixtures; `no_cover` marks units that go over the same lines."""
+        self._turn(
+            not item.nodeid.startswith(ELSEWHERE) and not item.get_closest_marker("no_cover")
+        )
+        return (yield)
+
+    def _turn(self, on: bool) -> None:
+        if on and self._children:
+            os.environ[CHILDREN] = self._children
+        else:
+            os.environ.pop(CHILDREN, None)
+        controller = getattr(self._plugin, "cov_controller", None)
+        if controller and controller.started != on:
+            controller.resume() if on else controller.pause()
