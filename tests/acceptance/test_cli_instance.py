@@ -125,10 +125,9 @@ def test_what_is_installed_is_served_without_a_restart(
     assert answer["outputs"][0]["shape"] == [1, 384]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
-    ("examples", "chance"),
-    [(1, 1), pytest.param(200, secrets.randbelow(1 << 32), marks=pytest.mark.faults)],
-    ids=["few", "many"],
+    ("examples", "chance"), [(1, 1), (200, secrets.randbelow(1 << 32))], ids=["few", "many"]
 )
 def test_every_operation_answers_as_described(
     instance: Instance, examples: int, chance: int

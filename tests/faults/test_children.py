@@ -52,7 +52,8 @@ def killed_at_work(node: NodeProcess, chance: random.Random) -> bool:
 
 
 @pytest.mark.row("F1")
-@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("kills", [3, 50])
 @pytest.mark.timeout(1200)
 def test_children_killed_at_random_points(kills: int, yard: Yard, figures: Figures) -> None:
     chance = random.Random()
@@ -70,7 +71,8 @@ def test_children_killed_at_random_points(kills: int, yard: Yard, figures: Figur
 
 
 @pytest.mark.row("F2")
-@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("times", [1, 10])
 @pytest.mark.timeout(1200)
 def test_children_frozen_at_work(times: int, yard: Yard, figures: Figures) -> None:
     """Nothing of the process runs, as where native code holds the interpreter for ever."""

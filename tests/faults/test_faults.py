@@ -30,7 +30,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.mark.timeout(600)
 def test_a_short_programme(tmp_path: Path, figures: Figures) -> None:
     kills = {Part.CHILD: 2, Part.ZYGOTE: 1, Part.NODE: 1, Part.BROKER: 1}
-    report = run(Plan(300, kills, {Part.CHILD: 1}, secrets.randbelow(1 << 32)), tmp_path)
+    report = run(
+        Plan(300, kills, {Part.CHILD: 1, Part.NODE: 1}, secrets.randbelow(1 << 32)), tmp_path
+    )
     assert report.verdict.violations == ()
     assert report.verdict.counts["requests"] >= 300
     assert all(report.struck[f"{part} killed"] == count for part, count in kills.items())

@@ -193,7 +193,7 @@ VERBS = {
     Component.AUDIT: ("audit", "verify"),
     Component.CLIENT: ("produce", "echo", "-"),
 }
-SHORT = {Component.LOAD, Component.DLQ_REPLAY, Component.DLQ_PURGE, Component.GROUPS_RESET}
+SHORT = {Component.LOAD, Component.DLQ_REPLAY}
 
 
 def _stock(estate: Estate) -> None:

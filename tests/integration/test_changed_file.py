@@ -27,6 +27,7 @@ def yard(broker: EmbeddedBroker, namespace: str, tmp_path: Path) -> Yard:
 
 
 @pytest.mark.row("F24")
+@pytest.mark.faults
 def test_a_byte_changed_behind_the_lock(yard: Yard, figures: Figures) -> None:
     """What is loaded serves on; once its child is gone, the changed file is not loaded."""
     model = make_tiny(yard.folder / "tiny")

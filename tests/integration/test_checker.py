@@ -206,6 +206,7 @@ def test_commits_behind_outcomes_are_clean_at_any_moment(world: World) -> None:
     assert world.check(samples=sampler.samples) == []
 
 
+@pytest.mark.faults
 def test_the_sampler_goes_on_when_the_broker_is_gone(
     mortal: EmbeddedBroker, namespace: str
 ) -> None:

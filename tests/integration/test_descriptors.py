@@ -74,6 +74,7 @@ async def test_children_are_not_lost_sight_of() -> None:
 
 
 @pytest.mark.row("F26")
+@pytest.mark.faults
 def test_a_node_without_any_answers_once_there_are_some(
     broker: EmbeddedBroker, namespace: str, tmp_path: Path, figures: Figures
 ) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 
 from modelmora.broker import EmbeddedBroker
-from modelmora.broker.ports import any_ports
 from tests.nodes import NodeProcess
 from tests.programs import alive, eventually
 
@@ -18,27 +17,28 @@ def readiness(node: NodeProcess) -> Any:
     return httpx.get(node.facts["node_http"] + "/health/ready", trust_env=False).json()
 
 
-def test_it_prepares_what_it_can_before_its_broker_is_there(tmp_path: Path) -> None:
-    (port,) = any_ports("127.0.0.1", 1)
-    node = NodeProcess(f"127.0.0.1:{port}", "early", tmp_path, settings={"TIMING__BROKER_S": 3600})
-    with EmbeddedBroker(tmp_path, port) as broker:
-        broker.stop()
-        node.start()
-        try:
-            eventually(lambda: node.facts.get("zygote"), "the zygote runs")
-            found = readiness(node)
-            assert found["waiting_for"] == "broker"
-            assert found["checks"]["workers"]
-            zygote = node.zygote
-            broker.start()
-            node.wait_ready()
-            assert node.zygote == zygote
-            assert zygote
-            assert alive(zygote)
-            assert readiness(node)["waiting_for"] is None
-            assert node.stop() == 0
-        finally:
-            node.kill()
+def test_it_prepares_what_it_can_before_its_broker_is_there(
+    mortal: EmbeddedBroker, namespace: str, tmp_path: Path
+) -> None:
+    settings = {"TIMING__BROKER_S": 3600}
+    node = NodeProcess(mortal.bootstrap_servers, namespace, tmp_path, settings=settings)
+    mortal.stop()
+    node.start()
+    try:
+        eventually(lambda: node.facts.get("zygote"), "the zygote runs")
+        found = readiness(node)
+        assert found["waiting_for"] == "broker"
+        assert found["checks"]["workers"]
+        zygote = node.zygote
+        mortal.start()
+        node.wait_ready()
+        assert node.zygote == zygote
+        assert zygote
+        assert alive(zygote)
+        assert readiness(node)["waiting_for"] is None
+        assert node.stop() == 0
+    finally:
+        node.kill()
 
 
 def test_without_a_broker_it_says_so_and_ends_with_4(tmp_path: Path) -> None:

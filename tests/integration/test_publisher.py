@@ -231,6 +231,7 @@ async def test_nothing_is_lost_when_the_broker_is_killed(
 
 
 @pytest.mark.row("F8")
+@pytest.mark.faults
 async def test_a_long_outage_neither_wedges_nor_reorders(
     mortal: EmbeddedBroker, namespace: str
 ) -> None:

@@ -126,10 +126,8 @@ def test_what_cannot_be_loaded_for_the_moment_is_tried_again(
         assert node.stop() == 0
 
 
-@pytest.mark.parametrize(
-    "delivery",
-    [Delivery.AT_LEAST_ONCE, pytest.param(Delivery.EXACTLY_ONCE, marks=pytest.mark.faults)],
-)
+@pytest.mark.faults
+@pytest.mark.parametrize("delivery", [Delivery.AT_LEAST_ONCE, Delivery.EXACTLY_ONCE])
 def test_a_kill_between_putting_off_and_the_commit_gives_one_outcome(
     yard: Yard, delivery: Delivery
 ) -> None:

@@ -25,10 +25,8 @@ def yard(broker: EmbeddedBroker, namespace: str, tmp_path: Path) -> Yard:
     return Yard(broker, namespace, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "delivery",
-    [Delivery.AT_LEAST_ONCE, pytest.param(Delivery.EXACTLY_ONCE, marks=pytest.mark.faults)],
-)
+@pytest.mark.faults
+@pytest.mark.parametrize("delivery", [Delivery.AT_LEAST_ONCE, Delivery.EXACTLY_ONCE])
 def test_a_replay_has_one_outcome_whatever_is_killed(
     yard: Yard, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

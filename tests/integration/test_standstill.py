@@ -51,6 +51,7 @@ def answered(yard: Yard, count: int) -> None:
     assert {each.status for each in answers} == {Status.COMPLETED}
 
 
+@pytest.mark.faults
 def test_the_process_ends_and_says_where_it_stood(yard: Yard) -> None:
     with standing(yard) as node, yard.node("n2") as other:
         eventually(lambda: owned(yard, "n1") and owned(yard, "n2"), "both own some", CAP_S)

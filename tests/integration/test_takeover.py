@@ -45,6 +45,7 @@ def owned(yard: Yard, node: NodeProcess) -> int:
 
 
 @pytest.mark.row("F28")
+@pytest.mark.faults
 def test_a_node_that_was_frozen_contradicts_nobody(yard: Yard, figures: Figures) -> None:
     """It wakes when all its requests are long expired, and another node has answered them."""
     with yard.node("n1", LIMITS__GROUP_REQUESTS=4) as frozen, yard.node("n2") as other:
@@ -74,6 +75,7 @@ def test_a_node_that_was_frozen_contradicts_nobody(yard: Yard, figures: Figures)
     figures.judged(verdict, faults=1)
 
 
+@pytest.mark.faults
 def test_what_was_answered_and_not_committed_is_not_answered_again(yard: Yard) -> None:
     """Killed long after its last commit; by then every request has expired."""
     with yard.node(TIMING__COMMIT_INTERVAL_S=3600) as node:

@@ -148,6 +148,7 @@ def test_a_caller(station: Station, command: Callable[[], list[str]]) -> None:
     assert answer.source.partition == partition_of(MODEL.encode(), PARTITIONS)
 
 
+@pytest.mark.faults
 def test_springs_own_template(station: Station) -> None:
     replies = f"{station.namespace}-replies"
     create_topic(station.servers, replies)

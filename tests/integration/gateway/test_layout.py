@@ -67,7 +67,11 @@ async def reply_partition(responder: Responder, request_id: str) -> int:
     return int(dict(message.headers())[REPLY_PARTITION])
 
 
-@pytest.mark.parametrize("topics", [("results",), ("results", "progress")])
+@pytest.mark.parametrize(
+    "topics",
+    [pytest.param(("results",), marks=pytest.mark.faults), ("results", "progress")],
+    ids=" ".join,
+)
 async def test_no_call_times_out_when_partitions_are_added(
     settings: Settings, responder: Responder, topics: tuple[str, ...]
 ) -> None:
