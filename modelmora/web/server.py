@@ -13,10 +13,10 @@ import uvicorn
 
 from modelmora import addresses
 from modelmora.errors import ConfigurationError
+from modelmora.web.handshakes import Handshakes
 from modelmora.web.protocol import Protocol
 
 BACKLOG = 2048
-HANDSHAKE_S = 10.0  # who has not finished that of TLS by then is gone
 SILENT_S = 60  # a caller whose machine says nothing for so long, or takes nothing, is gone
 
 
@@ -34,14 +34,14 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
+        self.servers = []
         loop = asyncio.get_running_loop()
-        tls: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": HANDSHAKE_S}
-        self.servers = [
-            await loop.create_server(
-                self._protocol, sock=each, backlog=BACKLOG, **(tls if self._tls else {})
+        for each in sockets or ():
+            self.servers.append(
+                Handshakes(each, self._protocol, self._tls)  # type: ignore[arg-type]
+                if self._tls
+                else await loop.create_server(self._protocol, sock=each, backlog=BACKLOG)
             )
-            for each in sockets or ()
-        ]
         self.started = True
         self.listening.set()
 

@@ -1,4 +1,4 @@
-"""Handshakes of TLS: bounded in time, and nothing that follows them is lost, on either loop."""
+"""Handshakes of TLS, bounded in time and number; what follows them is not lost, on either loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from modelmora.access.certificates import Certificates
 from modelmora.settings import TlsSettings
-from modelmora.web import server as module
+from modelmora.web import handshakes
 from modelmora.web.server import HttpServer
 from tests.authorities import Authority
 
@@ -118,11 +118,30 @@ def test_a_request_that_comes_with_the_end_of_the_handshake(play: Callable[[Scen
 def test_who_says_nothing_is_not_waited_for(
     play: Callable[[Scene], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HANDSHAKE_S", 0.2)
+    monkeypatch.setattr(handshakes, "HANDSHAKE_S", 0.2)
 
     async def scene(served: Served) -> None:
         reader, writer = await served.silent()
         assert await reader.read() == b""
         writer.close()
+
+    play(scene)
+
+
+def test_the_oldest_of_too_many_that_say_nothing_makes_room(
+    play: Callable[[Scene], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshakes, "SHAKING", 3)
+    monkeypatch.setattr(handshakes, "HANDSHAKE_S", 10 * CAP_S)
+
+    async def scene(served: Served) -> None:
+        callers = [await served.silent() for _ in range(3)]
+        for _ in range(2):
+            assert (await served.asked()).endswith(b"hello")
+        oldest, *others = callers
+        assert await oldest[0].read() == b""
+        assert not any(reader.at_eof() for reader, _ in others)
+        for _, writer in callers:
+            writer.close()
 
     play(scene)
