@@ -112,6 +112,7 @@ class Requests:
         self._gate = gate or Gate(settings.shadow, intake, clock)
         self._gate.use(self.begin, service)
         self._care = care or Care(intake)
+        self._gate.careful = lambda: self._care.active
         self._gated: set[Partition] = set()
         self._closed = False
 

@@ -31,6 +31,7 @@ class Dropped(StrEnum):
 
     LATE = "late"
     SECOND = "second"
+    CAREFUL = "careful"
     NO_COPY = "no_copy"
 
 
@@ -74,6 +75,9 @@ class Gate:
         self._owned = owned
         self._clock = clock
         self._on_dropped = on_dropped
+        self.careful: Callable[[], bool] = lambda: False
+        """Whether the node begins little, for it may die of it: then what is open holds up others.
+        """
         self._now = now
         self._waiting: dict[str, deque[Incoming]] = {}
         """By the model that they ask, the one whose turn is next first."""
@@ -100,7 +104,7 @@ class Gate:
         """Have a copy wait.
 
         (1) It says of nothing that it is its copy: dropped.
-        (2) The same copy was run here a while ago, or waits: dropped.
+        (2) The same copy was run here a while ago, or waits, or the node is careful: dropped.
         (3) It waits.
         """
         # (1)
@@ -111,6 +115,9 @@ class Gate:
         key = _key(request)
         if key in self._open or key in self._answered:
             self._drop(request, Dropped.SECOND)
+            return
+        if self.careful():
+            self._drop(request, Dropped.CAREFUL)
             return
         # (3)
         self._open.add(key)
@@ -169,9 +176,10 @@ class Gate:
 
     def _next(self) -> Incoming | None:
         """Of the models that have their turns one that may have it now."""
+        careful = self.careful()
         for model, waiting in [*self._waiting.items()]:
-            while waiting and self._is_late(waiting[0]):
-                self._drop(self._out(waiting), Dropped.LATE)
+            while waiting and (careful or self._is_late(waiting[0])):
+                self._drop(self._out(waiting), Dropped.CAREFUL if careful else Dropped.LATE)
             if not waiting:
                 del self._waiting[model]
             elif self._share.may(self._now()) and self._taker.may_begin(waiting[0]):
@@ -189,7 +197,7 @@ class Gate:
         return waited_ms > self._kept_ms
 
     def _drop(self, request: Incoming, why: Dropped) -> None:
-        if why is Dropped.LATE:
+        if why is not Dropped.SECOND:
             self._open.discard(_key(request))
         request.ended = True
         self._on_dropped(why.value)

@@ -269,6 +269,16 @@ async def test_time_begins_when_a_copy_is_let_in(desk: Desk) -> None:
     assert result.timings.total_ms < 1000
 
 
+async def test_a_careful_node_drops_them_for_they_would_hold_up_requests(desk: Desk) -> None:
+    records = [await desk.read(name) for name in ("r1", "r2")]
+    desk.gate.careful = lambda: True
+    await desk.answered()
+    third = await desk.read("r3")
+    assert desk.ends == ["completed", "careful", "careful"]
+    desk.sender.acknowledge_all()
+    assert not any(desk.intake.owes(each) for each in (*records, third))
+
+
 async def test_the_same_copy_is_run_once_and_for_each_comparison(desk: Desk) -> None:
     await desk.read()
     second = await desk.read()
