@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from modelmora.access.signing import Signer, Verifier
 from modelmora.agents.lifecycle import Lifecycle
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.requests import Requests
@@ -21,7 +20,7 @@ from modelmora.kafka.topics import read_topics
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.kafka.writing.publisher import Refused, TooLarge
 from modelmora.messages import InferenceRequest, Status
-from modelmora.messages.headers import COMPARISON, PRINCIPAL, SHADOW_OF, header_of, principal_of
+from modelmora.messages.headers import COMPARISON, SHADOW_OF, header_of, principal_of
 from modelmora.scheduling import Policy
 from modelmora.serving import BrokerClock, Service
 from modelmora.settings import Settings, ShadowSettings
@@ -383,28 +382,3 @@ async def test_it_is_handed_on_within_its_own_topic(desk: Desk) -> None:
     await desk.read("r3", "ns.requests.low", headers=handed)
     await desk.answered()
     assert decode_result(desk.on("results")[0].value).source.topic == "ns.requests.low"
-
-
-def test_a_share_saves_up_a_second_at_most() -> None:
-    share = Share(0.5)
-    assert share.may(0.0)
-    assert share.may(1000.0)
-    share.spend(1000)
-    assert not share.may(1000.0)
-    assert share.may(1000.1)
-    share.spend(1050)  # owes a second
-    assert not share.may(1002.0)
-    assert share.may(1002.1)
-
-
-@pytest.mark.parametrize("changed", [SHADOW_OF, COMPARISON, PRINCIPAL, "id", None])
-def test_only_a_node_can_say_that_it_has_made_a_copy(changed: str | None) -> None:
-    signer, verifier = Signer(b"s" * 32), Verifier([b"s" * 32])
-    headers: dict[str, bytes | None] = {SHADOW_OF: b"r1", COMPARISON: b"live", PRINCIPAL: b"alice"}
-    signature = signer.copied([*headers.items()], "copy")
-    if changed in headers:
-        headers[changed] = b"x"
-    request_id = "other" if changed == "id" else "copy"
-    assert verifier.was_copied([*headers.items(), signature], request_id) is (changed is None)
-    assert not verifier.was_copied([*headers.items()], "copy")
-    assert Verifier().was_copied([*headers.items()], "copy")
