@@ -9,6 +9,7 @@ from dataclasses import replace
 import structlog
 
 from modelmora.agents.lifecycle import Lifecycle, Sender
+from modelmora.agents.models.agreeing import Agreements
 from modelmora.agents.models.orders import is_ours
 from modelmora.agents.models.outcomes import Outcomes
 from modelmora.audit.auditor import Tell
@@ -48,6 +49,7 @@ class Judge:
         state: Registry,
         leases: Leases,
         outcomes: Outcomes,
+        agreements: Agreements,
         sender: Sender,
         lifecycle: Lifecycle,
         audit: Tell,
@@ -62,6 +64,7 @@ class Judge:
         self._state = state
         self._leases = leases
         self._outcomes = outcomes
+        self._agreements = agreements
         self._now_ms = now_ms
         self._noted: dict[str, tuple[float, Decision]] = {}
         """Of each canary when it was last told what was seen, and what that was."""
@@ -85,6 +88,7 @@ class Judge:
                     failure = repr(error)
         finally:
             await self._outcomes.stop()
+            await self._agreements.stop()
 
     async def look(self) -> None:
         """Judge what is ours, once. Raises what reading `results` does."""
@@ -98,6 +102,7 @@ class Judge:
         wanted = {name: (each.id, self._read_from(each)) for name, each in running.items()}
         self._noted = {key: told for key, told in self._noted.items() if key in wanted}
         await self._outcomes.follow(wanted)
+        await self._agreements.follow({n: (each, wanted[n][1]) for n, each in running.items()})
         for each in ours:
             try:
                 await self._judge(each)
@@ -132,7 +137,8 @@ class Judge:
         since_ms = steps[-1][0]
         candidate, baseline = _seen(canary, sampling, since_ms, steps[-2][0] if steps[1:] else 0)
         held_s = (self._now_ms() - since_ms) / 1000
-        await self._obey(canary, decide(canary.plan, candidate, baseline, held_s))
+        pairs = self._agreements.of(canary.name)
+        await self._obey(canary, decide(canary.plan, candidate, baseline, held_s, pairs))
 
     async def _obey(self, canary: Canary, decision: Decision) -> None:
         why, numbers, now_ms = decision.why, decision.numbers, round(self._now_ms())

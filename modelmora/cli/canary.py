@@ -46,6 +46,12 @@ def start(
         float | None,
         typer.Option(metavar="FACTOR", help="By which factor they may take longer (1.2)."),
     ] = None,
+    agreement: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="How far its answers to copies must agree with the other's."
+        ),
+    ] = None,
     confidence: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="How sure it must be that it is worse (0.99)."),
@@ -64,6 +70,7 @@ def start(
         "more_errors": more_errors,
         "slower": slower,
         "confidence": confidence,
+        "agreement": agreement,
     }
     plan = {field: value for field, value in given.items() if value is not None}
     for field, value in plan.items():

@@ -107,7 +107,7 @@ _LOOK = (Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS)
 NEEDS: Mapping[Component, Need] = {
     Component.NODE: Need(
         "serve --role node",
-        reads=_READ | {Topic.RESULTS, Topic.REGISTRY, Topic.CONTROL, Topic.BUDGETS},
+        reads=_READ | {Topic.RESULTS, Topic.REGISTRY, Topic.CONTROL, Topic.BUDGETS, Topic.COMPARE},
         writes=_READ
         | {
             Topic.BUDGETS,

@@ -143,6 +143,8 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
         "baseline_p50_ms",
         "baseline_p95_ms",
         "worse_least_share",
+        "pairs",
+        "agreement_share",
     ),
 }
 """The facts of each kind that is written; a measure ends with its unit, a share is 0 to 1."""

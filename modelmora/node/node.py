@@ -73,6 +73,9 @@ _MODELS_POLL_S = 0.5
 _PRESENCE_S = 0.25
 _ACKNOWLEDGE_S = 5
 _GATES_S = 0.02
+_TOLD = (Topic.CONTROL, Topic.REGISTRY, Topic.EVENTS, Topic.BUDGETS)
+_WATCHED = (*_TOLD, Topic.RESULTS, Topic.DEAD_LETTERS, Topic.COMPARE)
+"""Topics that are asked for, beside those that are read in the group."""
 
 
 class Node:
@@ -88,8 +91,7 @@ class Node:
         self.settings = settings
         self.schemas = schemas
         self.name = settings.member_id or f"{socket.gethostname()}-{os.getpid()}"
-        written = (Topic.CONTROL, Topic.REGISTRY, Topic.RESULTS, Topic.DEAD_LETTERS, Topic.EVENTS)
-        names = [topic.full(settings.namespace) for topic in (*written, Topic.BUDGETS)]
+        names = [topic.full(settings.namespace) for topic in _WATCHED]
         self.pulse = Pulse(settings, [*names, *read_topics(settings)])
         self.clock = BrokerClock(leads=self.pulse.leader)
         self.metrics = NodeMetrics()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import fmean
 
 from modelmora.routing.bounds import (
     least_difference,
@@ -50,18 +51,29 @@ class Decision:
     numbers: Mapping[str, float]
 
 
-def decide(plan: CanaryPlan, candidate: Seen, baseline: Seen, held_s: float) -> Decision:
+def decide(
+    plan: CanaryPlan,
+    candidate: Seen,
+    baseline: Seen,
+    held_s: float,
+    agreements: Sequence[float] = (),
+) -> Decision:
     """What is to be done; `held_s` is for how long the step has counted.
+
+    `agreements` is how far pairs of answers agree, each from 0 to 1.
 
     Both were seen over the same time, except where the candidate has all: then the baseline is
     that of the step before, without latencies, which are not compared.
 
     (1) There are too few of either: wait, however long.
     (2) It fails more, or is slower, by more than the plan allows, and that is sure: roll back.
-    (3) The step is to be held longer: wait.
-    (4) Else it goes on.
+    (3) What it answers agrees too little with the other: roll back; or of too little it is known.
+    (4) The step is to be held longer: wait.
+    (5) Else it goes on.
     """
     numbers = _numbers(plan, candidate, baseline)
+    if agreements:
+        numbers |= {"pairs": len(agreements), "agreement_share": round(fmean(agreements), 4)}
     # (1)
     for seen, whose in ((candidate, "the candidate"), (baseline, "the baseline")):
         if seen.requests < plan.samples:
@@ -72,10 +84,18 @@ def decide(plan: CanaryPlan, candidate: Seen, baseline: Seen, held_s: float) -> 
     if why := _fails_more(plan, candidate, baseline, z) or _is_slower(plan, candidate, baseline, z):
         return Decision(Verdict.ROLL_BACK, why, numbers)
     # (3)
+    if plan.agreement is not None:
+        if len(agreements) < plan.samples:
+            why = f"{len(agreements)} of {plan.samples} pairs of answers have come"
+            return Decision(Verdict.WAIT, why, numbers)
+        if (mean := fmean(agreements)) < plan.agreement:
+            why = f"it answers otherwise: agreement is {mean:.3f} where {plan.agreement:g} is asked"
+            return Decision(Verdict.ROLL_BACK, why, numbers)
+    # (4)
     if held_s < plan.hold_s:
         why = f"not worse so far; held for {max(held_s, 0):.0f} of {plan.hold_s:g} s"
         return Decision(Verdict.WAIT, why, numbers)
-    # (4)
+    # (5)
     return Decision(Verdict.GO_ON, f"not worse, held for {held_s:.0f} s", numbers)
 
 

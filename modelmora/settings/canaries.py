@@ -44,6 +44,13 @@ class CanaryPlan(Section):
     confidence: float = Field(
         0.99, ge=0.5, le=0.9999, description="how sure it must be that it is worse"
     )
+    agreement: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="how far its answers to copies of requests must agree with those of the other, "
+        "in the mean of `samples` pairs; none = it is not asked",
+    )
 
     @model_validator(mode="after")
     def _rises(self) -> Self:

@@ -55,6 +55,14 @@ class Echo(Engine):
         return outputs
 
 
+class Shout(Echo):
+    """Outputs are other texts than the inputs."""
+
+    def run(self, rows: Sequence[Row], parameters: Mapping[str, Parameter]) -> Sequence[Any]:
+        """Nothing of each text is left."""
+        return [tuple("!" * len(str(each)) for each in row.data) for row in rows]
+
+
 class Sleep(Echo):
     """Takes `ms` milliseconds per request, one after the other, then echoes."""
 

@@ -62,6 +62,8 @@ def _ask_all(estate: Estate, http: str) -> None:
             named = {"name": "other", "version": version, "task": "echo", "source": "builtin:echo"}
             rest.post("/models", json=named).raise_for_status()
         rest.put("/models/other/route", json=SHADOWED).raise_for_status()
+        canary = {"candidate": "2", "agreement": 0.9}
+        rest.post("/models/other/canary", json=canary).raise_for_status()
     estate.write("requests.normal", json.dumps({"model": "echo"} | ECHO).encode())
     estate.write("requests.low", b"\x00 nothing that could be read")
     for _ in range(2):

@@ -13,21 +13,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from modelmora.bench.stage import fixed
 from modelmora.broker import EmbeddedBroker
 from modelmora.client.kafka import KafkaClient
-from modelmora.messages import EventKind
+from modelmora.messages import EventKind, InferenceRequest
+from modelmora.messages.headers import COMPARISON, LIVE, SHADOW_OF
 from modelmora.routing.choosing import shared, step_at
 from modelmora.settings.routes import Route
-from modelmora.wire import time_of
+from modelmora.wire import encode_request, time_of
+from modelmora.wire.ids import shadow_id
 from tests.integration.test_nodes import Yard
 from tests.nodes import GatewayProcess, NodeProcess, Observer
 from tests.programs import eventually
 
 CAP_S = 240.0
 EACH_S = 0.07
-PLAN = {"candidate": "2", "hold_s": 2, "samples": 30, "slower": 2.0, "more_errors": 0.2}
+PLAN: dict[str, Any] = {
+    "candidate": "2",
+    "hold_s": 2,
+    "samples": 30,
+    "slower": 2.0,
+    "more_errors": 0.2,
+}
 CANDIDATES = {
     "good": {"ms": 2.0},
     "slow": {"ms": 150.0},
@@ -184,6 +193,33 @@ def test_what_an_operator_changes_meanwhile_is_left_so(mine: Mine) -> None:
     mine.start("good", 5, 100)
     assert mine.call("DELETE", "/models/good/canary")["standing"] == "aborted"
     assert mine.weights("good") == {"1": 1}
+
+
+def test_a_candidate_that_answers_otherwise_is_rolled_back(mine: Mine) -> None:
+    """By what it answers to copies, which nobody waits for."""
+    task = {"name": "echo", "task": "echo", "source": "builtin:echo"}
+    other = {**task, "engine": "modelmora.testing.engines:Shout", "version": "2"}
+    mine.open(json.dumps([{**task, "version": "1"}, other]), "n1")
+    producer = Producer({"bootstrap.servers": mine.yard.servers, "log_level": 0})
+    with mine.traffic("echo") as traffic:
+        plan = {**PLAN, "steps": [30, 100], "agreement": 0.9, "slower": 100.0}
+        mine.call("POST", "/models/echo/canary", plan)
+        copied = 0
+        while mine.standing("echo") == "running":
+            time.sleep(1)
+            ids = traffic.ids["echo"][copied:]
+            copied += len(ids)
+            for original in ids:
+                request = InferenceRequest(shadow_id(original, "2"), "echo@2", ("x",))
+                headers = {SHADOW_OF: original, COMPARISON: LIVE}
+                topic = f"{mine.yard.namespace}.shadow"
+                producer.produce(topic, encode_request(request), b"echo", headers=headers)
+            assert producer.flush(60) == 0
+    found = mine.call("GET", "/models/echo/canary")
+    assert found["standing"] == "rolled_back"
+    assert found["why"].startswith("it answers otherwise: agreement is 0.000 where 0.9 is asked")
+    assert found["numbers"]["pairs"] >= PLAN["samples"]
+    assert mine.weights("echo") == {"1": 1}
 
 
 @pytest.mark.faults

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from modelmora.agents.lifecycle import Lifecycle
+from modelmora.agents.models.agreeing import Agreements
 from modelmora.agents.models.judging import Judge
 from modelmora.agents.models.outcomes import Outcomes
 from modelmora.errors import Code
@@ -77,7 +78,8 @@ class Log:
 
         lifecycle = Lifecycle(self, node, "ns")
         known = (node, "ns", self.state, self.leases, cast("Outcomes", seen))
-        made = Judge(*known, self, lifecycle, audit, lambda: self.now_ms)
+        pairs = cast("Agreements", seen.pairs)
+        made = Judge(*known, pairs, self, lifecycle, audit, lambda: self.now_ms)
         self.judges.append(made)
         return made
 
@@ -96,11 +98,25 @@ class Log:
         return self.state.told_route("m")[-1][0]
 
 
+class Pairs:
+    """How far answers agree, as a test has it."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    async def follow(self, _: object) -> None:
+        """It is there."""
+
+    def of(self, _: str) -> list[float]:
+        return self.values
+
+
 class Seen:
     """The outcomes as a test has them come."""
 
     def __init__(self, log: Log) -> None:
         self.sampling: Sampling | None = Sampling("m")
+        self.pairs = Pairs()
         self.followed: Mapping[str, tuple[str, int]] = {}
         self._log = log
         self._ids = 0

@@ -68,6 +68,18 @@ def test_what_is_allowed_is_not_worse() -> None:
     assert 20 * PLAN.slower + SLACK_MS < 60, "which the other plan does not allow"
 
 
+def test_what_answers_otherwise_is_rolled_back_where_that_was_asked() -> None:
+    asks = PLAN.model_copy(update={"agreement": 0.9})
+    same = (asks, seen(100), seen(900), 60)
+    assert decide(*same, [1.0] * 99).why == "99 of 100 pairs of answers have come"
+    good = decide(*same, [1.0] * 90 + [0.0] * 10)
+    assert (good.verdict, good.numbers["agreement_share"]) == (Verdict.GO_ON, 0.9)
+    bad = decide(*same, [1.0] * 89 + [0.0] * 11)
+    assert bad.verdict is Verdict.ROLL_BACK
+    assert bad.why == "it answers otherwise: agreement is 0.890 where 0.9 is asked"
+    assert decide(PLAN, *same[1:], [0.0] * 100).verdict is Verdict.GO_ON, "nobody has asked"
+
+
 def test_the_numbers_are_told() -> None:
     assert decide(PLAN, seen(100, 20), seen(900, 9), 1).numbers == {
         "candidate_requests": 100,
