@@ -243,6 +243,7 @@ def problem(response: httpx.Response) -> ModelMoraError:
     away = {BROKER_UNREACHABLE} if code else {None}
     if response.status_code in BEHIND and code in away:
         return Unreachable(line)
-    if wait := response.headers.get("Retry-After"):
+    wait = response.headers.get("Retry-After")
+    if wait and "try again in" not in line:
         line += f" (try again in {wait} s)"
     return ModelMoraError(line)

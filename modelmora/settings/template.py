@@ -74,9 +74,9 @@ def _comment(text: str, indent: str) -> Iterator[str]:
 
 
 def _plain(markdown: str) -> str:
-    """A description without marks and links; what is none in prose is null in YAML."""
+    """A description without marks and links; a setting that is none in prose is null in YAML."""
     words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", markdown).replace("`", "")
-    return re.sub(r"\bnone\b", "null", words)
+    return re.sub(r"\bnone(?=( of both)? =)", "null", words)
 
 
 def _value(default: Any) -> Any:

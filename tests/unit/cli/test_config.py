@@ -51,6 +51,9 @@ def test_a_file_to_start_from(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monk
     schema = json.loads(Path(first.removeprefix("# yaml-language-server: $schema=")).read_text())
     assert schema == json_schema(), "python -m modelmora.settings.template"
 
+    assert "json, console, none, or auto" in text  # a value of that name
+    assert "none = " not in text  # which is null in YAML
+
     uncommented = [line[1:] if re.match("#[^#]", line) else line for line in text.splitlines()[1:]]
     everything = "\n".join(uncommented)
     Path("modelmora.yaml").write_text(everything)

@@ -8,10 +8,13 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from modelmora.errors import Code
-from modelmora.gateway.doors.rest.bodies import read_ask, read_json
+from modelmora.gateway.doors.rest.bodies import read_ask, read_body, read_json
 from modelmora.gateway.outcomes import Refusal
+from modelmora.settings.budgets import Rate
+from modelmora.settings.canaries import CanaryPlan
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,26 @@ def test_what_json_can_say_comes_through(text: str, ascii_only: bool) -> None:
 def test_faults_are_told_in_our_words(body: object, told: str) -> None:
     with pytest.raises(Refusal, match=re.escape(told)):
         read_ask("m", json.dumps(body).encode(), request_id=None, traceparent="")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "told"),
+    [
+        (CanaryPlan, {"candidate": "!"}, "candidate: is of the form ^[A-Za-z0-9]"),
+        (CanaryPlan, {"candidate": "2", "steps": "5,100"}, "steps: is a list"),
+        (CanaryPlan, {"candidate": "2", "steps": [*range(1, 21)]}, "steps: has 16 elements at"),
+        (CanaryPlan, {"candidate": "2", "hold_s": "long"}, "hold_s: is a number"),
+        (CanaryPlan, {"candidate": "2", "hold_s": None}, "hold_s: is a number"),
+        (Rate, {"amount": 1.5}, "amount: is an integer"),
+        (Rate, {"amount": "many"}, "amount: is an integer"),
+        (Rate, {"amount": 10**26}, "amount: is an integer, and no such large one"),
+    ],
+)
+def test_faults_of_what_settings_say_too_are_told_in_our_words(
+    kind: type[BaseModel], body: object, told: str
+) -> None:
+    with pytest.raises(Refusal, match=re.escape(told)):
+        read_body(kind, json.dumps(body).encode())
 
 
 JSON_VALUES = st.recursive(

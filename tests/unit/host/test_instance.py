@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from modelmora.errors import ConfigurationError, ModelMoraError, Unreachable
-from modelmora.host.instance import Instance, Talk, find, url_of
+from modelmora.host.instance import Instance, Talk, find, problem, url_of
 from modelmora.host.runfile import NAME, RunInfo, read_run, write_run
 
 
@@ -159,3 +159,11 @@ def test_it_is_asked_with_our_key(folder: Path, monkeypatch: pytest.MonkeyPatch)
         find().ask_gateway("GET", "/models", headers={"if-match": '"5"'})
     ours = {"authorization": "Bearer mm_x"}
     assert asked == [None, ours, {"if-match": '"5"', **ours}]
+
+
+def test_when_to_try_again_is_said_once() -> None:
+    wait = {"Retry-After": "2"}
+    told = {"code": "rate_limited", "detail": "the budget a is used up; try again in 2 s"}
+    assert str(problem(httpx.Response(429, headers=wait, json=told))).count("try again in") == 1
+    told["detail"] = "too many wait"
+    assert str(problem(httpx.Response(429, headers=wait, json=told))).endswith("(try again in 2 s)")
