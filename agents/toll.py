@@ -232,7 +232,7 @@ class Toll:
         for each in one.buckets:
             self._ahead[each] += one.costs[each.unit]
         if self._task is None or self._task.done():
-            self._task = background(self._serve(), "toll")
+            self._task = background(self._serve(), "toll", ends=True)
 
     def _let_go(self, one: _Held) -> None:
         self._held.remove(one)

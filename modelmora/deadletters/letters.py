@@ -31,13 +31,15 @@ from modelmora.messages.headers import (
     SIZE,
 )
 from modelmora.settings import Settings
-from modelmora.text import iso
+from modelmora.text import iso, shorten
 from modelmora.wire import read_run, readable_head, readable_request_id
 
 ADDED = {ERROR_CODE, ATTEMPT, EXIT_CODE, SHA256, SIZE, HANDED_ON, HANDED_ON_SIGNATURE, READ_AT}
 """Headers that were put on the original record, beside Kafka Connect's."""
 MOST_PARTITION, MOST_OFFSET = 9, 18
 """Digits of the greatest there can be."""
+SHOWN = 200
+"""Characters of what a caller has written, in an error."""
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
 
@@ -355,7 +357,7 @@ class Letters:
 
 def none_of(selector: str) -> NotFound:
     """There is no such letter."""
-    return NotFound(f"no dead letter of {selector}; see `modelmora dlq list`")
+    return NotFound(f"no dead letter of {shorten(selector, SHOWN)}; see `modelmora dlq list`")
 
 
 def _by_time(letters: list[DeadLetter]) -> list[DeadLetter]:
@@ -371,7 +373,8 @@ def since_ms(text: str, now_ms: int, option: str = "--since") -> int:
         return max(0, int(datetime.fromisoformat(text).timestamp() * 1000))
     except (ValueError, OverflowError, OSError):
         raise ConfigurationError(
-            f"{option} {text} must be a span (30min, 2h, 7d) or a time (2026-01-31T12:00)"
+            f"{option} {shorten(text, SHOWN)} must be a span (30min, 2h, 7d) or a time "
+            "(2026-01-31T12:00)"
         ) from None
 
 

@@ -13,7 +13,7 @@ from modelmora.audit import reading
 from modelmora.audit.auditor import Tell
 from modelmora.audit.verifying import Report
 from modelmora.deadletters.choosing import May, anything, meant, planned, words_of
-from modelmora.deadletters.letters import DeadLetter, Letters, Wanted
+from modelmora.deadletters.letters import SHOWN, DeadLetter, Letters, Wanted
 from modelmora.deadletters.purging import purge
 from modelmora.deadletters.replays import Replayer, lanes_there
 from modelmora.errors import ConfigurationError, NotFound, Unreachable
@@ -27,7 +27,7 @@ from modelmora.kafka.writing.publisher import Answer, Written
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import EventKind, LifecycleEvent, Parameter
 from modelmora.settings import Settings
-from modelmora.text import counted
+from modelmora.text import counted, shorten
 
 TELL_S = 10.0
 MOST_SEEN = 20_000
@@ -67,7 +67,7 @@ class Administrator:
             letters = self._letters(look)
             found = letters.page(MOST_SHOWN, _both(letters.matches(which), may)).items
             if not found:
-                raise NotFound(f"no dead letter of {which}; see /dead-letters")
+                raise NotFound(f"no dead letter of {shorten(which, SHOWN)}; see /dead-letters")
             read = [*letters.records(found)]
             return sorted(read, key=lambda each: each[0].time, reverse=True)
 

@@ -101,7 +101,7 @@ def records_asked(told: Mapping[str, str]) -> tuple[reading.Wanted, Part]:
     """Which records of the audit, and which part of them."""
     only(told, RECORDS)
     decision = None
-    if "decision" in told and (decision := DECISIONS.get(told["decision"])) is None:
+    if "decision" in told and (decision := DECISIONS.get(told["decision"].lower())) is None:
         raise Refusal(Code.INVALID_INPUT, f"decision: is one of {', '.join(DECISIONS)}")
     named = told.get("principal"), told.get("verb"), told.get("model")
     return reading.Wanted(*named, decision), Part.of(told)

@@ -11,13 +11,18 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
-def background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Start it as a task; if it ends in any other way than by being cancelled, that is logged."""
+def background(
+    work: Coroutine[Any, Any, None], name: str, *, ends: bool = False
+) -> asyncio.Task[None]:
+    """Start it as a task; that it ends is logged, unless it is cancelled.
+
+    Where it `ends` once there is nothing to do, only what it raises is.
+    """
+
+    def tell(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (task.exception() or not ends):
+            log.error("a background task has ended", task=name, exc_info=task.exception())
+
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_tell)
+    task.add_done_callback(tell)
     return task
-
-
-def _tell(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        log.error("a background task has ended", task=task.get_name(), exc_info=task.exception())

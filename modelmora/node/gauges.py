@@ -16,7 +16,7 @@ def add_gauges(node: Node) -> None:
     gauge("modelmora_handed_on_total", "To other nodes.", lambda: node.hand_on.count)
     gauge("modelmora_retries_total", "Put off after a failure.", lambda: node.retries.count)
     gauge("modelmora_overflows_total", "Put off for the line.", lambda: node.retries.overflows)
-    gauge("modelmora_over_budget_total", "Put off for that.", lambda: node.charging.toll.count)
+    gauge("modelmora_over_budget_total", "Put off over a budget.", lambda: node.charging.toll.count)
     gauge("modelmora_late_results_total", "Computed for nobody.", lambda: late.late_results)
     gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
     gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))

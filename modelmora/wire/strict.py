@@ -37,6 +37,7 @@ _WORDS = {
     "string_too_long": "has {max_length} characters at most",
     "string_pattern_mismatch": "is of the form {pattern}",
     "literal_error": "is one of {expected}",
+    "enum": "is one of {expected}",
     "greater_than_equal": "is {ge} at least",
     "less_than_equal": "is {le} at most",
     "less_than": "is less than {lt}",

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from modelmora.access.budgets import Buckets
 from modelmora.access.signing import Signer, Verifier
@@ -217,6 +218,17 @@ async def test_who_has_no_time_to_be_put_off_is_refused() -> None:
     assert "the budget all of 1 requests a minute is used up; try again in 60 s" in str(error)
     gate.ask(left_ms=30_001)
     assert gate.away == [(3, Topic.RETRY_SOON)]
+
+
+async def test_that_nobody_waits_any_more_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toll, "LOOK_S", 0.001)
+    gate = Gate(all=SLOW)
+    with capture_logs() as logged:
+        gate.ask(3)
+        gate.time.now += 1.0
+        await until(lambda: not any(each.get_name() == "toll" for each in asyncio.all_tasks()))
+        await asyncio.sleep(0)
+    assert (gate.entered, logged) == ([3], [])
 
 
 async def test_no_more_than_so_many_wait_in_memory() -> None:

@@ -185,6 +185,26 @@ async def test_what_cannot_be_asked_is_refused(query: str, client: httpx.AsyncCl
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input"), answer.text
 
 
+async def test_a_refusal_is_short_however_long_what_was_asked(
+    client: httpx.AsyncClient, channel: Any
+) -> None:
+    stub = deadletters_pb2_grpc.DeadLetterServiceStub(channel)  # type: ignore[no-untyped-call]
+    for call in (
+        stub.Get(deadletters_pb2.GetDeadLettersRequest(which="x" * 9000)),
+        stub.List(deadletters_pb2.ListDeadLettersRequest(since="9" * 9000)),
+        stub.Purge(deadletters_pb2.PurgeDeadLettersRequest(which=["x" * 9000])),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert len(refused.value.details() or "") < 400
+
+
+async def test_a_decision_is_asked_for_as_it_is_answered(client: httpx.AsyncClient) -> None:
+    records = (await got(client, "/audit"))["records"]
+    denied = [each for each in records if each["decision"] == "DENIED"]
+    assert (await got(client, "/audit?decision=DENIED"))["records"] == denied != []
+
+
 async def test_the_audit_is_paged_and_filtered(client: httpx.AsyncClient, channel: Any) -> None:
     first = await got(client, "/audit?limit=2")
     assert [each["sequence"] for each in first["records"]] == [2, 1]
