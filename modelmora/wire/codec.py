@@ -93,10 +93,11 @@ def _write(header: bytes, schema: Any, datum: Any) -> bytes:
 
 def _open(name: str, value: bytes | None) -> Any:
     """The writer schema of a value; raises Undecodable where there is none to be trusted."""
+    hint = "; send an InferenceRequest" if name == "inference_request" else ""
     if value is None:
-        raise Undecodable(Code.NULL_VALUE, "the record has no value; send an InferenceRequest")
+        raise Undecodable(Code.NULL_VALUE, f"the record has no value{hint}")
     if not value:
-        raise Undecodable(Code.EMPTY_VALUE, "the record's value is empty; send an InferenceRequest")
+        raise Undecodable(Code.EMPTY_VALUE, f"the record's value is empty{hint}")
     if value[:2] != MAGIC or len(value) < HEADER:
         raise Undecodable(
             Code.UNDECODABLE,

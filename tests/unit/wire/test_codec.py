@@ -123,6 +123,14 @@ def test_what_is_no_request_says_why(value: bytes | None, code: Code) -> None:
     assert wire.readable_request_id(value) == ""
 
 
+@pytest.mark.parametrize("value", [None, b""])
+def test_only_who_reads_requests_asks_for_one(value: bytes | None) -> None:
+    for decode, asks in ((wire.decode_request, True), (wire.decode_result, False)):
+        with pytest.raises(Undecodable) as caught:
+            decode(value)
+        assert ("send an InferenceRequest" in str(caught.value)) == asks
+
+
 @given(strategies.requests, st.data())
 def test_the_id_of_a_broken_record_is_read_if_it_is_whole(
     request: InferenceRequest, data: st.DataObject
