@@ -109,15 +109,17 @@ def test_a_job_is_watched_and_taken_back_elsewhere(
 ) -> None:
     one, two = (client(gateway, keys["alice"]) for gateway in gateways)
     running = submit(one, "single", 100_000, 5)["request_id"]
-    behind = submit(one, "single", 3)["request_id"]
     eventually(lambda: state(two, running)["state"] == "processing", "it runs")
     assert two.get(f"/jobs/{running}/result").json()["code"] == "not_finished"
-    assert state(two, behind)["state"] == "queued"
+    behind = submit(one, "single", 3)["request_id"]
+    eventually(lambda: state(two, behind)["state"] == "queued", "it waits")
     with two.stream("GET", f"/jobs/{running}/events") as events:
         names = (line[7:] for line in events.iter_lines() if line.startswith("event: "))
         assert next(names) == "job"
         assert two.delete(f"/jobs/{running}").json()["state"] == "cancelled"
         assert [*names][-1] == "job"
+    # Each gateway hears of it by itself.
+    eventually(lambda: state(one, running)["state"] == "cancelled", "the other has heard of it")
     error = one.get(f"/jobs/{running}/result")
     assert (error.status_code, error.json()["code"]) == (409, "cancelled")
     assert state(two, behind, CAP_S)["state"] == "completed"
