@@ -36,15 +36,14 @@ RATES = {
     "embed.mixed_vs_arrival",
     "embed.mixed_vs_best",
 }
+FEW = {"guard.check_us", "queue.ops_vs_asyncio", "queue.violations"}
 TIMES = {
     "exactly_once.p50_ratio",
     "exactly_once.rate_ratio",
     "grpc.p50_vs_faust",
-    "guard.check_us",
+    *FEW,
     "guard.rest_p50",
     "overhead.p99_ms",
-    "queue.ops_vs_asyncio",
-    "queue.violations",
     "rest.p50_vs_faust",
     "swap.loads_vs_belady",
     "swap.seconds_vs_load",
@@ -84,7 +83,7 @@ RATED = {"base", "critical", "echo", "embed"}
     ("only", "names"),
     [
         pytest.param(RATED, RATES, marks=pytest.mark.faults),
-        ({"queue", "guard"}, {name for name in TIMES if name.startswith(("queue", "guard"))}),
+        ({"queue", "guard"}, FEW),
         pytest.param({*ONLY} - RATED - MEASURED_ELSEWHERE, TIMES, marks=pytest.mark.faults),
         pytest.param({"cold"}, COLD, marks=pytest.mark.faults),
         pytest.param({"start"}, STARTS, marks=pytest.mark.faults),
