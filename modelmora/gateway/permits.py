@@ -45,9 +45,11 @@ class Permits:
     def check_any(self, verbs: Iterable[Verb] = Verb, *, principal: str | None = None) -> None:
         """Let pass who may do any of this with any model, or raise Refusal (`forbidden`)."""
         who = caller.get() if principal is None else principal
-        decision = self.ruling.rights().decide_any(who, verbs)
+        asked = tuple(verbs)
+        decision = self.ruling.rights().decide_any(who, asked)
         if not decision.allowed:
-            self._refuse(CALL, who, decision.reason)
+            verb = CALL if len(asked) == len(Verb) else asked[0]
+            self._refuse(verb, who, decision.reason)
 
     def may(self, verb: Verb) -> Callable[[str], bool]:
         """Whether the caller may do this with a model, as things are now; "" is any model."""

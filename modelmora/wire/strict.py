@@ -38,6 +38,7 @@ _WORDS = {
     "string_pattern_mismatch": "is of the form {pattern}",
     "literal_error": "is one of {expected}",
     "enum": "is one of {expected}",
+    "greater_than": "is more than {gt}",
     "greater_than_equal": "is {ge} at least",
     "less_than_equal": "is {le} at most",
     "less_than": "is less than {lt}",

@@ -91,6 +91,7 @@ def test_faults_are_told_in_our_words(body: object, told: str) -> None:
         (CanaryPlan, {"candidate": "2", "steps": [*range(1, 21)]}, "steps: has 16 elements at"),
         (CanaryPlan, {"candidate": "2", "hold_s": "long"}, "hold_s: is a number"),
         (CanaryPlan, {"candidate": "2", "hold_s": None}, "hold_s: is a number"),
+        (CanaryPlan, {"candidate": "2", "agreement": 0}, "agreement: is more than 0"),
         (Rate, {"amount": 1.5}, "amount: is an integer"),
         (Rate, {"amount": "many"}, "amount: is an integer"),
         (Rate, {"amount": 10**26}, "amount: is an integer, and no such large one"),

@@ -251,6 +251,14 @@ async def test_a_refusal_is_counted_and_told_with_its_reason(gate: Gate) -> None
     assert counted in gate.metrics.text().decode()
 
 
+async def test_a_refusal_before_a_model_is_known_is_told_as_of_its_right(gate: Gate) -> None:
+    gate.may([Verb.STREAM])
+    assert is_refused(await ask(gate, Call("GET", "/dead-letters", LETTERS)))
+    gate.may([])
+    assert is_refused(await ask(gate, Call("GET", "/models", ANY)))
+    assert [each.verb for each in gate.denied] == ["dlq.read", "call"]
+
+
 async def test_a_rule_of_a_model_and_a_lane_is_of_nothing_else(gate: Gate) -> None:
     gate.may((), Rule(verbs=(Verb.INFER,), models=("echo",), lanes=("low",)))
 
