@@ -329,6 +329,10 @@ class Intake:
         """Requests in memory that owe their outcome."""
         return sum(len(ledger.open) for ledger in self._ledgers.values())
 
+    def open_on(self, topic: str) -> int:
+        """Of those the ones of a topic."""
+        return sum(len(each.open) for (name, _), each in self._ledgers.items() if name == topic)
+
     @property
     def open_bytes(self) -> int:
         """What those cost, and what was fetched for them."""

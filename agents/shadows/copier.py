@@ -124,7 +124,7 @@ class Copier:
             self._skip(consumer)
             return
         names = self._names
-        asked = (each for each in messages if each.key() is None or each.key() in names)
+        asked = (each for each in messages if not each.key() or each.key() in names)
         if records := [found for each in asked if (found := self._record(each))]:
             copied = asyncio.run_coroutine_threadsafe(self._copy(records), self._loop)
             while not (stopping.is_set() or (copied.done() and self._backlog() <= MOST)):
@@ -161,8 +161,12 @@ class Copier:
 
     async def _copy(self, records: Sequence[Record]) -> None:
         for number, record in enumerate(records):
-            for copy in self._copying.of(record, self._routes()):
-                self._send(copy)
-                self._count("copied")
+            try:
+                for copy in self._copying.of(record, self._routes()):
+                    self._send(copy)
+                    self._count("copied")
+            except Exception:  # of whatever is wrong with us and one record the others know nothing
+                place = {"topic": record.topic, "offset": record.offset}
+                log.exception("a request was not copied", **place)
             if number % _BREATH == 0:
                 await asyncio.sleep(0)

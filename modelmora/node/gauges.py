@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelmora.kafka.topics import Topic
+
 if TYPE_CHECKING:
     from modelmora.node.node import Node
 
@@ -12,7 +14,12 @@ def add_gauges(node: Node) -> None:
     """Have the node's metrics tell them."""
     gauge = node.metrics.gauge
     intake, workers, late = node.intake, node.workers, node.service.listener
-    gauge("modelmora_open_requests", "Read and not answered.", lambda: intake.open_requests)
+    shadow = Topic.SHADOW.full(node.settings.namespace)
+
+    def requests() -> int:
+        return intake.open_requests - intake.open_on(shadow)
+
+    gauge("modelmora_open_requests", "Read and not answered.", requests)
     gauge("modelmora_handed_on_total", "To other nodes.", lambda: node.hand_on.count)
     gauge("modelmora_retries_total", "Put off after a failure.", lambda: node.retries.count)
     gauge("modelmora_overflows_total", "Put off for the line.", lambda: node.retries.overflows)

@@ -100,8 +100,12 @@ class Copying:
 
     def __init__(self) -> None:
         self.seen: list[tuple[bytes | None, int]] = []
+        self.odd = -1
+        """The offset of one that cannot be copied."""
 
     def of(self, record: Any, routes: object) -> list[Outgoing]:
+        if record.offset == self.odd:
+            raise RuntimeError("odd")
         self.seen.append((record.key, record.offset))
         return [Outgoing("ns.shadow", record.key, record.value, lambda _: None)]
 
@@ -169,12 +173,23 @@ async def test_it_reads_while_a_route_asks_for_copies(desk: Desk) -> None:
 
 
 async def test_only_what_may_be_of_such_a_route_is_looked_at(desk: Desk) -> None:
-    names = (b"plain", b"echo", None, b"echo@1", b"other")
+    names = (b"plain", b"echo", None, b"echo@1", b"other", b"")
     desk.broker.fetches.append([Message(name, number=n) for n, name in enumerate(names)])
     desk.copier.look()
+    await desk.until(lambda: len(desk.sent) == 3)
+    assert desk.copying.seen == [(b"echo", 1), (None, 2), (b"", 5)]
+    assert desk.counts == ["copied"] * 3
+
+
+async def test_one_that_cannot_be_copied_holds_up_no_other(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the log says which."""
+    desk.copying.odd = 1
+    desk.broker.fetches.append([Message(number=number) for number in range(3)])
+    desk.copier.look()
     await desk.until(lambda: len(desk.sent) == 2)
-    assert desk.copying.seen == [(b"echo", 1), (None, 2)]
-    assert desk.counts == ["copied"] * 2
+    assert "a request was not copied" in capsys.readouterr().out
 
 
 async def test_where_it_is_far_behind_it_goes_on_at_the_end(desk: Desk) -> None:

@@ -119,6 +119,7 @@ def test_a_gate_closes_at_the_limit_and_opens_at_half() -> None:
     taken.done(record(3))
     assert taken.gated == set()
     assert taken.open_requests == 2
+    assert (taken.open_on("normal"), taken.open_on("shadow")) == (2, 0)
 
 
 def test_a_gate_closes_by_bytes() -> None:
