@@ -58,7 +58,7 @@ class Client:
         self,
         settings: Settings,
         timeout_s: float,
-        on_fatal: Callable[[], None],
+        on_fatal: Callable[[Client], None],
         on_connected: Callable[[bool], None],
     ) -> None:
         self._servers = bootstrap_servers(settings)
@@ -122,7 +122,7 @@ class Client:
         except KafkaException as error:
             log.warning("producer ends", reason=error.args[0].str())
             if not self._ending:
-                self._on_fatal()
+                self._on_fatal(self)
 
     def _ask(self) -> None:
         try:

@@ -221,7 +221,7 @@ class Publisher(Outbox):
         elif code == KafkaError._UNKNOWN_PARTITION and record.partition is not None:
             record.partition = None
         elif error.fatal() or code == KafkaError._FATAL:
-            self._replace()
+            self._replace(self._client)
         elif code == KafkaError._MSG_TIMED_OUT:
             if self._client:
                 self._client.take_back()
@@ -245,14 +245,17 @@ class Publisher(Outbox):
         log.warning("broker answers again" if connected else "broker does not answer")
         self.connected = connected
 
-    def _on_fatal(self) -> None:
+    def _on_fatal(self, client: Client) -> None:
         """Called by the polling thread."""
-        self._call(self._replace)
+        self._call(partial(self._replace, client))
 
-    def _replace(self) -> None:
-        """An idempotent producer never leaves a fatal error: another takes what it holds."""
-        client, self._client = self._client, None
-        if client and self._loop:
+    def _replace(self, client: Client | None) -> None:
+        """An idempotent producer never leaves a fatal error: another takes what it holds.
+
+        Its end is reported more than once, perhaps when the other is there already.
+        """
+        if client and client is self._client and self._loop:
+            self._client = None
             log.warning("producer replaced", open=self.backlog)
             self._replacing = self._loop.create_task(self._renew(client), name="publisher")
 

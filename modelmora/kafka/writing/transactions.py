@@ -142,6 +142,7 @@ class TransactionalPublisher(Outbox):
             if busy:
                 time.sleep(GATHER_S)
             plan = self._ask(self._plan) if self.backlog or self._due else None
+            self._reports.clear()  # else what fails now is blamed on records that are decided
             busy = plan is not None and len(plan.records) > 1
             try:
                 if plan is None:
@@ -216,7 +217,6 @@ class TransactionalPublisher(Outbox):
 
     def _write(self, producer: Producer, plan: Plan) -> None:
         """One transaction; what is not owned, or not known to be owned yet, waits on."""
-        self._reports.clear()
         group, epochs = self.reader.membership
         records = [
             record
@@ -238,8 +238,7 @@ class TransactionalPublisher(Outbox):
                 partial(producer.send_offsets_to_transaction, offsets, group, STEP_S), PATIENCE_S
             )
         self._insist(producer.commit_transaction)
-        while len(self._reports) < len(parts) and not self._ending:
-            producer.poll(WAIT_S)
+        self._hear(producer, len(parts))
         self.connected = True
         self._failures = 0
         written: dict[Record, Answer] = {part: place for part, _, place in self._reports}
@@ -249,6 +248,19 @@ class TransactionalPublisher(Outbox):
             if record in written
         ]
         self._ask(partial(self._close, decided, dues))
+
+    def _hear(self, producer: Producer, parts: int) -> None:
+        """Take the reports of what is committed.
+
+        What is fatal now ends the producer, and not the transaction: its records, taken for
+        aborted, would be written a second time.
+        """
+        while len(self._reports) < parts and not self._ending:
+            try:
+                producer.poll(WAIT_S)
+            except KafkaException as error:
+                log.warning("transactional producer replaced", error=repr(error))
+                self._producer = None
 
     def _close(self, decided: Sequence[Decided], dues: Dues) -> None:
         """On the loop: a transaction went through."""
