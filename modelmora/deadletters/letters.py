@@ -323,9 +323,9 @@ class Letters:
             )
         )
 
-    def ends(self) -> dict[Place, int]:
-        """Where each partition of the topic ends."""
-        return {each: self._reader.bounds(each)[1] for each in self._reader.places(self.topic)}
+    def bounds(self) -> dict[Place, tuple[int, int]]:
+        """Where each partition of the topic begins and ends."""
+        return {each: self._reader.bounds(each) for each in self._reader.places(self.topic)}
 
     def find(self, selector: str) -> list[DeadLetter]:
         """Those of one request id or place, oldest first. Raises NotFound where there is none."""
