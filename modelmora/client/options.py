@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+
+from modelmora.errors import Invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,8 @@ class Options:
     more than `inline_bytes` go by the object store. `api_key` is sent as `authorization: Bearer`.
     With `tls` the channel is encrypted, and `ca` (PEM) are the authorities that are trusted instead
     of the system's; `certificate` and `key` (PEM) say who calls, and `server_name` is the name that
-    stands in the gateway's certificate where it is not that of the address.
+    stands in the gateway's certificate where it is not that of the address. `headers` go with every
+    call, for the model's route to look at. Raises Invalid where it can look at none of the name.
     """
 
     timeout_s: float = 60.0
@@ -31,11 +35,25 @@ class Options:
     certificate: bytes | None = None
     key: bytes | None = None
     server_name: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.headers:
+            return
+        from modelmora.settings.routes import unfit  # which takes long, and few need it
+
+        if why := unfit(self.headers):
+            raise Invalid(f"headers: {why}")
 
     @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What is sent with every call."""
-        return (("authorization", f"Bearer {self.api_key}"),) if self.api_key else ()
+    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """What is sent with every call; gRPC has bytes where a name ends in `-bin`."""
+        told = {
+            name: value.encode() if name.endswith("-bin") else value
+            for name, value in self.headers.items()
+        }
+        key = {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        return (*told.items(), *key.items())
 
     def credentials(self) -> Any:
         """Those of an encrypted channel; None for a plain one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -17,6 +18,7 @@ from pydantic import (
 
 from modelmora.settings.kinds import ModelName, ModelVersion
 from modelmora.settings.section import Section
+from modelmora.text import printable, shorten
 
 MOST_WEIGHT = 1_000_000
 MOST_VERSIONS = 16
@@ -47,6 +49,17 @@ def is_free(name: str) -> bool:
     return re.fullmatch(_HEADER, name) is not None and not (
         name in _TAKEN or name.startswith(_OURS)
     )
+
+
+def unfit(headers: Mapping[str, str]) -> str | None:
+    """Why a call cannot have these headers for a route to look at; None where it can."""
+    for name, value in headers.items():
+        if not (isinstance(name, str) and is_free(name)):
+            shown = shorten(printable(str(name)), 60)
+            return f"{shown!r} is none at which a route looks, as x-cohort is"
+        if not (isinstance(value, str) and value.isascii() and printable(value) == value):
+            return f"what {name} says must be a text of printable ASCII"
+    return None
 
 
 def _known(sticky: str) -> str:

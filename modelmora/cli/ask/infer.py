@@ -13,6 +13,7 @@ import typer
 
 from modelmora.cli.ask.portions import PORTION_INPUTS, joined, portions
 from modelmora.cli.shared.options import (
+    HeadersOption,
     JsonOption,
     ParametersOption,
     PatienceOption,
@@ -23,6 +24,7 @@ from modelmora.cli.shared.output import print_json, say, tell
 from modelmora.errors import ConfigurationError
 from modelmora.host.instance import Instance
 from modelmora.settings import YEAR_S
+from modelmora.settings.routes import unfit
 from modelmora.text import counted, duration
 
 BULK = "In bulk"
@@ -67,6 +69,7 @@ def infer(
         typer.Argument(metavar="TEXT|-", help="One input each; - reads one per line."),
     ] = None,
     param: ParametersOption = None,
+    header: HeadersOption = None,
     priority: PriorityOption = "normal",
     timeout: PatienceOption = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the output as it comes.")] = False,
@@ -84,11 +87,13 @@ def infer(
     """
     if not model:
         raise ConfigurationError("no model is named; `modelmora list` shows them")
+    headers = headers_of(header)
     if file or out or column:
         if file is None or out is None or text or stream or json:
             raise ConfigurationError("--file needs --out, and no texts, --stream or --json")
         limit(timeout)
-        _in_bulk(where, (model, file, out, column), parameters_of(param), priority, timeout, grpc)
+        what = (model, file, out, column)
+        _in_bulk(where, what, parameters_of(param), priority, timeout, grpc, headers)
         return
     inputs = read_inputs(text or [])
     for each in inputs:
@@ -104,7 +109,7 @@ def infer(
     if stream:
         from modelmora.cli.ask.streaming import ask_and_show, way_to
 
-        way = way_to(where, grpc, patience)
+        way = way_to(where, grpc, patience, headers=headers)
         answer = ask_and_show(way, model, inputs, body["parameters"], priority)
         show(answer, answer["request_id"], 1)
         return
@@ -114,7 +119,8 @@ def infer(
     parts = parts_of(where, model, inputs) if len(inputs) > 1 else [inputs]
     for portion in parts:
         asked = body | {"inputs": portion}
-        answers.append(where.ask_gateway("POST", path, json=asked, timeout_s=patience + GRACE_S))
+        how = {"json": asked, "headers": headers, "timeout_s": patience + GRACE_S}
+        answers.append(where.ask_gateway("POST", path, **how))
     answer = joined(answers)
     if json:
         print_json(answer)
@@ -129,18 +135,33 @@ def _in_bulk(
     priority: str,
     timeout: float | None,
     grpc: str | None,
+    headers: dict[str, str],
 ) -> None:
     from modelmora.cli.ask.bulk.rows import Source
     from modelmora.cli.ask.bulk.run import Bulk, bulk
 
     model, file, out, column = what
     patience = timeout or BULK_S
-    bulk(where, Bulk(model, Source(file, column), out, parameters, priority, patience), grpc)
+    asked = Bulk(model, Source(file, column), out, parameters, priority, patience, headers)
+    bulk(where, asked, grpc)
 
 
 def parameters_of(given: list[str] | None) -> dict[str, Any]:
     """What `--param` names. Raises ConfigurationError."""
     return dict(read_parameter(each) for each in given or ())
+
+
+def headers_of(given: list[str] | None) -> dict[str, str]:
+    """What `--header` names. Raises ConfigurationError."""
+    found: dict[str, str] = {}
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise ConfigurationError(f"--header {each} must be NAME=VALUE")
+        found[name.lower()] = value
+    if why := unfit(found):
+        raise ConfigurationError(f"--header {why}")
+    return found
 
 
 def limit(timeout: float | None) -> dict[str, int]:

@@ -117,6 +117,12 @@ ParametersOption = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="KEY=VALUE", help="A parameter; may be repeated."),
 ]
+HeadersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header", metavar="NAME=VALUE", help="A header for the route to look at; may be repeated."
+    ),
+]
 PriorityOption = Annotated[
     Literal["critical", "high", "normal", "low"],
     typer.Option(metavar="LANE", help="critical, high, normal or low."),

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ class Door:
     answers: Mapping[str, tuple[int, Any]]
     url: str = ""
     asked: list[tuple[str, Any]] = field(default_factory=list)
+    headers: list[Message] = field(default_factory=list)
+    """Those of each."""
 
 
 @contextmanager
@@ -62,6 +65,7 @@ def door(answers: Mapping[str, tuple[int, Any]]) -> Iterator[Door]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
+            told.headers.append(self.headers)
             told.asked.append((self.path, json.loads(self.rfile.read(length) or b"null")))
             status, body = told.answers.get(self.path, (404, {"title": "Not Found"}))
             self.send_response(status)

@@ -20,6 +20,7 @@ from modelmora.client import (
     Options,
 )
 from modelmora.errors import Code, Invalid
+from modelmora.gateway.caller import said
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
@@ -49,6 +50,35 @@ async def test_the_next_gateway_is_asked_with_the_same_id(hall: FakeHall, addres
         answer = await client.infer("echo", ["a"], parameters={"n": 1, "s": ("x",)})
     assert [ask.request_id for ask in hall.asks] == [answer.request_id]
     assert hall.asks[0].parameters == {"n": 1, "s": ("x",)}
+
+
+async def test_headers_go_along_for_a_route_to_look_at(hall: FakeHall, address: str) -> None:
+    options = Options(headers={"x-cohort": "beta"}, api_key="k")
+    async with AsyncClient(DEAD, address, options=options) as client:
+        await client.infer("echo", ["a"])
+        _ = [piece async for piece in client.stream("echo", ["a"])]
+        await client.submit("echo", ["a"])
+    told = [
+        (said(ask.headers, "x-cohort"), said(ask.headers, "authorization")) for ask in hall.asks
+    ]
+    assert told == [("beta", "Bearer k")] * 3
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": "Bearer x"},
+        {"X-Cohort": "a"},
+        {"": "a"},
+        {"x-cohort": "ä"},
+        {"x-cohort": "a\nb"},
+        {"x-cohort": 5},
+        {7: "a"},
+    ],
+)
+def test_a_header_at_which_no_route_looks_is_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(Invalid, match=r"^headers: "):
+        Options(headers=headers)
 
 
 async def test_a_plain_program_is_answered(hall: FakeHall, address: str) -> None:

@@ -52,6 +52,7 @@ class Bulk:
     parameters: dict[str, Any] = field(default_factory=dict)
     priority: str = ""
     timeout_s: float = 60.0
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def bulk(where: Instance, asked: Bulk, grpc: str | None) -> None:
@@ -62,7 +63,8 @@ def bulk(where: Instance, asked: Bulk, grpc: str | None) -> None:
         raise ConfigurationError(
             f"the inputs of {asked.model} belong together; it cannot be asked in bulk"
         )
-    address, options = way_to(where, grpc, asked.timeout_s, attempts=ATTEMPTS)
+    more = {"attempts": ATTEMPTS, "headers": asked.headers}
+    address, options = way_to(where, grpc, asked.timeout_s, **more)
     most, window = (1, STEPPED_WINDOW) if sizes.stepped else (sizes.most, WINDOW)
     log = Notes(asked)
     with closing(part_of(asked.target)) as part:

@@ -29,9 +29,10 @@ def test_it_sends_what_was_given_and_shortens_vectors_for_people(cli: Cli, tmp_p
         pretend_running(tmp_path / ".modelmora", http=gateway.url)
         ran = cli(
             *("infer", "m", "one", "two", "--param", "truncate=true", "--param", "x=1.5"),
-            *("--priority", "high", "--timeout", "2.5"),
+            *("--priority", "high", "--timeout", "2.5", "--header", "x-cohort=a=b"),
         )
     assert ran.code == 0
+    assert [each["x-cohort"] for each in gateway.headers] == [None, "a=b"]
     assert gateway.asked == [
         ("/models", None),
         (
@@ -175,6 +176,12 @@ def test_a_gateway_that_is_gone_is_exit_code_4(cli: Cli) -> None:
 def test_a_parameter_must_be_key_and_value(given: str) -> None:
     with pytest.raises(ConfigurationError, match="KEY=VALUE"):
         read_parameter(given)
+
+
+@pytest.mark.parametrize("given", ["x-cohort", "=beta", "authorization=x", "x-cohort=\u00e4"])
+def test_a_header_must_be_one_at_which_a_route_looks(cli: Cli, given: str) -> None:
+    ran = cli("infer", "m", "text", "--header", given)
+    assert (ran.code, ran.err.startswith("modelmora: --header ")) == (2, True)
 
 
 def test_a_time_limit_of_nothing_is_refused(cli: Cli) -> None:

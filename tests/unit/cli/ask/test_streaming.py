@@ -9,6 +9,7 @@ import pytest
 from modelmora.cli.ask.streaming import Shown
 from modelmora.client import Accepted, Started, Step, Text
 from modelmora.client.values import Piece
+from modelmora.gateway.caller import said
 from modelmora.messages import ProgressEvent, ProgressStage
 from tests.unit.cli.runs import Cli
 from tests.unit.client.doubles import Gateway
@@ -50,6 +51,10 @@ def test_a_text_is_printed_once_and_what_is_none_in_the_end(cli: Cli, tmp_path: 
         assert (ran.code, ran.out) == (0, "Paris.\n")
         assert "echo@1  queue 1.0 ms, load" in ran.err
         assert gateway.hall.asks[0].parameters == {"n": 1}
+        told = ("--header", "X-Cohort=a=b", "--header", "x-bin=c")
+        cli("infer", "echo", "Where?", "--stream", "--grpc", gateway.address, *told)
+        headers = gateway.hall.asks[1].headers
+        assert (said(headers, "x-cohort"), said(headers, "x-bin")) == ("a=b", "c")
         gateway.hall.outputs = (b"x" * 30,)
         gateway.hall.events = ()
         ran = cli("infer", "echo", "Where?", "--stream", "--grpc", gateway.address)

@@ -16,6 +16,7 @@ import pytest
 
 from modelmora.client import AsyncClient
 from modelmora.errors import Code
+from modelmora.gateway.caller import said
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.hall import Ask, Heard
 from modelmora.gateway.metrics import Metrics
@@ -123,8 +124,9 @@ def outputs(path: Path | str) -> list[Any]:
 
 def test_vectors_in_order_by_one_version(rig: Rig) -> None:
     texts = [f"text {n}" for n in range(995)]
-    ran = rig.run(jsonl(Path("in.jsonl"), *texts), "out.jsonl")
+    ran = rig.run(jsonl(Path("in.jsonl"), *texts), "out.jsonl", "m", "--header", "x-cohort=b")
     assert (ran.code, ran.out, ran.err) == (0, "", "995 rows in out.jsonl\n")
+    assert {said(ask.headers, "x-cohort") for ask in rig.hall.asks} == {"b"}
     assert outputs("out.jsonl") == [numbers_of(text) for text in texts]
     assert [ask.model for ask in rig.hall.asks] == ["m"] + ["m@7"] * 99
     assert sorted(Path().iterdir()) == [Path("in.jsonl"), Path("out.jsonl")]
