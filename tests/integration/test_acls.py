@@ -277,6 +277,8 @@ def test_a_node_names_the_group_and_the_transactions_that_it_lacks(estate: Estat
     for each in granted:
         if each.operation is Operation.ALTER_CONFIGS or each.resource is Resource.TOPIC:
             continue
+        if each.name.endswith(".shadow"):  # only while a route has a shadow
+            continue
         estate.guarded.revoke(estate.user(Component.NODE), each)
         node = estate.node(DELIVERY="exactly_once").start()
         try:

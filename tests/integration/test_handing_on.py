@@ -16,15 +16,16 @@ from confluent_kafka.admin import AdminClient
 from modelmora.broker import EmbeddedBroker
 from modelmora.errors import Code
 from modelmora.gateway.outcomes import answer_of
+from modelmora.kafka.topics import read_topics
 from modelmora.messages import Source, Status
+from modelmora.settings import Settings
 from tests.checker import gather, judge
-from tests.checker.reading import request_topics
 from tests.foreign import draft
 from tests.nodes import PARTITIONS, GatewayProcess, NodeProcess, Observer
 from tests.programs import eventually
 
 LANE = "requests.normal"
-TOPICS = request_topics("any")
+READ = read_topics(Settings(namespace="any"))
 ONLY = "only"
 
 
@@ -107,7 +108,7 @@ def pair(broker: EmbeddedBroker, namespace: str, tmp_path: Path) -> Iterator[Pai
         for each in (made.has, made.lacks):
             each.wait_ready()
         stack.enter_context(made.gateway)
-        share = PARTITIONS * len(TOPICS) // 2
+        share = PARTITIONS * len(READ) // 2
         eventually(lambda: made.owners() == {"n1": share, "n2": share}, "a share each")
         yield made
 

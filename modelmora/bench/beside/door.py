@@ -33,7 +33,7 @@ REQUEST_BYTES = 1_000_000
 class Answered:
     """As much of `hall.Hall` as a call needs: every request is answered with the same output."""
 
-    batches = registrar = None
+    batches = registrar = administration = None
 
     def __init__(self, output: Content) -> None:
         self._result = InferenceResult(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import OFFSET_END, KafkaError, TopicPartition
+from structlog.testing import capture_logs
 
 from modelmora.agents.shadows import copier as copiers
 from modelmora.agents.shadows.copier import MOST_BEHIND_MS, Copier
@@ -181,15 +182,14 @@ async def test_only_what_may_be_of_such_a_route_is_looked_at(desk: Desk) -> None
     assert desk.counts == ["copied"] * 3
 
 
-async def test_one_that_cannot_be_copied_holds_up_no_other(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_one_that_cannot_be_copied_holds_up_no_other(desk: Desk) -> None:
     """And the log says which."""
     desk.copying.odd = 1
     desk.broker.fetches.append([Message(number=number) for number in range(3)])
-    desk.copier.look()
-    await desk.until(lambda: len(desk.sent) == 2)
-    assert "a request was not copied" in capsys.readouterr().out
+    with capture_logs() as lines:
+        desk.copier.look()
+        await desk.until(lambda: len(desk.sent) == 2)
+    assert [line["event"] for line in lines].count("a request was not copied") == 1
 
 
 async def test_where_it_is_far_behind_it_goes_on_at_the_end(desk: Desk) -> None:
@@ -214,9 +214,11 @@ async def test_it_is_no_faster_than_copies_are_written(desk: Desk) -> None:
     await desk.until(lambda: len(desk.sent) == 2)
 
 
-async def test_what_is_denied_is_named_once(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_what_is_denied_is_named_once(desk: Desk) -> None:
     denied = Message(fault=KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
     desk.broker.fetches += [[denied], [denied], [Message()]]
-    desk.copier.look()
-    await desk.until(lambda: len(desk.sent) == 1)
-    assert capsys.readouterr().out.count("Read on group ns.nodes.shadow") == 1
+    with capture_logs() as lines:
+        desk.copier.look()
+        await desk.until(lambda: len(desk.sent) == 1)
+    denials = [line["reason"] for line in lines if "Read on group ns.nodes.shadow" in str(line)]
+    assert len(denials) == 1

@@ -41,7 +41,7 @@ def test_facts_read_well() -> None:
 
 def test_since_when_a_change_counts_is_a_time_and_no_span() -> None:
     assert facts_line({"since_ms": 1_796_040_000_000}).startswith("since=2026-11-30T")
-    assert facts_line({"since_ms": 10**30}) == "since=1e+30"
+    assert facts_line({"since_ms": 10**30}) == f"since={10**30}"
 
 
 def test_every_measure_that_is_written_has_a_unit_that_is_shown() -> None:
