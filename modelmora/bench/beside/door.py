@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -24,6 +25,7 @@ from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.hall import Ask, Heard
 from modelmora.gateway.metrics import Metrics
 from modelmora.messages import Content, InferenceResult, Source, Status
+from modelmora.records import Registry
 from modelmora.web.server import HttpServer
 
 METHOD = "InferServerStream"
@@ -33,7 +35,8 @@ REQUEST_BYTES = 1_000_000
 class Answered:
     """As much of `hall.Hall` as a call needs: every request is answered with the same output."""
 
-    batches = registrar = administration = None
+    batches = administration = None
+    registrar = SimpleNamespace(state=Registry())
 
     def __init__(self, output: Content) -> None:
         self._result = InferenceResult(
