@@ -344,8 +344,8 @@ class Bridge:
         content = _content(record)
         if waiting.principal != principal:
             waiting.foreign = True
-            own = waiting.place == result.source
-            if own and all(name != READ_AT for name, _ in record.headers):
+            moved = any(name == READ_AT for name, _ in record.headers)
+            if not moved and waiting.is_mistaken(result, principal):
                 self._room.settle(waiting, mistaken(waiting.request_id, principal))
         elif waiting.sent_at is None:  # looked for: a higher run may lie behind this one
             waiting.meet(result, content, record.timestamp, record.offset)

@@ -162,8 +162,7 @@ def test_the_audit_is_verified_in_this_form_too(station: Station) -> None:
         report = verified(station.settings, reader)
     assert report.findings == []
     assert report.records >= 1
-    (writer,) = report.writers.values()
-    assert writer.heads >= 1
+    assert report.writers[first.key().decode()].heads >= 1
 
 
 def test_a_schema_that_is_not_ours_is_dead_lettered(station: Station) -> None:

@@ -20,6 +20,8 @@ Place = tuple[int, int]
 """Partition of `results`, and offset there."""
 GRACE_S = 5.0
 """For so long after its time an outcome may come, which says how the request ended."""
+MOST_EARLY = 16
+"""Outcomes of an id, told as somebody else's, that are kept in mind until the broker has it."""
 HELD_BYTES = 64 << 20
 """Of outcomes that nobody has taken yet; of more only their place is known, and read again."""
 
@@ -32,6 +34,8 @@ class AsyncReply:
         self._told_as = told_as(asked.headers)
         self._topic = asked.topic
         self._place: Source | None = None
+        self._early: dict[Source, Place] = {}
+        """Where outcomes lie that came before the broker had told where the request lies."""
         self.written: asyncio.Future[None] = waiting.loop.create_future()
         """Done when the broker has the request."""
         self._waiting = waiting
@@ -68,6 +72,10 @@ class AsyncReply:
             self._place = Source(self._topic, answer.partition, answer.offset)
             if not self.written.done():
                 self.written.set_result(None)
+            if early := self._early.get(self._place):
+                self._waiting.leave(self)
+                self.meet(early, 0)
+            self._early.clear()
             return
         if isinstance(answer, TooLarge):
             why = CallError("too_large", "the broker takes no record of this size; send less")
@@ -87,8 +95,12 @@ class AsyncReply:
             return False
         if principal_of(record.headers) in self._told_as:
             return True
-        moved = any(name == READ_AT for name, _ in record.headers)
-        return result.source == self._place and not moved
+        if result.source is None or any(name == READ_AT for name, _ in record.headers):
+            return False
+        # A node can be faster than the acknowledgement.
+        if self._place is None and len(self._early) < MOST_EARLY:
+            self._early[result.source] = record.partition, record.offset
+        return result.source == self._place
 
     def meet(self, end: InferenceResult | Place, size: int) -> None:
         """Take the outcome, of which so many bytes are held here."""

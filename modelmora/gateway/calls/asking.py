@@ -9,7 +9,15 @@ import structlog
 
 from modelmora.gateway.calls.replies import Replies
 from modelmora.gateway.calls.requests import Requests, content_of
-from modelmora.gateway.calls.waiting import End, Waiting, WaitingRoom, overdue, taken, unreachable
+from modelmora.gateway.calls.waiting import (
+    End,
+    Waiting,
+    WaitingRoom,
+    mistaken,
+    overdue,
+    taken,
+    unreachable,
+)
 from modelmora.gateway.calls.writing import ACKNOWLEDGE_S, Writer, too_large
 from modelmora.gateway.hall import Ask, Heard
 from modelmora.gateway.outcomes import Refusal
@@ -146,6 +154,8 @@ class Asking:
                 own = [each for each in waiting.early if waiting.ends(each, "")]
                 for each in own:
                     self._room.settle(waiting, each)
+                if whose := waiting.taken_for.get(waiting.place):
+                    self._room.settle(waiting, mistaken(waiting.request_id, whose))
             if waiting.taken_back:
                 self._take_back(waiting)
             if isinstance(answer, TooLarge):

@@ -51,6 +51,8 @@ class Waiting:
     """Whether that is the outcome of other content."""
     early: list[InferenceResult] = field(default_factory=list)
     """Outcomes that do not stand for the id, one of which may be of this very request."""
+    taken_for: dict[Source, str] = field(default_factory=dict)
+    """As whose outcomes were told, by the place of the request, before its own was known."""
     _rank: tuple[int, int, int] = (0, 0, 0)
 
     def meet(self, result: InferenceResult, content: str, timestamp: int, offset: int) -> None:
@@ -79,6 +81,14 @@ class Waiting:
         if self.place is None:
             self.early.append(result)
         return self.place == result.source
+
+    def is_mistaken(self, result: InferenceResult, principal: str) -> bool:
+        """Whether an outcome that is told as somebody else's is that of our own record."""
+        if result.source is None:
+            return False
+        if self.place is None:
+            self.taken_for[result.source] = principal
+        return result.source == self.place
 
     def is_own(self, caller: asyncio.Future[End]) -> bool:
         """Whether its own record may have run: it was written, and no other has the outcome."""

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from aiokafka import ConsumerRecord
 
 from modelmora.access.signing import Signer, Verifier, key_text
 from modelmora.client.kafka.asked import Asked, How
@@ -14,7 +15,7 @@ from modelmora.errors import Invalid
 from modelmora.kafka.writing.publisher import Record, Written
 from modelmora.messages import InferenceResult, Lane, Source, Status
 from modelmora.settings import Settings
-from modelmora.wire import content_digest, decode_request_head
+from modelmora.wire import content_digest, decode_request_head, encode_result
 
 SECRET = b"s" * 32
 ALICE = Signer.of_key(key_text(SECRET, "alice"))
@@ -48,6 +49,32 @@ async def test_who_has_signed_is_told_nobody_elses_outcome() -> None:
     assert not await is_of(record, None, offset=1)
     assert await is_of(record, "topic:alice"), "nodes do not take its signature, and say so"
     assert not await is_of(record, "topic:alice", modelmora_read_at=b"0 1 t")
+
+
+@pytest.mark.parametrize(("offset", "met"), [(9, True), (8, False)])
+async def test_an_outcome_that_overtakes_the_acknowledgement_is_kept_in_mind(
+    offset: int, met: bool
+) -> None:
+    """Told as somebody else's it is known by the request's place, which the broker tells later."""
+    found = InferenceResult("r1", Status.FAILED, "echo", "1", Source(TOPIC, 0, offset))
+
+    async def read(place: Any) -> InferenceResult:
+        assert place == (3, 7)
+        return found
+
+    waiting = Waiting(1, read, str)
+    reply = await waiting.enter("r1", 60, asked(ALICE))
+    headers = [("modelmora-principal", b"topic:alice")]
+    value = encode_result(found)
+    told = SimpleNamespace(key=b"r1", value=value, headers=headers, partition=3, offset=7)
+    waiting.take(cast("ConsumerRecord", told))
+    assert not reply.done
+    reply.on_written(Written(0, 9, 1))
+    assert reply.done is met
+    if met:
+        assert await reply.result() == found
+        assert not len(waiting)
+    waiting.close()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from modelmora.gateway.outcomes import Refusal, answer_of
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.reading.tail import Tail
 from modelmora.messages import (
-    ErrorInfo,
     Health,
     InferenceResult,
     RegistryKind,
@@ -30,7 +29,6 @@ from modelmora.messages import (
     Source,
     State,
     Status,
-    outcome_status,
 )
 from modelmora.settings import Settings
 from modelmora.testing.fakes import FakeTime
@@ -326,61 +324,3 @@ def test_seen_is_not_sure_of_ids_older_than_the_tail() -> None:
     seen = Seen(2, lambda: now - 4 * MINUTE)
     seen.begin([0])
     assert not seen.surely_none(new_request_id(), 0)
-
-
-OWN = Source("t", 0, 7)
-
-
-def ended(code: Code | None = None, offset: int = 7) -> InferenceResult:
-    error = ErrorInfo(code, "so it is") if code else None
-    status = outcome_status(code) if code else Status.COMPLETED
-    return InferenceResult("a", status, "m", "1", Source("t", 0, offset), error=error)
-
-
-@pytest.mark.parametrize(
-    ("code", "content", "offset", "own"),
-    [
-        (None, "same", 1, True),
-        (None, "", 1, True),
-        (None, "other", 7, False),
-        (Code.INVALID_INPUT, "same", 1, True),
-        (Code.ID_REUSED, "same", 7, True),
-        (Code.CANCELLED, "same", 7, True),
-        (Code.CANCELLED, "same", 1, False),
-        (Code.EXPIRED, "same", 1, False),
-    ],
-)
-def test_what_ends_a_wait_by_an_id_of_the_callers(
-    code: Code | None, content: str, offset: int, own: bool
-) -> None:
-    waiting = Waiting("a", "local", content="same", place=OWN)
-    assert waiting.ends(ended(code, offset), content) == own
-    minted = Waiting("a", "local")
-    assert minted.ends(ended(code, offset), content)
-
-
-def test_an_outcome_may_come_before_its_acknowledgement() -> None:
-    waiting = Waiting("a", "local", content="same")
-    other, own = ended(Code.EXPIRED, 1), ended(Code.EXPIRED)
-    assert not any(waiting.ends(each, "same") for each in (other, own))
-    waiting.place = OWN
-    assert [each for each in waiting.early if waiting.ends(each, "")] == [own]
-
-
-def test_what_was_refused_says_nothing_of_who_had_the_id() -> None:
-    waiting = Waiting("a", "local", content="same")
-    waiting.meet(ended(Code.ID_REUSED), "same", 1, 0)
-    assert not waiting.found_ms
-    waiting.meet(ended(), "other", 2, 1)
-    assert waiting.found == ended()
-    assert (waiting.others, waiting.found_ms) == (True, 2)
-
-
-def test_callers_of_one_id_ask_the_same() -> None:
-    room = WaitingRoom(10)
-    first, _ = room.enter("a", "alice", "same")
-    assert room.enter("a", "alice", "same") == (first, False)
-    for principal, content in (("alice", "other"), ("bob", "same")):
-        with pytest.raises(Refusal) as caught:
-            room.enter("a", principal, content)
-        assert caught.value.code is Code.ID_REUSED
