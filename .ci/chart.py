@@ -1,0 +1,79 @@
+"""Writes what the chart takes from the code, and the plain manifests that it renders: run after changing either."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modelmora.kafka.aclforms import strimzi
+from modelmora.kafka.acls import Component, grants
+from modelmora.kafka.topics import TABLE
+from modelmora.settings import Settings
+
+CHART = Path("k8s/chart")
+PLAIN = Path("k8s/modelmora.yaml")
+HEAD = """\
+# What `helm template modelmora k8s/chart` writes, for who has no helm; made by .ci/chart.py, so change the chart instead.
+# Set the brokers in the ConfigMap. What else can be set, k8s/chart/values.yaml says.
+"""
+
+
+def topics() -> list[dict[str, Any]]:
+    """Every topic, with its own number of partitions or that of the lanes (none)."""
+    return [
+        {"topic": topic.value, "partitions": spec.partitions, "config": spec.broker_config()}
+        for topic, spec in TABLE.items()
+    ]
+
+
+def rights() -> list[dict[str, Any]]:
+    """What nodes and gateways together may do on the cluster, in Strimzi's words."""
+    settings = Settings()
+    both = {each: None for of in (Component.NODE, Component.GATEWAY) for each in grants(of, settings)}
+    (user,) = strimzi({"User:modelmora": list(both)}, "scram-sha-512")
+    acls: list[dict[str, Any]] = user["spec"]["authorization"]["acls"]
+    return acls
+
+
+def facts() -> dict[Path, str]:
+    """Files of the chart that the code's tables make."""
+    head = "# Made by .ci/chart.py from the tables in the code.\n"
+    made = {"topics": topics(), "rights": rights()}
+    return {
+        CHART / "files" / f"{name}.yaml": head + yaml.safe_dump(value, sort_keys=False)
+        for name, value in made.items()
+    }
+
+
+def tool(name: str) -> Path | None:
+    """The newest of what .ci/kubernetes has built under this name, if it has."""
+    above = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    found = sorted((above / "modelmora" / "tools").glob(f"{name}-[0-9]*"))
+    return found[-1] if found else None
+
+
+def render(helm: Path, *arguments: str) -> str:
+    """What the chart makes of these arguments. Raises CalledProcessError."""
+    command = [helm, "template", "modelmora", CHART, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def main() -> int:
+    """Write all of it; 1 where helm is missing."""
+    for path, text in facts().items():
+        path.write_text(text)
+    helm = tool("helm")
+    if helm is None:
+        print("error: no helm here; run `make tools`", file=sys.stderr)
+        return 1
+    PLAIN.write_text(HEAD + render(helm))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,40 @@
+{{/* modelmora.yaml: what the values say, and over it `settings`. */}}
+{{- define "modelmora.settings" -}}
+{{- $elsewhere := dict
+  "namespace" "kafka.namespace" "bootstrap_servers" "kafka.bootstrapServers" "models" "models"
+  "data_dir" "node.data" "cache_dir" "cache" "member_id" "the name of the pod" "dynamic_member" "the name of the pod" "role" "the component"
+  "http_port" "gateway.service" "grpc_port" "gateway.service" "node_http_port" "the chart itself" -}}
+{{- range $name, $where := $elsewhere -}}
+{{- if hasKey $.Values.settings $name -}}
+{{- fail (printf "settings.%s: the pods depend on it; here %s says it" $name $where) -}}
+{{- end -}}
+{{- end -}}
+{{- $kafka := dict "security_protocol" .Values.kafka.securityProtocol -}}
+{{- if hasPrefix "SASL" .Values.kafka.securityProtocol -}}
+{{- $kafka = merge $kafka (dict "sasl_mechanism" .Values.kafka.saslMechanism "sasl_username" (required "kafka.saslUsername: brokers with SASL ask for a name" .Values.kafka.saslUsername)) -}}
+{{- end -}}
+{{- if .Values.kafka.caSecret.name -}}
+{{- $kafka = set $kafka "ssl_cafile" (printf "/etc/modelmora-kafka/%s" .Values.kafka.caSecret.key) -}}
+{{- end -}}
+{{- $made := dict
+  "namespace" .Values.kafka.namespace
+  "bootstrap_servers" .Values.kafka.bootstrapServers
+  "data_dir" "/var/lib/modelmora"
+  "cache_dir" "/var/cache/modelmora"
+  "host" "0.0.0.0"
+  "kafka" $kafka
+  "access" (dict "keys_file" "/etc/modelmora-keys/keys.json" "pepper_file" "/etc/modelmora-keys/keys.pepper")
+  "log" (dict "format" "json") -}}
+{{- if .Values.tls.secret -}}
+{{- $made = set $made "tls" (dict "certfile" "/etc/modelmora-tls/tls.crt" "keyfile" "/etc/modelmora-tls/tls.key") -}}
+{{- else -}}
+{{- $made = set $made "insecure_bind" true -}}
+{{- end -}}
+{{- if .Values.strimzi.topics.enabled -}}
+{{- $made = set $made "topics" (dict "create" false) -}}
+{{- end -}}
+{{- if .Values.models -}}
+{{- $made = set $made "models" .Values.models -}}
+{{- end -}}
+{{ toYaml (mergeOverwrite $made (deepCopy .Values.settings)) }}
+{{- end -}}
