@@ -1,4 +1,4 @@
-"""Writes what the chart takes from the code, and the plain manifests that it renders: run after changing either."""
+"""Writes what the chart takes from the code, and the plain manifests that it renders."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from modelmora.settings import Settings
 CHART = Path("k8s/chart")
 PLAIN = Path("k8s/modelmora.yaml")
 HEAD = """\
-# What `helm template modelmora k8s/chart` writes, for who has no helm; made by .ci/chart.py, so change the chart instead.
-# Set the brokers in the ConfigMap. What else can be set, k8s/chart/values.yaml says.
+# What `helm template modelmora k8s/chart` writes, by `make manifests`: change the chart instead.
+# Set the brokers in the ConfigMap; k8s/chart/values.yaml says what else.
 """
 
 
@@ -34,7 +34,9 @@ def topics() -> list[dict[str, Any]]:
 def rights() -> list[dict[str, Any]]:
     """What nodes and gateways together may do on the cluster, in Strimzi's words."""
     settings = Settings()
-    both = {each: None for of in (Component.NODE, Component.GATEWAY) for each in grants(of, settings)}
+    both = {
+        each: None for of in (Component.NODE, Component.GATEWAY) for each in grants(of, settings)
+    }
     (user,) = strimzi({"User:modelmora": list(both)}, "scram-sha-512")
     acls: list[dict[str, Any]] = user["spec"]["authorization"]["acls"]
     return acls

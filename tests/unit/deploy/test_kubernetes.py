@@ -1,4 +1,4 @@
-"""k8s/: valid for Kubernetes, locked down, and in agreement with the settings."""
+"""k8s/modelmora.yaml: valid for Kubernetes, locked down, and in agreement with the settings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,12 @@ from modelmora.cli.app import main
 from modelmora.errors import ConfigurationError
 from modelmora.settings import Settings, load_settings
 
-K8S = Path(__file__).parents[3] / "k8s"
-VERSION = "1.37"
+PLAIN = Path(__file__).parents[3] / "k8s" / "modelmora.yaml"
+VERSIONS = ("1.35", "1.36", "1.37")
 
 
 def read_manifests() -> list[dict[str, Any]]:
-    return [
-        manifest
-        for path in sorted(K8S.glob("*.yaml"))
-        for manifest in yaml.safe_load_all(path.read_text())
-    ]
+    return [each for each in yaml.safe_load_all(PLAIN.read_text()) if each]
 
 
 def name_of(manifest: dict[str, Any]) -> str:
@@ -33,7 +29,9 @@ def name_of(manifest: dict[str, Any]) -> str:
 
 
 MANIFESTS = {name_of(manifest): manifest for manifest in read_manifests()}
-DEPLOYMENTS = {name: m for name, m in MANIFESTS.items() if m["kind"] == "Deployment"}
+WORKLOADS = {n: m for n, m in MANIFESTS.items() if m["kind"] in ("Deployment", "StatefulSet")}
+KINDS = ("startup", "liveness", "readiness")
+NODE = "StatefulSet/modelmora-node"
 
 
 @pytest.fixture
@@ -49,27 +47,31 @@ def test_what_there_is() -> None:
     assert set(MANIFESTS) == {
         "ConfigMap/modelmora",
         "Deployment/modelmora-gateway",
-        "Deployment/modelmora-node",
         "PodDisruptionBudget/modelmora-gateway",
+        "PodDisruptionBudget/modelmora-node",
         "Service/modelmora",
+        "Service/modelmora-node",
+        "ServiceAccount/modelmora",
+        "StatefulSet/modelmora-node",
     }
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", sorted(MANIFESTS))
-def test_schema(name: str) -> None:
-    kubernetes_validate.validate(MANIFESTS[name], VERSION, strict=True)
+def test_schema(name: str, version: str) -> None:
+    kubernetes_validate.validate(MANIFESTS[name], version, strict=True)
 
 
 def test_schema_sees_a_typing_error() -> None:
-    broken = copy.deepcopy(MANIFESTS["Deployment/modelmora-node"])
+    broken = copy.deepcopy(MANIFESTS[NODE])
     broken["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(broken, VERSION, strict=True)
+        kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
 
 
-@pytest.mark.parametrize("name", sorted(DEPLOYMENTS))
+@pytest.mark.parametrize("name", sorted(WORKLOADS))
 def test_locked_down(name: str) -> None:
-    pod = DEPLOYMENTS[name]["spec"]["template"]["spec"]
+    pod = WORKLOADS[name]["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -83,57 +85,64 @@ def test_locked_down(name: str) -> None:
     assert container["resources"]["limits"]["memory"]
 
 
-@pytest.mark.parametrize("name", sorted(DEPLOYMENTS))
+@pytest.mark.parametrize("name", sorted(WORKLOADS))
 def test_selectors_meet_labels(name: str) -> None:
-    labels = DEPLOYMENTS[name]["spec"]["template"]["metadata"]["labels"]
-    assert DEPLOYMENTS[name]["spec"]["selector"]["matchLabels"] == labels
-    assert DEPLOYMENTS[name]["metadata"]["labels"] == labels
+    labels = WORKLOADS[name]["spec"]["template"]["metadata"]["labels"]
+    assert WORKLOADS[name]["spec"]["selector"]["matchLabels"] == labels
+    assert labels.items() <= WORKLOADS[name]["metadata"]["labels"].items()
+    claims = WORKLOADS[name]["spec"].get("volumeClaimTemplates", ())
+    assert all(each["metadata"]["labels"] == labels for each in claims)
 
 
-@pytest.mark.parametrize("name", sorted(DEPLOYMENTS))
+@pytest.mark.parametrize("name", sorted(WORKLOADS))
 def test_mounts_meet_volumes(name: str, settings: Settings) -> None:
-    pod = DEPLOYMENTS[name]["spec"]["template"]["spec"]
+    pod = WORKLOADS[name]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert set(mounts) == {volume["name"] for volume in pod["volumes"]}
+    claims = WORKLOADS[name]["spec"].get("volumeClaimTemplates", ())
+    named = [volume["name"] for volume in pod["volumes"]]
+    assert sorted(mounts) == sorted(named + [claim["metadata"]["name"] for claim in claims])
     # The root is read-only: the data folder and /tmp are the only places to write.
     assert mounts["data"] == str(settings.data_dir)
     assert mounts["tmp"] == "/tmp"
+    assert mounts.get("cache", str(settings.cache_dir)) == str(settings.cache_dir)
     config = container["args"][container["args"].index("--config") + 1]
     assert config == f"{mounts['config']}/modelmora.yaml"
 
 
-@pytest.mark.parametrize("name", sorted(DEPLOYMENTS))
+@pytest.mark.parametrize("name", sorted(WORKLOADS))
 def test_probes(name: str, settings: Settings) -> None:
-    (container,) = DEPLOYMENTS[name]["spec"]["template"]["spec"]["containers"]
+    (container,) = WORKLOADS[name]["spec"]["template"]["spec"]["containers"]
     role = container["args"][container["args"].index("--role") + 1]
     port = {"node": settings.node_http_port, "gateway": settings.http_port}[role]
     assert {"name": "http", "containerPort": port} in container["ports"]
-    paths = {
-        kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")
-    }
-    assert paths == {
-        "startup": {"path": "/health/live", "port": "http"},
-        "liveness": {"path": "/health/live", "port": "http"},
-        "readiness": {"path": "/health/ready", "port": "http"},
-    }
+    asked = {kind: container[f"{kind}Probe"]["httpGet"] for kind in KINDS}
+    assert {get["port"] for get in asked.values()} == {"http"}
+    assert {get["scheme"] for get in asked.values()} == {"HTTP"}
+    assert [get["path"] for get in asked.values()] == [
+        "/health/live",
+        "/health/live",
+        "/health/ready",
+    ]
 
 
-@pytest.mark.parametrize("name", sorted(DEPLOYMENTS))
+@pytest.mark.parametrize("name", sorted(WORKLOADS))
 def test_arguments_are_understood(name: str) -> None:
-    (container,) = DEPLOYMENTS[name]["spec"]["template"]["spec"]["containers"]
+    (container,) = WORKLOADS[name]["spec"]["template"]["spec"]["containers"]
     assert main([*container["args"], "--help"]) == 0
 
 
-@pytest.mark.parametrize("name", sorted(DEPLOYMENTS))
+@pytest.mark.parametrize("name", sorted(WORKLOADS))
 def test_time_to_drain(name: str, settings: Settings) -> None:
-    pod = DEPLOYMENTS[name]["spec"]["template"]["spec"]
+    pod = WORKLOADS[name]["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > settings.timing.stop_s
 
 
-def test_nodes_that_come_and_go_are_dynamic_members() -> None:
-    (container,) = MANIFESTS["Deployment/modelmora-node"]["spec"]["template"]["spec"]["containers"]
-    assert "--dynamic-member" in container["args"]
+def test_time_to_be_forgotten(settings: Settings) -> None:
+    """A gateway that stops goes on for a while, and that counts against its time, too."""
+    pod = MANIFESTS["Deployment/modelmora-gateway"]["spec"]["template"]["spec"]
+    pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > pause + settings.timing.stop_s
 
 
 def test_service_leads_to_the_gateway(settings: Settings) -> None:
@@ -150,19 +159,19 @@ def test_service_leads_to_the_gateway(settings: Settings) -> None:
 def test_environment_is_understood(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
 ) -> None:
-    given = {"MODELMORA_THREADS": "4", "MODELMORA_KAFKA__SASL_PASSWORD": "secret"}
-    (container,) = MANIFESTS["Deployment/modelmora-node"]["spec"]["template"]["spec"]["containers"]
-    assert {variable["name"] for variable in container["env"]} == set(given)
+    given = {"MODELMORA_THREADS": "4", "MODELMORA_MEMBER_ID": "ml.modelmora-node-0"}
+    (container,) = MANIFESTS[NODE]["spec"]["template"]["spec"]["containers"]
+    assert {each["name"] for each in container["env"]} == {*given, "POD_NAME", "POD_NAMESPACE"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     read = load_settings(tmp_path / "modelmora.yaml")
-    assert (read.threads, read.kafka.password()) == (4, "secret")
+    assert (read.threads, read.member_id) == (4, "ml.modelmora-node-0")
     assert read.bootstrap_servers == settings.bootstrap_servers
 
 
-@pytest.mark.parametrize("name", DEPLOYMENTS)
+@pytest.mark.parametrize("name", sorted(WORKLOADS))
 def test_no_service_adds_variables_of_our_name(name: str) -> None:
-    assert DEPLOYMENTS[name]["spec"]["template"]["spec"]["enableServiceLinks"] is False
+    assert WORKLOADS[name]["spec"]["template"]["spec"]["enableServiceLinks"] is False
 
 
 def test_keys_are_where_the_gateway_looks(settings: Settings) -> None:
