@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 @pytest.fixture
 def namespace(server: ApiServer, request: pytest.FixtureRequest) -> str:
     """A namespace of the test's own, which lets in only pods that may do nothing."""
-    name = request.node.name.replace("_", "-").replace("[", "-").strip("]")
+    name: str = request.node.name.replace("_", "-").replace("[", "-").strip("]")
     enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
     what = {"metadata": {"name": name, "labels": enforced}}
     server.make("/api/v1/namespaces", what).raise_for_status()
