@@ -26,6 +26,8 @@ MOST = 500
 """Records of one fetch, and copies that may wait to be written."""
 MOST_BEHIND_MS = 30_000
 """What is older is not copied any more: reading goes to the end."""
+GATHER_MS = 500
+"""For so long the broker gathers records before it answers a fetch."""
 _BREATH = 25
 _PAUSE_S = 1.0
 _LOOK_S = 0.005
@@ -113,6 +115,9 @@ class Copier:
             "auto.offset.reset": "latest",
             "enable.auto.commit": True,
             "queued.max.messages.kbytes": 8_192,
+            # Nobody waits for a copy, so the broker need not answer for each record.
+            "fetch.min.bytes": 1 << 20,
+            "fetch.wait.max.ms": GATHER_MS,
         }
         consumer = Consumer(config, logger=logging.getLogger("librdkafka"))
         consumer.subscribe([*lane_topics(self._settings)])
