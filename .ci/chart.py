@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from modelmora.kafka.aclforms import strimzi
 from modelmora.kafka.acls import Component, grants
 from modelmora.kafka.topics import TABLE
 from modelmora.settings import Settings
+from modelmora.settings.sources import is_secret
 
 CHART = Path("k8s/chart")
+OBSERVABILITY = Path("k8s/observability")
 PLAIN = Path("k8s/modelmora.yaml")
+ROOT = Path(__file__).parents[1]
 HEAD = """\
 # What `helm template modelmora k8s/chart` writes, by `make manifests`: change the chart instead.
 # Set the brokers in the ConfigMap; k8s/chart/values.yaml says what else.
@@ -42,14 +46,37 @@ def rights() -> list[dict[str, Any]]:
     return acls
 
 
-def facts() -> dict[Path, str]:
-    """Files of the chart that the code's tables make."""
-    head = "# Made by .ci/chart.py from the tables in the code.\n"
-    made = {"topics": topics(), "rights": rights()}
+def secrets() -> list[str]:
+    """Settings that stand in no ConfigMap, `section.name`."""
+    return [
+        f"{section}.{name}"
+        for section, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for name, each in field.annotation.model_fields.items()
+        if is_secret(each.annotation)
+    ]
+
+
+def observability() -> dict[Path, str]:
+    """Dashboards (JSON) and alerts (YAML with `groups`): helm reads its own folder only."""
+    kinds = {".json": "dashboards", ".yaml": "alerts"}
     return {
+        CHART / "observability" / kinds[path.suffix] / path.name: path.read_text()
+        for path in sorted((ROOT / OBSERVABILITY).rglob("*"))
+        if path.suffix == ".json"
+        or (path.suffix == ".yaml" and "\ngroups:" in f"\n{path.read_text()}")
+    }
+
+
+def facts() -> dict[Path, str]:
+    """Files of the chart that are made: by the code's tables, or of what lies beside it."""
+    head = "# Made by .ci/chart.py from the tables in the code.\n"
+    made = {"topics": topics(), "rights": rights(), "secrets": secrets()}
+    tables = {
         CHART / "files" / f"{name}.yaml": head + yaml.safe_dump(value, sort_keys=False)
         for name, value in made.items()
     }
+    return tables | observability()
 
 
 def tool(name: str) -> Path | None:
@@ -61,19 +88,24 @@ def tool(name: str) -> Path | None:
 
 def render(helm: Path, *arguments: str) -> str:
     """What the chart makes of these arguments. Raises CalledProcessError."""
-    command = [helm, "template", "modelmora", CHART, *arguments]
+    command = [helm, "template", "modelmora", ROOT / CHART, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def main() -> int:
     """Write all of it; 1 where helm is missing."""
-    for path, text in facts().items():
-        path.write_text(text)
+    made = facts()
+    for old in (ROOT / CHART / "observability").rglob("*.*"):
+        if old.relative_to(ROOT) not in made:
+            old.unlink()
+    for path, text in made.items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text)
     helm = tool("helm")
     if helm is None:
         print("error: no helm here; run `make tools`", file=sys.stderr)
         return 1
-    PLAIN.write_text(HEAD + render(helm))
+    (ROOT / PLAIN).write_text(HEAD + render(helm))
     return 0
 
 

@@ -9,9 +9,18 @@
 {{- fail (printf "settings.%s: the pods depend on it; here %s says it" $name $where) -}}
 {{- end -}}
 {{- end -}}
+{{- range $secret := .Files.Get "files/secrets.yaml" | fromYamlArray -}}
+{{- $part := splitList "." $secret -}}
+{{- if dig (first $part) (last $part) "" $.Values.settings -}}
+{{- fail (printf "settings.%s: a secret does not belong in a ConfigMap; lay it into a Secret and name that in gateway.envFrom and node.envFrom, as MODELMORA_%s" $secret (upper $secret | replace "." "__")) -}}
+{{- end -}}
+{{- end -}}
 {{- $kafka := dict "security_protocol" .Values.kafka.securityProtocol -}}
 {{- if hasPrefix "SASL" .Values.kafka.securityProtocol -}}
 {{- $kafka = merge $kafka (dict "sasl_mechanism" .Values.kafka.saslMechanism "sasl_username" (required "kafka.saslUsername: brokers with SASL ask for a name" .Values.kafka.saslUsername)) -}}
+{{- end -}}
+{{- if and (hasPrefix "SASL" .Values.kafka.securityProtocol) (not (include "modelmora.kafkaSecret" .)) (not (dig "kafka" "sasl_password_file" "" .Values.settings)) -}}
+{{- fail "kafka.passwordSecret.name: brokers with SASL ask for a password" -}}
 {{- end -}}
 {{- if .Values.kafka.caSecret.name -}}
 {{- $kafka = set $kafka "ssl_cafile" (printf "/etc/modelmora-kafka/%s" .Values.kafka.caSecret.key) -}}

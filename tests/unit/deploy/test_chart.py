@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -45,9 +46,38 @@ def render(helm: Path, *arguments: str) -> list[dict[str, Any]]:
 
 def test_facts_are_those_of_the_code(maker: ModuleType) -> None:
     made = maker.facts()
-    assert len(made) == 2
+    there = {each for part in ("files", "observability") for each in (CHART / part).rglob("*.*")}
+    assert there == {ROOT / path for path in made}, "run `make manifests`"
     for path, text in made.items():
         assert (ROOT / path).read_text() == text, "run `make manifests`"
+
+
+def test_dashboards_and_alerts_are_taken_in(
+    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helm: Path
+) -> None:
+    monkeypatch.setattr(maker, "ROOT", tmp_path)
+    shutil.copytree(CHART, tmp_path / maker.CHART)
+    beside = tmp_path / maker.OBSERVABILITY
+    beside.mkdir()
+    rule = {"alert": "Gone", "expr": "up == 0", "annotations": {"summary": "{{ $labels.pod }}"}}
+    (beside / "alerts.yaml").write_text(
+        yaml.safe_dump({"groups": [{"name": "a", "rules": [rule]}]})
+    )
+    (beside / "other.yaml").write_text("no: rules\n")
+    (beside / "overview.json").write_text('{"title": "{{model}}"}\n')
+    assert maker.main() == 0
+    made = yaml.safe_load_all(maker.render(helm, *everything_on()))
+    found = {each["kind"]: each for each in made if each}
+    assert found["PrometheusRule"]["spec"]["groups"] == [{"name": "a", "rules": [rule]}]
+    boards = [
+        each["data"]
+        for each in yaml.safe_load_all(maker.render(helm, *everything_on()))
+        if each and each["metadata"]["name"].endswith("-dashboards")
+    ]
+    assert boards == [{"modelmora-overview.json": '{"title": "{{model}}"}'}]
+    (beside / "overview.json").unlink()
+    assert maker.main() == 0
+    assert not list((tmp_path / maker.CHART / "observability").rglob("*.json"))
 
 
 def test_version_is_the_package_s() -> None:
