@@ -34,6 +34,7 @@ CONNECTIONS = 2048  # those of a client carry all of its calls
 GREETING_MS = 10_000  # a caller that has not said by then that it speaks HTTP/2 is gone
 UNUSED_MS = 300_000  # a connection without calls for so long ends; clients make a new one
 STREAMS = 256  # calls of one connection at once; a client lets the next one wait
+UNTAKEN_S = 3_600  # by default gRPC ends a call that has waited 30 s for its turn as CANCELLED
 KEEPALIVE_MS = 30_000  # a caller whose machine says nothing for twice as long is gone
 SERVICES = (
     inference.SERVICE,
@@ -77,6 +78,7 @@ class RpcServer:
                 # Without it calls that are taken back at once fill the queue in which all wait, and
                 # gRPC then drops some of anybody's.
                 ("grpc.max_concurrent_streams", STREAMS),
+                ("grpc.server_max_unrequested_time_in_server", UNTAKEN_S),
                 ("grpc.max_allowed_incoming_connections", connections(CONNECTIONS)),
                 ("grpc.server_handshake_timeout_ms", GREETING_MS),
                 ("grpc.max_connection_idle_ms", UNUSED_MS),
