@@ -11,6 +11,7 @@ import typer
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, print_table, say, tell
 from modelmora.cli.shared.routes import (
+    idle_shadows,
     read_rule,
     read_shadows,
     read_weights,
@@ -110,10 +111,18 @@ def set_route(
     if json:
         print_json(found)
         return
-    tell(f"{name}: {shares(found)}")
-    if found["since_ms"] > time.time_ns() // 1_000_000:
-        say(f"it counts for requests that are made from {_since(found['since_ms'])} on")
+    _tell(name, found)
     _say_failed(where, name, found)
+
+
+def _tell(name: str, route: dict[str, Any]) -> None:
+    """How it is answered from now on, and by what nobody would notice."""
+    copied = shadows(route)
+    tell(f"{name}: {shares(route)}" + (f"; copies to {copied}" if copied else ""))
+    for version in idle_shadows(route):
+        say(f"{name}@{version} answers all of it itself, so it gets no copies")
+    if route["since_ms"] > time.time_ns() // 1_000_000:
+        say(f"it counts for requests that are made from {_since(route['since_ms'])} on")
 
 
 def _say_failed(where: Instance, name: str, route: dict[str, Any]) -> None:

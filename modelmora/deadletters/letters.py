@@ -40,7 +40,7 @@ MOST_PARTITION, MOST_OFFSET = 9, 18
 """Digits of the greatest there can be."""
 SHOWN = 200
 """Characters of what a caller has written, in an error."""
-UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +365,7 @@ def _by_time(letters: list[DeadLetter]) -> list[DeadLetter]:
 
 
 def since_ms(text: str, now_ms: int, option: str = "--since") -> int:
-    """`2h`, `30min`, `7d` before now, or an ISO time, as Unix ms. Raises ConfigurationError."""
+    """`2h`, `30m`, `7d` before now, or an ISO time, as Unix ms. Raises ConfigurationError."""
     span = re.fullmatch(rf"(\d{{1,9}})\s*({'|'.join(UNITS_S)})", text.strip(), re.ASCII)
     if span:
         return max(0, now_ms - int(span[1]) * UNITS_S[span[2]] * 1000)
@@ -373,7 +373,7 @@ def since_ms(text: str, now_ms: int, option: str = "--since") -> int:
         return max(0, int(datetime.fromisoformat(text).timestamp() * 1000))
     except (ValueError, OverflowError, OSError):
         raise ConfigurationError(
-            f"{option} {shorten(text, SHOWN)} must be a span (30min, 2h, 7d) or a time "
+            f"{option} {shorten(text, SHOWN)} must be a span (30m, 2h, 7d) or a time "
             "(2026-01-31T12:00)"
         ) from None
 

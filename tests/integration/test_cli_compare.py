@@ -143,6 +143,9 @@ def test_what_a_live_shadow_left_is_compared_with_what_callers_got(town: World) 
     assert SECRET not in page
     assert "m@2 against m@1" in page
 
+    town.run("compare", "m@2", "--html", "/dev/full", code=2)
+    assert "--html /dev/full is not written: No space left" in town.err
+
     lines = town.run("compare", "m@2", "--sample", "2").splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == ["MEASURE", "PAIRS", "MEAN", "MEDIAN", "95", "%", "WORST"]
@@ -279,6 +282,7 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("m@2", "--since", "soon"), 2, "--since soon must be a span"),
     (("m@2", "--since", "1h", "--until", "2h"), 2, "--since 1h must be before 2h"),
     (("m@2", "--html", "no/such/page.html"), 2, "there is no folder no/such"),
+    (("m@2", "--comparison", ""), 2, "--comparison needs the id"),
     (("m@2", "--fresh"), 2, "are for --since"),
     (("m@2", "--since", "1h", "--comparison", "x"), 2, "take either"),
     (("m@2", "--since", "1h", "--wait", "-1"), 2, "--wait must be 0"),

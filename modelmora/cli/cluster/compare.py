@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -76,8 +77,8 @@ def compare(
     """
     settings = where.kafka()
     _check(since, until, comparison, fresh=fresh, wait=wait)
-    if html and not html.absolute().parent.is_dir():
-        raise ConfigurationError(f"--html {html}: there is no folder {html.parent}; make it first")
+    if html:
+        _check_file(html)
     interrupted = False
     with Reader(settings, say) as reader:
         trial = read_trial(reader, settings, model, against)
@@ -107,8 +108,19 @@ def _check(
         raise ConfigurationError("--until, --fresh and --wait are for --since; add it")
     if since is not None and comparison is not None:
         raise ConfigurationError("--since makes a comparison, --comparison shows one; take either")
+    if comparison == "":
+        raise ConfigurationError("--comparison needs the id that the comparison has told")
     if wait is not None and not 0 <= wait <= YEAR_S:
         raise ConfigurationError("--wait must be 0 seconds at least and at most a year")
+
+
+def _check_file(html: Path) -> None:
+    """Before anything is asked. Raises ConfigurationError."""
+    folder = html.absolute().parent
+    if not folder.is_dir():
+        raise ConfigurationError(f"--html {html}: there is no folder {html.parent}; make it first")
+    if not os.access(html if html.exists() else folder, os.W_OK):
+        raise ConfigurationError(f"--html {html} cannot be written; name another file")
 
 
 def _span(since: str, until: str | None) -> tuple[int, int]:
@@ -145,7 +157,10 @@ def _show(report: Report, html: Path | None, *, json: bool) -> None:
     else:
         _print(report)
     if html:
-        html.write_text(page(report), "utf-8")
+        try:
+            html.write_text(page(report), "utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"--html {html} is not written: {error.strerror}") from None
         say(f"{html}: {headline(report)}")
 
 

@@ -26,13 +26,20 @@ def shadows(route: Mapping[str, Any]) -> str | None:
     return ", ".join(f"{version} {part} %" for version, part in route["shadow"].items()) or None
 
 
+def idle_shadows(route: Mapping[str, Any]) -> list[str]:
+    """The versions that would get copies of nothing but what they answer themselves."""
+    weights = {version for version, weight in route["weights"].items() if weight}
+    answering = weights | {rule["version"] for rule in route["rules"]}
+    return [version for version in route["shadow"] if answering == {version}]
+
+
 def read_shadows(given: Sequence[str]) -> dict[str, int]:
     """`VERSION=PERCENT` of each. Raises ConfigurationError."""
     found: dict[str, int] = {}
     for each in given:
         version, _, part = each.rpartition("=")
         if not (version and part.isascii() and part.isdecimal() and 0 < int(part[:4]) <= 100):
-            raise ConfigurationError(f"{each} must be VERSION=PERCENT, such as 2=10")
+            raise ConfigurationError(f"{each} must be VERSION=PERCENT, such as 2=10, of 1 to 100")
         if version in found:
             raise ConfigurationError(f"{version} has two parts of the requests")
         found[version] = int(part)

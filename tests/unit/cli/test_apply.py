@@ -235,11 +235,13 @@ def test_routes_are_set_shown_and_listed(cli: Cli, hall: FakeHall, folder: Path)
         "m     1 75 %, 2 25 %  header:x-user  x-cohort=a:b:2  -",
     ]
     assert len(cli("routes", "show", "m", *URL).out.splitlines()) == 5
-    cli("routes", "set", "m", "1", "--shadow", "2=10", *URL)
+    copied = cli("routes", "set", "m", "1", "--shadow", "2=10", *URL)
+    assert (copied.out, "no copies" in copied.err) == ("m: 1; copies to 2 10 %\n", False)
     assert hall.registrar.state.told_route("m")[-1][1].shadow == {"2": 10}
     assert cli("routes", "list", *URL).out.splitlines()[2].endswith("  2 10 %")
     back = cli("routes", "set", "m", "2", "--no-rules", *URL)
-    assert back.out == "m: 2\n"
+    assert back.out == "m: 2; copies to 2 10 %\n"
+    assert "m@2 answers all of it itself, so it gets no copies" in back.err
     shown = cli("routes", "show", "m", "--json", *URL).json
     assert (shown["rules"], shown["shadow"]) == ([], {"2": 10})
     cli("routes", "set", "m", "--no-shadow", *URL)
@@ -277,6 +279,7 @@ def test_what_is_to_answer_and_has_failed_everywhere_is_named(
         (("m", "--sticky", "cookie"), 1, "sticky"),
         (("m", "--shadow", "2"), 2, "2 must be VERSION=PERCENT, such as 2=10"),
         (("m", "--shadow", "2=0"), 2, "2=0 must be VERSION=PERCENT"),
+        (("m", "--shadow", "2=101"), 2, "2=101 must be VERSION=PERCENT, such as 2=10, of 1 to 100"),
         (("m", "--shadow", "2=1", "--shadow", "2=3"), 2, "2 has two parts of the requests"),
         (("m", "--shadow", "2=1", "--no-shadow"), 2, "not both"),
         (("m", "--shadow", "9=1"), 3, "m@9 is not registered; m has 1, 2"),

@@ -128,6 +128,7 @@ def test_which_letters_are_wanted(wanted: Wanted, taken: bool) -> None:
     ("text", "ms"),
     [
         ("30min", 100_000_000 - 1_800_000),
+        ("30m", 100_000_000 - 1_800_000),
         ("2h", 100_000_000 - 7_200_000),
         ("1d", 100_000_000 - 86_400_000),
         ("5s", 99_995_000),
@@ -141,7 +142,7 @@ def test_since(text: str, ms: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2", "-2h", "2 weeks", "9" * 400 + "h"])
 def test_since_what(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="30min, 2h, 7d"):
+    with pytest.raises(ConfigurationError, match="30m, 2h, 7d"):
         since_ms(text, 0)
 
 
