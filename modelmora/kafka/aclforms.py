@@ -68,7 +68,7 @@ def strimzi(rights: Rights, authentication: str) -> Iterator[dict[str, Any]]:
                     {"resource": resource, "operations": [each.value for each in operations]}
                 )
         yield {
-            "apiVersion": "kafka.strimzi.io/v1beta2",
+            "apiVersion": "kafka.strimzi.io/v1",
             "kind": "KafkaUser",
             "metadata": {
                 "name": _name_of(principal),
