@@ -135,3 +135,41 @@ def test_what_a_route_says_is_copied_and_compared(town: Town, routed: GatewayPro
     with closing(Observer(town.yard.servers, town.yard.namespace)) as seen:
         assert {each.version for each in seen.answers([*ids, *later])} == {"1"}
         assert seen.results.keys() == {*ids, *later}
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_nodes_are_killed_while_copies_run(town: Town, routed: GatewayProcess) -> None:
+    """Who asked is answered once and by the first version; nothing of a copy is told them."""
+    ids: list[str] = []
+    with (
+        town.yard.node("n2", MODELS=MODELS) as other,
+        KafkaClient(town.yard.servers, town.yard.namespace) as client,
+        closing(Observer(town.yard.servers, town.yard.namespace)) as seen,
+    ):
+
+        def ask() -> None:
+            ids.extend(client.submit("echo", [f"text {number}"]) for number in range(50))
+
+        def told() -> dict[str, Record]:
+            return {(each.key or b"").decode(): each for each in town.on("compare")}
+
+        def more(than: int) -> bool:
+            ask()
+            return len(told()) > than
+
+        for victim in (town.node, other) * 2:
+            there = len(told())
+            eventually(lambda there=there: more(there), "copies are run", CAP_S)
+            ask()
+            victim.kill()
+            ask()
+            victim.start().wait_ready(CAP_S)
+        seen.until(lambda: seen.results.keys() >= {*ids}, "every outcome")
+        assert {each.version for each in seen.answers(ids)} == {"1"}
+        assert seen.results.keys() == {*ids}
+        assert all(len(seen.results[each]) == 1 for each in ids)
+    found = told()
+    assert found.keys() <= {*ids}
+    assert {decode_result(each.value).version for each in found.values()} == {"2"}
+    assert town.on("dead-letters") == []
