@@ -13,10 +13,11 @@ from modelmora.errors import ModelMoraError, NotFound, RequestError, Undecodable
 from modelmora.kafka.reading.reader import Place
 from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.writing.outbox import Record
+from modelmora.kafka.writing.straight import write
 from modelmora.messages.headers import LIVE
 from modelmora.settings import Settings
 from modelmora.text import iso
-from modelmora.trials.copies import copy_of, write
+from modelmora.trials.copies import copy_of
 from modelmora.trials.outcomes import Outcomes, deadline
 from modelmora.trials.past import Past, asked
 from modelmora.trials.versions import Trial, Version, read_trial
