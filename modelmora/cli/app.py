@@ -63,6 +63,8 @@ VERBS = {
     "doctor": ("Look", "doctor:doctor"),
     "topics": ("Kafka", "cluster.topics:app"),
     "groups": ("Kafka", "cluster.groups:app"),
+    "backup": ("Kafka", "cluster.backup:backup"),
+    "restore": ("Kafka", "cluster.backup:restore"),
     "config": ("Settings", "config:app"),
 }
 """Per verb the panel of the help that it stands in, and where it is."""

@@ -32,6 +32,8 @@ class Component(StrEnum):
     GROUPS_RESET = "groups-reset"
     DOCTOR = "doctor"
     AUDIT = "audit"
+    BACKUP = "backup"
+    RESTORE = "restore"
 
 
 class Operation(StrEnum):
@@ -212,6 +214,13 @@ NEEDS: Mapping[Component, Need] = {
     Component.DOCTOR: Need("doctor", reads=_LANES, table=True, group=_LOOK),
     Component.AUDIT: Need(
         "audit list and verify", reads=frozenset({Topic.AUDIT, Topic.EVENTS}), looks=True
+    ),
+    Component.BACKUP: Need("backup", reads=frozenset({Topic.REGISTRY}), looks=True),
+    Component.RESTORE: Need(
+        "restore",
+        reads=frozenset({Topic.REGISTRY}),
+        writes=_TOLD | {Topic.REGISTRY},
+        looks=True,
     ),
 }
 

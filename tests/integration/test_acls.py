@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import uuid
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,9 @@ from modelmora.kafka.acls import Component, Grant, Operation, Resource, grants
 from modelmora.kafka.admin import Admin
 from modelmora.kafka.topics import LANE_TOPICS, read_topics
 from modelmora.messages import RegistryKind, RegistryRecord
+from modelmora.records.backup import lines
+from modelmora.records.state import Registry
+from modelmora.records.telling import key_of
 from modelmora.settings import Settings, TopicSettings
 from modelmora.wire import encode_registry, new_request_id
 from tests.guarded import Guarded
@@ -122,6 +126,9 @@ def test_with_exactly_these_all_works_and_each_of_them_is_used(estate: Estate) -
         assert '"session"' not in estate.run(Component.DOCTOR, "doctor", "--json")[1]
         done(Component.AUDIT, "audit", "list")
         done(Component.AUDIT, "audit", "verify")
+        done(Component.BACKUP, "backup", "registry.jsonl")
+        _keep_another("registry.jsonl")
+        done(Component.RESTORE, "restore", "registry.jsonl")
         done(Component.DLQ_REPLAY, "dlq", "replay", "--all")
         done(Component.DLQ_PURGE, "dlq", "purge", "--all", "--yes")
         assert node.stop() == 0
@@ -193,6 +200,8 @@ VERBS = {
     Component.GROUPS_RESET: ("groups", "reset", GROUP, "--to", "latest", "--yes"),
     Component.DOCTOR: ("doctor",),
     Component.AUDIT: ("audit", "verify"),
+    Component.BACKUP: ("backup", "registry.jsonl"),
+    Component.RESTORE: ("restore", "kept.jsonl"),
     Component.CLIENT: ("produce", "echo", "-"),
 }
 SHORT = {Component.LOAD, Component.DLQ_REPLAY}
@@ -228,6 +237,16 @@ def _bury(estate: Estate) -> None:
     estate.write("dead-letters", request(REQUEST_ID), headers)
 
 
+def _keep_another(file: str) -> None:
+    """A backup of a model that no registry knows yet."""
+    registry, record = (
+        Registry(),
+        RegistryRecord(RegistryKind.MODEL, "m", uuid.uuid4().hex, "echo", "", "n"),
+    )
+    registry.take(key_of(record), record, 0)
+    Path(file).write_text("\n".join(lines(registry, "another", 0)))
+
+
 def _is_left_out(component: Component, grant: Grant) -> bool:
     """Whether a verb says less without it, and works."""
     if component is Component.TOPICS and grant.resource is Resource.GROUP:
@@ -254,6 +273,7 @@ def test_a_verb_names_each_right_that_it_lacks(estate: Estate, component: Compon
 
     def said() -> str:
         _bury(estate)
+        _keep_another("kept.jsonl")
         code, out, err = estate.run(component, *words, given="hello\n")
         lines = [line for line in (out + err).splitlines() if "denies us" in line]
         assert len(lines) <= 1, lines

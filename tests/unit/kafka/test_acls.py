@@ -33,6 +33,7 @@ WRITING = {
     Component.DLQ_REPLAY,
     Component.DLQ_PURGE,
     Component.GROUPS_RESET,
+    Component.RESTORE,
 }
 
 
