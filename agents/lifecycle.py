@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from typing import Protocol
 
@@ -42,6 +43,8 @@ class Lifecycle:
         self._sender = sender
         self._heard = heard
         self.node = node
+        self.told: Counter[EventKind] = Counter()
+        """How many events of each kind."""
         self._topic = Topic.EVENTS.full(namespace)
         self._namespace = namespace
 
@@ -62,6 +65,7 @@ class Lifecycle:
             version=version,
             facts=dict(facts or {}),
         )
+        self.told[kind] += 1
         tell = log.warning if kind in _FAILURES else log.info
         tell(kind.value, model=name, version=version, **event.facts)
         self._sender.send(event_record(event, self._namespace, "nodes", self._answer))

@@ -98,7 +98,9 @@ class Results:
         self._copies = copies or Copies(namespace)
         self._progress = Topic.PROGRESS.full(namespace)
         self._dead_letters = Topic.DEAD_LETTERS.full(namespace)
-        self.on_outcome: Callable[[Status, str, Timings], None] = lambda *_: None
+        self.on_outcome: Callable[[ResultHead], None] = lambda _: None
+        self.letters = 0
+        """How many have left a dead letter."""
         self.settle: Callable[[Incoming, ResultHead | None, bytes], None] = lambda *_: None
         self.again: Again = lambda _, error, end: end(error)
         """Has what failed tried again later, or ends it so."""
@@ -243,13 +245,7 @@ class Results:
         """Something happened to a model."""
         self._lifecycle.event(kind, model, facts)
 
-    def _tell(
-        self,
-        request: Incoming,
-        model: ModelKey,
-        stage: ProgressStage,
-        **facts: Any,
-    ) -> None:
+    def _tell(self, request: Incoming, model: ModelKey, stage: ProgressStage, **facts: Any) -> None:
         request_id = request.head.request_id
         event = ProgressEvent(request_id, stage, "@".join(model), **facts)
         value = encode_progress(event)
@@ -266,7 +262,7 @@ class Results:
     def _ending(self, request: Incoming, head: ResultHead, outputs: bytes) -> SendAfter:
         """The request ends so; what is returned sends its result."""
         request.ended = True
-        self.on_outcome(head.status, head.model, head.timings)
+        self.on_outcome(head)
         self.settle(request, head, outputs)
         headers: Headers = ((CONTENT, content.encode()),) if (content := request.content) else ()
         if request.traceparent:
@@ -381,6 +377,7 @@ class Results:
         send: SendAfter,
     ) -> None:
         """Have the result sent with a dead letter before it, shortened where it must be."""
+        self.letters += 1
         headers = headers_of(record, head, error, exit_code)
 
         def on_whole(answer: Answer) -> None:

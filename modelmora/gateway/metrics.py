@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from modelmora.telemetry.health import HealthCollector, Verdict
-
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+from modelmora.telemetry.metrics import counter, gauge, histogram
 
 
 class Metrics:
@@ -16,38 +15,12 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "modelmora_gateway_requests",
-            "Requests answered, by door and code (`completed` or an error's)",
-            ("door", "code"),
-            registry=self.registry,
-        )
-        self._seconds = Histogram(
-            "modelmora_gateway_request_seconds",
-            "From the door to the answer",
-            ("door",),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.accepted = Histogram(
-            "modelmora_gateway_accepted_seconds",
-            "From produce to the node's `accepted`",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.waiting = Gauge(
-            "modelmora_gateway_waiting", "Requests waiting for an outcome", registry=self.registry
-        )
-        self.held = Gauge(
-            "modelmora_gateway_held_bytes",
-            "Bytes of content being read or not yet acknowledged",
-            registry=self.registry,
-        )
-        self.broker_up = Gauge(
-            "modelmora_gateway_broker_up",
-            "1 while the broker answers and acknowledges",
-            registry=self.registry,
-        )
+        self._requests = counter("modelmora_gateway_requests_total", self.registry)
+        self._seconds = histogram("modelmora_gateway_request_seconds", self.registry)
+        self.accepted = histogram("modelmora_gateway_accepted_seconds", self.registry)
+        self.waiting = gauge("modelmora_gateway_waiting", self.registry)
+        self.held = gauge("modelmora_gateway_held_bytes", self.registry)
+        self.broker_up = gauge("modelmora_gateway_broker_up", self.registry)
         # labels() looks up under a lock; these are asked for on every request.
         self._by_code: dict[tuple[str, str], Counter] = {}
         self._by_door: dict[str, Histogram] = {}

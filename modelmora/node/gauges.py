@@ -2,33 +2,88 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from modelmora.agents.results import Results
 from modelmora.kafka.topics import Topic
+from modelmora.messages import DeviceKind
+from modelmora.node.metrics import Values
+from modelmora.scheduling import Device, ModelStatus
 
 if TYPE_CHECKING:
     from modelmora.node.node import Node
 
 
-def add_gauges(node: Node) -> None:
+def add_gauges(node: Node, results: Results) -> None:
     """Have the node's metrics tell them."""
-    gauge = node.metrics.gauge
+    read = node.metrics.read
     intake, workers, late = node.intake, node.workers, node.service.listener
     shadow = Topic.SHADOW.full(node.settings.namespace)
 
     def requests() -> int:
         return intake.open_requests - intake.open_on(shadow)
 
-    gauge("modelmora_open_requests", "Read and not answered.", requests)
-    gauge("modelmora_handed_on_total", "To other nodes.", lambda: node.hand_on.count)
-    gauge("modelmora_retries_total", "Put off after a failure.", lambda: node.retries.count)
-    gauge("modelmora_overflows_total", "Put off for the line.", lambda: node.retries.overflows)
-    gauge("modelmora_over_budget_total", "Put off over a budget.", lambda: node.charging.toll.count)
-    gauge("modelmora_late_results_total", "Computed for nobody.", lambda: late.late_results)
-    gauge("modelmora_open_bytes", "Bytes of those.", lambda: intake.open_bytes)
-    gauge("modelmora_gated_partitions", "Full partitions.", lambda: len(intake.gated))
-    gauge("modelmora_unacknowledged", "Outcomes to write.", lambda: node.publisher.backlog)
-    gauge("modelmora_untold", "Progress and events to write.", lambda: node.teller.backlog)
-    gauge("modelmora_workers", "Child processes.", lambda: len(workers.pids))
-    gauge("modelmora_fresh_starts_total", "Not forked.", lambda: workers.fresh_starts)
-    gauge("modelmora_zygote_starts_total", "Zygotes started.", lambda: workers.zygote_starts)
+    read("modelmora_open_requests", requests)
+    read("modelmora_handed_on_total", lambda: node.hand_on.count)
+    read("modelmora_retries_total", lambda: node.retries.count)
+    read("modelmora_overflows_total", lambda: node.retries.overflows)
+    read("modelmora_over_budget_total", lambda: node.charging.toll.count)
+    read("modelmora_late_results_total", lambda: late.late_results)
+    read("modelmora_open_bytes", lambda: intake.open_bytes)
+    read("modelmora_gated_partitions", lambda: len(intake.gated))
+    read("modelmora_unacknowledged", lambda: node.publisher.backlog)
+    read("modelmora_untold", lambda: node.teller.backlog)
+    read("modelmora_workers", lambda: len(workers.pids))
+    read("modelmora_fresh_starts_total", lambda: workers.fresh_starts)
+    read("modelmora_zygote_starts_total", lambda: workers.zygote_starts)
+    read("modelmora_dead_letters_total", lambda: results.letters)
+    _add_models(node)
+
+
+def _add_models(node: Node) -> None:
+    """What is known of models, and of the memory that they share."""
+    read, status = node.metrics.read_all, node.service.status
+    devices, told = node.policy.devices, node.lifecycle.told
+
+    def waiting() -> Values:
+        return [(each.key, each.waiting) for each in status()]
+
+    def running() -> Values:
+        return [(each.key, each.started) for each in status()]
+
+    read("modelmora_model_waiting", waiting)
+    read("modelmora_model_running", running)
+    read("modelmora_models", lambda: states(status()))
+    read("modelmora_model_memory_bytes", lambda: memory(status(), devices))
+    read("modelmora_memory_held_bytes", lambda: held(status(), devices))
+    budgets = [((each.label,), float(each.budget_bytes)) for each in devices]
+    read("modelmora_memory_budget_bytes", lambda: budgets)
+    read("modelmora_events_total", lambda: [((kind.value,), count) for kind, count in told.items()])
+
+
+def states(statuses: Iterable[ModelStatus]) -> Values:
+    """How many models stand where."""
+    counts = Counter(each.health.state.value for each in statuses)
+    return [((state,), float(count)) for state, count in counts.items()]
+
+
+def memory(statuses: Iterable[ModelStatus], devices: Sequence[Device]) -> Values:
+    """What each model holds of each device, where it holds any."""
+    found: Counter[tuple[str, ...]] = Counter()
+    machine = next(each.label for each in devices if each.kind is DeviceKind.CPU)
+    for each in statuses:
+        for one in each.replicas:
+            found[*each.key, machine] += one.ram_bytes
+            if one.gpu_bytes:
+                found[*each.key, one.device] += one.gpu_bytes
+    return found.items()
+
+
+def held(statuses: Iterable[ModelStatus], devices: Sequence[Device]) -> Values:
+    """What all of them hold of each device."""
+    found = Counter({each.label: 0 for each in devices})
+    for (*_, device), size in memory(statuses, devices):
+        found[device] += int(size)
+    return [((device,), float(size)) for device, size in found.items()]

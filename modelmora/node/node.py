@@ -42,15 +42,16 @@ from modelmora.kafka.topics import Topic, lane_topics, read_topics, tier_topics
 from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
-from modelmora.messages import EventKind, Status, Timings
+from modelmora.messages import EventKind, ResultHead
 from modelmora.node.answers import Answers
 from modelmora.node.budgets import Charging
 from modelmora.node.canaries import judge_of
 from modelmora.node.copies import copier_of
 from modelmora.node.gauges import add_gauges
-from modelmora.node.health import NodeMetrics, health_app, health_server
+from modelmora.node.health import health_app, health_server
 from modelmora.node.leave import Leave
 from modelmora.node.lookout import EXIT_CODE, Lookout
+from modelmora.node.metrics import NodeMetrics
 from modelmora.node.models import look, model_rows
 from modelmora.node.objects import Shelf
 from modelmora.node.policy import policy_of, sandbox_mode
@@ -135,7 +136,7 @@ class Node:
         self._address = ""
         self._ready = self.stopping = False
         self.watches = Watches(self.fail)
-        add_gauges(self)
+        add_gauges(self, answers.results)
         self.samples = Samples(settings, self.metrics.registry, self.name, self.teller.send)
 
     def _charge(self, results: Results) -> None:
@@ -158,8 +159,8 @@ class Node:
         settings = self.settings
         limits = settings.limits
         shares = Shares(limits.partition_requests, limits.partition_bytes)
-        policy, timeout_ms = policy_of(settings), settings.timing.request_timeout_ms
-        self.service = Service(results, self.clock, policy, timeout_ms, shares=shares)
+        self.policy, timeout_ms = policy_of(settings), settings.timing.request_timeout_ms
+        self.service = Service(results, self.clock, self.policy, timeout_ms, shares=shares)
         self.service.overflow = self.retries.overflow
         self.workers = Supervisor(
             self.service.listener,
@@ -394,6 +395,6 @@ class Node:
         """Whether it has got ready, and does not stop."""
         return self._ready and not self.stopping
 
-    def _count(self, status: Status, model: str, timings: Timings) -> None:
-        served = model if self.service.catalogue.named(model) else ""
-        self.metrics.outcome(status, served, timings)
+    def _count(self, head: ResultHead) -> None:
+        served = head.model if self.service.catalogue.named(head.model) else ""
+        self.metrics.outcome(head, served)

@@ -49,8 +49,7 @@ async def run(settings: Settings, zygote: Spawned | None = None) -> int:
     node = Node(settings, schemas, zygote)
     standstill = Standstill(settings.timing.watchdog_s, partial(os._exit, EXIT_CODE))
     standstill.start()
-    told = "Longest wait for the loop of the last minute or two."
-    node.metrics.gauge("modelmora_loop_stall_seconds", told, standstill.longest_s)
+    node.metrics.read("modelmora_loop_stall_seconds", standstill.longest_s)
     node.wellness.stalled_s = standstill.longest_s
     await node.begin()
     await asyncio.to_thread(prepare_topics, settings)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import inf
 
 from prometheus_client import Metric
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from modelmora.telemetry.metrics import family
 from modelmora.text import duration
 
 
@@ -93,16 +93,9 @@ class HealthCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """What is well, and how old is what is owed."""
         verdict = self._look()
-        told = "1 while it is well, 0 while not; `degraded` where requests are served all the same."
-        healthy = GaugeMetricFamily("modelmora_healthy", told, labels=("check",))
-        for check, well in verdict.checks.items():
-            healthy.add_metric((check,), float(well))
         self._degraded |= verdict.degraded.keys()
-        for check in sorted(self._degraded):
-            healthy.add_metric((check,), float(check not in verdict.degraded))
-        yield healthy
-        told = "For how long what is owed was owed, or since when nothing was heard."
-        ages = GaugeMetricFamily("modelmora_age_seconds", told, labels=("of",))
-        for of, age_s in verdict.ages.items():
-            ages.add_metric((of,), float(int(age_s)))
-        yield ages
+        needed = [((check,), float(well)) for check, well in verdict.checks.items()]
+        others = [((each,), float(each not in verdict.degraded)) for each in sorted(self._degraded)]
+        yield family("modelmora_healthy", [*needed, *others])
+        ages = (((of,), float(int(age_s))) for of, age_s in verdict.ages.items())
+        yield family("modelmora_age_seconds", ages)

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -159,8 +160,7 @@ def test_nodes_are_killed_while_copies_run(town: Town, routed: GatewayProcess) -
             return len(told()) > than
 
         for victim in (town.node, other) * 2:
-            there = len(told())
-            eventually(lambda there=there: more(there), "copies are run", CAP_S)
+            eventually(partial(more, len(told())), "copies are run", CAP_S)
             ask()
             victim.kill()
             ask()

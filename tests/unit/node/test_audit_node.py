@@ -11,8 +11,8 @@ import pytest
 
 from modelmora.kafka.batches import Batch
 from modelmora.node import process as program
-from modelmora.node.health import NodeMetrics
 from modelmora.node.lookout import EXIT_CODE
+from modelmora.node.metrics import NodeMetrics
 from modelmora.node.node import Node
 from modelmora.settings import Settings
 from modelmora.testing.fakes import FakeRecord, incoming

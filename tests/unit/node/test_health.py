@@ -7,7 +7,8 @@ import re
 import httpx
 import pytest
 
-from modelmora.node.health import NodeMetrics, health_app
+from modelmora.node.health import health_app
+from modelmora.node.metrics import NodeMetrics
 from modelmora.telemetry.health import Sign, judge
 
 

@@ -16,8 +16,9 @@ from modelmora.heard import FRESH_S, LastWord
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.reading.fetches import Fetches
 from modelmora.node import wellness
-from modelmora.node.health import NodeMetrics, health_app
+from modelmora.node.health import health_app
 from modelmora.node.lookout import EXIT_CODE
+from modelmora.node.metrics import NodeMetrics
 from modelmora.node.node import Node
 from modelmora.node.wellness import Seen, signs_of
 from modelmora.resources.disk import disk_fault

@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.metrics import Metrics
-from modelmora.node.health import NodeMetrics, health_app
+from modelmora.node.health import health_app
+from modelmora.node.metrics import NodeMetrics
 from modelmora.telemetry.health import judge
 from modelmora.web.surface import Surface, plain
 from tests.unit.gateway.fakes import FakeHall
