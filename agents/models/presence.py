@@ -37,6 +37,7 @@ class Presence:
         leases: Leases,
         sender: Sender,
         monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._node = node
         self._lease_s = settings.timing.session_timeout_s
@@ -47,6 +48,11 @@ class Presence:
         self._leases = leases
         self._sender = sender
         self._now = monotonic
+        self._wall = wall
+        self._sent_at = 0.0
+        """When the last record was written, by this machine's clock (Unix s)."""
+        self.ahead_s = 0.0
+        """How far that clock is surely ahead of the broker's, by its last acknowledgement."""
         self._told: RegistryRecord | None = None
         self._due = self._told_at = 0.0
         self._held_at: float | None = None
@@ -116,12 +122,20 @@ class Presence:
         )
 
     def _write(self, key: bytes, value: bytes | None) -> None:
+        self._sent_at = self._wall()
         self._sender.send(Outgoing(self._topic, key, value, self._written, (), 0))
 
     def _written(self, answer: Answer) -> None:
         self._writing = False
         if isinstance(answer, Written):
             self._held_at = self._now()
+            if answer.timestamp > 0:  # else the topic does not carry the broker's clock
+                self._compare(answer.timestamp / 1000)
+
+    def _compare(self, at: float) -> None:
+        """The broker had the record at this time (Unix s), between its writing and now."""
+        late, early = self._sent_at - at, self._wall() - at
+        self.ahead_s = late if late > 0 else min(early, 0.0)
 
 
 def _pinned(holding: Mapping[str, Holding]) -> set[str]:

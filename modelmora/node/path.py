@@ -155,6 +155,15 @@ class Path:
         """How long ago the broker last said how things stand; 0 before the first time."""
         return 0.0 if self.saw_at is None else now - self.saw_at
 
+    def twin_s(self, now: float) -> float:
+        """For how long another has run under this node's name, beyond what one killed may seem to.
+
+        0 where none does.
+        """
+        if self._twin_since is None:
+            return 0.0
+        return max(0.0, now - self._twin_since - self.session_s - TWIN_S)
+
     def is_twin(self, now: float) -> bool:
         """Whether this node is to end, for another runs under its name.
 

@@ -8,13 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from modelmora.kafka.changes import Changes
 from modelmora.resources.disk import disk_fault
 from modelmora.telemetry.health import Sign, Verdict, judge
+from modelmora.text import duration
 
 if TYPE_CHECKING:
     from modelmora.node.node import Node
 
 LOOK_S = 1.0
+APART_S = 5.0
+"""What this machine's clock and the broker's may differ by: a record may be told of that late."""
+TWIN = "another node runs under its name: give one of them another member_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class Seen:
     lapsing_s: float = 0.0
     """Since the node's lease on the registry was last renewed."""
     zygote: bool = True
+    silent_s: float = 0.0
+    """For how long the zygote has answered nothing."""
     files_s: float = 0.0
     """Since the models' files were last looked at."""
     hopeless: bool = False
@@ -59,6 +66,12 @@ class Seen:
     disk: str | None = None
     careful: str | None = None
     """Why less is begun than could be."""
+    twin_s: float = 0.0
+    """For how long another node has surely run under this one's name."""
+    ahead_s: float = 0.0
+    """How far this machine's clock is ahead of the broker's."""
+    topics: str | None = None
+    """What has become of topics of late."""
 
 
 def signs_of(seen: Seen, patience_s: float, lease_s: float) -> tuple[Sign, ...]:
@@ -87,6 +100,7 @@ def signs_of(seen: Seen, patience_s: float, lease_s: float) -> tuple[Sign, ...]:
         Sign("registry", seen.registry),
         late("registry", "lease", seen.lapsing_s, "its lease was not renewed", lease_s),
         known("workers", seen.zygote, "there is no zygote"),
+        late("workers", "zygote", seen.silent_s, "the zygote has not answered"),
         late("models", "files", seen.files_s, "the models' files did not answer"),
         known("models", not seen.hopeless, "none of its models can be loaded"),
         Sign("running", age_s=seen.stalled_s, age_of="loop"),
@@ -102,7 +116,19 @@ def signs_of(seen: Seen, patience_s: float, lease_s: float) -> tuple[Sign, ...]:
         Sign("schema_registry", seen.schemas, needed=False),
         Sign("disk", seen.disk, needed=False),
         Sign("pace", seen.careful, needed=False),
+        Sign("name", TWIN if seen.twin_s else None, needed=False),
+        Sign("clock", clock_fault(seen.ahead_s), needed=False),
+        Sign("topics", seen.topics, needed=False),
     )
+
+
+def clock_fault(ahead_s: float) -> str | None:
+    """What is wrong where this machine's clock is so far ahead of the broker's."""
+    if abs(ahead_s) < APART_S:
+        return None
+    apart = duration(1000 * abs(ahead_s))
+    which = "ahead of" if ahead_s > 0 else "behind"
+    return f"this machine's clock is {apart} {which} the broker's: set both by NTP"
 
 
 class Wellness:
@@ -113,6 +139,7 @@ class Wellness:
         self._disk: str | None = None
         self._files_at: float | None = None
         self._turns = self._vain = 0
+        self._changes = Changes()
         self.stalled_s: Callable[[], float] = lambda: 0.0
         """The longest that the loop was waited for of late."""
 
@@ -129,6 +156,7 @@ class Wellness:
         """
         node = self._node
         while not node.stopping:
+            self._changes.look(node.pulse.shapes, time.monotonic())
             turns = node.member.turns
             stands = 0 < turns == self._turns and node.pulse.alive
             self._vain = self._vain + 1 if stands else 0
@@ -152,6 +180,7 @@ class Wellness:
         node, now = self._node, time.monotonic()
         path, owned = node.lookout.path, node.intake.partitions()
         models = node.service.standing().values()
+        self._changes.look(node.pulse.shapes, now)
         by_lease = bool(owned) and node.settings.delivery == "at_least_once"
         return Seen(
             running=node.running,
@@ -171,12 +200,16 @@ class Wellness:
             registry=node.control.fault(),
             lapsing_s=node.presence.lapsing_s,
             zygote=node.workers.zygote_pid is not None,
+            silent_s=node.workers.zygote_silent_s,
             files_s=0.0 if self._files_at is None else now - self._files_at,
             hopeless=bool(models) and all(each.health.hopeless for each in models),
             store=node.shelf.objects.last.fault if node.shelf else None,
             schemas=node.schemas.last.fault if node.schemas else None,
             disk=self._disk,
             careful=node.care.why,
+            twin_s=path.twin_s(now),
+            ahead_s=node.presence.ahead_s,
+            topics=self._changes.said(now),
         )
 
     def facts(self) -> dict[str, Any]:

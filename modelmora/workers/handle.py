@@ -58,6 +58,7 @@ class Zygote:
         self.facts: dict[str, Any] = {}
         self.settled = asyncio.Event()  # ready, or gone
         self._heard = False
+        self._silent = 0
         self.pid = self._process.pid
         self._loop.add_reader(self._socket.fileno(), self._receive)
 
@@ -65,6 +66,11 @@ class Zygote:
     def pending(self) -> int:
         """Forks that are asked for and not answered."""
         return len(self._answers)
+
+    @property
+    def silent_s(self) -> float:
+        """For how long it has left pings unanswered; 0 while it imports and cannot answer."""
+        return self._silent * PING_S if self.facts else 0.0
 
     async def fork(self, child: socket.socket, devices: str) -> int:
         """Fork a child that serves this socket; returns its pid. Raises ForkRefused."""
@@ -112,12 +118,11 @@ class Zygote:
             os.kill(self.pid, signal.SIGKILL)
 
     async def _kill_frozen(self) -> None:
-        silent = 0
-        while silent < (SILENT_PINGS if self.facts else SILENT_IMPORT_PINGS):
+        while self._silent < (SILENT_PINGS if self.facts else SILENT_IMPORT_PINGS):
             with contextlib.suppress(OSError):
                 self._socket.send(b'{"ping": true}')
             await asyncio.sleep(PING_S)
-            silent = 0 if self._heard else silent + 1
+            self._silent = 0 if self._heard else self._silent + 1
             self._heard = False
         log.warning("zygote %d does not answer and is killed", self.pid)
         self.kill()
@@ -136,7 +141,7 @@ class Zygote:
             self._take(json.loads(data))
 
     def _take(self, message: dict[str, Any]) -> None:
-        self._heard = True
+        self._heard, self._silent = True, 0
         if "ready" in message:
             self.facts = message["ready"]
             self.settled.set()

@@ -68,6 +68,11 @@ class Launcher:
         return self._zygote.pid if self._zygote else None
 
     @property
+    def zygote_silent_s(self) -> float:
+        """For how long the living zygote has left pings unanswered."""
+        return self._zygote.silent_s if self._zygote else 0.0
+
+    @property
     def zygote_pids(self) -> set[int]:
         """That one, one that is to take its place, and those that are about to end."""
         return {zygote.pid for zygote in self._keepers}

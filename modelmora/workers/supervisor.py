@@ -75,6 +75,11 @@ class Supervisor:
         return self._launcher.zygote_pid
 
     @property
+    def zygote_silent_s(self) -> float:
+        """For how long the living zygote has left pings unanswered."""
+        return self._launcher.zygote_silent_s
+
+    @property
     def zygote_pids(self) -> set[int]:
         """That one, one that is to take its place, and those that are about to end."""
         return self._launcher.zygote_pids

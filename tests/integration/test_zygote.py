@@ -21,6 +21,7 @@ from tests.integration.worker_rig import (
     supervised,
 )
 from tests.programs import eventually
+from tests.topics import until
 
 
 async def test_children_outlive_the_zygote_and_another_one_starts() -> None:
@@ -138,9 +139,12 @@ async def test_a_frozen_zygote_is_replaced_and_a_fork_that_waits_for_it_goes_to_
     monkeypatch.setattr("modelmora.workers.handle.PING_S", 0.2)
     async with supervised() as (supervisor, recorder):
         frozen = await ready_zygote(supervisor)
+        assert supervisor.zygote_silent_s == 0, "its imports count for nothing"
         os.kill(frozen, signal.SIGSTOP)
         supervisor.load(1, Spec())
+        await until(lambda: supervisor.zygote_silent_s > 0)
         await recorder.wait("loaded", 1)
+        await until(lambda: supervisor.zygote_silent_s == 0)
         assert supervisor.zygote_pid not in {None, frozen}
         await load(supervisor, recorder, 2, Spec())
         assert (supervisor.forked, supervisor.fresh_starts) == (2, 0)

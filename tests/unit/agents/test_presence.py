@@ -150,3 +150,24 @@ def test_what_a_model_holds_is_read_as_it_was_told(holding: Holding) -> None:
 )
 def test_what_a_stranger_tells_is_no_holding(text: str) -> None:
     assert Holding.read(text) == Holding()
+
+
+@pytest.mark.parametrize(
+    ("sent_s", "taken_s", "heard_s", "ahead_s"),
+    [
+        (100.0, 101.0, 103.0, 0.0),
+        (3700.0, 101.0, 3702.0, 3599.0),
+        (100.0, 3701.0, 102.0, -3599.0),
+        (100.0, 0.0, 102.0, 0.0),
+    ],
+)
+def test_the_clock_is_compared_with_that_of_the_broker(
+    desk: Desk, sent_s: float, taken_s: float, heard_s: float, ahead_s: float
+) -> None:
+    """The way there and back says nothing of the clocks, nor does a topic without the broker's."""
+    wall = FakeTime(sent_s)
+    desk.presence._wall = wall
+    desk.presence.tell()
+    wall.now = heard_s
+    desk.sender.acknowledge(round(taken_s * 1000))
+    assert desk.presence.ahead_s == ahead_s

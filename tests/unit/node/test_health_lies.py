@@ -57,6 +57,7 @@ def test_who_is_well_says_so() -> None:
         ("ready though orders are not heard", {"registry": "it cannot be read"}, "registry"),
         ("ready, and dead to all others", {"lapsing_s": LEASE_S}, "registry"),
         ("ready with a dead backend", {"zygote": False}, "workers"),
+        ("ready with a backend that is frozen", {"silent_s": PATIENCE_S}, "workers"),
         ("ready with models that cannot be loaded", {"hopeless": True}, "models"),
         ("ready with models on a disk that hangs", {"files_s": PATIENCE_S}, "models"),
     ],
@@ -83,6 +84,10 @@ def test_an_age_is_no_fault_before_its_time(age: str) -> None:
         ({"schemas": "silent"}, "schema_registry"),
         ({"careful": "deaths"}, "pace"),
         ({"untold_s": PATIENCE_S}, "telling"),
+        ({"twin_s": 0.1}, "name"),
+        ({"ahead_s": 5.0}, "clock"),
+        ({"ahead_s": -3600.0}, "clock"),
+        ({"topics": "results was made anew"}, "topics"),
     ],
 )
 def test_what_not_all_need_is_told_and_leaves_it_ready(seen: dict[str, Any], part: str) -> None:

@@ -131,6 +131,7 @@ def test_of_two_nodes_with_one_name_the_one_that_was_there_stays() -> None:
         elder.saw(seen(ME, TWIN), "id-1", {}, set(), now)
         younger.saw(seen(ME, TWIN), "id-2", {}, set(), now)
     assert not elder.is_twin(16)
+    assert (elder.twin_s(15), elder.twin_s(16)) == (0, 1), "not before a dead one's session ends"
     assert younger.is_twin(16)
 
 
