@@ -98,7 +98,7 @@ class Results:
         self._copies = copies or Copies(namespace)
         self._progress = Topic.PROGRESS.full(namespace)
         self._dead_letters = Topic.DEAD_LETTERS.full(namespace)
-        self.on_outcome: Callable[[ResultHead], None] = lambda _: None
+        self.on_outcome: Callable[[Incoming, ResultHead], None] = lambda *_: None
         self.letters = 0
         """How many have left a dead letter."""
         self.settle: Callable[[Incoming, ResultHead | None, bytes], None] = lambda *_: None
@@ -262,7 +262,7 @@ class Results:
     def _ending(self, request: Incoming, head: ResultHead, outputs: bytes) -> SendAfter:
         """The request ends so; what is returned sends its result."""
         request.ended = True
-        self.on_outcome(head)
+        self.on_outcome(request, head)
         self.settle(request, head, outputs)
         headers: Headers = ((CONTENT, content.encode()),) if (content := request.content) else ()
         if request.traceparent:

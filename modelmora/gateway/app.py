@@ -27,7 +27,7 @@ from modelmora.gateway.doors.rest.routes import JSON_OVER_RECORD, create_app
 from modelmora.gateway.guard import EVERYBODY, Guard, guard_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.permits import Permits
-from modelmora.gateway.permitted import Permitted
+from modelmora.gateway.traced import Traced
 from modelmora.kafka.acls import Component
 from modelmora.kafka.admin import Admin, check_lanes
 from modelmora.kafka.background import background
@@ -37,6 +37,7 @@ from modelmora.settings import Settings, load_settings
 from modelmora.surroundings import ended_by, on_ending, settle
 from modelmora.telemetry import logs
 from modelmora.telemetry.notify import notify
+from modelmora.telemetry.spans import Spans
 from modelmora.telemetry.standstill import Standstill
 from modelmora.web.server import HttpServer
 
@@ -57,6 +58,7 @@ class Gateway:
         self._rest: HttpServer | None = None
         self._rpc: RpcServer | None = None
         self._driver: Driver | None = None
+        self._spans: Spans | None = None
         self._watch: asyncio.Task[None] | None = None
         self._guard = EVERYBODY
         self.http = ""
@@ -78,6 +80,7 @@ class Gateway:
         if schemas:
             await asyncio.to_thread(schemas.register)
         metrics = Metrics()
+        self._spans = Spans.of(settings, "modelmora-gateway", socket.gethostname())
         bridge = self._bridge = Bridge(settings, metrics, schemas, auditor)
         bridge.stalled_s = self._stalled_s
         try:
@@ -103,7 +106,8 @@ class Gateway:
         permits = Permits(bridge.ruling, auditor.tell)
         for principal, role in bridge.ruling.rights().untold:
             log.warning("a role is granted that nobody tells", role=role, principal=principal)
-        hall = Permitted(bridge, permits, metrics, bridge.limiter)
+        hall = Traced(bridge, permits, metrics, bridge.limiter)
+        hall.spans = self._spans
         app = create_app(hall, metrics, request_bytes, guard, permits, bridge.limiting)
         tls = certificates.context() if certificates else None
         self._rest = HttpServer(app, settings.host, settings.http_port, tls)
@@ -154,6 +158,8 @@ class Gateway:
             await self._bridge.stop()
         if self._schemas:
             self._schemas.close()
+        if self._spans:
+            await asyncio.to_thread(self._spans.close)
 
     @staticmethod
     async def _follow(bridge: Bridge, rpc: RpcServer, pending: Forwarding) -> None:

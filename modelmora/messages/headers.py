@@ -67,6 +67,12 @@ SHAPE = "modelmora-shape"
 """What the bytes of a tensor are, where they are all of an answer over HTTP."""
 
 
+class NewTrace(str):
+    """A `traceparent` that was begun here, since its caller has begun none."""
+
+    __slots__ = ()
+
+
 def principal_of(headers: Iterable[tuple[str, bytes | None]]) -> str:
     """Whose request a record is, or tells of; of several that are named the last."""
     return claimed_principal(headers) or LOCAL

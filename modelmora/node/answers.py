@@ -13,6 +13,7 @@ from modelmora.agents.shadows.gate import Gate
 from modelmora.agents.shadows.outcomes import Apart, Compared
 from modelmora.kafka.topics import Topic
 from modelmora.messages import ResultHead
+from modelmora.serving import Incoming
 
 if TYPE_CHECKING:
     from modelmora.node.node import Node
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Answers:
     """What a node writes of each request that it has read, and who proves whose that is."""
 
-    def __init__(self, node: Node, on_outcome: Callable[[ResultHead], None]) -> None:
+    def __init__(self, node: Node, on_outcome: Callable[[Incoming, ResultHead], None]) -> None:
         """`on_outcome` is told of each outcome of a request."""
         settings, mover = node.settings, node.shelf.moving if node.shelf else None
         self.verifier, signer = verifier_of(settings), cluster_signer_of(settings)

@@ -42,7 +42,7 @@ from modelmora.kafka.topics import Topic, lane_topics, read_topics, tier_topics
 from modelmora.kafka.writing.outbox import Outbox
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.kafka.writing.transactions import TransactionalPublisher
-from modelmora.messages import EventKind, ResultHead
+from modelmora.messages import EventKind
 from modelmora.node.answers import Answers
 from modelmora.node.budgets import Charging
 from modelmora.node.canaries import judge_of
@@ -56,6 +56,7 @@ from modelmora.node.models import look, model_rows
 from modelmora.node.objects import Shelf
 from modelmora.node.policy import policy_of, sandbox_mode
 from modelmora.node.publishers import publishers
+from modelmora.node.spans import Ended
 from modelmora.node.stopping import all_within
 from modelmora.node.watches import Watches
 from modelmora.node.wellness import Wellness
@@ -96,6 +97,7 @@ class Node:
         self.pulse = Pulse(settings, [*names, *read_topics(settings)])
         self.clock = BrokerClock(leads=self.pulse.leader)
         self.metrics = NodeMetrics()
+        self.ended = Ended(self)
         namespace = settings.namespace
         self.lanes = lane_topics(settings)
         self.intake = Intake(settings.limits, read_topics(settings))
@@ -109,7 +111,7 @@ class Node:
         self.shelf = Shelf.of(settings)
         self.stored = Stored(settings, self.pulse, schemas)
         self.twins = Twins(self.intake, self.stored, self.clock.now_ms)
-        answers = Answers(self, self._count)
+        answers = Answers(self, self.ended.note)
         self.verifier, self.retries, results = answers.verifier, answers.retries, answers.all
         self._compute(results, zygote)
         leases = Leases()
@@ -307,6 +309,7 @@ class Node:
             teller=self._flush_and_stop(self.teller),
             pulse=self.pulse.stop(),
             http=self.http.stop(),
+            spans=self.ended.close(),
         )
 
     async def _flush_and_stop(self, publisher: Outbox) -> None:
@@ -394,7 +397,3 @@ class Node:
     def running(self) -> bool:
         """Whether it has got ready, and does not stop."""
         return self._ready and not self.stopping
-
-    def _count(self, head: ResultHead) -> None:
-        served = head.model if self.service.catalogue.named(head.model) else ""
-        self.metrics.outcome(head, served)

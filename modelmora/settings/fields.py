@@ -31,6 +31,7 @@ from modelmora.settings.purposes import Purposes
 from modelmora.settings.section import Section
 from modelmora.settings.shadow import ShadowSettings
 from modelmora.settings.tls import TlsSettings
+from modelmora.settings.tracing import TracingSettings
 
 MIB = 1 << 20
 
@@ -321,6 +322,7 @@ class Settings(Section):
     tls: TlsSettings = TlsSettings()
     purposes: Purposes = Purposes()
     shadow: ShadowSettings = ShadowSettings()
+    tracing: TracingSettings = TracingSettings()
     models_folder: FilePath | None = Field(
         None,
         description="a folder of files of models, or one file, as `modelmora apply` reads them; "

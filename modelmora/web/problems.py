@@ -68,11 +68,11 @@ class Installable(Protocol):
 
 def trace_of(scope: MutableMapping[str, Any]) -> str:
     """The trace of this HTTP request: the caller's, else one made at the first call."""
-    trace = scope.get(_TRACE)
+    trace: str | None = scope.get(_TRACE)
     if trace is None:
         given = Headers(raw=scope.get("headers", [])).get("traceparent")
         trace = scope[_TRACE] = traceparent_of(given)
-    return str(trace)
+    return trace
 
 
 def problem(

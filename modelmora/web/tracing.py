@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from modelmora.messages.headers import NewTrace
+
 # https://www.w3.org/TR/trace-context/ section 3.2: version 00, neither id all zeros.
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -14,7 +16,7 @@ def traceparent_of(given: str | None) -> str:
     if given and _TRACEPARENT.fullmatch(given):
         return given
     random = os.urandom(24).hex()
-    return f"00-{random[:32]}-{random[32:]}-00"
+    return NewTrace(f"00-{random[:32]}-{random[32:]}-00")
 
 
 def trace_id_of(traceparent: str) -> str:

@@ -54,7 +54,7 @@ class Desk:
         lifecycle = Lifecycle(self.teller, "n1", "ns")
         results = Results(self.sender, self.teller, self.intake, self.clock, lifecycle, "ns")
         self.counted: list[tuple[Status, str]] = []
-        results.on_outcome = lambda head: self.counted.append((head.status, head.model))
+        results.on_outcome = lambda _, head: self.counted.append((head.status, head.model))
         self.ends: list[str] = []
         self.gate = Gate(shadow, self.intake, self.clock, self.ends.append, self.time)
         parts = (self.sender, self.intake, self.clock, "ns", self.gate, self.ends.append)

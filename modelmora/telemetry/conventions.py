@@ -1,0 +1,16 @@
+"""OpenTelemetry's names of what spans tell, which are still changing, in one place."""
+
+MODEL = "gen_ai.request.model"
+ERROR = "error.type"
+SYSTEM = "messaging.system"
+OPERATION = "messaging.operation.type"
+DESTINATION = "messaging.destination.name"
+PARTITION = "messaging.destination.partition.id"
+OFFSET = "messaging.kafka.offset"
+
+REQUEST_ID = "modelmora.request_id"
+DOOR = "modelmora.door"
+LANE = "modelmora.lane"
+STATUS = "modelmora.status"
+ATTEMPT = "modelmora.attempt"
+VERSION = "modelmora.model_version"
