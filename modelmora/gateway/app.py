@@ -80,7 +80,7 @@ class Gateway:
         if schemas:
             await asyncio.to_thread(schemas.register)
         metrics = Metrics()
-        self._spans = Spans.of(settings, "modelmora-gateway", socket.gethostname())
+        self._spans = Spans.of(settings, "gateway", socket.gethostname())
         bridge = self._bridge = Bridge(settings, metrics, schemas, auditor)
         bridge.stalled_s = self._stalled_s
         try:

@@ -19,7 +19,7 @@ class Ended:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._spans = Spans.of(node.settings, "modelmora-node", node.name)
+        self._spans = Spans.of(node.settings, "node", node.name)
 
     def note(self, request: Incoming, head: ResultHead) -> None:
         """A request has ended so."""

@@ -10,11 +10,11 @@ from modelmora.settings.section import Section
 class TracingSettings(Section):
     """Traces of requests, sent to a collector."""
 
-    endpoint: str = Field(
-        "",
-        pattern=r"^(https?://[^\s/]\S*)?$",
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]\S*$",
         description="where spans go, by OTLP over HTTP, such as `http://localhost:4318`; "
-        "empty = nowhere",
+        "none = nowhere",
     )
     share: float = Field(
         1.0,

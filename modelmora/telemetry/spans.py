@@ -32,8 +32,8 @@ class Spans:
         self._tracer = provider.get_tracer("modelmora")
 
     @classmethod
-    def of(cls, settings: Settings, service: str, instance: str) -> Self | None:
-        """Those of a process; None where `tracing.endpoint` is not set.
+    def of(cls, settings: Settings, part: str, instance: str) -> Self | None:
+        """Those of a `node` or a `gateway`; None where `tracing.endpoint` is not set.
 
         Raises ConfigurationError where the extra `otel` is not installed.
         """
@@ -60,7 +60,9 @@ class Spans:
 
         provider = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(settings.tracing.share)),
-            resource=Resource.create({"service.name": service, "service.instance.id": instance}),
+            resource=Resource.create(
+                {"service.name": f"modelmora-{part}", "service.instance.id": instance}
+            ),
             id_generator=Ids(),
             shutdown_on_exit=False,
         )
