@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 Facts = Mapping[str, str | int | float]
+CLOSE_S = 3.0
 _MS = 1_000_000  # ns
 _begins: ContextVar[int] = ContextVar("modelmora_begins")
 
@@ -113,8 +115,14 @@ class Spans:
         span.end(end)
 
     def close(self) -> None:
-        """Send what is left; blocks for a few seconds at most."""
-        self._provider.shutdown()
+        """Send what is left; blocks for CLOSE_S at most.
+
+        Where the collector does not answer, the SDK goes on trying for half a minute: in a thread
+        that ends with the process.
+        """
+        closing = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
 
 
 def failed(span: Span, error: str) -> None:
