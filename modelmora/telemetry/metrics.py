@@ -44,12 +44,6 @@ class Told:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
 
-    @property
-    def unit(self) -> str:
-        """What one of it is, by its name as Prometheus wants it."""
-        words = self.name.removesuffix("_total").rsplit("_", 1)
-        return words[-1] if words[-1] in ("seconds", "bytes") else ""
-
 
 def _node(name: str, kind: Kind, means: str, *labels: str) -> Told:
     buckets = GEN_AI_S if kind is Kind.HISTOGRAM else ()

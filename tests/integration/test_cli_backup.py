@@ -88,6 +88,6 @@ def test_what_cannot_be_is_said_in_one_line(world: World, folder: Path) -> None:
         assert said in world.err
         assert world.err.count("modelmora: ") == 1
     model(world, "1")
-    world.run("backup", "no/such/kept.jsonl", code=2)
-    assert "no/such/kept.jsonl cannot be written: No such file" in world.err
+    world.run("backup", "text/kept.jsonl", code=2)
+    assert "text/kept.jsonl cannot be written: " in world.err
     assert [each.name for each in folder.iterdir() if "kept" in each.name] == []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +13,8 @@ from modelmora.cli.shared.agreeing import agreed
 from modelmora.cli.shared.audit import audited
 from modelmora.cli.shared.options import JsonOption, finds_instance
 from modelmora.cli.shared.output import print_json, say
-from modelmora.errors import ConfigurationError, Invalid, ModelMoraError, Undecodable
+from modelmora.diagnostics.nodes import read_registry
+from modelmora.errors import ConfigurationError, Invalid, ModelMoraError
 from modelmora.host.instance import Instance
 from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.requests import nothing
@@ -26,9 +25,10 @@ from modelmora.messages import RegistryRecord
 from modelmora.records.backup import Backup, Plan, lines, planned
 from modelmora.records.state import Registry
 from modelmora.records.telling import key_of, named
+from modelmora.registry.files import write_atomically
 from modelmora.settings import Settings
 from modelmora.text import counted, shorten
-from modelmora.wire import decode_registry, encode_registry
+from modelmora.wire import encode_registry
 
 PRIVATE = 0o600
 NOT_ALL = 1
@@ -104,19 +104,8 @@ def _names(records: list[RegistryRecord]) -> str:
 
 def _registry(settings: Settings) -> Registry:
     """What counts on the topic. Raises Unreachable, WrongCredentials, NotFound."""
-    registry, unread = Registry(), 0
     with Reader(settings, say) as reader:
-        places = reader.places(Topic.REGISTRY.full(settings.namespace))
-        for each in reader.read(reader.since(places, None)):
-            try:
-                value = None if each.plain is None else decode_registry(each.plain)
-            except Undecodable:
-                unread += 1
-                continue
-            registry.take(each.key or b"", value, each.offset, each.timestamp)
-    if unread:
-        say(f"{counted(unread, 'record')} cannot be read by this release, and are passed over")
-    return registry
+        return read_registry(reader, settings)[1]
 
 
 def _read(file: Path) -> Backup:
@@ -136,18 +125,10 @@ def _lines(told: Iterator[str]) -> Iterator[str]:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises ConfigurationError."""
-    part = file.with_name(f".{file.name}.{os.getpid()}")
+    """Raises ConfigurationError."""
     try:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(handle)
-        part.replace(file)
+        write_atomically(file, text, PRIVATE)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from None
 
 
