@@ -69,7 +69,11 @@ def check_refusals(kind: Any, client: Any) -> None:
 
 def over_http(address: str) -> None:
     kind = tritonclient.http
-    client = kind.InferenceServerClient(address, network_timeout=CAP_S, connection_timeout=CAP_S)
+    # A connection for each of the three at once: with fewer, one that waits for its turn can be
+    # overtaken by a later one, whose unread answer holds the connection, and the client hangs.
+    client = kind.InferenceServerClient(
+        address, concurrency=3, network_timeout=CAP_S, connection_timeout=CAP_S
+    )
     check_server(client)
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
     told = client.get_model_metadata("scaled")
