@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from modelmora.broker import EmbeddedBroker
 from modelmora.errors import Unreachable
 from modelmora.kafka.batches import Partition
-from modelmora.kafka.writing import transactions
+from modelmora.kafka.writing import doubtful, transactions
 from modelmora.kafka.writing.books import Due, Dues
 from modelmora.kafka.writing.publisher import Dropped, Ends, Record, TooLarge, Written
 from modelmora.kafka.writing.transactions import TransactionalPublisher
@@ -44,7 +44,7 @@ class Group:
         self.paid_dues: list[Dues] = []
         for topic in (self.requests, self.results):
             create_topic(self.servers, topic, message_timestamp_type="LogAppendTime")
-        config = {"bootstrap.servers": self.servers, "group.id": self.requests, "log_level": 0}
+        config = {"bootstrap.servers": self.servers, "group.id": settings.group, "log_level": 0}
         self.consumer = Consumer(
             config | {"auto.offset.reset": "earliest", "enable.auto.commit": False}
         )
@@ -231,7 +231,7 @@ async def test_a_commit_of_a_former_generation_is_made_again_with_the_new_one(
     settings: Settings, group: Group
 ) -> None:
     group.metadata.append(group.consumer.consumer_group_metadata())
-    other = Consumer({"bootstrap.servers": group.servers, "group.id": group.requests})
+    other = Consumer({"bootstrap.servers": group.servers, "group.id": settings.group})
     with closing(other):
         other.subscribe([group.requests])
         stale = str(group.metadata[0])
@@ -351,10 +351,38 @@ async def test_a_producer_that_never_comes_back_from_the_offsets_is_replaced(
     assert len(group.written()) == group.committed() == 100
 
 
+@pytest.mark.parametrize("committed", [True, False])
+async def test_a_producer_that_ends_while_it_commits_leaves_no_record_twice(
+    settings: Settings, group: Group, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    fatal = KafkaException(KafkaError(KafkaError._FENCED, "ends", True))
+    ends = [fatal]
+
+    class Mortal(Producer):  # type: ignore[misc]
+        def commit_transaction(self, timeout: float) -> None:
+            if committed or not ends:
+                super().commit_transaction(timeout)
+            else:
+                self.flush(CAP_S)
+            if ends:
+                raise ends.pop()
+
+    monkeypatch.setattr(transactions, "Producer", Mortal)
+    answers = Answers()
+    async with publishing(settings, group) as publisher:
+        for number in range(10):
+            publisher.send(group.outcome(answers, number))
+        await flushed(publisher)
+    assert not ends
+    assert group.written() == list(answers.offsets()) == [b"%d" % n for n in range(10)]
+    assert group.committed() == 10
+    assert len(group.paid_dues) == 1
+
+
 async def test_no_broker_is_told_at_the_start(
     namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transactions, "START_S", 1.0)
+    monkeypatch.setattr(doubtful, "START_S", 1.0)
     settings = Settings(bootstrap_servers="127.0.0.1:1", namespace=namespace)
     publisher = TransactionalPublisher(settings, "id")
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):

@@ -28,7 +28,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from modelmora.errors import ConfigurationError
+from modelmora.errors import ConfigurationError, ModelMoraError
 from modelmora.kafka import denied
 from modelmora.kafka.acls import Grant, Operation, Resource
 from modelmora.kafka.admin import explain
@@ -36,14 +36,10 @@ from modelmora.kafka.connection import bootstrap_servers
 from modelmora.kafka.refused import Refusals
 from modelmora.kafka.writing.books import Books, Dues, Reader
 from modelmora.kafka.writing.decided import Decided, went_alone, without
-from modelmora.kafka.writing.outbox import (
-    RETRY_S,
-    Answer,
-    Outbox,
-    Record,
-    Written,
-)
-from modelmora.kafka.writing.producing import START_S, in_time, producer_config
+from modelmora.kafka.writing.doubtful import begin, went_through
+from modelmora.kafka.writing.gathering import together
+from modelmora.kafka.writing.outbox import RETRY_S, Answer, Outbox, Record, Written
+from modelmora.kafka.writing.producing import in_time, producer_config
 from modelmora.kafka.writing.publisher import GIVEN_BACK, TOO_LARGE, gives_up
 from modelmora.settings import Settings
 from modelmora.wire import Framing
@@ -53,8 +49,6 @@ GATHER_S = 0.01
 WAIT_S = 0.1
 STEP_S = 1.0
 PATIENCE_S = 5.0
-BATCH_RECORDS = 5_000
-BATCH_TOTAL_BYTES = 16 << 20
 TRANSACTION_S = 10
 TOPIC_FAULTS = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -62,6 +56,7 @@ TOPIC_FAULTS = {
     KafkaError.TOPIC_EXCEPTION,
 }
 T = TypeVar("T")
+_writing = partial(denied.on_topic, Operation.WRITE)
 
 
 class Plan(NamedTuple):
@@ -92,6 +87,7 @@ class TransactionalPublisher(Outbox):
         framing: Framing | None = None,
     ) -> None:
         super().__init__(framing, {})
+        self._settings = settings
         self._servers = bootstrap_servers(settings)
         self._config = producer_config(settings, timeout_s) | {
             "transactional.id": transactional_id,
@@ -198,7 +194,7 @@ class TransactionalPublisher(Outbox):
 
     def _batch(self) -> list[Record]:
         """What may go together, a record that may spoil others alone; it waits on meanwhile."""
-        now, batch, size = time.monotonic(), list[Record](), 0
+        now = time.monotonic()
         flows = [flow for flow in [*self._flows.values()] if flow.waiting and now >= flow.resume]
         for flow in flows:
             if flow.fault or flow.waiting[0].alone:
@@ -206,14 +202,7 @@ class TransactionalPublisher(Outbox):
         if self._apart and flows:
             self._apart -= 1
             flows = [flows[self._apart % len(flows)]]
-        for flow in flows:
-            for number in range(min(len(flow.waiting), BATCH_RECORDS - len(batch))):
-                record = flow.waiting[number]
-                if record.alone or size >= BATCH_TOTAL_BYTES:
-                    break
-                batch.append(record)
-                size += record.size
-        return batch
+        return together(flow.waiting for flow in flows)
 
     def _write(self, producer: Producer, plan: Plan) -> None:
         """One transaction; what is not owned, or not known to be owned yet, waits on."""
@@ -237,7 +226,11 @@ class TransactionalPublisher(Outbox):
             in_time(
                 partial(producer.send_offsets_to_transaction, offsets, group, STEP_S), PATIENCE_S
             )
-        self._insist(producer.commit_transaction)
+        try:
+            self._insist(producer.commit_transaction)
+        except KafkaException as error:
+            if not (error.args[0].fatal() and self._went_through(dues)):
+                raise
         self._hear(producer, len(parts))
         self.connected = True
         self._failures = 0
@@ -248,6 +241,25 @@ class TransactionalPublisher(Outbox):
             if record in written
         ]
         self._ask(partial(self._close, decided, dues))
+
+    def _went_through(self, dues: Dues) -> bool:
+        """Whether the broker committed what its producer, which has ended, could not tell.
+
+        The next one's start settles what was open. Until this is known, nothing is written anew.
+        """
+        self._producer = None
+        while dues and not self._ending:
+            try:
+                self._producer = self._producer or self._connect()
+                return went_through(self._settings, dues)
+            except (KafkaException, ModelMoraError) as error:
+                log.warning("transaction in doubt", error=repr(error), open=self.backlog)
+                self._pause()
+        return False
+
+    def _pause(self) -> None:
+        time.sleep(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
+        self._failures += 1
 
     def _hear(self, producer: Producer, parts: int) -> None:
         """Take the reports of what is committed.
@@ -260,7 +272,8 @@ class TransactionalPublisher(Outbox):
                 producer.poll(WAIT_S)
             except KafkaException as error:
                 log.warning("transactional producer replaced", error=repr(error))
-                self._producer = None
+                if self._producer is producer:
+                    self._producer = None
 
     def _close(self, decided: Sequence[Decided], dues: Dues) -> None:
         """On the loop: a transaction went through."""
@@ -320,8 +333,7 @@ class TransactionalPublisher(Outbox):
             self._ask(partial(self._settle, refused))
         elif not found:
             log.warning("transaction aborted", error=repr(error), open=self.backlog)
-            time.sleep(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
-            self._failures += 1
+            self._pause()
 
     def _search(
         self, records: Sequence[Record], fault: KafkaError, unwanted: dict[str, str]
@@ -374,27 +386,15 @@ class TransactionalPublisher(Outbox):
             producer = Producer(self._config, logger=logging.getLogger("librdkafka"))
         except (KafkaException, ValueError) as error:
             raise ConfigurationError(f"the kafka settings cannot be used: {error}") from None
-        until = time.monotonic() + START_S
-        while True:
-            try:
-                producer.init_transactions(STEP_S)
-            except KafkaException as error:
-                with suppress(KafkaException):  # the same again, where it is fatal
-                    producer.poll(0)
-                if self._heard.error:
-                    raise self._heard.error from None
-                if not error.args[0].retriable() or time.monotonic() > until or self._ending:
-                    bearer = self._config["transactional.id"]
-                    needed = Grant(Operation.WRITE, Resource.TRANSACTIONAL_ID, bearer)
-                    raise explain(error, self._servers, needed) from None
-            else:
-                return producer
+        try:
+            begin(producer, self._heard, STEP_S, lambda: self._ending)
+        except KafkaException as error:
+            bearer = self._config["transactional.id"]
+            needed = Grant(Operation.WRITE, Resource.TRANSACTIONAL_ID, bearer)
+            raise explain(error, self._servers, needed) from None
+        return producer
 
     def _on_error(self, error: KafkaError) -> None:
         self._heard.on_error(error)
         if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION):
             self.connected = False
-
-
-def _writing(topic: str) -> Grant:
-    return denied.on_topic(Operation.WRITE, topic)
