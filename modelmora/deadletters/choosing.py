@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from modelmora.deadletters.letters import DeadLetter, Letters, Survey, Wanted, none_of, place_of
+from modelmora.deadletters.letters import (
+    LISTED,
+    DeadLetter,
+    Letters,
+    Survey,
+    Wanted,
+    none_of,
+    place_of,
+)
 from modelmora.deadletters.replays import Rerun, plan
 from modelmora.errors import NotFound
 from modelmora.text import counted, printable, shorten
@@ -83,6 +91,6 @@ def planned(
         ]
         left = 0
     if not chosen:
-        before = f"; {counted(left, 'letter')} replayed before, --again takes them" if left else ""
-        raise NotFound(f"there are no dead letters to replay{before}; see `modelmora dlq list`")
+        before = f"; {counted(left, 'letter')} replayed before, `again` takes them" if left else ""
+        raise NotFound(f"there are no dead letters to replay{before}; {LISTED}")
     return plan(chosen, survey.runs, lanes, again=again), left

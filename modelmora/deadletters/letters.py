@@ -40,6 +40,7 @@ MOST_PARTITION, MOST_OFFSET = 9, 18
 """Digits of the greatest there can be."""
 SHOWN = 200
 """Characters of what a caller has written, in an error."""
+LISTED = "see `modelmora dlq list` or GET /dead-letters"
 UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 
@@ -357,7 +358,7 @@ class Letters:
 
 def none_of(selector: str) -> NotFound:
     """There is no such letter."""
-    return NotFound(f"no dead letter of {shorten(selector, SHOWN)}; see `modelmora dlq list`")
+    return NotFound(f"no dead letter of {shorten(selector, SHOWN)}; {LISTED}")
 
 
 def _by_time(letters: list[DeadLetter]) -> list[DeadLetter]:

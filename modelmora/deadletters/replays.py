@@ -87,7 +87,7 @@ def plan(
             before = max(before, known.get(letter.request_id, 1))
         # (2)
         if replays and not again:
-            rerun.why = f"was replayed as run {replays[-1].run}; --again does it once more"
+            rerun.why = f"was replayed as run {replays[-1].run}; `again` does it once more"
         # (3)
         elif letter.source is None or letter.source[0] not in there:
             rerun.why = "its headers name no topic to go back to"

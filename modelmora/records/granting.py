@@ -27,7 +27,9 @@ def tell_role(state: Registry, name: str, rules: Sequence[Rule]) -> RegistryReco
     if rules:
         return over(state, role_record(name, rules))
     if name not in told.roles:
-        raise NotFound(f"the registry tells no role {name}; see `modelmora roles list`")
+        raise NotFound(
+            f"the registry tells no role {name}; see `modelmora roles list` or GET /roles"
+        )
     if holders := sorted(who for who, roles in told.grants.items() if name in roles):
         raise Conflict(f"{name} is granted to {', '.join(holders[:5])}; take that back first")
     return over(state, replace(role_record(name, ()), present=False))
@@ -45,9 +47,13 @@ def grant(
     for name in wanted:
         if not (name in told.roles or name in BUILT_IN or name in known):
             near = did_you_mean(name, [*told.roles, *BUILT_IN])
-            raise Invalid(f"there is no role {name}{near or '; see `modelmora roles list`'}")
+            raise Invalid(
+                f"there is no role {name}{near or '; see `modelmora roles list` or GET /roles'}"
+            )
     if not wanted and principal not in told.grants:
-        raise NotFound(f"the registry grants nothing to {principal}; see `modelmora roles list`")
+        raise NotFound(
+            f"the registry grants nothing to {principal}; see `modelmora roles list` or GET /roles"
+        )
     made = grant_record(principal, wanted)
     return over(state, made if wanted else replace(made, present=False))
 

@@ -38,7 +38,8 @@ def tell_budget(
     is not told and so cannot be taken away.
     """
     if budget is None and name not in state.budgets():
-        where = "the settings tell it" if name in own else "see `modelmora budgets list`"
+        listed = "see `modelmora budgets list` or GET /budgets"
+        where = "the settings tell it" if name in own else listed
         raise NotFound(f"the registry tells no budget {name}; {where}")
     if budget and name in own:
         raise Conflict(f"the settings tell a budget {name}, which would go before; change it there")

@@ -62,7 +62,7 @@ def abort(state: Registry, name: str, now_ms: int) -> Canary:
     """The canary of a name as one that a person has ended. Raises NotFound, Conflict."""
     canary = canary_of(state, name)
     if canary is None:
-        raise NotFound(f"{name} has no canary; see `modelmora canary list`")
+        raise NotFound(f"{name} has no canary; see `modelmora canary list` or GET /canaries")
     if canary.standing is not Standing.RUNNING:
         raise Conflict(f"the canary of {name} runs no more: it is {canary.standing}")
     return ended(canary, Standing.ABORTED, "a person has ended it", canary.numbers, now_ms)
@@ -160,7 +160,7 @@ def _former(state: Registry, name: str) -> tuple[int, Route]:
         return told[-1]
     key = routes(state.models()).names.get(name)
     if key is None:
-        raise NotFound(f"{name} is not registered; see `modelmora list`")
+        raise NotFound(f"{name} is not registered; see `modelmora list` or GET /models")
     raise Conflict(
         f"nobody has told which version answers for {name}; `modelmora activate {name} {key[1]}` "
         "does so"

@@ -9,21 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from modelmora.settings.fields import Settings
+from modelmora.settings.schemas import KEY, allowed, leaf_of
 from modelmora.settings.sources import Path_, Source, is_secret, setting_paths, variable_of
 from modelmora.text import did_you_mean, printable, shorten
 
 SHOWN = 60
-_KEY = "[key]"
-"""What pydantic's places end with where a mapping's key is at fault."""
-_NOTHING: Mapping[str, Any] = {}
-_KINDS = {
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "string": "text",
-    "array": "a list",
-    "object": "a mapping",
-}
 
 
 def faults_of(error: ValidationError, sources: Sequence[Source]) -> Iterator[str]:
@@ -44,7 +34,7 @@ def faults_of(error: ValidationError, sources: Sequence[Source]) -> Iterator[str
             case "value_error":
                 yield f"{subject}: {fault['ctx']['error']}"
             case _:
-                leaf = _leaf(schema, path)
+                leaf = leaf_of(schema, path)
                 given = "********" if leaf.get("writeOnly") else _given(fault["input"], leaf)
                 # YAML reads `version: 2` as a number, which looks like what is asked for.
                 number = leaf.get("type") == "string" and isinstance(fault["input"], int | float)
@@ -73,7 +63,7 @@ def _value_at(values: Any, path: Path_) -> Any:
 
 def dotted(path: Path_) -> str:
     """`models[0].name`; of a key that cannot stand there its own place."""
-    path = path[:-1] if path and path[-1] == _KEY else path
+    path = path[:-1] if path and path[-1] == KEY else path
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
 
 
@@ -101,52 +91,6 @@ def _shown(value: Any) -> str:
     return shorten(printable(json.dumps(value, ensure_ascii=False, default=str)), SHOWN)
 
 
-def allowed(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    """What a JSON Schema takes, in words."""
-    schema = _resolved(schema, root)
-    if form := schema.get("form"):
-        return str(form)
-    if choices := schema.get("enum"):
-        return f"one of {', '.join(map(str, choices))}"
-    if schema.get("format") in ("path", "file-path"):
-        return "a path"
-    words = _KINDS.get(schema.get("type", ""), "something else")
-    low, above, high = (schema.get(k) for k in ("minimum", "exclusiveMinimum", "maximum"))
-    if low is not None:
-        return f"{words} from {low:g} to {high:.0f}" if high else f"{words} of at least {low:g}"
-    if above is not None:
-        return f"{words} above {above:g}" + (f", up to {high:.0f}" if high else "")
-    return words
-
-
-def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema itself, behind references and beside null."""
-    if name := schema.get("$ref"):
-        return _resolved(root["$defs"][name.rpartition("/")[2]], root)
-    if options := schema.get("anyOf"):
-        return _resolved(next(one for one in options if one.get("type") != "null"), root)
-    return schema
-
-
-def _leaf(root: Mapping[str, Any], path: Path_) -> Mapping[str, Any]:
-    schema, keys = root, _NOTHING
-    for part in path:
-        schema = _resolved(schema, root)
-        if part == _KEY:
-            return _resolved(keys, root)
-        below = schema.get("properties", {}).get(part)
-        keys = schema.get("propertyNames", {})
-        schema = _below(schema) if below is None else below
-    return _resolved(schema, root)
-
-
-def _below(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Of what the members of a list, or the values of a mapping with free keys, must be."""
-    by_pattern = [*schema.get("patternProperties", {}).values()]
-    found = schema.get("items") or schema.get("additionalProperties") or (by_pattern or [{}])[0]
-    return found if isinstance(found, Mapping) else {}
-
-
 def _properties(root: Mapping[str, Any], path: Path_) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = _leaf(root, path).get("properties", {})
+    found: Mapping[str, Any] = leaf_of(root, path).get("properties", {})
     return found

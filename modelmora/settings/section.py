@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticKnownError
 
 from modelmora.errors import ConfigurationError
+
+EXACTLY = "exactly"
+"""Context of a validation that takes no text for a number, as variables of the environment are."""
+_FAULTS: dict[type, Literal["int_type", "float_type", "bool_type"]] = {
+    int: "int_type",
+    float: "float_type",
+    bool: "bool_type",
+}
 
 
 class Section(BaseModel):
@@ -18,12 +27,24 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_switch(cls, given: object, info: ValidationInfo) -> object:
-        """`true` is no number, though Python has it so."""
-        kind = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(given, bool) and bool not in (kind, *get_args(kind)):
-            raise PydanticCustomError("no_switch", "no switch")
+    def _is_meant(cls, given: object, info: ValidationInfo) -> object:
+        """`true` is no number, though Python has it so, nor is text where that may not be."""
+        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        switch = isinstance(given, bool) and bool not in kinds
+        text = isinstance(given, str) and str not in kinds and info.context == EXACTLY
+        for kind, fault in _FAULTS.items() if switch or text else ():
+            if kind in kinds:
+                raise PydanticKnownError(fault)
         return given
+
+
+def _kinds(annotation: object) -> set[object]:
+    """What a field is made of, without what stands beside it in `Annotated`."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return {kind for each in get_args(annotation) for kind in _kinds(each)}
+    return {annotation}
 
 
 def secret_of(setting: str, file: Path | None, given: SecretStr | None) -> str | None:

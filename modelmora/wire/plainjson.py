@@ -75,7 +75,7 @@ def request_of(found: Any, model: str, request_id: str) -> InferenceRequest:
     try:
         form = JsonRequest.model_validate(found)
     except ValidationError as error:
-        raise RequestError(Code.INVALID_INPUT, fault(error, JsonRequest.model_fields)) from None
+        raise RequestError(Code.INVALID_INPUT, fault(error, JsonRequest)) from None
     return InferenceRequest(
         form.request_id or request_id,
         form.model or ("" if form.task else model),

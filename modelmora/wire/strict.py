@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from modelmora.errors import Code, RequestError
+from modelmora.settings.schemas import leaf_of
 from modelmora.text import did_you_mean, shorten
 
 SHOWN = 100
@@ -127,19 +128,26 @@ def _no_constant(name: str) -> Any:
     raise _Odd(f'{name} is no JSON; in the data of a tensor, "{name}" is')
 
 
-def fault(error: ValidationError, fields: Iterable[str]) -> str:
+def fault(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first fault of a body: where it is and what would be right, never the content."""
     first = error.errors(include_url=False, include_input=False)[0]
-    kind, where = first["type"], first["loc"]
-    if kind == "value_error":
+    why, where = first["type"], first["loc"]
+    if why == "value_error":
         words = str(first["ctx"]["error"])
     elif where[:1] == ("parameters",) and len(where) > 2:
         where, words = where[:2], _PARAMETER
-    elif kind in _WORDS:
-        words = _WORDS[kind].format(**first.get("ctx", {}))
+    elif why == "string_pattern_mismatch" and (form := _form(kind, where)):
+        words = f"is {form}"
+    elif why in _WORDS:
+        words = _WORDS[why].format(**first.get("ctx", {}))
     else:
         words = first["msg"]
-    if kind == "extra_forbidden" and len(where) == 1:
-        words += did_you_mean(str(where[0]), fields)
+    if why == "extra_forbidden" and len(where) == 1:
+        words += did_you_mean(str(where[0]), kind.model_fields)
     path = shorten(".".join(str(part) for part in where) or "the body", SHOWN)
     return f"{path}: {words}"
+
+
+def _form(kind: type[BaseModel], where: Sequence[str | int]) -> str | None:
+    """What says in words the pattern that is asked for there."""
+    return leaf_of(kind.model_json_schema(), where).get("form")

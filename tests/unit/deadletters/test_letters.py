@@ -165,7 +165,7 @@ def test_a_letter_goes_back_as_the_next_run_of_its_id() -> None:
         (replace(LETTER, source=("elsewhere", 0, 0)), "name no topic"),
         (replace(LETTER, cut=True), "first 64 KiB"),
         (replace(LETTER, run=MOST_RUNS), "all there can be"),
-        (replace(LETTER, replay=Replay((1, 4), "one", 2, "t:0:7", 0)), "run 2; --again"),
+        (replace(LETTER, replay=Replay((1, 4), "one", 2, "t:0:7", 0)), "run 2; `again`"),
     ],
 )
 def test_what_does_not_go_back_says_why(letter: DeadLetter, why: str) -> None:

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from modelmora.errors import Code
-from modelmora.gateway.doors.rest.bodies import read_ask, read_body, read_json
+from modelmora.gateway.doors.rest.bodies import read_ask, read_json, strictly
+from modelmora.gateway.doors.rest.budgets import BudgetBody
 from modelmora.gateway.outcomes import Refusal
-from modelmora.settings.budgets import Rate
+from modelmora.settings.budgets import Budget, Rate
 from modelmora.settings.canaries import CanaryPlan
+from modelmora.settings.routes import Route
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_faults_are_told_in_our_words(body: object, told: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "body", "told"),
     [
-        (CanaryPlan, {"candidate": "!"}, "candidate: is of the form ^[A-Za-z0-9]"),
+        (CanaryPlan, {"candidate": "!"}, "candidate: is up to 64 of A-Z a-z 0-9 . _ -"),
         (CanaryPlan, {"candidate": "2", "steps": "5,100"}, "steps: is a list"),
         (CanaryPlan, {"candidate": "2", "steps": [*range(1, 21)]}, "steps: has 16 elements at"),
         (CanaryPlan, {"candidate": "2", "hold_s": "long"}, "hold_s: is a number"),
@@ -94,14 +96,24 @@ def test_faults_are_told_in_our_words(body: object, told: str) -> None:
         (CanaryPlan, {"candidate": "2", "agreement": 0}, "agreement: is more than 0"),
         (Rate, {"amount": 1.5}, "amount: is an integer"),
         (Rate, {"amount": "many"}, "amount: is an integer"),
+        (CanaryPlan, {"candidate": "2", "hold_s": "600"}, "hold_s: is a number"),
+        (CanaryPlan, {"candidate": "2", "samples": True}, "samples: is an integer"),
         (Rate, {"amount": 10**26}, "amount: is an integer, and no such large one"),
+        (Rate, {"amount": "600"}, "amount: is an integer"),
+        (
+            Budget,
+            {"models": ["!"], "requests": {"amount": 1}},
+            "models.0: is a model's name, *",
+        ),
+        (BudgetBody, {"name": "!", "budget": None}, "name: is up to 64 of a-z 0-9 . _ -"),
+        (Route, {"weights": {"!": 1}}, "weights.!.[key]: is up to 64 of A-Z a-z"),
     ],
 )
 def test_faults_of_what_settings_say_too_are_told_in_our_words(
     kind: type[BaseModel], body: object, told: str
 ) -> None:
     with pytest.raises(Refusal, match=re.escape(told)):
-        read_body(kind, json.dumps(body).encode())
+        strictly(kind, read_json(json.dumps(body).encode()))
 
 
 JSON_VALUES = st.recursive(

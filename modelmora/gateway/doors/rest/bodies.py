@@ -18,6 +18,7 @@ from modelmora.errors import Code, RequestError
 from modelmora.gateway.hall import LANES, MOST_WAIT_S, Ask, Wish
 from modelmora.gateway.outcomes import Refusal
 from modelmora.messages import ControlVerb
+from modelmora.settings.section import EXACTLY
 from modelmora.wire.forms import Part, RequestForm
 from modelmora.wire.strict import fault, parse
 
@@ -98,7 +99,18 @@ def checked(kind: type[B], found: Any, passed_over: frozenset[str] = frozenset()
     try:
         return kind.model_validate(found)
     except ValidationError as error:
-        raise Refusal(Code.INVALID_INPUT, fault(error, kind.model_fields)) from None
+        raise Refusal(Code.INVALID_INPUT, fault(error, kind)) from None
+
+
+def strictly(kind: type[B], found: Any) -> B:
+    """What was found in a body that sets something: "600" is no number there. Raises Refusal.
+
+    Settings take numbers as text, since variables of the environment are nothing else.
+    """
+    try:
+        return kind.model_validate(found, context=EXACTLY)
+    except ValidationError as error:
+        raise Refusal(Code.INVALID_INPUT, fault(error, kind)) from None
 
 
 def read_json(raw: bytes | bytearray) -> Any:

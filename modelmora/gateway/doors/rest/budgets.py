@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from modelmora.access.rights import Verb
 from modelmora.gateway.doors.rest import catalogue
-from modelmora.gateway.doors.rest.bodies import read_body
+from modelmora.gateway.doors.rest.bodies import read_json, strictly
 from modelmora.gateway.doors.rest.reading import Bodies
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
@@ -76,7 +76,7 @@ def add_budgets(
     @app.put("/budgets", **SET, response_model=BudgetsTold)
     async def set_budget(request: Request) -> Response:
         async with bodies.of(request) as raw:
-            body = read_body(BudgetBody, raw)
+            body = strictly(BudgetBody, read_json(raw))
 
         async def work() -> None:
             permits.check(Verb.ADMIN)  # who may not look may not guess by what is refused

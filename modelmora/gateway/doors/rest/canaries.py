@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from modelmora.gateway.doors.rest import catalogue
-from modelmora.gateway.doors.rest.bodies import read_body
+from modelmora.gateway.doors.rest.bodies import read_json, strictly
 from modelmora.gateway.doors.rest.reading import Bodies
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
@@ -72,7 +72,7 @@ def add_canaries(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
     )
     async def start_canary(request: Request) -> Response:
         async with bodies.of(request) as raw:
-            plan = read_body(CanaryPlan, raw)
+            plan = strictly(CanaryPlan, read_json(raw))
         await registering(hall.registrar.start_canary(request.path_params["name"], plan))
         return _json(_found(hall, request), HTTPStatus.CREATED)
 

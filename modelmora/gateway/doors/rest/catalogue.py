@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from modelmora.gateway.doors.rest.bodies import checked
+from modelmora.gateway.doors.rest.bodies import strictly
 from modelmora.gateway.queries import MOST
 from modelmora.gateway.verbs import STATES
 from modelmora.settings import ModelConfig, ModelDetails
@@ -112,17 +112,17 @@ class RouteList(BaseModel):
 
 def route(body: dict[str, Any]) -> Route:
     """The route in a body. Raises Refusal."""
-    return checked(Route, body)
+    return strictly(Route, body)
 
 
 def config(body: dict[str, Any]) -> ModelConfig:
     """The model in a body. Raises Refusal."""
-    return checked(ModelConfig, body)
+    return strictly(ModelConfig, body)
 
 
 def choice(body: dict[str, Any]) -> Choice:
     """The choice in a body. Raises Refusal."""
-    return checked(Choice, body)
+    return strictly(Choice, body)
 
 
 _PROBLEM = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}

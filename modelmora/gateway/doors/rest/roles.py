@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from modelmora.gateway.doors.rest import catalogue
-from modelmora.gateway.doors.rest.bodies import read_body
+from modelmora.gateway.doors.rest.bodies import read_json, strictly
 from modelmora.gateway.doors.rest.reading import Bodies
 from modelmora.gateway.granted import Granted
 from modelmora.gateway.hall import Hall
@@ -87,7 +87,7 @@ def add_roles(app: FastAPI, hall: Hall, metrics: Metrics, permits: Permits) -> N
 
 async def _read(bodies: Bodies, request: Request, kind: type[B]) -> B:
     async with bodies.of(request) as raw:
-        return read_body(kind, raw)
+        return strictly(kind, read_json(raw))
 
 
 def _json(body: Any) -> Response:
