@@ -31,6 +31,11 @@ def route_record(name: str, route: Route, writer: str) -> RegistryRecord:
     )
 
 
+def before_it(record: RegistryRecord, former: Route) -> RegistryRecord:
+    """The record of a first route, where the name was answered though nobody had told how."""
+    return replace(record, routes={"0": told(former), **record.routes})
+
+
 def steps_in(record: RegistryRecord | None) -> Steps:
     """What a record says, as far as it can be meant; without routes one version answers all."""
     if record is None:
@@ -48,8 +53,9 @@ def with_route(
 ) -> RegistryRecord:
     """The record of a route with what it says for ids of each time, over what counted before.
 
-    (1) As before. (2) It is the first of its name: nobody has answered an id of it otherwise.
-    (3) Else it is for ids to come: what has an id from before is still answered as it was.
+    (1) As before. (2) It is the first of its name: nobody has answered an id of it otherwise, or
+    so as `before_it` says. (3) Else it is for ids to come: what has an id from before is still
+    answered as it was.
     """
     if record.kind is not RegistryKind.ROUTE:
         return record
@@ -58,8 +64,8 @@ def with_route(
         return record
     # (2), (3)
     if not steps:
-        steps = ((0, wanted),)
-    elif steps[-1][1] != wanted:
+        steps = steps_in(record) if record.routes.keys() - {NEXT} else ((0, wanted),)
+    if steps[-1][1] != wanted:
         steps = changed(steps, wanted, now_ms)
     routes = {str(at): told(route) for at, route in steps}
     return replace(record, version=main_version(wanted), routes=routes)

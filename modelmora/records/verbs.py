@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from modelmora.errors import Conflict, Invalid, NotFound, Stale
 from modelmora.messages import RegistryKind, RegistryRecord
 from modelmora.records.canaries import running
-from modelmora.records.routes import route_record
+from modelmora.records.routes import before_it, route_record
 from modelmora.records.state import GONE, Entry, Registry
 from modelmora.records.telling import (
     config_of,
@@ -21,7 +21,7 @@ from modelmora.records.telling import (
     record_of,
     unknown_details,
 )
-from modelmora.routing import alone, idle
+from modelmora.routing import alone, idle, routes
 from modelmora.settings import ModelConfig, Section
 from modelmora.settings.models import bound_to_node
 from modelmora.settings.routes import Route
@@ -124,6 +124,7 @@ def set_route(
 ) -> RegistryRecord | None:
     """The route by which a name is answered so; None where it is.
 
+    Where nobody has told one, the lowest version has answered, and does for ids from before.
     `base` is the offset of the route that the caller has seen. Raises NotFound where a version is
     not there, Stale where the route is another now, Invalid where versions do different things or a
     rule can never fit.
@@ -144,7 +145,10 @@ def set_route(
     told = state.told_route(name)
     if told and told[-1][1] == route:
         return None
-    return _over(state, entry, route_record(name, route, writer))
+    record = route_record(name, route, writer)
+    if not told and (lowest := routes(state.models()).names.get(name)):
+        record = before_it(record, alone(lowest[1]))
+    return _over(state, entry, record)
 
 
 def make_default(state: Registry, name: str, writer: str) -> RegistryRecord | None:

@@ -283,6 +283,7 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("m@2", "--since", "1h", "--until", "2h"), 2, "--since 1h must be before 2h"),
     (("m@2", "--html", "no/such/page.html"), 2, "there is no folder no/such"),
     (("m@2", "--comparison", ""), 2, "--comparison needs the id"),
+    (("m@2", "--comparison", "x", "--sample", "5"), 2, "leave --sample out"),
     (("m@2", "--fresh"), 2, "are for --since"),
     (("m@2", "--since", "1h", "--comparison", "x"), 2, "take either"),
     (("m@2", "--since", "1h", "--wait", "-1"), 2, "--wait must be 0"),

@@ -39,7 +39,7 @@ def list_audit(
         str | None, typer.Option("--verb", metavar="VERB", help="Only this, such as load.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="Only with this model.")
+        str | None, typer.Option("--model", metavar="NAME", help="Only with this model, role or budget.")
     ] = None,
     denied: Annotated[bool, typer.Option("--denied", help="Only what was not allowed.")] = False,
     since: Annotated[
@@ -66,7 +66,7 @@ def list_audit(
     if json:
         print_json([*found])
         return
-    columns = ("TIME", "PRINCIPAL", "VERB", "MODEL", "DECISION", "REASON")
+    columns = ("TIME", "PRINCIPAL", "VERB", "SUBJECT", "DECISION", "REASON")
     rows = [
         (minute(each["at"]), node_name(each["principal"]), each["verb"], each["model"],
          each["decision"].lower(), each["reason"])

@@ -77,6 +77,8 @@ def compare(
     """
     settings = where.kafka()
     _check(since, until, comparison, fresh=fresh, wait=wait)
+    if sample is not None and comparison not in (None, LIVE):
+        raise ConfigurationError("--comparison shows all that was compared; leave --sample out")
     if html:
         _check_file(html)
     interrupted = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -44,6 +45,29 @@ def test_the_first_route_of_a_name_counts_from_the_beginning() -> None:
     write(state, route_record("m", alone("2"), "w"), 5000)
     assert state.routes() == {"m": ((0, alone("2")),)}
     assert state.active() == {"m": "2"}
+
+
+def test_the_first_route_that_is_set_leaves_ids_from_before_to_the_lowest_version() -> None:
+    state = there("1", "2")
+    since_ms = time.time() * 1000
+    record = set_route(state, "m", HALF, "w")
+    assert record
+    write(state, record)
+    before, (at, route) = state.routes()["m"]
+    assert (before, route) == ((0, alone("1")), HALF)
+    assert at >= int(since_ms) + LAG_MS
+    assert set_route(state, "m", HALF, "w") is None
+
+
+@pytest.mark.parametrize("versions", [("1",), ("1", "2")])
+def test_the_first_route_that_changes_nothing_counts_from_the_beginning(
+    versions: tuple[str, ...],
+) -> None:
+    state = there(*versions)
+    record = set_route(state, "m", alone("1"), "w")
+    assert record
+    write(state, record, 5000)
+    assert state.routes() == {"m": ((0, alone("1")),)}
 
 
 @given(
