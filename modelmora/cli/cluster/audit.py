@@ -39,7 +39,7 @@ def list_audit(
         str | None, typer.Option("--verb", metavar="VERB", help="Only this, such as load.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="Only with this model, role or budget.")
+        str | None, typer.Option("--model", metavar="NAME", help="Only with this model or budget.")
     ] = None,
     denied: Annotated[bool, typer.Option("--denied", help="Only what was not allowed.")] = False,
     since: Annotated[
