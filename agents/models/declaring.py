@@ -27,8 +27,8 @@ from modelmora.records import (
     route_key,
 )
 from modelmora.records.audited import model_of, reason_of, verb_of
-from modelmora.records.routes import route_facts, route_record
-from modelmora.records.verbs import update
+from modelmora.records.routes import route_facts
+from modelmora.records.verbs import routed, update
 from modelmora.registry.definitions import WISH, ModelDefinition, tells_another
 from modelmora.routing import alone, routes, wished
 from modelmora.wire import encode_registry
@@ -237,7 +237,7 @@ class Declaring:
             return
         version = self._wishes.pop(name, lowest)
         if version != active:
-            self._write(key, route_record(name, alone(version), self._writer))
+            self._write(key, routed(self._state, name, alone(version), self._writer))
 
     def _write(self, key: bytes, record: RegistryRecord) -> None:
         """Write over what counts now, once what is under way has been read back."""

@@ -145,10 +145,15 @@ def set_route(
     told = state.told_route(name)
     if told and told[-1][1] == route:
         return None
+    return _over(state, entry, routed(state, name, route, writer))
+
+
+def routed(state: Registry, name: str, route: Route, writer: str) -> RegistryRecord:
+    """The record of a route; the first one leaves ids from before to who has answered them."""
     record = route_record(name, route, writer)
-    if not told and (lowest := routes(state.models()).names.get(name)):
-        record = before_it(record, alone(lowest[1]))
-    return _over(state, entry, record)
+    if state.told_route(name) or not (lowest := routes(state.models()).names.get(name)):
+        return record
+    return before_it(record, alone(lowest[1]))
 
 
 def make_default(state: Registry, name: str, writer: str) -> RegistryRecord | None:

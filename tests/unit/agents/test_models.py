@@ -13,11 +13,13 @@ from modelmora.agents.models.served import Models
 from modelmora.engines import CATALOG, EngineEntry
 from modelmora.kafka.sizes import OUTPUT_BYTES
 from modelmora.messages import EventKind, Health, RegistryKind, RegistryRecord, State
-from modelmora.records import key_of
+from modelmora.records import key_of, record_of
+from modelmora.records.routes import steps_in
 from modelmora.registry.definitions import ModelDefinition, retold
+from modelmora.routing import alone
 from modelmora.scheduling import ModelSpec, Policy
 from modelmora.serving import BrokerClock, Service
-from modelmora.settings import ModelDetails, Settings
+from modelmora.settings import ModelConfig, ModelDetails, Settings
 from modelmora.testing.fakes import FakeOutcomes, FakeSender, FakeWorkers
 from modelmora.wire import decode_event, decode_registry
 from tests.facts import faults
@@ -231,6 +233,19 @@ async def test_a_model_that_its_teller_withdraws_is_told_by_who_still_serves_it(
     other.refresh()
     assert len(other.sender.sent) == 2, "the record and its event"
     assert "first" in other.served()
+
+
+async def test_a_wished_version_leaves_ids_from_before_to_who_has_answered_them(
+    desk: Desk, tmp_path: Path
+) -> None:
+    config = ModelConfig(name="m", version="1", task="echo", source=str(tmp_path))
+    desk.hear(record_of(config, "somebody"))
+    desk.install("m", "2", more="active: true\n")
+    desk.refresh()
+    sent = [decode_registry(s.value) for s in desk.sender.sent if s.topic == "ns.registry"]
+    (first,) = [r for r in sent if (r.kind, r.name) == (RegistryKind.ROUTE, "m")]
+    (before, answering), (_, wished) = steps_in(first)
+    assert (before, answering, wished) == (0, alone("1"), alone("2"))
 
 
 async def test_a_broken_definition_hides_no_other(desk: Desk) -> None:
