@@ -82,7 +82,7 @@ class Gateway:
         metrics = Metrics()
         self._spans = Spans.of(settings, "gateway", socket.gethostname())
         bridge = self._bridge = Bridge(settings, metrics, schemas, auditor)
-        bridge.stalled_s = self._stalled_s
+        bridge.wellness.stalled_s = self._stalled_s
         try:
             await bridge.start()
         except KafkaError as error:

@@ -32,7 +32,7 @@ from modelmora.gateway.models import Directory
 from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
 from modelmora.gateway.shelf import Shelf
-from modelmora.gateway.wellness import NO_NODE, Seen, signs_of
+from modelmora.gateway.wellness import NO_NODE, Parts, Wellness
 from modelmora.kafka.background import background
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
@@ -55,7 +55,7 @@ from modelmora.objects import open_objects
 from modelmora.records.limiting import Limiting
 from modelmora.records.ruling import Ruling
 from modelmora.settings import Settings
-from modelmora.telemetry.health import Verdict, judge
+from modelmora.telemetry.health import Verdict
 from modelmora.telemetry.samples import MOST_WAITING, Samples
 from modelmora.web.problems import DoorCode
 from modelmora.wire import decode_job, decode_progress, decode_result
@@ -122,10 +122,12 @@ class Bridge:
         self._desk = Desk(jobs, self._replies, self._writer, stored, self._room)
         self._following = Following(settings, self._pulse, self._writer, self.shelf, schemas)
         self._samples: asyncio.Task[None] | None = None
-        self._schemas = schemas
-        self._leaving = self._stopping = False
-        self.stalled_s: Callable[[], float] = lambda: 0.0
-        """The longest that the loop was waited for of late."""
+        self._stopping = False
+        self.wellness = Wellness(settings, self._parts(schemas), self._lanes)
+
+    def _parts(self, schemas: Schemas | None) -> Parts:
+        kafka = self._pulse, self._publisher, self._replies, self._directory
+        return Parts(*kafka, self._writer, self._room, self._following, self.shelf, schemas)
 
     async def start(self) -> None:
         """Connect, read the registry, tail the own share of replies.
@@ -141,7 +143,7 @@ class Bridge:
         self._metrics.waiting.set_function(lambda: len(self._room))
         self._metrics.held.set_function(lambda: self._writer.held)
         self._metrics.judged(self.verdict)
-        self._metrics.broker_up.set_function(lambda: not self._broker_fault())
+        self._metrics.broker_up.set_function(lambda: not self.wellness.broker_fault())
         told = self._metrics.registry, self.gateway_id, self._publisher.send
         self._samples = background(Samples(self._settings, *told).run(), "samples")
         if self._auditor:
@@ -149,11 +151,11 @@ class Bridge:
 
     def leave(self) -> None:
         """Say from now on that the gateway stops; what comes all the same is served until then."""
-        self._leaving = True
+        self.wellness.stopping = True
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests and let those waiting end; what remains then is cancelled."""
-        self._stopping = True
+        self._stopping = self.wellness.stopping = True
         try:
             async with asyncio.timeout(seconds):
                 await self._room.empty()
@@ -187,31 +189,11 @@ class Bridge:
 
     def verdict(self) -> Verdict:
         """How the gateway is, in full."""
-        return judge(signs_of(self._seen(), self._settings.timing.session_timeout_s))
-
-    def _seen(self) -> Seen:
-        now = asyncio.get_running_loop().time()
-        objects = self.shelf.objects
-        return Seen(
-            stopping=self._leaving or self._stopping,
-            broker=self._pulse.alive and self._publisher.connected,
-            answered_s=self._pulse.answered_s,
-            replies=self._replies.fault(),
-            registry=self._directory.fault(),
-            absent_s=self._directory.absent_s(),
-            idle_s=self._directory.idle_s(),
-            silent=frozenset(self._writer.silent),
-            unacknowledged_s=self._publisher.oldest_s(self._lanes),
-            unaccepted_s=self._room.unaccepted_s(now),
-            stalled_s=self.stalled_s(),
-            batches=self._following.fault(),
-            store=objects.last.fault if objects else None,
-            schemas=self._schemas.last.fault if self._schemas else None,
-        )
+        return self.wellness.verdict()
 
     def look(self) -> None:
         """To be called twice a second at least, so that it is known since when no node runs."""
-        self._directory.look(not self._broker_fault())
+        self._directory.look(not self.wellness.broker_fault())
 
     @property
     def batches(self) -> Register:
@@ -301,7 +283,7 @@ class Bridge:
         if self._stopping:
             raise Refusal(Code.STOPPING, "the gateway is stopping; ask again elsewhere or later")
         silent = _silent(lane) if lane in self._writer.silent else None
-        if fault := self._broker_fault() or silent:
+        if fault := self.wellness.broker_fault() or silent:
             raise Refusal(DoorCode.BROKER_UNREACHABLE, f"{fault}; try again a little later")
         absent_s = self._directory.absent_s()
         known = self._directory.knows(model)
@@ -321,11 +303,6 @@ class Bridge:
             raise Refusal(error.code, error.message) from None
         if self._publisher.backlog_of(self._lanes) >= self._settings.limits.gateway_waiting:
             raise self._room.busy("too many requests are being written")
-
-    def _broker_fault(self) -> str | None:
-        if not (self._pulse.alive and self._publisher.connected):
-            return "the broker does not answer"
-        return self._replies.fault()
 
     def _on_result(self, record: ConsumerRecord) -> None:
         waiting, card = self._room.get(record.key), self._desk.get(record.key)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
+from modelmora.gateway.batches.following import Following
+from modelmora.gateway.calls.replies import Replies
+from modelmora.gateway.calls.waiting import WaitingRoom
+from modelmora.gateway.calls.writing import Writer
 from modelmora.gateway.hall import STOPPING
-from modelmora.telemetry.health import Sign
+from modelmora.gateway.models import Directory
+from modelmora.gateway.shelf import Shelf
+from modelmora.kafka.pulse import Pulse
+from modelmora.kafka.schema_registry import Schemas
+from modelmora.kafka.writing.publisher import Publisher
+from modelmora.settings import Settings
+from modelmora.telemetry.health import Sign, Verdict, judge
 
 NO_NODE = "no node tells that it runs"
 
@@ -65,3 +77,60 @@ def signs_of(seen: Seen, session_s: float) -> tuple[Sign, ...]:
         Sign("object_store", seen.store, needed=False),
         Sign("schema_registry", seen.schemas, needed=False),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a gateway consists of, as far as it can be unwell."""
+
+    pulse: Pulse
+    publisher: Publisher
+    replies: Replies
+    directory: Directory
+    writer: Writer
+    room: WaitingRoom
+    following: Following
+    shelf: Shelf
+    schemas: Schemas | None
+
+
+class Wellness:
+    """Looks at the parts of a gateway, whose requests go onto the topics `lanes`."""
+
+    def __init__(self, settings: Settings, parts: Parts, lanes: Set[str]) -> None:
+        self._session_s = settings.timing.session_timeout_s
+        self._parts = parts
+        self._lanes = lanes
+        self.stopping = False
+        self.stalled_s: Callable[[], float] = lambda: 0.0
+        """The longest that the loop was waited for of late."""
+
+    def verdict(self) -> Verdict:
+        """How the gateway is, in full."""
+        return judge(signs_of(self._seen(), self._session_s))
+
+    def broker_fault(self) -> str | None:
+        """Why nothing can be asked and answered over the broker; None while it can."""
+        if not (self._parts.pulse.alive and self._parts.publisher.connected):
+            return "the broker does not answer"
+        return self._parts.replies.fault()
+
+    def _seen(self) -> Seen:
+        parts, now = self._parts, asyncio.get_running_loop().time()
+        objects = parts.shelf.objects
+        return Seen(
+            stopping=self.stopping,
+            broker=parts.pulse.alive and parts.publisher.connected,
+            answered_s=parts.pulse.answered_s,
+            replies=parts.replies.fault(),
+            registry=parts.directory.fault(),
+            absent_s=parts.directory.absent_s(),
+            idle_s=parts.directory.idle_s(),
+            silent=frozenset(parts.writer.silent),
+            unacknowledged_s=parts.publisher.oldest_s(self._lanes),
+            unaccepted_s=parts.room.unaccepted_s(now),
+            stalled_s=self.stalled_s(),
+            batches=parts.following.fault(),
+            store=objects.last.fault if objects else None,
+            schemas=parts.schemas.last.fault if parts.schemas else None,
+        )
