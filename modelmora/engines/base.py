@@ -77,6 +77,7 @@ class Engine(Protocol):
     """One model in one process, group by group. Only `load` and `run` may take long.
 
     While it runs it finds an `OnStep` in its attribute `on_step`: for those who compute in steps.
+    Where its attribute `pads` is true, each row of a batch costs as much as the longest of them.
     """
 
     def load(self, path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -37,9 +37,10 @@ from modelmora.messages.inference import (
     outcome_status,
 )
 from modelmora.messages.jobs import JobRecord
-from modelmora.messages.metrics import MetricSample
+from modelmora.messages.metrics import BATCH_ROWS, MetricSample
 
 __all__ = [
+    "BATCH_ROWS",
     "FACTS",
     "AuditEvent",
     "BatchKind",

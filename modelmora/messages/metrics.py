@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+"""Upper bounds of what batches are counted by; the environments of runtimes count by them too."""
+
 
 @dataclass(frozen=True, slots=True)
 class MetricSample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from modelmora.agents.results import Results
@@ -39,7 +39,20 @@ def add_gauges(node: Node, results: Results) -> None:
     read("modelmora_fresh_starts_total", lambda: workers.fresh_starts)
     read("modelmora_zygote_starts_total", lambda: workers.zygote_starts)
     read("modelmora_dead_letters_total", lambda: results.letters)
+    node.service.listener.batched = node.metrics.batched
+    _add_lag(node)
     _add_models(node)
+
+
+def _add_lag(node: Node) -> None:
+    """How far the group is behind; the namespace is left out of topics."""
+    lookout, cut = node.lookout, len(node.settings.namespace) + 1
+
+    def told(lag: Mapping[str, int]) -> Values:
+        return [((topic[cut:],), float(count)) for topic, count in lag.items()]
+
+    node.metrics.read_all("modelmora_consumer_lag", lambda: told(lookout.lag.own))
+    node.metrics.read_all("modelmora_unowned_lag", lambda: told(lookout.lag.unowned))
 
 
 def _add_models(node: Node) -> None:

@@ -14,6 +14,7 @@ from modelmora.errors import Unreachable
 from modelmora.kafka.group import Member
 from modelmora.kafka.reading.standing import Standing
 from modelmora.kafka.topics import read_topics
+from modelmora.node.lag import Lag, lag
 from modelmora.node.path import Look, Path, look
 from modelmora.settings import Settings
 
@@ -37,6 +38,8 @@ class Lookout:
         fail: Callable[[str, int], None],
     ) -> None:
         self.path = Path(name, settings.timing.session_timeout_s)
+        self.lag = Lag()
+        self._topics = frozenset(read_topics(settings))
         self._settings = settings
         self._partitions = partitions
         self._member = member
@@ -45,19 +48,18 @@ class Lookout:
 
     async def run(self) -> None:
         """Look again and again."""
-        lanes = frozenset(read_topics(self._settings))
-        partitions = self._partitions
+        partitions, topics = self._partitions, self._topics
         while True:
             own = partitions.intake.partitions()
             try:
-                seen = await partitions.ask(look, self._standing, self._settings.group, lanes, own)
+                seen = await partitions.ask(look, self._standing, self._settings.group, topics, own)
                 self._judge(seen)
                 await self._look_closer(seen)
                 if (
                     self._member.protocol == "classic"
                 ):  # the other one takes it away and gives it back
-                    topics = {topic for topic, _ in own}
-                    partitions.on_logs(await partitions.ask(self._standing.logs, topics))
+                    logs = self._standing.logs
+                    partitions.on_logs(await partitions.ask(logs, {topic for topic, _ in own}))
             except (KafkaException, Unreachable) as error:
                 self.path.unheard(time.monotonic())
                 log.debug("could not look at the group", error=str(error))
@@ -65,7 +67,9 @@ class Lookout:
 
     def _judge(self, seen: Look) -> None:
         now, intake, path = time.monotonic(), self._partitions.intake, self.path
-        own = {p: at for p in intake.partitions() if (at := intake.next_offset(p)) is not None}
+        ledgers = {p: ledger for p in intake.partitions() if (ledger := intake.ledger(p))}
+        own = {p: ledger.next for p, ledger in ledgers.items()}
+        self.lag = lag(seen, {p: ledger.head for p, ledger in ledgers.items()}, self._topics)
         behind = self._member.caught_up_at < (path.saw_at or 0.0)
         path.saw(seen, self._member.id, own, intake.gated, now, behind=behind)
         if path.on_standby:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Metric
@@ -14,27 +15,39 @@ from prometheus_client.registry import Collector
 
 from modelmora.messages import ResultHead, Status
 from modelmora.telemetry.health import HealthCollector, Verdict
-from modelmora.telemetry.metrics import GEN_AI_S, TABLE, counter, family
+from modelmora.telemetry.metrics import TABLE, Kind, Part, counter, family
+from modelmora.workers import Batches
 
 Values = Iterable[tuple[tuple[str, ...], float]]
 """The values of one metric, each behind the values of its labels."""
+TOKENS = (("input", "prompt_tokens"), ("output", "completion_tokens"))
+"""The kinds of tokens, and the settings of a result that tell how many there were."""
 
 
 @dataclass(slots=True)
 class Tally:
     """A histogram of one model: cumulative only when it is read, so that counting is cheap."""
 
-    counts: list[int] = field(default_factory=lambda: [0] * (len(GEN_AI_S) + 1))
+    bounds: Sequence[float]
+    counts: list[int] = field(init=False)
     total: float = 0.0
 
-    def add(self, seconds: float) -> None:
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def add(self, value: float) -> None:
         """Count one value."""
-        self.counts[bisect_left(GEN_AI_S, seconds)] += 1
-        self.total += seconds
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def merge(self, counts: Sequence[int], total: float) -> None:
+        """Count values that were counted elsewhere, by the same bounds."""
+        self.counts = [mine + more for mine, more in zip(self.counts, counts, strict=True)]
+        self.total += total
 
     def buckets(self) -> list[tuple[str, float]]:
         """Upper bounds with cumulative counts, as Prometheus has them."""
-        bounds = [*(str(bound) for bound in GEN_AI_S), "+Inf"]
+        bounds = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
         return list(zip(bounds, accumulate(map(float, self.counts)), strict=True))
 
 
@@ -49,11 +62,19 @@ class NodeMetrics(Collector):
         self.registry = CollectorRegistry()
         self._outcomes: Counter[tuple[str, ...]] = Counter()
         self._failures: Counter[tuple[str, ...]] = Counter()
-        self._tallies: dict[str, defaultdict[str, Tally]] = {
-            f"modelmora_{each}_duration_seconds": defaultdict(Tally)
-            for each in ("request", "queue", "load", "inference")
+        self._tallies: dict[str, defaultdict[tuple[str, ...], Tally]] = {
+            name: defaultdict(partial(Tally, each.buckets))
+            for name, each in TABLE.items()
+            if each.part is Part.NODE and each.kind is Kind.HISTOGRAM
         }
-        self._request, self._queue, self._load, self._inference = self._tallies.values()
+        self._request, self._queue, self._load, self._inference = (
+            self._tallies[f"modelmora_{each}_duration_seconds"]
+            for each in ("request", "queue", "load", "inference")
+        )
+        self._usage = self._tallies["modelmora_token_usage"]
+        self._rows = self._tallies["modelmora_batch_rows"]
+        self._padded: Counter[tuple[str, ...]] = Counter()
+        self._padding: Counter[tuple[str, ...]] = Counter()
         self._read: dict[str, Callable[[], Values]] = {}
         self._odd = counter("modelmora_odd_commits_total", self.registry)
         self._unread = counter("modelmora_records_deleted_unread_total", self.registry)
@@ -76,25 +97,39 @@ class NodeMetrics(Collector):
 
     def outcome(self, head: ResultHead, model: str) -> None:
         """A request has ended; `model` is "" unless it is served here."""
-        timings = head.timings
+        timings, one = head.timings, (model,)
         self._outcomes[model, head.status.value] += 1
-        self._request[model].add(timings.total_ms / 1000)
-        self._queue[model].add(timings.queue_ms / 1000)
+        self._request[one].add(timings.total_ms / 1000)
+        self._queue[one].add(timings.queue_ms / 1000)
         if timings.load_ms:
-            self._load[model].add(timings.load_ms / 1000)
+            self._load[one].add(timings.load_ms / 1000)
         if head.error:
             self._failures[model, str(head.error.code)] += 1
         if head.status is Status.COMPLETED:
-            self._inference[model].add(timings.inference_ms / 1000)
+            self._inference[one].add(timings.inference_ms / 1000)
+            for kind, setting in TOKENS:
+                # A child says it, and it may say anything.
+                count = head.settings.get(setting)
+                if type(count) is int and count > 0:
+                    self._usage[model, kind].add(count)
+
+    def batched(self, model: str, batches: Batches) -> None:
+        """So were batches that a child has computed, whoever has asked for them."""
+        self._rows[model,].merge(batches.counts, batches.rows)
+        if batches.padded:
+            self._padded[model,] += batches.padded
+            self._padding[model,] += batches.padded - batches.cost
 
     def collect(self) -> Iterator[Metric]:
         """The outcomes and times as Prometheus reads them, and what is read when it is asked."""
         yield family("modelmora_outcomes_total", self._outcomes.items())
         yield family("modelmora_failures_total", self._failures.items())
+        yield family("modelmora_batch_tokens_total", self._padded.items())
+        yield family("modelmora_batch_padding_tokens_total", self._padding.items())
         for name, tallies in self._tallies.items():
             told = HistogramMetricFamily(name, TABLE[name].means, labels=TABLE[name].labels)
-            for model, tally in tallies.items():
-                told.add_metric((model,), tally.buckets(), tally.total)
+            for labels, tally in tallies.items():
+                told.add_metric(labels, tally.buckets(), tally.total)
             yield told
         for name, values in self._read.items():
             yield family(name, values())

@@ -24,8 +24,8 @@ from modelmora.scheduling import (
 from modelmora.serving.clock import BrokerClock
 from modelmora.serving.request import Incoming, Outcomes
 from modelmora.serving.shares import Shares
+from modelmora.workers import Batches, ExitReason, ExitReport, Held
 from modelmora.workers import Chunk as WorkerChunk
-from modelmora.workers import ExitReason, ExitReport, Held
 from modelmora.workers import ItemResult as WorkerResult
 
 log = structlog.get_logger(__name__)
@@ -193,6 +193,7 @@ class Listener:
         self._effects = effects
         self._arm = arm
         self._now = monotonic
+        self.batched: Callable[[str, Batches], None] = lambda _model, _batches: None
         self.late_results = 0
         """What was computed to the end although nobody waited for it any more."""
 
@@ -232,6 +233,11 @@ class Listener:
     def on_chunk(self, replica: int, group: int, chunk: WorkerChunk) -> None:
         """A request tells something, if only that its child lives."""
         self._scheduler.on_chunk(replica, group, chunk, self._now())
+
+    def on_batches(self, replica: int, batches: Batches) -> None:
+        """What the batches of a group of its model were like."""
+        if key := self._effects.replicas.get(replica):
+            self.batched(key[0], batches)
 
     def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
         """It has a free place."""

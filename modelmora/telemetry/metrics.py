@@ -9,12 +9,16 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from modelmora.messages import BATCH_ROWS
+
 GEN_AI_S = (
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
 )  # fmt: skip
 """Bounds of buckets in seconds, as OpenTelemetry's conventions for generative AI have them."""
 DOOR_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 """The same for a gateway, whose answers may be a millisecond away."""
+GEN_AI_TOKENS = tuple(4**power for power in range(14))
+"""Bounds of buckets in tokens, as the same conventions have them."""
 
 
 class Kind(StrEnum):
@@ -45,9 +49,11 @@ class Told:
     buckets: tuple[float, ...] = ()
 
 
-def _node(name: str, kind: Kind, means: str, *labels: str) -> Told:
-    buckets = GEN_AI_S if kind is Kind.HISTOGRAM else ()
-    return Told(f"modelmora_{name}", kind, Part.NODE, means, labels, buckets)
+def _node(
+    name: str, kind: Kind, means: str, *labels: str, buckets: tuple[float, ...] = GEN_AI_S
+) -> Told:
+    bounds = buckets if kind is Kind.HISTOGRAM else ()
+    return Told(f"modelmora_{name}", kind, Part.NODE, means, labels, bounds)
 
 
 def _door(name: str, kind: Kind, means: str, *labels: str) -> Told:
@@ -69,6 +75,18 @@ ALL = (
     _node("load_duration_seconds", _H, "Of these, waiting for the model to be loaded.", "model"),
     _node("inference_duration_seconds", _H,
           "Time a completed request's batches ran in its worker.", "model"),
+    _node("token_usage", _H,
+          "Tokens of a completed request: `input` that were read, `output` that were made.",
+          "model", "token_type", buckets=GEN_AI_TOKENS),
+    _node("batch_rows", _H,
+          "Rows of a batch, such as texts; of what computes step by step, requests in a step.",
+          "model", buckets=BATCH_ROWS),
+    _node("batch_tokens_total", _C, "Tokens of batches of texts, padding included.", "model"),
+    _node("batch_padding_tokens_total", _C, "Of these, padding to the longest text.", "model"),
+    _node("consumer_lag", _G,
+          "Records behind what the group has committed, of this node's partitions.", "topic"),
+    _node("unowned_lag", _G,
+          "The same of partitions that no node has: each node tells all of it.", "topic"),
     _node("open_requests", _G, "Requests read and not answered, those of copies left out."),
     _node("open_bytes", _G, "Bytes of what is read and not answered."),
     _node("gated_partitions", _G, "Partitions that are not read for now, since they are full."),

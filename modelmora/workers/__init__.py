@@ -3,6 +3,7 @@
 What does that, `supervisor`, is imported by its name: the children import this room too.
 """
 
+from modelmora.workers.batches import Batches
 from modelmora.workers.chunks import NOTHING_TOLD, Chunk, Told
 from modelmora.workers.events import (
     ExitReason,
@@ -18,6 +19,7 @@ from modelmora.workers.protocol import ItemResult
 
 __all__ = [
     "NOTHING_TOLD",
+    "Batches",
     "Chunk",
     "ExitReason",
     "ExitReport",

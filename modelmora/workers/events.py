@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from modelmora.errors import Code
 from modelmora.messages import DeviceKind
+from modelmora.workers.batches import Batches
 from modelmora.workers.chunks import Chunk, Told
 from modelmora.workers.protocol import ItemResult
 
@@ -224,6 +225,9 @@ class WorkerEvents(Protocol):
 
     def on_chunk(self, replica: int, group: int, chunk: Chunk) -> None:
         """A request that is not answered yet tells something, if only that its child lives."""
+
+    def on_batches(self, replica: int, batches: Batches) -> None:
+        """What the batches of a group were like that is about to be done."""
 
     def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
         """All requests of a group are answered; it took `run_ms` in the child."""

@@ -19,6 +19,7 @@ from modelmora.resources import memory_of, summed_pss
 from modelmora.resources.gpus import held_by
 from modelmora.sandbox import Mode
 from modelmora.workers import protocol
+from modelmora.workers.batches import decode_batches
 from modelmora.workers.channel import Channel
 from modelmora.workers.chunks import CHUNK_S, Chunk, Told
 from modelmora.workers.events import (
@@ -76,12 +77,12 @@ class Surroundings:
 class _Owed:
     """The answers that a child owes for one group, and what its requests may tell until then."""
 
-    __slots__ = ("answered", "chunks", "missing", "next", "since", "started")
+    __slots__ = ("answered", "batched", "chunks", "missing", "next", "since", "started")
 
     def __init__(self, told: Sequence[Told]) -> None:
         self.answered = bytearray(len(told))
         self.missing = len(told)
-        self.started = False
+        self.started = self.batched = False
         self.since = time.monotonic()
         self.chunks = 0
         self.next = [each.chunks for each in told]
@@ -287,6 +288,13 @@ class ChildProcess:
                 raise ProtocolError("a group that is done before all was answered")
             del self._owed[group]
             self._around.events.on_group_done(self.replica, group, run_ms)
+        elif kind is Kind.BATCHES:
+            group, batches = decode_batches(body)
+            owed = self._owing(group)
+            if owed.batched:
+                raise ProtocolError("a group that tells its batches twice")
+            owed.batched = True
+            self._around.events.on_batches(self.replica, batches)
         elif kind is Kind.LEARNED:
             self._take_learned(protocol.decode_json(body))
         else:
@@ -362,6 +370,7 @@ def _order(spec: SpecLike, place: PlaceLike | None, sandbox: Mode) -> dict[str, 
         "unchanged": [*spec.unchanged],
         "sandbox": sandbox.value,
         "warm_up": b64encode(spec.warm_up).decode() if spec.warm_up else None,
+        "batches": True,  # a node of an earlier release takes no such frame
     }
 
 

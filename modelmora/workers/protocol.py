@@ -4,7 +4,7 @@ A frame is a u32 little-endian body length, a u8 type and the body. Every type h
 length; whoever breaks a rule is dropped by the node (`ProtocolError`).
 
     node to child: LOAD, RUN, CANCEL,     child to node: LOADED, LOAD_FAILED, STARTED, CHUNK,
-                   THREADS                               RESULTS, GROUP_DONE, LEARNED
+                   THREADS                               RESULTS, GROUP_DONE, LEARNED, BATCHES
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ class Kind(IntEnum):
     GROUP_DONE = 20
     CHUNK = 21
     LEARNED = 22
+    BATCHES = 23
 
 
 HEADER = struct.Struct("<IB")
 _RUN = struct.Struct("<QHII")
-_CANCEL = struct.Struct("<QI")
+_CANCEL = _RESULTS = struct.Struct("<QI")
 _THREADS = struct.Struct("<H")
 _GROUP = struct.Struct("<Q")
 _DONE = struct.Struct("<Qd")
 _CHUNK = struct.Struct("<QIIII")
-_RESULTS = struct.Struct("<QI")
 _ITEM = struct.Struct("<IBdI")
 _LENGTH = struct.Struct("<I")
 _FAILED, _OK, _WITH_SETTINGS = range(3)
@@ -69,11 +69,11 @@ TO_NODE: Mapping[int, int] = {
     Kind.GROUP_DONE: _DONE.size,
     Kind.CHUNK: 256 * KIB,
     Kind.LEARNED: KIB,
+    Kind.BATCHES: KIB,
 }
 FRAME_TARGET = 1 * MIB  # a RESULTS frame is closed once it holds this much
 
-_SMALL = 64 * KIB
-_KEEP = 1 * MIB
+_SMALL, _KEEP = 64 * KIB, MIB
 
 
 class ProtocolError(ModelMoraError):

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from modelmora.resources import private_memory
-from modelmora.workers import Chunk, ExitReason
+from modelmora.workers import Batches, Chunk, ExitReason
 from modelmora.workers import protocol as p
+from modelmora.workers.batches import encode_batches
 from tests.faults.recording import Figures
 from tests.integration.worker_rig import Recorder, Spec, group, load, supervised
 
@@ -59,6 +60,7 @@ TOLD: tuple[Callable[[random.Random, int], bytes], ...] = (
     ),
     lambda chance, owed: p.encode_json(p.Kind.LEARNED, {"cost": chance.choice((1, 0, "x", 1.5))}),
     lambda chance, owed: p.encode_json(p.Kind.LOADED, {"private_bytes": number(chance)}),
+    lambda chance, owed: encode_batches(owed, Batches(rows=number(chance), cost=number(chance))),
     lambda chance, owed: p.frame(chance.choice([*p.Kind]), anything(chance, 60)),
     lambda chance, owed: struct.pack("<IB", number(chance), chance.randrange(256)),
     lambda chance, owed: anything(chance, 200),

@@ -338,6 +338,9 @@ LIES = {
     "learns nothing": "p.encode_json(p.Kind.LEARNED, {'cost': -1, 'safe_cost': None})",
     "learns too much": "p.encode_json(p.Kind.LEARNED, {'cost': 1, 'safe_cost': None}) * 5000",
     "loads twice": "p.encode_json(p.Kind.LOADED, {})",
+    "batches twice": "encode_batches(1, Batches()) * 2",
+    "batches of nobody": "encode_batches(2, Batches())",
+    "batches without rows": "p.frame(p.Kind.BATCHES, bytes(32) + b'\\1' * 48)",
     "not JSON": "p.frame(p.Kind.LOADED, b'{')",
     "a chunk of nobody": "p.encode_chunk(1, p.Chunk(2, 0, 'a'))",
     "a chunk out of turn": "p.encode_chunk(1, p.Chunk(0, 1, 'a'))",
@@ -357,7 +360,8 @@ LIES = {
 # Who lies at length is no longer heard to the end, and is not to end by that.
 LIAR = """
 import contextlib, socket, struct, sys, time
-from modelmora.workers import protocol as p
+from modelmora.workers import Batches, protocol as p
+from modelmora.workers.batches import encode_batches
 s = socket.socket(fileno=int(sys.argv[1]))
 s.recv(1 << 20); s.sendall(p.encode_json(p.Kind.LOADED, {{}}))
 s.recv(1 << 20)

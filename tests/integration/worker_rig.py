@@ -14,7 +14,15 @@ from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.sandbox import Mode
 from modelmora.settings import Runtime
 from modelmora.wire import encode_request
-from modelmora.workers import NOTHING_TOLD, Chunk, ExitReport, Held, ItemResult, Told
+from modelmora.workers import (
+    NOTHING_TOLD,
+    Batches,
+    Chunk,
+    ExitReport,
+    Held,
+    ItemResult,
+    Told,
+)
 from modelmora.workers.supervisor import Supervisor
 
 CAP_S = 120.0
@@ -96,6 +104,7 @@ class Recorder:
     def __init__(self) -> None:
         self.log: list[tuple[str, int]] = []
         self.chunks: dict[int, list[Chunk]] = {}
+        self.batches: dict[int, list[Batches]] = {}
         self.results: dict[int, dict[int, ItemResult]] = {}
         self.info: dict[int, Mapping[str, object]] = {}
         self.refused: dict[int, tuple[Code, str]] = {}
@@ -141,6 +150,9 @@ class Recorder:
     def on_chunk(self, replica: int, group: int, chunk: Chunk) -> None:
         self.chunks.setdefault(group, []).append(chunk)
         self._note("chunk", group)
+
+    def on_batches(self, replica: int, batches: Batches) -> None:
+        self.batches.setdefault(replica, []).append(batches)
 
     def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
         assert run_ms >= 0

@@ -36,6 +36,7 @@ class OnTexts(OnTorch):
     tokenizer: Any
     """A Tokenizer, or what reads texts and makes batches as one does."""
     budget: Budget
+    pads = True
     first = 0
     """The input of a request that its first row stands for."""
 

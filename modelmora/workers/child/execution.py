@@ -23,6 +23,7 @@ from modelmora.kafka.sizes import OUTPUT_BYTES, outputs_too_large
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.messages.device import step
 from modelmora.wire import decode_request, encode_outputs
+from modelmora.workers.batches import Batches
 from modelmora.workers.chunks import LIFE_S, Chunk, Stream
 from modelmora.workers.protocol import Run
 
@@ -119,6 +120,7 @@ class GroupRun:
         self._control = control
         self._answer = answer
         self._open: dict[int, _Open] = {}
+        self.batches = Batches()
         self._alive_at = time.monotonic()
         engine.on_step = self._on_step  # type: ignore[attr-defined]  # most have no use for it
 
@@ -192,6 +194,7 @@ class GroupRun:
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
             return described(error, self._id_of(rows[0].index))
         ms = (time.perf_counter() - started) * 1e3
+        self._count([row.cost for row in rows])
         touched: dict[int, _Open] = {}
         for row, output in zip(rows, outputs, strict=True):
             entry = self._open.get(row.index)
@@ -206,6 +209,13 @@ class GroupRun:
             if entry.missing == 0:
                 self._finish(index)
         return None
+
+    def _count(self, costs: Sequence[int]) -> None:
+        """A batch of rows that cost so much was computed."""
+        if getattr(self._engine, "pads", False):
+            self.batches.add(len(costs), sum(costs), len(costs) * max(costs))
+        else:
+            self.batches.add(len(costs))
 
     def _on_step(self, rows: Sequence[Row], done: int, total: int) -> None:
         """The engine is so far with these rows. Raises Withdrawn where all were taken back."""

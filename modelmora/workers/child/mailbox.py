@@ -10,6 +10,7 @@ from typing import Any
 from modelmora.errors import RequestError
 from modelmora.messages import Parameter
 from modelmora.workers import protocol
+from modelmora.workers.batches import Batches, encode_batches
 from modelmora.workers.chunks import Chunk
 from modelmora.workers.protocol import FrameReader, Kind, Run
 
@@ -30,6 +31,11 @@ class Inbox:
         while self.load is None:
             self._receive(0)
         return self.load
+
+    @property
+    def tells_batches(self) -> bool:
+        """Whether the node, which may be of another release, takes what batches were like."""
+        return bool(self.load and self.load.get("batches"))
 
     @property
     def has_run(self) -> bool:
@@ -184,9 +190,11 @@ class StepDesk:
         item = protocol.encode_item(index, error is None, ms, payload, settings)
         self._frames.append(protocol.encode_results(group, [item]))
 
-    def done(self, group: int, ms: float) -> None:
+    def done(self, group: int, ms: float, batches: Batches) -> None:
         """All requests of a group have ended."""
         self._inbox.done(group)
+        if batches and self._inbox.tells_batches:
+            self._frames.append(encode_batches(group, batches))
         self._frames.append(protocol.encode_done(group, ms))
 
     def is_cancelled(self, group: int, index: int) -> bool:

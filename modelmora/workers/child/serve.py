@@ -32,6 +32,7 @@ from modelmora.errors import Code
 from modelmora.resources import private_memory
 from modelmora.sandbox import Enclosure, Mode, Unenclosed, enclose
 from modelmora.workers import linux, protocol
+from modelmora.workers.batches import encode_batches
 from modelmora.workers.child.execution import GroupRun, SafeSize, log, place_of
 from modelmora.workers.child.mailbox import GroupDesk, Inbox, Outbox, StepDesk
 from modelmora.workers.child.stepping import SteppedRuns
@@ -160,9 +161,13 @@ def _run_group(sock: socket.socket, inbox: Inbox, engine: Engine, safe: SafeSize
     inbox.share_cores(engine.use_threads)
     outbox = Outbox(sock, run.group)
     control = GroupDesk(inbox, outbox, run.group, engine.use_threads)
-    GroupRun(engine, run, safe, control, outbox.answer).execute()
+    group = GroupRun(engine, run, safe, control, outbox.answer)
+    group.execute()
     inbox.done(run.group)
-    outbox.flush(protocol.encode_done(run.group, (time.perf_counter() - started) * 1e3))
+    last = protocol.encode_done(run.group, (time.perf_counter() - started) * 1e3)
+    if group.batches and inbox.tells_batches:
+        last = encode_batches(run.group, group.batches) + last
+    outbox.flush(last)
 
 
 def _run_steps(sock: socket.socket, inbox: Inbox, engine: SteppedEngine) -> NoReturn:

@@ -13,6 +13,7 @@ from modelmora.engines.base import Step, SteppedEngine, give_back, is_out_of_mem
 from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.messages import InferenceRequest, Parameter
 from modelmora.wire import decode_request
+from modelmora.workers.batches import Batches
 from modelmora.workers.child.execution import described, encoded, log, place_of
 from modelmora.workers.chunks import LIFE_S, Chunk, Stream
 from modelmora.workers.protocol import Run
@@ -41,8 +42,8 @@ class Desk(Protocol):
         """A request has ended. Raises TypeError for odd settings."""
         ...
 
-    def done(self, group: int, ms: float) -> None:
-        """All requests of a group have ended."""
+    def done(self, group: int, ms: float, batches: Batches) -> None:
+        """All requests of a group have ended; such were all steps since the last was done."""
         ...
 
     def is_cancelled(self, group: int, index: int) -> bool:
@@ -95,6 +96,7 @@ class SteppedRuns:
         self._slots = max(1, engine.slots)
         self._keys = count(1)
         self._alive_at = clock()
+        self._steps = Batches()
 
     @property
     def busy(self) -> bool:
@@ -118,13 +120,15 @@ class SteppedRuns:
         """Let the cancelled leave, others join, then advance all by one step."""
         self._leave()
         self._join()
-        if not self._running:
+        running = len(self._running)
+        if not running:
             return
         try:
             steps = self._engine.step()
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
             self._part(error)
             return
+        self._steps.add(running)
         for step in steps:
             self._advance(step)
         self._tell()
@@ -269,7 +273,8 @@ class SteppedRuns:
         self._desk.answer(number, index, outputs, error, ms, settings)
         group.missing -= 1
         if not group.missing:
-            self._desk.done(number, (self._clock() - group.since) * 1e3)
+            steps, self._steps = self._steps, Batches()
+            self._desk.done(number, (self._clock() - group.since) * 1e3, steps)
 
     def _is_cancelled(self, each: _Request) -> bool:
         return self._desk.is_cancelled(each.group.run.group, each.index)

@@ -8,6 +8,7 @@ from modelmora.engines.base import Engine, SteppedEngine
 from modelmora.errors import RequestError, Undecodable
 from modelmora.messages import Parameter
 from modelmora.wire import decode_request
+from modelmora.workers.batches import Batches
 from modelmora.workers.child.execution import GroupRun, SafeSize
 from modelmora.workers.child.stepping import SteppedRuns
 from modelmora.workers.chunks import Chunk
@@ -57,7 +58,7 @@ class _Trial:
         """Never."""
         return False
 
-    def done(self, group: int, ms: float) -> None:
+    def done(self, group: int, ms: float, batches: Batches) -> None:
         """Nobody is told."""
 
     def ended(

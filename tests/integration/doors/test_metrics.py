@@ -54,6 +54,9 @@ def test_each_metric_of_the_table_is_told_and_no_other(
     ]
     assert ("modelmora_model_waiting", {"model": "echo", "version": "1"}) in samples
     assert ("modelmora_models", {"state": "ready"}) in samples
+    assert ("modelmora_batch_rows_count", {"model": "echo"}) in samples
+    assert ("modelmora_consumer_lag", {"topic": "requests.normal"}) in samples
+    assert ("modelmora_unowned_lag", {"topic": "retry.5m"}) in samples
     assert ("modelmora_events_total", {"type": "loaded"}) in samples
     assert any(
         name == "modelmora_model_memory_bytes" and labels["device"] == "cpu"

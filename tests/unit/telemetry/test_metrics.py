@@ -14,16 +14,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from modelmora.errors import Code
 from modelmora.gateway.metrics import Metrics
 from modelmora.messages import EventKind, State, Status
+from modelmora.node.metrics import TOKENS
 from modelmora.telemetry.metrics import ALL, TABLE, Kind, Part, Told
 from modelmora.telemetry.reference import FILE, page
 
 BESIDE = Path(__file__).parents[3] / "k8s/observability"
 ALERTS = BESIDE / "alerts.yaml"
 OF_PROMETHEUS = {"instance", "le"}
+OF_COUNTS = ("_rows", "token_usage")
 VALUES = {
     "code": {*map(str, Code)},
     "status": {each.value for each in Status},
     "type": {each.value for each in EventKind},
+    "token_type": {kind for kind, _ in TOKENS},
     "state": {each.value for each in State},
     "of": {"unread"},
     "model": {"$model"},
@@ -61,7 +64,7 @@ def test_names_follow_the_rules(one: Told) -> None:
     assert one.means.endswith(".")
     assert not {*one.labels} & OF_PROMETHEUS
     assert (one.kind is Kind.HISTOGRAM) == bool(one.buckets)
-    assert one.kind is not Kind.HISTOGRAM or one.name.endswith("_seconds")
+    assert one.kind is not Kind.HISTOGRAM or one.name.endswith(("_seconds", *OF_COUNTS))
 
 
 def test_the_page_is_made_of_the_table() -> None:

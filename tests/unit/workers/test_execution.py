@@ -166,6 +166,28 @@ def test_the_tokens_that_were_read_are_told() -> None:
     assert outcomes.settings == {0: {"prompt_tokens": 3}, 1: {"prompt_tokens": 5}, 2: {}}
 
 
+def test_batches_are_counted_as_they_ran_with_padding_where_the_engine_pads() -> None:
+    class Padding(Scripted):
+        pads = True
+
+    def refuse(texts: Sequence[str]) -> None:
+        if len(texts) > 2:
+            raise MemoryError
+
+    found = []
+    for kind in (Scripted, Padding):
+        outcomes = Outcomes()
+        requests = group([["a", "bbb", "cc", "d"]])
+        run = GroupRun(kind(4, refuse), requests, SafeSize(), outcomes, outcomes.answer)
+        run.execute()
+        found.append(run.batches)
+    plain, padded = found
+    assert plain.counts == padded.counts
+    assert (plain.counts[:3], plain.rows) == ([0, 2, 0], 4)
+    assert (plain.cost, plain.padded) == (0, 0)
+    assert (padded.cost, padded.padded) == (7, 2 * 3 + 2 * 2)
+
+
 def test_an_undecodable_request_fails_alone_with_its_code() -> None:
     good = group([["a"]]).values[0]
     outcomes = execute(Scripted(4, nothing), [["x"], b"", good[:-1], good + b"!", good])

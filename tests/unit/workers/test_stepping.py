@@ -12,6 +12,7 @@ from modelmora.engines.base import Step, SteppedEngine
 from modelmora.errors import Code, RequestError
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.wire import encode_outputs, encode_request
+from modelmora.workers.batches import Batches
 from modelmora.workers.child.stepping import SteppedRuns
 from modelmora.workers.child.trial import fault_of
 from modelmora.workers.chunks import LIFE_S, NOTHING_TOLD, Chunk, Told
@@ -74,6 +75,7 @@ class Desk:
     def __init__(self) -> None:
         self.begun: list[int] = []
         self.finished: list[int] = []
+        self.steps: list[Batches] = []
         self.ends: dict[int, bytes | Code] = {}
         self.settings: dict[int, Mapping[str, Parameter] | None] = {}
         self.chunks: dict[int, list[Chunk]] = {}
@@ -104,8 +106,9 @@ class Desk:
         self.ends[group] = error.code if error else outputs or b""
         self.settings[group] = settings
 
-    def done(self, group: int, ms: float) -> None:
+    def done(self, group: int, ms: float, batches: Batches) -> None:
         assert group in self.ends
+        self.steps.append(batches)
         self.finished.append(group)
 
     def is_cancelled(self, group: int, index: int) -> bool:
@@ -170,6 +173,17 @@ def test_requests_join_and_leave_between_steps() -> None:
     assert hall.desk.begun == [long, short, third]
     assert max(hall.engine.steps) == 2
     assert hall.engine.steps[:6] == [2] * 6, "the third joined when the second had left"
+
+
+def test_how_many_were_in_each_step_is_told_once() -> None:
+    hall = Hall(Speller(slots=2))
+    hall.send("ab", "ab", "a", "$")
+    hall.finish()
+    first, *_ = hall.desk.steps
+    assert (first.counts[:3], first.rows) == ([0, 3, 0], 6)
+    worked = [each for each in hall.engine.steps if each]
+    told = [sum(each.counts) for each in hall.desk.steps]
+    assert 0 < sum(told) < len(worked), "steps that failed were none"
 
 
 def test_chunks_are_the_output_in_order_and_only_for_those_who_asked() -> None:
@@ -304,7 +318,7 @@ def test_a_group_of_several_is_done_when_all_of_it_has_ended() -> None:
             assert index not in self.answers
             self.answers[index] = outputs
 
-        def done(self, group: int, ms: float) -> None:
+        def done(self, group: int, ms: float, batches: Batches) -> None:
             self.finished.append(len(self.answers))
 
         def is_cancelled(self, group: int, index: int) -> bool:
