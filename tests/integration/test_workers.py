@@ -327,6 +327,7 @@ def test_a_real_model_under_uvloop() -> None:
     uvloop.run(embeds_and_gives_its_memory_back())
 
 
+ANSWER = "p.encode_results(1, [p.encode_item(0, True, 0.0, b'')])"
 LIES = {
     "over-long frame": "struct.pack('<IB', 1 << 30, 19)",
     "unknown type": "struct.pack('<IB', 0, 200)",
@@ -338,9 +339,8 @@ LIES = {
     "learns nothing": "p.encode_json(p.Kind.LEARNED, {'cost': -1, 'safe_cost': None})",
     "learns too much": "p.encode_json(p.Kind.LEARNED, {'cost': 1, 'safe_cost': None}) * 5000",
     "loads twice": "p.encode_json(p.Kind.LOADED, {})",
-    "batches twice": "encode_batches(1, Batches()) * 2",
-    "batches of nobody": "encode_batches(2, Batches())",
-    "batches without rows": "p.frame(p.Kind.BATCHES, bytes(32) + b'\\1' * 48)",
+    "batches twice": "p.frame(p.Kind.BATCHES, struct.pack('<4Q12I', 1, 1, 0, 0, 1, *[0] * 11)) * 2",
+    "batches of nobody": "p.frame(p.Kind.BATCHES, struct.pack('<4Q12I', 2, 1, 0, 0, 1, *[0] * 11))",
     "not JSON": "p.frame(p.Kind.LOADED, b'{')",
     "a chunk of nobody": "p.encode_chunk(1, p.Chunk(2, 0, 'a'))",
     "a chunk out of turn": "p.encode_chunk(1, p.Chunk(0, 1, 'a'))",
@@ -348,10 +348,7 @@ LIES = {
     "a chunk that is no text": "p.frame(p.Kind.CHUNK, b'\\x01' + bytes(23) + b'\\xff')",
     "too many chunks": "b''.join(p.encode_chunk(1, p.Chunk(0, i, 'a')) for i in range(9999))",
     "too many signs of life": "p.encode_chunk(1, p.Chunk(0, 0)) * 9999",
-    "a chunk after the answer": (
-        "p.encode_results(1, [p.encode_item(0, True, 0.0, b'')])"
-        " + p.encode_chunk(1, p.Chunk(0, 0, 'a'))"
-    ),
+    "a chunk after the answer": f"{ANSWER} + p.encode_chunk(1, p.Chunk(0, 0, 'a'))",
     "settings of settings": (
         "p.encode_results(1, [p.encode_item(0, True, 0.0, b'', {'a': {'b': 1}})])"
     ),
@@ -360,8 +357,7 @@ LIES = {
 # Who lies at length is no longer heard to the end, and is not to end by that.
 LIAR = """
 import contextlib, socket, struct, sys, time
-from modelmora.workers import Batches, protocol as p
-from modelmora.workers.batches import encode_batches
+from modelmora.workers import protocol as p
 s = socket.socket(fileno=int(sys.argv[1]))
 s.recv(1 << 20); s.sendall(p.encode_json(p.Kind.LOADED, {{}}))
 s.recv(1 << 20)

@@ -104,7 +104,6 @@ class Recorder:
     def __init__(self) -> None:
         self.log: list[tuple[str, int]] = []
         self.chunks: dict[int, list[Chunk]] = {}
-        self.batches: dict[int, list[Batches]] = {}
         self.results: dict[int, dict[int, ItemResult]] = {}
         self.info: dict[int, Mapping[str, object]] = {}
         self.refused: dict[int, tuple[Code, str]] = {}
@@ -152,7 +151,8 @@ class Recorder:
         self._note("chunk", group)
 
     def on_batches(self, replica: int, batches: Batches) -> None:
-        self.batches.setdefault(replica, []).append(batches)
+        assert batches.rows >= sum(batches.counts) > 0
+        self._note("batches", replica)
 
     def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
         assert run_ms >= 0
