@@ -22,6 +22,7 @@ from modelmora.settings import (
     settings_in,
     sources_of,
 )
+from modelmora.settings.readable import unusable
 from modelmora.settings.template import json_schema, template
 from modelmora.text import counted
 
@@ -70,7 +71,9 @@ def init(file: FileArgument = None) -> None:
 def check(file: FileArgument = None, json: JsonOption = False) -> int:
     """Check file and environment; everything that is wrong, a line each, and exit code 2."""
     sources = sources_of(file)
-    _, faults = checked(sources)
+    settings, faults = checked(sources)
+    if settings is not None:
+        faults = list(unusable(settings))
     if json:
         print_json(faults)
     else:

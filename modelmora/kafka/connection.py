@@ -42,11 +42,12 @@ def aiokafka_config(settings: Settings) -> dict[str, Any]:
         "security_protocol": kafka.security_protocol,
         "ssl_context": ssl_context(kafka),
     }
-    if kafka.security_protocol.startswith("SASL_"):
+    if credentials := kafka.credentials():
+        username, password = credentials
         config |= {
             "sasl_mechanism": kafka.sasl_mechanism,
-            "sasl_plain_username": kafka.sasl_username,
-            "sasl_plain_password": kafka.password(),
+            "sasl_plain_username": username,
+            "sasl_plain_password": password,
         }
     return config
 
@@ -62,11 +63,12 @@ def confluent_config(settings: Settings) -> dict[str, Any]:
         # By default whoever was tried in vain is let alone for ten seconds and more.
         "reconnect.backoff.max.ms": 1_000,
     }
-    if kafka.security_protocol.startswith("SASL_"):
+    if credentials := kafka.credentials():
+        username, password = credentials
         config |= {
             "sasl.mechanism": kafka.sasl_mechanism,
-            "sasl.username": kafka.sasl_username or "",
-            "sasl.password": kafka.password() or "",
+            "sasl.username": username,
+            "sasl.password": password,
         }
     files = {
         "ssl.ca.location": kafka.ssl_cafile,

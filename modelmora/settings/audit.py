@@ -9,7 +9,13 @@ from pydantic import Field
 from modelmora.settings.kinds import FilePath
 from modelmora.settings.section import Section
 
-PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PublicKey = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{64}$",
+        json_schema_extra={"form": "64 of 0-9 a-f, as `modelmora audit key` prints"},
+    ),
+]
 
 
 class AuditSettings(Section):

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
+from modelmora.errors import ConfigurationError
 from modelmora.settings.kinds import FilePath, RegistryUrl, Span
 from modelmora.settings.section import Section, secret_of
 
@@ -38,8 +39,20 @@ class KafkaSettings(Section):
     )
 
     def password(self) -> str | None:
-        """The SASL password, from its file where one is named."""
+        """The SASL password, from its file where one is named. Raises ConfigurationError."""
         return secret_of("kafka.sasl_password_file", self.sasl_password_file, self.sasl_password)
+
+    def credentials(self) -> tuple[str, str] | None:
+        """Name and password; None where the protocol has none. Raises ConfigurationError."""
+        if not self.security_protocol.startswith("SASL_"):
+            return None
+        password = self.password()
+        if not (self.sasl_username and password):
+            raise ConfigurationError(
+                f"kafka.security_protocol {self.security_protocol} needs kafka.sasl_username, and "
+                "a password: kafka.sasl_password_file or MODELMORA_KAFKA__SASL_PASSWORD"
+            )
+        return self.sasl_username, password
 
 
 class SchemaRegistrySettings(Section):

@@ -26,7 +26,11 @@ FOREVER = -1
 """As `keep_alive`: the model stays until memory is needed."""
 _LONG = 1 << 63
 MOST_SPREAD = 1024
-Word = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\S(.*\S)?$")]
+Word = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=256, pattern=r"^\S(.*\S)?$"),
+    Field(json_schema_extra={"form": "a line of up to 256 characters, no blank at either end"}),
+]
 Sha256 = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9a-f]{64}$"),

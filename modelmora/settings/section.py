@@ -51,7 +51,9 @@ def secret_of(setting: str, file: Path | None, given: SecretStr | None) -> str |
     """A secret, from its file where one is named. Raises ConfigurationError."""
     if file:
         try:
-            return file.read_text().strip()
+            return file.read_text("utf-8").strip()
         except OSError as error:
             raise ConfigurationError(f"{setting} {file} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{setting} {file} is not a text in UTF-8") from None
     return given.get_secret_value() if given else None

@@ -140,8 +140,11 @@ def _is_ours(name: str, text: str) -> bool:
 
 
 def _is_json(kind: Any) -> bool:
-    section = isinstance(kind, type) and issubclass(kind, BaseModel)
-    return section or str(kind).startswith(("tuple", "dict"))
+    return _is_section(kind) or str(kind).startswith(("tuple", "dict"))
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _read(name: str, text: str, kind: Any) -> Any:
@@ -154,8 +157,15 @@ def _read(name: str, text: str, kind: Any) -> Any:
     try:
         return json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError):
-        example = '{"key": 1}' if isinstance(kind, type) else '[{"name": "my-model"}]'
-        raise ConfigurationError(f"{printable(name)} must be JSON, such as '{example}'") from None
+        raise ConfigurationError(
+            f"{printable(name)} must be JSON, such as '{_example(kind)}'"
+        ) from None
+
+
+def _example(kind: Any) -> str:
+    if not str(kind).startswith("tuple"):
+        return '{"key": 1}'
+    return '[{"name": "my-model"}]' if _is_section(get_args(kind)[0]) else '["one", "two"]'
 
 
 def _nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:

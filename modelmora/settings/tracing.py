@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
 
 from modelmora.settings.section import Section
+
+CollectorUrl = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^https?://([^\s/:?#@\[\]]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[^\s?#]*)?$"
+    ),
+    Field(json_schema_extra={"form": "http://host:port or https://host:port, perhaps with a path"}),
+]
 
 
 class TracingSettings(Section):
     """Traces of requests, sent to a collector."""
 
-    endpoint: str | None = Field(
+    endpoint: CollectorUrl | None = Field(
         None,
-        pattern=r"^https?://[^\s/]\S*$",
         description="where spans go, by OTLP over HTTP, such as `http://localhost:4318`; "
         "none = nowhere",
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from modelmora.errors import ConfigurationError
 from modelmora.settings import KafkaSettings, Settings, load_settings, setting_paths, variable_of
@@ -204,7 +206,9 @@ def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MODELMORA_HTTP_PORT", "eighty", 'MODELMORA_HTTP_PORT is "eighty"; it must be a whole'),
         ("modelmora_http_port", "eighty", 'modelmora_http_port is "eighty"; it must be a whole'),
         ("MODELMORA_LIMITS__GROUP_BYTES", "-1", "MODELMORA_LIMITS__GROUP_BYTES is "),
-        ("MODELMORA_MODELS", "not json", "MODELMORA_MODELS must be JSON"),
+        ("MODELMORA_MODELS", "not json", "MODELMORA_MODELS must be JSON, such as '[{"),
+        ("MODELMORA_AUDIT__TRUSTED", "abc", 'must be JSON, such as \'["one", '),
+        ("MODELMORA_ACCESS__GRANTS", "alice=caller", 'must be JSON, such as \'{"key"'),
         ("MODELMORA_LIMITS", '{"group_bytes": 1, "group_bytes": 2}', "group_bytes is there twice"),
         pytest.param("MODELMORA_MODELS", "[" * 100_000, "MODELMORA_MODELS must be JSON", id="deep"),
         ("MODELMORA_LIMITS", "7", "MODELMORA_LIMITS is 7; it must be a mapping"),
@@ -301,6 +305,38 @@ def test_a_file_of_settings_holds_no_secret(
     assert getattr(getattr(settings, section), name).get_secret_value() == WORD
 
 
+def _patterns(schema: object) -> Iterator[dict[str, object]]:
+    """What a JSON Schema says of texts of a certain form."""
+    if isinstance(schema, dict):
+        if "pattern" in schema:
+            yield schema
+        for below in schema.values():
+            yield from _patterns(below)
+    for each in schema if isinstance(schema, list) else ():
+        yield from _patterns(each)
+
+
+def test_each_pattern_is_told_in_words() -> None:
+    """Else a text that does not fit is told that it must be text."""
+    told = list(_patterns(Settings.model_json_schema()))
+    assert len(told) > 20
+    assert [each for each in told if "form" not in each] == []
+
+
+@pytest.mark.parametrize("endpoint", ["http://h", "https://h:4318/otlp", "http://[::1]:4318/"])
+def test_addresses_of_collectors(endpoint: str) -> None:
+    assert Settings.model_validate({"tracing": {"endpoint": endpoint}}).tracing.endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["h:4318", "grpc://h:4317", "http://", "http://h:port", "http://u:p@h", "http://h?a"],
+)
+def test_what_is_no_address_of_a_collector(endpoint: str) -> None:
+    told = _fault(tracing={"endpoint": endpoint})
+    assert f'"{endpoint}"; it must be http://host:port or https://host:port' in told
+
+
 def test_a_password_may_lie_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_text(PASSWORD + "\n")
@@ -308,3 +344,19 @@ def test_a_password_may_lie_in_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="sasl_password_file"):
         KafkaSettings(sasl_password_file=tmp_path / "none").password()
     assert KafkaSettings().password() is None
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"sasl_password_file .* is not a text in UTF-8"):
+        KafkaSettings(sasl_password_file=path).password()
+
+
+def test_sasl_needs_a_name_and_a_password() -> None:
+    word = SecretStr(PASSWORD)
+    for name, given in ((None, None), ("me", None), (None, word)):
+        settings = KafkaSettings(
+            security_protocol="SASL_SSL", sasl_username=name, sasl_password=given
+        )
+        with pytest.raises(ConfigurationError, match=r"needs kafka\.sasl_username, and a password"):
+            settings.credentials()
+    whole = KafkaSettings(security_protocol="SASL_SSL", sasl_username="me", sasl_password=word)
+    assert whole.credentials() == ("me", PASSWORD)
+    assert KafkaSettings(sasl_username="me", sasl_password=word).credentials() is None

@@ -84,6 +84,27 @@ def test_all_that_is_wrong_at_once(
     assert cli("config", "schema").json == json_schema()
 
 
+def test_secrets_and_files_that_cannot_be_used_are_faults(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.yaml").write_text(
+        "access: {keys_file: made-later.json}\nlock_file: made-later.lock\n"
+        "kafka: {security_protocol: SASL_SSL, ssl_cafile: none.pem}\n"
+        "audit: {key_file: .}\nschema_registry: {password_file: none}\n"
+    )
+    monkeypatch.setenv("MODELMORA_ACCESS__CLUSTER_SECRET", "short")
+    ran = cli("config", "check", "a.yaml")
+    assert ran.code == 2
+    assert [line[:60] for line in ran.out.splitlines()] == [
+        "access.cluster_secret is 32 characters or more; make one with `openssl rand -hex 32`"[:60],
+        "kafka.security_protocol SASL_SSL needs kafka.sasl_username, ",
+        "schema_registry.password_file none cannot be read: No such f",
+        "kafka.ssl_cafile none.pem cannot be read: No such file or di",
+        "audit.key_file . cannot be read: Is a directory",
+    ]
+
+
 def test_roles_and_grants_are_shown_short_and_in_json_whole(cli: Cli) -> None:
     rule = {"verbs": ["infer"], "models": ["m*"], "lanes": ["low"], "effect": "deny"}
     told = {"access": {"roles": {"quiet": [rule]}, "grants": {"team-*": ["caller", "quiet"]}}}
