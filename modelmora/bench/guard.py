@@ -14,9 +14,9 @@ from modelmora.access.files import KeyFile, Keyring
 from modelmora.access.keys import Keys, made
 from modelmora.access.rights import Rights, Rule, Told, Verb
 from modelmora.bench.report import Figure, at_most
-from modelmora.gateway.guard import Guard
 from modelmora.gateway.hall import Ask
-from modelmora.gateway.limiter import Limiter
+from modelmora.gateway.rights.guard import Guard
+from modelmora.gateway.rights.limiter import Limiter
 from modelmora.messages import Lane
 from modelmora.settings.budgets import Budget, Rate
 

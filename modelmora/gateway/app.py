@@ -24,9 +24,9 @@ from modelmora.gateway.bridge import Bridge
 from modelmora.gateway.doors.batches.paths import OpenAiPaths
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.doors.rest.routes import JSON_OVER_RECORD, create_app
-from modelmora.gateway.guard import EVERYBODY, Guard, guard_of
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.permits import Permits
+from modelmora.gateway.rights.guard import EVERYBODY, Guard, guard_of
+from modelmora.gateway.rights.permits import Permits
 from modelmora.gateway.traced import Traced
 from modelmora.kafka.acls import Component
 from modelmora.kafka.admin import Admin, check_lanes

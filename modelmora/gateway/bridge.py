@@ -14,7 +14,6 @@ from aiokafka import ConsumerRecord
 from modelmora.access.secrets import cluster_signer_of
 from modelmora.audit.auditor import Auditor, Tell, untold
 from modelmora.errors import Code, RequestError, Undecodable
-from modelmora.gateway.administrator import Administrator
 from modelmora.gateway.batches.following import Following
 from modelmora.gateway.batches.register import Register
 from modelmora.gateway.caller import caller
@@ -25,12 +24,13 @@ from modelmora.gateway.calls.replies import Replies
 from modelmora.gateway.calls.requests import Requests
 from modelmora.gateway.calls.waiting import WaitingRoom, mistaken
 from modelmora.gateway.calls.writing import ACKNOWLEDGE_S, Writer
+from modelmora.gateway.cluster.administrator import Administrator
 from modelmora.gateway.hall import Ask, Heard, Wish
-from modelmora.gateway.limiter import Limiter
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
 from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
+from modelmora.gateway.rights.limiter import Limiter
 from modelmora.gateway.shelf import Shelf
 from modelmora.gateway.wellness import NO_NODE, Parts, Wellness
 from modelmora.kafka.background import background

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from modelmora.access.rights import Told
 from modelmora.errors import Code
-from modelmora.gateway.administering import Administering
 from modelmora.gateway.batches.state import KEPT_MS, Batch, File
 from modelmora.gateway.caller import Given, caller, given
 from modelmora.gateway.calls.jobs import Job
+from modelmora.gateway.cluster.administering import Administering
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.shelf import Shelf
 from modelmora.kafka.leases import NodeLease

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from modelmora.audit import reading
 from modelmora.deadletters.letters import Wanted, since_ms
 from modelmora.errors import Code, ConfigurationError
-from modelmora.gateway.administering import MOST_NAMED, Meant
+from modelmora.gateway.cluster.administering import MOST_NAMED, Meant
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.reading.newest import Key
 from modelmora.messages import Decision

@@ -10,7 +10,7 @@ from dataclasses import replace
 from modelmora.gateway.calls.jobs import Job
 from modelmora.gateway.hall import Ask, Heard
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.permitted import Permitted
+from modelmora.gateway.rights.permitted import Permitted
 from modelmora.messages import InferenceResult
 from modelmora.telemetry import conventions as names
 from modelmora.telemetry.spans import Spans, failed, header_of

@@ -14,11 +14,11 @@ from modelmora.gateway.caller import LOCAL, caller, given
 from modelmora.gateway.doors.grpc.calls import Call
 from modelmora.gateway.doors.quotas import telling
 from modelmora.gateway.doors.tellings import Tellings
-from modelmora.gateway.guard import Guard
-from modelmora.gateway.limiter import quota
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.permits import Permits
+from modelmora.gateway.rights.guard import Guard
+from modelmora.gateway.rights.limiter import quota
+from modelmora.gateway.rights.permits import Permits
 from modelmora.objects.signing import PATH
 from modelmora.web.protocol import CERTIFICATE
 

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from modelmora.gateway.guard import CHALLENGE
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.rights.guard import CHALLENGE
 from modelmora.web.problems import DoorCode
 
 CALLER_GONE = 499  # nobody reads it; the number is nginx's

@@ -193,7 +193,7 @@ async def test_more_than_a_call_takes_is_refused(
     await asyncio.to_thread(bury, settings, "six")
     for bound in ("MOST_AT_ONCE", "MOST_SEEN"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"modelmora.gateway.administrator.{bound}", 1)
+            patch.setattr(f"modelmora.gateway.cluster.administrator.{bound}", 1)
             for path in ("replay", "purge"):
                 answer = await door.post(f"/dead-letters/{path}", json={"all": True})
                 assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")

@@ -22,9 +22,9 @@ from modelmora.client import (
 from modelmora.errors import Code, Invalid
 from modelmora.gateway.caller import said
 from modelmora.gateway.doors.grpc.server import RpcServer
-from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.rights.guard import Guard
 from modelmora.messages import Tensor
 from modelmora.web.problems import DoorCode
 from tests.unit.gateway.fakes import FakeHall

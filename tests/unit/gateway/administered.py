@@ -10,7 +10,7 @@ from modelmora.deadletters.choosing import May, anything
 from modelmora.deadletters.letters import DeadLetter, Wanted
 from modelmora.deadletters.replays import Rerun
 from modelmora.errors import Code
-from modelmora.gateway.administering import Meant, Purged, Replayed
+from modelmora.gateway.cluster.administering import Meant, Purged, Replayed
 from modelmora.gateway.outcomes import Refusal
 from modelmora.kafka.reading.newest import Key, Newest, Page
 from modelmora.kafka.reading.reader import Record

@@ -8,8 +8,8 @@ from typing import Any
 
 from modelmora.access.rights import Rule, Told, Verb
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.permits import Permits
-from modelmora.gateway.permitted import Permitted
+from modelmora.gateway.rights.permits import Permits
+from modelmora.gateway.rights.permitted import Permitted
 from modelmora.records.ruling import Ruling
 from tests.unit.gateway.fakes import FakeHall, finished
 

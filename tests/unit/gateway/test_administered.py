@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from modelmora.access.rights import Rule, Verb
-from modelmora.gateway.administering import MOST_NAMED
+from modelmora.gateway.cluster.administering import MOST_NAMED
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.rpc.v1 import audit_pb2, audit_pb2_grpc, deadletters_pb2, deadletters_pb2_grpc

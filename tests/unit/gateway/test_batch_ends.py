@@ -17,8 +17,8 @@ from modelmora.gateway.caller import LOCAL
 from modelmora.gateway.doors.batches.paths import OpenAiPaths
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.permits import Permits
-from modelmora.gateway.permitted import Permitted
+from modelmora.gateway.rights.permits import Permits
+from modelmora.gateway.rights.permitted import Permitted
 from modelmora.messages import BatchRecord, ObjectRef
 from modelmora.records.ruling import Ruling
 from tests.unit.gateway.fakes import FakeHall

@@ -21,10 +21,10 @@ from modelmora.gateway.batches.driver import Driver
 from modelmora.gateway.caller import LOCAL
 from modelmora.gateway.doors.batches.paths import OpenAiPaths
 from modelmora.gateway.doors.rest.routes import create_app
-from modelmora.gateway.guard import Guard
 from modelmora.gateway.hall import Ask
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.rights.guard import Guard
 from modelmora.gateway.shelf import Shelf
 from modelmora.messages import BatchRecord, Lane
 from modelmora.objects import Objects

@@ -21,8 +21,8 @@ from modelmora.access.keys import made
 from modelmora.errors import ConfigurationError
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.doors.rest.routes import create_app
-from modelmora.gateway.guard import Guard, guard_of
 from modelmora.gateway.metrics import Metrics
+from modelmora.gateway.rights.guard import Guard, guard_of
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
 from modelmora.settings import Settings

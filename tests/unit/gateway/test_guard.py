@@ -23,9 +23,9 @@ from modelmora.errors import Unreachable
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.doors.guarded import OPEN_METHODS, OPEN_PATHS
 from modelmora.gateway.doors.rest.routes import create_app
-from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.rights.guard import Guard
 from modelmora.objects.signing import PATH
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc

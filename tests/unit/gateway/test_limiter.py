@@ -18,11 +18,11 @@ from modelmora.errors import Code
 from modelmora.gateway.doors.grpc.server import RpcServer
 from modelmora.gateway.doors.rest.routes import create_app
 from modelmora.gateway.hall import Ask
-from modelmora.gateway.limiter import Limiter
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal, refusal_of
-from modelmora.gateway.permits import EVERYTHING
-from modelmora.gateway.permitted import Permitted
+from modelmora.gateway.rights.limiter import Limiter
+from modelmora.gateway.rights.permits import EVERYTHING
+from modelmora.gateway.rights.permitted import Permitted
 from modelmora.messages import ErrorInfo, InferenceResult, Source, Status, Timings
 from modelmora.rpc.v1 import inference_pb2 as pb
 from modelmora.rpc.v1 import inference_pb2_grpc as pb_grpc
@@ -230,7 +230,7 @@ async def test_what_others_do_not_know_waits_until_they_do() -> None:
 
 
 async def test_a_topic_that_takes_nothing_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modelmora.gateway.limiter.WAIT_S", 0.05)
+    monkeypatch.setattr("modelmora.gateway.rights.limiter.WAIT_S", 0.05)
     rig = Rig(b={"requests": {"amount": 20}})
     rig.buckets.others = 1
 

@@ -17,8 +17,8 @@ from modelmora.errors import (
     Unreachable,
     WrongCredentials,
 )
-from modelmora.gateway import looks
-from modelmora.gateway.looks import MOST_WAITING, Look, Looks
+from modelmora.gateway.cluster import looks
+from modelmora.gateway.cluster.looks import MOST_WAITING, Look, Looks
 from modelmora.gateway.outcomes import AnyCode, Refusal
 from modelmora.settings import Settings
 from modelmora.web.problems import DoorCode

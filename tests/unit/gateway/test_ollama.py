@@ -15,9 +15,9 @@ from modelmora.access.files import Keyring
 from modelmora.errors import Code
 from modelmora.gateway.doors.ollama.answers import API
 from modelmora.gateway.doors.rest.routes import create_app
-from modelmora.gateway.guard import Guard
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.rights.guard import Guard
 from modelmora.messages import (
     ChatMessage,
     ControlVerb,

@@ -191,7 +191,7 @@ async def test_a_certificate_that_expires_on_an_open_connection(
     async with httpx.AsyncClient(base_url=doors.https, verify=verify, trust_env=False) as client:
         assert (await client.get("/models")).status_code == 200
         later = time.time_ns() + int(timedelta(days=2).total_seconds() * 1e9)
-        monkeypatch.setattr("modelmora.gateway.guard.time.time_ns", lambda: later)
+        monkeypatch.setattr("modelmora.gateway.rights.guard.time.time_ns", lambda: later)
         answer = await client.get("/models")
     assert answer.status_code == 401
     assert "expired" in answer.json()["detail"]

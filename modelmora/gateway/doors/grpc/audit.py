@@ -7,11 +7,11 @@ from typing import Any
 import grpc
 
 from modelmora.audit.reading import Entry
+from modelmora.gateway.cluster.reports import told_report
 from modelmora.gateway.doors.grpc.calls import Call, decoded, unary
 from modelmora.gateway.doors.grpc.deadletters import given, page_of
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.queries import cursor_of, records_asked
-from modelmora.gateway.reports import told_report
 from modelmora.rpc.v1 import audit_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuditService"].full_name

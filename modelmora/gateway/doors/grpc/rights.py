@@ -10,9 +10,9 @@ from google.protobuf.json_format import ParseDict
 from modelmora.gateway.doors.grpc.calls import Call, decoded, unary
 from modelmora.gateway.doors.rest.bodies import checked
 from modelmora.gateway.doors.rest.roles import GrantBody, RoleBody
-from modelmora.gateway.granted import Granted
 from modelmora.gateway.hall import Hall
-from modelmora.gateway.permits import Permits
+from modelmora.gateway.rights.granted import Granted
+from modelmora.gateway.rights.permits import Permits
 from modelmora.rpc.v1 import rights_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RightsService"].full_name

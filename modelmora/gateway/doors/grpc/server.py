@@ -23,10 +23,10 @@ from modelmora.gateway.doors.guarded import RpcGuard
 from modelmora.gateway.doors.miraveja import rpc as miraveja
 from modelmora.gateway.doors.miraveja.rpc import MiravejaServices
 from modelmora.gateway.doors.oip import service as oip
-from modelmora.gateway.guard import EVERYBODY, Guard
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.permits import EVERYTHING, Permits
+from modelmora.gateway.rights.guard import EVERYBODY, Guard
+from modelmora.gateway.rights.permits import EVERYTHING, Permits
 from modelmora.settings import Purposes
 from modelmora.surroundings import connections
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from modelmora.audit.verifying import Fault
-from modelmora.gateway.administering import MOST_AT_ONCE, MOST_NAMED, MOST_SHOWN
+from modelmora.gateway.cluster.administering import MOST_AT_ONCE, MOST_NAMED, MOST_SHOWN
 from modelmora.gateway.doors.rest.catalogue import parameter, problems, takes
 from modelmora.gateway.queries import DECISIONS, FEW, MOST
 

@@ -6,11 +6,11 @@ import orjson
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from modelmora.gateway.cluster.reports import told_report
 from modelmora.gateway.doors.rest import administered
 from modelmora.gateway.doors.rest.reading import unless_gone
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.queries import cursor_of, once, only, records_asked
-from modelmora.gateway.reports import told_report
 
 
 def add_audit(app: FastAPI, hall: Hall) -> None:

@@ -16,7 +16,7 @@ from modelmora.gateway.doors.rest.bodies import read_json, strictly
 from modelmora.gateway.doors.rest.reading import Bodies
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.permits import Permits
+from modelmora.gateway.rights.permits import Permits
 from modelmora.gateway.verbs import registering
 from modelmora.records.limiting import Limiting, tell_budget
 from modelmora.settings.budgets import Budget, BudgetName

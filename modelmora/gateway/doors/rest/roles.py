@@ -13,10 +13,10 @@ from starlette.responses import Response
 from modelmora.gateway.doors.rest import catalogue
 from modelmora.gateway.doors.rest.bodies import read_json, strictly
 from modelmora.gateway.doors.rest.reading import Bodies
-from modelmora.gateway.granted import Granted
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.permits import Permits
+from modelmora.gateway.rights.granted import Granted
+from modelmora.gateway.rights.permits import Permits
 from modelmora.settings.rights import PrincipalGlob, RoleName, Rule
 
 B = TypeVar("B", bound=BaseModel)

@@ -39,10 +39,10 @@ from modelmora.gateway.doors.rest.pages import add_pages
 from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
 from modelmora.gateway.doors.rest.roles import add_roles
 from modelmora.gateway.doors.tellings import Tellings
-from modelmora.gateway.guard import EVERYBODY, Guard
 from modelmora.gateway.hall import Ask, Hall, state_of
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.permits import EVERYTHING, Permits
+from modelmora.gateway.rights.guard import EVERYBODY, Guard
+from modelmora.gateway.rights.permits import EVERYTHING, Permits
 from modelmora.gateway.watching import watch
 from modelmora.records.limiting import Limiting
 from modelmora.web.events import EVENTS, Events

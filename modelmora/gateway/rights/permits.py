@@ -9,8 +9,8 @@ from modelmora.access.rights import Told, Verb
 from modelmora.audit.auditor import Tell, untold
 from modelmora.errors import Code
 from modelmora.gateway.caller import caller
-from modelmora.gateway.guard import CALL
 from modelmora.gateway.outcomes import Refusal
+from modelmora.gateway.rights.guard import CALL
 from modelmora.messages import Lane
 from modelmora.records import Registry
 from modelmora.records.ruling import Ruling

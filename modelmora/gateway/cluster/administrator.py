@@ -17,9 +17,15 @@ from modelmora.deadletters.letters import SHOWN, DeadLetter, Letters, Wanted
 from modelmora.deadletters.purging import purge
 from modelmora.deadletters.replays import Replayer, lanes_there
 from modelmora.errors import ConfigurationError, NotFound, Unreachable
-from modelmora.gateway.administering import MOST_AT_ONCE, MOST_SHOWN, Meant, Purged, Replayed
 from modelmora.gateway.caller import caller
-from modelmora.gateway.looks import Look, Looks
+from modelmora.gateway.cluster.administering import (
+    MOST_AT_ONCE,
+    MOST_SHOWN,
+    Meant,
+    Purged,
+    Replayed,
+)
+from modelmora.gateway.cluster.looks import Look, Looks
 from modelmora.kafka.events import event_record
 from modelmora.kafka.reading.newest import Key, Page
 from modelmora.kafka.reading.reader import Record

@@ -14,15 +14,15 @@ from modelmora.audit import reading
 from modelmora.audit.verifying import Report
 from modelmora.deadletters.choosing import May, anything
 from modelmora.deadletters.letters import DeadLetter, Wanted
-from modelmora.gateway.administering import Administering, Meant, Purged, Replayed
 from modelmora.gateway.batches.state import KEPT_MS, Batch, File
 from modelmora.gateway.caller import caller
 from modelmora.gateway.calls.jobs import Job
+from modelmora.gateway.cluster.administering import Administering, Meant, Purged, Replayed
 from modelmora.gateway.hall import Ask, Batches, Changing, Hall, Heard, Wish
-from modelmora.gateway.limiter import UNLIMITED, Limiter
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
-from modelmora.gateway.permits import Permits
+from modelmora.gateway.rights.limiter import UNLIMITED, Limiter
+from modelmora.gateway.rights.permits import Permits
 from modelmora.gateway.shelf import Shelf
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
