@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from modelmora.errors import Code
 from modelmora.gateway.doors.rest.bodies import read_ask, read_json, strictly
-from modelmora.gateway.doors.rest.budgets import BudgetBody
+from modelmora.gateway.doors.rest.registry.budgets import BudgetBody
 from modelmora.gateway.outcomes import Refusal
 from modelmora.settings.budgets import Budget, Rate
 from modelmora.settings.canaries import CanaryPlan

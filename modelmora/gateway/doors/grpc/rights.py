@@ -9,7 +9,7 @@ from google.protobuf.json_format import ParseDict
 
 from modelmora.gateway.doors.grpc.calls import Call, decoded, unary
 from modelmora.gateway.doors.rest.bodies import checked
-from modelmora.gateway.doors.rest.roles import GrantBody, RoleBody
+from modelmora.gateway.doors.rest.registry.roles import GrantBody, RoleBody
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.rights.granted import Granted
 from modelmora.gateway.rights.permits import Permits

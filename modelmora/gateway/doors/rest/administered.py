@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from modelmora.audit.verifying import Fault
 from modelmora.gateway.cluster.administering import MOST_AT_ONCE, MOST_NAMED, MOST_SHOWN
-from modelmora.gateway.doors.rest.catalogue import parameter, problems, takes
+from modelmora.gateway.doors.rest.registry.catalogue import parameter, problems, takes
 from modelmora.gateway.queries import DECISIONS, FEW, MOST
 
 SPAN = "a span (`30min`, `2h`, `7d`) or a time (`2026-01-31T12:00`)"

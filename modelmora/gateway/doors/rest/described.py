@@ -20,9 +20,9 @@ from modelmora.gateway.doors.openai import described as openai
 from modelmora.gateway.doors.rest import forms
 from modelmora.gateway.doors.rest.administered import PurgeBody, ReplayBody
 from modelmora.gateway.doors.rest.bodies import InferBody, ObjectBody, OrderBody
-from modelmora.gateway.doors.rest.budgets import BudgetBody
-from modelmora.gateway.doors.rest.catalogue import Choice
-from modelmora.gateway.doors.rest.roles import GrantBody, RoleBody
+from modelmora.gateway.doors.rest.registry.budgets import BudgetBody
+from modelmora.gateway.doors.rest.registry.catalogue import Choice
+from modelmora.gateway.doors.rest.registry.roles import GrantBody, RoleBody
 from modelmora.gateway.hall import MOST_WAIT_S
 from modelmora.messages import State
 from modelmora.settings import ModelConfig, ModelDetails

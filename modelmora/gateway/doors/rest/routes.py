@@ -28,16 +28,16 @@ from modelmora.gateway.doors.openai.routes import add_openai
 from modelmora.gateway.doors.rest import described, forms, problems
 from modelmora.gateway.doors.rest.asking import asked
 from modelmora.gateway.doors.rest.audit import add_audit
-from modelmora.gateway.doors.rest.budgets import add_budgets
-from modelmora.gateway.doors.rest.canaries import add_canaries
 from modelmora.gateway.doors.rest.deadletters import add_dead_letters
 from modelmora.gateway.doors.rest.jobs import add_jobs
-from modelmora.gateway.doors.rest.models import add_models
 from modelmora.gateway.doors.rest.objects import add_objects
 from modelmora.gateway.doors.rest.orders import add_orders
 from modelmora.gateway.doors.rest.pages import add_pages
 from modelmora.gateway.doors.rest.reading import Bodies, unless_gone
-from modelmora.gateway.doors.rest.roles import add_roles
+from modelmora.gateway.doors.rest.registry.budgets import add_budgets
+from modelmora.gateway.doors.rest.registry.canaries import add_canaries
+from modelmora.gateway.doors.rest.registry.models import add_models
+from modelmora.gateway.doors.rest.registry.roles import add_roles
 from modelmora.gateway.doors.tellings import Tellings
 from modelmora.gateway.hall import Ask, Hall, state_of
 from modelmora.gateway.metrics import Metrics

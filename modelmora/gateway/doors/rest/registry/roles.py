@@ -10,9 +10,9 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from modelmora.gateway.doors.rest import catalogue
 from modelmora.gateway.doors.rest.bodies import read_json, strictly
 from modelmora.gateway.doors.rest.reading import Bodies
+from modelmora.gateway.doors.rest.registry import catalogue
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.rights.granted import Granted

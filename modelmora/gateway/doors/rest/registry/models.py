@@ -11,9 +11,9 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from modelmora.errors import Code
-from modelmora.gateway.doors.rest import catalogue
 from modelmora.gateway.doors.rest.bodies import read_json
 from modelmora.gateway.doors.rest.reading import Bodies
+from modelmora.gateway.doors.rest.registry import catalogue
 from modelmora.gateway.hall import Hall
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.outcomes import Refusal
