@@ -14,6 +14,7 @@ import structlog
 from modelmora.access.signing import Verifier
 from modelmora.agents.arrivals import Arrivals, text_of
 from modelmora.agents.fetching import Fetching
+from modelmora.agents.partitions.ages import Ages
 from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.suspects import MOST_TRIES
@@ -97,6 +98,7 @@ class Requests:
         """Of what was put off: when (Unix ms) to look again whether the next record is due."""
         self._max_bytes = settings.limits.request_bytes
         self._intake = intake
+        self.ages = Ages(intake)
         self._service = service
         self._burials = burials
         self._clock = clock
@@ -256,6 +258,7 @@ class Requests:
             self._bury(record, RequestError(Code.UNDECODABLE, message))
             return
         self._clock.heard(record.timestamp, (record.topic, record.partition), record.offset)
+        self.ages.began(record)
         self._take(record)
 
     def _set_aside(self, record: Record, tries: int) -> None:

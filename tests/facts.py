@@ -7,7 +7,8 @@ from modelmora.messages import FACTS, LifecycleEvent
 UNITS = ("_ms", "_bytes", "_share", "_offset", "_offsets")
 PLAIN = {
     "replica", "exit_code", "partition", "cores", "nodes", "replicas", "letters", "partitions",
-    "sequence", "candidate_requests", "baseline_requests", "pairs",
+    "sequence", "answered", "unanswered",
+    "candidate_requests", "baseline_requests", "pairs",
 }  # fmt: skip
 """Numbers that measure nothing."""
 

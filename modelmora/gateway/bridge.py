@@ -32,7 +32,7 @@ from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
 from modelmora.gateway.rights.limiter import Limiter
 from modelmora.gateway.shelf import Shelf
-from modelmora.gateway.wellness import NO_NODE, Parts, Wellness
+from modelmora.gateway.wellness import NO_NODE, Parts, Wellness, bears_s
 from modelmora.kafka.background import background
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
@@ -287,8 +287,7 @@ class Bridge:
             raise Refusal(DoorCode.BROKER_UNREACHABLE, f"{fault}; try again a little later")
         absent_s = self._directory.absent_s()
         known = self._directory.knows(model)
-        # One that is known may wait a little: nodes come back, and serve what lies there.
-        if absent_s > (self._settings.timing.session_timeout_s if known else 0):
+        if absent_s > bears_s(self._settings, known=known):
             raise Refusal(
                 DoorCode.NO_NODE, f"{NO_NODE} ({absent_s:.0f} s); try again, or start a node"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from math import inf
 
 from modelmora.gateway.batches.following import Following
 from modelmora.gateway.calls.replies import Replies
@@ -39,6 +40,8 @@ class Seen:
     """For how long no node has told that it runs."""
     idle_s: float = 0.0
     """For how long no node has read any partition."""
+    on_demand: bool = False
+    """Whether nodes come when requests wait."""
     silent: frozenset[str] = frozenset()
     """Topics that do not acknowledge what is written."""
     unacknowledged_s: float = 0.0
@@ -51,20 +54,39 @@ class Seen:
     schemas: str | None = None
 
 
+def bears_s(settings: Settings, *, known: bool) -> float:
+    """For how long (s) no node may run before requests of a model are refused.
+
+    One that is `known` may wait a little: nodes come back, and serve what lies there.
+    """
+    if not known:
+        return 0.0
+    return inf if settings.nodes_on_demand else settings.timing.session_timeout_s
+
+
 def signs_of(seen: Seen, session_s: float) -> tuple[Sign, ...]:
     """What it means.
 
     A partition has no reader for a session at most where a node has died, so this is no fault.
     That a request is not accepted is none either: a line may be long, and is read in its time.
+    Where nodes come when requests wait, that none is there is as it should be, and the first one
+    takes its time before it reads.
     """
     idle_s = 0.0 if seen.absent_s else seen.idle_s
+    lacking = seen.absent_s and not seen.on_demand
     return (
         Sign("running", STOPPING if seen.stopping else None),
         Sign("broker", None if seen.broker else "the broker does not answer"),
         Sign("replies", seen.replies),
         Sign("registry", seen.registry),
-        Sign("nodes", NO_NODE if seen.absent_s else None),
-        Sign("nodes", age_s=idle_s, limit_s=2 * session_s, late="no node has read any partition"),
+        Sign("nodes", NO_NODE if lacking else None),
+        Sign(
+            "nodes",
+            age_s=idle_s,
+            limit_s=2 * session_s,
+            late="no node has read any partition",
+            needed=not seen.on_demand,
+        ),
         *(
             Sign("lanes", f"{topic} does not acknowledge what is written")
             for topic in sorted(seen.silent)
@@ -99,6 +121,7 @@ class Wellness:
 
     def __init__(self, settings: Settings, parts: Parts, lanes: Set[str]) -> None:
         self._session_s = settings.timing.session_timeout_s
+        self._on_demand = settings.nodes_on_demand
         self._parts = parts
         self._lanes = lanes
         self.stopping = False
@@ -126,6 +149,7 @@ class Wellness:
             registry=parts.directory.fault(),
             absent_s=parts.directory.absent_s(),
             idle_s=parts.directory.idle_s(),
+            on_demand=self._on_demand,
             silent=frozenset(parts.writer.silent),
             unacknowledged_s=parts.publisher.oldest_s(self._lanes),
             unaccepted_s=parts.room.unaccepted_s(now),

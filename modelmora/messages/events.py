@@ -126,7 +126,14 @@ FACTS: Mapping[EventKind, tuple[str, ...]] = {
         "position_offset",
     ),
     EventKind.NODE_JOINED: ("cores",),
-    EventKind.NODE_LEFT: (),
+    EventKind.NODE_LEFT: (
+        "reason",
+        "answered",
+        "unanswered",
+        "warm_up_ms",
+        "drain_ms",
+        "stop_ms",
+    ),
     EventKind.ROUTE_CHANGED: ("former", "route", "former_route", "since_ms"),
     EventKind.CANARY_DECIDED: (
         "canary",

@@ -25,7 +25,14 @@ def add_gauges(node: Node, results: Results) -> None:
     def requests() -> int:
         return intake.open_requests - intake.open_on(shadow)
 
+    def oldest() -> Values:
+        now_ms, ages = node.clock.now_ms(), node.requests.ages
+        for topic, lane in node.lanes.items():
+            at_ms = ages.oldest_ms(topic)
+            yield (lane.label,), 0.0 if at_ms is None else max(0.0, now_ms - at_ms) / 1000
+
     read("modelmora_open_requests", requests)
+    node.metrics.read_all("modelmora_oldest_request_seconds", oldest)
     read("modelmora_handed_on_total", lambda: node.hand_on.count)
     read("modelmora_retries_total", lambda: node.retries.count)
     read("modelmora_overflows_total", lambda: node.retries.overflows)

@@ -95,6 +95,11 @@ class NodeMetrics(Collector):
         """A copy of a request has ended: it was no request of anybody's."""
         self._copies.labels(how).inc()
 
+    @property
+    def ended(self) -> int:
+        """How many requests have ended."""
+        return self._outcomes.total()
+
     def outcome(self, head: ResultHead, model: str) -> None:
         """A request has ended; `model` is "" unless it is served here."""
         timings, one = head.timings, (model,)

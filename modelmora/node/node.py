@@ -47,6 +47,7 @@ from modelmora.node.answers import Answers
 from modelmora.node.budgets import Charging
 from modelmora.node.canaries import judge_of
 from modelmora.node.copies import copier_of
+from modelmora.node.departure import Departure
 from modelmora.node.gauges import add_gauges
 from modelmora.node.health import health_app, health_server
 from modelmora.node.leave import Leave
@@ -134,9 +135,9 @@ class Node:
         self.wellness = Wellness(self)
         self.http = self._door()
         self.failure: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.departure = Departure(self)
         self.waiting_for: str | None = "broker"
-        self._address = ""
-        self._ready = self.stopping = False
+        self._address, self._ready, self.stopping = "", False, False
         self.watches = Watches(self.fail)
         add_gauges(self, answers.results)
         self.samples = Samples(settings, self.metrics.registry, self.name, self.teller.send)
@@ -234,7 +235,7 @@ class Node:
         await self.teller.start()
         # The event's acknowledgement tells the broker's time before the first request is read.
         self.lifecycle.event(EventKind.NODE_JOINED, facts={"cores": self.settings.cores})
-        await self._acknowledged(self.teller)
+        await self.acknowledged(self.teller)
         await self.control.start()
         await self.charging.start()
         await self._look_at_models()
@@ -273,19 +274,7 @@ class Node:
         """Finish started work within the drain time, commit, and leave nothing running."""
         self.stopping = True
         notify(ready=False)
-        self.presence.leave()
-        timing = self.settings.timing
-        most_s = min(timing.warm_up_s, timing.drain_s / 2)
-        await self.warming.leave(0.0 if self.failure.done() else most_s)
-        self.models.measured(last=True)
-        self.requests.close()
-        self.requests.drop(self._owned, started=False)
-        if not await self.service.drain(self._owned, self.settings.timing.drain_s):
-            log.warning("started work is not finished; it is answered, or left to other nodes")
-            self.service.stop(self.hand_on.is_elsewhere)
-        if self.shelf:
-            await self.shelf.moving.drain(self.settings.timing.drain_s)
-        await self._acknowledged(self.publisher)
+        await self.departure.hand_over()
         await self.copier.stop()
         await self.member.stop()  # which gives everything back, with a last commit
         await self.watches.end()
@@ -298,7 +287,7 @@ class Node:
         await self.twins.stop()
         await self.charging.stop()
         await self.stored.stop()
-        self.lifecycle.event(EventKind.NODE_LEFT)
+        self.lifecycle.event(EventKind.NODE_LEFT, facts=self.departure.facts())
         self.audit.stop()
         await all_within(
             faust=self.app.stop(), control=self.control.stop(), workers=self.workers.stop()
@@ -314,11 +303,12 @@ class Node:
 
     async def _flush_and_stop(self, publisher: Outbox) -> None:
         try:
-            await self._acknowledged(publisher)
+            await self.acknowledged(publisher)
         finally:
             await publisher.stop()
 
-    async def _acknowledged(self, publisher: Outbox) -> None:
+    async def acknowledged(self, publisher: Outbox) -> None:
+        """Wait until the broker has what was handed over, for a while."""
         try:
             await asyncio.wait_for(publisher.flush(), _ACKNOWLEDGE_S)
         except TimeoutError:
@@ -388,6 +378,7 @@ class Node:
     def fail(self, reason: str, code: int = EXIT_CODE) -> None:
         """Only a new process helps."""
         log.error("the node ends", reason=reason)
+        self.departure.why = self.departure.why or reason
         if not self.failure.done():
             self.failure.set_result(code)
 

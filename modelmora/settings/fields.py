@@ -274,6 +274,12 @@ class Settings(Section):
         description="the node's lasting name in the consumer group; none = one made once and kept "
         "in the data folder",
     )
+    nodes_on_demand: bool = Field(
+        False,
+        description="nodes are started when requests wait, and there may be none: a gateway then "
+        "takes requests of models that it knows all the same, and is ready; see "
+        "[Kubernetes](../howto/kubernetes.md#to-no-node-and-back)",
+    )
     testing: bool = Field(
         False, description="serve the test models `echo`, `sleep`, `crash`, `hang`, `oom` too"
     )

@@ -88,6 +88,8 @@ ALL = (
     _node("unowned_lag", _G,
           "The same of partitions that no node has: each node tells all of it.", "topic"),
     _node("open_requests", _G, "Requests read and not answered, those of copies left out."),
+    _node("oldest_request_seconds", _G,
+          "How long ago the oldest request that is read and not answered was appended.", "lane"),
     _node("open_bytes", _G, "Bytes of what is read and not answered."),
     _node("gated_partitions", _G, "Partitions that are not read for now, since they are full."),
     _node("model_waiting", _G, "Requests that wait for a model.", "model", "version"),

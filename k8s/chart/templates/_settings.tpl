@@ -42,6 +42,9 @@
 {{- if .Values.strimzi.topics.enabled -}}
 {{- $made = set $made "topics" (dict "create" false) -}}
 {{- end -}}
+{{- if and .Values.node.autoscaling.enabled (not .Values.node.autoscaling.minReplicas) -}}
+{{- $made = set $made "nodes_on_demand" true -}}
+{{- end -}}
 {{- if .Values.models -}}
 {{- $made = set $made "models" .Values.models -}}
 {{- end -}}

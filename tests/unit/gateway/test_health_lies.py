@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from modelmora.gateway.hall import STOPPING, Hall, state_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
 from modelmora.gateway.nodes import NodeWatch
-from modelmora.gateway.wellness import NO_NODE, Seen, signs_of
+from modelmora.gateway.wellness import NO_NODE, Seen, bears_s, signs_of
 from modelmora.kafka import pulse as pulses
 from modelmora.kafka.pulse import Pulse, Shape
 from modelmora.kafka.reading import tail as tails
@@ -59,6 +60,27 @@ def test_ready_is_no(lie: str, seen: dict[str, Any], fault: str) -> None:
 
 def test_a_dead_reader_is_given_the_time_in_which_another_takes_over() -> None:
     assert verdict(idle_s=2 * SESSION_S - 1).ready
+
+
+def test_it_is_ready_without_a_node_where_nodes_come_when_requests_wait() -> None:
+    assert not verdict(absent_s=0.1).ready
+    found = verdict(absent_s=3600.0, idle_s=3600.0, on_demand=True)
+    assert found.ready
+    assert not found.degraded
+
+
+def test_a_node_that_has_come_and_reads_nothing_is_told_and_leaves_such_a_gateway_ready() -> None:
+    found = verdict(idle_s=3600.0, on_demand=True)
+    assert found.ready
+    assert found.degraded["nodes"].startswith("no node has read")
+
+
+@pytest.mark.parametrize(
+    ("on_demand", "known", "bears"),
+    [(False, True, 10.0), (True, True, inf), (False, False, 0.0), (True, False, 0.0)],
+)
+def test_who_may_wait_for_a_node(*, on_demand: bool, known: bool, bears: float) -> None:
+    assert bears_s(Settings(nodes_on_demand=on_demand), known=known) == bears
 
 
 def test_all_lanes_that_take_nothing_are_named() -> None:

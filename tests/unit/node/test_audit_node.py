@@ -92,7 +92,7 @@ async def test_models_are_looked_at_again_once_others_are_loaded(
 
     for part in (node.pulse, node.publisher, node.teller, node.control):
         monkeypatch.setattr(part, "start", step())
-    monkeypatch.setattr(node, "_acknowledged", step())
+    monkeypatch.setattr(node, "acknowledged", step())
     monkeypatch.setattr(node.app.feed, "reading", SimpleNamespace(wait=step()))
     monkeypatch.setattr(node, "_look_at_models", step("models"))
     monkeypatch.setattr(node.warming, "join", step("others"))
