@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from modelmora.kafka.acls import Component, grants
 from modelmora.kafka.topics import TABLE
 from modelmora.settings import Settings
 from modelmora.settings.sources import is_secret
+from modelmora.settings.template import json_schema
 
 CHART = Path("k8s/chart")
+VALUES_SCHEMA = CHART / "values.schema.json"
 OBSERVABILITY = Path("k8s/observability")
 PLAIN = Path("k8s/modelmora.yaml")
 ROOT = Path(__file__).parents[1]
@@ -57,6 +60,20 @@ def secrets() -> list[str]:
     ]
 
 
+def values_schema() -> dict[str, Any]:
+    """The schema of the chart's values; what it says of `settings` is made of the settings."""
+    schema: dict[str, Any] = json.loads((ROOT / VALUES_SCHEMA).read_text())
+    settings = json_schema()
+    own = {name: each for name, each in schema["$defs"].items() if name[0].islower()}
+    schema["$defs"] = own | settings["$defs"]
+    schema["properties"]["settings"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": settings["properties"],
+    }
+    return schema
+
+
 def observability() -> dict[Path, str]:
     """Dashboards (JSON) and alerts (YAML with `groups`): helm reads its own folder only."""
     kinds = {".json": "dashboards", ".yaml": "alerts"}
@@ -76,7 +93,8 @@ def facts() -> dict[Path, str]:
         CHART / "files" / f"{name}.yaml": head + yaml.safe_dump(value, sort_keys=False)
         for name, value in made.items()
     }
-    return tables | observability()
+    schema = json.dumps(values_schema(), indent=1, ensure_ascii=False) + "\n"
+    return tables | observability() | {VALUES_SCHEMA: schema}
 
 
 def tool(name: str) -> Path | None:

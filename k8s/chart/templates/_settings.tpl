@@ -9,6 +9,19 @@
 {{- fail (printf "settings.%s: the pods depend on it; here %s says it" $name $where) -}}
 {{- end -}}
 {{- end -}}
+{{- if has (.Values.settings.host | default "") (list "127.0.0.1" "localhost" "::1") -}}
+{{- fail "settings.host: nobody outside the pod, no probe either, reaches one that listens on it alone" -}}
+{{- end -}}
+{{- $stop := dig "timing" "stop_s" 45 .Values.settings -}}
+{{- range $component, $before := dict "node" 0 "gateway" .Values.gateway.preStopSeconds -}}
+{{- $own := index $.Values $component -}}
+{{- if le (float64 $own.terminationGracePeriodSeconds) (addf $before $stop) -}}
+{{- fail (printf "%s.terminationGracePeriodSeconds: it is killed before it has stopped; more than %g, which settings.timing.stop_s%s may take" $component (addf $before $stop) (ternary " and gateway.preStopSeconds" "" (eq $component "gateway"))) -}}
+{{- end -}}
+{{- if and $own.autoscaling.enabled (gt (int $own.autoscaling.minReplicas) (int $own.autoscaling.maxReplicas)) -}}
+{{- fail (printf "%s.autoscaling: minReplicas is above maxReplicas" $component) -}}
+{{- end -}}
+{{- end -}}
 {{- range $secret := .Files.Get "files/secrets.yaml" | fromYamlArray -}}
 {{- $part := splitList "." $secret -}}
 {{- if dig (first $part) (last $part) "" $.Values.settings -}}

@@ -47,6 +47,7 @@ def render(helm: Path, *arguments: str) -> list[dict[str, Any]]:
 def test_facts_are_those_of_the_code(maker: ModuleType) -> None:
     made = maker.facts()
     there = {each for part in ("files", "observability") for each in (CHART / part).rglob("*.*")}
+    there.add(ROOT / maker.VALUES_SCHEMA)
     assert there == {ROOT / path for path in made}, "run `make manifests`"
     for path, text in made.items():
         assert (ROOT / path).read_text() == text, "run `make manifests`"
