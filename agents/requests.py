@@ -18,6 +18,7 @@ from modelmora.agents.partitions.ages import Ages
 from modelmora.agents.partitions.care import Care
 from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.partitions.suspects import MOST_TRIES
+from modelmora.agents.probes import Probes
 from modelmora.agents.shadows.gate import Gate
 from modelmora.agents.toll import Toll
 from modelmora.agents.twins import Twins
@@ -90,6 +91,7 @@ class Requests:
         care: Care | None = None,
         verifier: Verifier | None = None,
         gate: Gate | None = None,
+        probes: Probes | None = None,
     ) -> None:
         self._shadow = Topic.SHADOW.full(settings.namespace)
         self._arrivals = Arrivals(lane_topics(settings), verifier or Verifier(), self._shadow)
@@ -116,6 +118,7 @@ class Requests:
         self._care = care or Care(intake)
         self._gate.careful = lambda: self._care.active
         self._gated: set[Partition] = set()
+        self._probes = probes
         self._closed = False
 
     async def on_batch(self, batch: Batch) -> None:
@@ -235,7 +238,8 @@ class Requests:
         """Admit one record, or bury it.
 
         (1) Read again after a rebalance, or finished before a restart: nothing to do.
-        (2) It has ended nodes, or its headers cannot even be represented: buried as it is.
+        (2) It has ended nodes, or its headers cannot even be represented: buried as it is. It
+            only asks whether it arrives: answered.
         (3) Too large, or no request: buried with its code.
         (4) Its schema id is not known yet: taken up again when the registry has been asked.
         (5) It was handed on before a restart, and has its outcome already.
@@ -258,8 +262,9 @@ class Requests:
             self._bury(record, RequestError(Code.UNDECODABLE, message))
             return
         self._clock.heard(record.timestamp, (record.topic, record.partition), record.offset)
-        self.ages.began(record)
-        self._take(record)
+        if not (self._probes and self._probes.takes(record)):
+            self.ages.began(record)
+            self._take(record)
 
     def _set_aside(self, record: Record, tries: int) -> None:
         """Bury what has ended so many nodes while they did nothing else; its value is not decoded.

@@ -199,7 +199,7 @@ class NodeProcess(Program):
 
 
 class GatewayProcess(Program):
-    """A gateway on ports of its choice."""
+    """A gateway on ports of its choice, which sends no probes unless it is told to."""
 
     module = "modelmora.gateway"
 
@@ -217,6 +217,7 @@ class GatewayProcess(Program):
             "TOPICS__PARTITIONS": PARTITIONS,
             "HTTP_PORT": 0,
             "GRPC_PORT": 0,
+            "TIMING__PROBE_S": 0,
         }
         super().__init__(folder, "gateway", own | dict(settings or {}))
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from modelmora.agents.lifecycle import Sender
 from modelmora.agents.partitions.intake import Intake
-from modelmora.kafka.leases import Leases
+from modelmora.kafka.batches import Partition
+from modelmora.kafka.leases import HELD_BACK, Leases, held_back_text
 from modelmora.kafka.topics import Topic, lane_topics
 from modelmora.kafka.writing.publisher import Answer, Written
 from modelmora.kafka.writing.publisher import Record as Outgoing
@@ -56,17 +57,20 @@ class Presence:
         self._told: RegistryRecord | None = None
         self._due = self._told_at = 0.0
         self._held_at: float | None = None
+        self._held_back: set[Partition] = set()
+        """What was not read at some time since the last record, on purpose."""
         self._writing = self._left = False
 
     def tell(self) -> None:
         """Renew the lease where that is due; forget nodes that are long gone."""
+        self._held_back |= self._intake.gated
         record, now = self._record(), self._now()
         if self._left or self._writing or not self._is_news(record, now):
             return
         self._told, self._told_at, self._due = record, now, now + self._lease_s / 4
         if self._held_at is None:
             self._held_at = now
-        self._writing = True
+        self._writing, self._held_back = True, set()
         self._write(key_of(record), encode_registry(record))
         for key in self._leases.forgotten():
             self._write(key, None)
@@ -104,6 +108,9 @@ class Presence:
         owned = self._intake.partitions()
         whole = {n for _, n in owned if all((lane, n) in owned for lane in self._lanes)}
         models, holding = self._look()
+        told = {name: each.text for name, each in holding.items() if each.text}
+        if self._held_back:
+            told[HELD_BACK] = held_back_text(self._held_back)
         return RegistryRecord(
             RegistryKind.NODE,
             self._node,
@@ -118,7 +125,7 @@ class Presence:
                 name: each.health.reason for name, each in models.items() if each.health.reason
             },
             states={name: each.health.state.value for name, each in models.items()},
-            holding={name: each.text for name, each in holding.items() if each.text},
+            holding=told,
         )
 
     def _write(self, key: bytes, value: bytes | None) -> None:

@@ -27,6 +27,8 @@ from modelmora.messages.headers import (
     MOST_PRINCIPAL,
     OR_BUSY,
     PRINCIPAL,
+    PROBE,
+    PROBE_SIGNATURE,
     READ_AT,
     REPLY_TOPIC,
     RUN,
@@ -124,6 +126,12 @@ class Signer:
         mac = _mac(_node_key(self.secret), _of_copied(headers, request_id))
         return SHADOW_SIGNATURE, f"1 {mac}".encode()
 
+    def probe(self, headers: Headers, request_id: str) -> tuple[str, bytes]:
+        """The header that says that a gateway asks whether a record arrives, as these say."""
+        assert self.secret is not None  # noqa: S101 - a gateway has no other key
+        mac = _mac(_node_key(self.secret), _of_probe(headers, request_id))
+        return PROBE_SIGNATURE, f"1 {mac}".encode()
+
     def _key(self, principal: str) -> bytes:
         if self.secret is not None:
             return principal_key(self.secret, principal)
@@ -181,6 +189,14 @@ class Verifier:
     def was_copied(self, headers: Headers, request_id: str) -> bool:
         """Whether a node has copied a request, as these headers say."""
         return self._is_of_node(headers, SHADOW_SIGNATURE, _of_copied(headers, request_id))
+
+    def is_probe(self, headers: Headers, request_id: str, made_ms: int, timestamp: int) -> bool:
+        """Whether a gateway asks by this record whether it arrives, which it has made at a time.
+
+        The broker has had it since `timestamp` (Unix ms): an old one may be a copy.
+        """
+        near = not self.asks or abs(timestamp - made_ms) <= MOST_APART_MS
+        return near and self._is_of_node(headers, PROBE_SIGNATURE, _of_probe(headers, request_id))
 
     def _is_of_node(self, headers: Headers, name: str, what: Fields) -> bool:
         if not self._secrets:
@@ -283,6 +299,11 @@ def _of_copied(headers: Headers, request_id: str) -> Fields:
     told = dict(headers)
     names = (SHADOW_OF, COMPARISON, PRINCIPAL, SIGNATURE)
     return "copied", request_id, *(_text(told.get(name)) for name in names)
+
+
+def _of_probe(headers: Headers, request_id: str) -> Fields:
+    """It holds for one place alone: a copy elsewhere asks nothing."""
+    return "probe", request_id, _text(dict(headers).get(PROBE))
 
 
 def _text(header: bytes | None) -> str:

@@ -11,7 +11,7 @@ from modelmora.kafka.reading.reader import Record
 from modelmora.kafka.reading.shown import Reader
 from modelmora.kafka.topics import LANE_TOPICS, Topic
 from modelmora.messages import Lane
-from modelmora.messages.headers import HANDED_ON, principal_of
+from modelmora.messages.headers import HANDED_ON, PROBE, principal_of
 from modelmora.records import Registry
 from modelmora.records.measured import of_model
 from modelmora.settings import Settings
@@ -55,7 +55,7 @@ def _requests(
 ) -> Iterator[Request]:
     for found in _since(reader, span[0], *lanes):
         # What was handed on lies there a second time, behind its first record.
-        if found.timestamp >= span[1] or found.header(HANDED_ON):
+        if found.timestamp >= span[1] or found.header(HANDED_ON) or found.header(PROBE):
             continue
         with suppress(Undecodable):
             yield Request(
@@ -70,6 +70,8 @@ def _requests(
 
 def _outcomes(reader: Reader, topic: str, since_ms: int) -> Iterator[Outcome]:
     for found in _since(reader, since_ms, topic):
+        if found.header(PROBE):
+            continue
         with suppress(Undecodable):
             result = decode_result(found.plain)
             source = result.source

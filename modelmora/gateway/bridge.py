@@ -30,6 +30,7 @@ from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
 from modelmora.gateway.orders import SHOWN_S, Orders, is_shown
 from modelmora.gateway.outcomes import Refusal, refusal_of
+from modelmora.gateway.probes.prober import Prober
 from modelmora.gateway.rights.limiter import Limiter
 from modelmora.gateway.shelf import Shelf
 from modelmora.gateway.wellness import NO_NODE, Parts, Wellness, bears_s
@@ -121,12 +122,15 @@ class Bridge:
         jobs, stored = self._topics[Topic.JOBS], self._asking.stored
         self._desk = Desk(jobs, self._replies, self._writer, stored, self._room)
         self._following = Following(settings, self._pulse, self._writer, self.shelf, schemas)
-        self._samples: asyncio.Task[None] | None = None
+        nodes = self._directory.status
+        given = settings, self._pulse, self._publisher, self._replies.mint
+        self._prober = Prober(*given, lambda: nodes().values(), metrics, signer)
+        self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self.wellness = Wellness(settings, self._parts(schemas), self._lanes)
 
     def _parts(self, schemas: Schemas | None) -> Parts:
-        kafka = self._pulse, self._publisher, self._replies, self._directory
+        kafka = self._pulse, self._publisher, self._replies, self._directory, self._prober
         return Parts(*kafka, self._writer, self._room, self._following, self.shelf, schemas)
 
     async def start(self) -> None:
@@ -145,7 +149,8 @@ class Bridge:
         self._metrics.judged(self.verdict)
         self._metrics.broker_up.set_function(lambda: not self.wellness.broker_fault())
         told = self._metrics.registry, self.gateway_id, self._publisher.send
-        self._samples = background(Samples(self._settings, *told).run(), "samples")
+        samples = background(Samples(self._settings, *told).run(), "samples")
+        self._tasks = [samples, background(self._prober.run(), "probes", ends=True)]
         if self._auditor:
             self._auditor.use(self._publisher.send)
 
@@ -169,8 +174,8 @@ class Bridge:
 
     async def stop(self) -> None:
         """Write what is left to write, if the broker takes it at once, and disconnect."""
-        if self._samples:
-            self._samples.cancel()
+        for task in self._tasks:
+            task.cancel()
         if self._auditor:
             self._auditor.stop()
         self.limiter.leave()
@@ -193,7 +198,7 @@ class Bridge:
 
     def look(self) -> None:
         """To be called twice a second at least, so that it is known since when no node runs."""
-        self._directory.look(not self.wellness.broker_fault())
+        self.wellness.look()
 
     @property
     def batches(self) -> Register:
@@ -304,6 +309,8 @@ class Bridge:
             raise self._room.busy("too many requests are being written")
 
     def _on_result(self, record: ConsumerRecord) -> None:
+        if self._prober.hears(record):
+            return
         waiting, card = self._room.get(record.key), self._desk.get(record.key)
         if waiting is None and card is None:
             return

@@ -20,6 +20,8 @@ class Metrics:
         self.accepted = histogram("modelmora_gateway_accepted_seconds", self.registry)
         self.waiting = gauge("modelmora_gateway_waiting", self.registry)
         self.held = gauge("modelmora_gateway_held_bytes", self.registry)
+        self.probe_age = gauge("modelmora_gateway_probe_age_seconds", self.registry)
+        self.probe_seconds = gauge("modelmora_gateway_probe_seconds", self.registry)
         self.broker_up = gauge("modelmora_gateway_broker_up", self.registry)
         # labels() looks up under a lock; these are asked for on every request.
         self._by_code: dict[tuple[str, str], Counter] = {}

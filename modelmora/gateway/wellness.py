@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 from math import inf
@@ -13,13 +14,16 @@ from modelmora.gateway.calls.waiting import WaitingRoom
 from modelmora.gateway.calls.writing import Writer
 from modelmora.gateway.hall import STOPPING
 from modelmora.gateway.models import Directory
+from modelmora.gateway.probes.prober import Prober, Told
 from modelmora.gateway.shelf import Shelf
+from modelmora.kafka.changes import Changes
 from modelmora.kafka.pulse import Pulse
 from modelmora.kafka.schema_registry import Schemas
 from modelmora.kafka.writing.publisher import Publisher
 from modelmora.settings import Settings
 from modelmora.telemetry.health import Sign, Verdict, judge
 
+NOTHING = Told()
 NO_NODE = "no node tells that it runs"
 
 
@@ -52,6 +56,9 @@ class Seen:
     batches: str | None = None
     store: str | None = None
     schemas: str | None = None
+    probes: Told = NOTHING
+    topics: str | None = None
+    """What has become of topics of late."""
 
 
 def bears_s(settings: Settings, *, known: bool) -> float:
@@ -91,6 +98,8 @@ def signs_of(seen: Seen, session_s: float) -> tuple[Sign, ...]:
             Sign("lanes", f"{topic} does not acknowledge what is written")
             for topic in sorted(seen.silent)
         ),
+        *(Sign("lanes", fault) for fault in seen.probes.silent),
+        Sign("lanes", age_s=seen.probes.oldest_s, age_of="probe"),
         Sign("lanes", age_s=seen.unacknowledged_s, age_of="unacknowledged"),
         Sign("lanes", age_s=seen.unaccepted_s, age_of="unaccepted"),
         Sign("broker", age_s=seen.answered_s, age_of="answer"),
@@ -98,6 +107,8 @@ def signs_of(seen: Seen, session_s: float) -> tuple[Sign, ...]:
         Sign("batches", seen.batches, needed=False),
         Sign("object_store", seen.store, needed=False),
         Sign("schema_registry", seen.schemas, needed=False),
+        Sign("probes", seen.probes.late, needed=False),
+        Sign("topics", seen.topics, needed=False),
     )
 
 
@@ -109,6 +120,7 @@ class Parts:
     publisher: Publisher
     replies: Replies
     directory: Directory
+    prober: Prober
     writer: Writer
     room: WaitingRoom
     following: Following
@@ -124,6 +136,7 @@ class Wellness:
         self._on_demand = settings.nodes_on_demand
         self._parts = parts
         self._lanes = lanes
+        self._changes = Changes()
         self.stopping = False
         self.stalled_s: Callable[[], float] = lambda: 0.0
         """The longest that the loop was waited for of late."""
@@ -131,6 +144,15 @@ class Wellness:
     def verdict(self) -> Verdict:
         """How the gateway is, in full."""
         return judge(signs_of(self._seen(), self._session_s))
+
+    def look(self) -> None:
+        """To be called twice a second at least, so that it is known since when what was so."""
+        parts = self._parts
+        hearing = not self.broker_fault()
+        parts.directory.look(hearing)
+        reads = not (parts.directory.absent_s() or parts.directory.idle_s())
+        parts.prober.look(hearing and reads and not self.stopping)
+        self._changes.look(parts.pulse.shapes, time.monotonic())
 
     def broker_fault(self) -> str | None:
         """Why nothing can be asked and answered over the broker; None while it can."""
@@ -157,4 +179,6 @@ class Wellness:
             batches=parts.following.fault(),
             store=objects.last.fault if objects else None,
             schemas=parts.schemas.last.fault if parts.schemas else None,
+            probes=parts.prober.told(),
+            topics=self._changes.said(time.monotonic()),
         )

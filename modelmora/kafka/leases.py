@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from modelmora.messages import Health, Holding, RegistryKind, RegistryRecord, RequestHead, State
 
 _STATES = frozenset(State)
+HELD_BACK = "held back"
+"""Stands in `holding` where models do, for which it is no name: partitions that a node keeps from
+being read for a while, on purpose."""
 FORGOTTEN = 10  # lease times after which nobody remembers a node
 
 
@@ -45,6 +49,15 @@ class NodeLease:
         """What name@version holds there, and what waits for it."""
         return Holding.read(self.holding.get(model, ""))
 
+    @property
+    def held_back(self) -> frozenset[tuple[str, int]]:
+        """The partitions that it kept from being read since the word before, on purpose."""
+        try:
+            told = json.loads(self.holding.get(HELD_BACK) or "{}")
+            return frozenset((str(each), int(n)) for each, ns in told.items() for n in ns)
+        except (AttributeError, RecursionError, TypeError, ValueError):
+            return frozenset()
+
     def has(self, head: RequestHead) -> bool:
         """Whether the node serves what the request asks for: a model, or any model of a task."""
         if not head.model:
@@ -52,6 +65,14 @@ class NodeLease:
         if "@" in head.model:
             return head.model in self.serves
         return any(model.partition("@")[0] == head.model for model in self.serves)
+
+
+def held_back_text(partitions: Iterable[tuple[str, int]]) -> str:
+    """These partitions as a lease tells them."""
+    told: dict[str, list[int]] = {}
+    for topic, number in sorted(partitions):
+        told.setdefault(topic, []).append(number)
+    return json.dumps(told, separators=(",", ":"))
 
 
 class Leases:

@@ -62,6 +62,11 @@ LIVE = "live"
 SHADOW_SIGNATURE = "modelmora-shadow-signature"
 """Of a copy: that a node has made it."""
 
+PROBE = "modelmora-probe"
+"""Of a record on a lane that only asks whether it arrives, and of the answer: where it was put."""
+PROBE_SIGNATURE = "modelmora-probe-signature"
+"""Of the former: that a gateway has written it."""
+
 DTYPE = "modelmora-dtype"
 SHAPE = "modelmora-shape"
 """What the bytes of a tensor are, where they are all of an answer over HTTP."""

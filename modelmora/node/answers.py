@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelmora.access.secrets import cluster_signer_of, verifier_of
 from modelmora.agents.copies import Copies
+from modelmora.agents.probes import Probes
 from modelmora.agents.results import Results
 from modelmora.agents.retries import Retries
 from modelmora.agents.shadows.gate import Gate
@@ -33,6 +34,8 @@ class Answers:
         self.results.on_outcome = on_outcome
         self.retries = self.results.again = Retries(settings, node.clock, self.results)
         self.gate = Gate(settings.shadow, node.intake, node.clock, metrics.copied)
+        known = (node.publisher, node.intake, node.clock, Topic.RESULTS.full(namespace))
+        self.probes = Probes(*known, self.verifier)
         owed = (node.publisher, node.intake, node.clock, namespace, self.gate, metrics.copied)
         self.all = Apart(self.results, Compared(*owed), Topic.SHADOW.full(namespace))
         """Both, each told apart."""

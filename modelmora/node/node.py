@@ -125,7 +125,7 @@ class Node:
         self._listen(leases, schemas)
         given = (self.intake, self.service, results, self.clock, schemas)
         objects = self.shelf.objects if self.shelf else None
-        known = (objects, self.twins, self.care, self.verifier, answers.gate)
+        known = (objects, self.twins, self.care, self.verifier, answers.gate, answers.probes)
         self.requests = Requests(settings, *given, *known)
         self.requests.on_first = self.retries.budget.earn
         self.twins.use(self.requests.admit, self.service, results)

@@ -153,6 +153,13 @@ class Timing(Section):
         le=YEAR_S,
         description="how often what is measured is told on the topic `metrics`; 0 = never",
     )
+    probe_s: float = Field(
+        10,
+        ge=0,
+        le=YEAR_S,
+        description="how often a gateway asks by a tiny record on some partitions of each lane "
+        "whether what is written there is answered; 0 = never",
+    )
     stop_s: Span = Field(45, gt=0, description="how long a stop may take in all")
 
 

@@ -123,6 +123,10 @@ ALL = (
     _door("accepted_seconds", _H, "From produce to the node's `accepted`."),
     _door("waiting", _G, "Requests waiting for an outcome."),
     _door("held_bytes", _G, "Bytes of content being read or not yet acknowledged."),
+    _door("probe_age_seconds", _G,
+          "Since a probe of a lane was last answered, late, or held back on purpose.",
+          "lane", "result"),
+    _door("probe_seconds", _G, "From a probe's sending to its answer, of the last one.", "lane"),
     _door("broker_up", _G, "1 while the broker answers and acknowledges."),
 )  # fmt: skip
 TABLE: Mapping[str, Told] = {each.name: each for each in ALL}

@@ -111,6 +111,7 @@ def bare(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODELMORA_NAMESPACE", namespace)
     monkeypatch.setenv("MODELMORA_TOPICS__PARTITIONS", str(PARTITIONS))
+    monkeypatch.setenv("MODELMORA_TIMING__PROBE_S", "0")
     return World(broker.bootstrap_servers, namespace, capsys)
 
 

@@ -11,6 +11,7 @@ from modelmora.errors import Undecodable
 from modelmora.kafka.reading.reader import Reader, Record, Start
 from modelmora.kafka.topics import Topic
 from modelmora.messages import InferenceResult, LifecycleEvent, MetricSample, ProgressEvent
+from modelmora.messages.headers import PROBE
 from modelmora.settings import Settings
 from modelmora.telemetry.logs import stay_quiet
 from modelmora.wire import decode_event, decode_progress, decode_result, decode_sample
@@ -65,10 +66,13 @@ class Subscription(Generic[Message]):
         return reader.follow(starts) if where.get("follow", True) else reader.read(starts)
 
     def _step(self) -> Message | _End | None:
-        """The next message; None where none came for a moment, or a record that is none."""
+        """The next message; None where none came for a moment, or a record that is none.
+
+        Nobody has asked for what a probe is answered but the gateway that sent it.
+        """
         try:
             record = next(self._records)
-            return self._decode(record.plain) if record else None
+            return self._decode(record.plain) if record and not record.header(PROBE) else None
         except StopIteration:
             return END
         except (Undecodable, ValueError):

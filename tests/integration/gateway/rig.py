@@ -27,6 +27,7 @@ def settings_for(bootstrap: str, namespace: str, **more: Any) -> Settings:
         http_port=0,
         grpc_port=0,
         topics={"partitions": PARTITIONS},
+        timing={"probe_s": 0} | more.pop("timing", {}),
         **more,
     )
 

@@ -64,6 +64,24 @@ def test_it_is_renewed_in_time_and_not_before(desk: Desk) -> None:
     assert desk.told() == [record]
 
 
+def test_what_was_held_back_since_is_told_with_the_next_renewal(desk: Desk) -> None:
+    desk.told()
+    desk.intake.assign((desk.lanes[0], 2), 0, 0)
+    desk.told()
+    desk.intake.rest((desk.lanes[0], 2))
+    assert desk.told() == [], "it is no news"
+    desk.intake.wake((desk.lanes[0], 2))
+    desk.time.now += 2.5
+    for held_back in ({(desk.lanes[0], 2)}, set()):
+        (record,) = desk.told()
+        assert record is not None
+        desk.leases.take(b"n1", record, 1)
+        (lease,) = desk.leases.living()
+        assert lease.held_back == held_back
+        assert not lease.models()
+        desk.time.now += 2.5
+
+
 def test_changes_are_told_at_once(desk: Desk) -> None:
     desk.told()
     desk.models = {

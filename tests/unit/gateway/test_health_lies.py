@@ -21,6 +21,7 @@ from modelmora.gateway.hall import STOPPING, Hall, state_of
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.models import Directory
 from modelmora.gateway.nodes import NodeWatch
+from modelmora.gateway.probes.prober import Told as Probed
 from modelmora.gateway.wellness import NO_NODE, Seen, bears_s, signs_of
 from modelmora.kafka import pulse as pulses
 from modelmora.kafka.pulse import Pulse, Shape
@@ -50,6 +51,7 @@ def verdict(**seen: Any) -> Verdict:
         ("ready without a broker", {"broker": False}, "the broker does not answer"),
         ("ready though no outcome arrives", {"replies": "results is not read"}, "results"),
         ("ready with a registry that is not read", {"registry": "it is not read"}, "it is not"),
+        ("ready with a lane that answers nothing", {"probes": Probed(("no probe",))}, "no probe"),
         ("ready with a lane that takes nothing", {"silent": frozenset({"normal"})}, "normal does"),
     ],
 )
@@ -87,7 +89,13 @@ def test_all_lanes_that_take_nothing_are_named() -> None:
     assert len(verdict(silent=frozenset({"high", "low"})).faults) == 2
 
 
-@pytest.mark.parametrize("part", ["batches", "store", "schemas"])
+def test_partitions_that_do_not_answer_leave_it_ready() -> None:
+    found = verdict(probes=Probed(late="no probe of low 3 was answered"))
+    assert found.ready
+    assert found.degraded == {"probes": "no probe of low 3 was answered"}
+
+
+@pytest.mark.parametrize("part", ["batches", "store", "schemas", "topics"])
 def test_what_not_all_need_is_told_and_leaves_it_ready(part: str) -> None:
     found = verdict(**{part: "silent"})
     assert found.ready
@@ -95,9 +103,17 @@ def test_what_not_all_need_is_told_and_leaves_it_ready(part: str) -> None:
 
 
 def test_ages_are_told_and_are_no_faults() -> None:
-    found = verdict(unaccepted_s=500, unacknowledged_s=3, answered_s=2, stalled_s=1)
+    found = verdict(
+        unaccepted_s=500, unacknowledged_s=3, answered_s=2, stalled_s=1, probes=Probed(oldest_s=4)
+    )
     assert found.ready
-    assert found.ages == {"unaccepted": 500, "unacknowledged": 3, "answer": 2, "loop": 1}
+    assert found.ages == {
+        "unaccepted": 500,
+        "unacknowledged": 3,
+        "answer": 2,
+        "loop": 1,
+        "probe": 4,
+    }
 
 
 # Nodes -------------------------------------------------------------------------------------------
