@@ -123,8 +123,8 @@ class Bridge:
         self._desk = Desk(jobs, self._replies, self._writer, stored, self._room)
         self._following = Following(settings, self._pulse, self._writer, self.shelf, schemas)
         nodes = self._directory.status
-        given = settings, self._pulse, self._publisher, self._replies.mint
-        self._prober = Prober(*given, lambda: nodes().values(), metrics, signer)
+        asks = settings, self._pulse, self._publisher, self._replies.mint
+        self._prober = Prober(*asks, lambda: nodes().values(), metrics, signer)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self.wellness = Wellness(settings, self._parts(schemas), self._lanes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelmora.access.signing import Signer, Verifier
 from modelmora.kafka.requests import nothing
-from modelmora.kafka.writing.publisher import Record
+from modelmora.kafka.writing.publisher import Headers, Record
 from modelmora.messages import InferenceRequest
 from modelmora.messages.headers import PROBE, REPLY_PARTITION, header_of
 from modelmora.wire import encode_request, time_of
@@ -21,7 +21,7 @@ def probe_record(
     """The record for a topic's partition, answered on a partition of `results`."""
     topic, partition = place
     value = encode_request(InferenceRequest(request_id, MODEL, (), timeout_ms=LIFE_MS))
-    headers = ((PROBE, _where(topic, partition)), (REPLY_PARTITION, b"%d" % reply))
+    headers: Headers = ((PROBE, _where(topic, partition)), (REPLY_PARTITION, b"%d" % reply))
     if signer:
         headers = (*headers, signer.probe(headers, request_id))
     record = Record(topic, request_id.encode(), value, nothing, headers, partition)

@@ -125,8 +125,8 @@ class Node:
         self._listen(leases, schemas)
         given = (self.intake, self.service, results, self.clock, schemas)
         objects = self.shelf.objects if self.shelf else None
-        known = (objects, self.twins, self.care, self.verifier, answers.gate, answers.probes)
-        self.requests = Requests(settings, *given, *known)
+        known = (objects, self.twins, self.care, self.verifier, answers.gate)
+        self.requests = Requests(settings, *given, *known, probes=answers.probes)
         self.requests.on_first = self.retries.budget.earn
         self.twins.use(self.requests.admit, self.service, results)
         self._charge(answers.results)
