@@ -57,7 +57,8 @@ class Prober:
         signer: Signer | None,
     ) -> None:
         """`nodes` are those that run, as they have told last."""
-        self._every_s = settings.timing.probe_s
+        # A lag of one record would keep a node that comes on demand.
+        self._every_s = 0.0 if settings.nodes_on_demand else settings.timing.probe_s
         self._limit_s = LATE_SESSIONS * settings.timing.session_timeout_s
         self._lanes = {topic: lane.label for topic, lane in lane_topics(settings).items()}
         self._pulse = pulse
@@ -129,7 +130,7 @@ class Prober:
         late = self.path.late(self._limit_s, self._now, shapes)
         silent = self.path.silent(self._limit_s, self._now)
         parked, nodes = self._publisher.parked, [*self._nodes()]
-        missing = sorted(self._lanes.keys() - shapes.keys()) if self._on else ()
+        missing = sorted(self._lanes.keys() - shapes.keys()) if self._on and self._every_s else ()
         lines = [f"there is no topic {each}: {MAKES}" for each in missing]
         lines += (
             _of_lane(topic, age_s, parked.get(topic), written=_is_written(late, topic))

@@ -9,7 +9,6 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from modelmora.gateway.metrics import Metrics
-from modelmora.gateway.probes import prober as probers
 from modelmora.gateway.probes.path import AT_ONCE, MOST_ASKED, How, Path
 from modelmora.gateway.probes.prober import Prober
 from modelmora.kafka.leases import HELD_BACK, NodeLease, held_back_text
@@ -262,9 +261,13 @@ async def test_an_outcome_that_is_none_of_its_own_is_left_to_others(desk: Desk) 
         assert not desk.prober.hears(cast("ConsumerRecord", record))
 
 
-async def test_it_ends_at_once_where_it_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probers, "STALL_S", 0)
-    desk = Desk(monkeypatch, timing={"probe_s": 0})
+@pytest.mark.parametrize("off", [{"timing": {"probe_s": 0}}, {"nodes_on_demand": True}])
+async def test_it_ends_at_once_where_it_is_off(
+    monkeypatch: pytest.MonkeyPatch, off: dict[str, Any]
+) -> None:
+    desk = Desk(monkeypatch, **off)
+    desk.shapes.clear()
+    assert desk.prober.told().silent == ()
     monkeypatch.undo()
     await asyncio.wait_for(desk.prober.run(), 30)
     assert not desk.sent
