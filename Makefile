@@ -11,13 +11,13 @@ COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --g
 	--no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types docs package lock bench peers faults chaos soak tools manifests k8s-check clean
+.PHONY: help setup demo test lint types docs package lock bench peers faults chaos soak tools manifests k8s-check image-check clean
 export PYTHON
 # Tests start hundreds of processes: where it is set each would compile our sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## set up .venv (the others do it by themselves)
 	@.ci/setup
@@ -64,6 +64,9 @@ manifests: setup ## write k8s/modelmora.yaml from the chart, and what the chart 
 k8s-check: setup ## install, upgrade, roll back and uninstall the chart on a real kube-apiserver (Go; a quarter of an hour)
 	.ci/kubernetes cluster
 	$(PY) -m pytest tests/kubernetes tests/unit/deploy/test_chart.py $(ARGS)
+
+image-check: setup ## build the gateway's image without a container engine and serve from it (Debian, root; minutes)
+	$(PY) -m pytest tests/faults/test_image.py $(ARGS)
 
 peers: setup ## build what the benchmark measures beside: MLServer, in an environment of its own
 	$(PY) -m uv venv --quiet --clear --python $(PY) .venv/mlserver
