@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Seen:
     start_ns: int
     end_ns: int
     failed: bool
+    kind: str
+    links: tuple[str, ...]
+    """The ids of the spans that it is linked with."""
     facts: dict[str, Any]
 
 
@@ -63,6 +67,8 @@ def _seen(service: str, span: Any) -> Seen:
         span.start_time_unix_nano,
         span.end_time_unix_nano,
         span.status.code == span.status.STATUS_CODE_ERROR,
+        Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
+        tuple(link.span_id.hex() for link in span.links),
         _facts(span.attributes),
     )
 

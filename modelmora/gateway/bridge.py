@@ -333,6 +333,7 @@ class Bridge:
         elif waiting.sent_at is None:  # looked for: a higher run may lie behind this one
             waiting.meet(result, content, record.timestamp, record.offset)
         elif waiting.ends(result, content):
+            waiting.read = record
             self._room.settle(waiting, result)
 
     def _on_progress(self, record: ConsumerRecord) -> None:

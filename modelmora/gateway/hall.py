@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from aiokafka import ConsumerRecord
+
 from modelmora.access.rights import Told
 from modelmora.errors import Code
 from modelmora.gateway.batches.state import KEPT_MS, Batch, File
@@ -18,6 +20,7 @@ from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.shelf import Shelf
 from modelmora.kafka.leases import NodeLease
 from modelmora.kafka.orders import Order
+from modelmora.kafka.writing.publisher import Record
 from modelmora.messages import (
     Content,
     ControlVerb,
@@ -45,9 +48,15 @@ Heard = Callable[[ProgressEvent], None]
 
 @dataclass(slots=True)
 class Course:
-    """What has become of an ask; `spared`: nothing ran for it, since another of its id did."""
+    """What becomes of an ask; `spared`: nothing ran for it, since another of its id did.
+
+    `on_record` is given the record that asks, before it is written, and `on_outcome` the one that
+    answers, where the call has waited for that.
+    """
 
     spared: bool = False
+    on_record: Callable[[Record], None] = lambda _: None
+    on_outcome: Callable[[ConsumerRecord], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+
+from aiokafka import ConsumerRecord
 
 from modelmora.gateway.calls.jobs import Job
 from modelmora.gateway.hall import Ask, Heard
 from modelmora.gateway.outcomes import Refusal
 from modelmora.gateway.rights.permitted import Permitted
 from modelmora.messages import InferenceResult
+from modelmora.messages.headers import TRACEPARENT, header_of
+from modelmora.messages.traceparent import is_sampled, trace_id_of
 from modelmora.telemetry import conventions as names
-from modelmora.telemetry.spans import Spans, failed, header_of
+from modelmora.telemetry.spans import Spans, failed, traceparent_of
+from modelmora.telemetry.writing import follow
 
 
 class Traced(Permitted):
@@ -41,9 +48,13 @@ def _span(spans: Spans, ask: Ask) -> Iterator[Ask]:
     facts = {names.MODEL: ask.model, names.DOOR: ask.door, names.LANE: ask.lane.label}
     if ask.request_id:
         facts[names.REQUEST_ID] = ask.request_id
-    span = spans.served("infer", ask.traceparent, facts)
+    span = spans.served(names.INFER, ask.traceparent, facts)
+    trace = traceparent_of(span)
+    if span.is_recording():
+        ask.course.on_record = partial(follow, spans)
+        ask.course.on_outcome = partial(_read, spans, trace)
     try:
-        yield replace(ask, traceparent=header_of(span))
+        yield replace(ask, traceparent=trace)
     except Refusal as refusal:
         failed(span, str(refusal.code))
         raise
@@ -52,3 +63,13 @@ def _span(spans: Spans, ask: Ask) -> Iterator[Ask]:
         raise
     finally:
         span.end()
+
+
+def _read(spans: Spans, trace: str, record: ConsumerRecord) -> None:
+    """A span of an outcome, from its append to here, unless it is that of another's request."""
+    told = (header_of(record.headers, TRACEPARENT) or b"").decode("latin-1")
+    if not is_sampled(told) or trace_id_of(told) != trace_id_of(trace):
+        return
+    facts = names.message(names.PROCESS, record.topic, record.partition, record.offset)
+    passed_ms = max(0.0, time.time() * 1000 - record.timestamp)
+    spans.processed(names.named(names.PROCESS, record.topic), told, facts, passed_ms)

@@ -28,7 +28,8 @@ class Answers:
         settings, mover = node.settings, node.shelf.moving if node.shelf else None
         self.verifier, signer = verifier_of(settings), cluster_signer_of(settings)
         namespace, metrics = settings.namespace, node.metrics
-        parts = (node.publisher, node.teller, node.twins, node.clock, node.lifecycle)
+        sender = node.ended.sender(node.publisher)
+        parts = (sender, node.teller, node.twins, node.clock, node.lifecycle)
         copies = Copies(namespace, settings.reply_topics, metrics.no_reply)
         self.results = Results(*parts, namespace, copies, mover, signer)
         self.results.on_outcome = on_outcome

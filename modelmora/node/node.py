@@ -173,6 +173,7 @@ class Node:
             runtimes=settings.runtimes,
         )
         self.service.use(self.workers)
+        self.ended.watch()
         self.models = Models(
             settings, self.service, self.teller, self.lifecycle, self.name, self.audit.tell
         )

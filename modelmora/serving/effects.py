@@ -53,6 +53,32 @@ class Workers(Protocol):
         """End the child."""
 
 
+class Runs(Protocol):
+    """Is told of groups as they run."""
+
+    def begun(self, group: Group) -> None:
+        """It is handed to its child."""
+
+    def done(self, replica: int, group: int, run_ms: float) -> None:
+        """The child has run it, for so long."""
+
+    def gone(self, replica: int) -> None:
+        """The child runs nothing any more."""
+
+
+class _Unwatched:
+    """Nobody is told."""
+
+    def begun(self, group: Group) -> None:
+        """Nothing."""
+
+    def done(self, replica: int, group: int, run_ms: float) -> None:
+        """Nothing."""
+
+    def gone(self, replica: int) -> None:
+        """Nothing."""
+
+
 _TOLD_OF_CHILD = (State.LOADING, State.READY, State.COLD)
 _IN_MEMORY = (State.LOADING, State.READY, State.DRAINING, State.LEAVING)
 
@@ -98,6 +124,7 @@ class NodeEffects:
         self, outcomes: Outcomes, clock: BrokerClock, shares: Shares | None = None
     ) -> None:
         self.outcomes = outcomes
+        self.runs: Runs = _Unwatched()
         self._shares = shares or Shares()
         self.replicas: dict[int, ModelKey] = {}
         self.exit_codes: dict[ModelKey, int] = {}
@@ -123,6 +150,7 @@ class NodeEffects:
 
     def run(self, group: Group) -> None:
         """Hand a group to its child."""
+        self.runs.begun(group)
         self.workers.run(group)
 
     def threads(self, replica: int, count: int) -> None:
@@ -241,6 +269,7 @@ class Listener:
 
     def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
         """It has a free place."""
+        self._effects.runs.done(replica, group, run_ms)
         self._scheduler.on_group_done(replica, group, run_ms, self._now())
         self._arm()
 
@@ -260,6 +289,7 @@ class Listener:
             "gpu_kept_bytes": report.gpu_kept or None,
             "replicas": self._effects.others(replica),
         }
+        self._effects.runs.gone(replica)
         self._event(EventKind.UNLOADED if expected else EventKind.CRASHED, replica, facts)
         key = self._effects.replicas.pop(replica, None)
         if key and report.exit_code is not None:

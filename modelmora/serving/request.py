@@ -95,6 +95,8 @@ class Incoming:
     """Why this version of several answers it; "" where only one can."""
     copy: CopyOf | None = None
     """Of what it is a copy, for which nobody waits; None: it is none."""
+    batch: str = ""
+    """The `traceparent` of the batch in which it runs, where spans are made of it."""
     begun_ms: int | None = None
     """When a copy was let in (Unix ms): it may lie for long before."""
 

@@ -18,7 +18,7 @@ from modelmora.scheduling.book import Book
 from modelmora.scheduling.expected import shape_of
 from modelmora.serving.cancels import Cancel, Cancels
 from modelmora.serving.clock import BrokerClock
-from modelmora.serving.effects import Listener, NodeEffects, Workers, timings
+from modelmora.serving.effects import Listener, NodeEffects, Runs, Workers, timings
 from modelmora.serving.line import Line, busy
 from modelmora.serving.models import NO_MODEL, Catalogue, batch_key, no_routes, take_keep_alive
 from modelmora.serving.offered import Offered, offered
@@ -84,6 +84,10 @@ class Service:
     def use(self, workers: Workers) -> None:
         """The workers to act through."""
         self._effects.workers = workers
+
+    def watch(self, runs: Runs) -> None:
+        """Have this told of each group that runs."""
+        self._effects.runs = runs
 
     # Requests ------------------------------------------------------------------------------------
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
 from modelmora.errors import ConfigurationError
 from modelmora.messages.headers import NewTrace
+from modelmora.messages.traceparent import ids_of, is_sampled
 from modelmora.settings import Settings
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Link, Span, SpanContext
 
 Facts = Mapping[str, str | int | float]
 CLOSE_S = 3.0
-_MS = 1_000_000  # ns
-_begins: ContextVar[int] = ContextVar("modelmora_begins")
+_ids: ContextVar[tuple[int, int]] = ContextVar("modelmora_ids")
 
 
 class Spans:
@@ -44,30 +45,14 @@ class Spans:
             return None
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-            from opentelemetry.sdk.resources import Resource
-            from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
-            from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-            from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+            from modelmora.telemetry.provider import provider_of
         except ImportError:
             raise ConfigurationError(
                 "tracing.endpoint needs OpenTelemetry: pip install 'modelmora[otel]'"
             ) from None
-
-        class Ids(RandomIdGenerator):
-            """A trace that begins here keeps the id that its caller is told."""
-
-            def generate_trace_id(self) -> int:
-                return _begins.get(0) or super().generate_trace_id()
-
-        provider = TracerProvider(
-            sampler=ParentBased(TraceIdRatioBased(settings.tracing.share)),
-            resource=Resource.create(
-                {"service.name": f"modelmora-{part}", "service.instance.id": instance}
-            ),
-            id_generator=Ids(),
-            shutdown_on_exit=False,
-        )
+        provider = provider_of(settings.tracing.share, part, instance)
         exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=5)
         provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
         return cls(provider)
@@ -77,12 +62,9 @@ class Spans:
         from opentelemetry.trace import SpanKind
 
         new = isinstance(traceparent, NewTrace)
-        token = _begins.set(int(traceparent[3:35], 16) if new else 0)
-        try:
+        with _with_ids(ids_of(traceparent)[0] if new else 0, 0):
             context = _parent("" if new else traceparent)
             return self._tracer.start_span(name, context, SpanKind.SERVER, dict(facts))
-        finally:
-            _begins.reset(token)
 
     def processed(
         self,
@@ -90,28 +72,67 @@ class Spans:
         traceparent: str,
         facts: Facts,
         total_ms: float,
-        parts: Mapping[str, tuple[float, float]],
+        parts: Mapping[str, tuple[float, float]] | None = None,
         error: str = "",
-    ) -> None:
+        links: Mapping[str, str] | None = None,
+    ) -> str:
         """A span of a record that took so long until now, and of its parts.
 
-        `parts` are (start, length) in ms from when it was appended.
+        `parts` are (start, length) in ms from when it was appended, `links` the traceparent of a
+        span that a part is linked with. Returns the `traceparent` of what it causes,
+        which is the one that was given where it is not recorded.
         """
         from opentelemetry.trace import SpanKind, set_span_in_context
 
         end = time.time_ns()
-        start = end - int(total_ms * _MS)
+        start = end - round(total_ms * 1e6)
         kind = SpanKind.CONSUMER
         span = self._tracer.start_span(
             name, _parent(traceparent), kind, dict(facts), start_time=start
         )
-        if span.is_recording():
+        if recorded := span.is_recording():
             inside = set_span_in_context(span)
-            for part, (since_ms, took_ms) in parts.items():
-                began = start + int(since_ms * _MS)
-                child = self._tracer.start_span(part, inside, start_time=began)
-                child.end(began + int(took_ms * _MS))
+            for part, (since_ms, took_ms) in (parts or {}).items():
+                began = start + round(since_ms * 1e6)
+                linked = _links([(links or {}).get(part, "")])
+                child = self._tracer.start_span(part, inside, start_time=began, links=linked)
+                child.end(began + round(took_ms * 1e6))
         failed(span, error)
+        span.end(end)
+        return traceparent_of(span) if recorded else traceparent
+
+    def wrote(
+        self, name: str, traceparent: str, parent: str, facts: Facts, took_s: float, error: str = ""
+    ) -> None:
+        """The span that `traceparent` names: of a record that took so long to be written."""
+        from opentelemetry.trace import SpanKind
+
+        end = time.time_ns()
+        with _with_ids(*ids_of(traceparent)):
+            span = self._tracer.start_span(
+                name,
+                _parent(parent),
+                SpanKind.PRODUCER,
+                dict(facts),
+                start_time=end - round(took_s * 1e9),
+            )
+        failed(span, error)
+        span.end(end)
+
+    def ran(
+        self, name: str, traceparent: str, linked: Iterable[str], facts: Facts, took_ms: float
+    ) -> None:
+        """A span of a run for several that took so long until now: that which `traceparent` names.
+
+        It begins a trace of its own, which is recorded where one of those is that it is linked
+        with.
+        """
+        end = time.time_ns()
+        start = end - round(took_ms * 1e6)
+        with _with_ids(*ids_of(traceparent)):
+            span = self._tracer.start_span(
+                name, _parent(""), attributes=dict(facts), links=_links(linked), start_time=start
+            )
         span.end(end)
 
     def close(self) -> None:
@@ -125,6 +146,20 @@ class Spans:
         closing.join(CLOSE_S)
 
 
+def chosen_ids() -> tuple[int, int]:
+    """The trace and the span that the next span is to be; 0 where that is left to chance."""
+    return _ids.get((0, 0))
+
+
+@contextmanager
+def _with_ids(trace: int, span: int) -> Iterator[None]:
+    token = _ids.set((trace, span))
+    try:
+        yield
+    finally:
+        _ids.reset(token)
+
+
 def failed(span: Span, error: str) -> None:
     """Say that it failed so, where it did."""
     from opentelemetry.trace import StatusCode
@@ -136,7 +171,7 @@ def failed(span: Span, error: str) -> None:
         span.set_status(StatusCode.ERROR)
 
 
-def header_of(span: Span) -> str:
+def traceparent_of(span: Span) -> str:
     """The `traceparent` of what the span causes."""
     context = span.get_span_context()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags) & 1:02x}"
@@ -148,3 +183,17 @@ def _parent(traceparent: str) -> Context:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     return TraceContextTextMapPropagator().extract({"traceparent": traceparent}, Context())
+
+
+def _links(traceparents: Iterable[str]) -> list[Link]:
+    """To the spans that these name, as far as they are recorded."""
+    from opentelemetry.trace import Link
+
+    return [Link(_context(each)) for each in traceparents if is_sampled(each)]
+
+
+def _context(traceparent: str) -> SpanContext:
+    from opentelemetry.trace import SpanContext, TraceFlags
+
+    trace, span = ids_of(traceparent)
+    return SpanContext(trace, span, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))

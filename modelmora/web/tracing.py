@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
-
 from modelmora.messages.headers import NewTrace
+from modelmora.messages.traceparent import is_traceparent, new_trace, trace_id_of
 
-# https://www.w3.org/TR/trace-context/ section 3.2: version 00, neither id all zeros.
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+__all__ = ["trace_id_of", "traceparent_of"]
 
 
 def traceparent_of(given: str | None) -> str:
     """The given header, or a new unsampled trace where there is none or it is malformed."""
-    if given and _TRACEPARENT.fullmatch(given):
-        return given
-    random = os.urandom(24).hex()
-    return NewTrace(f"00-{random[:32]}-{random[32:]}-00")
-
-
-def trace_id_of(traceparent: str) -> str:
-    """The 32 hexadecimal digits that name the trace."""
-    return traceparent[3:35]
+    return given if given and is_traceparent(given) else NewTrace(new_trace(sampled=False))

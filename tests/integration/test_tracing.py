@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from modelmora.broker import EmbeddedBroker
+from modelmora.kafka.topics import Topic
 from tests.collectors import Collector, collecting
 from tests.nodes import GatewayProcess, NodeProcess
 from tests.programs import eventually
@@ -23,13 +24,17 @@ SAMPLED, UNSAMPLED = "01", "00"
 class Traced:
     """A gateway and a node that tell a collector."""
 
-    def __init__(self, collector: Collector, gateway: GatewayProcess) -> None:
+    def __init__(self, collector: Collector, gateway: GatewayProcess, namespace: str) -> None:
         self.collector = collector
+        self._namespace = namespace
         self._gateway = gateway
 
     def ask(self, model: str, **headers: str) -> httpx.Response:
         url = f"{self._gateway.http}/infer/{model}"
         return httpx.post(url, json={"inputs": "x"}, headers=headers, timeout=60)
+
+    def topic(self, topic: Topic) -> str:
+        return topic.full(self._namespace)
 
     def wait(self, trace: str, *names: str) -> None:
         eventually(lambda: set(names) <= set(self.collector.of(trace)), "the spans")
@@ -47,30 +52,41 @@ def traced(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> 
         node.wait_ready()
         gateway.wait_ready()
         eventually(lambda: httpx.get(f"{gateway.http}/models").json()["models"], "a model")
-        yield Traced(collector, gateway)
+        yield Traced(collector, gateway, namespace)
 
 
-def test_a_trace_of_a_caller_is_one_from_gateway_to_child(traced: Traced) -> None:
+def test_a_trace_of_a_caller_is_one_from_gateway_to_child_and_back(traced: Traced) -> None:
+    """Each span lies in the one that has caused it, as the conventions for messaging have it."""
     trace, caller = uuid.uuid4().hex, "b" * 16
     answer = traced.ask("echo", traceparent=f"00-{trace}-{caller}-{SAMPLED}")
     assert answer.status_code == 200, answer.text
-    traced.wait(trace, "infer", "process", "child")
+    lane, results = traced.topic(Topic.NORMAL), traced.topic(Topic.RESULTS)
+    sent, taken = f"send {lane}", f"process {lane}"
+    told, heard = f"send {results}", f"process {results}"
+    traced.wait(trace, "infer", sent, taken, "child", told, heard)
     spans = traced.collector.of(trace)
-    infer, process, child = spans["infer"], spans["process"], spans["child"]
-    assert (infer.service, infer.parent) == ("modelmora-gateway", caller)
-    assert (process.service, process.parent) == ("modelmora-node", infer.id)
-    assert child.parent == process.id
+    assert {name: (span.service.removeprefix("modelmora-"), span.kind, span.parent)
+            for name, span in spans.items() if name not in ("queue", "load")} == {
+        "infer": ("gateway", "server", caller),
+        sent: ("gateway", "producer", spans["infer"].id),
+        taken: ("node", "consumer", spans[sent].id),
+        "child": ("node", "internal", spans[taken].id),
+        told: ("node", "producer", spans[taken].id),
+        heard: ("gateway", "consumer", spans[told].id),
+    }  # fmt: skip
+    process, child = spans[taken], spans["child"]
     assert process.start_ns <= child.start_ns <= child.end_ns <= process.end_ns
     assert process.facts["modelmora.request_id"] == answer.json()["request_id"]
-    assert process.facts["messaging.destination.name"].endswith(".requests.normal")
-    assert not infer.failed
+    place = ("messaging.destination.partition.id", "messaging.kafka.offset")
+    assert [process.facts[name] for name in place] == [spans[sent].facts[name] for name in place]
+    assert not any(span.failed for span in spans.values())
 
 
 def test_who_began_a_trace_says_whether_it_is_recorded(traced: Traced) -> None:
     unsampled, sampled = uuid.uuid4().hex, uuid.uuid4().hex
     traced.ask("echo", traceparent=f"00-{unsampled}-{'b' * 16}-{UNSAMPLED}")
     traced.ask("echo", traceparent=f"00-{sampled}-{'b' * 16}-{SAMPLED}")
-    traced.wait(sampled, "infer", "process")
+    traced.wait(sampled, "infer", f"process {traced.topic(Topic.NORMAL)}")
     assert not traced.collector.of(unsampled)
 
 

@@ -85,6 +85,8 @@ class Asking:
                 known = await self._replies.read_all()
                 if not caller.done():
                     return waiting.found or overdue(waiting, known)
+            if waiting.read:
+                ask.course.on_outcome(waiting.read)
             return caller.result()
         finally:
             ask.course.spared = not (new and waiting.is_own(caller))

@@ -64,6 +64,7 @@ class Requests:
             raise Refusal(error.code, error.message, request_id=request_id) from None
         if signer:
             record.headers = (*record.headers, signer.of_gateway(record.headers, request_id))
+        ask.course.on_record(record)
         return record
 
     def _looked_at(self, ask: Ask) -> Headers:

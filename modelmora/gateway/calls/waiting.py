@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from aiokafka import ConsumerRecord
+
 from modelmora.errors import Code
 from modelmora.gateway.hall import Heard
 from modelmora.gateway.outcomes import Refusal
@@ -44,6 +46,8 @@ class Waiting:
     """Where its record lies, once the broker has told."""
     taken_back: bool = False
     """Whether nodes are to be told that nobody waits, as soon as it is written."""
+    read: ConsumerRecord | None = None
+    """The record of its outcome, where that came while it was under way."""
     found: InferenceResult | None = None
     """What it ended as, of all that was met while older outcomes are looked for."""
     found_ms: int = 0

@@ -57,12 +57,13 @@ class Writer:
 
     def send(self, record: Record, decided: Callable[[Answer], None]) -> None:
         """Take a record, held until it is decided; returns at once. Raises Refusal (busy)."""
-        size = len(record.value or b"")
+        size, told = len(record.value or b""), record.done
         self.hold(size)
 
         def done(answer: Answer) -> None:
             self.release(size)
             self.silent.discard(record.topic)
+            told(answer)
             decided(answer)
 
         record.done = done
