@@ -54,9 +54,10 @@ lock: setup ## bring requirements*.lock up to date with pyproject.toml (UPGRADE=
 bench: setup ## measure; prints a table and writes bench.json
 	@.venv/bin/modelmora bench $(ARGS)
 
-tools: setup ## build what some tests use where it is there (Go; minutes): the object store versitygw, helm
+tools: setup ## build what some tests use where it is there (Go; minutes): the object store versitygw, helm, promtool
 	GOBIN=$(CURDIR)/.venv/bin go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
 	.ci/kubernetes helm
+	.ci/prometheus promtool
 
 manifests: setup ## write k8s/modelmora.yaml from the chart, and what the chart takes from the code
 	$(PY) .ci/chart.py

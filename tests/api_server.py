@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import ssl
 import subprocess
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -25,26 +23,13 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from tests.tools import built
+
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "k8s" / "chart"
 TOKEN = "of-a-server-that-lives-for-a-test"
 START_S = 120
 """For a loaded machine; a quiet one takes three seconds."""
-
-
-def tools() -> Path:
-    """Where `.ci/kubernetes` builds."""
-    above = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return above / "modelmora" / "tools"
-
-
-def built(name: str) -> Path:
-    """What was built under this name; skips where nothing was."""
-    found = sorted(tools().glob(f"{name}-[0-9]*"))
-    if not found:
-        made_by = "make k8s-check" if name in ("kube-apiserver", "etcd", "crds") else "make tools"
-        pytest.skip(f"no {name} here: `{made_by}` builds it, with Go")
-    return found[-1]
 
 
 def everything_on() -> list[str]:

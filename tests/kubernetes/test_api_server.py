@@ -13,7 +13,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.api_server import CHART, ROOT, ApiServer, built, everything_on, running
+from tests.api_server import CHART, ROOT, ApiServer, everything_on, running
+from tests.tools import built
 
 pytestmark = pytest.mark.faults
 CLAIMS = "/api/v1/namespaces/{}/persistentvolumeclaims"

@@ -16,7 +16,8 @@ import yaml
 
 from modelmora.access.binding import check_binding
 from modelmora.settings import load_settings
-from tests.api_server import CHART, ROOT, built, everything_on
+from tests.api_server import CHART, ROOT, everything_on
+from tests.tools import built
 
 VERSIONS = ("1.35", "1.36", "1.37")
 OTHERS = {"keda.sh", "monitoring.coreos.com", "kafka.strimzi.io"}

@@ -13,8 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from modelmora.errors import Code
 from modelmora.gateway.metrics import Metrics
+from modelmora.kafka.topics import LANE_TOPICS
 from modelmora.messages import EventKind, State, Status
 from modelmora.node.metrics import TOKENS
+from modelmora.node.wellness import Seen, signs_of
 from modelmora.telemetry.metrics import ALL, TABLE, Kind, Part, Told
 from modelmora.telemetry.reference import FILE, page
 
@@ -29,7 +31,10 @@ VALUES = {
     "token_type": {kind for kind, _ in TOKENS},
     "state": {each.value for each in State},
     "of": {"unread"},
+    "topic": {each.value for each in LANE_TOPICS.values()},
+    "check": {each.check for each in signs_of(Seen(), 1, 1)} | {"batches"},
     "model": {"$model"},
+    "device": {"cpu"},
 }
 
 
@@ -82,7 +87,7 @@ def test_what_is_asked_is_told(where: str, query: str) -> None:
     """Each name and label of a query is in the table, and each value that code can say."""
     query = re.sub(r"modelmora:[a-z0-9_:]+", "1", query)
     for name, matchers in re.findall(r"(modelmora_\w+)(?:\{([^}]*)\})?", query):
-        labels = re.findall(r'(\w+)=~?"([^"]*)"', matchers)
+        labels = re.findall(r'(\w+)(?:=~?|!~|!=)"([^"]*)"', matchers)
         assert {label for label, _ in labels} <= {*told(name).labels}, where
         for label, values in labels:
             assert {*values.split("|")} <= VALUES[label], where
