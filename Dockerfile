@@ -57,6 +57,8 @@ RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/modelmora --cr
 USER 10001:10001
 WORKDIR /var/lib/modelmora
 VOLUME /var/lib/modelmora
+# Kubernetes has its own probes and passes over this.
+HEALTHCHECK --start-period=30s CMD ["modelmora", "status"]
 ENTRYPOINT ["modelmora"]
 
 FROM run AS gateway

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
+from typing import Any
 
 import httpx
 import pytest
@@ -47,11 +48,17 @@ def container() -> Iterator[str]:
     buildah("rm", made)
 
 
+def told_of_image() -> dict[str, Any]:
+    """What the image says of itself."""
+    told: dict[str, Any] = json.loads(buildah("inspect", "--type", "image", IMAGE))
+    return told
+
+
 @contextmanager
 def serving(container: str, log: Path, **settings: object) -> Iterator[str]:
     """Run what the image runs, and give the address of its REST door."""
     own = [f"--env=MODELMORA_{name}={value}" for name, value in settings.items()]
-    config = json.loads(buildah("inspect", "--type", "image", IMAGE))["OCIv1"]["config"]
+    config = told_of_image()["OCIv1"]["config"]
     words = [*config["Entrypoint"], *config["Cmd"]]
     command = ["buildah", "run", "--isolation", "chroot", *own, container, "--", *words]
     with log.open("wb") as out:
@@ -98,6 +105,9 @@ def test_the_gateways_image_serves_and_writes_nowhere_else(
             answer = httpx.post(f"{url}/infer/echo", json=body, timeout=CAP_S)
             assert answer.status_code == 200, answer.text
             assert answer.json()["outputs"] == ["from an image"]
+            health = told_of_image()["Docker"]["config"]["Healthcheck"]["Test"]
+            assert health[0] == "CMD"
+            buildah("run", "--isolation", "chroot", container, "--", *health[1:])
     after = files(root)
     written = {name for name in after if name not in before or after[name] != before[name]}
     assert not {name for name in written if S_ISREG(after[name].st_mode)}
