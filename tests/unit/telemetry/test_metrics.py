@@ -32,7 +32,8 @@ VALUES = {
     "state": {each.value for each in State},
     "of": {"unread"},
     "topic": {each.value for each in LANE_TOPICS.values()},
-    "check": {each.check for each in signs_of(Seen(), 1, 1)} | {"batches"},
+    "check": {each.check for each in signs_of(Seen(), 1, 1)} | {"batches", "probes"},
+    "result": {"answered"},
     "model": {"$model"},
     "device": {"cpu"},
 }
