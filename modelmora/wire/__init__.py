@@ -2,20 +2,29 @@
 
 from modelmora.wire.codec import (
     count_of,
+    decode_outputs,
+    decode_request,
+    decode_request_head,
+    decode_result,
+    decode_result_head,
+    decode_result_source,
+    encode_outputs,
+    encode_request,
+    encode_result,
+    encode_result_head,
+    readable_head,
+    readable_request_id,
+)
+from modelmora.wire.digest import content_digest
+from modelmora.wire.flat import (
     decode_audit,
     decode_batch,
     decode_budget,
     decode_control,
     decode_event,
     decode_job,
-    decode_outputs,
     decode_progress,
     decode_registry,
-    decode_request,
-    decode_request_head,
-    decode_result,
-    decode_result_head,
-    decode_result_source,
     decode_sample,
     encode_audit,
     encode_batch,
@@ -23,17 +32,10 @@ from modelmora.wire.codec import (
     encode_control,
     encode_event,
     encode_job,
-    encode_outputs,
     encode_progress,
     encode_registry,
-    encode_request,
-    encode_result,
-    encode_result_head,
     encode_sample,
-    readable_head,
-    readable_request_id,
 )
-from modelmora.wire.digest import content_digest
 from modelmora.wire.framing import Framing, id_of, is_framed
 from modelmora.wire.ids import (
     MOST_RUNS,

@@ -12,33 +12,18 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from modelmora.errors import Code, ModelMoraError, Undecodable
 from modelmora.messages import (
-    AuditEvent,
-    BatchKind,
-    BatchRecord,
-    BudgetRecord,
     Content,
-    ControlCommand,
-    ControlVerb,
-    Decision,
     ErrorInfo,
-    EventKind,
     InferenceRequest,
     InferenceResult,
-    JobRecord,
-    LifecycleEvent,
-    MetricSample,
     Parameter,
-    ProgressEvent,
-    ProgressStage,
-    RegistryKind,
-    RegistryRecord,
     RequestHead,
     ResultHead,
     Source,
     Status,
     Timings,
 )
-from modelmora.wire.contents import contents_of, plain_contents, shallow
+from modelmora.wire.contents import contents_of, plain_contents
 from modelmora.wire.schemas import MAGIC, header_of, pinned, read_schema
 
 T = TypeVar("T")
@@ -58,9 +43,15 @@ DECODE_FAULTS = (
 _CODES = frozenset(Code)
 
 
-def _current(name: str) -> tuple[bytes, Any]:
+def current(name: str) -> tuple[bytes, Any]:
+    """The header and schema in which a message of this name is read and, as a rule, written."""
     schema = read_schema(name)
-    return header_of(schema), parse_schema(copy.deepcopy(schema))
+    parsed: Any = parse_schema(copy.deepcopy(schema))
+    for field in parsed["fields"]:
+        # fastavro hands a default on as it stands, for bytes the text that JSON has in their place.
+        if field["type"] == "bytes" and "default" in field:
+            field["default"] = field["default"].encode("latin-1")
+    return header_of(schema), parsed
 
 
 def _with_fields(name: str, keep: Callable[[str], bool]) -> Any:
@@ -70,8 +61,8 @@ def _with_fields(name: str, keep: Callable[[str], bool]) -> Any:
     return parse_schema(schema)
 
 
-REQUEST_HEADER, _REQUEST = _current("inference_request")
-RESULT_HEADER, _RESULT = _current("inference_result")
+REQUEST_HEADER, _REQUEST = current("inference_request")
+RESULT_HEADER, _RESULT = current("inference_result")
 _REQUEST_HEAD = _with_fields("inference_request", lambda field: field != "inputs")
 _NOTHING = _with_fields("inference_request", lambda _: False)
 _INPUTS = _with_fields("inference_request", lambda field: field == "inputs")
@@ -84,7 +75,8 @@ NO_OUTPUTS = b"\x00"  # an empty Avro array
 _FIRST_RUN = b"\x02"
 
 
-def _write(header: bytes, schema: Any, datum: Any) -> bytes:
+def write(header: bytes, schema: Any, datum: Any) -> bytes:
+    """The header and the value. Raises ValueError for what Avro cannot hold."""
     out = BytesIO()
     out.write(header)
     schemaless_writer(out, schema, datum)
@@ -116,7 +108,8 @@ def _open(name: str, value: bytes | None) -> Any:
     return writer
 
 
-def _read(name: str, value: bytes | None, reader: Any) -> dict[str, Any]:
+def read(name: str, value: bytes | None, reader: Any) -> dict[str, Any]:
+    """The fields that `reader` has, of a value in any released form; raises Undecodable."""
     writer = _open(name, value)
 
     def read(stream: BytesIO) -> Any:
@@ -142,11 +135,13 @@ def _whole(value: bytes, read: Callable[[BytesIO], T]) -> T:
     return found
 
 
-def _parameters(values: Mapping[str, Any]) -> dict[str, Parameter]:
+def parameters(values: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Parameters as they were read."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
-def _plain_parameters(values: Mapping[str, Parameter]) -> dict[str, Any]:
+def plain_parameters(values: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Parameters as they are written."""
     for name, value in values.items():
         # fastavro would write it as a double, which is another number.
         if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
@@ -161,22 +156,22 @@ def encode_request(request: InferenceRequest) -> bytes:
         "request_id": request.request_id,
         "model": request.model,
         "task": request.task,
-        "parameters": _plain_parameters(request.parameters),
+        "parameters": plain_parameters(request.parameters),
         "timeout_ms": request.timeout_ms,
         "progress": request.progress,
         "inputs": plain_contents(request.inputs),
     }
-    return _write(REQUEST_HEADER, _REQUEST, datum)
+    return write(REQUEST_HEADER, _REQUEST, datum)
 
 
 def decode_request(value: bytes | None) -> InferenceRequest:
     """The whole request; raises Undecodable."""
-    datum = _read("inference_request", value, _REQUEST)
+    datum = read("inference_request", value, _REQUEST)
     return InferenceRequest(
         request_id=datum["request_id"],
         model=datum["model"],
         task=datum["task"],
-        parameters=_parameters(datum["parameters"]),
+        parameters=parameters(datum["parameters"]),
         timeout_ms=datum["timeout_ms"],
         progress=datum["progress"],
         inputs=contents_of(datum["inputs"]),
@@ -200,7 +195,7 @@ def _read_head(stream: BytesIO) -> RequestHead:
     start = stream.tell()
     schemaless_reader(stream, inputs, _NOTHING)
     if datum["parameters"]:
-        datum["parameters"] = _parameters(datum["parameters"])
+        datum["parameters"] = parameters(datum["parameters"])
     return RequestHead(**datum, inputs=_block_count(value, start), inputs_at=start)
 
 
@@ -248,17 +243,17 @@ def readable_head(value: bytes | None) -> RequestHead | None:
         datum = cast("dict[str, Any]", schemaless_reader(stream, head, reader))
     except (ModelMoraError, *DECODE_FAULTS):
         return None
-    return RequestHead(**datum | {"parameters": _parameters(datum["parameters"])})
+    return RequestHead(**datum | {"parameters": parameters(datum["parameters"])})
 
 
 def encode_inputs(inputs: Sequence[Content]) -> bytes:
     """The Avro array of an InferenceRequest."""
-    return _write(b"", _INPUTS, {"inputs": plain_contents(inputs)})
+    return write(b"", _INPUTS, {"inputs": plain_contents(inputs)})
 
 
 def encode_outputs(outputs: Sequence[Content]) -> bytes:
     """The Avro array of an InferenceResult."""
-    return _write(b"", _OUTPUTS, {"outputs": plain_contents(outputs)})
+    return write(b"", _OUTPUTS, {"outputs": plain_contents(outputs)})
 
 
 def count_of(outputs: bytes) -> int:
@@ -291,7 +286,7 @@ def encode_result_head(head: ResultHead, outputs: bytes = NO_OUTPUTS) -> bytes:
         "status": head.status,
         "model": head.model,
         "version": head.version,
-        "settings": _plain_parameters(head.settings) if head.settings else {},
+        "settings": plain_parameters(head.settings) if head.settings else {},
         "error": error
         and {
             "code": error.code,
@@ -311,8 +306,8 @@ def encode_result_head(head: ResultHead, outputs: bytes = NO_OUTPUTS) -> bytes:
         },
         "attempt": head.attempt,
     }
-    run = _FIRST_RUN if head.run == 1 else _write(b"", _RUN, {"run": head.run})
-    return _write(RESULT_HEADER, _RESULT_HEAD, datum) + outputs + run
+    run = _FIRST_RUN if head.run == 1 else write(b"", _RUN, {"run": head.run})
+    return write(RESULT_HEADER, _RESULT_HEAD, datum) + outputs + run
 
 
 def encode_result(result: InferenceResult) -> bytes:
@@ -322,13 +317,13 @@ def encode_result(result: InferenceResult) -> bytes:
 
 def decode_result(value: bytes | None) -> InferenceResult:
     """The whole result; raises Undecodable."""
-    datum = _read("inference_result", value, _RESULT)
+    datum = read("inference_result", value, _RESULT)
     return InferenceResult(**_head_of(datum), outputs=contents_of(datum["outputs"]))
 
 
 def decode_result_head(value: bytes | None) -> ResultHead:
     """A result without its outputs; raises Undecodable."""
-    return ResultHead(**_head_of(_read("inference_result", value, _RESULT_TOLD)))
+    return ResultHead(**_head_of(read("inference_result", value, _RESULT_TOLD)))
 
 
 def _head_of(datum: Mapping[str, Any]) -> dict[str, Any]:
@@ -339,7 +334,7 @@ def _head_of(datum: Mapping[str, Any]) -> dict[str, Any]:
         "model": datum["model"],
         "version": datum["version"],
         "source": Source(**datum["source"]),
-        "settings": _parameters(datum["settings"]),
+        "settings": parameters(datum["settings"]),
         "error": error and _error(**error),
         "timings": Timings(**datum["timings"]),
         "attempt": datum["attempt"],
@@ -349,7 +344,7 @@ def _head_of(datum: Mapping[str, Any]) -> dict[str, Any]:
 
 def decode_result_source(value: bytes | None) -> Source:
     """Where the request of a result lay, all else unseen; raises Undecodable."""
-    return Source(**_read("inference_result", value, _RESULT_SOURCE)["source"])
+    return Source(**read("inference_result", value, _RESULT_SOURCE)["source"])
 
 
 def _error(code: str, message: str, retry_after_ms: int | None) -> ErrorInfo:
@@ -357,37 +352,3 @@ def _error(code: str, message: str, retry_after_ms: int | None) -> ErrorInfo:
     if code not in _CODES:
         return ErrorInfo(Code.INFERENCE_FAILED, f"{code}: {message}", retry_after_ms)
     return ErrorInfo(Code(code), message, retry_after_ms)
-
-
-def _codec(
-    name: str, cls: type[T], convert: Mapping[str, Callable[[Any], Any]]
-) -> tuple[Callable[[T], bytes], Callable[[bytes | None], T]]:
-    """Encoder and decoder of a flat message that is off the hot path."""
-    header, schema = _current(name)
-
-    def encode(message: T) -> bytes:
-        datum = shallow(message)
-        if "facts" in datum:
-            datum["facts"] = _plain_parameters(datum["facts"])
-        return _write(header, schema, datum)
-
-    def decode(value: bytes | None) -> T:
-        datum = _read(name, value, schema)
-        return cls(**{k: convert[k](v) if k in convert else v for k, v in datum.items()})
-
-    return encode, decode
-
-
-encode_progress, decode_progress = _codec("progress_event", ProgressEvent, {"stage": ProgressStage})
-encode_event, decode_event = _codec(
-    "lifecycle_event", LifecycleEvent, {"kind": EventKind, "facts": _parameters}
-)
-encode_registry, decode_registry = _codec(
-    "registry_record", RegistryRecord, {"kind": RegistryKind, "partitions": tuple}
-)
-encode_job, decode_job = _codec("job_record", JobRecord, {"status": lambda s: s and Status(s)})
-encode_batch, decode_batch = _codec("batch_record", BatchRecord, {"kind": BatchKind})
-encode_sample, decode_sample = _codec("metric_sample", MetricSample, {})
-encode_control, decode_control = _codec("control_command", ControlCommand, {"verb": ControlVerb})
-encode_audit, decode_audit = _codec("audit_event", AuditEvent, {"decision": Decision})
-encode_budget, decode_budget = _codec("budget_record", BudgetRecord, {})

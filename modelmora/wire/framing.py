@@ -7,6 +7,7 @@ the Avro bytes of the value. Single-object encoding begins with C3, so one byte 
 from __future__ import annotations
 
 from modelmora.wire.codec import HEADER
+from modelmora.wire.flat import renewed
 
 MARK = b"\x00"
 PREFIX = 5
@@ -58,6 +59,9 @@ class Framing:
     def framed(self, topic: str, value: bytes | None) -> bytes | None:
         """The value as it is written to the topic; as it is where the topic has no id for it."""
         own = self._topics.get(topic)
-        if own is None or value is None or value[:HEADER] != own[0]:
+        if own is None or value is None:
             return value
-        return own[1] + value[HEADER:]
+        header, prefix = own
+        if value[:HEADER] != header:
+            value = renewed(value, header)
+        return prefix + value[HEADER:] if value[:HEADER] == header else value
