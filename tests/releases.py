@@ -34,8 +34,10 @@ def installed(commit: str, folder: Path) -> Path:
     source, made, place = folder / "source", folder / "made", folder / "place"
     with tarfile.open(fileobj=BytesIO(archive)) as files:
         files.extractall(source, filter="data")
-    words = ["-m", "build", "--no-isolation", "--wheel", "--outdir", made, source]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    words = [sys.executable, "-m", "build", "--no-isolation", "--wheel"]
+    done = subprocess.run(
+        [*words, "--outdir", made, source], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = made.iterdir()
     with zipfile.ZipFile(wheel) as files:
