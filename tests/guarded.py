@@ -20,6 +20,7 @@ from confluent_kafka.admin import (
     ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
+    UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
 
@@ -71,6 +72,12 @@ class Guarded:
         info = ScramCredentialInfo(mechanism, 4096)
         changes = [UserScramCredentialUpsertion(user, info, password.encode()) for user in users]
         for done in self.admin.alter_user_scram_credentials(changes).values():
+            done.result(30)
+
+    def forget(self, user: str, mechanism: ScramMechanism) -> None:
+        """Let this one in by that password no more."""
+        change = UserScramCredentialDeletion(user, mechanism)
+        for done in self.admin.alter_user_scram_credentials([change]).values():
             done.result(30)
 
     def grant(self, user: str, grants: Iterable[Grant]) -> None:
