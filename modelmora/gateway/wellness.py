@@ -34,6 +34,8 @@ class Seen:
     stopping: bool = False
     broker: bool = True
     """It answers, and the producer has a connection."""
+    refused: str | None = None
+    """Why it lets nobody of ours in, where it does not answer for that."""
     answered_s: float = 0.0
     """Since the broker has last answered a question."""
     replies: str | None = None
@@ -83,7 +85,7 @@ def signs_of(seen: Seen, session_s: float) -> tuple[Sign, ...]:
     lacking = seen.absent_s and not seen.on_demand
     return (
         Sign("running", STOPPING if seen.stopping else None),
-        Sign("broker", None if seen.broker else "the broker does not answer"),
+        Sign("broker", None if seen.broker else seen.refused or "the broker does not answer"),
         Sign("replies", seen.replies),
         Sign("registry", seen.registry),
         Sign("nodes", NO_NODE if lacking else None),
@@ -166,6 +168,7 @@ class Wellness:
         return Seen(
             stopping=self.stopping,
             broker=parts.pulse.alive and parts.publisher.connected,
+            refused=parts.pulse.refused,
             answered_s=parts.pulse.answered_s,
             replies=parts.replies.fault(),
             registry=parts.directory.fault(),

@@ -16,6 +16,7 @@ from modelmora.kafka.admin import explain
 from modelmora.kafka.background import background
 from modelmora.kafka.connection import bootstrap_servers, confluent_config
 from modelmora.kafka.denied import is_denial, not_allowed, on_topic
+from modelmora.kafka.refused import Refusals
 from modelmora.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -47,10 +48,13 @@ class Pulse:
         self._where_allowed = frozenset(where_allowed)
         self._names = [*names, *self._where_allowed]
         self._servers = bootstrap_servers(settings)
-        self._config = confluent_config(settings)
+        self._heard = Refusals()
+        self._config = confluent_config(settings) | {"error_cb": self._heard.on_error}
         self._client: AdminClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._answered = False
+        self._refused: str | None = None
+        """What the log was told."""
         self._answered_at: float | None = None
         self.shapes: Mapping[str, Shape] = {}
         self._leaders: Mapping[Hashable, int] = {}
@@ -59,6 +63,11 @@ class Pulse:
     def alive(self) -> bool:
         """Whether the last question was answered and more will be asked."""
         return self._answered and self._task is not None and not self._task.done()
+
+    @property
+    def refused(self) -> str | None:
+        """Why the broker does not let us in, where that is why it does not answer."""
+        return str(self._heard.error) if self._heard.error and not self.alive else None
 
     @property
     def answered_s(self) -> float:
@@ -94,8 +103,11 @@ class Pulse:
                 async with asyncio.timeout(HUNG_S):
                     shapes = await self._ask(client)
             except Exception as error:  # noqa: BLE001 - whoever stops asking says nothing any more
-                self._turn(answered=False, error=repr(error))
+                # A client tells of a refusal only when it is asked to; its answers just time out.
+                client.poll(0)
+                self._turn(answered=False, error=self.refused or repr(error))
             else:
+                self._heard.error = None
                 self._turn(answered=True)
                 if shapes != self.shapes:
                     log.info("topics changed", topics=_differing(self.shapes, shapes))
@@ -130,8 +142,8 @@ class Pulse:
     def _turn(self, *, answered: bool, error: str | None = None) -> None:
         if answered:
             self._answered_at = time.monotonic()
-        if answered != self._answered:
-            self._answered = answered
+        if answered != self._answered or self.refused != self._refused:
+            self._answered, self._refused = answered, self.refused
             log.warning(
                 "broker answers again" if answered else "broker does not answer", error=error
             )

@@ -31,6 +31,8 @@ class Seen:
     """Since the broker has last answered a question."""
     alive: bool = True
     """Whether it has answered the last one."""
+    refused: str | None = None
+    """Why it lets nobody of ours in, where it does not answer for that."""
     connected: bool = True
     """Whether the producer of outcomes has a connection."""
     member: bool = True
@@ -87,7 +89,7 @@ def signs_of(seen: Seen, patience_s: float, lease_s: float) -> tuple[Sign, ...]:
     unwritten = f"an outcome was not acknowledged{because}"
     return (
         known("running", seen.running, "it is starting or stopping"),
-        known("broker", seen.alive, "the broker does not answer"),
+        known("broker", seen.alive, seen.refused or "the broker does not answer"),
         known("broker", seen.connected, "the producer of outcomes has no connection"),
         late("broker", "answer", seen.answered_s, "the broker was not heard"),
         known("group", seen.member, "the group does not know it"),
@@ -186,6 +188,7 @@ class Wellness:
             running=node.running,
             answered_s=node.pulse.answered_s,
             alive=node.pulse.alive,
+            refused=node.pulse.refused,
             connected=node.publisher.connected,
             member=node.lease.holds() if by_lease else path.in_group,
             reads=bool(owned) or path.on_standby,

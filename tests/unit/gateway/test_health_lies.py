@@ -49,6 +49,7 @@ def verdict(**seen: Any) -> Verdict:
         ("ready while nodes run and none reads", {"idle_s": 2 * SESSION_S}, "no node has read"),
         ("ready after a stop has begun", {"stopping": True}, STOPPING),
         ("ready without a broker", {"broker": False}, "the broker does not answer"),
+        ("ready without a right to ask", {"broker": False, "refused": "it refuses"}, "it refuses"),
         ("ready though no outcome arrives", {"replies": "results is not read"}, "results"),
         ("ready with a registry that is not read", {"registry": "it is not read"}, "it is not"),
         ("ready with a lane that answers nothing", {"probes": Probed(("no probe",))}, "no probe"),

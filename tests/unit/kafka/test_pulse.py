@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from modelmora.kafka.topics import lane_topics
 from modelmora.messages import Lane
 from modelmora.settings import Settings
 from modelmora.wire import new_request_id
+from tests.topics import until
 
 SETTINGS = Settings(bootstrap_servers="127.0.0.1:1")
 MAY_NOT = KafkaError.TOPIC_AUTHORIZATION_FAILED
@@ -27,6 +29,12 @@ class Brokers:
 
     def __init__(self, answers: dict[str, int | KafkaException]) -> None:
         self.answers = answers
+        self.told: Callable[[KafkaError], None] = lambda _: None
+        self.refusing = False
+
+    def poll(self, _: float) -> None:
+        if self.refusing:
+            self.told(KafkaError(KafkaError._AUTHENTICATION))
 
     def describe_topics(self, _: object, **__: object) -> dict[str, Future[Any]]:
         asked: dict[str, Future[Any]] = {name: Future() for name in self.answers}
@@ -42,7 +50,12 @@ class Brokers:
 @pytest.fixture
 def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
     made = Brokers({"results": 3, "registry": KafkaException(KafkaError(MAY_NOT))})
-    monkeypatch.setattr(module, "AdminClient", lambda _: made)
+
+    def client(config: dict[str, Any]) -> Brokers:
+        made.told = config["error_cb"]
+        return made
+
+    monkeypatch.setattr(module, "AdminClient", client)
     return made
 
 
@@ -75,3 +88,23 @@ async def test_one_that_is_needed_is_missed(brokers: Brokers) -> None:
     brokers.answers = {"results": KafkaException(KafkaError(MAY_NOT))}
     with pytest.raises(WrongCredentials):
         await Pulse(SETTINGS, ["results"], ["registry"]).start()
+
+
+async def test_that_the_broker_lets_us_in_no_more_is_told_until_it_does(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password that was changed: questions only time out, as where no broker is there."""
+    monkeypatch.setattr(module, "BEAT_S", 0.0)
+    pulse = Pulse(SETTINGS, ["results"], ["registry"])
+    await pulse.start()
+    assert pulse.refused is None
+    brokers.answers["results"] = KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    await until(lambda: not pulse.alive)
+    assert pulse.refused is None
+    brokers.refusing = True
+    await until(lambda: pulse.refused is not None)
+    assert "refuses these credentials" in str(pulse.refused)
+    brokers.refusing, brokers.answers["results"] = False, 3
+    await until(lambda: pulse.alive)
+    assert pulse.refused is None
+    await pulse.stop()

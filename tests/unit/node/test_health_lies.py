@@ -45,6 +45,7 @@ def test_who_is_well_says_so() -> None:
         ("ready before it has its partitions", {"running": False}, "running"),
         ("ready after a stop has begun", {"running": False}, "running"),
         ("ready though the broker is gone", {"alive": False}, "broker"),
+        ("ready though it lets nobody in", {"alive": False, "refused": "no"}, "broker"),
         ("ready by an answer of long ago", {"answered_s": PATIENCE_S}, "broker"),
         ("ready though the producer is cut off", {"connected": False}, "broker"),
         ("ready with a producer that is wedged", {"unacknowledged_s": PATIENCE_S}, "outcomes"),
