@@ -46,8 +46,9 @@ SHARING = {
 # Tests compute beside each other: threads that spin while they wait take the cores from those that
 # work. Before OpenMP is loaded, and for what tests start.
 os.environ["OMP_WAIT_POLICY"] = "passive"
-# No test asserts a time.
-hypothesis.settings.register_profile("untimed", deadline=None)
+# No test asserts a time; half the usual examples find what is found at all, within the time that
+# `make test` may take.
+hypothesis.settings.register_profile("untimed", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("untimed")
 
 

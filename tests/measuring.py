@@ -7,7 +7,18 @@ from collections.abc import Generator
 
 import pytest
 
-ELSEWHERE = ("tests/faults/", "tests/protocol/", "tests/test_")
+NODES = (
+    "audit_delivery", "descriptors", "exactly_once", "handing_on", "host", "hostile_records",
+    "kafka_credentials", "node_budgets", "node_start", "nodes", "poison", "putting_off", "replies",
+    "routed", "same_id", "secrets", "several_nodes", "shutdown", "signed", "takeover",
+)  # fmt: skip
+"""Of `tests/integration`: nodes of their own, which are started, killed and started again. Half of
+their CPU time was tracing, most of it of imports."""
+ELSEWHERE = (
+    "tests/faults/", "tests/protocol/", "tests/test_", "tests/acceptance/test_honest.py",
+    "tests/integration/gateway/test_process.py",
+    *(f"tests/integration/test_{name}.py" for name in NODES),
+)  # fmt: skip
 """What these run is measured behind other tests. What they alone run is told as not covered, which
 is the stricter side."""
 CHILDREN = "COVERAGE_PROCESS_CONFIG"

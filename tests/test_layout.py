@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.measuring import ELSEWHERE
+
 ROOT = Path(__file__).parents[1]
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
@@ -105,6 +107,10 @@ def test_functions_are_short() -> None:
         and code_length(node) > MAX_FUNCTION_LINES
     ]
     assert long == []
+
+
+def test_what_is_not_traced_is_there() -> None:
+    assert [each for each in ELSEWHERE if not [*ROOT.glob(f"{each}*")]] == []
 
 
 def test_every_module_says_what_it_is() -> None:

@@ -191,6 +191,7 @@ def test_a_burst_for_more_models_than_fit_is_answered_whole(
     assert {each.status for each in outcomes} == {Status.COMPLETED}, "and each has one outcome"
 
 
+@pytest.mark.faults
 def test_a_node_that_stops_leaves_nobody_without_a_word(
     station: Station, rest: httpx.Client
 ) -> None:

@@ -161,6 +161,7 @@ def mine(broker: EmbeddedBroker, namespace: str, tmp_path: Path) -> Iterator[Min
         yield Mine(Yard(broker, namespace, tmp_path), stack)
 
 
+@pytest.mark.faults
 def test_a_good_candidate_takes_over_and_a_slow_or_failing_one_is_rolled_back(mine: Mine) -> None:
     mine.open(models(**CANDIDATES), "n1")
     with mine.traffic(*CANDIDATES) as traffic:

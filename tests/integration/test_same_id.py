@@ -62,7 +62,10 @@ class Street:
         return found[request_id]
 
 
-@pytest.fixture(params=["at_least_once", "exactly_once"])
+ONCE, AGAIN = "exactly_once", "at_least_once"
+
+
+@pytest.fixture
 def street(
     request: pytest.FixtureRequest, broker: EmbeddedBroker, namespace: str, tmp_path: Path
 ) -> Iterator[Street]:
@@ -78,6 +81,9 @@ def codes(found: list[InferenceResult]) -> list[str]:
     return [each.error.code.value if each.error else "" for each in found]
 
 
+@pytest.mark.parametrize(
+    "street", [ONCE, pytest.param(AGAIN, marks=pytest.mark.faults)], indirect=True
+)
 def test_one_id_runs_once_whatever_is_killed(street: Street) -> None:
     same, old = new_request_id(), id_of_name("old", 1_000)
     # At once: all run as one, and each record is told.
@@ -112,6 +118,9 @@ def test_one_id_runs_once_whatever_is_killed(street: Street) -> None:
     assert len({each.timings for each in street.outcomes(old, 3)}) == 1
 
 
+@pytest.mark.parametrize(
+    "street", [AGAIN, pytest.param(ONCE, marks=pytest.mark.faults)], indirect=True
+)
 def test_who_asks_again_after_a_cancel_is_run(street: Street) -> None:
     again = new_request_id()
     street.ask(again, ms=60_000)

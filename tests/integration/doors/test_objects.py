@@ -153,6 +153,7 @@ def test_only_what_was_announced_can_be_put(desk: Desk) -> None:
 
 
 @pytest.mark.row("F12")
+@pytest.mark.faults
 def test_a_store_that_is_down_loses_nothing_though_the_node_is_killed(
     broker: EmbeddedBroker, tmp_path: Path, figures: Figures
 ) -> None:
@@ -194,6 +195,7 @@ def test_a_store_that_is_down_loses_nothing_though_the_node_is_killed(
             eventually(lambda: spilled() == 0, "nothing waits any more")
 
 
+@pytest.mark.no_cover
 def test_who_was_told_to_ask_again_has_another_run_of_the_same_id(
     broker: EmbeddedBroker, tmp_path: Path
 ) -> None:

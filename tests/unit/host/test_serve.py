@@ -20,6 +20,7 @@ from modelmora.host.runfile import RunInfo, read_run
 from modelmora.host.serve import serve
 from modelmora.host.supervisor import Supervisor
 from modelmora.settings import LogSettings, Settings, Timing
+from tests.measuring import CHILDREN
 from tests.programs import COMMANDS, alive, eventually, program
 
 CAP_S = 60
@@ -82,6 +83,12 @@ def contents(folder: Path) -> bytes:
 
 def pids(info: RunInfo) -> list[int]:
     return [pid for pid in info.processes.values() if pid is not None]
+
+
+@pytest.fixture(autouse=True)
+def untraced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small programs run next to nothing of ours."""
+    monkeypatch.delenv(CHILDREN, raising=False)
 
 
 async def test_ready_found_and_stopped(tmp_path: Path) -> None:
