@@ -28,6 +28,7 @@ VERBS = {
     "demo": ("Run", "demo.demo:demo"),
     "bench": ("Run", "bench:bench"),
     "simulate": ("Look", "simulate:simulate"),
+    "capacity": ("Look", "capacity:capacity"),
     "traffic": ("Look", "traffic:app"),
     "compare": ("Look", "cluster.compare:compare"),
     "infer": ("Use", "ask.infer:infer"),

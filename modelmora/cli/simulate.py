@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,22 +9,13 @@ import typer
 
 from modelmora.cli.shared.options import JsonOption, ThreadsOption, finds_instance
 from modelmora.cli.shared.output import print_json, print_table, say
-from modelmora.diagnostics.recording import costs_of
-from modelmora.errors import ConfigurationError, Invalid
+from modelmora.cli.shared.traces import bytes_of, read, say_no_room
 from modelmora.host.instance import Instance
 from modelmora.node.policy import policy_of
-from modelmora.records import Registry
 from modelmora.records.reading import kept
-from modelmora.simulate import Trace, read_trace
 from modelmora.simulate.plot import plot
 from modelmora.simulate.report import Outlook, Waits, outlook
 from modelmora.text import duration, size
-
-UNITS = {"": 1} | {
-    f"{letter}{form}": base**power
-    for power, letter in enumerate("kMGT", 1)
-    for form, base in (("", 1000), ("B", 1000), ("i", 1024), ("iB", 1024))
-}
 
 
 @finds_instance
@@ -51,8 +41,8 @@ def simulate(
     policy = policy_of(settings)
     budgets = [policy.budget_bytes]
     if memory is not None:
-        budgets = [_bytes(each) for each in memory.split(",")]
-    found = _read(trace, kept(settings))
+        budgets = [bytes_of(each) for each in memory.split(",")]
+    found = read(trace, kept(settings))
     timeout_ms = settings.timing.request_timeout_ms
     told = [outlook(found, policy, each, timeout_ms) for each in budgets]
     if plot_to:
@@ -62,32 +52,7 @@ def simulate(
     else:
         _show(told)
     for each in told:
-        if large := [
-            name for name, cost in found.models.items() if (cost.bytes or 0) > each.memory
-        ]:
-            say(f"with {size(each.memory)} there is no room for {', '.join(large)}")
-
-
-def _read(path: Path, registry: Registry) -> Trace:
-    """The trace of a file. Raises Invalid."""
-    try:
-        with path.open("rb") as lines:
-            return read_trace(lines, costs_of(registry))
-    except OSError as error:
-        raise Invalid(f"{path} cannot be read: {error.strerror}") from None
-    except Invalid as error:
-        raise Invalid(f"{path}: {error}") from None
-
-
-def _bytes(given: str) -> int:
-    """`4G`, `512Mi`, `8000000000` as bytes. Raises ConfigurationError."""
-    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)\s*([A-Za-z]{0,3})", given.strip(), re.ASCII)
-    units = {unit.lower(): factor for unit, factor in UNITS.items()}
-    factor = units.get(found[2].lower()) if found else None
-    count = int(float(found[1]) * factor) if found and factor else 0
-    if not 0 < count < 1 << 60:
-        raise ConfigurationError(f"--memory {given} must be bytes, such as 4G, 512Mi or 4G,8G,16G")
-    return count
+        say_no_room(found, each.memory)
 
 
 def _show(told: list[Outlook]) -> None:

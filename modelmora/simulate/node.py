@@ -38,6 +38,8 @@ class Played:
 
     waits: list[float | None]
     """From when it was asked until it was computed (s), of those that were answered."""
+    took: list[float | None]
+    """The same until it was answered (s)."""
     codes: dict[int, Code] = field(default_factory=dict)
     """Why the others ended."""
     loads: list[tuple[float, str]] = field(default_factory=list)
@@ -87,7 +89,8 @@ class Simulation:
         self._order = count()
         self._read = self._open = self._held = 0
         self._begun: dict[int, float] = {}
-        self._played = Played([None] * len(trace.requests))
+        unknown: list[float | None] = [None] * len(trace.requests)
+        self._played = Played([*unknown], unknown)
 
     def play(self) -> Played:
         """From the first request to the last outcome."""
@@ -152,7 +155,9 @@ class Simulation:
         if code:
             self._played.codes[number] = code
         else:
-            self._played.waits[number] = began - self._trace.requests[number].time
+            asked_at = self._trace.requests[number].time
+            self._played.waits[number] = began - asked_at
+            self._played.took[number] = self.now - asked_at
         self._played.longest_s = max(self._played.longest_s, self.now - work.arrived)
 
     def _hold(self, more: int) -> None:

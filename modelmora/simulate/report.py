@@ -36,11 +36,11 @@ class Waits:
         expired = sum(code is Code.EXPIRED for code in codes)
         if not told:
             return cls(len(waits), 0, expired)
-        ranks = (_rank(told, share) for share in (0.5, 0.95, 0.99))
+        ranks = (rank(told, share) for share in (0.5, 0.95, 0.99))
         return cls(len(waits), len(told), expired, fmean(told), *ranks)
 
 
-def _rank(told: Sequence[float], share: float) -> float:
+def rank(told: Sequence[float], share: float) -> float:
     """The nearest rank: the least of them that so large a share does not exceed."""
     return told[ceil(share * len(told)) - 1]
 

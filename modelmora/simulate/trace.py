@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from modelmora.errors import Invalid
 from modelmora.messages import Lane
 from modelmora.settings.kinds import YEAR_S
+from modelmora.settings.models import MOST_SPREAD
 from modelmora.text import did_you_mean, printable, shorten
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -38,7 +39,8 @@ class Cost:
 
     A child answers the requests of a group `batch` at a time, each time in `base_s` + `unit_s` *
     (their `units`); one with `slots` works on so many requests at once, each in that time, whatever
-    else it does. With `cores` these are seconds of all cores, which it may have to share.
+    else it does. With `cores` these are seconds of all cores, which it may have to share. Its
+    requests lie on `spread` partitions.
     """
 
     __pydantic_config__ = _STRICT
@@ -50,6 +52,7 @@ class Cost:
     batch: Count = 1
     slots: Count | None = None
     cores: bool = False
+    spread: Annotated[int, Field(ge=1, le=MOST_SPREAD)] = 1
 
     def seconds(self, units: float) -> float:
         """How long so many units take that are computed at once."""
