@@ -1,4 +1,4 @@
-"""What is told of a node that leaves: what it answered meanwhile, what it left, how long it took."""
+"""What is told of a node that leaves: what it answered, what it left, how long it took."""
 
 from __future__ import annotations
 
