@@ -21,6 +21,10 @@ ELSEWHERE = (
 )  # fmt: skip
 """What these run is measured behind other tests. What they alone run is told as not covered, which
 is the stricter side."""
+ALONE = tuple(
+    f"tests/integration/test_{name}.py" for name in ("acls", "canaries", "life", "shadows")
+)
+"""Of these the process of the test is measured, and no other: they run commands of ours in it."""
 CHILDREN = "COVERAGE_PROCESS_CONFIG"
 """By this variable the processes that a test starts are measured too."""
 
@@ -36,19 +40,18 @@ class Measuring:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection(self) -> Generator[None, object, object]:
         """All workers of a run import the same: one tells of it."""
-        self._turn(self._first)
+        self._turn(self._first, self._first)
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Of a test with all its fixtures; `no_cover` marks units that go over the same lines."""
-        self._turn(
-            not item.nodeid.startswith(ELSEWHERE) and not item.get_closest_marker("no_cover")
-        )
+        on = not item.nodeid.startswith(ELSEWHERE) and not item.get_closest_marker("no_cover")
+        self._turn(on, on and not item.nodeid.startswith(ALONE))
         return (yield)
 
-    def _turn(self, on: bool) -> None:
-        if on and self._children:
+    def _turn(self, on: bool, children: bool) -> None:
+        if children and self._children:
             os.environ[CHILDREN] = self._children
         else:
             os.environ.pop(CHILDREN, None)

@@ -19,6 +19,8 @@ from modelmora.wire.schemas import header_of, read_history, read_schema
 from tests.unit.wire.pairs import NAMES, PAIRS, Pair
 from tests.unit.wire.strategies import plain
 
+pytestmark = pytest.mark.no_cover
+
 
 def _apache(name: str) -> Any:
     return avro.schema.parse(json.dumps(read_schema(name)))
