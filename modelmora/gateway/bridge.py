@@ -252,7 +252,7 @@ class Bridge:
             refusal.request_id = refusal.request_id or ask.request_id or ""
             raise
         finally:
-            self._metrics.answered(ask.door, code, loop.time() - began)
+            self._metrics.answered(ask.door, code, loop.time() - began, ask.traceparent)
 
     async def _carry_out(self, ask: Ask) -> InferenceResult:
         assert ask.request_id  # noqa: S101 - jobs that are waited for have one

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from modelmora.messages.traceparent import is_sampled, trace_id_of
 from modelmora.telemetry.health import HealthCollector, Verdict
 from modelmora.telemetry.metrics import counter, gauge, histogram
 
@@ -31,19 +32,16 @@ class Metrics:
         """Tell how the gateway is."""
         self.registry.register(HealthCollector(look))
 
-    def answered(self, door: str, code: str, seconds: float) -> None:
+    def answered(self, door: str, code: str, seconds: float, traceparent: str = "") -> None:
         """One request has been answered."""
         counter = self._by_code.get((door, code))
         if counter is None:
             counter = self._by_code[door, code] = self._requests.labels(door, code)
             self._by_door.setdefault(door, self._seconds.labels(door))
         counter.inc()
-        self._by_door[door].observe(seconds)
+        exemplar = {"trace_id": trace_id_of(traceparent)} if is_sampled(traceparent) else None
+        self._by_door[door].observe(seconds, exemplar)
 
     def refused(self, door: str, code: str) -> None:
         """One request was turned away at the door, before the hall."""
         self.answered(door, code, 0.0)
-
-    def text(self) -> bytes:
-        """Prometheus text format."""
-        return generate_latest(self.registry)

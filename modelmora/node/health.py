@@ -8,8 +8,6 @@ from html import escape
 from typing import Any
 
 import orjson
-from prometheus_client import generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -19,6 +17,7 @@ from starlette.routing import Route
 from modelmora.access.certificates import Certificates
 from modelmora.node.metrics import NodeMetrics
 from modelmora.settings import Settings
+from modelmora.telemetry.exposition import exposed
 from modelmora.telemetry.health import Verdict
 from modelmora.text import counted
 from modelmora.web.look import code, page, status_line, table
@@ -61,8 +60,9 @@ def health_app(look: Look, facts: Facts, models: ModelRows, metrics: NodeMetrics
     async def rows(_: Request) -> Response:
         return answer(models())
 
-    async def scrape(_: Request) -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    async def scrape(request: Request) -> Response:
+        text, media_type = exposed(metrics.registry, request.headers.get("accept", ""))
+        return Response(text, media_type=media_type)
 
     routes = [
         Route("/", landing),

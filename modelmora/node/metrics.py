@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,8 +13,10 @@ from itertools import accumulate
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from modelmora.messages import ResultHead, Status
+from modelmora.messages.traceparent import is_sampled, trace_id_of
 from modelmora.telemetry.health import HealthCollector, Verdict
 from modelmora.telemetry.metrics import TABLE, Kind, Part, counter, family
 from modelmora.workers import Batches
@@ -23,6 +26,8 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 TOKENS = (("input", "prompt_tokens"), ("output", "completion_tokens"))
 """The kinds of tokens, and the settings of a result that tell how many there were."""
 
+Bucket = tuple[str, float] | tuple[str, float, Exemplar]
+
 
 @dataclass(slots=True)
 class Tally:
@@ -31,24 +36,34 @@ class Tally:
     bounds: Sequence[float]
     counts: list[int] = field(init=False)
     total: float = 0.0
+    exemplars: dict[int, Exemplar] = field(default_factory=dict)
+    """The newest value of each bucket whose trace is recorded, and which trace that is."""
 
     def __post_init__(self) -> None:
         self.counts = [0] * (len(self.bounds) + 1)
 
-    def add(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
+    def add(self, value: float, trace: str = "") -> None:
+        """Count one value; `trace` is the id of its trace, where that is recorded."""
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += 1
         self.total += value
+        if trace:
+            self.exemplars[bucket] = Exemplar({"trace_id": trace}, value, time.time())
 
     def merge(self, counts: Sequence[int], total: float) -> None:
         """Count values that were counted elsewhere, by the same bounds."""
         self.counts = [mine + more for mine, more in zip(self.counts, counts, strict=True)]
         self.total += total
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """Upper bounds with cumulative counts, as Prometheus has them."""
+    def buckets(self) -> list[Bucket]:
+        """Upper bounds with cumulative counts, as Prometheus has them, and their exemplars."""
         bounds = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
-        return list(zip(bounds, accumulate(map(float, self.counts)), strict=True))
+        found = zip(bounds, accumulate(map(float, self.counts)), strict=True)
+        exemplars = self.exemplars
+        return [
+            (*each, exemplars[number]) if number in exemplars else each
+            for number, each in enumerate(found)
+        ]
 
 
 class NodeMetrics(Collector):
@@ -100,23 +115,21 @@ class NodeMetrics(Collector):
         """How many requests have ended."""
         return self._outcomes.total()
 
-    def outcome(self, head: ResultHead, model: str) -> None:
+    def outcome(self, head: ResultHead, model: str, traceparent: str = "") -> None:
         """A request has ended; `model` is "" unless it is served here."""
         timings, one = head.timings, (model,)
+        trace = trace_id_of(traceparent) if is_sampled(traceparent) else ""
         self._outcomes[model, head.status.value] += 1
-        self._request[one].add(timings.total_ms / 1000)
-        self._queue[one].add(timings.queue_ms / 1000)
+        self._request[one].add(timings.total_ms / 1000, trace)
+        self._queue[one].add(timings.queue_ms / 1000, trace)
         if timings.load_ms:
-            self._load[one].add(timings.load_ms / 1000)
+            self._load[one].add(timings.load_ms / 1000, trace)
         if head.error:
             self._failures[model, str(head.error.code)] += 1
         if head.status is Status.COMPLETED:
-            self._inference[one].add(timings.inference_ms / 1000)
-            for kind, setting in TOKENS:
-                # A child says it, and it may say anything.
-                count = head.settings.get(setting)
-                if type(count) is int and count > 0:
-                    self._usage[model, kind].add(count)
+            self._inference[one].add(timings.inference_ms / 1000, trace)
+            for kind, count in tokens_of(head):
+                self._usage[model, kind].add(count)
 
     def batched(self, model: str, batches: Batches) -> None:
         """So were batches that a child has computed, whoever has asked for them."""
@@ -154,3 +167,12 @@ class NodeMetrics(Collector):
     def read_all(self, name: str, values: Callable[[], Values]) -> None:
         """Values with labels that are read when they are asked for."""
         self._read[name] = values
+
+
+def tokens_of(head: ResultHead) -> Iterator[tuple[str, int]]:
+    """How many tokens of each kind a result tells, where there were any."""
+    for kind, setting in TOKENS:
+        # A child says it, and it may say anything.
+        count = head.settings.get(setting)
+        if type(count) is int and count > 0:
+            yield kind, count

@@ -10,6 +10,7 @@ from modelmora.kafka.topics import Topic
 from modelmora.kafka.writing.publisher import Record as Outgoing
 from modelmora.messages import ResultHead
 from modelmora.messages.traceparent import is_sampled, is_unsampled, new_trace
+from modelmora.node.metrics import tokens_of
 from modelmora.scheduling import Group, ModelKey
 from modelmora.serving import Incoming
 from modelmora.telemetry import conventions as names
@@ -18,8 +19,6 @@ from modelmora.telemetry.writing import follow
 
 if TYPE_CHECKING:
     from modelmora.node.node import Node
-
-_TOKENS = ((names.TOKENS_IN, "prompt_tokens"), (names.TOKENS_OUT, "completion_tokens"))
 
 
 class Ended:
@@ -33,9 +32,9 @@ class Ended:
         """A request has ended so; what is written of that names its span."""
         node = self._node
         served = head.model if node.service.catalogue.named(head.model) else ""
-        node.metrics.outcome(head, served)
         if self._spans and not is_unsampled(request.traceparent):
             request.traceparent = tell(self._spans, request, head, node.settings.group)
+        node.metrics.outcome(head, served, request.traceparent)
 
     def sender(self, sender: Sender) -> Sender:
         """The same, with a span of each record that it writes, where there are spans."""
@@ -120,9 +119,7 @@ def tell(spans: Spans, request: Incoming, head: ResultHead, group: str) -> str:
         names.STATUS: head.status.value.lower(),
         names.ATTEMPT: head.attempt,
     }
-    for name, setting in _TOKENS:
-        if isinstance(count := head.settings.get(setting), int):
-            facts[name] = count
+    facts |= {names.TOKENS[kind]: count for kind, count in tokens_of(head)}
     ran = spent.inference_ms
     total_ms = max(spent.total_ms, ran)
     parts = {

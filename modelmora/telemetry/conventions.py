@@ -1,8 +1,8 @@
 """OpenTelemetry's names of what spans tell, which are still changing, in one place."""
 
 MODEL = "gen_ai.request.model"
-TOKENS_IN = "gen_ai.usage.input_tokens"
-TOKENS_OUT = "gen_ai.usage.output_tokens"
+TOKENS = {"input": "gen_ai.usage.input_tokens", "output": "gen_ai.usage.output_tokens"}
+"""How many there were, by kind."""
 ERROR = "error.type"
 SYSTEM = "messaging.system"
 OPERATION = "messaging.operation.type"

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 from starlette.routing import Route
 
 from modelmora.access.rights import Rule, Verb
@@ -248,7 +249,7 @@ async def test_a_refusal_is_counted_and_told_with_its_reason(gate: Gate) -> None
     assert denied == Denied("infer", ME, False, "echo", detail, None)
     assert "secret" not in repr(denied)
     counted = 'modelmora_gateway_requests_total{code="forbidden",door="rest"} 1.0'
-    assert counted in gate.metrics.text().decode()
+    assert counted in generate_latest(gate.metrics.registry).decode()
 
 
 async def test_a_refusal_before_a_model_is_known_is_told_as_of_its_right(gate: Gate) -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import ConsumerRecord
+from prometheus_client import generate_latest
 
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.probes.path import AT_ONCE, MOST_ASKED, How, Path
@@ -180,7 +181,7 @@ async def test_a_lane_that_answers_nothing_is_told_with_what_to_do(desk: Desk) -
     assert desk.prober.told().late is None, "it is told once"
     assert desk.prober.told().oldest_s == 15
     desk.wait(1)
-    told = desk.metrics.text().decode()
+    told = generate_latest(desk.metrics.registry).decode()
     assert 'modelmora_gateway_probe_age_seconds{lane="low",result="late"}' in told
     assert 'modelmora_gateway_probe_age_seconds{lane="high",result="answered"} 16.0' in told
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelmora.errors import Code
@@ -78,7 +79,8 @@ def test_the_page_is_made_of_the_table() -> None:
 
 
 def test_a_gateway_has_those_of_the_table() -> None:
-    found = {each.name for each in text_string_to_metric_families(Metrics().text().decode())}
+    text = generate_latest(Metrics().registry).decode()
+    found = {each.name for each in text_string_to_metric_families(text)}
     asked = {each.name.removesuffix("_total") for each in ALL if each.part is Part.GATEWAY}
     assert {name for name in found if not name.endswith("_created")} == asked
 

@@ -45,6 +45,7 @@ from modelmora.gateway.rights.guard import EVERYBODY, Guard
 from modelmora.gateway.rights.permits import EVERYTHING, Permits
 from modelmora.gateway.watching import watch
 from modelmora.records.limiting import Limiting
+from modelmora.telemetry.exposition import exposed
 from modelmora.web.events import EVENTS, Events
 from modelmora.web.problems import install
 from modelmora.web.surface import Surface
@@ -160,8 +161,9 @@ def _add_health(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
         return JSONResponse(body, 503 if faults else 200)
 
     @app.get("/metrics", include_in_schema=False)
-    async def prometheus() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def prometheus(request: Request) -> Response:
+        text, media_type = exposed(metrics.registry, request.headers.get("accept", ""))
+        return Response(text, media_type=media_type)
 
 
 def _add_models_health(app: FastAPI, hall: Hall) -> None:
