@@ -6,6 +6,7 @@ from modelmora.client.errors import CallError, DeadlineExceeded, GatewayUnreacha
 from modelmora.client.jobs import AsyncJob
 from modelmora.client.options import Options
 from modelmora.client.sync import Client, Job, Stream
+from modelmora.client.tracing import tracing
 from modelmora.client.values import (
     Accepted,
     Answer,
@@ -42,4 +43,5 @@ __all__ = [
     "Step",
     "Stream",
     "Text",
+    "tracing",
 ]

@@ -15,6 +15,7 @@ from modelmora.client.gateways import Gateway, Gateways
 from modelmora.client.objects import Store
 from modelmora.client.options import Options
 from modelmora.client.talk import Talk
+from modelmora.client.tracing import trace_metadata
 from modelmora.errors import Invalid
 
 _used_by: int | None = None
@@ -86,10 +87,11 @@ class Line:
         """
         gateways = self._opened()
         of = attrgetter(method)
+        metadata = (*self.options.metadata, *trace_metadata())
 
         def call(gateway: Gateway, left_s: float) -> Any:
             timeout = left_s if bounded and left_s < float("inf") else None
-            return of(gateway)(message, timeout=timeout, metadata=self.options.metadata)
+            return of(gateway)(message, timeout=timeout, metadata=metadata)
 
         course = Course(self.options, timeout_s, self._budget)
         async with aclosing(Talk(gateways, course, request_id, call).words()) as words:

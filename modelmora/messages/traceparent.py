@@ -39,6 +39,11 @@ def sibling(text: str) -> str:
     return f"{text[:36]}{_digits(8)}{text[52:]}"
 
 
+def named(trace: int, span: int, *, sampled: bool) -> str:
+    """That of the span with these ids."""
+    return f"00-{trace:032x}-{span:016x}-0{int(sampled)}"
+
+
 def new_trace(*, sampled: bool) -> str:
     """A new span of a new trace."""
     return f"00-{_digits(16)}-{_digits(8)}-0{int(sampled)}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from modelmora.errors import ConfigurationError
 from modelmora.messages.headers import NewTrace
-from modelmora.messages.traceparent import ids_of, is_sampled
+from modelmora.messages.traceparent import ids_of, is_sampled, named
 from modelmora.settings import Settings
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def failed(span: Span, error: str) -> None:
 def traceparent_of(span: Span) -> str:
     """The `traceparent` of what the span causes."""
     context = span.get_span_context()
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags) & 1:02x}"
+    return named(context.trace_id, context.span_id, sampled=context.trace_flags.sampled)
 
 
 def _parent(traceparent: str) -> Context:

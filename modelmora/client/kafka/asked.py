@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from modelmora.access.signing import Signer
 from modelmora.client.errors import CallError
+from modelmora.client.tracing import trace_metadata
 from modelmora.errors import Invalid, RequestError
 from modelmora.kafka.requests import request_record
 from modelmora.kafka.writing.publisher import Headers, Record
@@ -68,7 +69,8 @@ class Asked:
             if not is_free(name):
                 shown = shorten(printable(name), 60)
                 raise Invalid(f"headers: {shown!r} is none at which a route looks, as x-cohort is")
-        headers = tuple((name, value.encode()) for name, value in told.items())
+        given = (*told.items(), *trace_metadata())
+        headers = tuple((name, value.encode()) for name, value in given)
         request = InferenceRequest(
             request_id,
             model,
