@@ -22,10 +22,11 @@ from modelmora.errors import Code, RequestError, Undecodable
 from modelmora.kafka.sizes import OUTPUT_BYTES, outputs_too_large
 from modelmora.messages import Content, InferenceRequest, Parameter
 from modelmora.messages.device import step
+from modelmora.text import printable
 from modelmora.wire import decode_request, encode_outputs
 from modelmora.workers.batches import Batches
 from modelmora.workers.chunks import LIFE_S, Chunk, Stream
-from modelmora.workers.protocol import Run
+from modelmora.workers.protocol import Run, RunItem
 
 log = logging.getLogger("modelmora.child")
 
@@ -152,7 +153,7 @@ class GroupRun:
         try:
             return self._engine.plan(requests, self._run.parameters)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
-            failed = described(error, self._id_of(requests[0][0]))
+            failed = described(error, self._item(requests[0][0]))
         if len(requests) == 1:
             return Plan(refused=[(requests[0][0], failed)])
         middle = len(requests) // 2
@@ -190,9 +191,9 @@ class GroupRun:
             if len(outputs) != len(rows):
                 raise ValueError("the engine answered another number of rows")
         except Withdrawn as error:
-            return described(error, self._id_of(rows[0].index)) if self._live(rows) else None
+            return described(error, self._item(rows[0].index)) if self._live(rows) else None
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
-            return described(error, self._id_of(rows[0].index))
+            return described(error, self._item(rows[0].index))
         ms = (time.perf_counter() - started) * 1e3
         self._count([row.cost for row in rows])
         touched: dict[int, _Open] = {}
@@ -262,7 +263,7 @@ class GroupRun:
                 settings = {"prompt_tokens": entry.tokens, **settings}
             self._answer(index, outputs, None, entry.ms, settings)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything
-            self._fail(index, described(error, self._id_of(index)))
+            self._fail(index, described(error, self._item(index)))
             return
         del self._open[index]
 
@@ -271,8 +272,8 @@ class GroupRun:
         if entry is not None:
             self._answer(index, None, error, entry.ms, None)
 
-    def _id_of(self, index: int) -> str:
-        return self._run.requests[index].id
+    def _item(self, index: int) -> RunItem:
+        return self._run.requests[index]
 
 
 def encoded(outputs: Sequence[Content]) -> bytes:
@@ -283,14 +284,15 @@ def encoded(outputs: Sequence[Content]) -> bytes:
     return found
 
 
-def described(error: Exception, request_id: str) -> RequestError:
+def described(error: Exception, request: RunItem) -> RequestError:
     """An engine's exception as a request's error: never its text, which may hold content."""
     if isinstance(error, RequestError):
         return error
     if is_out_of_memory(error):
         return RequestError(Code.OUT_OF_MEMORY, "the model ran out of memory on this request alone")
     where = place_of(error)
-    log.warning("request %s failed: %s", request_id, where)
+    trace = f" (traceparent {printable(request.traceparent)})" if request.traceparent else ""
+    log.warning("request %s%s failed: %s", printable(request.id), trace, where)
     return RequestError(Code.INFERENCE_FAILED, f"the model failed on this request ({where})")
 
 

@@ -16,7 +16,7 @@ from modelmora.wire import decode_request
 from modelmora.workers.batches import Batches
 from modelmora.workers.child.execution import described, encoded, log, place_of
 from modelmora.workers.chunks import LIFE_S, Chunk, Stream
-from modelmora.workers.protocol import Run
+from modelmora.workers.protocol import Run, RunItem
 
 
 class Desk(Protocol):
@@ -75,6 +75,11 @@ class _Request:
     stream: Stream | None
     since: float
     has_joined: bool = False
+
+    @property
+    def item(self) -> RunItem:
+        """Its ids."""
+        return self.group.run.requests[self.index]
 
 
 class SteppedRuns:
@@ -162,7 +167,7 @@ class SteppedRuns:
             if is_out_of_memory(error) and self._running:
                 self._slots = len(self._running)
                 return False
-            self._fail(each, described(error, each.request.request_id))
+            self._fail(each, described(error, each.item))
             return True
         self._running[each.key] = each
         if not each.has_joined:
@@ -201,7 +206,7 @@ class SteppedRuns:
         if len(company) == 1:
             if is_out_of_memory(error):
                 self._slots = max(1, self._engine.slots)
-            self._fail(company[0], described(error, company[0].request.request_id))
+            self._fail(company[0], described(error, company[0].item))
             return
         half = (len(company) + 1) // 2
         log.warning("a step of %d requests failed: %s", len(company), place_of(error))
@@ -236,7 +241,7 @@ class SteppedRuns:
                     self._desk.tell(each.group.run.group, chunk)
             self._answer(each.group, each.index, outputs, None, self._ms(each), step.settings)
         except Exception as error:  # noqa: BLE001  # an engine may say anything
-            self._fail(each, described(error, each.request.request_id))
+            self._fail(each, described(error, each.item))
 
     def _tell(self) -> None:
         now = self._clock()
@@ -247,7 +252,7 @@ class SteppedRuns:
                 chunks = each.stream.chunks(now)
             except UnicodeEncodeError as error:
                 self._withdraw(each)
-                self._fail(each, described(error, each.request.request_id))
+                self._fail(each, described(error, each.item))
                 continue
             for chunk in chunks:
                 self._alive_at = now
