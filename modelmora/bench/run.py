@@ -34,6 +34,7 @@ from modelmora.bench.streams import streams
 from modelmora.bench.swap import swaps
 from modelmora.bench.text import texts
 from modelmora.bench.tokens import tokens
+from modelmora.bench.traced import tracing_cost
 
 QUICK = 0.02
 ONLY = (
@@ -46,6 +47,7 @@ ONLY = (
     "swap",
     "once",
     "shadow",
+    "tracing",
     "estimate",
     "scale",
     "goodput",
@@ -99,6 +101,7 @@ def measure(only: set[str], talk: Console, scale: float = 1.0) -> list[Figure]:
         "start": lambda: starts(scale),
         "once": lambda: exactly_once(scale),
         "shadow": lambda: shadow_cost(scale),
+        "tracing": lambda: tracing_cost(scale),
         "estimate": lambda: estimates(scale),
         "scale": lambda: scale_of_four(scale),
         "goodput": lambda: goodputs(scale),

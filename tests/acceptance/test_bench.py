@@ -55,6 +55,7 @@ ONCE = {
     "scale": "scale.4_vs_1",
     "shadow": "shadow.cost",
     "simulate": "simulate.error",
+    "tracing": "tracing.cost",
 }
 FAULTS = {
     "goodput.at_120",
