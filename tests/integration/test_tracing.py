@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,31 +15,56 @@ import httpx
 import pytest
 
 from modelmora.broker import EmbeddedBroker
+from modelmora.client import Answer, CallError, Client, tracing
 from modelmora.kafka.topics import Topic
-from tests.collectors import Collector, collecting
-from tests.nodes import GatewayProcess, NodeProcess
+from modelmora.messages.traceparent import ids_of, new_trace, trace_id_of
+from tests.collectors import Collector, Seen, collecting
+from tests.hasty import HastyNode
+from tests.nodes import GatewayProcess
 from tests.programs import eventually
 
 SAMPLED, UNSAMPLED = "01", "00"
 
 
 class Traced:
-    """A gateway and a node that tell a collector."""
+    """A gateway and a node that tell a collector; `moody` cannot be loaded while `mood` exists."""
 
-    def __init__(self, collector: Collector, gateway: GatewayProcess, namespace: str) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        gateway: GatewayProcess,
+        node: HastyNode,
+        namespace: str,
+        mood: Path,
+    ) -> None:
         self.collector = collector
+        self.node = node
+        self.mood = mood
         self._namespace = namespace
-        self._gateway = gateway
+        self.gateway = gateway
 
     def ask(self, model: str, **headers: str) -> httpx.Response:
-        url = f"{self._gateway.http}/infer/{model}"
+        url = f"{self.gateway.http}/infer/{model}"
         return httpx.post(url, json={"inputs": "x"}, headers=headers, timeout=60)
 
     def topic(self, topic: Topic) -> str:
         return topic.full(self._namespace)
 
+    def named(self, name: str) -> list[Seen]:
+        return [span for span in self.collector.spans if span.name == name]
+
     def wait(self, trace: str, *names: str) -> None:
         eventually(lambda: set(names) <= set(self.collector.of(trace)), "the spans")
+
+
+def models(mood: Path) -> list[dict[str, object]]:
+    moody = {"engine": "tests.integration.worker_helpers:Moody", "options": {"while": str(mood)}}
+    return [
+        {"name": "echo", "task": "echo", "source": "builtin:echo"},
+        {"name": "sleep", "task": "sleep", "source": "builtin:sleep"},
+        {"name": "count", "task": "count", "source": "builtin:count"},
+        {"name": "moody", "task": "echo", "source": "builtin:echo", **moody},
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +74,13 @@ def traced(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> 
     with ExitStack() as stack:
         collector = stack.enter_context(collecting())
         told = {"TRACING__ENDPOINT": collector.address}
-        node = stack.enter_context(NodeProcess(servers, namespace, folder, settings=told))
+        own = {**told, "MODELS": json.dumps(models(mood := folder / "mood"))}
+        node = stack.enter_context(HastyNode(servers, namespace, folder, settings=own))
         gateway = stack.enter_context(GatewayProcess(servers, namespace, folder, told))
         node.wait_ready()
         gateway.wait_ready()
         eventually(lambda: httpx.get(f"{gateway.http}/models").json()["models"], "a model")
-        yield Traced(collector, gateway, namespace)
+        yield Traced(collector, gateway, node, namespace, mood)
 
 
 def test_a_trace_of_a_caller_is_one_from_gateway_to_child_and_back(traced: Traced) -> None:
@@ -80,6 +108,76 @@ def test_a_trace_of_a_caller_is_one_from_gateway_to_child_and_back(traced: Trace
     place = ("messaging.destination.partition.id", "messaging.kafka.offset")
     assert [process.facts[name] for name in place] == [spans[sent].facts[name] for name in place]
     assert not any(span.failed for span in spans.values())
+
+
+def test_a_stream_goes_on_with_the_trace_of_the_client(traced: Traced) -> None:
+    trace, caller = new_trace(sampled=True), "gateway"
+    with Client(traced.gateway.grpc) as client, tracing(trace):
+        pieces = list(client.stream("count", ["a b c"]))
+    assert isinstance(pieces[-1], Answer)
+    traced.wait(trace_id_of(trace), "infer", f"send {traced.topic(Topic.RESULTS)}")
+    infer = traced.collector.of(trace_id_of(trace))["infer"]
+    assert ids_of(trace)[1] == int(infer.parent, 16)
+    assert infer.service.endswith(caller)
+    assert infer.facts["modelmora.door"] == "grpc"
+
+
+def test_a_job_that_is_tried_again_has_a_span_for_each_time_it_is_put_off(traced: Traced) -> None:
+    trace = new_trace(sampled=True)
+    soon, results = traced.topic(Topic.RETRY_SOON), traced.topic(Topic.RESULTS)
+    traced.mood.touch()
+    with Client(traced.gateway.grpc) as client, tracing(trace):
+        job = client.submit("moody", ["x"])
+        traced.wait(trace_id_of(trace), f"send {soon}")
+        traced.mood.unlink()
+        assert job.result(timeout_s=60).request_id == job.id
+    traced.wait(trace_id_of(trace), f"send {results}", "infer")
+    spans = traced.collector.of(trace_id_of(trace))
+    put_off = spans[f"send {soon}"]
+    (ended,) = [
+        each for name, each in spans.items() if name.startswith("process ") and "retry" in name
+    ]
+    assert put_off.parent == spans[f"send {traced.topic(Topic.NORMAL)}"].id
+    assert ended.facts["modelmora.attempt"] > 1
+    assert spans[f"send {results}"].parent == ended.id
+
+
+def test_requests_that_run_together_are_linked_by_their_batch(traced: Traced) -> None:
+    traces = [new_trace(sampled=True) for _ in range(6)]
+    with Client(traced.gateway.grpc) as client, ThreadPoolExecutor(len(traces)) as pool:
+
+        def ask(trace: str, ms: int) -> Answer:
+            with tracing(trace):
+                return client.infer("sleep", ["x"], parameters={"ms": ms})
+
+        busy = pool.submit(ask, new_trace(sampled=False), 2000)
+        eventually(lambda: traced.node.models()["sleep"]["running"], "the first to run")
+        asked = [pool.submit(ask, trace, 1) for trace in traces]
+        for each in (busy, *asked):
+            each.result(60)
+    told = f"send {traced.topic(Topic.NORMAL)}"
+    for trace in traces:
+        traced.wait(trace_id_of(trace), told, "child")
+    eventually(lambda: traced.named("batch"), "a batch")
+    by_id = {batch.id: batch for batch in traced.named("batch")}
+    linked = 0
+    for trace in traces:
+        spans = traced.collector.of(trace_id_of(trace))
+        for batch in spans["child"].links:
+            assert spans[told].id in by_id[batch].links
+            linked += 1
+    assert linked == sum(len(batch.links) for batch in by_id.values()) > 1
+    assert all(not batch.parent for batch in by_id.values())
+
+
+def test_the_line_of_a_request_that_fails_names_its_trace(traced: Traced) -> None:
+    trace = new_trace(sampled=False)
+    with Client(traced.gateway.grpc) as client, tracing(trace), pytest.raises(CallError) as raised:
+        client.infer("count", ["boom"], parameters={"marker": "boom", "fault": "error"})
+    told = f"request {raised.value.request_id} "
+    eventually(lambda: told in traced.node.log.read_text(), "the line")
+    lines = [line for line in traced.node.log.read_text().splitlines() if told in line]
+    assert all(f"traceparent 00-{trace_id_of(trace)}-" in line for line in lines)
 
 
 def test_who_began_a_trace_says_whether_it_is_recorded(traced: Traced) -> None:
