@@ -109,8 +109,7 @@ class Presence:
         whole = {n for _, n in owned if all((lane, n) in owned for lane in self._lanes)}
         models, holding = self._look()
         told = {name: each.text for name, each in holding.items() if each.text}
-        if self._held_back:
-            told[HELD_BACK] = held_back_text(self._held_back)
+        told[HELD_BACK] = held_back_text(self._held_back)
         return RegistryRecord(
             RegistryKind.NODE,
             self._node,

@@ -11,7 +11,7 @@ from modelmora.messages import Health, Holding, RegistryKind, RegistryRecord, Re
 _STATES = frozenset(State)
 HELD_BACK = "held back"
 """Stands in `holding` where models do, for which it is no name: partitions that a node keeps from
-being read for a while, on purpose."""
+being read for a while, on purpose. Nodes of a release that knows no probes do not tell it."""
 FORGOTTEN = 10  # lease times after which nobody remembers a node
 
 
@@ -57,6 +57,11 @@ class NodeLease:
             return frozenset((str(each), int(n)) for each, ns in told.items() for n in ns)
         except (AttributeError, RecursionError, TypeError, ValueError):
             return frozenset()
+
+    @property
+    def knows_probes(self) -> bool:
+        """Whether it answers probes; to another they are requests for a model that is not there."""
+        return HELD_BACK in self.holding
 
     def has(self, head: RequestHead) -> bool:
         """Whether the node serves what the request asks for: a model, or any model of a task."""

@@ -109,15 +109,17 @@ class Prober:
     def look(self, reads: bool) -> None:
         """To be called twice a second at least; `reads`: whether a probe could be answered.
 
-        What passed while this process stood still counts for nothing.
+        What passed while this process stood still counts for nothing. While releases are mixed
+        nothing is asked: partitions change hands, and a node of before makes a probe a dead letter.
         """
         passed = self._since_look()
         self._now += passed if passed <= STALL_S else 0.0
         self._looked = asyncio.get_running_loop().time()
-        self._on = reads
-        if not reads:
+        nodes = [*self._nodes()]
+        self._on = reads and all(node.knows_probes for node in nodes)
+        if not self._on:
             self.path.clear()
-        for node in self._nodes():
+        for node in nodes:
             self.path.excuse(node.held_back, self._now)
         self._measure()
 

@@ -78,6 +78,7 @@ def test_what_was_held_back_since_is_told_with_the_next_renewal(desk: Desk) -> N
         desk.leases.take(b"n1", record, 1)
         (lease,) = desk.leases.living()
         assert lease.held_back == held_back
+        assert lease.knows_probes
         assert not lease.models()
         desk.time.now += 2.5
 

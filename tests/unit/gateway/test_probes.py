@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 
 from modelmora.gateway.metrics import Metrics
 from modelmora.gateway.probes.path import AT_ONCE, MOST_ASKED, How, Path
-from modelmora.gateway.probes.prober import Prober
+from modelmora.gateway.probes.prober import Prober, Told
 from modelmora.kafka.leases import HELD_BACK, NodeLease, held_back_text
 from modelmora.kafka.pulse import Pulse, Shape
 from modelmora.kafka.writing.publisher import Publisher, Record, Written
@@ -126,7 +126,7 @@ class Desk:
 
     @staticmethod
     def node(*held: tuple[str, int], partitions: tuple[int, ...] = (0, 1, 2)) -> NodeLease:
-        text = {HELD_BACK: held_back_text(held)} if held else {}
+        text = {HELD_BACK: held_back_text(held)}
         return NodeLease("n1", {}, partitions, 0, 10_000, {}, {}, text)
 
     def time(self) -> float:
@@ -165,6 +165,19 @@ async def test_each_lane_is_asked(desk: Desk) -> None:
         (topic, number) for topic in LANES for number in range(3)
     }
     assert not any(name == PROBE_SIGNATURE for each in desk.sent for name, _ in each.headers)
+
+
+async def test_nothing_is_asked_while_a_node_of_before_runs(desk: Desk) -> None:
+    """It would take each probe for a request of a model that it lacks: a dead letter."""
+    await desk.ask()
+    of_before = NodeLease("n0", {}, (), 0, 10_000, {}, {}, {"m@1": "1"})
+    desk.nodes.append(of_before)
+    desk.wait(30)
+    assert not desk.prober._on
+    assert desk.prober.told() == Told()
+    desk.nodes.remove(of_before)
+    desk.wait(1)
+    assert desk.prober._on
 
 
 async def test_a_lane_that_answers_nothing_is_told_with_what_to_do(desk: Desk) -> None:
