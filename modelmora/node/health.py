@@ -33,7 +33,7 @@ ModelRows = Callable[[], list[dict[str, Any]]]
 
 
 def health_app(look: Look, facts: Facts, models: ModelRows, metrics: NodeMetrics) -> Starlette:
-    """`/`, `/health`, `/health/live`, `/health/ready`, `/health/models`, `/metrics`."""
+    """`/`, `/health` and what is below it, `/metrics`."""
 
     def answer(content: Any, ok: bool = True) -> Response:
         body = orjson.dumps(content)
@@ -41,6 +41,11 @@ def health_app(look: Look, facts: Facts, models: ModelRows, metrics: NodeMetrics
 
     async def live(_: Request) -> Response:
         return answer({"status": "live"})
+
+    async def started(_: Request) -> Response:
+        waiting_for = facts()["waiting_for"]
+        told = {"started": waiting_for is None, "waiting_for": waiting_for}
+        return answer(told, waiting_for is None)
 
     def standing() -> tuple[bool, dict[str, Any]]:
         verdict, told = look(), facts()
@@ -69,6 +74,7 @@ def health_app(look: Look, facts: Facts, models: ModelRows, metrics: NodeMetrics
         Route("/health", ready),
         Route("/health/live", live),
         Route("/health/ready", ready),
+        Route("/health/started", started),
         Route("/health/models", rows),
         Route("/metrics", scrape),
     ]

@@ -97,10 +97,10 @@ priorityClassName: {{ . }}
 {{- define "modelmora.probes" -}}
 {{- $scheme := ternary "HTTPS" "HTTP" (ne .Values.tls.secret "") -}}
 startupProbe:
-  httpGet: {path: /health/live, port: http, scheme: {{ $scheme }}}
+  httpGet: {path: /health/started, port: http, scheme: {{ $scheme }}}
   periodSeconds: 2
   timeoutSeconds: 5
-  failureThreshold: 60
+  failureThreshold: 150
 livenessProbe:
   httpGet: {path: /health/live, port: http, scheme: {{ $scheme }}}
   periodSeconds: 10

@@ -22,7 +22,7 @@ from modelmora.gateway.rights.permits import Permits
 from modelmora.objects.signing import PATH
 from modelmora.web.protocol import CERTIFICATE
 
-OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
+OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/health/started"})
 OPEN_METHODS = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
 """What probes ask, which have no keys; it tells nothing of models and callers."""
 

@@ -120,7 +120,7 @@ def test_probes(name: str, settings: Settings) -> None:
     assert {get["port"] for get in asked.values()} == {"http"}
     assert {get["scheme"] for get in asked.values()} == {"HTTP"}
     assert [get["path"] for get in asked.values()] == [
-        "/health/live",
+        "/health/started",
         "/health/live",
         "/health/ready",
     ]

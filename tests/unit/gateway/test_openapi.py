@@ -22,6 +22,7 @@ OPERATIONS = {
     ("/health", "GET"),
     ("/health/live", "GET"),
     ("/health/ready", "GET"),
+    ("/health/started", "GET"),
     ("/health/models", "GET"),
     ("/roles", "GET"),
     ("/roles", "PUT"),

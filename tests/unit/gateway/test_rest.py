@@ -252,6 +252,7 @@ async def test_a_caller_that_hangs_up_cancels(hall: FakeHall, path: str, asked: 
 
 async def test_health_and_models(hall: FakeHall, client: httpx.AsyncClient) -> None:
     assert (await client.get("/health/live")).json() == {"live": True}
+    assert (await client.get("/health/started")).json() == {"started": True}
     assert (await client.get("/health")).json()["status"] == "ok"
     assert (await client.get("/health/ready")).status_code == 200
     model = {"name": "echo", "version": "1", "state": "ready", "reason": None}

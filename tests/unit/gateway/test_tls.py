@@ -99,7 +99,8 @@ async def test_where_one_is_needed_a_key_is_not_enough(opened: Open) -> None:
     answer = await doors.rest(headers=bearer(doors))
     assert answer.status_code == 401
     assert "client certificate" in answer.json()["detail"]
-    assert (await doors.rest(path="/health/live")).status_code == 200, "probes have none"
+    for path in ("/health/live", "/health/started"):
+        assert (await doors.rest(path=path)).status_code == 200, "probes have none"
     metadata = tuple(bearer(doors).items())
     assert await refused(doors.rpc(metadata=metadata)) is grpc.StatusCode.UNAVAILABLE
     assert not doors.hall.asks

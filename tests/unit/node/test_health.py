@@ -31,6 +31,19 @@ async def test_a_node_without_partitions_is_ready_on_standby(
     assert answer.json() == {"status": status, "checks": {"group": group}, **told, **facts}
 
 
+@pytest.mark.parametrize(("waiting_for", "code"), [("partitions", 503), (None, 200)])
+async def test_it_has_started_once_it_waits_for_nothing(waiting_for: str | None, code: int) -> None:
+    facts = {"waiting_for": waiting_for, "partitions": 0}
+    unwell = judge([Sign("broker", "it does not answer")])
+    app = health_app(lambda: unwell, lambda: facts, list, NodeMetrics())
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://node"
+    ) as client:
+        answer = await client.get("/health/started")
+    assert answer.status_code == code
+    assert answer.json() == {"started": code == 200, "waiting_for": waiting_for}
+
+
 async def test_the_first_page_says_how_the_node_is_and_what_it_serves() -> None:
     row = {"name": "<b>", "version": "1", "state": "cold", "waiting": 3}
     app = health_app(

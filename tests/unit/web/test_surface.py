@@ -35,7 +35,7 @@ async def door(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClien
         yield client
 
 
-PATHS = ("/", "/health", "/health/live", "/health/ready", "/health/models")
+PATHS = ("/", "/health", "/health/live", "/health/ready", "/health/started", "/health/models")
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -106,6 +106,12 @@ class Live(BaseModel):
     live: bool
 
 
+class Started(BaseModel):
+    """The start is over."""
+
+    started: bool
+
+
 class Ready(BaseModel):
     """Whether requests can be served now; `faults` says why not."""
 

@@ -147,6 +147,17 @@ def _add_health(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
         return {"live": True}
 
     @app.get(
+        "/health/started",
+        summary="Tell that the start is over",
+        description="For a start-up probe: it has read the registry and listens. It stays so.",
+        response_description="It has started.",
+        response_model=described.Started,
+        tags=["health"],
+    )
+    async def started() -> dict[str, bool]:
+        return {"started": True}
+
+    @app.get(
         "/health/ready",
         summary="Tell whether requests can be served now",
         description="For a readiness probe. The broker must answer, and a node must serve.",
