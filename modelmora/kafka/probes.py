@@ -13,13 +13,18 @@ from modelmora.wire.handed import Placed
 MODEL = "modelmora-probe"
 """No model: a node that knows of no probes refuses it, which is an answer too."""
 LIFE_MS = 60_000
+_PREFIX = f"{MODEL}-"
 
 
 def probe_record(
-    request_id: str, place: tuple[str, int], reply: int, signer: Signer | None = None
+    new_id: str, place: tuple[str, int], reply: int, signer: Signer | None = None
 ) -> Record:
-    """The record for a topic's partition, answered on a partition of `results`."""
+    """The record for a topic's partition, answered on a partition of `results`.
+
+    Its key is its id, which no request has: so nobody can have a request of others answered so.
+    """
     topic, partition = place
+    request_id = _PREFIX + new_id
     value = encode_request(InferenceRequest(request_id, MODEL, (), timeout_ms=LIFE_MS))
     headers: Headers = ((PROBE, _where(topic, partition)), (REPLY_PARTITION, b"%d" % reply))
     if signer:
@@ -36,8 +41,9 @@ def asks_only(record: Placed) -> bool:
 
 def is_probe(record: Placed, request_id: str, verifier: Verifier) -> bool:
     """Whether it is, put there by a gateway as far as proofs are asked for."""
-    here, made_ms = _where(record.topic, record.partition), time_of(request_id)
-    if made_ms is None or header_of(record.headers, PROBE) != here:
+    here, made_ms = _where(record.topic, record.partition), time_of(request_id[len(_PREFIX) :])
+    is_named = request_id.startswith(_PREFIX) and header_of(record.headers, PROBE) == here
+    if made_ms is None or not is_named:
         return False
     return verifier.is_probe(record.headers, request_id, made_ms, record.timestamp)
 

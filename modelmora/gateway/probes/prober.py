@@ -85,15 +85,15 @@ class Prober:
             shape = self._pulse.shapes.get(topic)
             for number in self.path.due(topic, shape.partitions) if shape else ():
                 try:
-                    request_id, reply = await self._mint()
+                    new_id, reply = await self._mint()
                 except Exception as error:  # noqa: BLE001 - it is told by who reads the replies
                     log.debug("no probe was sent", topic=topic, error=repr(error))
                     return
-                self._send(request_id, (topic, number), reply)
+                self._send(new_id, (topic, number), reply)
 
-    def _send(self, request_id: str, place: Partition, reply: int) -> None:
-        key = request_id.encode()
-        record = probe_record(request_id, place, reply, self._signer)
+    def _send(self, new_id: str, place: Partition, reply: int) -> None:
+        record = probe_record(new_id, place, reply, self._signer)
+        key = record.key or b""
         record.wanted, record.done = partial(self.path.is_awaited, key), partial(self._done, key)
         self.path.sent(key, place, self._now)
         self._publisher.send(record)

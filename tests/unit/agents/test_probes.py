@@ -12,12 +12,12 @@ from modelmora.agents.partitions.intake import Intake
 from modelmora.agents.probes import Probes
 from modelmora.kafka.probes import MODEL, probe_record
 from modelmora.kafka.topics import read_topics
-from modelmora.messages import Source, Status
+from modelmora.messages import InferenceRequest, Source, Status
 from modelmora.messages.headers import PROBE, PROBE_SIGNATURE, REPLY_PARTITION
 from modelmora.serving import BrokerClock
 from modelmora.settings import Settings
 from modelmora.testing.fakes import FakeRecord, FakeSender, FakeTime
-from modelmora.wire import decode_request, decode_result, new_request_id
+from modelmora.wire import decode_request, decode_result, encode_request, new_request_id
 
 LOW, RESULTS = "ns.requests.low", "ns.results"
 MINE, OTHERS = Signer(b"a secret of this cluster"), Signer(b"a secret of nobody here")
@@ -41,9 +41,9 @@ class Desk:
         return self.probes.takes(record)
 
 
-def probe(signer: Signer | None = None, request_id: str = "") -> FakeRecord:
+def probe(signer: Signer | None = None, new_id: str = "") -> FakeRecord:
     """A probe as it lies on the lane, put there just now."""
-    made = probe_record(request_id or new_request_id(), (LOW, 1), 5, signer)
+    made = probe_record(new_id or new_request_id(), (LOW, 1), 5, signer)
     now_ms = time.time_ns() // 1_000_000
     return FakeRecord(LOW, 1, 0, 0, now_ms, made.key, made.value, made.headers)
 
@@ -101,7 +101,7 @@ LATER_MS = time.time_ns() // 1_000_000 + 1_000_000
         ),
         ("one of another partition, written again", replace(probe(MINE), partition=2)),
         ("one of another lane, written again", replace(probe(MINE), topic="ns.requests.high")),
-        ("without an id that tells a time", probe(MINE, request_id="r1")),
+        ("without an id that tells a time", probe(MINE, new_id="r1")),
         ("with another's id", replace(probe(MINE), value=probe().value)),
         ("of a value that is none", replace(probe(MINE), value=b"nonsense")),
         ("without a value", replace(probe(MINE), value=None)),
@@ -124,3 +124,9 @@ def test_where_its_answer_is_read_may_be_nonsense() -> None:
     desk = Desk()
     assert desk.takes(replace(record, headers=(*record.headers, (REPLY_PARTITION, b"-1 x"))))
     assert desk.sender.waiting[0].partition is None
+
+
+def test_nobody_has_a_request_of_others_answered_so() -> None:
+    """Where nothing is signed, whoever may write to a lane may write a probe, by any id."""
+    other = encode_request(InferenceRequest(new_request_id(), MODEL, ()))
+    assert not Desk().takes(replace(probe(), value=other))
