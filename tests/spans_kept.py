@@ -18,7 +18,7 @@ class Kept(Spans):
     def __init__(self, share: float = 1.0) -> None:
         provider, self._kept = provider_of(share, "node", "n1"), InMemorySpanExporter()
         provider.add_span_processor(SimpleSpanProcessor(self._kept))
-        super().__init__(provider)
+        super().__init__(provider, share)
 
     @property
     def ended(self) -> Sequence[ReadableSpan]:

@@ -30,14 +30,14 @@ class Traced(Permitted):
 
     async def infer(self, ask: Ask, heard: Heard | None = None) -> InferenceResult:
         """As `Permitted` has it."""
-        if not self.spans:
+        if not (self.spans and self.spans.records(ask.traceparent)):
             return await super().infer(ask, heard)
         with _span(self.spans, ask) as traced:
             return await super().infer(traced, heard)
 
     async def submit(self, ask: Ask) -> Job:
         """As `Permitted` has it; the span ends when the request is written."""
-        if not self.spans:
+        if not (self.spans and self.spans.records(ask.traceparent)):
             return await super().submit(ask)
         with _span(self.spans, ask) as traced:
             return await super().submit(traced)

@@ -6,8 +6,13 @@ import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from modelmora.messages.headers import NewTrace
+from modelmora.messages.traceparent import new_trace
 from modelmora.telemetry import spans
 from modelmora.telemetry.spans import Spans
+from tests.spans_kept import Kept
 
 
 def test_a_collector_that_does_not_answer_holds_up_no_stop() -> None:
@@ -29,3 +34,15 @@ def test_a_collector_that_does_not_answer_holds_up_no_stop() -> None:
     finally:
         spans.CLOSE_S = before
         answered.set()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])
+def test_what_is_recorded_is_known_as_the_sdk_decides_it(share: float) -> None:
+    spans, found = Kept(share), set()
+    for _ in range(300):
+        begun = NewTrace(new_trace(sampled=False))
+        found.add(known := spans.records(begun))
+        assert known == spans.served("infer", begun, {}).is_recording()
+    assert found == {0.0: {False}, 1.0: {True}}.get(share, found)
+    assert spans.records(new_trace(sampled=True))
+    assert not spans.records(new_trace(sampled=False))
