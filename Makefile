@@ -5,6 +5,7 @@
 PY := .venv/bin/python
 UV_VERSION := 0.13.9
 VERSITYGW_VERSION := v1.8.0
+ACTIONLINT_VERSION := v1.7.7
 # A newer uvloop knows no loop before one runs, where MLServer asks for it.
 MLSERVER := "mlserver==1.7.1" "uvloop<0.22"
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -54,8 +55,9 @@ lock: setup ## bring requirements*.lock up to date with pyproject.toml (UPGRADE=
 bench: setup ## measure; prints a table and writes bench.json
 	@.venv/bin/modelmora bench $(ARGS)
 
-tools: setup ## build what some tests use where it is there (Go; minutes): the object store versitygw, helm, promtool
+tools: setup ## build what some tests use where it is there (Go; minutes): versitygw, actionlint, helm, promtool
 	GOBIN=$(CURDIR)/.venv/bin go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
+	GOBIN=$(CURDIR)/.venv/bin go install github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
 	.ci/kubernetes helm
 	.ci/prometheus promtool
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +98,12 @@ class Program:
         """Wait until it serves."""
         assert self._ready.wait(cap_s), f"{self.log.stem} is not ready:\n{self.tail()}"
         return self
+
+    def forget(self, known: Collection[str]) -> None:
+        """Leave out the settings that its release does not know, by their variables."""
+        unknown = {key for key in self._environment if key.startswith(FOREIGN)} - {*known}
+        for key in unknown:
+            del self._environment[key]
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

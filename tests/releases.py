@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -43,6 +44,18 @@ def installed(commit: str, folder: Path) -> Path:
     with zipfile.ZipFile(wheel) as files:
         files.extractall(place)
     return place
+
+
+def variables(place: Path) -> set[str]:
+    """The variables of all settings that a release knows, by the schema that it ships."""
+    schema = json.loads((place / "modelmora" / "settings" / "schema.json").read_text())
+    found = set[str]()
+    for name, told in schema["properties"].items():
+        found.add(f"MODELMORA_{name}".upper())
+        section = schema.get("$defs", {}).get(told.get("$ref", "").rpartition("/")[2], told)
+        inner = section.get("properties", {})
+        found |= {f"MODELMORA_{name}__{each}".upper() for each in inner}
+    return found
 
 
 def _git(*words: str) -> str:

@@ -22,7 +22,7 @@ from tests.foreign import LANES, Draft, Foreign
 from tests.integration.test_nodes import Yard
 from tests.nodes import GatewayProcess, Observer, Program
 from tests.programs import ROOT, eventually
-from tests.releases import installed, last_release
+from tests.releases import installed, last_release, variables
 from tests.single_object import header
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
@@ -137,6 +137,7 @@ def test_up_and_down_under_load(
         for each in up:
             each.log.parent.mkdir(exist_ok=True)
             each.cwd = before
+            each.forget(variables(before))
             stack.enter_context(each)
         seen = stack.enter_context(closing(Observer(yard.servers, namespace)))
         schema = before / "modelmora" / "schemas" / "inference_request.avsc"

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
@@ -38,7 +39,12 @@ def faults(compose: dict[str, Any]) -> list[str]:
     found += [f"port {port} twice" for port in set(ports) if ports.count(port) > 1]
     for name, service in services.items():
         named = {volume.split(":")[0] for volume in service.get("volumes", ())}
-        found += [f"{name}: no volume {volume}" for volume in named - set(compose["volumes"])]
+        folders = {volume for volume in named if volume.startswith("./")}
+        found += [f"{name}: no folder {each}" for each in folders if not (ROOT / each).is_dir()]
+        missing = named - folders - set(compose["volumes"])
+        found += [f"{name}: no volume {volume}" for volume in missing]
+        configs = {config["source"] for config in service.get("configs", ())}
+        found += [f"{name}: no config {each}" for each in configs - set(compose["configs"])]
         for other, how in service.get("depends_on", {}).items():
             if other not in services:
                 found.append(f"{name}: no service {other}")
@@ -62,6 +68,8 @@ def test_structure(compose: dict[str, Any]) -> None:
         (("services", "ui", "depends_on"), {"brokr": {"condition": "service_started"}}),
         (("services", "ui", "depends_on"), {"topics": {"condition": "service_healthy"}}),
         (("services", "s3", "volumes"), ["elsewhere:/data"]),
+        (("services", "s3", "volumes"), ["./nowhere:/data:ro"]),
+        (("services", "s3", "configs"), [{"source": "nowhere", "target": "/a"}]),
     ],
 )
 def test_faults_are_seen(compose: dict[str, Any], path: tuple[str, ...], value: object) -> None:
@@ -73,7 +81,7 @@ def test_faults_are_seen(compose: dict[str, Any], path: tuple[str, ...], value: 
     assert faults(broken)
 
 
-def test_one_service_more_per_profile(compose: dict[str, Any]) -> None:
+def test_services_by_profile(compose: dict[str, Any]) -> None:
     profiles = {name: s.get("profiles", []) for name, s in compose["services"].items()}
     assert profiles == {
         "broker": [],
@@ -82,7 +90,38 @@ def test_one_service_more_per_profile(compose: dict[str, Any]) -> None:
         "registry": ["registry"],
         "ui": ["ui"],
         "s3": ["s3"],
+        "prometheus": ["obs"],
+        "grafana": ["obs"],
+        "collector": ["obs"],
     }
+
+
+def content(compose: dict[str, Any], name: str) -> Any:
+    return yaml.safe_load(compose["configs"][name]["content"])
+
+
+def test_what_is_observed(compose: dict[str, Any]) -> None:
+    """Prometheus asks ports that are there; Grafana finds its sources and our dashboards."""
+    services = compose["services"]
+    scraped = content(compose, "prometheus")
+    (job,) = scraped["scrape_configs"]
+    ports = {port.rpartition(":")[2] for port in services["modelmora"]["ports"]}
+    for target in job["static_configs"][0]["targets"]:
+        host, _, port = target.partition(":")
+        assert host == "modelmora"
+        assert port in ports
+    held = ROOT / "k8s" / "observability"
+    rules, dashboards = (services[name]["volumes"][0] for name in ("prometheus", "grafana"))
+    assert rules.startswith("./k8s/observability:/etc/prometheus/rules:")
+    assert [Path(each).parent for each in scraped["rule_files"]] == [Path("/etc/prometheus/rules")]
+    assert all((held / Path(each).name).is_file() for each in scraped["rule_files"])
+    (provider,) = content(compose, "grafana-dashboards")["providers"]
+    assert dashboards == f"./k8s/observability:{provider['options']['path']}:ro"
+    assert len([*held.glob("*.json")]) >= 3
+    sources = content(compose, "grafana-sources")["datasources"]
+    for url in (httpx.URL(each["url"]) for each in sources):
+        assert "obs" in services[url.host]["profiles"]
+    assert [each["type"] for each in sources if each.get("isDefault")] == ["prometheus"]
 
 
 def test_broker_is_the_embedded_ones_version(compose: dict[str, Any]) -> None:
@@ -117,6 +156,9 @@ def test_settings_are_understood(
     monkeypatch.chdir(tmp_path)
     service = compose["services"]["modelmora"]
     for name, value in service["environment"].items():
+        if value is None:  # handed on from whoever starts it
+            assert load_settings().tracing.endpoint is None
+            value = "http://collector:4318"
         monkeypatch.setenv(name, value)
     settings = load_settings()
     broker = compose["services"]["broker"]["environment"]
