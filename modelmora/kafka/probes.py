@@ -11,7 +11,7 @@ from modelmora.wire import encode_request, time_of
 from modelmora.wire.handed import Placed
 
 MODEL = "modelmora-probe"
-"""No model: a node that knows of no probes refuses it, which is an answer too."""
+"""No model: a node that knows of no probes refuses it, and leaves a dead letter."""
 LIFE_MS = 60_000
 _PREFIX = f"{MODEL}-"
 
