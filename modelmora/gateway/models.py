@@ -115,7 +115,7 @@ class Directory:
         except TimeoutError:
             raise Unreachable(f"{self._topic} was not read within {READ_S:.0f} s") from None
         self._beginning = False
-        self._index()
+        self._look_anew(True)
         now = asyncio.get_running_loop().time()
         self._watch, self._reading_watch = NodeWatch(now), NodeWatch(now)
         # What was read until now is of any age: who may run has its whole lease to tell so again.
@@ -203,13 +203,14 @@ class Directory:
             log.warning("registry record skipped", offset=record.offset, code=error.code)
             return
         self._reading.note(key, record.offset, record.timestamp)
+        changed = False
         if not self._leases.take(key, fact, record.timestamp):
-            self.state.take(key, fact, record.offset, record.timestamp)
+            changed = self.state.take(key, fact, record.offset, record.timestamp)
             self._on_fact(key, fact, record.offset)
         else:
             self._hear()
         if not self._beginning:
-            self._index()
+            self._look_anew(changed)
 
     def _on_anew(self, _: str) -> None:
         self.state.anew()
@@ -223,23 +224,37 @@ class Directory:
         reading = (each.lease_ms / 1000 for each in nodes if each.partitions)
         self._reading_watch.told(max(reading, default=None), now)
 
-    def _index(self) -> None:
-        """What may be called: what is registered, and what a node that runs still serves."""
+    def _look_anew(self, changed: bool) -> None:
+        """What nodes tell; `changed`: of the registry another counts now.
+
+        Nodes renew their leases all the time, and seldom with another word on their models.
+        """
         nodes = self._leases.living()
+        known, self._status = self._status, {node.node: node for node in nodes}
+        if changed or not _offer_the_same(known, self._status):
+            self._index(nodes)
+        event, self._changed = self._changed, asyncio.Event()
+        event.set()
+
+    def _index(self, nodes: Sequence[NodeLease]) -> None:
+        """What may be called: what is registered, and what a node that runs still serves."""
         served = {model for node in nodes for model in node.serves}
         self._listing = self.state.models()
         called = {f"{model.name}@{model.version}" for model in self._listing} | served
         self._names = frozenset(called | {each.partition("@")[0] for each in called})
         self._limits = _limits(self._listing, self.state.routes())
-        self._status = {node.node: node for node in nodes}
         found: dict[str, list[Health]] = {}
         for node in nodes:
             for model, health in node.models().items():
                 found.setdefault(model, []).append(health)
         absent = dict.fromkeys(called if nodes else (), Health(State.FAILED, NOWHERE))
         self._health = absent | {model: min(each, key=_nearness) for model, each in found.items()}
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+
+
+def _offer_the_same(known: Mapping[str, NodeLease], nodes: Mapping[str, NodeLease]) -> bool:
+    return known.keys() == nodes.keys() and all(
+        each is known[name] or each.offers(known[name]) for name, each in nodes.items()
+    )
 
 
 def _nearness(health: Health) -> int:

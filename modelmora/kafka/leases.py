@@ -45,6 +45,11 @@ class NodeLease:
         named = self.serves.keys() | self.failed.keys()
         return {model: health for model in named if (health := self.health(model))}
 
+    def offers(self, other: NodeLease) -> bool:
+        """Whether each model is there as another lease tells of it."""
+        mine, theirs = ((each.serves, each.failed, each.states) for each in (self, other))
+        return mine == theirs
+
     def holds(self, model: str) -> Holding:
         """What name@version holds there, and what waits for it."""
         return Holding.read(self.holding.get(model, ""))

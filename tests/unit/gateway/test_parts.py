@@ -225,6 +225,22 @@ async def test_a_model_has_failed_where_no_node_that_runs_can_load_it() -> None:
     assert [model.name for model in directory.models()] == ["a"]
 
 
+async def test_who_renews_a_lease_with_the_same_word_has_nothing_listed_anew() -> None:
+    settings = Settings(bootstrap_servers="unused:1")
+    directory = Directory(settings, Pulse(settings, []))
+    directory.handle(record(b"MODEL:a@1", fact("a"), 0))
+    directory.handle(record(b"NODE:n1@", lease("n1", "a@1"), 1))
+    listed, health = directory.models(), directory.health()
+    again = record(b"NODE:n1@", lease("n1", "a@1"), 2)
+    again.timestamp += 30_000
+    directory.handle(again)
+    assert directory.status()["n1"].told_ms == again.timestamp
+    assert directory.models() is listed
+    assert directory.health() is health
+    directory.handle(record(b"NODE:n1@", lease("n1", "a@1", "b@1"), 3))
+    assert directory.knows("b")
+
+
 async def test_what_a_result_can_hold_is_known_here() -> None:
     settings = Settings(bootstrap_servers="unused:1")
     directory = Directory(settings, Pulse(settings, []))
