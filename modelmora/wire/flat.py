@@ -1,4 +1,4 @@
-"""The messages that are flat and off the hot path, each written in the oldest form that says it."""
+"""The messages that are flat and off the hot path."""
 
 from __future__ import annotations
 
@@ -40,17 +40,21 @@ def renewed(value: bytes, header: bytes) -> bytes:
 
 
 def _codec(
-    name: str, cls: type[T], convert: Mapping[str, Callable[[Any], Any]]
+    name: str, cls: type[T], convert: Mapping[str, Callable[[Any], Any]], *, older: bool = False
 ) -> tuple[Callable[[T], bytes], Callable[[bytes | None], T]]:
-    """Encoder and decoder of a flat message that is off the hot path."""
-    _, schema = current(name)
+    """Encoder and decoder; `older`: it is written in the oldest form that says it.
+
+    That is for what all releases of nodes and gateways read of each other. Readers in other
+    languages know one schema, the current one.
+    """
+    header, schema = current(name)
 
     def encode(message: T) -> bytes:
         datum = shallow(message)
         if "facts" in datum:
             datum["facts"] = plain_parameters(datum["facts"])
-        form = oldest(name, datum)
-        return write(form.header, form.schema, datum)
+        form = oldest(name, datum) if older else None
+        return write(*(form.header, form.schema) if form else (header, schema), datum)
 
     def decode(value: bytes | None) -> T:
         datum = read(name, value, schema)
@@ -64,7 +68,7 @@ encode_event, decode_event = _codec(
     "lifecycle_event", LifecycleEvent, {"kind": EventKind, "facts": parameters}
 )
 encode_registry, decode_registry = _codec(
-    "registry_record", RegistryRecord, {"kind": RegistryKind, "partitions": tuple}
+    "registry_record", RegistryRecord, {"kind": RegistryKind, "partitions": tuple}, older=True
 )
 encode_job, decode_job = _codec("job_record", JobRecord, {"status": lambda s: s and Status(s)})
 encode_batch, decode_batch = _codec("batch_record", BatchRecord, {"kind": BatchKind})

@@ -100,6 +100,8 @@ class Showcase:
                     CONFIG_VARIABLE: str(self._config),
                     # Its phases are shown to a person.
                     variable_of(("log", "format")): "console",
+                    # It shows how many records there are of what was asked.
+                    variable_of(("timing", "probe_s")): "0",
                     "TMPDIR": str(self._config.parent),
                 },
                 stdin=subprocess.DEVNULL,
