@@ -8,6 +8,9 @@ from modelmora.agents.partitions.intake import Intake
 from modelmora.kafka.batches import Partition
 from modelmora.serving import Record
 
+SLACK = 100
+"""So much of what is done may be kept, beside as much as is open."""
+
 
 class Ages:
     """When what is open was appended, by the broker's clock.
@@ -18,7 +21,7 @@ class Ages:
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._begun: defaultdict[Partition, deque[tuple[int, int]]] = defaultdict(deque)
-        """Offset and time of what was begun; what is done is left out once it comes first."""
+        """Offset and time of what was begun; what is done goes once it comes first, or is many."""
 
     def began(self, record: Record) -> None:
         """The intake has taken the record."""
@@ -39,3 +42,6 @@ class Ages:
             begun.popleft()
         if not begun:
             del self._begun[partition]
+        elif ledger and len(begun) > 2 * len(ledger.open) + SLACK:
+            # One that takes long must not keep all that was done behind it.
+            self._begun[partition] = deque(each for each in begun if each[0] in ledger.open)

@@ -66,19 +66,6 @@ class Runs(Protocol):
         """The child runs nothing any more."""
 
 
-class _Unwatched:
-    """Nobody is told."""
-
-    def begun(self, group: Group) -> None:
-        """Nothing."""
-
-    def done(self, replica: int, group: int, run_ms: float) -> None:
-        """Nothing."""
-
-    def gone(self, replica: int) -> None:
-        """Nothing."""
-
-
 _TOLD_OF_CHILD = (State.LOADING, State.READY, State.COLD)
 _IN_MEMORY = (State.LOADING, State.READY, State.DRAINING, State.LEAVING)
 
@@ -124,7 +111,7 @@ class NodeEffects:
         self, outcomes: Outcomes, clock: BrokerClock, shares: Shares | None = None
     ) -> None:
         self.outcomes = outcomes
-        self.runs: Runs = _Unwatched()
+        self.runs: Runs | None = None
         self._shares = shares or Shares()
         self.replicas: dict[int, ModelKey] = {}
         self.exit_codes: dict[ModelKey, int] = {}
@@ -150,7 +137,8 @@ class NodeEffects:
 
     def run(self, group: Group) -> None:
         """Hand a group to its child."""
-        self.runs.begun(group)
+        if self.runs:
+            self.runs.begun(group)
         self.workers.run(group)
 
     def threads(self, replica: int, count: int) -> None:
@@ -269,7 +257,8 @@ class Listener:
 
     def on_group_done(self, replica: int, group: int, run_ms: float) -> None:
         """It has a free place."""
-        self._effects.runs.done(replica, group, run_ms)
+        if runs := self._effects.runs:
+            runs.done(replica, group, run_ms)
         self._scheduler.on_group_done(replica, group, run_ms, self._now())
         self._arm()
 
@@ -289,7 +278,8 @@ class Listener:
             "gpu_kept_bytes": report.gpu_kept or None,
             "replicas": self._effects.others(replica),
         }
-        self._effects.runs.gone(replica)
+        if runs := self._effects.runs:
+            runs.gone(replica)
         self._event(EventKind.UNLOADED if expected else EventKind.CRASHED, replica, facts)
         key = self._effects.replicas.pop(replica, None)
         if key and report.exit_code is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelmora.agents.partitions.ages import Ages
+from modelmora.agents.partitions.ages import SLACK, Ages
 from modelmora.agents.partitions.intake import Intake
 from modelmora.testing.fakes import FakeRecord
 from tests.unit.agents.intakes import A, B, intake
@@ -46,3 +46,13 @@ def test_nothing_is_kept_of_what_is_answered_though_nobody_asks() -> None:
     for offset in range(1000):
         taken.done(begin(taken, ages, A, offset, offset))
     assert len(ages._begun[A]) <= 1
+
+
+def test_nothing_is_kept_behind_one_that_takes_long() -> None:
+    taken = intake()
+    ages = Ages(taken)
+    begin(taken, ages, A, 0, 7)
+    for offset in range(1, 1000):
+        taken.done(begin(taken, ages, A, offset, 1000 + offset))
+    assert len(ages._begun[A]) <= 2 * 2 + SLACK
+    assert ages.oldest_ms("normal") == 7

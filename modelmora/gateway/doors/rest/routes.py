@@ -110,12 +110,14 @@ def create_app(
     add_budgets(app, hall, metrics, permits, limiting)
     add_objects(app, hall, metrics)
     _add_models_health(app, hall)
-    _add_health(app, hall, metrics)
+    _add_health(app, hall)
+    _add_probes(app, hall)
+    _add_metrics(app, metrics)
     add_pages(app, hall)
     return app
 
 
-def _add_health(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
+def _add_health(app: FastAPI, hall: Hall) -> None:
     @app.get(
         "/health",
         summary="Tell how the gateway is",
@@ -135,6 +137,8 @@ def _add_health(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
             "version": __version__,
         }
 
+
+def _add_probes(app: FastAPI, hall: Hall) -> None:
     @app.get(
         "/health/live",
         summary="Tell that the process answers",
@@ -171,6 +175,8 @@ def _add_health(app: FastAPI, hall: Hall, metrics: Metrics) -> None:
         body = {"ready": not faults, "faults": faults}
         return JSONResponse(body, 503 if faults else 200)
 
+
+def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def prometheus(request: Request) -> Response:
         text, media_type = exposed(metrics.registry, request.headers.get("accept", ""))
